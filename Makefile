@@ -1,0 +1,42 @@
+# A thin front for meson: every target here is one line of the README.
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: all build demo test lint fuzz bench install clean
+
+all: build
+
+# Configures on first use; installs what is missing from Debian.
+$(BUILD)/build.ninja:
+	@scripts/setup --if-missing build
+	meson setup --prefix=$(PREFIX) $(BUILD)
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+demo: build
+	@scripts/setup --if-missing demo
+	@scripts/demo $(BUILD)/stasis
+
+test: build
+	@scripts/setup --if-missing test
+	@tests/run $(BUILD)
+
+lint:
+	@scripts/setup --if-missing lint
+	@scripts/lint
+
+fuzz:
+	@scripts/setup --if-missing fuzz
+	@tests/fuzz/run
+
+bench: build
+	@scripts/setup --if-missing bench
+	@bench/run $(BUILD)/stasis
+
+install: build
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CHUNK_SIZE = 16 * 1024 };
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t used, size;
+	_Alignas(16) char data[];
+};
+
+void arena_done(struct arena *a)
+{
+	struct arena_chunk *next;
+
+	for (struct arena_chunk *c = a->head; c; c = next) {
+		next = c->next;
+		free(c);
+	}
+	a->head = NULL;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+	struct arena_chunk *c = a->head;
+	void *p;
+
+	if (size > SIZE_MAX / 2)
+		return NULL;
+	size = ALIGN_UP(MAX(size, (size_t)1), (size_t)16);
+	if (!c || c->size - c->used < size) {
+		size_t want = MAX(size, (size_t)CHUNK_SIZE);
+
+		c = calloc(1, sizeof(*c) + want);
+		if (!c)
+			return NULL;
+		c->size = want;
+		c->next = a->head;
+		a->head = c;
+	}
+	p = c->data + c->used;
+	c->used += size;
+	return p;
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+	size_t total;
+
+	if (size_overflows(n, size, 0, &total))
+		return NULL;
+	return arena_alloc(a, total);
+}
+
+void *arena_memdup(struct arena *a, const void *p, size_t n)
+{
+	void *q = arena_alloc(a, n);
+
+	if (q && n)
+		memcpy(q, p, n);
+	return q;
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+	char *q = arena_alloc(a, n + 1);
+
+	if (q)
+		memcpy(q, s, n);
+	return q;
+}
+
+char *arena_strdup(struct arena *a, const char *s)
+{
+	return arena_strndup(a, s, strlen(s));
+}
+
+char *arena_printf(struct arena *a, const char *format, ...)
+{
+	_cleanup_free_ char *s = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vasprintf(&s, format, ap);
+	va_end(ap);
+	if (n < 0) {
+		s = NULL;
+		return NULL;
+	}
+	return arena_strndup(a, s, n);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void error_vset(struct error *e, int code, enum error_kind kind, const char *format, va_list ap)
+{
+	if (!e)
+		return;
+	e->code = code;
+	e->kind = kind;
+	vsnprintf(e->message, sizeof(e->message), format, ap);
+}
+
+int error_set(struct error *e, int code, enum error_kind kind, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	error_vset(e, code, kind, format, ap);
+	va_end(ap);
+	return code;
+}
+
+int error_errno(struct error *e, int code, const char *format, ...)
+{
+	va_list ap;
+	size_t n;
+
+	if (!e)
+		return code;
+	va_start(ap, format);
+	error_vset(e, code, ERROR_SYSTEM, format, ap);
+	va_end(ap);
+	n = strlen(e->message);
+	snprintf(e->message + n, sizeof(e->message) - n, ": %s", strerror(-code));
+	return code;
+}
+
+int error_prefix(struct error *e, const char *format, ...)
+{
+	char old[sizeof(e->message)];
+	va_list ap;
+	size_t n;
+
+	if (!e)
+		return -EINVAL;
+	memcpy(old, e->message, sizeof(old));
+	va_start(ap, format);
+	vsnprintf(e->message, sizeof(e->message), format, ap);
+	va_end(ap);
+	n = strlen(e->message);
+	snprintf(e->message + n, sizeof(e->message) - n, ": %s", old);
+	return e->code;
+}
+
+const char *error_kind_name(enum error_kind kind)
+{
+	static const char *const names[] = {
+		[ERROR_SYSTEM] = "system",   [ERROR_USAGE] = "usage", [ERROR_CONFIG] = "config",
+		[ERROR_KERNEL] = "kernel",   [ERROR_REFUSED] = "refused", [ERROR_STATE] = "state",
+		[ERROR_CORRUPT] = "corrupt", [ERROR_INTERNAL] = "internal",
+	};
+
+	return (size_t)kind < ARRAY_SIZE(names) ? names[kind] : "unknown";
+}
+
+int error_exit_status(const struct error *e)
+{
+	return e->kind == ERROR_USAGE ? 2 : 1;
+}

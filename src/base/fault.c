@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fault.h"
+
+#include <signal.h>
+#include <string.h>
+
+const char *const fault_names[] = {
+	/* create */
+	"create-start", "create-state-dir", "create-cgroup", "create-clone", "create-namespaces", "create-mounts",
+	"create-pivot", "create-hooks", "create-state",
+	/* checkpoint */
+	"checkpoint-start", "checkpoint-preflight", "checkpoint-frozen", "checkpoint-seized", "checkpoint-thawed",
+	"checkpoint-injected", "checkpoint-collected", "checkpoint-files", "checkpoint-memory", "checkpoint-removed",
+	"checkpoint-image", "checkpoint-manifest", "checkpoint-end",
+	/* restore */
+	"restore-start", "restore-verified", "restore-created", "restore-files", "restore-tree", "restore-memory",
+	"restore-threads", "restore-registers", "restore-end",
+	NULL,
+};
+
+static int errno_from_name(const char *s)
+{
+	for (int i = 1; i < 134; i++) {
+		const char *name = strerrorname_np(i);
+
+		if (name && !strcmp(name, s))
+			return i;
+	}
+	return EIO;
+}
+
+int fault_point(const char *name, struct error *e)
+{
+	const char *want = getenv("FAULT");
+	size_t n = strlen(name);
+	bool known = false;
+
+	if (!want || strncmp(want, name, n) != 0 || (want[n] && want[n] != ':'))
+		return 0;
+	for (size_t i = 0; fault_names[i]; i++)
+		known |= !strcmp(fault_names[i], name);
+	if (!known)
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "unknown fault point %s", name);
+	if (!want[n])
+		raise(SIGKILL);
+	return error_errno(e, -errno_from_name(want + n + 1), "fault point %s", name);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cgroup of one container, on v1, hybrid or v2 machines. A cgroup is acted on only if it is provably ours: each
+ * directory that cgroup_create() makes is recorded with its inode, and kill, freeze and delete check it before they
+ * act (facts.md: crun once killed a whole machine through the root cgroup).
+ *
+ * Layout on v1 and hybrid: one directory in each mounted controller hierarchy, plus name=systemd and the v2 tree where
+ * they are mounted, all at the same path below the caller's own cgroup ("/<parent>/<id>" or config's cgroupsPath).
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "oci/spec.h"
+
+enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
+
+enum { CGROUP_MAX_DIRS = 24 };
+
+struct cgroup_dir {
+	char controllers[48];	/* "memory", "cpu,cpuacct", "name=systemd", "" for v2 */
+	char path[512];		/* absolute host path of the directory */
+	uint64_t inode;		/* of the directory we made or were given; 0: not made (yet) */
+	bool created;		/* we made it, so we delete it */
+};
+
+/* Plain data, so that state.json can hold it. */
+struct cgroup {
+	enum cgroup_mode mode;
+	char path[512];		/* "/stasis/abc": relative to each hierarchy's root */
+	size_t n_dirs;
+	struct cgroup_dir dirs[CGROUP_MAX_DIRS];
+};
+
+/* Finds the mounted hierarchies. "disabled": mode CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
+int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled, struct error *e) _must_check_;
+/* Makes the directories and writes the limits; undone by cgroup_delete(). An existing, non-empty one is an error. */
+int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
+/* Writes the limits of an existing one (the update command). */
+int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
+/* An O_DIRECTORY fd of the v2 directory for CLONE_INTO_CGROUP, or -EBADF when v1-only. Caller closes. */
+int cgroup_v2_fd(const struct cgroup *cg);
+/* Moves a process into every hierarchy (v2 too unless it was born there: skip_v2). On v1 this costs 11 ms after
+ * idleness (facts.md), so start it early, beside other work: cgroup_attach_self_text() below does it from the child. */
+int cgroup_attach(const struct cgroup *cg, pid_t pid, bool skip_v2, struct error *e) _must_check_;
+
+/* Freezer. freeze: returns when all tasks are frozen (reads in a loop; gives up after timeout_ms with -ETIMEDOUT and
+ * thaws again). */
+int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e) _must_check_;
+int cgroup_thaw(const struct cgroup *cg, struct error *e) _must_check_;
+/* 1 frozen, 0 not, or negative errno. */
+int cgroup_is_frozen(const struct cgroup *cg) _must_check_;
+
+/* All pids (or threads) of the cgroup and its sub-cgroups, as seen by the caller's pid namespace; *ret is malloc'ed. */
+int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
+/* Signals all of them: cgroup.kill where there is one, else freeze-signal-thaw in a loop through pidfds. */
+int cgroup_signal(const struct cgroup *cg, int sig, struct error *e) _must_check_;
+/* Removes the directories that we made (and sub-cgroups); retries while busy. Safe to repeat. */
+int cgroup_delete(struct cgroup *cg, struct error *e) _must_check_;

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checkpoint and restore, as every engine offers it. The CLI calls checkpoint_run() and restore_run(); they check
+ * states and paths, choose the engine, run preflight and hand over.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "container/container.h"
+
+/* One thing that stands in the way of a faithful checkpoint. Strings in the report's arena. */
+struct obstacle {
+	pid_t pid;		/* as the container sees it; 0: the container as a whole */
+	int fd;			/* -1: not about a descriptor */
+	const char *kind;	/* kind of kernel object: a row name of docs/support.md ("inotify", "mapping") */
+	const char *object;	/* which one: "inotify fd watching 3 paths", "/dev/nvidia0" */
+	const char *reason;
+	const char *remedy;	/* what the user can do */
+};
+
+struct preflight_report {
+	struct arena arena;
+	struct obstacle *obstacles;
+	size_t n, allocated;
+};
+void preflight_report_done(struct preflight_report *r);
+/* Adds an obstacle; object is formatted. -ENOMEM is remembered as an obstacle of its own. */
+void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason, const char *remedy,
+	const char *object_format, ...) _printf_(7, 8);
+
+struct checkpoint_options {
+	const char *image_path;	/* default "checkpoint" */
+	const char *work_path;	/* logs; default: the image path */
+	bool leave_running;
+	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
+	const char *parent_path;
+	bool pre_dump;
+	bool print_stats;
+};
+
+struct restore_options {
+	const char *image_path, *work_path;
+	struct container_create_options create;
+	bool detach;
+	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
+};
+
+/* Microseconds and counts of one operation, kept in manifest.json ("statistics"). */
+struct cr_statistics {
+	uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
+	uint64_t processes, threads, files, pages_data, pages_zero, bytes;
+};
+
+/* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */
+int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e) _must_check_;
+/* The whole checkpoint. On failure the container runs on as before and no file is left. Obstacles: -EOPNOTSUPP with
+ * ERROR_REFUSED and all of them in *r (if not NULL). The container is gone from the machine afterwards (its processes
+ * are dead and it is stopped) unless leave_running. */
+int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
+	struct cr_statistics *stats, struct error *e) _must_check_;
+/* The whole restore: creates the container from its bundle and puts the state back. *ret is the running container. On
+ * failure all that was made is removed; the image stays. */
+int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e) _must_check_;

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lifecycle of one container. On disk a container is the directory <root>/<id> (0700) with state.json, the exec
+ * fifo while it is created, and a copy of config.json. The status is never stored: it is derived from the init process
+ * (pid and start time, so that a reused pid is never taken for it), the fifo and the freezer.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "cgroup/cgroup.h"
+#include "oci/spec.h"
+
+enum container_status { CONTAINER_CREATING, CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_STOPPED };
+const char *container_status_name(enum container_status s); /* "creating", ... */
+
+/* What state.json records (mission.md row A2). Strings are malloc'ed, freed by container_free(). */
+struct container {
+	char *root;		/* the state root, absolute */
+	char *id;
+	int dir_fd;		/* <root>/<id> */
+	int lock_fd;		/* flock()ed: commands on one container exclude each other; -EBADF: not locked */
+	char *bundle;
+	char *created;		/* RFC 3339, UTC */
+	pid_t init_pid;		/* host pid; 0 before clone */
+	uint64_t init_start_time; /* /proc/PID/stat field 22 */
+	uid_t owner;
+	bool rootless;
+	char *stdio[3];		/* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
+	char *console_socket;	/* NULL: none was given */
+	char *mountinfo;	/* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
+	uint64_t generation;	/* 0 when created, +1 at each restore */
+	struct cgroup cgroup;
+	struct spec *spec;	/* parsed from the state directory's copy of config.json; NULL until asked for */
+};
+
+struct timens_offset {
+	bool present;
+	int64_t monotonic_sec, boottime_sec;
+	int32_t monotonic_nsec, boottime_nsec;
+};
+
+struct container_create_options {
+	const char *root, *id, *bundle;
+	const char *pid_file, *console_socket; /* NULL: none */
+	int preserve_fds;
+	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
+	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
+	 * hostname, sysctls, terminal and stdio on fds 0-2), still with every capability and no seccomp filter; it does
+	 * not return on success. rlimits, credentials, seccomp and cwd are then the image's business. NULL: create. */
+	int (*restore_init)(void *arg, struct error *e);
+	void *restore_arg;
+	struct timens_offset timens; /* present: a time namespace with these offsets */
+	uint64_t generation;
+};
+
+/* Builds the container up to "created": the init process exists and waits on the exec fifo (or is in restore_init).
+ * On failure everything made is undone. *ret: container_free(). Hooks prestart, createRuntime, createContainer run. */
+int container_create(const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;
+/* Opens the exec fifo so that init execs; startContainer and poststart hooks. -EINVAL/STATE unless created. */
+int container_start(struct container *c, struct error *e) _must_check_;
+
+/* Loads <root>/<id>; ERROR_STATE 'container "x" does not exist' if it is not there. lock: take the lock (waits). */
+int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
+/* Parses the kept config.json into c->spec unless it is there. */
+int container_load_spec(struct container *c, struct error *e) _must_check_;
+/* Writes state.json (write, fsync, rename). */
+int container_save(struct container *c, struct error *e) _must_check_;
+enum container_status container_status(const struct container *c);
+/* A pidfd of init, verified against the start time, or -ESRCH. Caller closes. */
+int container_init_pidfd(const struct container *c);
+
+int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
+int container_pause(struct container *c, struct error *e) _must_check_;
+int container_resume(struct container *c, struct error *e) _must_check_;
+/* Removes a stopped container; force: kills first. poststop hooks. */
+int container_delete(struct container *c, bool force, struct error *e) _must_check_;
+/* Runs hooks of a type with the state on stdin (runtime namespace). */
+int container_run_hooks(struct container *c, enum hook_type type, struct error *e) _must_check_;
+
+void container_free(struct container *c);
+static inline void container_free_p(struct container **c)
+{
+	container_free(*c);
+}
+
+/* Checks an id: [A-Za-z0-9_+.-]{1,1024}, not "." or "..". */
+int container_id_check(const char *id, struct error *e) _must_check_;
+
+struct exec_options {
+	const struct spec_process *process; /* complete: defaults already filled in from the container's */
+	const char *pid_file, *console_socket;
+	bool detach;
+	int preserve_fds;
+	const char *cgroup; /* sub-cgroup; NULL: the container's */
+};
+/* Runs a process in the container. Not detached: *ret_status is its wait status. */
+int container_exec(struct container *c, const struct exec_options *o, int *ret_status, struct error *e) _must_check_;

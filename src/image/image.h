@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checkpoint image: a directory with manifest.json, checkpoint.img, pages_meta.img and pages.img (docs/formats/).
+ * Pure: buffers and fds in and out, no privilege, no /proc. Everything read is taken for hostile.
+ *
+ * Address spaces. Whatever has pages (a process's memory, a shared memory object, the contents of a deleted file, a
+ * tmpfs file) has an id (> 0) that is unique in the image; its pages are looked up by (id, page address). For files
+ * the address is the offset. Page runs of one address space are sorted and do not overlap.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+enum { IMAGE_FORMAT_VERSION = 1, IMAGE_PAGE_SIZE = 4096 };
+
+/* Record types of checkpoint.img; the payload is the message of proto/image.proto named beside it. */
+enum image_record_type {
+	IMAGE_RECORD_CONTAINER = 1,	/* Container: one, the first record */
+	IMAGE_RECORD_FILE = 2,		/* File: one open file description or mapped file */
+	IMAGE_RECORD_SHM = 3,		/* SharedMemory */
+	IMAGE_RECORD_PROCESS = 4,	/* Process, parents before children */
+	IMAGE_RECORD_TMPFS = 5,		/* Tmpfs: one mount */
+};
+enum { IMAGE_RECORD_CRITICAL = 1 };	/* flag: a reader that does not know the type must refuse */
+
+/* What manifest.json says; filled by the caller before image_writer_commit(), by the reader after image_open(). */
+struct image_manifest {
+	int format_version;
+	const char *engine;		/* "native" */
+	const char *stasis_version;
+	const char *container_id, *container_name;
+	unsigned container_count;	/* 1 */
+	const char *architecture;	/* "x86_64" */
+	const char *kernel;		/* uname -r */
+	uint64_t xfeatures;		/* XCR0: xsave components in the register records */
+	const char *cpu_features;	/* space-separated flags the CPU had (CPUID-derived names); restore checks them */
+	unsigned page_size;
+	const char *created;		/* RFC 3339 */
+	uint64_t generation;
+	struct image_statistics {
+		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
+		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
+	} statistics;
+};
+
+struct image_writer;
+/* Makes the files in dirfd (an empty directory; O_EXCL, 0600). */
+int image_writer_new(int dirfd, struct image_writer **ret, struct error *e) _must_check_;
+/* Appends one record. */
+int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e) _must_check_;
+/* Appends page data: n_pages at "address" of address space "space", in ascending order of (call order within a space
+ * may be any; the index is sorted at commit). All-zero pages are detected and stored as kind zero (no data).
+ * image_writer_pages_fd() is pages.img for callers that write by themselves: reserve first. */
+int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e) _must_check_;
+/* Reserves room for n_pages (uninterrupted, aligned) and enters them in the index as data; the caller pwrites them
+ * at *ret_offset of image_writer_pages_fd() itself, before commit. */
+int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset, struct error *e) _must_check_;
+int image_writer_pages_fd(const struct image_writer *w);
+/* Writes index, checksums and the manifest (last, renamed into place). */
+int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
+/* Frees; without a commit all files that were made are removed. */
+void image_writer_free(struct image_writer *w);
+
+struct image_run {			/* pages_meta.img, one entry */
+	uint64_t space, address, n_pages, offset; /* offset into pages.img; only for data */
+	enum { IMAGE_PAGES_DATA = 0, IMAGE_PAGES_ZERO = 1, IMAGE_PAGES_PARENT = 2 } kind;
+};
+
+struct image;
+/* Opens and checks manifest, sizes, record and index checksums (page data is checked by image_verify_pages(), and by
+ * restore while it reads when "verify" is asked for). Errors: -ENOENT no manifest ("incomplete image"), ERROR_CORRUPT
+ * naming file and offset, ERROR_REFUSED for another version or architecture. */
+int image_open(int dirfd, struct image **ret, struct error *e) _must_check_;
+void image_free(struct image *i);
+const struct image_manifest *image_manifest(const struct image *i);
+/* Iterates records; messages are unpacked into the image's own memory and live until image_free(). *pos starts at 0.
+ * 1: *ret_type and *ret_message are set; 0: end. Unknown optional types are skipped. */
+int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type, const ProtobufCMessage **ret_message, struct error *e) _must_check_;
+/* The runs of one address space, ascending; a borrowed array. */
+const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
+int image_pages_fd(const struct image *i);
+/* Reads bytes [offset, offset+len) of an address space, holes as zeros. */
+int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e) _must_check_;
+/* Checks every page-data checksum. */
+int image_verify_pages(const struct image *i, struct error *e) _must_check_;
+
+static inline void image_writer_free_p(struct image_writer **w)
+{
+	image_writer_free(*w);
+}
+static inline void image_free_p(struct image **i)
+{
+	image_free(*i);
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.json as data. spec_parse() reads and validates it; everything here lives in spec->arena and is freed by
+ * spec_free(). Arrays are a pointer and a count; absent strings are NULL; absent numbers have a has_ flag.
+ * Source: OCI runtime-spec 1.2, config.md and config-linux.md.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+enum ns_type { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_CGROUP, NS_USER, NS_TIME, NS_COUNT };
+
+struct spec_namespace {
+	bool present;	   /* listed in config.json */
+	const char *path;  /* join this one; NULL: make a new one */
+};
+
+struct spec_rlimit {
+	int resource;	   /* RLIMIT_* */
+	const char *name;  /* "RLIMIT_NOFILE" */
+	uint64_t soft, hard;
+};
+
+/* Bit n is capability n (CAP_* of linux/capability.h). */
+struct spec_capabilities {
+	uint64_t bounding, effective, inheritable, permitted, ambient;
+};
+
+struct spec_process {
+	bool terminal;
+	uint16_t console_height, console_width;	/* 0: leave */
+	uid_t uid;
+	gid_t gid;
+	bool has_umask;
+	mode_t umask;
+	gid_t *additional_gids;
+	size_t n_additional_gids;
+	char **args;	   /* NULL-terminated */
+	char **env;	   /* NULL-terminated, "NAME=value" */
+	const char *cwd;   /* absolute */
+	bool has_capabilities;
+	struct spec_capabilities capabilities;
+	struct spec_rlimit *rlimits;
+	size_t n_rlimits;
+	bool no_new_privileges;
+	const char *apparmor_profile, *selinux_label;
+	bool has_oom_score_adj;
+	int oom_score_adj;
+};
+
+struct spec_mount {
+	const char *destination;  /* absolute, in the container */
+	const char *type;	  /* NULL for bind */
+	const char *source;	  /* bind: absolute on the host (made so from the bundle) */
+	unsigned long flags;	  /* MS_* to set */
+	unsigned long clear_flags;/* MS_* that options ask to be cleared ("rw", "suid", "dev", ...) */
+	unsigned long propagation;/* MS_PRIVATE, MS_SLAVE... possibly | MS_REC; 0: none asked */
+	unsigned long rec_flags;  /* MOUNT_ATTR_* set recursively ("rro", "rnosuid", ...) */
+	unsigned long rec_clear;
+	bool is_bind;
+	bool tmpcopyup;
+	const char *data;	  /* the options that are the filesystem's own, comma-separated; NULL: none */
+};
+
+struct spec_device {
+	const char *path;
+	char type;		  /* 'c', 'b', 'p', 'u' */
+	int64_t major, minor;
+	bool has_mode;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+};
+
+struct spec_device_rule {
+	bool allow;
+	char type;		  /* 'a', 'b', 'c' */
+	int64_t major, minor;	  /* -1: all */
+	const char *access;	  /* subset of "rwm" */
+};
+
+struct spec_id_map {
+	uint32_t container_id, host_id, size;
+};
+
+struct spec_sysctl {
+	const char *name, *value;
+};
+
+struct spec_hook {
+	const char *path;
+	char **args;		  /* NULL-terminated; args[0] given or the path */
+	char **env;		  /* NULL-terminated */
+	int timeout;		  /* seconds; 0: none */
+};
+
+struct spec_hook_list {
+	struct spec_hook *hooks;
+	size_t n;
+};
+
+enum hook_type {
+	HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER, HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP,
+	HOOK_COUNT
+};
+
+struct spec_resources {
+	struct spec_device_rule *devices;
+	size_t n_devices;
+	/* has_ false or value -1: no limit is written / "max" is written */
+	bool has_memory_limit, has_memory_swap, has_memory_reservation, has_memory_swappiness, disable_oom_killer;
+	int64_t memory_limit, memory_swap, memory_reservation;
+	uint64_t memory_swappiness;
+	bool has_cpu_shares, has_cpu_quota, has_cpu_period, has_cpu_idle, has_cpu_burst;
+	uint64_t cpu_shares, cpu_period, cpu_burst;
+	int64_t cpu_quota, cpu_idle;
+	const char *cpuset_cpus, *cpuset_mems;
+	bool has_pids_limit;
+	int64_t pids_limit;
+	bool has_blkio_weight;
+	uint16_t blkio_weight;
+	struct spec_sysctl *unified; /* v2 file name and value */
+	size_t n_unified;
+};
+
+struct spec_seccomp_arg {
+	unsigned index;
+	uint64_t value, value_two;
+	int op;			  /* SCMP_CMP_* numbering of libseccomp */
+};
+
+struct spec_seccomp_rule {
+	char **names;		  /* NULL-terminated */
+	uint32_t action;	  /* SECCOMP_RET_* */
+	struct spec_seccomp_arg *args;
+	size_t n_args;
+};
+
+struct spec_seccomp {
+	uint32_t default_action;  /* SECCOMP_RET_* with errno */
+	char **architectures;	  /* NULL-terminated, "SCMP_ARCH_X86_64" */
+	unsigned long flags;	  /* SECCOMP_FILTER_FLAG_* */
+	const char *listener_path, *listener_metadata;
+	struct spec_seccomp_rule *rules;
+	size_t n_rules;
+};
+
+struct spec_annotation {
+	const char *name, *value;
+};
+
+struct spec {
+	struct arena arena;
+	const char *bundle;	  /* absolute, resolved */
+	const char *oci_version;
+	const char *rootfs;	  /* absolute */
+	bool rootfs_readonly;
+	const char *rootfs_propagation_name;
+	unsigned long rootfs_propagation; /* MS_*; 0: default (private/slave as runc) */
+	const char *hostname, *domainname;
+	struct spec_process *process; /* may be NULL: create is then an error, as the spec says of start */
+	struct spec_mount *mounts;
+	size_t n_mounts;
+	struct spec_namespace namespaces[NS_COUNT];
+	struct spec_id_map *uid_map, *gid_map;
+	size_t n_uid_map, n_gid_map;
+	struct spec_device *devices;
+	size_t n_devices;
+	const char *cgroups_path; /* NULL: "/<id>" or the systemd default */
+	struct spec_resources resources;
+	struct spec_sysctl *sysctl;
+	size_t n_sysctl;
+	struct spec_seccomp *seccomp; /* NULL: none */
+	char **masked_paths, **readonly_paths; /* NULL-terminated */
+	const char *mount_label;
+	struct spec_hook_list hooks[HOOK_COUNT];
+	struct spec_annotation *annotations;
+	size_t n_annotations;
+};
+
+/* Reads bundle/config.json. Errors name the JSON path ("process.user.uid: ...") or, for broken JSON, the line and
+ * column. Returns 0 and *ret (free with spec_free), or a negative errno. */
+int spec_load(const char *bundle, struct spec **ret, struct error *e) _must_check_;
+/* The same of a text in memory ("bundle" absolute; used by tests, fuzzing and restore). */
+int spec_parse(const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
+/* A process.json for exec; lives in *ret->arena of a spec that has only .process. */
+int spec_parse_process(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
+void spec_free(struct spec *s);
+static inline void spec_free_p(struct spec **s)
+{
+	spec_free(*s);
+}
+
+/* "pid", "network", ... and the CLONE_NEW* flag, by enum ns_type; the name in /proc/PID/ns. */
+const char *ns_oci_name(enum ns_type t);
+const char *ns_proc_name(enum ns_type t);
+int ns_clone_flag(enum ns_type t);
+
+const char *spec_annotation(const struct spec *s, const char *name);
