@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * timer [-f FILE [-g]] [-e FILE] [-t SECONDS] -- COMMAND...
+ *
+ * Runs COMMAND with stdin, stdout and stderr at /dev/null and prints one line of JSON:
+ *
+ *   rc         exit status, 128 + signal, or -1 when it did not end in time
+ *   us         spawn to exit
+ *   prog_us    with -f: spawn to the first modification of FILE that changes what it says (may come before or
+ *              after the exit), -1: none
+ *   gap_us     with -g: the longest time without a modification of FILE, from spawn to 50 ms after the exit
+ *   user_us, sys_us, maxrss_kb   of COMMAND and the children it has waited for
+ *
+ * Progress is seen by inotify, from outside of the container, so it means the same for every runtime: also
+ * for gVisor, whose programs write through another process. FILE is one that the program in the container
+ * modifies every millisecond. A detached container inherits stderr, and CRIU refuses to dump one that is a
+ * file on the host: hence /dev/null. -e is for commands that start nothing.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum {
+	AFTER_EXIT_US = 50 * 1000,    /* how long -g goes on looking after the exit */
+	GIVE_UP_US = 8 * 1000 * 1000, /* no progress this long after the exit: there will be none */
+};
+
+struct timer {
+	const char *file;
+	const char *err;
+	bool gap;
+	long limit_us;
+
+	int watch;	 /* inotify */
+	char before[64]; /* what the file said at the start */
+	int pidfd;
+	long start;
+	long exited; /* us since start, -1: not yet */
+	long first;  /* first modification, likewise */
+	long last;   /* the latest one; the start counts as one */
+	long longest;
+	int status;
+	struct rusage usage;
+};
+
+static long now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+static int spawn(struct timer *t, char **argv)
+{
+	posix_spawn_file_actions_t fa;
+	pid_t pid;
+	int r;
+
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0);
+	if (t->err)
+		posix_spawn_file_actions_addopen(&fa, 2, t->err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	else
+		posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+
+	t->start = now_us();
+	r = posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ);
+	if (r) {
+		fprintf(stderr, "timer: %s: %s\n", argv[0], strerror(r));
+		return -r;
+	}
+	t->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (t->pidfd < 0) {
+		perror("timer: pidfd_open");
+		return -errno;
+	}
+	return pid;
+}
+
+/* a runtime may well touch the file (truncate it to its size, say): only the program makes it say something
+ * new */
+static void contents(const struct timer *t, char *buf, size_t size)
+{
+	int fd = open(t->file, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : pread(fd, buf, size - 1, 0);
+
+	buf[n > 0 ? n : 0] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void modified(struct timer *t)
+{
+	char buf[4096];
+	long at = now_us() - t->start;
+
+	while (read(t->watch, buf, sizeof(buf)) > 0)
+		;
+	if (t->first < 0) {
+		contents(t, buf, sizeof(t->before));
+		if (strcmp(buf, t->before))
+			t->first = at;
+	}
+	if (at - t->last > t->longest)
+		t->longest = at - t->last;
+	t->last = at;
+}
+
+static bool finished(const struct timer *t, long at)
+{
+	if (at > t->limit_us)
+		return true;
+	if (t->exited < 0)
+		return false;
+	if (!t->file || t->status != 0 || at - t->exited > GIVE_UP_US)
+		return true;
+	if (t->gap)
+		return t->last > t->exited && at - t->exited > AFTER_EXIT_US;
+	return t->first >= 0;
+}
+
+static void watch(struct timer *t, pid_t pid)
+{
+	while (!finished(t, now_us() - t->start)) {
+		bool look = t->gap || t->first < 0;
+		struct pollfd p[2] = {
+			{.fd = t->exited < 0 ? t->pidfd : -1, .events = POLLIN},
+			{.fd = look ? t->watch : -1, .events = POLLIN},
+		};
+
+		if (poll(p, 2, 100) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents)
+			modified(t);
+		if (p[0].revents) {
+			t->exited = now_us() - t->start;
+			wait4(pid, &t->status, 0, &t->usage);
+		}
+	}
+}
+
+static int exit_code(const struct timer *t)
+{
+	if (t->exited < 0)
+		return -1;
+	return WIFEXITED(t->status) ? WEXITSTATUS(t->status) : 128 + WTERMSIG(t->status);
+}
+
+static long tv_us(struct timeval tv)
+{
+	return tv.tv_sec * 1000000L + tv.tv_usec;
+}
+
+int main(int argc, char **argv)
+{
+	struct timer t = {
+		.limit_us = 120 * 1000000L, .watch = -EBADF, .pidfd = -EBADF, .exited = -1, .first = -1};
+	pid_t pid;
+	int c;
+
+	while ((c = getopt(argc, argv, "+f:ge:t:")) != -1) {
+		switch (c) {
+		case 'f':
+			t.file = optarg;
+			break;
+		case 'g':
+			t.gap = true;
+			break;
+		case 'e':
+			t.err = optarg;
+			break;
+		case 't':
+			t.limit_us = strtol(optarg, NULL, 10) * 1000000L;
+			break;
+		default:
+			return 2;
+		}
+	}
+	if (optind >= argc || (t.gap && !t.file)) {
+		fprintf(stderr, "usage: timer [-f FILE [-g]] [-e FILE] [-t SECONDS] -- COMMAND...\n");
+		return 2;
+	}
+	if (t.file) {
+		t.watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+		if (t.watch < 0 || inotify_add_watch(t.watch, t.file, IN_MODIFY) < 0) {
+			perror(t.file);
+			return 2;
+		}
+		contents(&t, t.before, sizeof(t.before));
+	}
+
+	pid = spawn(&t, argv + optind);
+	if (pid < 0)
+		return 2;
+	watch(&t, pid);
+	if (t.exited < 0)
+		kill(pid, SIGKILL); /* not reaped yet, so the pid is still its own */
+
+	printf("{\"rc\": %d, \"us\": %ld, \"prog_us\": %ld, \"gap_us\": %ld, \"user_us\": %ld, \"sys_us\": "
+	       "%ld, \"maxrss_kb\": %ld}\n",
+		exit_code(&t), t.exited, t.first, t.gap && t.first >= 0 ? t.longest : -1,
+		tv_us(t.usage.ru_utime), tv_us(t.usage.ru_stime), t.usage.ru_maxrss);
+	return 0;
+}
