@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtimes that are measured, and how each is made to work. One class each; measure.py knows no runtime by name."""
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+STATE = "/run/bench"        # state roots and bundles: a tmpfs, as /run is everywhere
+LOGS = "/cache/logs"
+
+
+def quiet(cmd, env=None):
+    """Runs cmd for its status alone. Without a library path: that is for the timed commands and those like them."""
+    return subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env,
+                          check=False).returncode
+
+
+def output(cmd, env=None):
+    r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, text=True,
+                       check=False)
+    return r.stdout.strip()
+
+
+def foreign_hierarchies(mounted):
+    """Named v1 hierarchies of others (a test suite's, say): crun must see them mounted, else its restore puts the container
+    into the root of all cgroups; runc must not see them, as it cannot mount them into a container."""
+    with open("/proc/self/cgroup") as f:
+        names = [line.split(":")[1] for line in f]
+    for name in names:
+        if not name.startswith("name=") or name == "name=systemd":
+            continue
+        d = "/sys/fs/cgroup/" + name[5:]
+        if mounted and not os.path.isdir(d):
+            os.mkdir(d)
+            quiet(["mount", "-t", "cgroup", "-o", "none," + name, "cgroup", d])
+        elif not mounted and os.path.isdir(d):
+            quiet(["umount", d])
+            os.rmdir(d)
+
+
+def sweep_cgroups(name):
+    """Removes what a runtime (or CRIU) left in the cgroup trees under our container's name, once it is empty."""
+    trees = ["/sys/fs/cgroup/%s/%s" % (h, name) for h in os.listdir("/sys/fs/cgroup")]
+    trees += ["/sys/fs/cgroup/" + name, "/run/cgroup2/" + name]
+    for tree in trees:
+        for _ in range(40):                     # its last tasks may still be on their way out
+            for d, _, _ in os.walk(tree, topdown=False):
+                try:
+                    os.rmdir(d)
+                except OSError:
+                    pass
+            if not os.path.isdir(tree):
+                break
+            time.sleep(0.01)
+
+
+def criu_frozen_us(path):
+    """freezing_time + frozen_time of CRIU's stats-dump: two magics, a length, and a protobuf stats_entry { dump = 1 } whose
+    first two fields are these."""
+    with open(path, "rb") as f:
+        data = f.read()
+    size, = struct.unpack_from("<I", data, 8)
+    body = data[12:12 + size]
+
+    def varint(i):
+        value = shift = 0
+        while True:
+            value |= (body[i] & 0x7f) << shift
+            shift += 7
+            i += 1
+            if not body[i - 1] & 0x80:
+                return value, i
+
+    tag, i = varint(0)
+    if tag != (1 << 3 | 2):
+        raise ValueError(path + ": not the statistics of a dump")
+    _, i = varint(i)
+    total = 0
+    for field in (1, 2):
+        tag, i = varint(i)
+        if tag != field << 3:
+            raise ValueError(path + ": unknown layout")
+        value, i = varint(i)
+        total += value
+    return total
+
+
+class Runtime:
+    """A runtime with runc's command line. Methods ending in _cmd give a command for the timer; the others run at once."""
+    name = ""
+    env = None          # None: ours
+
+    def __init__(self):
+        self.root = "%s/%s" % (STATE, self.name)
+        self.log = "%s/%s.log" % (LOGS, self.name)
+        self.stderr = "%s/%s.stderr" % (LOGS, self.name)
+        self.cmd = [self.name, "--root", self.root, "--log", self.log]
+
+    def version(self):
+        return output([self.cmd[0], "--version"], self.env).splitlines()[0].split("version")[-1].strip()
+
+    def prepare(self):
+        """before anything is timed"""
+        foreign_hierarchies(False)
+
+    def run_cmd(self, bundle, cid, detach=True):
+        return self.cmd + ["run"] + (["-d"] if detach else []) + ["--bundle", bundle, cid]
+
+    def checkpoint_cmd(self, cid, image, work, leave_running=False):
+        return self.cmd + ["checkpoint", "--image-path", image, "--work-path", work] + \
+            (["--leave-running"] if leave_running else []) + [cid]
+
+    def restore_cmd(self, bundle, cid, image, work):
+        return self.cmd + ["restore", "-d", "--bundle", bundle, "--image-path", image, "--work-path", work, cid]
+
+    def frozen_us(self, image, work):
+        """How long the checkpoint had the program stopped by the runtime's own account, None when it gives none."""
+        return criu_frozen_us(work + "/stats-dump")
+
+    def signal(self, cid, sig):
+        return quiet(self.cmd + ["kill", cid, sig], self.env) == 0
+
+    def delete(self, cid):
+        quiet(self.cmd + ["delete", "-f", cid], self.env)
+        sweep_cgroups(cid)
+
+    def why(self, work):
+        """the last words of a failed command"""
+        lines = []
+        for path in [self.log, self.stderr] + [work + "/" + n for n in ("dump.log", "restore.log")]:
+            try:
+                with open(path, errors="replace") as f:
+                    lines += [x.strip() for x in f if "RLIMIT" not in x and ("rror" in x or path == self.stderr)][-2:]
+            except OSError:
+                pass
+        return " | ".join(lines)[-600:]
+
+
+class Runc(Runtime):
+    name = "runc"
+
+    def version(self):
+        return super().version() + " + CRIU " + output(["criu", "--version"]).splitlines()[0].split()[-1]
+
+
+class Crun(Runc):
+    """No --root: under another than the default one, crun 1.24..1.28 loses its masked directories at restore ("No mapping for
+    N:(null) mountpoint", crun pull 2239). And never `crun kill` or `crun delete` of a restored container: its idea of that
+    container's cgroup may be "/"."""
+    name = "crun"
+
+    def __init__(self):
+        super().__init__()
+        self.root = "/run/crun"
+        self.cmd = ["crun", "--log", self.log]
+
+    def prepare(self):
+        foreign_hierarchies(True)
+
+    def pid(self, cid):
+        try:
+            with open("%s/%s/status" % (self.root, cid)) as f:
+                return json.load(f)["pid"]
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def signal(self, cid, sig):
+        pid = self.pid(cid)
+        if pid <= 1:
+            return False
+        try:
+            os.kill(pid, getattr(signal, "SIG" + sig))
+        except ProcessLookupError:
+            return False
+        return True
+
+    def delete(self, cid):
+        self.signal(cid, "KILL")
+        shutil.rmtree("%s/%s" % (self.root, cid), ignore_errors=True)
+        sweep_cgroups(cid)
+
+
+class Runsc(Runtime):
+    """systrap, its default platform (kvm hangs in a nested guest); images uncompressed, as everybody else's are; no network
+    stack and no overlay, as the others have none."""
+    name = "runsc"
+
+    def __init__(self):
+        super().__init__()
+        self.cmd = ["runsc", "--root", self.root, "--ignore-cgroups", "--network=none", "--overlay2=none"]
+
+    def run_cmd(self, bundle, cid, detach=True):
+        return self.cmd + ["run"] + (["--detach"] if detach else []) + ["--bundle", bundle, cid]
+
+    def checkpoint_cmd(self, cid, image, work, leave_running=False):
+        return self.cmd + ["checkpoint", "--compression=none", "--image-path", image] + \
+            (["--leave-running"] if leave_running else []) + [cid]
+
+    def restore_cmd(self, bundle, cid, image, work):
+        return self.cmd + ["restore", "--detach", "--bundle", bundle, "--image-path", image, cid]
+
+    def frozen_us(self, image, work):
+        return None
+
+    def delete(self, cid):
+        quiet(self.cmd + ["delete", "-force", cid])
+        sweep_cgroups(cid)
+
+
+class Stasis(Runtime):
+    name = "stasis"
+
+    def __init__(self):
+        super().__init__()
+        self.cmd[0] = "/cache/stasis/stasis"
+        if os.listdir("/cache/stasis/lib"):     # a build that is not static brings the libraries it was linked against
+            self.env = dict(os.environ, LD_LIBRARY_PATH="/cache/stasis/lib")
+
+    def version(self):
+        return os.environ.get("BENCH_STASIS_VERSION") or super().version()
+
+    def frozen_us(self, image, work):
+        with open(image + "/manifest.json") as f:
+            return json.load(f)["statistics"]["frozen_us"]
+
+
+ALL = {c.name: c for c in (Stasis, Runc, Crun, Runsc)}
