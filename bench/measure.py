@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the runtimes beside each other; runs in the peers' root (see `enter`). One JSON line per measurement.
+
+The runtimes take turns within every run, so that what drifts (other load, the host, the page cache) hits all alike; who
+begins moves on by one each run. Everything runs at nice -20, and the containers with the largest cpu.shares, so that other
+load on a shared machine weighs little; what it was is recorded ("busy")."""
+import argparse
+import json
+import mmap
+import os
+import shutil
+import subprocess
+import time
+
+import peers
+
+TIMER = "/cache/bin/timer"
+CAPS = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+
+# name: (the root below /cache, arguments)
+WORKLOADS = {
+    "tick": ("rootfs-min", ["/bin/work", "tick"]),
+    "procs10": ("rootfs-min", ["/bin/work", "procs", "10"]),
+    "procs50": ("rootfs-min", ["/bin/work", "procs", "50"]),
+    "threads100": ("rootfs-min", ["/bin/work", "threads", "100"]),
+    "fds1000": ("rootfs-min", ["/bin/work", "fds", "1000"]),
+    "redis100k": ("rootfs-app", ["/data/work", "redis", "100000"]),
+    "pydict1m": ("rootfs-app", ["/usr/bin/python3", "/data/pydict.py", "1000000"]),
+    "mem256": ("rootfs-min", ["/bin/work", "mem", "256"]),
+}
+IDLE_S = 2.0        # between two of `true-spaced`
+WARM_TICKS = 50     # a workload is measured once it has counted this far
+
+# Memory that a guest has given back to its host (free page reporting) is several times slower at first touch. Where the
+# memory counts, as much of it is touched and freed before each timed command, for all runtimes alike.
+WARM_MIB = {"redis100k": 128, "pydict1m": 512, "mem256": 768}
+
+
+def mount(destination, fstype, source, *options):
+    return {"destination": destination, "type": fstype, "source": source, "options": list(options)}
+
+
+def config(rootfs, args, cid):
+    """What `runc spec` writes (mounts, namespaces, masks), without a terminal."""
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/",
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "capabilities": {k: CAPS for k in ("bounding", "effective", "permitted")},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 8192, "soft": 8192}], "noNewPrivileges": True},
+        "root": {"path": rootfs, "readonly": False},
+        "hostname": "bench",
+        "mounts": [
+            mount("/proc", "proc", "proc"),
+            mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+            mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+            mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
+            mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+            mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+            mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")],
+        "linux": {
+            "cgroupsPath": "/" + cid,
+            "resources": {"devices": [{"allow": False, "access": "rwm"}], "cpu": {"shares": 262144}},
+            "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]}}
+
+
+def busy(seconds):
+    """the share of all CPU time in use"""
+    def snapshot():
+        with open("/proc/stat") as f:
+            v = [int(x) for x in f.readline().split()[1:9]]
+        return sum(v), v[3] + v[4]
+    a = snapshot()
+    time.sleep(seconds)
+    b = snapshot()
+    return 1 - (b[1] - a[1]) / max(1, b[0] - a[0])
+
+
+def warm(mib):
+    with mmap.mmap(-1, max(1, mib) << 20) as m:
+        for i in range(0, mib << 20, mmap.PAGESIZE):
+            m[i] = 1
+
+
+def settle(workload):
+    """Gives other load a moment to pass; says what there is of it. Then warms the memory."""
+    end = time.monotonic() + 0.6
+    x = busy(0.08)
+    while x > 0.2 and time.monotonic() < end:
+        time.sleep(0.1)
+        x = busy(0.1)
+    warm(WARM_MIB.get(workload, 0))
+    return round(x, 2)
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        cpu = [line.split(":")[1].strip() for line in f if line.startswith("model name")]
+    with open("/proc/meminfo") as f:
+        kib = int(f.readline().split()[1])
+    return {"date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "kernel": os.uname().release,
+            "cpu": cpu[0] if cpu else os.uname().machine, "cpus": os.cpu_count(), "memory_gib": round(kib / 1048576)}
+
+
+class Failed(Exception):
+    pass
+
+
+class Container:
+    """One container of one runtime, seen from outside: its counter is /tmp/n in its root."""
+    serial = 0
+
+    def __init__(self, runtime, workload, store):
+        root, args = WORKLOADS[workload]
+        self.runtime, self.workload = runtime, workload
+        self.rootfs = "/cache/" + root
+        self.base = "/cache/images" if store == "disk" else "/images"
+        self.image, self.work = self.base + "/image", self.base + "/work"
+        Container.serial += 1
+        self.cid = "bench%d-%d" % (os.getpid(), Container.serial)   # a new name each time: no left-over is met
+        self.bundle = "%s/bundle-%s" % (peers.STATE, self.cid)
+        self.n, self.v = self.rootfs + "/tmp/n", self.rootfs + "/tmp/v"
+        os.makedirs(self.bundle)
+        with open(self.bundle + "/config.json", "w") as f:
+            json.dump(config(self.rootfs, args, self.cid), f)
+
+    def __enter__(self):
+        self.runtime.prepare()
+        for d in (self.image, self.work, self.rootfs + "/tmp", self.rootfs + "/data/r.sock"):
+            if os.path.isdir(d):
+                shutil.rmtree(d)
+            elif os.path.exists(d):
+                os.unlink(d)
+        os.makedirs(self.work)
+        os.makedirs(self.image, 0o700)
+        os.makedirs(self.rootfs + "/tmp")
+        open(self.n, "w").close()
+        return self
+
+    def __exit__(self, *_):
+        self.runtime.signal(self.cid, "KILL")
+        time.sleep(0.05)
+        self.runtime.delete(self.cid)
+        shutil.rmtree(self.bundle, ignore_errors=True)
+        shutil.rmtree(self.image, ignore_errors=True)
+
+    def timed(self, what, cmd, *options):
+        for path in (self.runtime.log, self.runtime.stderr):
+            if os.path.exists(path):
+                os.truncate(path, 0)
+        r = subprocess.run([TIMER, *options, "--"] + cmd, stdout=subprocess.PIPE, env=self.runtime.env, check=True, text=True)
+        r = json.loads(r.stdout)
+        if r["rc"]:
+            raise Failed("%s: status %d: %s" % (what, r["rc"], self.runtime.why(self.work)))
+        if "-f" in options and r["prog_us"] < 0:
+            raise Failed("%s: no progress after it" % what)
+        return r
+
+    def start(self):
+        r = self.timed("run", self.runtime.run_cmd(self.bundle, self.cid), "-f", self.n)
+        end = time.monotonic() + 60
+        while self.count() < WARM_TICKS:
+            if time.monotonic() > end:
+                raise Failed("run: no progress after it")
+            time.sleep(0.01)
+        return r
+
+    def checkpoint(self, leave_running=False):
+        watch = ["-e", self.runtime.stderr] + (["-f", self.n, "-g"] if leave_running else [])
+        return self.timed("checkpoint", self.runtime.checkpoint_cmd(self.cid, self.image, self.work, leave_running), *watch)
+
+    def restore(self):
+        return self.timed("restore", self.runtime.restore_cmd(self.bundle, self.cid, self.image, self.work), "-f", self.n)
+
+    def count(self):
+        try:
+            with open(self.n) as f:
+                return int(f.read() or 0)
+        except ValueError:
+            return 0
+
+    def image_bytes(self):
+        return sum(os.lstat(os.path.join(d, f)).st_size for d, _, files in os.walk(self.image) for f in files)
+
+    def verify(self):
+        """Has the program check itself."""
+        if os.path.exists(self.v):
+            os.unlink(self.v)
+        if not self.runtime.signal(self.cid, "USR1"):
+            return False
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            if os.path.exists(self.v):
+                with open(self.v) as f:
+                    return f.read().strip() == "ok"
+            time.sleep(0.01)
+        return False
+
+
+def measure_cycle(c):
+    """run, checkpoint, restore, self-check"""
+    d = {}
+    r = c.start()
+    d["run_us"], d["run_prog_us"] = r["us"], r["prog_us"]
+    if c.workload.startswith("mem"):
+        os.sync()
+    d["busy"] = settle(c.workload)
+    d["checkpoint_us"] = c.checkpoint()["us"]
+    frozen = c.runtime.frozen_us(c.image, c.work)
+    if frozen is not None:
+        d["frozen_us"] = frozen
+    before = c.count()
+    d["image_bytes"] = c.image_bytes()
+    c.runtime.delete(c.cid)
+    d["busy"] = max(d["busy"], settle(c.workload))
+    r = c.restore()
+    d["restore_us"], d["restore_prog_us"] = r["us"], r["prog_us"]
+    time.sleep(0.15)
+    if c.count() <= before:
+        raise Failed("the restored program does not go on: %d, then %d" % (before, c.count()))
+    d["ok"] = c.verify()
+    return d
+
+
+def measure_pause(c):
+    """how long a program stands still that is checkpointed and left running, seen from outside"""
+    d = {}
+    c.start()
+    if c.workload.startswith("mem"):
+        os.sync()
+    d["busy"] = settle(c.workload)
+    r = c.checkpoint(leave_running=True)
+    d["pause_us"], d["pause_checkpoint_us"] = r["gap_us"], r["us"]
+    d["ok"] = c.verify()
+    return d
+
+
+def measure_true(c, idle):
+    """run + exit + delete: `run` waits for the exit and deletes the container itself"""
+    time.sleep(idle)
+    d = {"busy": busy(0.08) if idle else None}
+    r = c.timed("run", c.runtime.run_cmd(c.bundle, c.cid, detach=False))
+    d.update(life_us=r["us"], user_us=r["user_us"], sys_us=r["sys_us"], maxrss_kb=r["maxrss_kb"])
+    return d
+
+
+class Bench:
+    def __init__(self, options):
+        os.makedirs(peers.STATE, exist_ok=True)
+        os.makedirs(peers.LOGS, exist_ok=True)
+        self.options = options
+        self.runtimes = [peers.ALL[n]() for n in options.peers.split(",")]
+        self.out = open(options.out, "a", buffering=1)
+
+    def emit(self, **d):
+        self.out.write(json.dumps(d) + "\n")
+
+    def say(self, case, runtime, i, d):
+        keys = ("life_us", "checkpoint_us", "frozen_us", "restore_prog_us", "pause_us")
+        values = " ".join("%s %.2f" % (k[:-3], d[k] / 1000) for k in keys if k in d)
+        note = d.get("error") or ("" if d.get("ok", True) else "SELF-CHECK FAILED")
+        print("%-12s %-7s %2d  %s %s" % (case, runtime.name, i, values, note), flush=True)
+
+    def one(self, case, i, runtime, measure, workload, *args):
+        d = {}
+        try:
+            with Container(runtime, workload, self.options.store) as c:
+                d = measure(c, *args)
+        except (Failed, OSError, ValueError, KeyError) as e:
+            d["error"] = "%s" % (e if isinstance(e, Failed) else repr(e))
+        d["load"] = os.getloadavg()[0]
+        self.emit(case=case, peer=runtime.name, run=i, store=self.options.store, **d)
+        self.say(case, runtime, i, d)
+
+    def turns(self, i):
+        k = i % len(self.runtimes)
+        return self.runtimes[k:] + self.runtimes[:k]
+
+    def cold(self):
+        WORKLOADS["true"] = ("rootfs-min", ["/bin/true"])
+        for runtime in self.runtimes:       # back to back is the point here, so no turns; the first one is not counted
+            for i in range(-1, self.options.runs * 2):
+                self.one("true" if i >= 0 else "true-first", i, runtime, measure_true, "true", 0)
+        for i in range(self.options.runs):
+            for runtime in self.turns(i):
+                self.one("true-spaced", i, runtime, measure_true, "true", IDLE_S)
+
+    def run(self):
+        cases = self.options.cases.split(",") if self.options.cases else ["true"] + list(WORKLOADS)
+        self.emit(case="meta", versions={r.name: r.version() for r in self.runtimes}, runs=self.options.runs,
+                  store=self.options.store, peers=[r.name for r in self.runtimes], **machine())
+        for case in cases:
+            if case == "true":
+                self.cold()
+                continue
+            for i in range(self.options.runs):
+                for runtime in self.turns(i):
+                    self.one(case, i, runtime, measure_cycle, case)
+                    self.one(case + "-pause", i, runtime, measure_pause, case)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--peers", required=True)
+    p.add_argument("--cases", default="")
+    p.add_argument("--runs", type=int, default=10)
+    p.add_argument("--store", choices=("disk", "tmpfs"), default="disk")
+    p.add_argument("--out", required=True)
+    options = p.parse_args()
+    os.umask(0o022)
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    Bench(options).run()
+
+
+if __name__ == "__main__":
+    main()
