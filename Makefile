@@ -35,8 +35,10 @@ bench: build
 	@scripts/setup --if-missing bench
 	@bench/run $(BUILD)/stasis
 
+# An existing build directory takes on the PREFIX given here, and keeps its own when none is given.
 install: build
-	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+	@$(if $(filter command line environment,$(origin PREFIX)),meson configure -Dprefix=$(PREFIX) $(BUILD) && ninja -C $(BUILD))
+	DESTDIR=$(if $(DESTDIR),$(abspath $(DESTDIR))) meson install -C $(BUILD) --no-rebuild
 
 clean:
 	rm -rf $(BUILD)
