@@ -10,7 +10,9 @@ import json
 import mmap
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 
 import peers
@@ -29,6 +31,7 @@ WORKLOADS = {
     "pydict1m": ("rootfs-app", ["/usr/bin/python3", "/data/pydict.py", "1000000"]),
     "mem256": ("rootfs-min", ["/bin/work", "mem", "256"]),
 }
+START = int(time.time())
 IDLE_S = 2.0        # between two of `true-spaced`
 WARM_TICKS = 50     # a workload is measured once it has counted this far
 
@@ -122,7 +125,7 @@ class Container:
         self.base = "/cache/images" if store == "disk" else "/images"
         self.image, self.work = self.base + "/image", self.base + "/work"
         Container.serial += 1
-        self.cid = "bench%d-%d" % (os.getpid(), Container.serial)   # a new name each time: no left-over is met
+        self.cid = "bench-%x-%d" % (START, Container.serial)        # a new name each time: no left-over is met
         self.bundle = "%s/bundle-%s" % (peers.STATE, self.cid)
         self.n, self.v = self.rootfs + "/tmp/n", self.rootfs + "/tmp/v"
         os.makedirs(self.bundle)
@@ -253,6 +256,7 @@ class Bench:
     def __init__(self, options):
         os.makedirs(peers.STATE, exist_ok=True)
         os.makedirs(peers.LOGS, exist_ok=True)
+        peers.sweep_leftovers()
         self.options = options
         self.runtimes = [peers.ALL[n]() for n in options.peers.split(",")]
         self.out = open(options.out, "a", buffering=1)
@@ -312,6 +316,8 @@ def main():
     p.add_argument("--store", choices=("disk", "tmpfs"), default="disk")
     p.add_argument("--out", required=True)
     options = p.parse_args()
+    for sig in (signal.SIGINT, signal.SIGTERM):     # by way of an exception, so that the container is deleted
+        signal.signal(sig, lambda sig, _: sys.exit(128 + sig))
     os.umask(0o022)
     os.setpriority(os.PRIO_PROCESS, 0, -20)
     Bench(options).run()

@@ -88,6 +88,14 @@ def criu_frozen_us(path):
     return total
 
 
+def sweep_leftovers():
+    """Empty cgroups of a bench that was killed in the middle of a restore; `run` sees to it that no other is running."""
+    for hierarchy in ["/run/cgroup2"] + ["/sys/fs/cgroup/" + h for h in os.listdir("/sys/fs/cgroup")]:
+        for name in os.listdir(hierarchy) if os.path.isdir(hierarchy) else []:
+            if name.startswith("bench-") and os.path.isdir(hierarchy + "/" + name):
+                sweep_cgroups(name)
+
+
 class Runtime:
     """A runtime with runc's command line. Methods ending in _cmd give a command for the timer; the others run at once."""
     name = ""
@@ -185,7 +193,7 @@ class Crun(Runc):
 
 class Runsc(Runtime):
     """systrap, its default platform (kvm hangs in a nested guest); images uncompressed, as everybody else's are; no network
-    stack and no overlay, as the others have none."""
+    stack and no overlay, as the others have none. It makes no cgroups, which the others do."""
     name = "runsc"
 
     def __init__(self):
@@ -224,7 +232,7 @@ class Stasis(Runtime):
 
     def frozen_us(self, image, work):
         with open(image + "/manifest.json") as f:
-            return json.load(f)["statistics"]["frozen_us"]
+            return json.load(f).get("statistics", {}).get("frozen_us")
 
 
 ALL = {c.name: c for c in (Stasis, Runc, Crun, Runsc)}
