@@ -1,4 +1,4 @@
-# Appended by report.py to its data: $cold, $stopped, $checkpoint, $restore (and $frozen, which is not drawn), their titles,
+# Appended by report.py to its data: $cold, $stopped, $checkpoint, $restore (and others, not drawn), their titles, row counts,
 # peers and output. A row is: name, then median, p10 and p90 for each peer.
 set terminal svg size 1200,1000 font 'sans-serif,13' background rgb 'white' rounded
 set output output

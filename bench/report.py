@@ -30,7 +30,10 @@ TABLES = [
     ("checkpoint", "Checkpoint: the command", CYCLES, "", "checkpoint_us", "From its start to its end."),
     ("restore", "Restore: until the program makes progress", CYCLES, "", "restore_prog_us",
      "From the start of the command to the first count of the restored program."),
+    ("size", "Size of the image, MiB", CYCLES, "", "image_bytes", "Of all files; uncompressed."),
 ]
+US_PER_MS = 1000
+MIB = 1048576
 
 
 def quantile(sorted_values, q):
@@ -54,8 +57,9 @@ class Data:
         for r in rows[1:]:
             self.rows.setdefault((r["case"], r["peer"]), []).append(r)
 
-    def cell(self, case, peer, field, scale=1000):
-        """(median, p10, p90) in ms (or of another scale), None when nothing was measured"""
+    def cell(self, case, peer, field):
+        """(median, p10, p90) in ms or MiB, None when nothing was measured"""
+        scale = MIB if field == "image_bytes" else US_PER_MS
         rows = self.rows.get((case, peer), [])
         v = sorted(r[field] / scale for r in rows if "error" not in r and r.get("ok", True) and r.get(field, -1) >= 0)
         return (quantile(v, 0.5), quantile(v, 0.1), quantile(v, 0.9)) if v else None
