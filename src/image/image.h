@@ -42,6 +42,7 @@ struct image_manifest {
 	unsigned page_size;
 	const char *created;		/* RFC 3339 */
 	uint64_t generation;
+	const char *stdio[3];		/* what fds 0-2 of init are, for descriptors.json; not read back */
 	struct image_statistics {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
 		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
@@ -49,19 +50,26 @@ struct image_manifest {
 };
 
 struct image_writer;
-/* Makes the files in dirfd (an empty directory; O_EXCL, 0600). */
+/* Makes the files in dirfd (borrowed until the writer is freed; O_EXCL, 0600). -EEXIST with ERROR_STATE when the
+ * directory has one of an image's files already; others (logs) don't matter. */
 int image_writer_new(int dirfd, struct image_writer **ret, struct error *e) _must_check_;
-/* Appends one record. */
+/* Appends one record; the first one is the Container. */
 int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e) _must_check_;
-/* Appends page data: n_pages at "address" of address space "space", in ascending order of (call order within a space
- * may be any; the index is sorted at commit). All-zero pages are detected and stored as kind zero (no data).
- * image_writer_pages_fd() is pages.img for callers that write by themselves: reserve first. */
+/* Appends page data: n_pages at "address" of address space "space". The order of calls doesn't matter, the index is
+ * sorted at commit; pages that are given twice are an ERROR_INTERNAL there. All-zero pages are detected and stored as
+ * kind zero (no data). The data is hashed here and may be reused when this returns. */
 int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e) _must_check_;
-/* Reserves room for n_pages (uninterrupted, aligned) and enters them in the index as data; the caller pwrites them
- * at *ret_offset of image_writer_pages_fd() itself, before commit. */
+/* Reserves room for n_pages (uninterrupted, 4 KiB aligned, the file already extended) and enters them in the index as
+ * data; the caller (or a task of the container) writes them at *ret_offset of image_writer_pages_fd() itself, before
+ * commit. Their checksums are computed by commit, which reads them back from the page cache: about 0.1 ms per MiB
+ * that is then not spent in the freeze. */
 int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset, struct error *e) _must_check_;
 int image_writer_pages_fd(const struct image_writer *w);
-/* Writes index, checksums and the manifest (last, renamed into place). */
+/* Pages and bytes so far, into the fields pages_data, pages_zero and bytes of *s. */
+void image_writer_count(const struct image_writer *w, struct image_statistics *s);
+/* Writes index, checksums, the files for CRIU's callers and the manifest (last, renamed into place). Nothing is
+ * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are
+ * the writer's own count, whatever m says. */
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
@@ -78,13 +86,13 @@ struct image;
 int image_open(int dirfd, struct image **ret, struct error *e) _must_check_;
 void image_free(struct image *i);
 const struct image_manifest *image_manifest(const struct image *i);
-/* Iterates records; messages are unpacked into the image's own memory and live until image_free(). *pos starts at 0.
+/* Iterates records; messages are unpacked once into the image's own memory and live until image_free(). *pos starts at 0.
  * 1: *ret_type and *ret_message are set; 0: end. Unknown optional types are skipped. */
 int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type, const ProtobufCMessage **ret_message, struct error *e) _must_check_;
 /* The runs of one address space, ascending; a borrowed array. */
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
 int image_pages_fd(const struct image *i);
-/* Reads bytes [offset, offset+len) of an address space, holes as zeros. */
+/* Reads bytes [address, address+len) of an address space, holes as zeros. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e) _must_check_;
 /* Checks every page-data checksum. */
 int image_verify_pages(const struct image *i, struct error *e) _must_check_;

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pages_meta.img: the page index. A header of 64 bytes; one entry of 40 bytes for every run of pages, sorted by
+ * (space, address), so that it can be mapped and bisected; the checksum of every chunk of pages.img; and, in the last
+ * eight bytes, the checksum of all bytes before.
+ *
+ * Invariants of an accepted index: space ids are not 0; runs don't overlap, don't wrap around the address space and
+ * lie inside pages.img; there is exactly one checksum for every chunk of it.
+ */
+#include <stdlib.h>
+
+#include "image/image-priv.h"
+
+static const char magic[8] = { 'S', 'T', 'A', 'S', 'I', 'S', 'P', 'M' };
+
+void image_index_done(struct image_index *x)
+{
+	free(x->runs);
+	free(x->chunks);
+	*x = (struct image_index){ 0 };
+}
+
+struct layout {			/* of a file: where its parts are */
+	uint64_t n_runs, n_chunks, chunk_size, chunks_at;
+};
+
+static int check_header(const uint8_t *p, size_t len, uint64_t pages_size, struct layout *ret, struct error *e)
+{
+	struct layout l = { 0 };
+
+	if (len < IMAGE_INDEX_HEADER + 8)
+		return image_corrupt(e, IMAGE_INDEX, len, "the file ends in its header");
+	if (memcmp(p, magic, sizeof(magic)) != 0)
+		return image_corrupt(e, IMAGE_INDEX, 0, "not a page index (wrong magic)");
+	if (get_le32(p + 8) != IMAGE_FORMAT_VERSION)
+		return error_set(e, -ENOTSUP, ERROR_REFUSED,
+			"%s: format version %u, but this stasis " STASIS_VERSION " reads version %d: use the stasis that made it",
+			IMAGE_INDEX, get_le32(p + 8), IMAGE_FORMAT_VERSION);
+	if (get_le64(p + len - 8) != image_hash(p, len - 8))
+		return image_corrupt(e, IMAGE_INDEX, len - 8, "wrong checksum");
+	l.n_runs = get_le64(p + 16);
+	l.n_chunks = get_le64(p + 24);
+	l.chunk_size = get_le64(p + 32);
+	if (get_le32(p + 12) != IMAGE_INDEX_ENTRY)
+		return image_corrupt(e, IMAGE_INDEX, 12, "entries of %u bytes", get_le32(p + 12));
+	if (l.chunk_size < IMAGE_PAGE_SIZE || l.chunk_size > (16U << 20) || (l.chunk_size & (l.chunk_size - 1)))
+		return image_corrupt(e, IMAGE_INDEX, 32, "chunks of %llu bytes", (unsigned long long)l.chunk_size);
+	if (get_le64(p + 40) != pages_size || pages_size % IMAGE_PAGE_SIZE)
+		return image_corrupt(e, IMAGE_INDEX, 40, "is for %llu bytes of page data, but %s has %llu",
+			(unsigned long long)get_le64(p + 40), IMAGE_PAGES, (unsigned long long)pages_size);
+	if (get_le64(p + 48) || get_le64(p + 56))
+		return image_corrupt(e, IMAGE_INDEX, 48, "reserved field is not zero");
+	if (l.n_runs > len / IMAGE_INDEX_ENTRY || l.n_chunks > len / 8 ||
+		len != IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY + l.n_chunks * 8 + 8)
+		return image_corrupt(e, IMAGE_INDEX, 16, "numbers of runs and checksums don't fit the file's size");
+	if (l.n_chunks != pages_size / l.chunk_size + !!(pages_size % l.chunk_size))
+		return image_corrupt(e, IMAGE_INDEX, 24, "%llu checksums", (unsigned long long)l.n_chunks);
+	l.chunks_at = IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY;
+	*ret = l;
+	return 0;
+}
+
+/* NULL, or what is wrong. "before" is NULL for the first run. */
+static const char *run_problem(const struct image_run *r, const struct image_run *before, uint64_t pages_size)
+{
+	uint64_t bytes, end;
+
+	if (r->space == 0)
+		return "address space 0";
+	if (r->n_pages == 0 || r->address % IMAGE_PAGE_SIZE)
+		return "empty or unaligned run";
+	if (__builtin_mul_overflow(r->n_pages, (uint64_t)IMAGE_PAGE_SIZE, &bytes) || __builtin_add_overflow(r->address, bytes, &end))
+		return "run beyond the end of the address space";
+	if (before && (r->space < before->space ||
+			(r->space == before->space && r->address < before->address + before->n_pages * IMAGE_PAGE_SIZE)))
+		return "runs overlap or are not sorted";
+	if (r->kind == IMAGE_PAGES_DATA && (r->offset % IMAGE_PAGE_SIZE || bytes > pages_size || r->offset > pages_size - bytes))
+		return "run outside the page data";
+	if (r->kind == IMAGE_PAGES_ZERO && r->offset)
+		return "zero pages with an offset";
+	return NULL;
+}
+
+static int parse_runs(const uint8_t *p, uint64_t n, uint64_t pages_size, struct image_run *runs, struct error *e)
+{
+	for (uint64_t i = 0; i < n; i++, p += IMAGE_INDEX_ENTRY) {
+		uint64_t at = IMAGE_INDEX_HEADER + i * IMAGE_INDEX_ENTRY;
+		uint32_t kind = get_le32(p + 32);
+		const char *problem;
+
+		if (kind == IMAGE_PAGES_PARENT)
+			return error_set(e, -ENOTSUP, ERROR_REFUSED,
+				"%s: incremental image (pages of a parent): this stasis " STASIS_VERSION " reads full images only", IMAGE_INDEX);
+		if (kind > IMAGE_PAGES_PARENT || get_le32(p + 36))
+			return image_corrupt(e, IMAGE_INDEX, at + 32, "unknown kind of pages (%u)", kind);
+		runs[i] = (struct image_run){
+			.space = get_le64(p),
+			.address = get_le64(p + 8),
+			.n_pages = get_le64(p + 16),
+			.offset = get_le64(p + 24),
+			.kind = kind,
+		};
+		problem = run_problem(&runs[i], i ? &runs[i - 1] : NULL, pages_size);
+		if (problem)
+			return image_corrupt(e, IMAGE_INDEX, at, "%s", problem);
+	}
+	return 0;
+}
+
+int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret, struct error *e)
+{
+	_cleanup_(image_index_done) struct image_index x = { 0 };
+	const uint8_t *p = data;
+	struct layout l = { 0 };
+	int r = check_header(p, len, pages_size, &l, e);
+
+	if (r < 0)
+		return r;
+	x.runs = calloc(MAX(l.n_runs, UINT64_C(1)), sizeof(*x.runs));
+	x.chunks = calloc(MAX(l.n_chunks, UINT64_C(1)), sizeof(*x.chunks));
+	if (!x.runs || !x.chunks)
+		return error_errno(e, -ENOMEM, IMAGE_INDEX);
+	r = parse_runs(p + IMAGE_INDEX_HEADER, l.n_runs, pages_size, x.runs, e);
+	if (r < 0)
+		return r;
+	for (uint64_t i = 0; i < l.n_chunks; i++)
+		x.chunks[i] = get_le64(p + l.chunks_at + i * 8);
+	x.n_runs = l.n_runs;
+	x.n_chunks = l.n_chunks;
+	x.chunk_size = l.chunk_size;
+	x.hash = get_le64(p + len - 8);
+	*ret = x;
+	x = (struct image_index){ 0 };
+	return 0;
+}
+
+static int compare_runs(const void *va, const void *vb)
+{
+	const struct image_run *a = va, *b = vb;
+
+	if (a->space != b->space)
+		return a->space < b->space ? -1 : 1;
+	return a->address < b->address ? -1 : a->address > b->address;
+}
+
+static bool continues(const struct image_run *a, const struct image_run *b)
+{
+	uint64_t bytes = a->n_pages * IMAGE_PAGE_SIZE;
+
+	return a->space == b->space && a->kind == b->kind && a->address + bytes == b->address &&
+		(a->kind != IMAGE_PAGES_DATA || a->offset + bytes == b->offset);
+}
+
+static void sort_and_merge(struct image_index *x)
+{
+	bool sorted = true;
+	size_t n = 0;
+
+	for (size_t i = 1; i < x->n_runs && sorted; i++)
+		sorted = compare_runs(&x->runs[i - 1], &x->runs[i]) < 0;
+	if (!sorted)
+		qsort(x->runs, x->n_runs, sizeof(*x->runs), compare_runs);
+	for (size_t i = 0; i < x->n_runs; i++) {
+		if (n && continues(&x->runs[n - 1], &x->runs[i]))
+			x->runs[n - 1].n_pages += x->runs[i].n_pages;
+		else
+			x->runs[n++] = x->runs[i];
+	}
+	x->n_runs = n;
+}
+
+static void put_header(uint8_t *p, const struct image_index *x, uint64_t pages_size)
+{
+	memset(p, 0, IMAGE_INDEX_HEADER);
+	memcpy(p, magic, sizeof(magic));
+	put_le32(p + 8, IMAGE_FORMAT_VERSION);
+	put_le32(p + 12, IMAGE_INDEX_ENTRY);
+	put_le64(p + 16, x->n_runs);
+	put_le64(p + 24, x->n_chunks);
+	put_le64(p + 32, x->chunk_size);
+	put_le64(p + 40, pages_size);
+}
+
+int image_index_build(struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e)
+{
+	size_t size;
+	uint8_t *start, *p;
+
+	sort_and_merge(x);
+	size = IMAGE_INDEX_HEADER + x->n_runs * IMAGE_INDEX_ENTRY + x->n_chunks * 8 + 8;
+	start = p = image_buffer_room(b, size);
+	if (!p)
+		return error_errno(e, -ENOMEM, "page index");
+	put_header(p, x, pages_size);
+	p += IMAGE_INDEX_HEADER;
+	for (size_t i = 0; i < x->n_runs; i++, p += IMAGE_INDEX_ENTRY) {
+		const struct image_run *r = &x->runs[i];
+		const char *problem = run_problem(r, i ? r - 1 : NULL, pages_size);
+
+		if (problem)
+			return error_set(e, -EINVAL, ERROR_INTERNAL, "page index: address space %llu, 0x%llx+%llu pages: %s",
+				(unsigned long long)r->space, (unsigned long long)r->address, (unsigned long long)r->n_pages, problem);
+		put_le64(p, r->space);
+		put_le64(p + 8, r->address);
+		put_le64(p + 16, r->n_pages);
+		put_le64(p + 24, r->offset);
+		put_le32(p + 32, r->kind);
+		put_le32(p + 36, 0);
+	}
+	for (size_t i = 0; i < x->n_chunks; i++, p += 8)
+		put_le64(p, x->chunks[i]);
+	x->hash = image_hash(start, size - 8);
+	put_le64(p, x->hash);
+	b->len += size;
+	return 0;
+}

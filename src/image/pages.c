@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pages.img, the append side: page data behind one another, zero pages left out, and a checksum for every 64 KiB of
+ * the file.
+ *
+ * Invariants: "size" is the file's length with what is still staged; the staged bytes are its last ones. Bytes are
+ * hashed once, on their way in. A chunk that somebody else writes a part of (image_pages_reserve()) can't be: it is
+ * read back (from the page cache) by image_pages_finish().
+ */
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/fd.h"
+#include "image/image-priv.h"
+
+enum { STAGE_SIZE = 256 * 1024, READBACK_SIZE = 4 * IMAGE_CHUNK_SIZE };
+
+struct range {
+	uint64_t start, end;
+};
+
+struct image_pages {
+	int fd;					/* borrowed */
+	uint64_t size;
+	uint8_t *stage;
+	size_t staged;
+	XXH3_state_t *state;			/* of the chunk that "size" is in */
+	struct image_index index;
+	size_t runs_size, chunks_size;		/* allocated entries of index */
+	struct range *reserved;			/* ascending */
+	size_t n_reserved, reserved_size;
+};
+
+int image_pages_new(int fd, struct image_pages **ret, struct error *e)
+{
+	struct image_pages *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	p->fd = fd;
+	p->stage = malloc(STAGE_SIZE);
+	p->state = XXH3_createState();
+	p->index.chunk_size = IMAGE_CHUNK_SIZE;
+	if (!p->stage || !p->state) {
+		image_pages_free(p);
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	}
+	XXH3_64bits_reset(p->state);
+	*ret = p;
+	return 0;
+}
+
+void image_pages_free(struct image_pages *p)
+{
+	if (!p)
+		return;
+	image_index_done(&p->index);
+	free(p->reserved);
+	XXH3_freeState(p->state);
+	free(p->stage);
+	free(p);
+}
+
+/* Room for one more element (or "want" in all) in a growing array. */
+static int grow(void *array, size_t *allocated, size_t want, size_t element)
+{
+	void **a = array;
+	size_t n = MAX(*allocated * 2, (size_t)64), bytes;
+	void *q;
+
+	if (want <= *allocated)
+		return 0;
+	n = MAX(n, want);
+	if (size_overflows(n, element, 0, &bytes))
+		return -ENOMEM;
+	q = realloc(*a, bytes);
+	if (!q)
+		return -ENOMEM;
+	*a = q;
+	*allocated = n;
+	return 0;
+}
+
+static int add_run(struct image_pages *p, const struct image_run *r)
+{
+	struct image_index *x = &p->index;
+	struct image_run *last = x->n_runs ? &x->runs[x->n_runs - 1] : NULL;
+	int rc;
+
+	if (last && last->space == r->space && last->kind == r->kind &&
+		last->address + last->n_pages * IMAGE_PAGE_SIZE == r->address &&
+		(r->kind != IMAGE_PAGES_DATA || last->offset + last->n_pages * IMAGE_PAGE_SIZE == r->offset)) {
+		last->n_pages += r->n_pages;
+		return 0;
+	}
+	rc = grow(&x->runs, &p->runs_size, x->n_runs + 1, sizeof(*x->runs));
+	if (rc < 0)
+		return rc;
+	x->runs[x->n_runs++] = *r;
+	return 0;
+}
+
+/* Checksums for every chunk that begins below "size". */
+static int reserve_chunks(struct image_pages *p, uint64_t size)
+{
+	size_t want = (size + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
+	int r = grow(&p->index.chunks, &p->chunks_size, want, sizeof(*p->index.chunks));
+
+	if (r < 0)
+		return r;
+	p->index.n_chunks = want;
+	return 0;
+}
+
+/* The bytes that come next in the file, p->size on. A chunk with reserved pages gets a wrong checksum here, which
+ * image_pages_finish() replaces. */
+static void hash_bytes(struct image_pages *p, const uint8_t *data, size_t len)
+{
+	uint64_t at = p->size;
+
+	while (len > 0) {
+		size_t in_chunk = at % IMAGE_CHUNK_SIZE, n = MIN(len, IMAGE_CHUNK_SIZE - in_chunk);
+		uint64_t *checksum = &p->index.chunks[at / IMAGE_CHUNK_SIZE];
+
+		if (n == IMAGE_CHUNK_SIZE) {
+			*checksum = XXH3_64bits(data, n);
+		} else {
+			XXH3_64bits_update(p->state, data, n);
+			if (in_chunk + n == IMAGE_CHUNK_SIZE) {
+				*checksum = XXH3_64bits_digest(p->state);
+				XXH3_64bits_reset(p->state);
+			}
+		}
+		data += n;
+		len -= n;
+		at += n;
+	}
+}
+
+static int write_behind_stage(struct image_pages *p, const void *data, size_t len)
+{
+	struct iovec v[2] = { { p->stage, p->staged }, { (void *)data, len } };
+	uint64_t at = p->size - p->staged;
+	size_t done = 0;
+	ssize_t n;
+	int r;
+
+	do
+		n = pwritev(p->fd, v, 2, at);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	done = n;
+	if (done < p->staged) {
+		r = pwrite_all(p->fd, p->stage + done, p->staged - done, at + done);
+		if (r < 0)
+			return r;
+		done = p->staged;
+	}
+	done -= p->staged;
+	r = pwrite_all(p->fd, (const uint8_t *)data + done, len - done, p->size + done);
+	if (r < 0)
+		return r;
+	p->staged = 0;
+	return 0;
+}
+
+static int append(struct image_pages *p, const void *data, size_t len)
+{
+	int r = reserve_chunks(p, p->size + len);
+
+	if (r < 0)
+		return r;
+	hash_bytes(p, data, len);
+	if (len <= STAGE_SIZE - p->staged) {
+		memcpy(p->stage + p->staged, data, len);
+		p->staged += len;
+	} else {
+		r = write_behind_stage(p, data, len);
+		if (r < 0)
+			return r;
+	}
+	p->size += len;
+	return 0;
+}
+
+/* Written so that the compiler vectorises the inner loop; most pages that aren't zero differ in the first block. */
+static bool page_is_zero(const uint8_t *page)
+{
+	for (size_t block = 0; block < IMAGE_PAGE_SIZE; block += 256) {
+		uint64_t any = 0, words[32];
+
+		memcpy(words, page + block, sizeof(words));
+		for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+			any |= words[i];
+		if (any)
+			return false;
+	}
+	return true;
+}
+
+static int check_request(uint64_t space, uint64_t address, size_t n_pages, struct error *e)
+{
+	uint64_t end;
+
+	if (space == 0 || address % IMAGE_PAGE_SIZE || n_pages > UINT64_MAX / IMAGE_PAGE_SIZE ||
+		__builtin_add_overflow(address, n_pages * (uint64_t)IMAGE_PAGE_SIZE, &end))
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "%s: address space %llu, 0x%llx+%zu pages", IMAGE_PAGES,
+			(unsigned long long)space, (unsigned long long)address, n_pages);
+	return 0;
+}
+
+int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+{
+	const uint8_t *bytes = data;
+	int r = check_request(space, address, n_pages, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0, n; i < n_pages; i += n) {
+		const uint8_t *first = bytes + i * IMAGE_PAGE_SIZE;
+		bool zero = page_is_zero(first);
+		struct image_run run;
+
+		for (n = 1; i + n < n_pages && page_is_zero(first + n * IMAGE_PAGE_SIZE) == zero; n++)
+			;
+		run = (struct image_run){
+			.space = space,
+			.address = address + i * IMAGE_PAGE_SIZE,
+			.n_pages = n,
+			.offset = zero ? 0 : p->size,
+			.kind = zero ? IMAGE_PAGES_ZERO : IMAGE_PAGES_DATA,
+		};
+		r = add_run(p, &run);
+		if (r == 0 && !zero)
+			r = append(p, first, n * IMAGE_PAGE_SIZE);
+		if (r < 0)
+			return error_errno(e, r, "%s", IMAGE_PAGES);
+	}
+	return 0;
+}
+
+int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset,
+	struct error *e)
+{
+	struct image_run run = {
+		.space = space,
+		.address = address,
+		.n_pages = n_pages,
+		.offset = p->size,
+		.kind = IMAGE_PAGES_DATA,
+	};
+	uint64_t end = p->size + n_pages * (uint64_t)IMAGE_PAGE_SIZE;
+	int r = check_request(space, address, n_pages, e);
+
+	if (r < 0)
+		return r;
+	if (n_pages > 0) {
+		r = write_behind_stage(p, NULL, 0);
+		/* Pages that are written into a file of their size need not extend it one by one. */
+		if (r == 0 && ftruncate(p->fd, end) < 0)
+			r = -errno;
+		if (r == 0)
+			r = grow(&p->reserved, &p->reserved_size, p->n_reserved + 1, sizeof(*p->reserved));
+		if (r == 0)
+			r = reserve_chunks(p, end);
+		if (r == 0)
+			r = add_run(p, &run);
+		if (r < 0)
+			return error_errno(e, r, "%s", IMAGE_PAGES);
+		p->reserved[p->n_reserved++] = (struct range){ p->size, end };
+		XXH3_64bits_reset(p->state);
+	}
+	*ret_offset = p->size;
+	p->size = end;
+	return 0;
+}
+
+/* The checksums of the chunks that "r" touches, from "first" on. */
+static int read_back(struct image_pages *p, uint64_t first, const struct range *r, uint8_t *buf)
+{
+	uint64_t at = MAX(first, r->start / IMAGE_CHUNK_SIZE) * IMAGE_CHUNK_SIZE;
+
+	while (at < r->end) {
+		size_t n = MIN(p->size - at, (uint64_t)READBACK_SIZE);
+		int rc = pread_exact(p->fd, buf, n, at);
+
+		if (rc < 0)
+			return rc;
+		for (size_t i = 0; i < n && at + i < r->end; i += IMAGE_CHUNK_SIZE)
+			p->index.chunks[(at + i) / IMAGE_CHUNK_SIZE] = XXH3_64bits(buf + i, MIN(n - i, (size_t)IMAGE_CHUNK_SIZE));
+		at += n;
+	}
+	return 0;
+}
+
+int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t *ret_size, struct error *e)
+{
+	_cleanup_free_ uint8_t *buf = NULL;
+	uint64_t next = 0;
+	int r = 0;
+
+	if (p->staged)
+		r = write_behind_stage(p, NULL, 0);
+	if (r == 0 && p->size % IMAGE_CHUNK_SIZE)
+		p->index.chunks[p->size / IMAGE_CHUNK_SIZE] = XXH3_64bits_digest(p->state);
+	if (r == 0 && p->n_reserved && !(buf = malloc(READBACK_SIZE)))
+		r = -ENOMEM;
+	for (size_t i = 0; i < p->n_reserved && r == 0; i++) {
+		r = read_back(p, next, &p->reserved[i], buf);
+		next = (p->reserved[i].end + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
+	}
+	if (r < 0)
+		return error_errno(e, r, "%s", IMAGE_PAGES);
+	*ret = &p->index;
+	*ret_size = p->size;
+	return 0;
+}
+
+void image_pages_count(const struct image_pages *p, struct image_statistics *s)
+{
+	uint64_t zero = 0;
+
+	for (size_t i = 0; i < p->index.n_runs; i++)
+		if (p->index.runs[i].kind == IMAGE_PAGES_ZERO)
+			zero += p->index.runs[i].n_pages;
+	s->pages_data = p->size / IMAGE_PAGE_SIZE;
+	s->pages_zero = zero;
+	s->bytes = p->size;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads an image that may come from a stranger. checkpoint.img and pages_meta.img are read into memory and checked
+ * there (a file that is changed or truncated meanwhile can't hurt); only regular files are opened, links are not
+ * followed; what is unpacked is limited.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "image/image-priv.h"
+
+struct slot {			/* one record */
+	struct image_record raw;
+	ProtobufCMessage *message; /* NULL: not unpacked yet */
+};
+
+struct image {
+	struct arena arena;
+	struct image_manifest manifest;
+	struct image_files files;
+	char *records;		/* checkpoint.img */
+	struct slot *slots;
+	size_t n_slots;
+	struct image_index index;
+	int pages_fd;
+	uint64_t unpacked;	/* bytes */
+};
+
+/* A regular file of the image. Missing is -ENOENT without a message. */
+static int open_file(int dirfd, const char *name, uint64_t *ret_size, struct error *e)
+{
+	/* O_NONBLOCK: a FIFO in its place must not block us. */
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return -ENOENT;
+	if (fd < 0)
+		return error_errno(e, -errno, "%s", name);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return image_corrupt(e, name, 0, "not a regular file");
+	}
+	*ret_size = st.st_size;
+	return fd;
+}
+
+static int open_checked(int dirfd, const char *name, uint64_t size, struct error *e)
+{
+	uint64_t found = 0;
+	int fd = open_file(dirfd, name, &found, e);
+
+	if (fd == -ENOENT)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "%s: missing, but %s lists it", name, IMAGE_MANIFEST);
+	if (fd >= 0 && found != size) {
+		close(fd);
+		return image_corrupt(e, name, found, "the file ends here, but %s says %llu bytes", IMAGE_MANIFEST,
+			(unsigned long long)size);
+	}
+	return fd;
+}
+
+/* Reads a whole file of a known size into memory. */
+static int load(int dirfd, const char *name, uint64_t size, char **ret, struct error *e)
+{
+	_cleanup_close_ int fd = open_checked(dirfd, name, size, e);
+	_cleanup_free_ char *buf = NULL;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (size > IMAGE_FILE_MAX)
+		return image_corrupt(e, name, IMAGE_FILE_MAX, "larger than such a file may be");
+	buf = malloc(MAX(size, UINT64_C(1)));
+	if (!buf)
+		return error_errno(e, -ENOMEM, "%s", name);
+	r = read_exact(fd, buf, size);
+	if (r < 0)
+		return error_errno(e, r, "%s", name);
+	*ret = take_ptr(buf);
+	return 0;
+}
+
+static int load_manifest(struct image *i, int dirfd, struct error *e)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t size = 0;
+	int r, fd = open_file(dirfd, IMAGE_MANIFEST, &size, e);
+
+	if (fd == -ENOENT)
+		return error_set(e, -ENOENT, ERROR_STATE, "incomplete image: no %s (was the checkpoint interrupted?)",
+			IMAGE_MANIFEST);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	if (size > IMAGE_MANIFEST_MAX)
+		return image_corrupt(e, IMAGE_MANIFEST, size, "larger than %d bytes", IMAGE_MANIFEST_MAX);
+	r = load(dirfd, IMAGE_MANIFEST, size, &text, e);
+	if (r < 0)
+		return r;
+	return image_manifest_parse(&i->arena, text, size, &i->manifest, &i->files, e);
+}
+
+static int load_records(struct image *i, int dirfd, struct error *e)
+{
+	size_t len = i->files.checkpoint.size, pos = 0;
+	struct image_digest d;
+	int r = load(dirfd, IMAGE_CHECKPOINT, len, &i->records, e);
+
+	if (r < 0)
+		return r;
+	r = image_records_check(i->records, len, &d, e);
+	if (r < 0)
+		return r;
+	if (d.hash != i->files.checkpoint.checksum)
+		return image_corrupt(e, IMAGE_CHECKPOINT, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
+	i->slots = arena_array(&i->arena, d.count, sizeof(*i->slots));
+	if (!i->slots)
+		return error_errno(e, -ENOMEM, IMAGE_CHECKPOINT);
+	while (i->n_slots < d.count && image_records_next(i->records, len, &pos, &i->slots[i->n_slots].raw))
+		i->n_slots++;
+	return 0;
+}
+
+static int load_index(struct image *i, int dirfd, struct error *e)
+{
+	_cleanup_free_ char *data = NULL;
+	int r = load(dirfd, IMAGE_INDEX, i->files.index.size, &data, e);
+
+	if (r < 0)
+		return r;
+	r = image_index_parse(data, i->files.index.size, i->files.pages.size, &i->index, e);
+	if (r < 0)
+		return r;
+	if (i->index.hash != i->files.index.checksum)
+		return image_corrupt(e, IMAGE_INDEX, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
+	return 0;
+}
+
+int image_open(int dirfd, struct image **ret, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *i = calloc(1, sizeof(*i));
+	int r;
+
+	if (!i)
+		return error_errno(e, -ENOMEM, "image");
+	i->pages_fd = -EBADF;
+	r = load_manifest(i, dirfd, e);
+	if (r == 0)
+		r = load_records(i, dirfd, e);
+	if (r == 0)
+		r = load_index(i, dirfd, e);
+	if (r < 0)
+		return r;
+	i->pages_fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
+	if (i->pages_fd < 0)
+		return i->pages_fd;
+	*ret = take_ptr(i);
+	return 0;
+}
+
+void image_free(struct image *i)
+{
+	if (!i)
+		return;
+	close_p(&i->pages_fd);
+	image_index_done(&i->index);
+	free(i->records);
+	arena_done(&i->arena);
+	free(i);
+}
+
+const struct image_manifest *image_manifest(const struct image *i)
+{
+	return &i->manifest;
+}
+
+static void *unpack_alloc(void *data, size_t size)
+{
+	struct image *i = data;
+
+	if (size > IMAGE_UNPACK_MAX - i->unpacked)
+		return NULL;
+	i->unpacked += size;
+	return arena_alloc(&i->arena, size);
+}
+
+/* The arena frees all at once. */
+static void unpack_free(void *data, void *p)
+{
+}
+
+int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type, const ProtobufCMessage **ret_message, struct error *e)
+{
+	ProtobufCAllocator allocator = { unpack_alloc, unpack_free, i };
+	const ProtobufCMessageDescriptor *d;
+	struct slot *s;
+
+	/* Unknown types here are optional ones: image_records_check() has refused the others. */
+	while (*pos < i->n_slots && !image_record_descriptor(i->slots[*pos].raw.type))
+		++*pos;
+	if (*pos >= i->n_slots)
+		return 0;
+	s = &i->slots[*pos];
+	d = image_record_descriptor(s->raw.type);
+	if (!s->message)
+		s->message = protobuf_c_message_unpack(d, &allocator, s->raw.len, s->raw.payload);
+	if (!s->message)
+		return image_corrupt(e, IMAGE_CHECKPOINT, (const char *)s->raw.payload - i->records,
+			"record can't be read as %s (or needs too much memory)", d->short_name);
+	++*pos;
+	*ret_type = s->raw.type;
+	*ret_message = s->message;
+	return 1;
+}
+
+/* The first run that is not below (space, address); n_runs if there is none. */
+static size_t first_run(const struct image *i, uint64_t space, uint64_t address)
+{
+	size_t low = 0, high = i->index.n_runs;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct image_run *r = &i->index.runs[middle];
+
+		if (r->space < space || (r->space == space && r->address + r->n_pages * IMAGE_PAGE_SIZE <= address))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n)
+{
+	size_t first = first_run(i, space, 0);
+	size_t end = space == UINT64_MAX ? i->index.n_runs : first_run(i, space + 1, 0);
+
+	*ret_n = end - first;
+	return i->index.runs + first;
+}
+
+int image_pages_fd(const struct image *i)
+{
+	return i->pages_fd;
+}
+
+int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e)
+{
+	uint64_t end;
+	int r;
+
+	if (__builtin_add_overflow(address, len, &end))
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "image_read: 0x%llx+%zu", (unsigned long long)address, len);
+	memset(buf, 0, len);
+	for (size_t k = first_run(i, space, address); k < i->index.n_runs; k++) {
+		const struct image_run *run = &i->index.runs[k];
+		uint64_t from = MAX(run->address, address), to = MIN(run->address + run->n_pages * IMAGE_PAGE_SIZE, end);
+
+		if (run->space != space || from >= end)
+			break;
+		if (run->kind != IMAGE_PAGES_DATA)
+			continue;
+		r = pread_exact(i->pages_fd, (char *)buf + (from - address), to - from, run->offset + (from - run->address));
+		if (r < 0)
+			return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)run->offset);
+	}
+	return 0;
+}
+
+int image_verify_pages(const struct image *i, struct error *e)
+{
+	_cleanup_free_ uint8_t *buf = malloc(i->index.chunk_size);
+	uint64_t size = i->files.pages.size, at = 0;
+
+	if (!buf)
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	for (size_t k = 0; k < i->index.n_chunks; k++, at += i->index.chunk_size) {
+		size_t n = MIN(size - at, i->index.chunk_size);
+		int r = pread_exact(i->pages_fd, buf, n, at);
+
+		if (r < 0)
+			return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
+		if (image_hash(buf, n) != i->index.chunks[k])
+			return image_corrupt(e, IMAGE_PAGES, at, "wrong checksum of these %zu bytes", n);
+	}
+	return 0;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes an image. Records are packed into one buffer and page data goes straight to pages.img (pages.c), so nothing
+ * but page data touches the disk before commit.
+ *
+ * Invariant: until manifest.json is renamed into place the directory holds no checkpoint, and image_writer_free()
+ * removes whatever this writer made.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "image/image-priv.h"
+
+#define MANIFEST_TMP ".manifest.json.tmp"
+
+enum { FILE_CHECKPOINT, FILE_INDEX, FILE_PAGES, FILE_INVENTORY, FILE_STATS, FILE_DESCRIPTORS, FILE_MANIFEST_TMP, FILE_MANIFEST, N_FILES };
+static const char *const names[N_FILES] = {
+	[FILE_CHECKPOINT] = IMAGE_CHECKPOINT,
+	[FILE_INDEX] = IMAGE_INDEX,
+	[FILE_PAGES] = IMAGE_PAGES,
+	[FILE_INVENTORY] = "inventory.img",
+	[FILE_STATS] = "stats-dump",
+	[FILE_DESCRIPTORS] = "descriptors.json",
+	[FILE_MANIFEST_TMP] = MANIFEST_TMP,
+	[FILE_MANIFEST] = IMAGE_MANIFEST,
+};
+
+struct image_writer {
+	int dirfd;			/* borrowed */
+	int checkpoint_fd, index_fd, pages_fd;
+	unsigned made;			/* bit n: names[n] is ours */
+	struct image_buffer records;
+	struct image_digest digest;
+	struct image_pages *pages;
+};
+
+static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
+{
+	int fd = openat(w->dirfd, names[file], O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return error_errno(e, -errno, "%s", names[file]);
+	w->made |= 1U << file;
+	*ret = fd;
+	return 0;
+}
+
+static int check_empty(int dirfd, struct error *e)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < N_FILES; i++) {
+		if (fstatat(dirfd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return error_set(e, -EEXIST, ERROR_STATE,
+				"the image directory is not empty, it has a file %s: choose another or remove it", names[i]);
+		if (errno != ENOENT)
+			return error_errno(e, -errno, "image directory");
+	}
+	return 0;
+}
+
+int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	int r = check_empty(dirfd, e);
+
+	if (r < 0)
+		return r;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return error_errno(e, -ENOMEM, "image");
+	w->dirfd = dirfd;
+	w->checkpoint_fd = w->index_fd = w->pages_fd = -EBADF;
+	r = create_file(w, FILE_CHECKPOINT, &w->checkpoint_fd, e);
+	if (r == 0)
+		r = create_file(w, FILE_INDEX, &w->index_fd, e);
+	if (r == 0)
+		r = create_file(w, FILE_PAGES, &w->pages_fd, e);
+	if (r == 0)
+		r = image_pages_new(w->pages_fd, &w->pages, e);
+	if (r == 0)
+		r = image_records_begin(&w->records, e);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(w);
+	return 0;
+}
+
+void image_writer_free(struct image_writer *w)
+{
+	if (!w)
+		return;
+	for (unsigned i = 0; i < N_FILES; i++)
+		if (w->made & 1U << i)
+			unlinkat(w->dirfd, names[i], 0);
+	close_p(&w->checkpoint_fd);
+	close_p(&w->index_fd);
+	close_p(&w->pages_fd);
+	image_pages_free(w->pages);
+	image_buffer_done(&w->records);
+	free(w);
+}
+
+int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e)
+{
+	if ((type == IMAGE_RECORD_CONTAINER) != (w->digest.count == 0))
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "the first record, and no other, must be the Container");
+	return image_records_add(&w->records, type, IMAGE_RECORD_CRITICAL, m, &w->digest, e);
+}
+
+int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+{
+	return image_pages_add(w->pages, space, address, data, n_pages, e);
+}
+
+int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset, struct error *e)
+{
+	return image_pages_reserve(w->pages, space, address, n_pages, ret_offset, e);
+}
+
+int image_writer_pages_fd(const struct image_writer *w)
+{
+	return w->pages_fd;
+}
+
+void image_writer_count(const struct image_writer *w, struct image_statistics *s)
+{
+	image_pages_count(w->pages, s);
+	s->bytes += w->records.len;
+}
+
+/* Writes a file that is whole in the buffer, and empties the buffer for the next one. */
+static int put_file(struct image_writer *w, unsigned file, int fd, struct image_buffer *b, struct error *e)
+{
+	int r = write_all(fd, b->data, b->len);
+
+	b->len = 0;
+	return r < 0 ? error_errno(e, r, "%s", names[file]) : 0;
+}
+
+static int put_new_file(struct image_writer *w, unsigned file, struct image_buffer *b, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r = create_file(w, file, &fd, e);
+
+	return r < 0 ? r : put_file(w, file, fd, b, e);
+}
+
+static int put_compat(struct image_writer *w, const struct image_manifest *m, struct image_buffer *b, struct error *e)
+{
+	int r = image_compat_inventory(b);
+
+	if (r < 0)
+		return error_errno(e, r, "%s", names[FILE_INVENTORY]);
+	r = put_new_file(w, FILE_INVENTORY, b, e);
+	if (r < 0)
+		return r;
+	r = image_compat_stats(b, &m->statistics);
+	if (r < 0)
+		return error_errno(e, r, "%s", names[FILE_STATS]);
+	r = put_new_file(w, FILE_STATS, b, e);
+	if (r < 0)
+		return r;
+	r = image_compat_descriptors(b, m->stdio);
+	if (r < 0)
+		return error_errno(e, r, "%s", names[FILE_DESCRIPTORS]);
+	return put_new_file(w, FILE_DESCRIPTORS, b, e);
+}
+
+static int put_index(struct image_writer *w, struct image_files *f, struct image_buffer *b, struct error *e)
+{
+	struct image_index *index;
+	int r = image_pages_finish(w->pages, &index, &f->pages.size, e);
+
+	if (r < 0)
+		return r;
+	r = image_index_build(index, f->pages.size, b, e);
+	if (r < 0)
+		return r;
+	f->index.size = b->len;
+	f->index.checksum = index->hash;
+	return put_file(w, FILE_INDEX, w->index_fd, b, e);
+}
+
+int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e)
+{
+	_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
+	struct image_manifest final = *m;
+	struct image_files f = { 0 };
+	int r = put_index(w, &f, &b, e);
+
+	if (r < 0)
+		return r;
+	r = image_records_end(&w->records, &w->digest, e);
+	if (r < 0)
+		return r;
+	f.checkpoint.size = w->records.len;
+	f.checkpoint.checksum = w->digest.hash;
+	r = put_file(w, FILE_CHECKPOINT, w->checkpoint_fd, &w->records, e);
+	if (r < 0)
+		return r;
+	image_pages_count(w->pages, &final.statistics);
+	final.statistics.bytes = f.checkpoint.size + f.index.size + f.pages.size;
+	r = put_compat(w, &final, &b, e);
+	if (r < 0)
+		return r;
+	r = image_manifest_build(&final, &f, &b, e);
+	if (r == 0)
+		r = put_new_file(w, FILE_MANIFEST_TMP, &b, e);
+	if (r == 0)
+		r = fault_point("checkpoint-manifest", e);
+	if (r < 0)
+		return r;
+	if (renameat(w->dirfd, MANIFEST_TMP, w->dirfd, IMAGE_MANIFEST) < 0)
+		return error_errno(e, -errno, IMAGE_MANIFEST);
+	w->made = 0;
+	return 0;
+}
