@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The checkpoint image: what was written is what is read, and whatever happens to the files, reading gives an error. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "image.pb-c.h"
+#include "image/image-priv.h"
+#include "tap.h"
+
+enum { PAGE = IMAGE_PAGE_SIZE };
+
+struct dir {
+	char path[64];
+	int fd;
+};
+
+static struct dir dir_new(void)
+{
+	struct dir d;
+
+	snprintf(d.path, sizeof(d.path), "/tmp/stasis-image-test.XXXXXX");
+	if (!mkdtemp(d.path))
+		abort();
+	d.fd = open(d.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return d;
+}
+
+static void dir_done(struct dir *d)
+{
+	close(d->fd);
+	CHECK(remove_tree_at(AT_FDCWD, d->path) == 0);
+}
+#define _cleanup_dir_ _cleanup_(dir_done)
+
+static unsigned count_entries(int dirfd)
+{
+	DIR *d = fdopendir(openat(dirfd, ".", O_RDONLY | O_DIRECTORY));
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+static struct image_manifest manifest(void)
+{
+	return (struct image_manifest){
+		.engine = "native",
+		.stasis_version = "0.1.0",
+		.container_id = "c1",
+		.container_name = "web \"1\"/ä",
+		.container_count = 1,
+		.architecture = "x86_64",
+		.kernel = "6.1.0",
+		.xfeatures = 0x602e7,
+		.cpu_features = "sse avx",
+		.page_size = PAGE,
+		.created = "2026-11-21T09:00:00Z",
+		.generation = UINT64_MAX,
+		.stdio = { "/dev/null", "pipe:[1]", "/x\"y" },
+		.statistics = { .total_us = 5000, .frozen_us = 1000, .processes = 2 },
+	};
+}
+
+static void put_records(struct image_writer *w)
+{
+	St__Container c = ST__CONTAINER__INIT;
+	St__File f = ST__FILE__INIT;
+	St__Pipe pipe = ST__PIPE__INIT;
+	struct error e;
+
+	c.id = "c1";
+	c.generation = 3;
+	CHECK(image_writer_record(w, IMAGE_RECORD_CONTAINER, &c.base, &e) == 0);
+	f.id = 7;
+	f.flags = 02000;
+	f.kind_case = ST__FILE__KIND_PIPE;
+	f.pipe = &pipe;
+	pipe.data = (ProtobufCBinaryData){ 5, (uint8_t *)"hello" };
+	CHECK(image_writer_record(w, IMAGE_RECORD_FILE, &f.base, &e) == 0);
+}
+
+static void fill_page(uint8_t *page, unsigned seed)
+{
+	for (unsigned i = 0; i < PAGE; i++)
+		page[i] = seed + i * 7;
+}
+
+/* Two address spaces: 9 has pages 0x1000 data, 0x2000 zero, 0x3000 data; 2 has one page; given out of order. */
+static void put_pages(struct image_writer *w)
+{
+	uint8_t buf[3 * PAGE] = { 0 };
+	struct error e;
+
+	fill_page(buf, 1);
+	fill_page(buf + 2 * PAGE, 3);
+	CHECK(image_writer_pages(w, 9, 0x1000, buf, 3, &e) == 0);
+	fill_page(buf, 9);
+	CHECK(image_writer_pages(w, 2, 0x7fff0000, buf, 1, &e) == 0);
+}
+
+static bool make_image(int dirfd, const struct image_manifest *m)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	struct error e;
+
+	if (!CHECK(image_writer_new(dirfd, &w, &e) == 0, "%s", e.message))
+		return false;
+	put_records(w);
+	put_pages(w);
+	return CHECK(image_writer_commit(w, m, &e) == 0, "%s", e.message);
+}
+
+static void check_records(struct image *i)
+{
+	const ProtobufCMessage *m, *again;
+	enum image_record_type type;
+	const St__File *f;
+	struct error e;
+	size_t pos = 0;
+
+	CHECK(image_next_record(i, &pos, &type, &m, &e) == 1 && type == IMAGE_RECORD_CONTAINER);
+	CHECK(!strcmp(((const St__Container *)m)->id, "c1") && ((const St__Container *)m)->generation == 3);
+	CHECK(image_next_record(i, &pos, &type, &m, &e) == 1 && type == IMAGE_RECORD_FILE);
+	f = (const St__File *)m;
+	CHECK(f->id == 7 && f->flags == 02000 && f->kind_case == ST__FILE__KIND_PIPE);
+	CHECK(f->pipe->data.len == 5 && !memcmp(f->pipe->data.data, "hello", 5));
+	CHECK(image_next_record(i, &pos, &type, &m, &e) == 0);
+	pos = 0;
+	CHECK(image_next_record(i, &pos, &type, &again, &e) == 1 && image_next_record(i, &pos, &type, &again, &e) == 1);
+	CHECK(again == &f->base, "records are unpacked once");
+}
+
+static void test_round_trip(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_manifest m = manifest();
+	const struct image_manifest *got;
+	struct stat st;
+	struct error e;
+
+	if (!make_image(d.fd, &m) || !CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	got = image_manifest(i);
+	CHECK(got->format_version == 1 && got->container_count == 1 && got->page_size == PAGE && got->xfeatures == 0x602e7);
+	CHECK(!strcmp(got->container_name, m.container_name) && !strcmp(got->container_id, "c1") && !strcmp(got->kernel, "6.1.0"));
+	CHECK(!strcmp(got->cpu_features, "sse avx") && !strcmp(got->created, m.created) && !strcmp(got->engine, "native"));
+	CHECK(got->generation == UINT64_MAX && got->statistics.total_us == 5000 && got->statistics.frozen_us == 1000);
+	CHECK(got->statistics.pages_data == 3 && got->statistics.pages_zero == 1 && got->statistics.bytes > 3 * PAGE);
+	check_records(i);
+	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
+	CHECK(fstatat(d.fd, IMAGE_MANIFEST, &st, 0) == 0 && (st.st_mode & 07777) == 0600);
+	CHECK(count_entries(d.fd) == 7);
+}
+
+static void test_index(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_manifest m = manifest();
+	uint8_t want[4 * PAGE] = { 0 }, got[4 * PAGE];
+	const struct image_run *r;
+	struct error e;
+	size_t n;
+
+	if (!make_image(d.fd, &m) || !CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	r = image_runs(i, 9, &n);
+	CHECK(n == 3 && r[0].address == 0x1000 && r[0].kind == IMAGE_PAGES_DATA && r[1].address == 0x2000 &&
+		r[1].kind == IMAGE_PAGES_ZERO && r[1].n_pages == 1 && r[2].address == 0x3000);
+	r = image_runs(i, 2, &n);
+	CHECK(n == 1 && r->address == 0x7fff0000 && r->n_pages == 1);
+	image_runs(i, 1, &n);
+	CHECK(n == 0);
+	image_runs(i, 10, &n);
+	CHECK(n == 0);
+	image_runs(i, UINT64_MAX, &n);
+	CHECK(n == 0);
+	fill_page(want + PAGE, 1);
+	fill_page(want + 3 * PAGE, 3);
+	CHECK(image_read(i, 9, 0, got, sizeof(got), &e) == 0 && !memcmp(got, want, sizeof(got)));
+	CHECK(image_read(i, 9, 0x1010, got, 0x2800, &e) == 0 && !memcmp(got, want + 0x1010, 0x2800));
+	CHECK(image_read(i, 3, 0, got, PAGE, &e) == 0 && got[0] == 0);
+}
+
+/* Many runs in random order, with staged, direct and reserved data: the checksums and the contents must agree. */
+static void test_large(void)
+{
+	enum { N = 700 };
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	_cleanup_(image_free_p) struct image *i = NULL;
+	_cleanup_free_ uint8_t *buf = malloc(N * PAGE), *got = malloc(N * PAGE);
+	struct image_manifest m = manifest();
+	struct error e;
+	uint64_t offset;
+
+	for (unsigned k = 0; k < N; k++)
+		fill_page(buf + k * PAGE, k);
+	CHECK(image_writer_new(d.fd, &w, &e) == 0);
+	put_records(w);
+	for (unsigned k = 0; k < N;) {
+		unsigned n = MIN(k % 97 == 96 ? 200U : k % 5 + 1, N - k), where = (N - k - n) * PAGE;
+
+		if (k % 3 == 1) {
+			CHECK(image_writer_reserve(w, 1, where, n, &offset, &e) == 0);
+			CHECK(pwrite_all(image_writer_pages_fd(w), buf + where, n * PAGE, offset) == 0);
+		} else {
+			CHECK(image_writer_pages(w, 1, where, buf + where, n, &e) == 0);
+		}
+		k += n;
+	}
+	CHECK(image_writer_commit(w, &m, &e) == 0, "%s", e.message);
+	if (!CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
+	CHECK(image_read(i, 1, 0, got, N * PAGE, &e) == 0 && !memcmp(got, buf, N * PAGE));
+	CHECK(pwrite(openat(d.fd, IMAGE_PAGES, O_WRONLY), "x", 1, 77 * PAGE + 5) == 1);
+	CHECK(image_verify_pages(i, &e) == -EBADMSG && e.kind == ERROR_CORRUPT && strstr(e.message, "pages.img: offset 262144"),
+		"%s", e.message);
+}
+
+static void test_writer_errors(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_writer *w = NULL, *other = NULL;
+	struct image_manifest m = manifest();
+	St__File f = ST__FILE__INIT;
+	uint8_t page[PAGE] = { 1 };
+	struct error e;
+
+	CHECK(image_writer_new(d.fd, &w, &e) == 0);
+	CHECK(image_writer_new(d.fd, &other, &e) == -EEXIST && e.kind == ERROR_STATE && !other);
+	CHECK(image_writer_record(w, IMAGE_RECORD_FILE, &f.base, &e) < 0, "the first record must be the container");
+	put_records(w);
+	CHECK(image_writer_pages(w, 0, 0, page, 1, &e) < 0);
+	CHECK(image_writer_pages(w, 1, 5, page, 1, &e) < 0);
+	CHECK(image_writer_pages(w, 1, 0, page, 1, &e) == 0 && image_writer_pages(w, 1, 0, page, 1, &e) == 0);
+	CHECK(image_writer_commit(w, &m, &e) == -EINVAL && e.kind == ERROR_INTERNAL, "the same page twice");
+	CHECK(count_entries(d.fd) > 0);
+	image_writer_free(w);
+	CHECK(count_entries(d.fd) == 0, "a failed checkpoint leaves nothing");
+}
+
+/* The whole of an image in memory, so that it can be damaged in one place after the other. */
+struct copy {
+	char *data[4];
+	size_t len[4];
+};
+static const char *const files[4] = { IMAGE_MANIFEST, IMAGE_CHECKPOINT, IMAGE_INDEX, IMAGE_PAGES };
+
+static void put_file(int dirfd, const char *name, const void *data, size_t len)
+{
+	int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0 || write_all(fd, data, len) < 0)
+		abort();
+	close(fd);
+}
+
+/* Opens and reads everything: 0, or the error; never anything else than an error of the right kind. */
+static int read_all(int dirfd, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *i = NULL;
+	const ProtobufCMessage *m;
+	enum image_record_type type;
+	size_t pos = 0;
+	int r = image_open(dirfd, &i, e);
+
+	while (r == 0 && (r = image_next_record(i, &pos, &type, &m, e)) == 1)
+		r = 0;
+	return r < 0 ? r : image_verify_pages(i, e);
+}
+
+static bool load_copy(int dirfd, struct copy *c)
+{
+	for (int f = 0; f < 4; f++)
+		if (!CHECK(read_file_at(dirfd, files[f], 1 << 20, &c->data[f], &c->len[f]) == 0))
+			return false;
+	return true;
+}
+
+static void free_copy(struct copy *c)
+{
+	for (int f = 0; f < 4; f++)
+		free(c->data[f]);
+}
+
+static bool good_error(const struct error *e, int f)
+{
+	return (e->kind == ERROR_CORRUPT || e->kind == ERROR_REFUSED || e->kind == ERROR_STATE) && e->message[0] &&
+		(e->kind == ERROR_REFUSED || strstr(e->message, files[f]));
+}
+
+static void test_truncation(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(free_copy) struct copy c = { 0 };
+	struct image_manifest m = manifest();
+	struct error e;
+
+	if (!make_image(d.fd, &m) || !load_copy(d.fd, &c))
+		return;
+	for (int f = 0; f < 4; f++) {
+		for (size_t n = 0; n < c.len[f]; n += f == 3 ? 511 : 1) {
+			put_file(d.fd, files[f], c.data[f], n);
+			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s of %zu bytes: %s", files[f], n, e.message))
+				return;
+		}
+		put_file(d.fd, files[f], c.data[f], c.len[f]);
+		unlinkat(d.fd, files[f], 0);
+		CHECK(read_all(d.fd, &e) < 0 && strstr(e.message, files[f]), "%s", e.message);
+		if (f == 0)
+			CHECK(e.code == -ENOENT && strstr(e.message, "incomplete image"), "%s", e.message);
+		put_file(d.fd, files[f], c.data[f], c.len[f]);
+	}
+	CHECK(read_all(d.fd, &e) == 0);
+}
+
+/* Every single bit (of page data: some): all of them are under a check. */
+static void test_bit_flips(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(free_copy) struct copy c = { 0 };
+	struct image_manifest m = manifest();
+	struct error e;
+
+	if (!make_image(d.fd, &m) || !load_copy(d.fd, &c))
+		return;
+	for (int f = 0; f < 4; f++) {
+		int fd = openat(d.fd, files[f], O_WRONLY);
+
+		for (size_t bit = 0; bit < c.len[f] * 8; bit += f == 3 ? 509 : 1) {
+			char byte = c.data[f][bit / 8] ^ (1 << bit % 8);
+
+			CHECK(pwrite(fd, &byte, 1, bit / 8) == 1);
+			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s bit %zu: %s", files[f], bit, e.message))
+				return;
+			CHECK(pwrite(fd, c.data[f] + bit / 8, 1, bit / 8) == 1);
+		}
+		close(fd);
+	}
+	CHECK(read_all(d.fd, &e) == 0);
+}
+
+static void test_refused(void)
+{
+	struct image_files f = { 0 };
+	struct image_manifest m = manifest(), got;
+	_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
+	_cleanup_(arena_done) struct arena a = { 0 };
+	struct error e;
+	char *version;
+
+	m.architecture = "aarch64";
+	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && e.kind == ERROR_REFUSED &&
+		strstr(e.message, "aarch64"), "%s", e.message);
+	b.len = 0;
+	m = manifest();
+	m.page_size = 16384;
+	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && strstr(e.message, "16384"), "%s", e.message);
+	b.len = 0;
+	m = manifest();
+	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
+	version = memmem(b.data, b.len, "version\": 1", 11);
+	version[10] = '2';
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && strstr(e.message, "format version 2"),
+		"%s", e.message);
+}
+
+/* Records that a newer stasis could write: an optional one is skipped, a critical one refused. */
+static void test_unknown_records(void)
+{
+	for (unsigned flags = 0; flags < 3; flags++) {
+		_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
+		St__Container c = ST__CONTAINER__INIT;
+		struct image_digest d = { 0 }, got;
+		uint8_t *p;
+		struct error e;
+		int r;
+
+		CHECK(image_records_begin(&b, &e) == 0);
+		CHECK(image_records_add(&b, IMAGE_RECORD_CONTAINER, 1, &c.base, &d, &e) == 0);
+		CHECK(image_records_add(&b, IMAGE_RECORD_CONTAINER, flags, &c.base, &d, &e) == 0);
+		/* The second one becomes a type of the future; its checksum and the digest are made anew. */
+		p = b.data + b.len - IMAGE_RECORD_FRAME;
+		put_le32(p, 4711);
+		put_le64(p + 16, image_hash(p, 16));
+		d = (struct image_digest){ 2, image_hash((uint64_t[]){ 0, get_le64(p - 8) }, 16) };
+		d.hash = image_hash((uint64_t[]){ d.hash, get_le64(p + 16) }, 16);
+		CHECK(image_records_end(&b, &d, &e) == 0);
+		r = image_records_check(b.data, b.len, &got, &e);
+		CHECK(flags == 0 ? r == 0 : r == -ENOTSUP && e.kind == ERROR_REFUSED, "flags %u: %s", flags, e.message);
+	}
+}
+
+static void test_not_files(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_manifest m = manifest();
+	struct error e;
+
+	if (!make_image(d.fd, &m))
+		return;
+	CHECK(renameat(d.fd, IMAGE_PAGES, d.fd, "elsewhere") == 0 && symlinkat("elsewhere", d.fd, IMAGE_PAGES) == 0);
+	CHECK(read_all(d.fd, &e) == -ELOOP, "%s", e.message);
+	CHECK(unlinkat(d.fd, IMAGE_MANIFEST, 0) == 0 && mkfifoat(d.fd, IMAGE_MANIFEST, 0600) == 0);
+	CHECK(read_all(d.fd, &e) == -EBADMSG, "a FIFO neither blocks nor is read: %s", e.message);
+}
+
+static void test_compat(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_manifest m = manifest();
+	char buf[200];
+	ssize_t n;
+
+	if (!make_image(d.fd, &m))
+		return;
+	n = read_small_file_at(d.fd, "descriptors.json", buf, sizeof(buf));
+	CHECK(n > 0 && !strcmp(buf, "[\"/dev/null\",\"pipe:[1]\",\"/x\\\"y\"]"), "%s", buf);
+	n = read_small_file_at(d.fd, "inventory.img", buf, sizeof(buf));
+	CHECK(n > 8 && get_le32(buf) == 0x58313116 && get_le32(buf + 4) == n - 8);
+	n = read_small_file_at(d.fd, "stats-dump", buf, sizeof(buf));
+	CHECK(n > 12 && get_le32(buf) == 0x55105940 && get_le32(buf + 4) == 0x57093306 && get_le32(buf + 8) == n - 12);
+}
+
+/* What a checkpoint of a small container spends here: printed, and bounded very generously. */
+static void test_speed(void)
+{
+	_cleanup_free_ uint8_t *buf = malloc(256 * PAGE);
+	struct image_manifest m = manifest();
+	uint64_t best = UINT64_MAX;
+
+	memset(buf, 7, 256 * PAGE);
+	for (int k = 0; k < 20; k++) {
+		_cleanup_dir_ struct dir d = dir_new();
+		struct image_writer *w = NULL;
+		struct timespec a, b;
+		struct error e;
+
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		CHECK(image_writer_new(d.fd, &w, &e) == 0);
+		put_records(w);
+		for (int p = 0; p < 256; p += 8)
+			CHECK(image_writer_pages(w, 1, p * PAGE * 2, buf + p * PAGE, 8, &e) == 0);
+		CHECK(image_writer_commit(w, &m, &e) == 0);
+		image_writer_free(w);
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		best = MIN(best, (uint64_t)((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000));
+	}
+	printf("# image of 1 MiB: %llu us\n", (unsigned long long)best);
+	CHECK(best < 20000);
+}
+
+int main(void)
+{
+	static const struct tap_test tests[] = {
+		{ "what is written is read", test_round_trip },
+		{ "the index is sorted and bisected, holes are zeros", test_index },
+		{ "staged, direct and reserved pages, checksums", test_large },
+		{ "the writer's errors leave nothing behind", test_writer_errors },
+		{ "truncation at every byte", test_truncation },
+		{ "every bit flipped", test_bit_flips },
+		{ "other version, architecture, page size", test_refused },
+		{ "unknown records", test_unknown_records },
+		{ "links and FIFOs are not followed", test_not_files },
+		{ "files for CRIU's callers", test_compat },
+		{ "speed", test_speed },
+	};
+
+	return tap_main(tests, ARRAY_SIZE(tests));
+}
