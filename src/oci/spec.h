@@ -29,6 +29,15 @@ struct spec_capabilities {
 	uint64_t bounding, effective, inheritable, permitted, ambient;
 };
 
+/* SCHED_* attributes as sched_setattr(2) takes them. */
+struct spec_scheduler {
+	uint32_t policy;
+	int nice;
+	uint32_t priority;
+	uint64_t flags;		   /* SCHED_FLAG_* */
+	uint64_t runtime, deadline, period;
+};
+
 struct spec_process {
 	bool terminal;
 	uint16_t console_height, console_width;	/* 0: leave */
@@ -49,6 +58,9 @@ struct spec_process {
 	const char *apparmor_profile, *selinux_label;
 	bool has_oom_score_adj;
 	int oom_score_adj;
+	struct spec_scheduler *scheduler; /* NULL: leave */
+	bool has_io_priority;
+	int io_priority;	   /* class << 13 | level, as ioprio_set(2) takes it */
 };
 
 struct spec_mount {
@@ -107,6 +119,25 @@ enum hook_type {
 	HOOK_COUNT
 };
 
+/* One line of blkio/io files: a weight, or a rate in bytes or operations a second. */
+struct spec_blkio_device {
+	int64_t major, minor;
+	uint16_t weight;
+	uint64_t rate;
+};
+
+struct spec_blkio_list {
+	struct spec_blkio_device *devices;
+	size_t n;
+};
+
+enum blkio_throttle { BLKIO_READ_BPS, BLKIO_WRITE_BPS, BLKIO_READ_IOPS, BLKIO_WRITE_IOPS, BLKIO_THROTTLE_COUNT };
+
+struct spec_hugepage_limit {
+	const char *page_size;	  /* "2MB", as the kernel's file names have it */
+	uint64_t limit;
+};
+
 struct spec_resources {
 	struct spec_device_rule *devices;
 	size_t n_devices;
@@ -122,6 +153,12 @@ struct spec_resources {
 	int64_t pids_limit;
 	bool has_blkio_weight;
 	uint16_t blkio_weight;
+	struct spec_blkio_list blkio_weight_device, blkio_throttle[BLKIO_THROTTLE_COUNT];
+	struct spec_hugepage_limit *hugepage_limits;
+	size_t n_hugepage_limits;
+	bool has_cpu_rt_runtime, has_cpu_rt_period; /* v1 only */
+	int64_t cpu_rt_runtime;
+	uint64_t cpu_rt_period;
 	struct spec_sysctl *unified; /* v2 file name and value */
 	size_t n_unified;
 };
@@ -152,6 +189,12 @@ struct spec_annotation {
 	const char *name, *value;
 };
 
+struct spec_time_offset {
+	bool present;
+	int64_t sec;
+	uint32_t nsec;
+};
+
 struct spec {
 	struct arena arena;
 	const char *bundle;	  /* absolute, resolved */
@@ -169,6 +212,9 @@ struct spec {
 	size_t n_uid_map, n_gid_map;
 	struct spec_device *devices;
 	size_t n_devices;
+	struct spec_time_offset time_monotonic, time_boottime; /* of the time namespace */
+	bool has_personality;
+	unsigned long personality; /* PER_* */
 	const char *cgroups_path; /* NULL: "/<id>" or the systemd default */
 	struct spec_resources resources;
 	struct spec_sysctl *sysctl;
@@ -188,6 +234,8 @@ int spec_load(const char *bundle, struct spec **ret, struct error *e) _must_chec
 int spec_parse(const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 /* A process.json for exec; lives in *ret->arena of a spec that has only .process. */
 int spec_parse_process(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
+/* The resources of the update command, {"memory": {...}, ...}; a spec that has only .resources. */
+int spec_parse_resources(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 void spec_free(struct spec *s);
 static inline void spec_free_p(struct spec **s)
 {
@@ -199,4 +247,22 @@ const char *ns_oci_name(enum ns_type t);
 const char *ns_proc_name(enum ns_type t);
 int ns_clone_flag(enum ns_type t);
 
+/* The value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *s, const char *name);
+
+/* The config.json that `stasis spec` prints (the content of `runc spec`), for root or for an unprivileged user (whose
+ * ids the --rootless variant maps). Caller frees *ret. 0 or -ENOMEM. */
+int spec_default_json(bool rootless, char **ret) _must_check_;
+
+/* The OCI state that hooks get on stdin and that `state` prints. */
+struct oci_state {
+	const char *oci_version;   /* NULL: the one we implement */
+	const char *id, *status, *bundle;
+	pid_t pid;		   /* 0 when stopped */
+	const struct spec_annotation *annotations;
+	size_t n_annotations;
+	/* What runc's `state` and `list` print besides; NULL: left out (hooks). */
+	const char *rootfs, *created, *owner;
+};
+/* pretty: two-space indentation as `runc state` prints it, else one line. Caller frees *ret. 0 or -ENOMEM. */
+int oci_state_json(const struct oci_state *state, bool pretty, char **ret) _must_check_;

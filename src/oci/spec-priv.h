@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parsers of config.json's parts, one file each; private to src/oci. All are json_parse_fn. */
+#pragma once
+
+#include "oci/json-priv.h"
+#include "oci/spec.h"
+
+/* The version of the runtime-spec that we implement. */
+#define OCI_VERSION "1.2.1"
+
+int spec_process_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec_process ** */
+int spec_mounts_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec * */
+int spec_linux_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec * */
+int spec_resources_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_resources * */
+int spec_seccomp_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec_seccomp ** */
+int spec_hooks_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* spec_hook_list[HOOK_COUNT] */
+/* One member of a map of strings; dest is a struct spec_sysctl or spec_annotation: {name, value}. */
+int spec_name_value_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
+/* "path" itself when absolute, else below the bundle. NULL: out of memory. */
+const char *spec_from_bundle(struct parser *p, const char *path) _must_check_;
+/* An env array: every entry NAME=value. dest: char *** */
+int spec_env_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
+/* "shared", "rslave"...: MS_* (| MS_REC), or 0 when it is none of them. */
+unsigned long mount_propagation(const char *name);
+
+/* Names that are numbers to the kernel; the tables end with a NULL name. */
+struct name_number {
+	const char *name;
+	uint64_t number;
+};
+/* An index into the table, or an error naming "what" and all that is allowed. */
+int spec_lookup(struct parser *p, const struct jv *v, const struct name_number *table, const char *what,
+	uint64_t *ret) _must_check_;
