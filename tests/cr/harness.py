@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the programs of tests/cr in containers that are checkpointed and restored around their checks.
+
+Each program is run in three ways:
+  once     checkpoint that ends the container, restore, check
+  cycles   three times in a row
+  running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
+Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
+
+A program's source says what it needs in a line "cr: key=value ...":
+  caps=A,B       capabilities besides the usual ones     user=UID:GID:G1,G2   link=dynamic
+  pause=SECONDS  how long it stays in the image          ignore=maps,fds,...  keys of the snapshot not to be compared
+  tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
+  args=a,b       arguments of the program                busybox=1            busybox in the root file system
+"""
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from lib import TESTS, Container, Failure, cgroup_pids, check
+
+MODES = ("once", "cycles", "running")
+
+
+class Program:
+    def __init__(self, source):
+        self.name = source.stem
+        self.settings = {}
+        for line in source.read_text().splitlines()[:40]:
+            found = re.search(r"\bcr: (\S+=.*?)(\*/)?$", line)
+            if found:
+                self.settings.update(s.split("=", 1) for s in found.group(1).split())
+
+    def words(self, key):
+        return [w for w in self.settings.get(key, "").split(",") if w]
+
+    def modes(self):
+        return self.words("modes") or MODES
+
+    def container(self, env, cid):
+        uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
+        mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
+                  for d in self.words("tmpfs")]
+        return Container(env, cid, ["/bin/" + self.name, *self.words("args")],
+                         binaries=[("/bin/" + self.name, env.build / "tests/cr" / self.name)],
+                         busybox="busybox" in self.settings,
+                         caps=self.words("caps"),
+                         user=(int(uid), int(gid), [int(g) for g in groups.split(",") if g]),
+                         hostname=self.settings.get("hostname", "stasis"), mounts=mounts)
+
+
+def programs():
+    return [Program(p) for p in sorted((TESTS / "cr").glob("*.c"))]
+
+
+# What /proc shows --------------------------------------------------------------------------------------------------
+
+STATUS = """Umask NStgid NSpid NSpgid NSsid Uid Gid Groups SigQ SigPnd ShdPnd SigBlk SigIgn SigCgt CapInh CapPrm CapEff
+    CapBnd CapAmb NoNewPrivs Seccomp Seccomp_filters THP_enabled Threads Cpus_allowed_list""".split()
+VOLATILE_FLAGS = {"sd", "ac", "mr", "mw", "me", "ms", "um", "uw", "ui"}
+
+
+def text(path):
+    return Path(path).read_bytes().decode(errors="replace")
+
+
+def status_of(path):
+    lines = dict(line.split(":", 1) for line in text(path).splitlines() if ":" in line)
+    values = {k: lines[k].split() for k in STATUS if k in lines}
+    for k in ("NStgid", "NSpid", "NSpgid", "NSsid"):
+        values[k] = values[k][-1]
+    values.pop("SigQ", None)
+    values["State"] = "stopped" if lines["State"].split()[0] in "Tt" else \
+        "zombie" if lines["State"].split()[0] == "Z" else "alive"
+    return values
+
+
+def same_names(name, seen):
+    """pipe:[12345] and the like: what counts is which of them are the same one."""
+    found = re.fullmatch(r"(pipe|socket|mqueue|anon_inode):\[(\d+)\]", name)
+    return f"{found[1]}:#{seen.setdefault(name, len(seen))}" if found else name
+
+
+def mappings(pid):
+    result, current = [], None
+    for line in text(f"/proc/{pid}/smaps").splitlines():
+        head = re.match(r"([0-9a-f]+-[0-9a-f]+) (\S+) (\S+) \S+ \S+ *(.*)", line)
+        if head:
+            current = [head[1], head[2], head[3], re.sub(r"^(/SYSV\S+|/dev/zero) .*", r"\1", head[4])]
+            if current[3].startswith("/"):
+                current[3] = re.sub(r"( \(deleted\))+$", " (deleted)", current[3])
+            result.append(current)
+        elif line.startswith("VmFlags:"):
+            current.append(" ".join(f for f in line.split()[1:] if f not in VOLATILE_FLAGS))
+    return [" ".join(m) for m in result if "[vsyscall]" not in m]
+
+
+def descriptors(pid, seen):
+    result = {}
+    for fd in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+        if int(fd) < 3:
+            continue
+        name = same_names(os.readlink(f"/proc/{pid}/fd/{fd}"), seen)
+        info = dict(line.split(":", 1) for line in text(f"/proc/{pid}/fdinfo/{fd}").splitlines()[:2])
+        if "(deleted)" in name:
+            name = "deleted"
+        result[fd] = f"{name} pos {info['pos'].strip()} flags {info['flags'].strip()}"
+    return result
+
+
+def snapshot(container):
+    """All that should be the same after a restore, by process and key."""
+    result, seen = {}, {}
+    pids = sorted(cgroup_pids(container.config["linux"]["cgroupsPath"]))
+    inside = {"0": "0"}
+    for p in pids:
+        inside[str(p)] = status_of(f"/proc/{p}/status")["NSpid"]
+    for p in sorted(pids, key=lambda q: int(inside[str(q)])):
+        proc = f"/proc/{p}"
+        status = status_of(f"{proc}/status")
+        stat = text(f"{proc}/stat")
+        fields = stat[stat.rindex(")") + 2:].split()
+        entry = {f"status {k}": v for k, v in status.items()}
+        entry["comm"] = text(f"{proc}/comm")
+        entry["ppid"] = inside.get(fields[1], "outside") if status["NSpid"] != "1" else "outside"
+        entry["nice"], entry["policy"], entry["rt_priority"] = fields[16], fields[38], fields[37]
+        result[status["NSpid"]] = entry
+        if status["State"] == "zombie":
+            entry["exit code"] = fields[49]
+            continue
+        for t in sorted(os.listdir(f"{proc}/task"), key=int):
+            s = status_of(f"{proc}/task/{t}/status")
+            key = f"thread {s['NSpid']}"
+            entry[key] = {k: s[k] for k in ("SigPnd", "SigBlk", "CapEff", "Uid", "Seccomp", "Cpus_allowed_list")
+                          if k in s}
+            entry[key]["comm"] = text(f"{proc}/task/{t}/comm")
+        entry["fds"] = descriptors(p, seen)
+        entry["maps"] = mappings(p)
+        entry["code and stack"] = [fields[i] for i in (23, 24, 25, 42, 43, 44, 45, 46, 47, 48)]
+        for name in ("cmdline", "environ", "auxv", "limits", "oom_score_adj", "personality", "timers",
+                     "coredump_filter", "timerslack_ns"):
+            try:
+                entry[name] = text(f"{proc}/{name}")
+            except OSError:
+                pass
+        if "timers" in entry:
+            entry["timers"] = re.sub(r"(signal: \d+/).*|(notify: \w+/\w+\.)\d+", r"\1\2", entry["timers"])
+        for name in ("exe", "cwd", "root"):
+            entry[name] = os.readlink(f"{proc}/{name}")
+        entry["cgroups"] = [line for line in text(f"{proc}/cgroup").splitlines()
+                            if not line.endswith(container.config["linux"]["cgroupsPath"])]
+    return result
+
+
+def compare(before, after, ignore, what):
+    check(before.keys() == after.keys(), f"{what}: processes were {sorted(before)}, are {sorted(after)}")
+    found = []
+    for pid, entry in before.items():
+        for key in sorted(entry.keys() | after[pid].keys()):
+            was, is_ = entry.get(key), after[pid].get(key)
+            if was != is_ and not any(key == i or key.startswith(i + " ") for i in ignore):
+                found.append(f"pid {pid} {key}: {difference(was, is_)}")
+    check(not found, f"{what}: /proc differs: " + "; ".join(found[:8]))
+
+
+def difference(was, is_):
+    if isinstance(was, str) and isinstance(is_, str) and "\n" in was:
+        was, is_ = was.splitlines(), is_.splitlines()
+    if isinstance(was, list) and isinstance(is_, list) and len(was) > 3:
+        return f"gone {[x for x in was if x not in is_][:4]}, new {[x for x in is_ if x not in was][:4]}"
+    if isinstance(was, dict) and isinstance(is_, dict):
+        keys = [k for k in sorted(was.keys() | is_.keys()) if was.get(k) != is_.get(k)][:4]
+        return ", ".join(f"{k} was {was.get(k)!r}, is {is_.get(k)!r}" for k in keys)
+    return f"was {was!r}, is {is_!r}"[:300]
+
+
+# The ways ----------------------------------------------------------------------------------------------------------
+
+def cycle(program, c, image):
+    """One checkpoint that ends the container, and its restore, without a check."""
+    ignore = program.words("ignore")
+    before = snapshot(c)
+    c.checkpoint(image)
+    c.gone()
+    time.sleep(float(program.settings.get("pause", "0")))
+    c.restore(image)
+    check(c.status() == "running", f"after the restore the container is {c.status()}")
+    if "all" not in ignore:
+        compare(before, snapshot(c), ignore, "after the restore")
+
+
+def finish(c, n):
+    c.wait_ready(n)
+    c.go(n, "end")
+    c.wait("the program's end", lambda: c.status() == "stopped", 5)
+    c.delete()
+
+
+def once(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    cycle(program, c, env.t / "image")
+    c.verify(1)
+    finish(c, 2)
+
+
+def cycles(program, env):
+    c = program.container(env, "one")
+    c.run()
+    for n in (1, 2, 3):
+        c.wait_ready(n)
+        cycle(program, c, env.t / f"image{n}")
+        c.verify(n)
+    finish(c, 4)
+
+
+def running(program, env):
+    c, ignore = program.container(env, "one"), program.words("ignore")
+    c.run()
+    c.wait_ready(1)
+    before = snapshot(c)
+    c.checkpoint(env.t / "image", "--leave-running")
+    check(c.status() == "running", f"after a checkpoint with --leave-running the container is {c.status()}")
+    if "all" not in ignore:
+        compare(before, snapshot(c), ignore, "with --leave-running")
+    second = c.clone("two")
+    c.verify(1)
+    c.wait_ready(2)
+    c.delete()
+    second.restore(env.t / "image")
+    if "all" not in ignore:
+        compare(before, snapshot(second), ignore, "as a second container")
+    second.verify(1)
+    finish(second, 2)
+
+
+HOST = """
+mount -t proc proc {r}/proc && mount -t tmpfs -o size=64m dev {r}/dev && mkdir {r}/dev/shm {r}/dev/pts || exit 97
+mount -t tmpfs -o size=64m,mode=1777 shm {r}/dev/shm && mount -t devpts -o newinstance,ptmxmode=0666 pts {r}/dev/pts
+for n in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
+	set -- $n; mknod -m 666 {r}/dev/$1 c $2 $3; done
+ln -s pts/ptmx {r}/dev/ptmx
+ln -s /proc/self/fd {r}/dev/fd
+for d in {tmpfs}; do mkdir -p {r}/$d; mount -t tmpfs -o nosuid,size=32m tmpfs {r}/$d; done
+hostname {hostname}
+exec chroot --userspec={user} --groups={groups} {r} {args}
+"""
+
+
+def host(program, env):
+    """No container and no checkpoint: a program to which nothing happens must pass."""
+    c = program.container(env, "one")
+    uid, gid, groups = (program.settings.get("user", "0:0:") + "::").split(":")[:3]
+    script = HOST.format(r=c.rootfs, tmpfs=" ".join(program.words("tmpfs")), user=f"{uid}:{gid}", groups=groups or "''",
+                         hostname=program.settings.get("hostname", "stasis"), args=" ".join(c.config["process"]["args"]))
+    with open(c.out, "ab") as out:
+        p = subprocess.Popen(["unshare", "-pmuin", "--fork", "--kill-child", "sh", "-c", script], stdout=out, stderr=out,
+                             stdin=subprocess.DEVNULL)
+    try:
+        for n in (1, 2, 3):
+            c.wait_ready(n)
+            c.verify(n)
+        c.wait_ready(4)
+        c.go(4, "end")
+        status = p.wait(5)
+        check(status == 0, f"exit status {status}")
+    except subprocess.TimeoutExpired:
+        raise Failure("does not end") from None
+    finally:
+        p.kill()
+        p.wait()
+
+
+def tests(host_only=False):
+    """(name, function(env), time limit) of every program and way."""
+    ways = {"once": once, "cycles": cycles, "running": running, "host": host}
+    for program in programs():
+        for mode in ("host",) if host_only else program.modes():
+            yield f"cr/{program.name}/{mode}", lambda env, w=ways[mode], p=program: w(p, env), 60

@@ -1,0 +1,139 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# What the shell tests share. tests/run calls "bash SCRIPT test_name" with STASIS, T (a folder of the test's own), ROOT,
+# CGROUP, TESTS and BUILD set; a script sources this first and ends with: run_test "$@"
+set -u -o pipefail
+
+fail() {
+	echo "FAIL: $*" >&2
+	exit 1
+}
+
+skip() {
+	echo "$*"
+	exit 77
+}
+
+# The command under test. Its output goes to a file, as a detached container keeps what it was given.
+stasis() {
+	"$STASIS" --root "$ROOT" "$@"
+}
+
+# ok COMMAND...: must succeed; its output is in $T/out.
+ok() {
+	local status=0
+	timeout 30 "$STASIS" --root "$ROOT" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	[ "$status" = 0 ] || fail "exit $status: stasis $*: $(cat "$T/err")"
+}
+
+# fails PATTERN COMMAND...: must fail by itself (no signal, no hang) with a message that matches the pattern (ERE, any case).
+fails() {
+	local pattern=$1 status=0
+	shift
+	timeout 30 "$STASIS" --root "$ROOT" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	[ "$status" != 0 ] || fail "succeeds, should fail: stasis $*"
+	[ "$status" -lt 124 ] || fail "exit $status: stasis $*: $(cat "$T/err")"
+	[ -s "$T/err" ] || fail "no message: stasis $*"
+	grep -Eiq -- "$pattern" "$T/err" || fail "the message of 'stasis $*' does not match '$pattern': $(cat "$T/err")"
+}
+
+# bundle NAME [ARG...]: $T/NAME with busybox and config.json for the command (default: sleep 1000); sets B.
+bundle() {
+	B=$T/$1
+	shift
+	[ $# -gt 0 ] || set -- sleep 1000
+	python3 -B "$TESTS/make-bundle" "$B" "$CGROUP/${B##*/}" "$@" || fail "make-bundle"
+}
+
+# edit FILTER [jq options]: changes $B/config.json.
+edit() {
+	local filter=$1
+	shift
+	jq "$@" "$filter" "$B/config.json" > "$B/config.new" && mv "$B/config.new" "$B/config.json" || fail "jq $filter"
+}
+
+# start ID: a detached container from $B.
+start() {
+	ok run -d --bundle "$B" "$1"
+}
+
+status() {
+	stasis state "$1" < /dev/null 2> "$T/err" | jq -r .status
+}
+
+init_pid() {
+	stasis state "$1" < /dev/null | jq -r .pid
+}
+
+expect_status() {
+	local i s=""
+	for ((i = 0; i < 500; i++)); do
+		s=$(status "$1")
+		[ "$s" != "$2" ] || return 0
+		sleep 0.01
+	done
+	fail "$1 is '$s', expected '$2' $(cat "$T/err")"
+}
+
+# eventually SECONDS COMMAND...
+eventually() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || fail "timed out: $*"
+		sleep 0.01
+	done
+}
+
+# A counter in the container that shows that it lives: /cr/count is rewritten every 10 ms.
+# shellcheck disable=SC2016,SC2034
+COUNTER='i=0; while :; do i=$((i+1)); echo $i > /cr/.count; mv /cr/.count /cr/count; usleep 10000; done'
+
+count() {
+	cat "$B/rootfs/cr/count" 2> /dev/null || echo 0
+}
+
+expect_progress() {
+	local before
+	before=$(count)
+	progressed() { [ "$(count)" -gt "$before" ]; }
+	eventually 5 progressed
+}
+
+# The processes of the container in $B, by its cgroups.
+container_pids() {
+	local d
+	for d in /sys/fs/cgroup/*/"$CGROUP/${B##*/}" /sys/fs/cgroup/"$CGROUP/${B##*/}" \
+		/sys/fs/cgroup/memory"$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/$CGROUP/${B##*/}"; do
+		[ -e "$d/cgroup.procs" ] && cat "$d/cgroup.procs"
+	done 2> /dev/null | sort -un
+}
+
+# No process of the container in $B, no state of the id, no cgroup is left.
+expect_nothing_left() {
+	local none
+	none() { [ -z "$(container_pids)" ]; }
+	eventually 5 none
+	[ ! -e "$ROOT/$1" ] || fail "left in the state root: $(ls -R "$ROOT/$1")"
+	! grep -q " $T/" /proc/self/mountinfo || fail "left mounted: $(grep " $T/" /proc/self/mountinfo)"
+	! ls -d /sys/fs/cgroup/*/"$CGROUP/${B##*/}" 2> /dev/null || fail "cgroups are left"
+}
+
+remove_all() {
+	local d
+	for d in "$ROOT"/*/; do
+		[ -d "$d" ] || continue
+		timeout 20 "$STASIS" --root "$ROOT" delete -f "$(basename "$d")" < /dev/null || echo "delete -f failed"
+	done
+}
+
+run_test() {
+	local status=0
+	declare -F "${1:-}" > /dev/null || {
+		echo "no such test: ${1:-}" >&2
+		exit 2
+	}
+	("$1") || status=$?
+	remove_all
+	exit "$status"
+}
