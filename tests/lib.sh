@@ -49,7 +49,8 @@ bundle() {
 edit() {
 	local filter=$1
 	shift
-	jq "$@" "$filter" "$B/config.json" > "$B/config.new" && mv "$B/config.new" "$B/config.json" || fail "jq $filter"
+	jq "$@" "$filter" "$B/config.json" > "$B/config.new" || fail "jq $filter"
+	mv "$B/config.new" "$B/config.json"
 }
 
 # start ID: a detached container from $B.
@@ -93,11 +94,12 @@ count() {
 	cat "$B/rootfs/cr/count" 2> /dev/null || echo 0
 }
 
+counted_beyond() {
+	[ "$(count)" -gt "$1" ]
+}
+
 expect_progress() {
-	local before
-	before=$(count)
-	progressed() { [ "$(count)" -gt "$before" ]; }
-	eventually 5 progressed
+	eventually 5 counted_beyond "$(count)"
 }
 
 # The processes of the container in $B, by its cgroups.
@@ -109,11 +111,13 @@ container_pids() {
 	done 2> /dev/null | sort -un
 }
 
+no_processes() {
+	[ -z "$(container_pids)" ]
+}
+
 # No process of the container in $B, no state of the id, no cgroup is left.
 expect_nothing_left() {
-	local none
-	none() { [ -z "$(container_pids)" ]; }
-	eventually 5 none
+	eventually 5 no_processes
 	[ ! -e "$ROOT/$1" ] || fail "left in the state root: $(ls -R "$ROOT/$1")"
 	! grep -q " $T/" /proc/self/mountinfo || fail "left mounted: $(grep " $T/" /proc/self/mountinfo)"
 	! ls -d /sys/fs/cgroup/*/"$CGROUP/${B##*/}" 2> /dev/null || fail "cgroups are left"

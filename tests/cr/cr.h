@@ -40,15 +40,15 @@
 
 #define CR_UNUSED __attribute__((unused))
 
-static const char *cr_base = "/cr";	/* a program that changes its root sets this to where /cr is then */
-static char cr_tag[64];			/* "" in the first process, ".tag" in others */
-static char cr_tags[64][64];		/* of the processes that this one forked */
+static const char *cr_base = "/cr"; /* a program that changes its root sets this to where /cr is then */
+static char cr_tag[64];		    /* "" in the first process, ".tag" in others */
+static char cr_tags[64][64];	    /* of the processes that this one forked */
 static int cr_n_tags;
-static int cr_n;			/* the round */
+static int cr_n; /* the round */
 
 static CR_UNUSED void cr_msleep(int ms)
 {
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
 
 	nanosleep(&t, NULL);
 }
@@ -80,7 +80,8 @@ static CR_UNUSED void cr_say(const char *name, int n, const char *tag, const cha
 	unlink(tmp);
 }
 
-static CR_UNUSED __attribute__((format(printf, 3, 4), noreturn)) void cr_fail(const char *file, int line, const char *format, ...)
+static CR_UNUSED __attribute__((format(printf, 3, 4), noreturn)) void cr_fail(
+	const char *file, int line, const char *format, ...)
 {
 	char text[1000];
 	va_list ap;
@@ -97,18 +98,18 @@ static CR_UNUSED __attribute__((format(printf, 3, 4), noreturn)) void cr_fail(co
 
 #define fail(...) cr_fail(__FILE__, __LINE__, __VA_ARGS__)
 /* The statement under test. The first argument of the message may use errno by %m. */
-#define check(condition, ...)                                                                                          \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			fail("" __VA_ARGS__);                                                                             \
+#define check(condition, ...)                                                                                \
+	do {                                                                                                 \
+		if (!(condition))                                                                            \
+			fail("" __VA_ARGS__);                                                                \
 	} while (0)
 /* A call that must not return -1 (NULL, MAP_FAILED); gives its value. */
-#define must(call)                                                                                                     \
-	({                                                                                                             \
-		__typeof__(call) _must = (call);                                                                       \
-		if ((long)_must == -1)                                                                                 \
-			fail("%s: %m", #call);                                                                         \
-		_must;                                                                                                 \
+#define must(call)                                                                                           \
+	({                                                                                                   \
+		__typeof__(call) _must = (call);                                                             \
+		if ((long)_must == -1)                                                                       \
+			fail("%s: %m", #call);                                                               \
+		_must;                                                                                       \
 	})
 
 static CR_UNUSED bool cr_exists(const char *name, int n, const char *tag)

@@ -21,7 +21,8 @@ static void add(int fd, uint64_t v)
 int main(void)
 {
 	int big = must(eventfd(0, EFD_SEMAPHORE)), zero = must(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-	int most = must(eventfd(0, EFD_NONBLOCK)), shared = must(eventfd(0, EFD_NONBLOCK)), five = must(eventfd(5, 0));
+	int most = must(eventfd(0, EFD_NONBLOCK)), shared = must(eventfd(0, EFD_NONBLOCK)),
+	    five = must(eventfd(5, 0));
 	uint64_t v;
 
 	add(big, 0x100000005ULL);

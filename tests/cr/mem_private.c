@@ -70,12 +70,14 @@ int main(void)
 		cr_fill(shared_cow + 6 * PAGE, 2 * PAGE, 51);
 
 	for (uint64_t round = 1; cr_wait(); round++) {
-		check(cr_differs(full, n * PAGE, 1) < 0, "full differs at %zd", cr_differs(full, n * PAGE, 1));
+		check(cr_differs(full, n * PAGE, 1) < 0, "full differs at %zd",
+			cr_differs(full, n * PAGE, 1));
 		check(!writable(mixed + PAGE) && readable(mixed + PAGE), "page 1 should be read-only");
 		check(!readable(mixed + 3 * PAGE), "page 3 should be PROT_NONE");
 		check(!writable(mixed + 4 * PAGE) && readable(mixed + 4 * PAGE), "page 4 should be r-x");
 		must(mprotect(mixed + 3 * PAGE, PAGE, PROT_READ));
-		check(cr_differs(mixed, 6 * PAGE, 2) < 0, "mixed differs at %zd", cr_differs(mixed, 6 * PAGE, 2));
+		check(cr_differs(mixed, 6 * PAGE, 2) < 0, "mixed differs at %zd",
+			cr_differs(mixed, 6 * PAGE, 2));
 		must(mprotect(mixed + 3 * PAGE, PAGE, PROT_NONE));
 		check(!readable(none), "PROT_NONE is readable");
 		must(mprotect(none, 4 * PAGE, PROT_READ));
@@ -92,8 +94,10 @@ int main(void)
 		check(!readable(hole + 2 * PAGE), "the hole is filled");
 		check(((int (*)(void))code)() == 42, "code in anonymous memory");
 		check(cr_differs(readonly, 3 * PAGE, 6) < 0 && !writable(readonly), "read-only memory");
-		check(cr_differs(shared_cow, 2 * PAGE, child ? 50 : 5) < 0, "copy-on-write: pages the child wrote");
-		check(cr_differs(shared_cow + 2 * PAGE, 4 * PAGE, 5 + 2 * PAGE / 8) < 0, "copy-on-write: common pages");
+		check(cr_differs(shared_cow, 2 * PAGE, child ? 50 : 5) < 0,
+			"copy-on-write: pages the child wrote");
+		check(cr_differs(shared_cow + 2 * PAGE, 4 * PAGE, 5 + 2 * PAGE / 8) < 0,
+			"copy-on-write: common pages");
 		check(cr_differs(shared_cow + 6 * PAGE, 2 * PAGE, child ? 5 + 6 * PAGE / 8 : 51) < 0,
 			"copy-on-write: pages the parent wrote");
 		/* After MADV_DONTNEED memory is zero: it must not be a private mapping of the image. */

@@ -14,7 +14,7 @@ static struct pair make(int flags)
 	int p[2];
 
 	must(pipe2(p, flags));
-	return (struct pair){ p[0], p[1] };
+	return (struct pair){p[0], p[1]};
 }
 
 static void put(int fd, size_t n, uint64_t seed)
@@ -41,7 +41,8 @@ static void get(int fd, size_t n, uint64_t seed, const char *what)
 
 int main(void)
 {
-	struct pair plain = make(0), full = make(O_NONBLOCK), no_writer = make(O_CLOEXEC), no_reader = make(0);
+	struct pair plain = make(0), full = make(O_NONBLOCK), no_writer = make(O_CLOEXEC),
+		    no_reader = make(0);
 	struct pair packets = make(O_DIRECT), grown = make(0), to_child = make(0), to_parent = make(0);
 	char b[4096];
 	size_t filled = 0;
@@ -59,7 +60,8 @@ int main(void)
 	must(fcntl(grown.w, F_SETPIPE_SZ, 256 << 10));
 	put(grown.w, 200 << 10, 4);
 	signal(SIGPIPE, SIG_IGN);
-	again = must(open("/proc/self/fd/3", O_RDONLY | O_NONBLOCK)); /* of plain: another description, the same pipe */
+	again = must(open(
+		"/proc/self/fd/3", O_RDONLY | O_NONBLOCK)); /* of plain: another description, the same pipe */
 	check(plain.r == 3, "fd numbers");
 	if (cr_fork("child") == 0) {
 		close(to_child.w);
@@ -77,7 +79,8 @@ int main(void)
 			break;
 		get(plain.r, 2496, 1, "plain");
 		get(again, 2504, 1 + 2496 / 8, "plain, by the other description");
-		check(read(again, b, 1) == -1 && errno == EAGAIN, "plain should be empty and non-blocking: %m");
+		check(read(again, b, 1) == -1 && errno == EAGAIN,
+			"plain should be empty and non-blocking: %m");
 		put(plain.w, 5000, 1);
 		check(fcntl(full.w, F_GETPIPE_SZ) == 65536, "capacity");
 		check(write(full.w, b, 1) == -1 && errno == EAGAIN, "the full pipe is not full: %m");
@@ -99,7 +102,8 @@ int main(void)
 		must(write(packets.w, "one", 3));
 		must(write(packets.w, "three", 5));
 		check(fcntl(packets.w, F_GETFL) & O_DIRECT, "O_DIRECT is gone");
-		check(fcntl(grown.r, F_GETPIPE_SZ) == 256 << 10, "capacity: %d", fcntl(grown.r, F_GETPIPE_SZ));
+		check(fcntl(grown.r, F_GETPIPE_SZ) == 256 << 10, "capacity: %d",
+			fcntl(grown.r, F_GETPIPE_SZ));
 		get(grown.r, 200 << 10, 4, "grown");
 		put(grown.w, 200 << 10, 4);
 		put(to_child.w, 4096, 100 + round);

@@ -14,7 +14,7 @@ static void watch(pid_t pid, pid_t parent)
 
 static void family(int depth)
 {
-	static const char *const names[] = { "a", "b", "c" };
+	static const char *const names[] = {"a", "b", "c"};
 	pid_t parent = getpid();
 
 	for (int i = 0; i < (depth ? 2 : 3); i++) {
@@ -54,7 +54,8 @@ int main(void)
 		if (next == 0)
 			_exit(3);
 		check(getpid() == me, "pid of the first");
-		check(waitpid(next, &status, 0) == next && WEXITSTATUS(status) == 3, "a new child: %x", status);
+		check(waitpid(next, &status, 0) == next && WEXITSTATUS(status) == 3, "a new child: %x",
+			status);
 	}
 	return 0;
 }

@@ -8,18 +8,19 @@
 #include <pthread.h>
 
 struct state {
-	uint64_t gpr[16];		/* 0: rax rbx rcx rdx rsi rdi r8-r14 rbp */
-	uint64_t mode;			/* 128: 0 sse, 1 avx, 2 avx512 */
-	volatile uint64_t stop;		/* 136 */
-	uint64_t flags;			/* 144 */
+	uint64_t gpr[16];	/* 0: rax rbx rcx rdx rsi rdi r8-r14 rbp */
+	uint64_t mode;		/* 128: 0 sse, 1 avx, 2 avx512 */
+	volatile uint64_t stop; /* 136 */
+	uint64_t flags;		/* 144 */
 	uint64_t pad[5];
-	uint64_t masks[8];		/* 192 */
-	uint8_t fx[512];		/* 256: as fxsave64 has it */
-	uint8_t vectors[32][64];	/* 768 */
+	uint64_t masks[8];	 /* 192 */
+	uint8_t fx[512];	 /* 256: as fxsave64 has it */
+	uint8_t vectors[32][64]; /* 768 */
 } __attribute__((aligned(64)));
 
-_Static_assert(offsetof(struct state, masks) == 192 && offsetof(struct state, fx) == 256
-	&& offsetof(struct state, vectors) == 768, "the offsets in spin()");
+_Static_assert(offsetof(struct state, masks) == 192 && offsetof(struct state, fx) == 256 &&
+		       offsetof(struct state, vectors) == 768,
+	"the offsets in spin()");
 
 #define N16 "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"
 #define N32 N16 ",16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31"
@@ -37,14 +38,18 @@ __asm__(".text\n"
 	"	jmp 3f\n"
 	"2:	.irp n, " N32 "\n	vmovdqu64 768+\\n*64(%r15), %zmm\\n\n	.endr\n"
 	"	.irp n, 0,1,2,3,4,5,6,7\n	kmovq 192+\\n*8(%r15), %k\\n\n	.endr\n"
-	"3:	mov 0(%r15), %rax; mov 8(%r15), %rbx; mov 16(%r15), %rcx; mov 24(%r15), %rdx; mov 32(%r15), %rsi\n"
-	"	mov 40(%r15), %rdi; mov 48(%r15), %r8; mov 56(%r15), %r9; mov 64(%r15), %r10; mov 72(%r15), %r11\n"
+	"3:	mov 0(%r15), %rax; mov 8(%r15), %rbx; mov 16(%r15), %rcx; mov 24(%r15), %rdx; mov 32(%r15), "
+	"%rsi\n"
+	"	mov 40(%r15), %rdi; mov 48(%r15), %r8; mov 56(%r15), %r9; mov 64(%r15), %r10; mov 72(%r15), "
+	"%r11\n"
 	"	mov 80(%r15), %r12; mov 88(%r15), %r13; mov 96(%r15), %r14; mov 104(%r15), %rbp\n"
 	"	std\n"
 	"4:	testq $-1, 136(%r15); jz 4b\n"
 	"	xchg %r15, (%rsp)\n" /* r15: out; on the stack: in */
-	"	mov %rax, 0(%r15); mov %rbx, 8(%r15); mov %rcx, 16(%r15); mov %rdx, 24(%r15); mov %rsi, 32(%r15)\n"
-	"	mov %rdi, 40(%r15); mov %r8, 48(%r15); mov %r9, 56(%r15); mov %r10, 64(%r15); mov %r11, 72(%r15)\n"
+	"	mov %rax, 0(%r15); mov %rbx, 8(%r15); mov %rcx, 16(%r15); mov %rdx, 24(%r15); mov %rsi, "
+	"32(%r15)\n"
+	"	mov %rdi, 40(%r15); mov %r8, 48(%r15); mov %r9, 56(%r15); mov %r10, 64(%r15); mov %r11, "
+	"72(%r15)\n"
 	"	mov %r12, 80(%r15); mov %r13, 88(%r15); mov %r14, 96(%r15); mov %rbp, 104(%r15)\n"
 	"	pushfq; pop %rax; mov %rax, 144(%r15); cld\n"
 	"	fxsave64 256(%r15)\n"
@@ -71,9 +76,9 @@ static void *spinner(void *arg CR_UNUSED)
 
 static void prepare(uint64_t seed)
 {
-	double numbers[3] = { 1.0 / 3, -2.5e300, 4.9e-324 };
+	double numbers[3] = {1.0 / 3, -2.5e300, 4.9e-324};
 	uint32_t mxcsr = 0x1f80 | 0x6000 | 0x8000; /* round to zero, flush to zero */
-	uint16_t control = 0x0f7f;		      /* double precision, truncate */
+	uint16_t control = 0x0f7f;		   /* double precision, truncate */
 
 	memset(&in, 0, sizeof(in));
 	cr_fill(in.gpr, sizeof(in.gpr), seed);
@@ -85,7 +90,8 @@ static void prepare(uint64_t seed)
 	if (__builtin_cpu_supports("avx512bw"))
 		in.mode = 2;
 	__asm__ volatile("fninit; fldl 0(%1); fldl 8(%1); fldl 16(%1); fldpi; fldcw %2; fxsave64 %0; fninit"
-			 : "=m"(in.fx) : "r"(numbers), "m"(control), "m"(numbers));
+			 : "=m"(in.fx)
+			 : "r"(numbers), "m"(control), "m"(numbers));
 	memcpy(in.fx + 24, &mxcsr, 4);
 	if (in.mode == 0)
 		for (int i = 0; i < 16; i++)
@@ -94,8 +100,8 @@ static void prepare(uint64_t seed)
 
 static void compare(void)
 {
-	static const char *const names[] = { "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
-		"r12", "r13", "r14", "rbp" };
+	static const char *const names[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+		"r11", "r12", "r13", "r14", "rbp"};
 	int width = in.mode == 2 ? 64 : in.mode == 1 ? 32 : 0;
 
 	for (int i = 0; i < 14; i++)
@@ -104,7 +110,8 @@ static void compare(void)
 	for (int i = 0; i < (in.mode == 2 ? 32 : 16); i++)
 		check(!memcmp(in.vectors[i], out.vectors[i], width), "vector register %d differs", i);
 	for (int i = 0; in.mode == 2 && i < 8; i++)
-		check(in.masks[i] == out.masks[i], "mask register %d was %lx, is %lx", i, in.masks[i], out.masks[i]);
+		check(in.masks[i] == out.masks[i], "mask register %d was %lx, is %lx", i, in.masks[i],
+			out.masks[i]);
 	check(!memcmp(in.fx, out.fx, 5), "the x87 control, status or tag word differs");
 	check(!memcmp(in.fx + 24, out.fx + 24, 4), "mxcsr differs");
 	for (int i = 0; i < 8; i++)

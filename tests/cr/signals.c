@@ -39,7 +39,7 @@ static void plain(int sig)
 
 static void action(int sig, void (*f)(int, siginfo_t *, void *), int flags, int masked)
 {
-	struct sigaction sa = { .sa_sigaction = f, .sa_flags = flags };
+	struct sigaction sa = {.sa_sigaction = f, .sa_flags = flags};
 
 	sigemptyset(&sa.sa_mask);
 	if (masked)
@@ -58,8 +58,8 @@ static void block(int how, int sig)
 
 static void set_up_pending(void)
 {
-	union sigval v = { .sival_int = 4711 };
-	siginfo_t info = { 0 };
+	union sigval v = {.sival_int = 4711};
+	siginfo_t info = {0};
 
 	n_order = 0;
 	block(SIG_BLOCK, SIGRTMIN + 3);
@@ -84,8 +84,8 @@ static void check_dispositions(void)
 	struct sigaction sa;
 
 	must(sigaction(SIGUSR1, NULL, &sa));
-	check(sa.sa_sigaction == on_info && (sa.sa_flags & ~0x4000000) == (SA_SIGINFO | SA_RESTART), "flags of SIGUSR1: %x",
-		sa.sa_flags);
+	check(sa.sa_sigaction == on_info && (sa.sa_flags & ~0x4000000) == (SA_SIGINFO | SA_RESTART),
+		"flags of SIGUSR1: %x", sa.sa_flags);
 	check(sigismember(&sa.sa_mask, SIGTERM) && !sigismember(&sa.sa_mask, SIGHUP), "mask of SIGUSR1");
 	must(sigaction(SIGHUP, NULL, &sa));
 	check(sa.sa_handler == SIG_IGN, "SIGHUP is not ignored any more");
@@ -97,7 +97,8 @@ static void check_dispositions(void)
 	must(sigaction(SIGTRAP, NULL, &sa));
 	check(sa.sa_sigaction == on_info, "the handler of SIGTRAP is gone");
 	must(sigaction(SIGCHLD, NULL, &sa));
-	check(sa.sa_handler == SIG_DFL && (sa.sa_flags & SA_NOCLDWAIT), "SA_NOCLDWAIT is gone: %x", sa.sa_flags);
+	check(sa.sa_handler == SIG_DFL && (sa.sa_flags & SA_NOCLDWAIT), "SA_NOCLDWAIT is gone: %x",
+		sa.sa_flags);
 }
 
 static void check_pending(void)
@@ -106,28 +107,31 @@ static void check_pending(void)
 
 	must(sigpending(&set));
 	for (int s = 1; s < 64; s++)
-		check(sigismember(&set, s) == (s == SIGUSR2 || s == SIGTRAP || s == SIGRTMIN + 3 || s == SIGRTMIN + 4),
+		check(sigismember(&set, s) ==
+				(s == SIGUSR2 || s == SIGTRAP || s == SIGRTMIN + 3 || s == SIGRTMIN + 4),
 			"pending: signal %d", s);
 	block(SIG_UNBLOCK, SIGRTMIN + 3);
 	check(n_order == 5, "%d of 5 queued signals", n_order);
 	for (int i = 0; i < 5; i++)
 		check(order[i] == i + 1, "queued signal %d is %d", i, order[i]);
-	check(got_code == SI_QUEUE && got_pid == getpid() && got_uid == (int)getuid(), "siginfo: code %d pid %d", got_code, got_pid);
+	check(got_code == SI_QUEUE && got_pid == getpid() && got_uid == (int)getuid(),
+		"siginfo: code %d pid %d", got_code, got_pid);
 	block(SIG_UNBLOCK, SIGUSR2);
 	check(got == SIGUSR2 && got_value == 4711, "SIGUSR2 with %d", got_value);
 	block(SIG_UNBLOCK, SIGRTMIN + 4);
 	check(got == SIGRTMIN + 4 && got_code == -60 && got_pid == 4242 && got_uid == 77 && got_value == 99,
-		"siginfo of the thread's signal: code %d pid %d uid %d value %d", got_code, got_pid, got_uid, got_value);
+		"siginfo of the thread's signal: code %d pid %d uid %d value %d", got_code, got_pid, got_uid,
+		got_value);
 	block(SIG_UNBLOCK, SIGTRAP);
 	check(got == SIGTRAP && got_code == SI_USER, "SIGTRAP");
 }
 
 int main(void)
 {
-	stack_t stack = { .ss_sp = alt, .ss_size = sizeof(alt) };
-	struct sigaction sa = { .sa_handler = plain, .sa_flags = SA_NODEFER | (int)SA_RESETHAND };
-	struct sigaction on = { .sa_handler = on_stack, .sa_flags = SA_ONSTACK };
-	struct sigaction nocld = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
+	stack_t stack = {.ss_sp = alt, .ss_size = sizeof(alt)};
+	struct sigaction sa = {.sa_handler = plain, .sa_flags = SA_NODEFER | (int)SA_RESETHAND};
+	struct sigaction on = {.sa_handler = on_stack, .sa_flags = SA_ONSTACK};
+	struct sigaction nocld = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
 
 	action(SIGUSR1, on_info, SA_SIGINFO | SA_RESTART, SIGTERM);
 	action(SIGUSR2, on_info, SA_SIGINFO, 0);

@@ -14,7 +14,7 @@ struct worker {
 	pthread_t thread;
 	pid_t tid;
 	volatile uint64_t count;
-	volatile int command;	/* a round to check in, or -1 */
+	volatile int command; /* a round to check in, or -1 */
 	volatile int checked;
 	void *robust;
 	size_t robust_len;
@@ -30,8 +30,8 @@ static void handler(int sig CR_UNUSED)
 
 	for (int i = 0; i < N; i++)
 		if (workers[i].tid == gettid())
-			on_altstack = &here >= workers[i].altstack
-				&& &here < workers[i].altstack + sizeof(workers[i].altstack);
+			on_altstack = &here >= workers[i].altstack &&
+				      &here < workers[i].altstack + sizeof(workers[i].altstack);
 }
 
 static void check_worker(struct worker *w, int i)
@@ -72,7 +72,7 @@ static void *work(void *arg)
 	struct worker *w = arg;
 	int i = w - workers, done = 0;
 	char name[16];
-	stack_t stack = { .ss_sp = w->altstack, .ss_size = sizeof(w->altstack) };
+	stack_t stack = {.ss_sp = w->altstack, .ss_size = sizeof(w->altstack)};
 	sigset_t mask;
 
 	w->tid = gettid();
@@ -100,14 +100,15 @@ static void *work(void *arg)
 		else if (i % 3 == 1)
 			sched_yield(), usleep(300);
 		else
-			syscall(SYS_futex, &w->checked, FUTEX_WAIT, w->checked, &(struct timespec){ 0, 2000000 }, NULL, 0);
+			syscall(SYS_futex, &w->checked, FUTEX_WAIT, w->checked,
+				&(struct timespec){0, 2000000}, NULL, 0);
 	}
 	return w; /* with the mutex: a robust one, so its next owner is told */
 }
 
 int main(void)
 {
-	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
 	pthread_mutexattr_t attr;
 	void *result;
 

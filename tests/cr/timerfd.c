@@ -11,8 +11,8 @@ static int make(clockid_t clock, int flags, int64_t first_ns, int64_t period_ns)
 {
 	int fd = must(timerfd_create(clock, TFD_NONBLOCK));
 	struct itimerspec t = {
-		.it_value = { first_ns / 1000000000, first_ns % 1000000000 },
-		.it_interval = { period_ns / 1000000000, period_ns % 1000000000 },
+		.it_value = {first_ns / 1000000000, first_ns % 1000000000},
+		.it_interval = {period_ns / 1000000000, period_ns % 1000000000},
 	};
 
 	must(timerfd_settime(fd, flags, &t, NULL));
@@ -41,9 +41,12 @@ static uint64_t ticks(int fd)
 int main(void)
 {
 	int64_t start = cr_now_ns(CLOCK_MONOTONIC), period, rest;
-	int lone = make(CLOCK_MONOTONIC, 0, 1000000 * MS, 0), fast = make(CLOCK_MONOTONIC, 0, 10 * MS, 10 * MS);
-	int off = make(CLOCK_REALTIME, 0, 0, 0), absolute = make(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, start + 500000 * MS, 0);
-	int real = make(CLOCK_REALTIME, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, cr_now_ns(CLOCK_REALTIME) + 900000 * MS, 0);
+	int lone = make(CLOCK_MONOTONIC, 0, 1000000 * MS, 0),
+	    fast = make(CLOCK_MONOTONIC, 0, 10 * MS, 10 * MS);
+	int off = make(CLOCK_REALTIME, 0, 0, 0),
+	    absolute = make(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, start + 500000 * MS, 0);
+	int real = make(CLOCK_REALTIME, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET,
+		cr_now_ns(CLOCK_REALTIME) + 900000 * MS, 0);
 	int boot = make(CLOCK_BOOTTIME, 0, 300000 * MS, 7000 * MS);
 	int expired = make(CLOCK_MONOTONIC, 0, 1, 0);
 
@@ -52,16 +55,19 @@ int main(void)
 		int64_t passed = cr_now_ns(CLOCK_MONOTONIC) - start;
 
 		rest = left(lone, &period);
-		check(period == 0 && llabs(rest - (1000000 * MS - passed)) < 200 * MS, "the relative timer has %ld ms left after %ld ms",
-			(long)(rest / MS), (long)(passed / MS));
+		check(period == 0 && llabs(rest - (1000000 * MS - passed)) < 200 * MS,
+			"the relative timer has %ld ms left after %ld ms", (long)(rest / MS),
+			(long)(passed / MS));
 		rest = left(absolute, &period);
-		check(llabs(rest - (500000 * MS - passed)) < 200 * MS, "the absolute timer has %ld ms left after %ld ms",
-			(long)(rest / MS), (long)(passed / MS));
+		check(llabs(rest - (500000 * MS - passed)) < 200 * MS,
+			"the absolute timer has %ld ms left after %ld ms", (long)(rest / MS),
+			(long)(passed / MS));
 		rest = left(real, &period);
-		check(rest > 890000 * MS && rest <= 900000 * MS, "the realtime timer has %ld ms left", (long)(rest / MS));
-		rest = left(boot, &period);
-		check(period == 7000 * MS && rest > 290000 * MS && rest <= 300000 * MS, "the boottime timer has %ld ms left",
+		check(rest > 890000 * MS && rest <= 900000 * MS, "the realtime timer has %ld ms left",
 			(long)(rest / MS));
+		rest = left(boot, &period);
+		check(period == 7000 * MS && rest > 290000 * MS && rest <= 300000 * MS,
+			"the boottime timer has %ld ms left", (long)(rest / MS));
 		rest = left(off, &period);
 		check(rest == 0 && period == 0, "the disarmed timer runs");
 		check(ticks(expired) == 1, "the tick that was not read is lost");

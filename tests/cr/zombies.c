@@ -22,21 +22,24 @@ int main(void)
 {
 	signal(SIGCHLD, SIG_DFL);
 	for (;;) {
-		pid_t plain = child(0, 0), coded = child(37, 0), killed = child(0, SIGKILL), segv = child(0, SIGUSR2);
+		pid_t plain = child(0, 0), coded = child(37, 0), killed = child(0, SIGKILL),
+		      segv = child(0, SIGUSR2);
 		int status;
-		siginfo_t info = { 0 };
+		siginfo_t info = {0};
 
 		if (!cr_wait())
 			break;
 		must(waitid(P_PID, coded, &info, WEXITED | WNOWAIT));
-		check(info.si_code == CLD_EXITED && info.si_status == 37 && info.si_pid == coded, "waitid: code %d status %d",
-			info.si_code, info.si_status);
+		check(info.si_code == CLD_EXITED && info.si_status == 37 && info.si_pid == coded,
+			"waitid: code %d status %d", info.si_code, info.si_status);
 		check(waitpid(killed, &status, WNOHANG) == killed, "the killed one: %m");
 		check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %x", status);
-		check(waitpid(plain, &status, 0) == plain && WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+		check(waitpid(plain, &status, 0) == plain && WIFEXITED(status) && WEXITSTATUS(status) == 0,
+			"status %x", status);
 		check(waitpid(coded, &status, 0) == coded && WEXITSTATUS(status) == 37, "status %x", status);
 		check(waitpid(segv, &status, 0) == segv && WTERMSIG(status) == SIGUSR2, "status %x", status);
-		check(waitpid(-1, &status, WNOHANG) == -1 && errno == ECHILD, "more children than there were");
+		check(waitpid(-1, &status, WNOHANG) == -1 && errno == ECHILD,
+			"more children than there were");
 	}
 	return 0;
 }
