@@ -214,9 +214,8 @@ def measure_cycle(c):
         os.sync()
     d["busy"] = settle(c.workload)
     d["checkpoint_us"] = c.checkpoint()["us"]
-    frozen = c.runtime.frozen_us(c.image, c.work)
-    if frozen is not None:
-        d["frozen_us"] = frozen
+    d["statistics"] = c.runtime.statistics(c.image, c.work)
+    d["frozen_us"] = d["statistics"].get("frozen_us", -1)
     before = c.count()
     d["image_bytes"] = c.image_bytes()
     c.runtime.delete(c.cid)
@@ -256,6 +255,7 @@ class Bench:
     def __init__(self, options):
         os.makedirs(peers.STATE, exist_ok=True)
         os.makedirs(peers.LOGS, exist_ok=True)
+        os.makedirs("/cache/images", exist_ok=True)
         peers.sweep_leftovers()
         self.options = options
         self.runtimes = [peers.ALL[n]() for n in options.peers.split(",")]
@@ -266,7 +266,7 @@ class Bench:
 
     def say(self, case, runtime, i, d):
         keys = ("life_us", "checkpoint_us", "frozen_us", "restore_prog_us", "pause_us")
-        values = " ".join("%s %.2f" % (k[:-3], d[k] / 1000) for k in keys if k in d)
+        values = " ".join("%s %.2f" % (k[:-3], d[k] / 1000) for k in keys if d.get(k, -1) >= 0)
         note = d.get("error") or ("" if d.get("ok", True) else "SELF-CHECK FAILED")
         print("%-12s %-7s %2d  %s %s" % (case, runtime.name, i, values, note), flush=True)
 
@@ -294,10 +294,16 @@ class Bench:
             for runtime in self.turns(i):
                 self.one("true-spaced", i, runtime, measure_true, "true", IDLE_S)
 
+    def floor(self):
+        r = subprocess.run(["/cache/bin/floor", "/cache/images", str(self.options.runs)], stdout=subprocess.PIPE, check=True)
+        self.emit(case="floor", peer="kernel", us=json.loads(r.stdout))
+
     def run(self):
         cases = self.options.cases.split(",") if self.options.cases else ["true"] + list(WORKLOADS)
         self.emit(case="meta", versions={r.name: r.version() for r in self.runtimes}, runs=self.options.runs,
                   store=self.options.store, peers=[r.name for r in self.runtimes], **machine())
+        if not self.options.cases:
+            self.floor()
         for case in cases:
             if case == "true":
                 self.cold()

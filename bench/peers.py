@@ -124,9 +124,9 @@ class Runtime:
     def restore_cmd(self, bundle, cid, image, work):
         return self.cmd + ["restore", "-d", "--bundle", bundle, "--image-path", image, "--work-path", work, cid]
 
-    def frozen_us(self, image, work):
-        """How long the checkpoint had the program stopped by the runtime's own account, None when it gives none."""
-        return criu_frozen_us(work + "/stats-dump")
+    def statistics(self, image, work):
+        """What the runtime itself says of its checkpoint; frozen_us is how long it had the program stopped."""
+        return {"frozen_us": criu_frozen_us(work + "/stats-dump")}
 
     def signal(self, cid, sig):
         return quiet(self.cmd + ["kill", cid, sig], self.env) == 0
@@ -210,8 +210,8 @@ class Runsc(Runtime):
     def restore_cmd(self, bundle, cid, image, work):
         return self.cmd + ["restore", "--detach", "--bundle", bundle, "--image-path", image, cid]
 
-    def frozen_us(self, image, work):
-        return None
+    def statistics(self, image, work):
+        return {}
 
     def delete(self, cid):
         quiet(self.cmd + ["delete", "-force", cid])
@@ -230,9 +230,9 @@ class Stasis(Runtime):
     def version(self):
         return os.environ.get("BENCH_STASIS_VERSION") or super().version()
 
-    def frozen_us(self, image, work):
+    def statistics(self, image, work):
         with open(image + "/manifest.json") as f:
-            return json.load(f).get("statistics", {}).get("frozen_us")
+            return json.load(f).get("statistics", {})
 
 
 ALL = {c.name: c for c in (Stasis, Runc, Crun, Runsc)}

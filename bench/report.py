@@ -129,6 +129,29 @@ def goals(data):
     return ["| goal | here | reached |", "|---|---|---|"] + rows
 
 
+def phases(data):
+    """where the time of stasis' checkpoint goes, from the statistics in its images"""
+    keys, lines = [], []
+    for case in CYCLES:
+        rows = [r["statistics"] for r in data.rows.get((case, "stasis"), []) if r.get("statistics")]
+        if not rows:
+            continue
+        if not keys:
+            keys = [k for k in rows[0] if k.endswith("_us")]
+            lines = ["| | " + " | ".join(k[:-3] for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+        lines.append("| %s | %s |" % (TITLES[case], " | ".join(
+            digits(quantile(sorted(r.get(k, 0) for r in rows), 0.5) / US_PER_MS) for k in keys)))
+    return lines
+
+
+def floor(data):
+    """what floor.c measured"""
+    lines = ["| | ms |", "|---|---|"]
+    for name, us in data.rows[("floor", "kernel")][0]["us"].items():
+        lines.append("| %s | %s (%s..%s) |" % (name, *(digits(x / US_PER_MS) for x in us)))
+    return lines
+
+
 def failures(data):
     lines = []
     for (case, peer), rows in data.rows.items():
@@ -159,6 +182,14 @@ def markdown(data, plot):
             out += ["", "## " + title, "", note, ""] + lines
     if "stasis" in data.peers:
         out += ["", "## Goals", ""] + goals(data)
+    lines = phases(data)
+    if lines:
+        out += ["", "## Where stasis' checkpoint spends its time", "",
+                "Medians of `statistics` in manifest.json; `total` is from the command's start to the manifest.", ""] + lines
+    if ("floor", "kernel") in data.rows:
+        out += ["", "## The kernel's floor", "",
+                "What the kernel alone takes here for work that no runtime can leave out (`floor.c`: bare system calls, all "
+                "else prepared).", ""] + floor(data)
     lines = failures(data)
     if lines:
         out += ["", "## Failures (*)", ""] + lines

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * floor IMAGES [RUNS]: what the kernel alone costs for the work that no runtime can leave out, so that a figure in the
+ * tables can be read against what is possible. Prints one JSON object: a name, then [median, p10, p90] in us.
+ *
+ * Each case does in plain system calls, prepared as far as possible, what a checkpoint or restore of one workload must do
+ * at the least. IMAGES is a directory for files. Runs in the bench's namespaces (`enter`): it makes and removes cgroups.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_RUNS = 100, PROCESSES = 50, THREADS = 100, FDS = 1000, BIG = 256 << 20, CHUNK = 1 << 20 };
+
+static const char *images;
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static double now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static pid_t clone_with(uint64_t flags)
+{
+	struct clone_args a = {.flags = flags, .exit_signal = SIGCHLD};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+
+	if (pid < 0)
+		die("clone3");
+	return pid;
+}
+
+static void reap(pid_t pid)
+{
+	if (waitpid(pid, NULL, __WALL) < 0)
+		die("waitpid");
+}
+
+/* Every case returns the microseconds of what it measures; setting up and tearing down is not in it. */
+
+static double exec_true(void)
+{
+	double t = now_us();
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		execl("/bin/busybox", "true", (char *)NULL);
+		_exit(127);
+	}
+	reap(pid);
+	return now_us() - t;
+}
+
+static double clone_namespaces(uint64_t more)
+{
+	double t = now_us();
+	pid_t pid =
+		clone_with(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | more);
+
+	if (pid == 0)
+		_exit(0);
+	reap(pid);
+	return now_us() - t;
+}
+
+static double namespaces_but_net(void)
+{
+	return clone_namespaces(0);
+}
+
+static double namespaces_all(void)
+{
+	return clone_namespaces(CLONE_NEWNET);
+}
+
+/* runs f in a child made with these flags, so that all it made ends with it */
+static double in_child(uint64_t flags, double (*f)(void))
+{
+	double *took = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), us;
+	pid_t pid;
+
+	if (took == MAP_FAILED)
+		die("mmap");
+	pid = clone_with(flags);
+	if (pid == 0) {
+		*took = f();
+		_exit(0);
+	}
+	reap(pid);
+	us = *took;
+	munmap(took, 4096);
+	return us;
+}
+
+static double mount_all(void)
+{
+	static const struct {
+		const char *type, *data;
+	} m[] = {
+		{"proc", NULL},
+		{"tmpfs", "mode=755"},
+		{"devpts", "newinstance,ptmxmode=0666"},
+		{"tmpfs", NULL},
+		{"mqueue", NULL},
+		{"sysfs", NULL},
+		{"tmpfs", "mode=755"},
+	};
+	double t = now_us();
+
+	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
+		if (mount(m[i].type, images, m[i].type, MS_NOSUID, m[i].data) < 0)
+			die(m[i].type);
+	return now_us() - t;
+}
+
+/* the mounts of `runc spec` */
+static double mounts(void)
+{
+	return in_child(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET, mount_all);
+}
+
+static void write_pid(const char *dir, pid_t pid)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || dprintf(fd, "%d", pid) < 0)
+		die(path);
+	close(fd);
+}
+
+static size_t cgroups_make(char paths[][512], size_t max)
+{
+	DIR *d = opendir("/sys/fs/cgroup");
+	struct dirent *e;
+	char cmd[1200];
+	size_t n = 0;
+
+	if (!d)
+		die("/sys/fs/cgroup");
+	while (n < max && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || e->d_type != DT_DIR)
+			continue;
+		snprintf(paths[n], 512, "/sys/fs/cgroup/%.200s/bench-floor", e->d_name);
+		if (mkdir(paths[n], 0755) < 0 && errno != EEXIST)
+			die(paths[n]);
+		if (!strcmp(e->d_name, "cpuset")) { /* takes no task before it has these */
+			snprintf(cmd, sizeof(cmd),
+				"cd %s && cat ../cpuset.cpus > cpuset.cpus && cat ../cpuset.mems > "
+				"cpuset.mems",
+				paths[n]);
+			if (system(cmd))
+				die(cmd);
+		}
+		n++;
+	}
+	closedir(d);
+	return n;
+}
+
+/* one process into a new group of every v1 hierarchy in sight */
+static double cgroup_move(unsigned int idle)
+{
+	char paths[32][512];
+	size_t n = cgroups_make(paths, 32);
+	double us;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	sleep(idle);
+	us = now_us();
+	for (size_t i = 0; i < n; i++)
+		write_pid(paths[i], pid);
+	us = now_us() - us;
+	kill(pid, SIGKILL);
+	reap(pid);
+	for (size_t i = 0; i < n; i++)
+		for (int k = 0; rmdir(paths[i]) < 0 && errno == EBUSY && k < 100; k++)
+			usleep(1000);
+	return us;
+}
+
+static double cgroup_move_busy(void)
+{
+	return cgroup_move(0);
+}
+
+static double cgroup_move_idle(void)
+{
+	return cgroup_move(2);
+}
+
+static int started[2]; /* a pipe: each new task says so in it */
+
+static void *task(void *arg)
+{
+	(void)arg;
+	if (write(started[1], "", 1) != 1)
+		die("write");
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void tasks_wait(int n)
+{
+	char buf[THREADS];
+
+	while (n > 0) {
+		ssize_t r = read(started[0], buf, n);
+
+		if (r <= 0)
+			die("read");
+		n -= (int)r;
+	}
+}
+
+static void tasks_start(int n, bool threads)
+{
+	if (pipe2(started, O_CLOEXEC) < 0)
+		die("pipe");
+	for (int i = 0; i < n; i++) {
+		pthread_t t;
+
+		if (threads) {
+			errno = pthread_create(&t, NULL, task, NULL);
+			if (errno)
+				die("pthread_create");
+		} else if (fork() == 0) {
+			task(NULL);
+		}
+	}
+	tasks_wait(n);
+}
+
+static double processes_in(void)
+{
+	double t = now_us();
+
+	tasks_start(PROCESSES, false);
+	return now_us() - t;
+}
+
+/* in a PID namespace, so that they end with their parent */
+static double processes_start(void)
+{
+	return in_child(CLONE_NEWPID, processes_in);
+}
+
+static double threads_in(void)
+{
+	double t = now_us();
+
+	tasks_start(THREADS, true);
+	return now_us() - t;
+}
+
+static double threads_start(void)
+{
+	return in_child(0, threads_in);
+}
+
+/* stop all threads of a process under ptrace, read the registers of each, let go */
+static double threads_stop(void)
+{
+	pid_t tids[THREADS + 1], pid = 0;
+	struct iovec iov;
+	char path[64], regs[512];
+	struct dirent *e;
+	int ready[2], n = 0;
+	double t;
+	DIR *d;
+
+	if (pipe(ready) < 0 || (pid = fork()) < 0)
+		die("fork");
+	if (pid == 0) {
+		tasks_start(THREADS, true);
+		if (write(ready[1], "", 1) != 1)
+			die("write");
+		for (;;)
+			pause();
+	}
+	if (read(ready[0], path, 1) != 1)
+		die("read");
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	t = now_us();
+	d = opendir(path);
+	while (d && n <= THREADS && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			tids[n++] = (pid_t)strtol(e->d_name, NULL, 10);
+	for (int i = 0; i < n; i++)
+		if (ptrace(PTRACE_SEIZE, tids[i], 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, tids[i], 0, 0) < 0)
+			die("seize");
+	for (int i = 0; i < n; i++) {
+		reap(tids[i]);
+		iov = (struct iovec){regs, sizeof(regs)};
+		if (ptrace(PTRACE_GETREGSET, tids[i], 1 /* NT_PRSTATUS */, &iov) < 0)
+			die("getregset");
+	}
+	for (int i = 0; i < n; i++)
+		if (ptrace(PTRACE_DETACH, tids[i], 0, 0) < 0)
+			die("detach");
+	t = now_us() - t;
+	closedir(d);
+	close(ready[0]);
+	close(ready[1]);
+	kill(pid, SIGKILL);
+	reap(pid);
+	return t;
+}
+
+/* what the fds workload has, without contents */
+static double fds_in(void)
+{
+	double t = now_us();
+	int p[2];
+
+	for (int i = 0; i < FDS / 8; i++)
+		if (pipe(p) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, p) < 0 || eventfd(0, 0) < 0 ||
+			eventfd(0, 0) < 0 || open("/dev/null", O_RDWR) < 0 || open("/dev/null", O_RDWR) < 0)
+			die("fds");
+	return now_us() - t;
+}
+
+static double fds_make(void)
+{
+	return in_child(0, fds_in);
+}
+
+/* filled on first use: what is forked before must not have it to copy */
+static char *big_memory(void)
+{
+	static char *big;
+
+	if (!big) {
+		big = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (big == MAP_FAILED)
+			die("mmap");
+		memset(big, 1, BIG);
+	}
+	return big;
+}
+
+/* 256 MiB into a new file in the page cache */
+static double memory_write(void)
+{
+	char *big = big_memory();
+	char path[4096];
+	double t;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/floor", images);
+	unlink(path);
+	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die(path);
+	t = now_us();
+	for (off_t at = 0; at < BIG; at += CHUNK)
+		if (pwrite(fd, big + at, CHUNK, at) != CHUNK)
+			die(path);
+	t = now_us() - t;
+	close(fd);
+	return t;
+}
+
+/* and back into new anonymous memory, with huge pages */
+static double memory_read(void)
+{
+	char path[4096], *p, *at;
+	double t;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/floor", images);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	t = now_us();
+	p = mmap(NULL, BIG + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (fd < 0 || p == MAP_FAILED)
+		die(path);
+	at = (char *)(((uintptr_t)p + (2 << 20) - 1) & -(uintptr_t)(2 << 20));
+	madvise(at, BIG, MADV_HUGEPAGE);
+	for (off_t o = 0; o < BIG; o += CHUNK)
+		if (pread(fd, at + o, CHUNK, o) != CHUNK)
+			die(path);
+	t = now_us() - t;
+	munmap(p, BIG + (2 << 20));
+	close(fd);
+	return t;
+}
+
+static const struct {
+	const char *name;
+	double (*run)(void);
+} cases[] = {
+	{"fork and exec a static true, wait", exec_true},
+	{"clone with pid, mnt, ipc, uts, cgroup namespaces, exit, wait", namespaces_but_net},
+	{"the same and a network namespace", namespaces_all},
+	{"the 7 mounts of `runc spec`", mounts},
+	{"a process into a new cgroup of each v1 hierarchy, back to back", cgroup_move_busy},
+	{"the same after 2 idle seconds", cgroup_move_idle},
+	{"fork 50 processes until all run", processes_start},
+	{"start 100 threads until all run", threads_start},
+	{"stop 101 threads by ptrace, read registers, let go", threads_stop},
+	{"make 1000 fds", fds_make},
+	{"write 256 MiB to a new file (page cache)", memory_write},
+	{"read 256 MiB from it into new memory (huge pages)", memory_read},
+};
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv)
+{
+	int runs = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 10;
+	char path[4096];
+
+	if (argc < 2 || runs < 1 || runs > MAX_RUNS) {
+		fprintf(stderr, "usage: floor IMAGES [RUNS]\n");
+		return 2;
+	}
+	images = argv[1];
+	printf("{");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		double v[MAX_RUNS];
+
+		cases[i].run(); /* the first one is not counted */
+		for (int k = 0; k < runs; k++)
+			v[k] = cases[i].run();
+		qsort(v, runs, sizeof(*v), compare);
+		printf("%s\"%s\": [%.0f, %.0f, %.0f]", i ? ", " : "", cases[i].name, v[runs / 2],
+			v[runs / 10], v[runs - 1 - runs / 10]);
+	}
+	printf("}\n");
+	snprintf(path, sizeof(path), "%s/floor", images);
+	unlink(path);
+	return 0;
+}
