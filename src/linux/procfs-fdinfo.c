@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /proc/PID/fdinfo/N: what an open file description says about itself. Four common lines, then lines that depend on
- * the kind of file. Kinds and lines that are not known here are skipped; a line that is known and malformed is an
- * error, since its value would go into the image.
+ * /proc/PID/fdinfo/N: what an open file description says about itself. Four common lines, then lines that
+ * depend on the kind of file. Kinds and lines that are not known here are skipped; a line that is known
+ * and malformed is an error, since its value would go into the image.
  */
 #include "linux/procfs-priv.h"
 
 /* "(12, 345)": seconds and nanoseconds */
 static bool parse_pair(struct scan *s, int64_t *sec, int64_t *nsec)
 {
-	return scan_blank(s) && scan_char(s, '(') && scan_i64(s, sec) && scan_literal(s, ", ") && scan_i64(s, nsec) &&
-		scan_literal(s, ")\n") && *nsec >= 0 && *nsec < 1000000000;
+	return scan_blank(s) && scan_char(s, '(') && scan_i64(s, sec) && scan_literal(s, ", ") &&
+	       scan_i64(s, nsec) && scan_literal(s, ")\n") && *nsec >= 0 && *nsec < 1000000000;
 }
 
 /* "tfd:        4 events: 80000019 data:                4  pos:0 ino:40e sdev:10" */
@@ -23,11 +23,12 @@ static int parse_epoll(struct scan *s, struct arena *a, size_t *allocated, struc
 	if (!f->epoll)
 		return -ENOMEM;
 	t = &f->epoll[f->n_epoll];
-	*t = (struct proc_epoll_target){ 0 };
+	*t = (struct proc_epoll_target){0};
 	if (!scan_blank(s) || !scan_int(s, &t->tfd) || !scan_literal(s, " events:") || !scan_blank(s) ||
-		!scan_hex32(s, &t->events) || !scan_literal(s, " data:") || !scan_blank(s) || !scan_hex(s, &t->data) ||
-		!scan_blank(s) || !scan_literal(s, "pos:") || !scan_i64(s, &pos) || !scan_literal(s, " ino:") ||
-		!scan_hex(s, &t->ino) || !scan_literal(s, " sdev:") || !scan_hex32(s, &t->sdev) || !scan_end_line(s))
+		!scan_hex32(s, &t->events) || !scan_literal(s, " data:") || !scan_blank(s) ||
+		!scan_hex(s, &t->data) || !scan_blank(s) || !scan_literal(s, "pos:") || !scan_i64(s, &pos) ||
+		!scan_literal(s, " ino:") || !scan_hex(s, &t->ino) || !scan_literal(s, " sdev:") ||
+		!scan_hex32(s, &t->sdev) || !scan_end_line(s))
 		return -EBADMSG;
 	t->pos = (uint64_t)pos;
 	f->n_epoll++;
@@ -46,17 +47,32 @@ static bool parse_nspid(struct scan *s, int *ret)
 }
 
 enum key {
-	KEY_POS, KEY_FLAGS, KEY_MNT_ID, KEY_INO,
-	KEY_EVENTFD_COUNT, KEY_EVENTFD_ID, KEY_EVENTFD_SEMAPHORE,
+	KEY_POS,
+	KEY_FLAGS,
+	KEY_MNT_ID,
+	KEY_INO,
+	KEY_EVENTFD_COUNT,
+	KEY_EVENTFD_ID,
+	KEY_EVENTFD_SEMAPHORE,
 	KEY_SIGMASK,
-	KEY_CLOCKID, KEY_TICKS, KEY_SETTIME_FLAGS, KEY_IT_VALUE, KEY_IT_INTERVAL,
-	KEY_PID, KEY_NSPID,
-	KEY_TFD, KEY_LOCK,
-	KEY_INOTIFY, KEY_FANOTIFY,
+	KEY_CLOCKID,
+	KEY_TICKS,
+	KEY_SETTIME_FLAGS,
+	KEY_IT_VALUE,
+	KEY_IT_INTERVAL,
+	KEY_PID,
+	KEY_NSPID,
+	KEY_TFD,
+	KEY_LOCK,
+	KEY_INOTIFY,
+	KEY_FANOTIFY,
 	KEY_COUNT,
 };
 
-#define K(s) { s, sizeof(s) - 1 }
+#define K(s)                                                                                                 \
+	{                                                                                                    \
+		s, sizeof(s) - 1                                                                             \
+	}
 static const struct {
 	const char *text;
 	size_t len;
@@ -161,8 +177,8 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 
 int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret)
 {
-	struct scan s = { text };
-	struct proc_fdinfo f = { .eventfd_semaphore = -1, .eventfd_id = -1 };
+	struct scan s = {text};
+	struct proc_fdinfo f = {.eventfd_semaphore = -1, .eventfd_id = -1};
 	unsigned seen = 0;
 	const unsigned required = 1 << KEY_POS | 1 << KEY_FLAGS | 1 << KEY_MNT_ID;
 	size_t allocated = 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /proc/PID/maps and smaps: the memory mappings of a process. Mappings come in ascending order and never overlap,
- * which is checked here, so that callers may bisect.
+ * /proc/PID/maps and smaps: the memory mappings of a process. Mappings come in ascending order and never
+ * overlap, which is checked here, so that callers may bisect.
  *
- * In a name only the newline is escaped ("\012"), not the backslash: a file whose name really contains those four
- * characters reads the same. Whoever opens a mapped file by name compares device and inode.
+ * In a name only the newline is escaped ("\012"), not the backslash: a file whose name really contains
+ * those four characters reads the same. Whoever opens a mapped file by name compares device and inode.
  */
 #include "linux/procfs-priv.h"
 
@@ -12,6 +12,7 @@
 
 #define CODE(a, b) ((unsigned)(unsigned char)(a) << 8 | (unsigned char)(b))
 
+/* clang-format off */
 static uint32_t vma_flag_of(char a, char b)
 {
 	switch (CODE(a, b)) {
@@ -53,6 +54,7 @@ static uint32_t vma_flag_of(char a, char b)
 	default: return VMA_UNKNOWN;
 	}
 }
+/* clang-format on */
 
 /* "rd wr mr mw me ac \n" */
 static bool parse_flags(struct scan *s, uint32_t *ret)
@@ -89,7 +91,8 @@ static bool parse_prot(struct scan *s, struct proc_vma *v)
 	return true;
 }
 
-/* The name runs to the end of the line, blanks in it included. Neighbours often have the same: then it is shared. */
+/* The name runs to the end of the line, blanks in it included. Neighbours often have the same: then it is
+ * shared. */
 static int parse_name(struct scan *s, struct arena *a, const struct proc_vma *previous, struct proc_vma *v)
 {
 	const char *end = scan_find_newline(s);
@@ -154,7 +157,7 @@ static bool parse_detail(struct scan *s, struct proc_vma *v)
 
 int proc_parse_maps(const char *text, struct arena *a, struct proc_vma **ret, size_t *ret_n)
 {
-	struct scan s = { text };
+	struct scan s = {text};
 	struct proc_vma *vmas = NULL;
 	size_t n = 0, allocated = 0;
 	int r;
@@ -169,7 +172,7 @@ int proc_parse_maps(const char *text, struct arena *a, struct proc_vma **ret, si
 		vmas = proc_grow(a, vmas, n, &allocated, sizeof(*vmas));
 		if (!vmas)
 			return -ENOMEM;
-		vmas[n] = (struct proc_vma){ .name = "" };
+		vmas[n] = (struct proc_vma){.name = ""};
 		r = parse_vma(&s, a, n ? &vmas[n - 1] : NULL, &vmas[n]);
 		if (r < 0)
 			return r;

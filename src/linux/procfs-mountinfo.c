@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /proc/PID/mountinfo: the mounts of a mount namespace, in the order in which they were made (a parent may come after
- * its child when mounts were moved). Blank, tab, newline, backslash and, in sources, "#" are escaped as "\ooo", so
- * fields are separated by single blanks for sure; the optional fields end with a lone "-".
+ * /proc/PID/mountinfo: the mounts of a mount namespace, in the order in which they were made (a parent may
+ * come after its child when mounts were moved). Blank, tab, newline, backslash and, in sources, "#" are
+ * escaped as "\ooo", so fields are separated by single blanks for sure; the optional fields end with a
+ * lone "-".
  */
 #include "linux/procfs-priv.h"
 
@@ -40,8 +41,8 @@ static int parse_optional(struct scan *s, struct arena *a, const char **ret)
 
 static int parse_mount(struct scan *s, struct arena *a, struct proc_mount *m)
 {
-	const char **fields[] = { &m->root, &m->target, &m->options };
-	const char **tail[] = { &m->fstype, &m->source };
+	const char **fields[] = {&m->root, &m->target, &m->options};
+	const char **tail[] = {&m->fstype, &m->source};
 	const char *end;
 	int r;
 
@@ -77,7 +78,7 @@ static int parse_mount(struct scan *s, struct arena *a, struct proc_mount *m)
 
 int proc_parse_mountinfo(const char *text, struct arena *a, struct proc_mount **ret, size_t *ret_n)
 {
-	struct scan s = { text };
+	struct scan s = {text};
 	struct proc_mount *mounts = NULL;
 	size_t n = 0, allocated = 0;
 	int r;

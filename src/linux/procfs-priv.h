@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The scanner that all /proc parsers share. It walks NUL-terminated text and never looks past the NUL: every step
- * tests one byte before it goes on. The kernel ends each line with a newline, so a last line without one is taken
- * for truncated text (-EBADMSG) rather than parsed into a number that lost its last digits.
+ * The scanner that all /proc parsers share. It walks NUL-terminated text and never looks past the NUL:
+ * every step tests one byte before it goes on. The kernel ends each line with a newline, so a last line
+ * without one is taken for truncated text (-EBADMSG) rather than parsed into a number that lost its last
+ * digits.
  *
- * scan_*() return whether the thing was there; on false the position is unspecified and the caller gives up.
+ * scan_*() return whether the thing was there; on false the position is unspecified and the caller gives
+ * up.
  */
 #pragma once
 
@@ -158,7 +160,8 @@ static inline bool scan_end_line(struct scan *s)
 	return scan_blank(s) && scan_char(s, '\n');
 }
 
-/* Makes room for one more element behind n; the old array stays in the arena until that goes. Arrays double. */
+/* Makes room for one more element behind n; the old array stays in the arena until that goes. Arrays
+ * double. */
 static inline void *proc_grow(struct arena *a, void *array, size_t n, size_t *allocated, size_t size)
 {
 	size_t want = *allocated ? *allocated * 2 : 32;
@@ -175,15 +178,16 @@ static inline void *proc_grow(struct arena *a, void *array, size_t n, size_t *al
 	return p;
 }
 
-/* Copies len bytes to dst (room for len + 1), turning "\ooo" back into its byte. Returns the new length. If "only" is
- * not 0, no other byte than that one is looked for: seq_path(m, path, "\n") escapes nothing but the newline. */
+/* Copies len bytes to dst (room for len + 1), turning "\ooo" back into its byte. Returns the new length.
+ * If "only" is not 0, no other byte than that one is looked for: seq_path(m, path, "\n") escapes nothing
+ * but the newline. */
 static inline size_t proc_unescape(char *dst, const char *src, size_t len, unsigned char only)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < len; i++) {
-		if (src[i] == '\\' && len - i >= 4 && src[i + 1] >= '0' && src[i + 1] <= '3' && src[i + 2] >= '0' &&
-			src[i + 2] <= '7' && src[i + 3] >= '0' && src[i + 3] <= '7') {
+		if (src[i] == '\\' && len - i >= 4 && src[i + 1] >= '0' && src[i + 1] <= '3' &&
+			src[i + 2] >= '0' && src[i + 2] <= '7' && src[i + 3] >= '0' && src[i + 3] <= '7') {
 			unsigned c = (src[i + 1] - '0') << 6 | (src[i + 2] - '0') << 3 | (src[i + 3] - '0');
 
 			if (c && (!only || c == only)) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads files and directories of /proc/PID into memory and hands them to the parsers. Most files fit into a buffer on
- * the stack, so the common case allocates nothing; a big smaps moves to the heap, which doubles.
+ * Reads files and directories of /proc/PID into memory and hands them to the parsers. Most files fit into
+ * a buffer on the stack, so the common case allocates nothing; a big smaps moves to the heap, which
+ * doubles.
  *
  * seq_file returns at most what its own buffer holds, so a short read does not mean the end: only 0 does.
  */
@@ -15,7 +16,7 @@
 enum { STACK_SIZE = 16 * 1024, TEXT_LIMIT = 1 << 30 };
 
 struct proc_text {
-	char *text;	/* NUL-terminated */
+	char *text; /* NUL-terminated */
 	size_t size;
 	char *heap;
 	char stack[STACK_SIZE];
@@ -192,12 +193,13 @@ static int compare_int(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Adds the names of a getdents64(2) buffer that are numbers; "." and ".." are the only others in these directories. */
+/* Adds the names of a getdents64(2) buffer that are numbers; "." and ".." are the only others in these
+ * directories. */
 static int add_numbers(const char *buf, size_t len, struct arena *a, int **list, size_t *n, size_t *allocated)
 {
 	for (size_t at = 0; at < len;) {
 		const struct dirent64 *d = (const struct dirent64 *)(buf + at);
-		struct scan s = { d->d_name };
+		struct scan s = {d->d_name};
 
 		at += d->d_reclen;
 		if (d->d_name[0] == '.')

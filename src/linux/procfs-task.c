@@ -2,9 +2,9 @@
 /*
  * /proc/PID/stat, status, limits and timers: what the kernel tells about one task.
  *
- * The name of a task is free text that any process chooses. In stat it stands raw between parentheses and may hold
- * ") " and newlines, so its end is the *last* closing parenthesis: only numbers come behind it. In status newline and
- * backslash are escaped, so a name cannot forge a line.
+ * The name of a task is free text that any process chooses. In stat it stands raw between parentheses and
+ * may hold ") " and newlines, so its end is the *last* closing parenthesis: only numbers come behind it.
+ * In status newline and backslash are escaped, so a name cannot forge a line.
  */
 #include "linux/procfs-priv.h"
 
@@ -42,7 +42,7 @@ static bool fits_int(uint64_t v)
 
 static bool fill_stat(const uint64_t f[STAT_LAST + 1], struct proc_stat *r)
 {
-	static const unsigned char ints[] = { 4, 5, 6, 7, 8, 18, 19, 20, 38, 52 };
+	static const unsigned char ints[] = {4, 5, 6, 7, 8, 18, 19, 20, 38, 52};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ints); i++)
 		if (!fits_int(f[ints[i]]))
@@ -76,9 +76,9 @@ static bool fill_stat(const uint64_t f[STAT_LAST + 1], struct proc_stat *r)
 
 int proc_parse_stat(const char *text, struct proc_stat *ret)
 {
-	struct proc_stat r = { 0 };
-	struct scan s = { text };
-	uint64_t f[STAT_LAST + 1] = { 0 };
+	struct proc_stat r = {0};
+	struct scan s = {text};
+	uint64_t f[STAT_LAST + 1] = {0};
 	const char *end = strrchr(text, ')');
 	size_t len;
 
@@ -99,9 +99,23 @@ int proc_parse_stat(const char *text, struct proc_stat *ret)
 }
 
 /* How the value of a key of status is written. */
-enum kind { KIND_NAME, KIND_STATE, KIND_OCTAL, KIND_INT, KIND_HEX, KIND_KIB, KIND_BOOL, KIND_IDS, KIND_GROUPS, KIND_NS };
+enum kind {
+	KIND_NAME,
+	KIND_STATE,
+	KIND_OCTAL,
+	KIND_INT,
+	KIND_HEX,
+	KIND_KIB,
+	KIND_BOOL,
+	KIND_IDS,
+	KIND_GROUPS,
+	KIND_NS
+};
 
-#define ROW(k, kind, member) { k ":", sizeof(k), kind, offsetof(struct proc_status, member) }
+#define ROW(k, kind, member)                                                                                 \
+	{                                                                                                    \
+		k ":", sizeof(k), kind, offsetof(struct proc_status, member)                                 \
+	}
 static const struct status_key {
 	const char *text;
 	unsigned char len;
@@ -140,10 +154,11 @@ static const struct status_key {
 	ROW("Seccomp", KIND_INT, seccomp),
 	ROW("Seccomp_filters", KIND_INT, seccomp_filters),
 };
-/* Every task has these, zombies and kernel threads too; the others depend on memory and on the kernel's options. */
-static const char *const status_required[] = { "Name:", "State:", "Tgid:", "Pid:", "PPid:", "Uid:", "Gid:", "NStgid:",
-	"NSpid:", "NSpgid:", "NSsid:", "Threads:", "SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:", "SigCgt:", "CapInh:",
-	"CapPrm:", "CapEff:", "CapBnd:", "CapAmb:" };
+/* Every task has these, zombies and kernel threads too; the others depend on memory and on the kernel's
+ * options. */
+static const char *const status_required[] = {"Name:", "State:", "Tgid:", "Pid:", "PPid:", "Uid:", "Gid:",
+	"NStgid:", "NSpid:", "NSpgid:", "NSsid:", "Threads:", "SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:",
+	"SigCgt:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"};
 
 /* "\n" for the newline, "\\" for the backslash; nothing else is escaped. */
 static bool parse_name(struct scan *s, char name[64])
@@ -235,7 +250,8 @@ static bool parse_number(struct scan *s, enum kind kind, void *field)
 	}
 }
 
-static int parse_status_value(struct scan *s, const struct status_key *k, struct arena *a, struct proc_status *r)
+static int parse_status_value(
+	struct scan *s, const struct status_key *k, struct arena *a, struct proc_status *r)
 {
 	void *field = (char *)r + k->offset;
 
@@ -264,7 +280,8 @@ static const struct status_key *find_status_key(const char *line, size_t *from)
 	for (size_t i = 0; i < ARRAY_SIZE(status_keys); i++) {
 		size_t at = (*from + i) % ARRAY_SIZE(status_keys);
 
-		if (line[0] == status_keys[at].text[0] && !strncmp(line, status_keys[at].text, status_keys[at].len)) {
+		if (line[0] == status_keys[at].text[0] &&
+			!strncmp(line, status_keys[at].text, status_keys[at].len)) {
 			*from = at + 1;
 			return &status_keys[at];
 		}
@@ -286,8 +303,8 @@ static bool status_complete(uint64_t seen)
 
 int proc_parse_status(const char *text, struct arena *a, struct proc_status *ret)
 {
-	struct scan s = { text };
-	struct proc_status r = { .thp_enabled = true };
+	struct scan s = {text};
+	struct proc_status r = {.thp_enabled = true};
 	uint64_t seen = 0;
 	size_t from = 0;
 	int err;
@@ -348,8 +365,8 @@ static bool parse_limit(struct scan *s, uint64_t *ret)
 
 int proc_parse_limits(const char *text, struct proc_limit ret[PROC_LIMITS])
 {
-	struct proc_limit limits[PROC_LIMITS] = { 0 };
-	struct scan s = { text };
+	struct proc_limit limits[PROC_LIMITS] = {0};
+	struct scan s = {text};
 	unsigned seen = 0;
 
 	if (!scan_literal(&s, "Limit ") || !scan_skip_line(&s))
@@ -359,12 +376,14 @@ int proc_parse_limits(const char *text, struct proc_limit ret[PROC_LIMITS])
 
 		/* A name is followed by a blank, so that none is taken for the beginning of a longer one. */
 		for (i = 0; i < PROC_LIMITS; i++)
-			if (!strncmp(s.p, limit_names[i], strlen(limit_names[i])) && s.p[strlen(limit_names[i])] == ' ')
+			if (!strncmp(s.p, limit_names[i], strlen(limit_names[i])) &&
+				s.p[strlen(limit_names[i])] == ' ')
 				break;
 		if (i == PROC_LIMITS || seen & 1u << i)
 			return -EBADMSG;
 		s.p += strlen(limit_names[i]);
-		if (!parse_limit(&s, &limits[i].soft) || !parse_limit(&s, &limits[i].hard) || !scan_skip_line(&s))
+		if (!parse_limit(&s, &limits[i].soft) || !parse_limit(&s, &limits[i].hard) ||
+			!scan_skip_line(&s))
 			return -EBADMSG;
 		seen |= 1u << i;
 	}
@@ -408,7 +427,7 @@ static bool parse_notify(struct scan *s, struct proc_posix_timer *t)
 int proc_parse_timers(const char *text, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n)
 {
 	struct proc_posix_timer *timers = NULL;
-	struct scan s = { text };
+	struct scan s = {text};
 	size_t n = 0, allocated = 0;
 
 	while (*s.p) {
@@ -418,11 +437,11 @@ int proc_parse_timers(const char *text, struct arena *a, struct proc_posix_timer
 		if (!timers)
 			return -ENOMEM;
 		t = &timers[n];
-		*t = (struct proc_posix_timer){ 0 };
+		*t = (struct proc_posix_timer){0};
 		if (!scan_literal(&s, "ID: ") || !scan_int(&s, &t->id) || !scan_literal(&s, "\nsignal: ") ||
 			!scan_int(&s, &t->signo) || !scan_char(&s, '/') || !scan_hex(&s, &t->sigval) ||
-			!scan_literal(&s, "\nnotify: ") || !parse_notify(&s, t) || !scan_literal(&s, "ClockID: ") ||
-			!scan_int(&s, &t->clockid) || !scan_char(&s, '\n'))
+			!scan_literal(&s, "\nnotify: ") || !parse_notify(&s, t) ||
+			!scan_literal(&s, "ClockID: ") || !scan_int(&s, &t->clockid) || !scan_char(&s, '\n'))
 			return -EBADMSG;
 		n++;
 	}
