@@ -10,7 +10,7 @@
 #include "image/image-priv.h"
 
 enum {
-	CRIU_INVENTORY_MAGIC = 0x58313116,	/* stands first, as in no other CRIU file */
+	CRIU_INVENTORY_MAGIC = 0x58313116, /* stands first, as in no other CRIU file */
 	CRIU_SERVICE_MAGIC = 0x55105940,
 	CRIU_STATS_MAGIC = 0x57093306,
 	CRIU_IMAGES_V1_1 = 2,
@@ -98,7 +98,8 @@ int image_compat_descriptors(struct image_buffer *b, const char *const stdio[3])
 			return -ENOMEM;
 		}
 	}
-	text = json_object_to_json_string_length(a, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	text = json_object_to_json_string_length(
+		a, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 	p = text ? image_buffer_room(b, len) : NULL;
 	if (!p)
 		return -ENOMEM;

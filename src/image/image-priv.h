@@ -16,18 +16,19 @@
 #define IMAGE_PAGES "pages.img"
 
 enum {
-	IMAGE_RECORD_END = 0,			/* the last record: count and digest of all others */
-	IMAGE_RECORD_HEADER = 16,		/* u32 type, u32 flags, u64 length */
-	IMAGE_RECORD_FRAME = 24,		/* header and checksum around the payload */
-	IMAGE_CHECKPOINT_HEADER = 16,		/* magic, u32 version, u32 zero */
+	IMAGE_RECORD_END = 0,	      /* the last record: count and digest of all others */
+	IMAGE_RECORD_HEADER = 16,     /* u32 type, u32 flags, u64 length */
+	IMAGE_RECORD_FRAME = 24,      /* header and checksum around the payload */
+	IMAGE_CHECKPOINT_HEADER = 16, /* magic, u32 version, u32 zero */
 	IMAGE_INDEX_HEADER = 64,
 	IMAGE_INDEX_ENTRY = 40,
-	IMAGE_CHUNK_SIZE = 64 * 1024,		/* page data under one checksum, as written; a reader takes the header's */
-	IMAGE_RECORD_MAX = 64 * 1024 * 1024,	/* payload of one record */
+	IMAGE_CHUNK_SIZE =
+		64 * 1024, /* page data under one checksum, as written; a reader takes the header's */
+	IMAGE_RECORD_MAX = 64 * 1024 * 1024, /* payload of one record */
 	IMAGE_MANIFEST_MAX = 1024 * 1024,
 };
-#define IMAGE_FILE_MAX (UINT64_C(4) << 30)	/* checkpoint.img and pages_meta.img, which are read into memory */
-#define IMAGE_UNPACK_MAX (UINT64_C(2) << 30)	/* all unpacked records of one image */
+#define IMAGE_FILE_MAX (UINT64_C(4) << 30) /* checkpoint.img and pages_meta.img, which are read into memory */
+#define IMAGE_UNPACK_MAX (UINT64_C(2) << 30) /* all unpacked records of one image */
 
 static inline uint32_t get_le32(const void *p)
 {
@@ -74,7 +75,7 @@ struct image_record {
 	const uint8_t *payload;
 	size_t len;
 };
-struct image_digest {		/* over the checksums of the records so far */
+struct image_digest { /* over the checksums of the records so far */
 	uint64_t count, hash;
 };
 int image_records_begin(struct image_buffer *b, struct error *e) _must_check_;
@@ -88,39 +89,48 @@ int image_records_next(const void *data, size_t len, size_t *pos, struct image_r
 /* NULL: unknown type. */
 const ProtobufCMessageDescriptor *image_record_descriptor(uint32_t type);
 
+/* reader.c: an image whose files are in memory, without page data; for the tests. The manifest's strings are borrowed. */
+int image_from_memory(const struct image_manifest *m, const void *records, size_t len, const void *index,
+	size_t index_len, uint64_t pages_size, struct image **ret, struct error *e) _must_check_;
+
 /* index.c */
 struct image_index {
-	struct image_run *runs;		/* from malloc */
-	uint64_t *chunks;		/* checksums of page data, from malloc */
+	struct image_run *runs; /* from malloc */
+	uint64_t *chunks;	/* checksums of page data, from malloc */
 	size_t n_runs, n_chunks;
 	uint64_t chunk_size, hash;
 };
 void image_index_done(struct image_index *x);
-int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret, struct error *e) _must_check_;
+int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
+	struct error *e) _must_check_;
 /* Sorts and merges the runs, and appends the file's bytes to b. */
-int image_index_build(struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e) _must_check_;
+int image_index_build(
+	struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e) _must_check_;
 
 /* manifest.c: what manifest.json says of the other files */
 struct image_file_info {
-	uint64_t size, checksum;	/* of pages.img: no checksum, the index has them */
+	uint64_t size, checksum; /* of pages.img: no checksum, the index has them */
 };
 struct image_files {
 	struct image_file_info checkpoint, index, pages;
 };
-int image_manifest_build(const struct image_manifest *m, const struct image_files *f, struct image_buffer *b, struct error *e) _must_check_;
-/* Strings are put into the arena. */
-int image_manifest_parse(struct arena *a, const char *text, size_t len, struct image_manifest *ret, struct image_files *ret_files,
+int image_manifest_build(const struct image_manifest *m, const struct image_files *f, struct image_buffer *b,
 	struct error *e) _must_check_;
+/* Strings are put into the arena. */
+int image_manifest_parse(struct arena *a, const char *text, size_t len, struct image_manifest *ret,
+	struct image_files *ret_files, struct error *e) _must_check_;
 
 /* pages.c: the append side of pages.img */
 struct image_pages;
 int image_pages_new(int fd, struct image_pages **ret, struct error *e) _must_check_;
 void image_pages_free(struct image_pages *p);
-int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e) _must_check_;
-int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset,
+int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
 	struct error *e) _must_check_;
+int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t *ret_offset, struct error *e) _must_check_;
 /* Writes what is buffered and completes the checksums; *ret borrows from p. */
-int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t *ret_size, struct error *e) _must_check_;
+int image_pages_finish(
+	struct image_pages *p, struct image_index **ret, uint64_t *ret_size, struct error *e) _must_check_;
 
 /* Fills pages_data, pages_zero and bytes. */
 void image_pages_count(const struct image_pages *p, struct image_statistics *s);

@@ -20,29 +20,30 @@ enum { IMAGE_FORMAT_VERSION = 1, IMAGE_PAGE_SIZE = 4096 };
 
 /* Record types of checkpoint.img; the payload is the message of proto/image.proto named beside it. */
 enum image_record_type {
-	IMAGE_RECORD_CONTAINER = 1,	/* Container: one, the first record */
-	IMAGE_RECORD_FILE = 2,		/* File: one open file description or mapped file */
-	IMAGE_RECORD_SHM = 3,		/* SharedMemory */
-	IMAGE_RECORD_PROCESS = 4,	/* Process, parents before children */
-	IMAGE_RECORD_TMPFS = 5,		/* Tmpfs: one mount */
+	IMAGE_RECORD_CONTAINER = 1, /* Container: one, the first record */
+	IMAGE_RECORD_FILE = 2,	    /* File: one open file description or mapped file */
+	IMAGE_RECORD_SHM = 3,	    /* SharedMemory */
+	IMAGE_RECORD_PROCESS = 4,   /* Process, parents before children */
+	IMAGE_RECORD_TMPFS = 5,	    /* Tmpfs: one mount */
 };
-enum { IMAGE_RECORD_CRITICAL = 1 };	/* flag: a reader that does not know the type must refuse */
+enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 
 /* What manifest.json says; filled by the caller before image_writer_commit(), by the reader after image_open(). */
 struct image_manifest {
 	int format_version;
-	const char *engine;		/* "native" */
+	const char *engine; /* "native" */
 	const char *stasis_version;
 	const char *container_id, *container_name;
-	unsigned container_count;	/* 1 */
-	const char *architecture;	/* "x86_64" */
-	const char *kernel;		/* uname -r */
-	uint64_t xfeatures;		/* XCR0: xsave components in the register records */
-	const char *cpu_features;	/* space-separated flags the CPU had (CPUID-derived names); restore checks them */
+	unsigned container_count; /* 1 */
+	const char *architecture; /* "x86_64" */
+	const char *kernel;	  /* uname -r */
+	uint64_t xfeatures;	  /* XCR0: xsave components in the register records */
+	const char *
+		cpu_features; /* space-separated flags the CPU had (CPUID-derived names); restore checks them */
 	unsigned page_size;
-	const char *created;		/* RFC 3339 */
+	const char *created; /* RFC 3339 */
 	uint64_t generation;
-	const char *stdio[3];		/* what fds 0-2 of init are, for descriptors.json; not read back */
+	const char *stdio[3]; /* what fds 0-2 of init are, for descriptors.json; not read back */
 	struct image_statistics {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
 		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
@@ -54,16 +55,19 @@ struct image_writer;
  * directory has one of an image's files already; others (logs) don't matter. */
 int image_writer_new(int dirfd, struct image_writer **ret, struct error *e) _must_check_;
 /* Appends one record; the first one is the Container. */
-int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e) _must_check_;
+int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m,
+	struct error *e) _must_check_;
 /* Appends page data: n_pages at "address" of address space "space". The order of calls doesn't matter, the index is
  * sorted at commit; pages that are given twice are an ERROR_INTERNAL there. All-zero pages are detected and stored as
  * kind zero (no data). The data is hashed here and may be reused when this returns. */
-int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e) _must_check_;
+int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data,
+	size_t n_pages, struct error *e) _must_check_;
 /* Reserves room for n_pages (uninterrupted, 4 KiB aligned, the file already extended) and enters them in the index as
  * data; the caller (or a task of the container) writes them at *ret_offset of image_writer_pages_fd() itself, before
  * commit. Their checksums are computed by commit, which reads them back from the page cache: about 0.1 ms per MiB
  * that is then not spent in the freeze. */
-int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset, struct error *e) _must_check_;
+int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t *ret_offset, struct error *e) _must_check_;
 int image_writer_pages_fd(const struct image_writer *w);
 /* Pages and bytes so far, into the fields pages_data, pages_zero and bytes of *s. */
 void image_writer_count(const struct image_writer *w, struct image_statistics *s);
@@ -74,7 +78,7 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 
-struct image_run {			/* pages_meta.img, one entry */
+struct image_run {				  /* pages_meta.img, one entry */
 	uint64_t space, address, n_pages, offset; /* offset into pages.img; only for data */
 	enum { IMAGE_PAGES_DATA = 0, IMAGE_PAGES_ZERO = 1, IMAGE_PAGES_PARENT = 2 } kind;
 };
@@ -88,12 +92,14 @@ void image_free(struct image *i);
 const struct image_manifest *image_manifest(const struct image *i);
 /* Iterates records; messages are unpacked once into the image's own memory and live until image_free(). *pos starts at 0.
  * 1: *ret_type and *ret_message are set; 0: end. Unknown optional types are skipped. */
-int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type, const ProtobufCMessage **ret_message, struct error *e) _must_check_;
+int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type,
+	const ProtobufCMessage **ret_message, struct error *e) _must_check_;
 /* The runs of one address space, ascending; a borrowed array. */
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
 int image_pages_fd(const struct image *i);
 /* Reads bytes [address, address+len) of an address space, holes as zeros. */
-int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e) _must_check_;
+int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
+	struct error *e) _must_check_;
 /* Checks every page-data checksum. */
 int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 

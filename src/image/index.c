@@ -11,22 +11,23 @@
 
 #include "image/image-priv.h"
 
-static const char magic[8] = { 'S', 'T', 'A', 'S', 'I', 'S', 'P', 'M' };
+static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'P', 'M'};
 
 void image_index_done(struct image_index *x)
 {
 	free(x->runs);
 	free(x->chunks);
-	*x = (struct image_index){ 0 };
+	*x = (struct image_index){0};
 }
 
-struct layout {			/* of a file: where its parts are */
+struct layout { /* of a file: where its parts are */
 	uint64_t n_runs, n_chunks, chunk_size, chunks_at;
 };
 
-static int check_header(const uint8_t *p, size_t len, uint64_t pages_size, struct layout *ret, struct error *e)
+static int check_header(
+	const uint8_t *p, size_t len, uint64_t pages_size, struct layout *ret, struct error *e)
 {
-	struct layout l = { 0 };
+	struct layout l = {0};
 
 	if (len < IMAGE_INDEX_HEADER + 8)
 		return image_corrupt(e, IMAGE_INDEX, len, "the file ends in its header");
@@ -34,7 +35,8 @@ static int check_header(const uint8_t *p, size_t len, uint64_t pages_size, struc
 		return image_corrupt(e, IMAGE_INDEX, 0, "not a page index (wrong magic)");
 	if (get_le32(p + 8) != IMAGE_FORMAT_VERSION)
 		return error_set(e, -ENOTSUP, ERROR_REFUSED,
-			"%s: format version %u, but this stasis " STASIS_VERSION " reads version %d: use the stasis that made it",
+			"%s: format version %u, but this stasis " STASIS_VERSION
+			" reads version %d: use the stasis that made it",
 			IMAGE_INDEX, get_le32(p + 8), IMAGE_FORMAT_VERSION);
 	if (get_le64(p + len - 8) != image_hash(p, len - 8))
 		return image_corrupt(e, IMAGE_INDEX, len - 8, "wrong checksum");
@@ -43,8 +45,10 @@ static int check_header(const uint8_t *p, size_t len, uint64_t pages_size, struc
 	l.chunk_size = get_le64(p + 32);
 	if (get_le32(p + 12) != IMAGE_INDEX_ENTRY)
 		return image_corrupt(e, IMAGE_INDEX, 12, "entries of %u bytes", get_le32(p + 12));
-	if (l.chunk_size < IMAGE_PAGE_SIZE || l.chunk_size > (16U << 20) || (l.chunk_size & (l.chunk_size - 1)))
-		return image_corrupt(e, IMAGE_INDEX, 32, "chunks of %llu bytes", (unsigned long long)l.chunk_size);
+	if (l.chunk_size < IMAGE_PAGE_SIZE || l.chunk_size > (16U << 20) ||
+		(l.chunk_size & (l.chunk_size - 1)))
+		return image_corrupt(
+			e, IMAGE_INDEX, 32, "chunks of %llu bytes", (unsigned long long)l.chunk_size);
 	if (get_le64(p + 40) != pages_size || pages_size % IMAGE_PAGE_SIZE)
 		return image_corrupt(e, IMAGE_INDEX, 40, "is for %llu bytes of page data, but %s has %llu",
 			(unsigned long long)get_le64(p + 40), IMAGE_PAGES, (unsigned long long)pages_size);
@@ -52,7 +56,8 @@ static int check_header(const uint8_t *p, size_t len, uint64_t pages_size, struc
 		return image_corrupt(e, IMAGE_INDEX, 48, "reserved field is not zero");
 	if (l.n_runs > len / IMAGE_INDEX_ENTRY || l.n_chunks > len / 8 ||
 		len != IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY + l.n_chunks * 8 + 8)
-		return image_corrupt(e, IMAGE_INDEX, 16, "numbers of runs and checksums don't fit the file's size");
+		return image_corrupt(
+			e, IMAGE_INDEX, 16, "numbers of runs and checksums don't fit the file's size");
 	if (l.n_chunks != pages_size / l.chunk_size + !!(pages_size % l.chunk_size))
 		return image_corrupt(e, IMAGE_INDEX, 24, "%llu checksums", (unsigned long long)l.n_chunks);
 	l.chunks_at = IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY;
@@ -69,19 +74,23 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 		return "address space 0";
 	if (r->n_pages == 0 || r->address % IMAGE_PAGE_SIZE)
 		return "empty or unaligned run";
-	if (__builtin_mul_overflow(r->n_pages, (uint64_t)IMAGE_PAGE_SIZE, &bytes) || __builtin_add_overflow(r->address, bytes, &end))
+	if (__builtin_mul_overflow(r->n_pages, (uint64_t)IMAGE_PAGE_SIZE, &bytes) ||
+		__builtin_add_overflow(r->address, bytes, &end))
 		return "run beyond the end of the address space";
 	if (before && (r->space < before->space ||
-			(r->space == before->space && r->address < before->address + before->n_pages * IMAGE_PAGE_SIZE)))
+			      (r->space == before->space &&
+				      r->address < before->address + before->n_pages * IMAGE_PAGE_SIZE)))
 		return "runs overlap or are not sorted";
-	if (r->kind == IMAGE_PAGES_DATA && (r->offset % IMAGE_PAGE_SIZE || bytes > pages_size || r->offset > pages_size - bytes))
+	if (r->kind == IMAGE_PAGES_DATA &&
+		(r->offset % IMAGE_PAGE_SIZE || bytes > pages_size || r->offset > pages_size - bytes))
 		return "run outside the page data";
 	if (r->kind == IMAGE_PAGES_ZERO && r->offset)
 		return "zero pages with an offset";
 	return NULL;
 }
 
-static int parse_runs(const uint8_t *p, uint64_t n, uint64_t pages_size, struct image_run *runs, struct error *e)
+static int parse_runs(
+	const uint8_t *p, uint64_t n, uint64_t pages_size, struct image_run *runs, struct error *e)
 {
 	for (uint64_t i = 0; i < n; i++, p += IMAGE_INDEX_ENTRY) {
 		uint64_t at = IMAGE_INDEX_HEADER + i * IMAGE_INDEX_ENTRY;
@@ -90,7 +99,9 @@ static int parse_runs(const uint8_t *p, uint64_t n, uint64_t pages_size, struct 
 
 		if (kind == IMAGE_PAGES_PARENT)
 			return error_set(e, -ENOTSUP, ERROR_REFUSED,
-				"%s: incremental image (pages of a parent): this stasis " STASIS_VERSION " reads full images only", IMAGE_INDEX);
+				"%s: incremental image (pages of a parent): this stasis " STASIS_VERSION
+				" reads full images only",
+				IMAGE_INDEX);
 		if (kind > IMAGE_PAGES_PARENT || get_le32(p + 36))
 			return image_corrupt(e, IMAGE_INDEX, at + 32, "unknown kind of pages (%u)", kind);
 		runs[i] = (struct image_run){
@@ -107,11 +118,12 @@ static int parse_runs(const uint8_t *p, uint64_t n, uint64_t pages_size, struct 
 	return 0;
 }
 
-int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret, struct error *e)
+int image_index_parse(
+	const void *data, size_t len, uint64_t pages_size, struct image_index *ret, struct error *e)
 {
-	_cleanup_(image_index_done) struct image_index x = { 0 };
+	_cleanup_(image_index_done) struct image_index x = {0};
 	const uint8_t *p = data;
-	struct layout l = { 0 };
+	struct layout l = {0};
 	int r = check_header(p, len, pages_size, &l, e);
 
 	if (r < 0)
@@ -130,7 +142,7 @@ int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct 
 	x.chunk_size = l.chunk_size;
 	x.hash = get_le64(p + len - 8);
 	*ret = x;
-	x = (struct image_index){ 0 };
+	x = (struct image_index){0};
 	return 0;
 }
 
@@ -148,7 +160,7 @@ static bool continues(const struct image_run *a, const struct image_run *b)
 	uint64_t bytes = a->n_pages * IMAGE_PAGE_SIZE;
 
 	return a->space == b->space && a->kind == b->kind && a->address + bytes == b->address &&
-		(a->kind != IMAGE_PAGES_DATA || a->offset + bytes == b->offset);
+	       (a->kind != IMAGE_PAGES_DATA || a->offset + bytes == b->offset);
 }
 
 static void sort_and_merge(struct image_index *x)
@@ -198,8 +210,10 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 		const char *problem = run_problem(r, i ? r - 1 : NULL, pages_size);
 
 		if (problem)
-			return error_set(e, -EINVAL, ERROR_INTERNAL, "page index: address space %llu, 0x%llx+%llu pages: %s",
-				(unsigned long long)r->space, (unsigned long long)r->address, (unsigned long long)r->n_pages, problem);
+			return error_set(e, -EINVAL, ERROR_INTERNAL,
+				"page index: address space %llu, 0x%llx+%llu pages: %s",
+				(unsigned long long)r->space, (unsigned long long)r->address,
+				(unsigned long long)r->n_pages, problem);
 		put_le64(p, r->space);
 		put_le64(p + 8, r->address);
 		put_le64(p + 16, r->n_pages);

@@ -60,9 +60,22 @@ static const struct {
 	const char *name;
 	size_t offset;
 } statistics[] = {
-#define FIELD(name) { #name, offsetof(struct image_statistics, name) }
-	FIELD(total_us),  FIELD(frozen_us), FIELD(preflight_us), FIELD(freeze_us),  FIELD(collect_us), FIELD(memory_us),
-	FIELD(image_us),  FIELD(processes), FIELD(threads),	 FIELD(files),	    FIELD(pages_data), FIELD(pages_zero),
+#define FIELD(name)                                                                                          \
+	{                                                                                                    \
+#name, offsetof(struct image_statistics, name)                                               \
+	}
+	FIELD(total_us),
+	FIELD(frozen_us),
+	FIELD(preflight_us),
+	FIELD(freeze_us),
+	FIELD(collect_us),
+	FIELD(memory_us),
+	FIELD(image_us),
+	FIELD(processes),
+	FIELD(threads),
+	FIELD(files),
+	FIELD(pages_data),
+	FIELD(pages_zero),
 	FIELD(bytes),
 #undef FIELD
 };
@@ -92,7 +105,8 @@ static struct json_object *files_object(const struct image_files *f)
 	struct json_object *o = json_object_new_object();
 
 	if (o && (!add(o, IMAGE_CHECKPOINT, file_object(&f->checkpoint, true)) ||
-			!add(o, IMAGE_INDEX, file_object(&f->index, true)) || !add(o, IMAGE_PAGES, file_object(&f->pages, false)))) {
+			 !add(o, IMAGE_INDEX, file_object(&f->index, true)) ||
+			 !add(o, IMAGE_PAGES, file_object(&f->pages, false)))) {
 		json_object_put(o);
 		return NULL;
 	}
@@ -124,16 +138,19 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 
 static bool fill(struct json_object *o, const struct image_manifest *m, const struct image_files *f)
 {
-	return add_u64(o, "format_version", IMAGE_FORMAT_VERSION) && add(o, "required_features", json_object_new_array()) &&
-		add_string(o, "engine", m->engine) && add_string(o, "stasis_version", m->stasis_version) &&
-		add_u64(o, "container_count", m->container_count) && add(o, "containers", containers_array(m)) &&
-		add_string(o, "architecture", m->architecture) && add_string(o, "kernel", m->kernel) && add(o, "cpu", cpu_object(m)) &&
-		add_u64(o, "page_size", m->page_size) && add_string(o, "created", m->created) &&
-		add_u64(o, "generation", m->generation) && add(o, "statistics", statistics_object(&m->statistics)) &&
-		add(o, "files", files_object(f));
+	return add_u64(o, "format_version", IMAGE_FORMAT_VERSION) &&
+	       add(o, "required_features", json_object_new_array()) && add_string(o, "engine", m->engine) &&
+	       add_string(o, "stasis_version", m->stasis_version) &&
+	       add_u64(o, "container_count", m->container_count) &&
+	       add(o, "containers", containers_array(m)) && add_string(o, "architecture", m->architecture) &&
+	       add_string(o, "kernel", m->kernel) && add(o, "cpu", cpu_object(m)) &&
+	       add_u64(o, "page_size", m->page_size) && add_string(o, "created", m->created) &&
+	       add_u64(o, "generation", m->generation) &&
+	       add(o, "statistics", statistics_object(&m->statistics)) && add(o, "files", files_object(f));
 }
 
-int image_manifest_build(const struct image_manifest *m, const struct image_files *f, struct image_buffer *b, struct error *e)
+int image_manifest_build(
+	const struct image_manifest *m, const struct image_files *f, struct image_buffer *b, struct error *e)
 {
 	_cleanup_(json_put_p) struct json_object *o = json_object_new_object();
 	const char *text;
@@ -142,8 +159,8 @@ int image_manifest_build(const struct image_manifest *m, const struct image_file
 
 	if (!o || !fill(o, m, f))
 		return error_errno(e, -ENOMEM, IMAGE_MANIFEST);
-	text = json_object_to_json_string_length(o,
-		JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	text = json_object_to_json_string_length(
+		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 	p = text ? image_buffer_room(b, len + TRAILER_LENGTH + 16) : NULL;
 	if (!p)
 		return error_errno(e, -ENOMEM, IMAGE_MANIFEST);
@@ -170,7 +187,8 @@ static void bad(struct parse *p, const char *key, const char *what)
 		p->r = error_set(p->e, -EBADMSG, ERROR_CORRUPT, "%s: %s: %s", IMAGE_MANIFEST, key, what);
 }
 
-static struct json_object *member(struct parse *p, struct json_object *o, const char *key, enum json_type type)
+static struct json_object *member(
+	struct parse *p, struct json_object *o, const char *key, enum json_type type)
 {
 	struct json_object *v = NULL;
 
@@ -231,10 +249,11 @@ static uint64_t get_hash(struct parse *p, struct json_object *o, const char *key
 	return hash;
 }
 
-static struct image_file_info get_file(struct parse *p, struct json_object *files, const char *name, bool checksum)
+static struct image_file_info get_file(
+	struct parse *p, struct json_object *files, const char *name, bool checksum)
 {
 	struct json_object *o = member(p, files, name, json_type_object);
-	struct image_file_info f = { 0 };
+	struct image_file_info f = {0};
 
 	if (o) {
 		f.size = get_u64(p, o, "size", INT64_MAX);
@@ -251,13 +270,15 @@ static void check_version(struct parse *p, struct json_object *o)
 
 	if (p->r == 0 && version != IMAGE_FORMAT_VERSION)
 		p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
-			"image of format version %llu, but this stasis " STASIS_VERSION " reads version %d: use the stasis that made it",
+			"image of format version %llu, but this stasis " STASIS_VERSION
+			" reads version %d: use the stasis that made it",
 			(unsigned long long)version, IMAGE_FORMAT_VERSION);
 	if (p->r == 0)
 		a = member(p, o, "required_features", json_type_array);
 	if (a && json_object_array_length(a) > 0)
 		p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
-			"the image needs the feature \"%.100s\", which this stasis " STASIS_VERSION " lacks: use a newer one",
+			"the image needs the feature \"%.100s\", which this stasis " STASIS_VERSION
+			" lacks: use a newer one",
 			json_object_get_string(json_object_array_get_idx(a, 0)));
 }
 
@@ -270,24 +291,27 @@ static void check_checksum(struct parse *p, const char *text, size_t len)
 		return;
 	snprintf(want, sizeof(want), TRAILER_FORMAT, (unsigned long long)image_hash(text, body));
 	if (!body || memcmp(text + body, want, TRAILER_LENGTH) != 0)
-		p->r = image_corrupt(p->e, IMAGE_MANIFEST, body, "wrong checksum, the file was changed (want %.31s)", want);
+		p->r = image_corrupt(p->e, IMAGE_MANIFEST, body,
+			"wrong checksum, the file was changed (want %.31s)", want);
 }
 
 /* Where this machine can't take the image. */
 static void check_machine(struct parse *p, const struct image_manifest *m)
 {
-	struct utsname u = { 0 };
+	struct utsname u = {0};
 
 	if (p->r < 0)
 		return;
 	uname(&u);
 	if (strcmp(m->architecture, u.machine) != 0)
 		p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
-			"image of a container on %.40s, but this machine is %.40s: restore it on a machine of its own architecture",
+			"image of a container on %.40s, but this machine is %.40s: restore it on a machine "
+			"of its own architecture",
 			m->architecture, u.machine);
 	else if (m->page_size != IMAGE_PAGE_SIZE)
 		p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
-			"image with pages of %u bytes, but this machine's have %d: restore it on a machine whose kernel has the same",
+			"image with pages of %u bytes, but this machine's have %d: restore it on a machine "
+			"whose kernel has the same",
 			m->page_size, IMAGE_PAGE_SIZE);
 }
 
@@ -323,27 +347,29 @@ static void get_all(struct parse *p, struct json_object *o, struct image_manifes
 	m->cpu_features = get_string(p, v, "features");
 	v = member(p, o, "statistics", json_type_object);
 	for (size_t i = 0; v && i < ARRAY_SIZE(statistics); i++)
-		*(uint64_t *)((char *)&m->statistics + statistics[i].offset) = get_u64(p, v, statistics[i].name, UINT64_MAX);
+		*(uint64_t *)((char *)&m->statistics + statistics[i].offset) =
+			get_u64(p, v, statistics[i].name, UINT64_MAX);
 	v = member(p, o, "files", json_type_object);
 	f->checkpoint = get_file(p, v, IMAGE_CHECKPOINT, true);
 	f->index = get_file(p, v, IMAGE_INDEX, true);
 	f->pages = get_file(p, v, IMAGE_PAGES, false);
 }
 
-int image_manifest_parse(struct arena *a, const char *text, size_t len, struct image_manifest *ret, struct image_files *ret_files,
-	struct error *e)
+int image_manifest_parse(struct arena *a, const char *text, size_t len, struct image_manifest *ret,
+	struct image_files *ret_files, struct error *e)
 {
 	_cleanup_(tokener_free_p) struct json_tokener *t = json_tokener_new_ex(JSON_DEPTH);
 	_cleanup_(json_put_p) struct json_object *o = NULL;
-	struct parse p = { .arena = a, .e = e };
-	struct image_manifest m = { 0 };
-	struct image_files f = { 0 };
+	struct parse p = {.arena = a, .e = e};
+	struct image_manifest m = {0};
+	struct image_files f = {0};
 
 	if (len > IMAGE_MANIFEST_MAX)
 		return image_corrupt(e, IMAGE_MANIFEST, len, "larger than %d bytes", IMAGE_MANIFEST_MAX);
 	if (!t)
 		return error_errno(e, -ENOMEM, IMAGE_MANIFEST);
-	json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
+	json_tokener_set_flags(
+		t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	o = json_tokener_parse_ex(t, text, len);
 	if (!o || !json_object_is_type(o, json_type_object))
 		return image_corrupt(e, IMAGE_MANIFEST, json_tokener_get_parse_end(t), "no JSON object: %s",

@@ -24,14 +24,14 @@ struct range {
 };
 
 struct image_pages {
-	int fd;					/* borrowed */
+	int fd; /* borrowed */
 	uint64_t size;
 	uint8_t *stage;
 	size_t staged;
-	XXH3_state_t *state;			/* of the chunk that "size" is in */
+	XXH3_state_t *state; /* of the chunk that "size" is in */
 	struct image_index index;
-	size_t runs_size, chunks_size;		/* allocated entries of index */
-	struct range *reserved;			/* ascending */
+	size_t runs_size, chunks_size; /* allocated entries of index */
+	struct range *reserved;	       /* ascending */
 	size_t n_reserved, reserved_size;
 };
 
@@ -93,7 +93,8 @@ static int add_run(struct image_pages *p, const struct image_run *r)
 
 	if (last && last->space == r->space && last->kind == r->kind &&
 		last->address + last->n_pages * IMAGE_PAGE_SIZE == r->address &&
-		(r->kind != IMAGE_PAGES_DATA || last->offset + last->n_pages * IMAGE_PAGE_SIZE == r->offset)) {
+		(r->kind != IMAGE_PAGES_DATA ||
+			last->offset + last->n_pages * IMAGE_PAGE_SIZE == r->offset)) {
 		last->n_pages += r->n_pages;
 		return 0;
 	}
@@ -143,7 +144,7 @@ static void hash_bytes(struct image_pages *p, const uint8_t *data, size_t len)
 
 static int write_behind_stage(struct image_pages *p, const void *data, size_t len)
 {
-	struct iovec v[2] = { { p->stage, p->staged }, { (void *)data, len } };
+	struct iovec v[2] = {{p->stage, p->staged}, {(void *)data, len}};
 	uint64_t at = p->size - p->staged;
 	size_t done = 0;
 	ssize_t n;
@@ -209,12 +210,13 @@ static int check_request(uint64_t space, uint64_t address, size_t n_pages, struc
 
 	if (space == 0 || address % IMAGE_PAGE_SIZE || n_pages > UINT64_MAX / IMAGE_PAGE_SIZE ||
 		__builtin_add_overflow(address, n_pages * (uint64_t)IMAGE_PAGE_SIZE, &end))
-		return error_set(e, -EINVAL, ERROR_INTERNAL, "%s: address space %llu, 0x%llx+%zu pages", IMAGE_PAGES,
-			(unsigned long long)space, (unsigned long long)address, n_pages);
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "%s: address space %llu, 0x%llx+%zu pages",
+			IMAGE_PAGES, (unsigned long long)space, (unsigned long long)address, n_pages);
 	return 0;
 }
 
-int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
+	struct error *e)
 {
 	const uint8_t *bytes = data;
 	int r = check_request(space, address, n_pages, e);
@@ -244,8 +246,8 @@ int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, con
 	return 0;
 }
 
-int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset,
-	struct error *e)
+int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t *ret_offset, struct error *e)
 {
 	struct image_run run = {
 		.space = space,
@@ -272,7 +274,7 @@ int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address,
 			r = add_run(p, &run);
 		if (r < 0)
 			return error_errno(e, r, "%s", IMAGE_PAGES);
-		p->reserved[p->n_reserved++] = (struct range){ p->size, end };
+		p->reserved[p->n_reserved++] = (struct range){p->size, end};
 		XXH3_64bits_reset(p->state);
 	}
 	*ret_offset = p->size;
@@ -292,7 +294,8 @@ static int read_back(struct image_pages *p, uint64_t first, const struct range *
 		if (rc < 0)
 			return rc;
 		for (size_t i = 0; i < n && at + i < r->end; i += IMAGE_CHUNK_SIZE)
-			p->index.chunks[(at + i) / IMAGE_CHUNK_SIZE] = XXH3_64bits(buf + i, MIN(n - i, (size_t)IMAGE_CHUNK_SIZE));
+			p->index.chunks[(at + i) / IMAGE_CHUNK_SIZE] =
+				XXH3_64bits(buf + i, MIN(n - i, (size_t)IMAGE_CHUNK_SIZE));
 		at += n;
 	}
 	return 0;

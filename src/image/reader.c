@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "image/image-priv.h"
 
-struct slot {			/* one record */
+struct slot { /* one record */
 	struct image_record raw;
 	ProtobufCMessage *message; /* NULL: not unpacked yet */
 };
@@ -20,12 +20,12 @@ struct image {
 	struct arena arena;
 	struct image_manifest manifest;
 	struct image_files files;
-	char *records;		/* checkpoint.img */
+	char *records; /* checkpoint.img */
 	struct slot *slots;
 	size_t n_slots;
 	struct image_index index;
 	int pages_fd;
-	uint64_t unpacked;	/* bytes */
+	uint64_t unpacked; /* bytes */
 };
 
 /* A regular file of the image. Missing is -ENOENT without a message. */
@@ -53,11 +53,12 @@ static int open_checked(int dirfd, const char *name, uint64_t size, struct error
 	int fd = open_file(dirfd, name, &found, e);
 
 	if (fd == -ENOENT)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "%s: missing, but %s lists it", name, IMAGE_MANIFEST);
+		return error_set(
+			e, -EBADMSG, ERROR_CORRUPT, "%s: missing, but %s lists it", name, IMAGE_MANIFEST);
 	if (fd >= 0 && found != size) {
 		close(fd);
-		return image_corrupt(e, name, found, "the file ends here, but %s says %llu bytes", IMAGE_MANIFEST,
-			(unsigned long long)size);
+		return image_corrupt(e, name, found, "the file ends here, but %s says %llu bytes",
+			IMAGE_MANIFEST, (unsigned long long)size);
 	}
 	return fd;
 }
@@ -90,8 +91,8 @@ static int load_manifest(struct image *i, int dirfd, struct error *e)
 	int r, fd = open_file(dirfd, IMAGE_MANIFEST, &size, e);
 
 	if (fd == -ENOENT)
-		return error_set(e, -ENOENT, ERROR_STATE, "incomplete image: no %s (was the checkpoint interrupted?)",
-			IMAGE_MANIFEST);
+		return error_set(e, -ENOENT, ERROR_STATE,
+			"incomplete image: no %s (was the checkpoint interrupted?)", IMAGE_MANIFEST);
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -103,25 +104,35 @@ static int load_manifest(struct image *i, int dirfd, struct error *e)
 	return image_manifest_parse(&i->arena, text, size, &i->manifest, &i->files, e);
 }
 
-static int load_records(struct image *i, int dirfd, struct error *e)
+/* i->records, with a slot for each. */
+static int parse_records(struct image *i, size_t len, uint64_t *ret_hash, struct error *e)
 {
-	size_t len = i->files.checkpoint.size, pos = 0;
-	struct image_digest d;
-	int r = load(dirfd, IMAGE_CHECKPOINT, len, &i->records, e);
+	struct image_digest d = {0};
+	size_t pos = 0;
+	int r = image_records_check(i->records, len, &d, e);
 
 	if (r < 0)
 		return r;
-	r = image_records_check(i->records, len, &d, e);
-	if (r < 0)
-		return r;
-	if (d.hash != i->files.checkpoint.checksum)
-		return image_corrupt(e, IMAGE_CHECKPOINT, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
 	i->slots = arena_array(&i->arena, d.count, sizeof(*i->slots));
 	if (!i->slots)
 		return error_errno(e, -ENOMEM, IMAGE_CHECKPOINT);
 	while (i->n_slots < d.count && image_records_next(i->records, len, &pos, &i->slots[i->n_slots].raw))
 		i->n_slots++;
+	*ret_hash = d.hash;
 	return 0;
+}
+
+static int load_records(struct image *i, int dirfd, struct error *e)
+{
+	uint64_t hash = 0;
+	int r = load(dirfd, IMAGE_CHECKPOINT, i->files.checkpoint.size, &i->records, e);
+
+	if (r == 0)
+		r = parse_records(i, i->files.checkpoint.size, &hash, e);
+	if (r == 0 && hash != i->files.checkpoint.checksum)
+		r = image_corrupt(
+			e, IMAGE_CHECKPOINT, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
+	return r;
 }
 
 static int load_index(struct image *i, int dirfd, struct error *e)
@@ -135,7 +146,8 @@ static int load_index(struct image *i, int dirfd, struct error *e)
 	if (r < 0)
 		return r;
 	if (i->index.hash != i->files.index.checksum)
-		return image_corrupt(e, IMAGE_INDEX, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
+		return image_corrupt(
+			e, IMAGE_INDEX, 0, "belongs to another checkpoint than %s", IMAGE_MANIFEST);
 	return 0;
 }
 
@@ -157,6 +169,31 @@ int image_open(int dirfd, struct image **ret, struct error *e)
 	i->pages_fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
 	if (i->pages_fd < 0)
 		return i->pages_fd;
+	*ret = take_ptr(i);
+	return 0;
+}
+
+int image_from_memory(const struct image_manifest *m, const void *records, size_t len, const void *index,
+	size_t index_len, uint64_t pages_size, struct image **ret, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *i = calloc(1, sizeof(*i));
+	uint64_t hash;
+	int r;
+
+	if (!i)
+		return error_errno(e, -ENOMEM, "image");
+	i->pages_fd = -EBADF;
+	i->manifest = *m;
+	i->files.pages.size = pages_size;
+	i->records = malloc(MAX(len, (size_t)1));
+	if (!i->records)
+		return error_errno(e, -ENOMEM, "image");
+	memcpy(i->records, records, len);
+	r = parse_records(i, len, &hash, e);
+	if (r == 0)
+		r = image_index_parse(index, index_len, pages_size, &i->index, e);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(i);
 	return 0;
 }
@@ -192,9 +229,10 @@ static void unpack_free(void *data, void *p)
 {
 }
 
-int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type, const ProtobufCMessage **ret_message, struct error *e)
+int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_type,
+	const ProtobufCMessage **ret_message, struct error *e)
 {
-	ProtobufCAllocator allocator = { unpack_alloc, unpack_free, i };
+	ProtobufCAllocator allocator = {unpack_alloc, unpack_free, i};
 	const ProtobufCMessageDescriptor *d;
 	struct slot *s;
 
@@ -225,7 +263,8 @@ static size_t first_run(const struct image *i, uint64_t space, uint64_t address)
 		size_t middle = low + (high - low) / 2;
 		const struct image_run *r = &i->index.runs[middle];
 
-		if (r->space < space || (r->space == space && r->address + r->n_pages * IMAGE_PAGE_SIZE <= address))
+		if (r->space < space ||
+			(r->space == space && r->address + r->n_pages * IMAGE_PAGE_SIZE <= address))
 			low = middle + 1;
 		else
 			high = middle;
@@ -247,25 +286,30 @@ int image_pages_fd(const struct image *i)
 	return i->pages_fd;
 }
 
-int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e)
+int image_read(
+	const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e)
 {
 	uint64_t end;
 	int r;
 
 	if (__builtin_add_overflow(address, len, &end))
-		return error_set(e, -EINVAL, ERROR_INTERNAL, "image_read: 0x%llx+%zu", (unsigned long long)address, len);
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "image_read: 0x%llx+%zu",
+			(unsigned long long)address, len);
 	memset(buf, 0, len);
 	for (size_t k = first_run(i, space, address); k < i->index.n_runs; k++) {
 		const struct image_run *run = &i->index.runs[k];
-		uint64_t from = MAX(run->address, address), to = MIN(run->address + run->n_pages * IMAGE_PAGE_SIZE, end);
+		uint64_t from = MAX(run->address, address),
+			 to = MIN(run->address + run->n_pages * IMAGE_PAGE_SIZE, end);
 
 		if (run->space != space || from >= end)
 			break;
 		if (run->kind != IMAGE_PAGES_DATA)
 			continue;
-		r = pread_exact(i->pages_fd, (char *)buf + (from - address), to - from, run->offset + (from - run->address));
+		r = pread_exact(i->pages_fd, (char *)buf + (from - address), to - from,
+			run->offset + (from - run->address));
 		if (r < 0)
-			return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)run->offset);
+			return error_errno(
+				e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)run->offset);
 	}
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include "image.pb-c.h"
 #include "image/image-priv.h"
 
-static const char magic[8] = { 'S', 'T', 'A', 'S', 'I', 'S', 'C', 'K' };
+static const char magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'C', 'K'};
 
 static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_CONTAINER] = &st__container__descriptor,
@@ -44,13 +44,14 @@ int image_corrupt(struct error *e, const char *file, uint64_t offset, const char
 	va_start(ap, format);
 	vsnprintf(message, sizeof(message), format, ap);
 	va_end(ap);
-	return error_set(e, -EBADMSG, ERROR_CORRUPT, "%s: offset %llu: %s", file, (unsigned long long)offset, message);
+	return error_set(
+		e, -EBADMSG, ERROR_CORRUPT, "%s: offset %llu: %s", file, (unsigned long long)offset, message);
 }
 
 void image_buffer_done(struct image_buffer *b)
 {
 	free(b->data);
-	*b = (struct image_buffer){ 0 };
+	*b = (struct image_buffer){0};
 }
 
 void *image_buffer_room(struct image_buffer *b, size_t n)
@@ -119,9 +120,11 @@ int image_records_add(struct image_buffer *b, uint32_t type, uint32_t flags, con
 	uint8_t *p;
 
 	if (image_record_descriptor(type) != m->descriptor)
-		return error_set(e, -EINVAL, ERROR_INTERNAL, "record type %u with message %s", type, m->descriptor->name);
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "record type %u with message %s", type,
+			m->descriptor->name);
 	if (len > IMAGE_RECORD_MAX)
-		return error_set(e, -EMSGSIZE, ERROR_REFUSED, "a %s record of %zu bytes is larger than an image may hold (%u)",
+		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
+			"a %s record of %zu bytes is larger than an image may hold (%u)",
 			m->descriptor->short_name, len, (unsigned)IMAGE_RECORD_MAX);
 	p = image_buffer_room(b, IMAGE_RECORD_FRAME + len);
 	if (!p)
@@ -151,7 +154,8 @@ static int check_header(const uint8_t *p, size_t len, struct error *e)
 		return image_corrupt(e, IMAGE_CHECKPOINT, 0, "not a checkpoint (wrong magic)");
 	if (get_le32(p + 8) != IMAGE_FORMAT_VERSION)
 		return error_set(e, -ENOTSUP, ERROR_REFUSED,
-			"%s: format version %u, but this stasis " STASIS_VERSION " reads version %d: use the stasis that made it",
+			"%s: format version %u, but this stasis " STASIS_VERSION
+			" reads version %d: use the stasis that made it",
 			IMAGE_CHECKPOINT, get_le32(p + 8), IMAGE_FORMAT_VERSION);
 	if (get_le32(p + 12) != 0)
 		return image_corrupt(e, IMAGE_CHECKPOINT, 12, "reserved field is not zero");
@@ -159,17 +163,19 @@ static int check_header(const uint8_t *p, size_t len, struct error *e)
 }
 
 /* Framing and checksum of the record at *pos; moves *pos behind it. */
-static int check_record(const uint8_t *p, size_t len, size_t *pos, struct image_record *ret, uint64_t *ret_checksum, struct error *e)
+static int check_record(const uint8_t *p, size_t len, size_t *pos, struct image_record *ret,
+	uint64_t *ret_checksum, struct error *e)
 {
 	size_t left = len - *pos;
 	uint64_t n;
 
 	if (left < IMAGE_RECORD_FRAME)
-		return image_corrupt(e, IMAGE_CHECKPOINT, *pos, left ? "the file ends in a record" : "the file ends without an end record");
+		return image_corrupt(e, IMAGE_CHECKPOINT, *pos,
+			left ? "the file ends in a record" : "the file ends without an end record");
 	n = get_le64(p + *pos + 8);
 	if (n > IMAGE_RECORD_MAX || n > left - IMAGE_RECORD_FRAME)
-		return image_corrupt(e, IMAGE_CHECKPOINT, *pos, "a record's length (%llu) goes beyond the end of the file",
-			(unsigned long long)n);
+		return image_corrupt(e, IMAGE_CHECKPOINT, *pos,
+			"a record's length (%llu) goes beyond the end of the file", (unsigned long long)n);
 	*ret_checksum = get_le64(p + *pos + IMAGE_RECORD_HEADER + n);
 	if (image_hash(p + *pos, IMAGE_RECORD_HEADER + n) != *ret_checksum)
 		return image_corrupt(e, IMAGE_CHECKPOINT, *pos, "wrong checksum of a record");
@@ -187,27 +193,30 @@ static int check_record(const uint8_t *p, size_t len, size_t *pos, struct image_
 static int check_type(const struct image_record *r, uint64_t index, size_t at, struct error *e)
 {
 	if (r->flags & ~(uint32_t)IMAGE_RECORD_CRITICAL)
-		return error_set(e, -ENOTSUP, ERROR_REFUSED, "%s: offset %zu: record with unknown flags 0x%x: use a newer stasis",
+		return error_set(e, -ENOTSUP, ERROR_REFUSED,
+			"%s: offset %zu: record with unknown flags 0x%x: use a newer stasis",
 			IMAGE_CHECKPOINT, at, r->flags);
 	if ((r->type == IMAGE_RECORD_CONTAINER) != (index == 0))
-		return image_corrupt(e, IMAGE_CHECKPOINT, at, index ? "a second Container record" : "the first record is no Container");
+		return image_corrupt(e, IMAGE_CHECKPOINT, at,
+			index ? "a second Container record" : "the first record is no Container");
 	if (!image_record_descriptor(r->type) && (r->flags & IMAGE_RECORD_CRITICAL))
 		return error_set(e, -ENOTSUP, ERROR_REFUSED,
-			"%s: offset %zu: record of type %u, which this stasis " STASIS_VERSION " doesn't know and may not skip: use a newer one",
+			"%s: offset %zu: record of type %u, which this stasis " STASIS_VERSION
+			" doesn't know and may not skip: use a newer one",
 			IMAGE_CHECKPOINT, at, r->type);
 	return 0;
 }
 
 int image_records_check(const void *data, size_t len, struct image_digest *ret, struct error *e)
 {
-	struct image_digest d = { 0 };
+	struct image_digest d = {0};
 	size_t pos = IMAGE_CHECKPOINT_HEADER;
 	int r = check_header(data, len, e);
 
 	if (r < 0)
 		return r;
 	for (;;) {
-		struct image_record rec = { 0 };
+		struct image_record rec = {0};
 		uint64_t checksum = 0;
 		size_t at = pos;
 
@@ -215,8 +224,10 @@ int image_records_check(const void *data, size_t len, struct image_digest *ret, 
 		if (r < 0)
 			return r;
 		if (rec.type == IMAGE_RECORD_END) {
-			if (rec.len != 16 || get_le64(rec.payload) != d.count || get_le64(rec.payload + 8) != d.hash || d.count == 0)
-				return image_corrupt(e, IMAGE_CHECKPOINT, at, "the end record doesn't fit the records before it");
+			if (rec.len != 16 || get_le64(rec.payload) != d.count ||
+				get_le64(rec.payload + 8) != d.hash || d.count == 0)
+				return image_corrupt(e, IMAGE_CHECKPOINT, at,
+					"the end record doesn't fit the records before it");
 			if (pos != len)
 				return image_corrupt(e, IMAGE_CHECKPOINT, pos, "data behind the end record");
 			*ret = d;

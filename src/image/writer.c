@@ -16,7 +16,17 @@
 
 #define MANIFEST_TMP ".manifest.json.tmp"
 
-enum { FILE_CHECKPOINT, FILE_INDEX, FILE_PAGES, FILE_INVENTORY, FILE_STATS, FILE_DESCRIPTORS, FILE_MANIFEST_TMP, FILE_MANIFEST, N_FILES };
+enum {
+	FILE_CHECKPOINT,
+	FILE_INDEX,
+	FILE_PAGES,
+	FILE_INVENTORY,
+	FILE_STATS,
+	FILE_DESCRIPTORS,
+	FILE_MANIFEST_TMP,
+	FILE_MANIFEST,
+	N_FILES
+};
 static const char *const names[N_FILES] = {
 	[FILE_CHECKPOINT] = IMAGE_CHECKPOINT,
 	[FILE_INDEX] = IMAGE_INDEX,
@@ -29,9 +39,9 @@ static const char *const names[N_FILES] = {
 };
 
 struct image_writer {
-	int dirfd;			/* borrowed */
+	int dirfd; /* borrowed */
 	int checkpoint_fd, index_fd, pages_fd;
-	unsigned made;			/* bit n: names[n] is ours */
+	unsigned made; /* bit n: names[n] is ours */
 	struct image_buffer records;
 	struct image_digest digest;
 	struct image_pages *pages;
@@ -55,7 +65,9 @@ static int check_empty(int dirfd, struct error *e)
 	for (unsigned i = 0; i < N_FILES; i++) {
 		if (fstatat(dirfd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
 			return error_set(e, -EEXIST, ERROR_STATE,
-				"the image directory is not empty, it has a file %s: choose another or remove it", names[i]);
+				"the image directory is not empty, it has a file %s: choose another or "
+				"remove it",
+				names[i]);
 		if (errno != ENOENT)
 			return error_errno(e, -errno, "image directory");
 	}
@@ -104,19 +116,23 @@ void image_writer_free(struct image_writer *w)
 	free(w);
 }
 
-int image_writer_record(struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e)
+int image_writer_record(
+	struct image_writer *w, enum image_record_type type, const ProtobufCMessage *m, struct error *e)
 {
 	if ((type == IMAGE_RECORD_CONTAINER) != (w->digest.count == 0))
-		return error_set(e, -EINVAL, ERROR_INTERNAL, "the first record, and no other, must be the Container");
+		return error_set(
+			e, -EINVAL, ERROR_INTERNAL, "the first record, and no other, must be the Container");
 	return image_records_add(&w->records, type, IMAGE_RECORD_CRITICAL, m, &w->digest, e);
 }
 
-int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data,
+	size_t n_pages, struct error *e)
 {
 	return image_pages_add(w->pages, space, address, data, n_pages, e);
 }
 
-int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t *ret_offset, struct error *e)
+int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t *ret_offset, struct error *e)
 {
 	return image_pages_reserve(w->pages, space, address, n_pages, ret_offset, e);
 }
@@ -149,7 +165,8 @@ static int put_new_file(struct image_writer *w, unsigned file, struct image_buff
 	return r < 0 ? r : put_file(w, file, fd, b, e);
 }
 
-static int put_compat(struct image_writer *w, const struct image_manifest *m, struct image_buffer *b, struct error *e)
+static int put_compat(
+	struct image_writer *w, const struct image_manifest *m, struct image_buffer *b, struct error *e)
 {
 	int r = image_compat_inventory(b);
 
@@ -187,9 +204,9 @@ static int put_index(struct image_writer *w, struct image_files *f, struct image
 
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e)
 {
-	_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
+	_cleanup_(image_buffer_done) struct image_buffer b = {0};
 	struct image_manifest final = *m;
-	struct image_files f = { 0 };
+	struct image_files f = {0};
 	int r = put_index(w, &f, &b, e);
 
 	if (r < 0)

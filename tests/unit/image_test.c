@@ -62,8 +62,8 @@ static struct image_manifest manifest(void)
 		.page_size = PAGE,
 		.created = "2026-11-21T09:00:00Z",
 		.generation = UINT64_MAX,
-		.stdio = { "/dev/null", "pipe:[1]", "/x\"y" },
-		.statistics = { .total_us = 5000, .frozen_us = 1000, .processes = 2 },
+		.stdio = {"/dev/null", "pipe:[1]", "/x\"y"},
+		.statistics = {.total_us = 5000, .frozen_us = 1000, .processes = 2},
 	};
 }
 
@@ -81,7 +81,7 @@ static void put_records(struct image_writer *w)
 	f.flags = 02000;
 	f.kind_case = ST__FILE__KIND_PIPE;
 	f.pipe = &pipe;
-	pipe.data = (ProtobufCBinaryData){ 5, (uint8_t *)"hello" };
+	pipe.data = (ProtobufCBinaryData){5, (uint8_t *)"hello"};
 	CHECK(image_writer_record(w, IMAGE_RECORD_FILE, &f.base, &e) == 0);
 }
 
@@ -94,7 +94,7 @@ static void fill_page(uint8_t *page, unsigned seed)
 /* Two address spaces: 9 has pages 0x1000 data, 0x2000 zero, 0x3000 data; 2 has one page; given out of order. */
 static void put_pages(struct image_writer *w)
 {
-	uint8_t buf[3 * PAGE] = { 0 };
+	uint8_t buf[3 * PAGE] = {0};
 	struct error e;
 
 	fill_page(buf, 1);
@@ -132,7 +132,8 @@ static void check_records(struct image *i)
 	CHECK(f->pipe->data.len == 5 && !memcmp(f->pipe->data.data, "hello", 5));
 	CHECK(image_next_record(i, &pos, &type, &m, &e) == 0);
 	pos = 0;
-	CHECK(image_next_record(i, &pos, &type, &again, &e) == 1 && image_next_record(i, &pos, &type, &again, &e) == 1);
+	CHECK(image_next_record(i, &pos, &type, &again, &e) == 1 &&
+		image_next_record(i, &pos, &type, &again, &e) == 1);
 	CHECK(again == &f->base, "records are unpacked once");
 }
 
@@ -148,11 +149,16 @@ static void test_round_trip(void)
 	if (!make_image(d.fd, &m) || !CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
 		return;
 	got = image_manifest(i);
-	CHECK(got->format_version == 1 && got->container_count == 1 && got->page_size == PAGE && got->xfeatures == 0x602e7);
-	CHECK(!strcmp(got->container_name, m.container_name) && !strcmp(got->container_id, "c1") && !strcmp(got->kernel, "6.1.0"));
-	CHECK(!strcmp(got->cpu_features, "sse avx") && !strcmp(got->created, m.created) && !strcmp(got->engine, "native"));
-	CHECK(got->generation == UINT64_MAX && got->statistics.total_us == 5000 && got->statistics.frozen_us == 1000);
-	CHECK(got->statistics.pages_data == 3 && got->statistics.pages_zero == 1 && got->statistics.bytes > 3 * PAGE);
+	CHECK(got->format_version == 1 && got->container_count == 1 && got->page_size == PAGE &&
+		got->xfeatures == 0x602e7);
+	CHECK(!strcmp(got->container_name, m.container_name) && !strcmp(got->container_id, "c1") &&
+		!strcmp(got->kernel, "6.1.0"));
+	CHECK(!strcmp(got->cpu_features, "sse avx") && !strcmp(got->created, m.created) &&
+		!strcmp(got->engine, "native"));
+	CHECK(got->generation == UINT64_MAX && got->statistics.total_us == 5000 &&
+		got->statistics.frozen_us == 1000);
+	CHECK(got->statistics.pages_data == 3 && got->statistics.pages_zero == 1 &&
+		got->statistics.bytes > 3 * PAGE);
 	check_records(i);
 	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
 	CHECK(fstatat(d.fd, IMAGE_MANIFEST, &st, 0) == 0 && (st.st_mode & 07777) == 0600);
@@ -164,7 +170,7 @@ static void test_index(void)
 	_cleanup_dir_ struct dir d = dir_new();
 	_cleanup_(image_free_p) struct image *i = NULL;
 	struct image_manifest m = manifest();
-	uint8_t want[4 * PAGE] = { 0 }, got[4 * PAGE];
+	uint8_t want[4 * PAGE] = {0}, got[4 * PAGE];
 	const struct image_run *r;
 	struct error e;
 	size_t n;
@@ -222,7 +228,8 @@ static void test_large(void)
 	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
 	CHECK(image_read(i, 1, 0, got, N * PAGE, &e) == 0 && !memcmp(got, buf, N * PAGE));
 	CHECK(pwrite(openat(d.fd, IMAGE_PAGES, O_WRONLY), "x", 1, 77 * PAGE + 5) == 1);
-	CHECK(image_verify_pages(i, &e) == -EBADMSG && e.kind == ERROR_CORRUPT && strstr(e.message, "pages.img: offset 262144"),
+	CHECK(image_verify_pages(i, &e) == -EBADMSG && e.kind == ERROR_CORRUPT &&
+			strstr(e.message, "pages.img: offset 262144"),
 		"%s", e.message);
 }
 
@@ -232,12 +239,13 @@ static void test_writer_errors(void)
 	struct image_writer *w = NULL, *other = NULL;
 	struct image_manifest m = manifest();
 	St__File f = ST__FILE__INIT;
-	uint8_t page[PAGE] = { 1 };
+	uint8_t page[PAGE] = {1};
 	struct error e;
 
 	CHECK(image_writer_new(d.fd, &w, &e) == 0);
 	CHECK(image_writer_new(d.fd, &other, &e) == -EEXIST && e.kind == ERROR_STATE && !other);
-	CHECK(image_writer_record(w, IMAGE_RECORD_FILE, &f.base, &e) < 0, "the first record must be the container");
+	CHECK(image_writer_record(w, IMAGE_RECORD_FILE, &f.base, &e) < 0,
+		"the first record must be the container");
 	put_records(w);
 	CHECK(image_writer_pages(w, 0, 0, page, 1, &e) < 0);
 	CHECK(image_writer_pages(w, 1, 5, page, 1, &e) < 0);
@@ -253,7 +261,7 @@ struct copy {
 	char *data[4];
 	size_t len[4];
 };
-static const char *const files[4] = { IMAGE_MANIFEST, IMAGE_CHECKPOINT, IMAGE_INDEX, IMAGE_PAGES };
+static const char *const files[4] = {IMAGE_MANIFEST, IMAGE_CHECKPOINT, IMAGE_INDEX, IMAGE_PAGES};
 
 static void put_file(int dirfd, const char *name, const void *data, size_t len)
 {
@@ -294,14 +302,14 @@ static void free_copy(struct copy *c)
 
 static bool good_error(const struct error *e, int f)
 {
-	return (e->kind == ERROR_CORRUPT || e->kind == ERROR_REFUSED || e->kind == ERROR_STATE) && e->message[0] &&
-		(e->kind == ERROR_REFUSED || strstr(e->message, files[f]));
+	return (e->kind == ERROR_CORRUPT || e->kind == ERROR_REFUSED || e->kind == ERROR_STATE) &&
+	       e->message[0] && (e->kind == ERROR_REFUSED || strstr(e->message, files[f]));
 }
 
 static void test_truncation(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
-	_cleanup_(free_copy) struct copy c = { 0 };
+	_cleanup_(free_copy) struct copy c = {0};
 	struct image_manifest m = manifest();
 	struct error e;
 
@@ -310,7 +318,8 @@ static void test_truncation(void)
 	for (int f = 0; f < 4; f++) {
 		for (size_t n = 0; n < c.len[f]; n += f == 3 ? 511 : 1) {
 			put_file(d.fd, files[f], c.data[f], n);
-			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s of %zu bytes: %s", files[f], n, e.message))
+			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s of %zu bytes: %s",
+				    files[f], n, e.message))
 				return;
 		}
 		put_file(d.fd, files[f], c.data[f], c.len[f]);
@@ -327,7 +336,7 @@ static void test_truncation(void)
 static void test_bit_flips(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
-	_cleanup_(free_copy) struct copy c = { 0 };
+	_cleanup_(free_copy) struct copy c = {0};
 	struct image_manifest m = manifest();
 	struct error e;
 
@@ -340,7 +349,8 @@ static void test_bit_flips(void)
 			char byte = c.data[f][bit / 8] ^ (1 << bit % 8);
 
 			CHECK(pwrite(fd, &byte, 1, bit / 8) == 1);
-			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s bit %zu: %s", files[f], bit, e.message))
+			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s bit %zu: %s", files[f],
+				    bit, e.message))
 				return;
 			CHECK(pwrite(fd, c.data[f] + bit / 8, 1, bit / 8) == 1);
 		}
@@ -351,28 +361,32 @@ static void test_bit_flips(void)
 
 static void test_refused(void)
 {
-	struct image_files f = { 0 };
+	struct image_files f = {0};
 	struct image_manifest m = manifest(), got;
-	_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
-	_cleanup_(arena_done) struct arena a = { 0 };
+	_cleanup_(image_buffer_done) struct image_buffer b = {0};
+	_cleanup_(arena_done) struct arena a = {0};
 	struct error e;
 	char *version;
 
 	m.architecture = "aarch64";
 	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
-	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && e.kind == ERROR_REFUSED &&
-		strstr(e.message, "aarch64"), "%s", e.message);
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP &&
+			e.kind == ERROR_REFUSED && strstr(e.message, "aarch64"),
+		"%s", e.message);
 	b.len = 0;
 	m = manifest();
 	m.page_size = 16384;
 	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
-	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && strstr(e.message, "16384"), "%s", e.message);
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP &&
+			strstr(e.message, "16384"),
+		"%s", e.message);
 	b.len = 0;
 	m = manifest();
 	CHECK(image_manifest_build(&m, &f, &b, &e) == 0);
 	version = memmem(b.data, b.len, "version\": 1", 11);
 	version[10] = '2';
-	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP && strstr(e.message, "format version 2"),
+	CHECK(image_manifest_parse(&a, (char *)b.data, b.len, &got, &f, &e) == -ENOTSUP &&
+			strstr(e.message, "format version 2"),
 		"%s", e.message);
 }
 
@@ -380,9 +394,9 @@ static void test_refused(void)
 static void test_unknown_records(void)
 {
 	for (unsigned flags = 0; flags < 3; flags++) {
-		_cleanup_(image_buffer_done) struct image_buffer b = { 0 };
+		_cleanup_(image_buffer_done) struct image_buffer b = {0};
 		St__Container c = ST__CONTAINER__INIT;
-		struct image_digest d = { 0 }, got;
+		struct image_digest d = {0}, got;
 		uint8_t *p;
 		struct error e;
 		int r;
@@ -394,11 +408,12 @@ static void test_unknown_records(void)
 		p = b.data + b.len - IMAGE_RECORD_FRAME;
 		put_le32(p, 4711);
 		put_le64(p + 16, image_hash(p, 16));
-		d = (struct image_digest){ 2, image_hash((uint64_t[]){ 0, get_le64(p - 8) }, 16) };
-		d.hash = image_hash((uint64_t[]){ d.hash, get_le64(p + 16) }, 16);
+		d = (struct image_digest){2, image_hash((uint64_t[]){0, get_le64(p - 8)}, 16)};
+		d.hash = image_hash((uint64_t[]){d.hash, get_le64(p + 16)}, 16);
 		CHECK(image_records_end(&b, &d, &e) == 0);
 		r = image_records_check(b.data, b.len, &got, &e);
-		CHECK(flags == 0 ? r == 0 : r == -ENOTSUP && e.kind == ERROR_REFUSED, "flags %u: %s", flags, e.message);
+		CHECK(flags == 0 ? r == 0 : r == -ENOTSUP && e.kind == ERROR_REFUSED, "flags %u: %s", flags,
+			e.message);
 	}
 }
 
@@ -410,7 +425,8 @@ static void test_not_files(void)
 
 	if (!make_image(d.fd, &m))
 		return;
-	CHECK(renameat(d.fd, IMAGE_PAGES, d.fd, "elsewhere") == 0 && symlinkat("elsewhere", d.fd, IMAGE_PAGES) == 0);
+	CHECK(renameat(d.fd, IMAGE_PAGES, d.fd, "elsewhere") == 0 &&
+		symlinkat("elsewhere", d.fd, IMAGE_PAGES) == 0);
 	CHECK(read_all(d.fd, &e) == -ELOOP, "%s", e.message);
 	CHECK(unlinkat(d.fd, IMAGE_MANIFEST, 0) == 0 && mkfifoat(d.fd, IMAGE_MANIFEST, 0600) == 0);
 	CHECK(read_all(d.fd, &e) == -EBADMSG, "a FIFO neither blocks nor is read: %s", e.message);
@@ -430,7 +446,8 @@ static void test_compat(void)
 	n = read_small_file_at(d.fd, "inventory.img", buf, sizeof(buf));
 	CHECK(n > 8 && get_le32(buf) == 0x58313116 && get_le32(buf + 4) == n - 8);
 	n = read_small_file_at(d.fd, "stats-dump", buf, sizeof(buf));
-	CHECK(n > 12 && get_le32(buf) == 0x55105940 && get_le32(buf + 4) == 0x57093306 && get_le32(buf + 8) == n - 12);
+	CHECK(n > 12 && get_le32(buf) == 0x55105940 && get_le32(buf + 4) == 0x57093306 &&
+		get_le32(buf + 8) == n - 12);
 }
 
 /* What a checkpoint of a small container spends here: printed, and bounded very generously. */
@@ -455,7 +472,8 @@ static void test_speed(void)
 		CHECK(image_writer_commit(w, &m, &e) == 0);
 		image_writer_free(w);
 		clock_gettime(CLOCK_MONOTONIC, &b);
-		best = MIN(best, (uint64_t)((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000));
+		best = MIN(
+			best, (uint64_t)((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000));
 	}
 	printf("# image of 1 MiB: %llu us\n", (unsigned long long)best);
 	CHECK(best < 20000);
@@ -464,17 +482,17 @@ static void test_speed(void)
 int main(void)
 {
 	static const struct tap_test tests[] = {
-		{ "what is written is read", test_round_trip },
-		{ "the index is sorted and bisected, holes are zeros", test_index },
-		{ "staged, direct and reserved pages, checksums", test_large },
-		{ "the writer's errors leave nothing behind", test_writer_errors },
-		{ "truncation at every byte", test_truncation },
-		{ "every bit flipped", test_bit_flips },
-		{ "other version, architecture, page size", test_refused },
-		{ "unknown records", test_unknown_records },
-		{ "links and FIFOs are not followed", test_not_files },
-		{ "files for CRIU's callers", test_compat },
-		{ "speed", test_speed },
+		{"what is written is read", test_round_trip},
+		{"the index is sorted and bisected, holes are zeros", test_index},
+		{"staged, direct and reserved pages, checksums", test_large},
+		{"the writer's errors leave nothing behind", test_writer_errors},
+		{"truncation at every byte", test_truncation},
+		{"every bit flipped", test_bit_flips},
+		{"other version, architecture, page size", test_refused},
+		{"unknown records", test_unknown_records},
+		{"links and FIFOs are not followed", test_not_files},
+		{"files for CRIU's callers", test_compat},
+		{"speed", test_speed},
 	};
 
 	return tap_main(tests, ARRAY_SIZE(tests));

@@ -15,16 +15,16 @@ struct tap_test {
 
 static bool tap_failed;
 
-#define CHECK(cond, ...)                                                                                               \
-	({                                                                                                             \
-		bool _ok = (cond);                                                                                     \
-		if (!_ok) {                                                                                            \
-			tap_failed = true;                                                                             \
-			printf("# %s:%d: %s", __FILE__, __LINE__, #cond);                                              \
-			printf(" " __VA_ARGS__);                                                                       \
-			printf("\n");                                                                                  \
-		}                                                                                                      \
-		_ok;                                                                                                   \
+#define CHECK(cond, ...)                                                                                     \
+	({                                                                                                   \
+		bool _ok = (cond);                                                                           \
+		if (!_ok) {                                                                                  \
+			tap_failed = true;                                                                   \
+			printf("# %s:%d: %s", __FILE__, __LINE__, #cond);                                    \
+			printf(" " __VA_ARGS__);                                                             \
+			printf("\n");                                                                        \
+		}                                                                                            \
+		_ok;                                                                                         \
 	})
 
 static inline int tap_main(const struct tap_test *tests, size_t n)

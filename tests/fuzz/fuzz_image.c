@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The readers of an image. The first byte of an input says which; every file has a form in which its checksums are put
+ * right first, as an attacker would, so that the fuzzer gets behind them.
+ */
+#include <stdio.h>
+
+#include "image.pb-c.h"
+#include "image/image-priv.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void walk(struct image *i)
+{
+	const ProtobufCMessage *m;
+	enum image_record_type type;
+	struct error e;
+	size_t pos = 0;
+	uint8_t buf[100];
+
+	for (int n = 0; n < 1000 && image_next_record(i, &pos, &type, &m, &e) == 1; n++)
+		if (!protobuf_c_message_check(m))
+			abort();
+	if (image_read(i, 1, 4090, buf, sizeof(buf), &e) == 0 && buf[0] != 0)
+		abort(); /* without page data there are holes only */
+}
+
+static void fuzz_records(const uint8_t *data, size_t size)
+{
+	struct image_digest d;
+	struct error e;
+	int r = image_records_check(data, size, &d, &e);
+
+	if (r < 0 && (e.code != r || !e.message[0]))
+		abort();
+}
+
+/* {u8 type, u8 flags, u16 length, payload}... becomes a file with right checksums. */
+static bool frame(struct image_buffer *b, const uint8_t *data, size_t size)
+{
+	struct image_digest d = {0};
+	struct error e;
+
+	if (image_records_begin(b, &e) < 0)
+		return false;
+	while (size >= 4) {
+		size_t len = MIN((size_t)(data[2] | data[3] << 8), size - 4);
+		uint8_t both[16], *p = image_buffer_room(b, IMAGE_RECORD_FRAME + len);
+
+		if (!p)
+			return false;
+		put_le32(p, data[0]);
+		put_le32(p + 4, data[1]);
+		put_le64(p + 8, len);
+		memcpy(p + 16, data + 4, len);
+		put_le64(p + 16 + len, image_hash(p, 16 + len));
+		put_le64(both, d.hash);
+		memcpy(both + 8, p + 16 + len, 8);
+		d.hash = image_hash(both, sizeof(both));
+		d.count++;
+		b->len += IMAGE_RECORD_FRAME + len;
+		data += 4 + len;
+		size -= 4 + len;
+	}
+	return image_records_end(b, &d, &e) == 0;
+}
+
+static void fuzz_framed_records(const uint8_t *data, size_t size)
+{
+	_cleanup_(image_buffer_done) struct image_buffer b = {0}, index = {0};
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_run runs[] = {{1, 4096, 3, 0, IMAGE_PAGES_ZERO}, {2, 8192, 1, 0, IMAGE_PAGES_ZERO}};
+	struct image_index x = {.runs = runs, .n_runs = 2, .chunk_size = IMAGE_CHUNK_SIZE};
+	struct image_manifest m = {.engine = "native",
+		.stasis_version = "0",
+		.container_id = "c",
+		.container_name = "c",
+		.container_count = 1,
+		.architecture = "x86_64",
+		.kernel = "6",
+		.cpu_features = "",
+		.created = ""};
+	struct error e;
+
+	if (!frame(&b, data, size) || image_index_build(&x, 0, &index, &e) < 0)
+		return;
+	if (image_from_memory(&m, b.data, b.len, index.data, index.len, 0, &i, &e) == 0)
+		walk(i);
+}
+
+static void fuzz_index(const uint8_t *data, size_t size, bool repair)
+{
+	_cleanup_(image_index_done) struct image_index x = {0};
+	_cleanup_free_ uint8_t *copy = malloc(MAX(size, (size_t)1));
+	uint64_t pages_size = size >= 48 ? get_le64(data + 40) : 0;
+	struct error e;
+
+	if (!copy)
+		return;
+	memcpy(copy, data, size);
+	if (repair && size >= 8)
+		put_le64(copy + size - 8, image_hash(copy, size - 8));
+	if (image_index_parse(copy, size, pages_size, &x, &e) < 0)
+		return;
+	for (size_t k = 1; k < x.n_runs; k++)
+		if (x.runs[k].space < x.runs[k - 1].space)
+			abort();
+}
+
+static void fuzz_manifest(const uint8_t *data, size_t size, bool repair)
+{
+	_cleanup_(arena_done) struct arena a = {0};
+	_cleanup_free_ char *copy = malloc(size + 100);
+	struct image_manifest m;
+	struct image_files f;
+	struct error e;
+
+	if (!copy)
+		return;
+	memcpy(copy, data, size);
+	if (repair)
+		size += snprintf(copy + size, 100, "\"checksum\": \"xxh3:%016llx\"\n}\n",
+			(unsigned long long)image_hash(copy, size));
+	if (image_manifest_parse(&a, copy, size, &m, &f, &e) == 0 &&
+		(!m.container_name || m.page_size != IMAGE_PAGE_SIZE))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size == 0)
+		return 0;
+	switch (data[0] % 6) {
+	case 0:
+		fuzz_records(data + 1, size - 1);
+		break;
+	case 1:
+		fuzz_framed_records(data + 1, size - 1);
+		break;
+	case 2:
+		fuzz_index(data + 1, size - 1, false);
+		break;
+	case 3:
+		fuzz_index(data + 1, size - 1, true);
+		break;
+	case 4:
+		fuzz_manifest(data + 1, size - 1, false);
+		break;
+	case 5:
+		fuzz_manifest(data + 1, size - 1, true);
+		break;
+	}
+	return 0;
+}
