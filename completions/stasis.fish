@@ -1,0 +1,29 @@
+# fish completion for stasis. The program itself says which commands and options it has.
+
+function __stasis_command
+    set -l words (commandline -opc)
+    set -l i 2
+    while test $i -le (count $words)
+        switch $words[$i]
+            case --root --log --log-format --cgroup-manager
+                set i (math $i + 1)
+            case '-*'
+            case '*'
+                echo $words[$i]
+                return
+        end
+        set i (math $i + 1)
+    end
+end
+
+function __stasis_words
+    set -l command (__stasis_command)
+    stasis __options 2>/dev/null | awk -F '\t' -v c="$command" '$1 == c { print $2 }'
+    if test -z "$command"
+        stasis __options 2>/dev/null | awk -F '\t' '$1 != "" && !seen[$1]++ { print $1 }'
+    else if not contains -- $command spec features create run restore inspect
+        stasis list -q 2>/dev/null
+    end
+end
+
+complete -c stasis -a '(__stasis_words)'
