@@ -5,7 +5,18 @@
  * act (facts.md: crun once killed a whole machine through the root cgroup).
  *
  * Layout on v1 and hybrid: one directory in each mounted controller hierarchy, plus name=systemd and the v2 tree where
- * they are mounted, all at the same path below the caller's own cgroup ("/<parent>/<id>" or config's cgroupsPath).
+ * they are mounted, all called the same: config's cgroupsPath from the hierarchy's root if absolute, else below the
+ * caller's own cgroup of that hierarchy; without a cgroupsPath "stasis-<id>" below the caller's own one. (On pure v2
+ * beside the caller's own one: a v2 cgroup with processes can't have children with controllers.)
+ *
+ * How a process gets in, and what it costs (measured, docs/adr/0011-joining-a-cgroup.md; ms for ten hierarchies):
+ *                                                        back to back   after idleness
+ *     parent writes the pid to each cgroup.procs                  0.6             12.9
+ *     the same from ten threads at once                           1.5             11.1
+ *     child writes "0" to each cgroup.procs                       0.15            14.3
+ *     CLONE_INTO_CGROUP, child writes "0" to each v1 "tasks"      0.16             0.4
+ * So: clone3() with CLONE_INTO_CGROUP and cgroup_v2_fd(), and let the child, while it is single-threaded, call
+ * cgroup_join(). cgroup_attach() is for those that are already there.
  */
 #pragma once
 
@@ -34,19 +45,32 @@ struct cgroup {
 	struct cgroup_dir dirs[CGROUP_MAX_DIRS];
 };
 
-/* Finds the mounted hierarchies. "disabled": mode CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
+/* Finds the mounted hierarchies; makes nothing. A path that would be a hierarchy's root is refused. "disabled": mode CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
 int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled, struct error *e) _must_check_;
 /* Makes the directories and writes the limits; undone by cgroup_delete(). An existing, non-empty one is an error. */
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
-/* Writes the limits of an existing one (the update command). */
+/* Writes the limits of an existing one (the update command). When one can't be written, those before it are put back. */
 int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
 /* An O_DIRECTORY fd of the v2 directory for CLONE_INTO_CGROUP, or -EBADF when v1-only. Caller closes. */
 int cgroup_v2_fd(const struct cgroup *cg);
-/* Moves a process into every hierarchy (v2 too unless it was born there: skip_v2). On v1 this costs 11 ms after
- * idleness (facts.md), so start it early, beside other work: cgroup_attach_self_text() below does it from the child. */
+/* Moves a process (all its threads) into every hierarchy; v2 too unless it was born there: skip_v2. Waits out an RCU
+ * grace period after idleness, 11 ms: cgroup_join() does not. */
 int cgroup_attach(const struct cgroup *cg, pid_t pid, bool skip_v2, struct error *e) _must_check_;
 
-/* Freezer. freeze: returns when all tasks are frozen (reads in a loop; gives up after timeout_ms with -ETIMEDOUT and
+/* The cheap way in, for a child of ours: the parent opens (with its own privilege; the kernel judges by the opener, so
+ * the child may be in a user namespace or without its mounts by then), the child, still single-threaded, joins. A cgroup
+ * namespace is rooted where its maker is: unshare(CLONE_NEWCGROUP) after joining instead of cloning with it. */
+struct cgroup_join_fds {
+	int fds[CGROUP_MAX_DIRS];
+	size_t n;
+};
+int cgroup_join_open(const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e) _must_check_;
+/* Puts the calling thread into them. Only write(2): may be called after clone() in any state. 0 or a negative errno. */
+int cgroup_join(const struct cgroup_join_fds *j) _must_check_;
+void cgroup_join_close(struct cgroup_join_fds *j);
+
+/* Freezer: v2's where there is a v2 tree (also on hybrid machines: ptrace works on its frozen tasks), else v1's.
+ * freeze: returns when all tasks are frozen (reads in a loop; gives up after timeout_ms with -ETIMEDOUT and
  * thaws again). */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e) _must_check_;
 int cgroup_thaw(const struct cgroup *cg, struct error *e) _must_check_;
