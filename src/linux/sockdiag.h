@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All unix sockets of a network namespace, by NETLINK_SOCK_DIAG: what neither getsockopt nor /proc tells
+ * about a socket, above all which socket is its peer. Source: sock_diag(7), linux/unix_diag.h.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+
+struct sockdiag_socket {
+	uint32_t ino;		/* inode in sockfs: st_ino of the descriptor */
+	uint8_t type;		/* SOCK_STREAM, ... */
+	uint8_t state;		/* TCP_ESTABLISHED (1), TCP_CLOSE (7), TCP_LISTEN (10) */
+	uint8_t shutdown;	/* bit 0: receiving, bit 1: sending is shut down */
+	bool has_peer;		/* connected, ... */
+	uint32_t peer;		/* ... to this inode; 0: to one that is closed or not accepted yet */
+	bool has_file;		/* bound to a path; its file: kernel-packed dev, lower half of the inode */
+	uint32_t file_dev, file_ino;
+	const char *name;	/* sun_path: may begin with NUL (abstract), not terminated */
+	size_t name_len;
+	const uint32_t *pending; /* a listener's backlog in order: inodes of the clients, 0: closed since */
+	size_t n_pending;
+	/* Bytes to read; bytes that the peer has not read yet. Of a listener: waiting connections;
+	 * backlog. */
+	uint32_t rqueue, wqueue;
+};
+
+struct sockdiag {
+	struct sockdiag_socket *sockets; /* ascending by inode */
+	size_t n;
+};
+
+/* netns_fd: the namespace; the caller is back in its own afterwards. *ret lives in the arena. */
+int sockdiag_unix(int netns_fd, struct arena *a, struct sockdiag **ret) _must_check_;
+/* NULL: not a unix socket of that namespace. */
+const struct sockdiag_socket *sockdiag_find(const struct sockdiag *d, uint64_t ino);
+/* The listener in whose backlog this socket waits to be accepted; NULL: none. */
+const struct sockdiag_socket *sockdiag_listener_of(const struct sockdiag *d, uint64_t ino);
+
+/* A socket made in another network namespace; a descriptor or a negative errno. */
+int netns_socket(int netns_fd, int domain, int type, int protocol) _must_check_;
