@@ -3,10 +3,12 @@
  * The readers of an image. The first byte of an input says which; every file has a form in which its checksums are put
  * right first, as an attacker would, so that the fuzzer gets behind them.
  */
+#include <json-c/json.h>
 #include <stdio.h>
 
 #include "image.pb-c.h"
 #include "image/image-priv.h"
+#include "image/inspect.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,6 +25,30 @@ static void walk(struct image *i)
 			abort();
 	if (image_read(i, 1, 4090, buf, sizeof(buf), &e) == 0 && buf[0] != 0)
 		abort(); /* without page data there are holes only */
+}
+
+/* Any image that can be opened can be shown, as well-formed JSON and without control characters. */
+static void show(struct image *i, enum image_inspect_format format)
+{
+	_cleanup_free_ char *text = NULL;
+	struct json_object *o = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	struct error e;
+	int r = image_inspect(i, format, out, &e);
+
+	fclose(out);
+	if (r < 0)
+		return;
+	for (size_t k = 0; k < size; k++)
+		if (((unsigned char)text[k] < 0x20 && text[k] != '\n') || text[k] == 0x7f)
+			abort();
+	if (format == IMAGE_INSPECT_JSON) {
+		o = json_tokener_parse(text);
+		if (!o)
+			abort();
+		json_object_put(o);
+	}
 }
 
 static void fuzz_records(const uint8_t *data, size_t size)
@@ -84,8 +110,12 @@ static void fuzz_framed_records(const uint8_t *data, size_t size)
 
 	if (!frame(&b, data, size) || image_index_build(&x, 0, &index, &e) < 0)
 		return;
-	if (image_from_memory(&m, b.data, b.len, index.data, index.len, 0, &i, &e) == 0)
-		walk(i);
+	if (image_from_memory(&m, b.data, b.len, index.data, index.len, 0, &i, &e) < 0)
+		return;
+	walk(i);
+	show(i, IMAGE_INSPECT_TEXT);
+	show(i, IMAGE_INSPECT_JSON);
+	show(i, IMAGE_INSPECT_HTML);
 }
 
 static void fuzz_index(const uint8_t *data, size_t size, bool repair)
