@@ -182,6 +182,18 @@ static CR_UNUSED pid_t cr_fork(const char *tag)
 	return pid;
 }
 
+/* The parent of a process that is not its child (a daemon, a grandchild whose parent died) waits for it all the same. */
+static CR_UNUSED void cr_expect(const char *tag)
+{
+	snprintf(cr_tags[cr_n_tags++], sizeof(cr_tags[0]), "%s", tag);
+}
+
+/* No longer waits for the child that was forked last. */
+static CR_UNUSED void cr_forget(void)
+{
+	cr_n_tags--;
+}
+
 /* The rounds of a child that has nothing to check by itself. */
 static CR_UNUSED __attribute__((noreturn)) void cr_idle(void)
 {

@@ -246,7 +246,7 @@ ln -s pts/ptmx {r}/dev/ptmx
 ln -s /proc/self/fd {r}/dev/fd
 for d in {tmpfs}; do mkdir -p {r}/$d; mount -t tmpfs -o nosuid,size=32m tmpfs {r}/$d; done
 hostname {hostname}
-exec chroot --userspec={user} --groups={groups} {r} {args}
+exec setsid chroot --userspec={user} --groups={groups} {r} {args}
 """
 
 
