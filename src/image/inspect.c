@@ -88,17 +88,17 @@ static int collect(struct inspection *x, struct error *e)
 
 	if (r < 0)
 		return r;
-	x->files = arena_array(&x->arena, x->n_files, sizeof(*x->files));
-	x->processes = arena_array(&x->arena, x->n_processes, sizeof(*x->processes));
-	x->shms = arena_array(&x->arena, x->n_shms, sizeof(*x->shms));
-	x->tmpfses = arena_array(&x->arena, x->n_tmpfses, sizeof(*x->tmpfses));
+	x->files = arena_array(&x->arena, x->n_files, sizeof(void *));
+	x->processes = arena_array(&x->arena, x->n_processes, sizeof(void *));
+	x->shms = arena_array(&x->arena, x->n_shms, sizeof(void *));
+	x->tmpfses = arena_array(&x->arena, x->n_tmpfses, sizeof(void *));
 	if (!x->files || !x->processes || !x->shms || !x->tmpfses)
 		return error_errno(e, -ENOMEM, "inspect");
 	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = 0;
 	r = for_records(x, fill, e);
 	if (r < 0)
 		return r;
-	qsort(x->files, x->n_files, sizeof(*x->files), compare_files);
+	qsort(x->files, x->n_files, sizeof(void *), compare_files);
 	return 0;
 }
 

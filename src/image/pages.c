@@ -99,8 +99,8 @@ static int add_run(struct image_pages *p, const struct image_run *r)
 		return 0;
 	}
 	rc = grow(&x->runs, &p->runs_size, x->n_runs + 1, sizeof(*x->runs));
-	if (rc < 0)
-		return rc;
+	if (rc < 0 || !x->runs)
+		return -ENOMEM;
 	x->runs[x->n_runs++] = *r;
 	return 0;
 }

@@ -186,10 +186,9 @@ int image_from_memory(const struct image_manifest *m, const void *records, size_
 	i->manifest = *m;
 	i->files.pages.size = pages_size;
 	i->records = malloc(MAX(len, (size_t)1));
-	if (!i->records)
-		return error_errno(e, -ENOMEM, "image");
-	memcpy(i->records, records, len);
-	r = parse_records(i, len, &hash, e);
+	if (i->records)
+		memcpy(i->records, records, len);
+	r = i->records ? parse_records(i, len, &hash, e) : error_errno(e, -ENOMEM, "image");
 	if (r == 0)
 		r = image_index_parse(index, index_len, pages_size, &i->index, e);
 	if (r < 0)

@@ -116,16 +116,17 @@ int image_records_begin(struct image_buffer *b, struct error *e)
 int image_records_add(struct image_buffer *b, uint32_t type, uint32_t flags, const ProtobufCMessage *m,
 	struct image_digest *d, struct error *e)
 {
+	const ProtobufCMessageDescriptor *want = image_record_descriptor(type);
 	size_t len = protobuf_c_message_get_packed_size(m);
 	uint8_t *p;
 
-	if (image_record_descriptor(type) != m->descriptor)
+	if (!want || want != m->descriptor)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "record type %u with message %s", type,
 			m->descriptor->name);
 	if (len > IMAGE_RECORD_MAX)
 		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
-			"a %s record of %zu bytes is larger than an image may hold (%u)",
-			m->descriptor->short_name, len, (unsigned)IMAGE_RECORD_MAX);
+			"a %s record of %zu bytes is larger than an image may hold (%u)", want->short_name,
+			len, (unsigned)IMAGE_RECORD_MAX);
 	p = image_buffer_room(b, IMAGE_RECORD_FRAME + len);
 	if (!p)
 		return error_errno(e, -ENOMEM, "image records");
