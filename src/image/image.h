@@ -75,6 +75,8 @@ void image_writer_count(const struct image_writer *w, struct image_statistics *s
  * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are
  * the writer's own count, whatever m says. */
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
+/* Writes (again) a stats-dump as in the image into another directory: CRIU's callers look for it where the logs are. */
+int image_write_stats(int dirfd, const struct image_statistics *s, struct error *e) _must_check_;
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 

@@ -187,6 +187,22 @@ static int put_compat(
 	return put_new_file(w, FILE_DESCRIPTORS, b, e);
 }
 
+int image_write_stats(int dirfd, const struct image_statistics *s, struct error *e)
+{
+	_cleanup_(image_buffer_done) struct image_buffer b = {0};
+	const char *name = names[FILE_STATS];
+	_cleanup_close_ int fd = -EBADF;
+	int r = image_compat_stats(&b, s);
+
+	if (r < 0)
+		return error_errno(e, r, "%s", name);
+	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+		return error_errno(e, -errno, "%s", name);
+	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : write_all(fd, b.data, b.len);
+	return r < 0 ? error_errno(e, r, "%s", name) : 0;
+}
+
 static int put_index(struct image_writer *w, struct image_files *f, struct image_buffer *b, struct error *e)
 {
 	struct image_index *index;

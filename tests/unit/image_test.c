@@ -436,6 +436,7 @@ static void test_compat(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
 	struct image_manifest m = manifest();
+	struct error e;
 	char buf[200];
 	ssize_t n;
 
@@ -445,6 +446,8 @@ static void test_compat(void)
 	CHECK(n > 0 && !strcmp(buf, "[\"/dev/null\",\"pipe:[1]\",\"/x\\\"y\"]"), "%s", buf);
 	n = read_small_file_at(d.fd, "inventory.img", buf, sizeof(buf));
 	CHECK(n > 8 && get_le32(buf) == 0x58313116 && get_le32(buf + 4) == n - 8);
+	CHECK(unlinkat(d.fd, "stats-dump", 0) == 0 && symlinkat("manifest.json", d.fd, "stats-dump") == 0);
+	CHECK(image_write_stats(d.fd, &m.statistics, &e) == 0, "replaces what is there: %s", e.message);
 	n = read_small_file_at(d.fd, "stats-dump", buf, sizeof(buf));
 	CHECK(n > 12 && get_le32(buf) == 0x55105940 && get_le32(buf + 4) == 0x57093306 &&
 		get_le32(buf + 8) == n - 12);
