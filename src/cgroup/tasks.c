@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is in a cgroup, and signals to all of them. A pid from a list may have died and been given to a stranger by the
+ * time it is signalled; so a pidfd is opened for each, the list is read again, and only who is still in it is
+ * signalled: a pidfd opened before that refers to the task that was listed, or to a dead one.
+ */
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "cgroup/cgroup-priv.h"
+
+enum { DEPTH_MAX = 64, TASKS_FILE_MAX = 64 * 1024 * 1024, FREEZE_MS = 2000, SIGNAL_ROUNDS = 100 };
+
+struct pid_list {
+	pid_t *pids;
+	size_t n, room;
+};
+
+static void pid_list_done(struct pid_list *l)
+{
+	free(l->pids);
+}
+
+static int pid_list_add(struct pid_list *l, pid_t pid)
+{
+	if (l->n == l->room) {
+		size_t room = l->room ? l->room * 2 : 64;
+		pid_t *more = reallocarray(l->pids, room, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		l->pids = more;
+		l->room = room;
+	}
+	l->pids[l->n++] = pid;
+	return 0;
+}
+
+static int add_from_text(struct pid_list *l, const char *text)
+{
+	while (*text) {
+		char *end;
+		unsigned long n;
+
+		errno = 0;
+		n = strtoul(text, &end, 10);
+		if (end == text || errno || n > INT32_MAX)
+			return -EBADMSG;
+		/* 0: not visible in our pid namespace. */
+		if (n) {
+			int r = pid_list_add(l, (pid_t)n);
+
+			if (r < 0)
+				return r;
+		}
+		text = end + strspn(end, "\n");
+	}
+	return 0;
+}
+
+static int add_from_dir(struct pid_list *l, int dir, const char *file, int depth)
+{
+	_cleanup_free_ char *text = NULL;
+	struct dirent *entry;
+	size_t len;
+	DIR *list;
+	int copy, r = read_file_at(dir, file, TASKS_FILE_MAX, &text, &len);
+
+	/* A threaded cgroup (EOPNOTSUPP): its processes are listed in the domain above. ENODEV: it was removed. */
+	if (r < 0 && r != -EOPNOTSUPP && r != -ENOENT && r != -ENODEV)
+		return r;
+	r = r < 0 ? 0 : add_from_text(l, text);
+	if (r < 0)
+		return r;
+	if (depth == 0)
+		return -ELOOP;
+	copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	list = copy < 0 ? NULL : fdopendir(copy);
+	if (!list) {
+		r = -errno;
+		close_p(&copy);
+		return r;
+	}
+	while (r == 0 && (entry = readdir(list))) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		fd = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0)
+			r = add_from_dir(l, fd, file, depth - 1);
+	}
+	closedir(list);
+	return r;
+}
+
+static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool threads, struct pid_list *l, struct error *e)
+{
+	_cleanup_close_ int dir = cgroup_dir_open(cg, d, e);
+	const char *file = !threads ? "cgroup.procs" : cgroup_dir_is_v2(d) ? "cgroup.threads" : "tasks";
+	int r;
+
+	if (dir < 0)
+		return dir;
+	r = add_from_dir(l, dir, file, DEPTH_MAX);
+	return r < 0 ? error_errno(e, r, "cgroup: list the tasks of %s", d->path) : 0;
+}
+
+int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
+{
+	_cleanup_(pid_list_done) struct pid_list l = { 0 };
+	const struct cgroup_dir *d = cgroup_main_dir(cg);
+	int r = d ? list_dir(cg, d, threads, &l, e) : 0;
+
+	if (r < 0)
+		return r;
+	*ret = take_ptr(l.pids);
+	*ret_n = l.n;
+	return 0;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Returns how many were signalled, or a negative errno. */
+static int signal_round(const struct cgroup *cg, const struct cgroup_dir *d, int sig, struct error *e)
+{
+	_cleanup_(pid_list_done) struct pid_list before = { 0 }, after = { 0 };
+	_cleanup_free_ int *fds = NULL;
+	int done = 0, r = list_dir(cg, d, false, &before, e);
+
+	if (r < 0)
+		return r;
+	fds = reallocarray(NULL, before.n + 1, sizeof(*fds));
+	if (!fds)
+		return error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory while signalling %s", d->path);
+	for (size_t i = 0; i < before.n; i++)
+		fds[i] = (int)syscall(SYS_pidfd_open, before.pids[i], 0);
+	r = list_dir(cg, d, false, &after, e);
+	if (r == 0 && after.n)
+		qsort(after.pids, after.n, sizeof(pid_t), compare_pids);
+	for (size_t i = 0; i < before.n; i++) {
+		if (r == 0 && fds[i] >= 0 && after.n &&
+			bsearch(&before.pids[i], after.pids, after.n, sizeof(pid_t), compare_pids) &&
+			syscall(SYS_pidfd_send_signal, fds[i], sig, NULL, 0) == 0)
+			done++;
+		close_p(&fds[i]);
+	}
+	return r < 0 ? r : done;
+}
+
+/* Frozen, nobody can fork away from the list. SIGKILL reaches frozen v2 tasks at once and v1's when they thaw. */
+static int signal_frozen(const struct cgroup *cg, const struct cgroup_dir *d, int sig, struct error *e)
+{
+	bool frozen = cgroup_is_frozen(cg) > 0, froze = false;
+	int r;
+
+	if (!frozen)
+		froze = cgroup_freeze(cg, FREEZE_MS, NULL) == 0;
+	r = signal_round(cg, d, sig, e);
+	/* A paused container stays paused, except that it must be able to die. */
+	if (froze || (frozen && sig == SIGKILL)) {
+		int q = cgroup_thaw(cg, r < 0 ? NULL : e);
+
+		r = r < 0 ? r : q < 0 ? q : r;
+	}
+	return r;
+}
+
+static bool try_cgroup_kill(const struct cgroup *cg)
+{
+	const struct cgroup_dir *d = cgroup_v2_dir(cg);
+	_cleanup_close_ int dir = d ? cgroup_dir_open(cg, d, NULL) : -EBADF;
+
+	return dir >= 0 && write_string_at(dir, "cgroup.kill", "1") == 0;
+}
+
+int cgroup_signal(const struct cgroup *cg, int sig, struct error *e)
+{
+	const struct cgroup_dir *d = cgroup_main_dir(cg), *freezer = cgroup_v1_dir(cg, "freezer");
+	static const struct timespec pause = { .tv_nsec = 1000000 };
+	int r = 0;
+
+	if (!d)
+		return 0;
+	if (sig != SIGKILL) {
+		r = signal_frozen(cg, d, sig, e);
+		return r < 0 ? r : 0;
+	}
+	/* (Linux 5.14.) Kills frozen tasks too; but v1's freezer would hold them. */
+	if (try_cgroup_kill(cg)) {
+		if (freezer && cgroup_is_frozen(cg) > 0)
+			r = cgroup_thaw(cg, e);
+		return r;
+	}
+	for (int i = 0; i < SIGNAL_ROUNDS; i++) {
+		r = signal_frozen(cg, d, sig, e);
+		if (r <= 0)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+	return error_set(e, -EBUSY, ERROR_SYSTEM, "cgroup: %s: tasks do not die", cg->path);
+}

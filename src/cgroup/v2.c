@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Limits on v2 (Documentation/admin-guide/cgroup-v2.rst). config.json speaks of v1's values, so shares become weights
+ * and memory plus swap becomes swap, by the formulas of the runtime-spec.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cgroup/cgroup-priv.h"
+
+void v2_enable_controllers(const char *path, size_t mount_len)
+{
+	static const char *const wanted[] = { "+cpuset", "+cpu", "+io", "+memory", "+hugetlb", "+pids" };
+	char dir[512];
+
+	if ((size_t)snprintf(dir, sizeof(dir), "%s", path) >= sizeof(dir))
+		return;
+	/* The mount's root first, then each directory on the way, but not the last, which will have the processes. */
+	for (size_t at = mount_len; dir[at] == '/'; at += 1 + strcspn(dir + at + 1, "/")) {
+		_cleanup_close_ int fd = -EBADF;
+
+		dir[at] = 0;
+		fd = open(at ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		dir[at] = '/';
+		for (size_t i = 0; fd >= 0 && i < ARRAY_SIZE(wanted); i++)
+			(void)!write_string_at(fd, "cgroup.subtree_control", wanted[i]);
+	}
+}
+
+/* "max" for the -1 of config.json. */
+static int v2_bytes(struct limits *l, int dir, const char *file, int64_t value)
+{
+	return value < 0 ? limits_write(l, dir, file, "max") : limits_write(l, dir, file, "%" PRId64, value);
+}
+
+static int v2_memory(struct limits *l, int dir, const struct spec_resources *res)
+{
+	int64_t limit = res->has_memory_limit ? res->memory_limit : 0;
+	int64_t swap = res->has_memory_swap ? res->memory_swap : 0;
+	int r = 0;
+
+	if (swap > 0 && limit <= 0)
+		return error_set(l->e, -EINVAL, ERROR_CONFIG, "linux.resources.memory.swap: needs a limit too");
+	if (swap > 0 && swap < limit)
+		return error_set(l->e, -EINVAL, ERROR_CONFIG,
+			"linux.resources.memory.swap: is memory plus swap, so not less than limit");
+	if (swap > 0)
+		swap -= limit;
+	else if (swap == 0 && limit == -1)
+		swap = -1;
+	else if (swap == 0)
+		swap = INT64_MIN;
+	/* A machine without swap has no memory.swap.max, and needs none. */
+	if (swap != INT64_MIN && (swap > 0 || limits_has_file(dir, "memory.swap.max")))
+		r = v2_bytes(l, dir, "memory.swap.max", swap);
+	if (r == 0 && limit)
+		r = v2_bytes(l, dir, "memory.max", limit);
+	if (r == 0 && res->has_memory_reservation && res->memory_reservation)
+		r = v2_bytes(l, dir, "memory.low", res->memory_reservation);
+	return r;
+}
+
+static int v2_cpu(struct limits *l, int dir, const struct spec_resources *res)
+{
+	bool quota = res->has_cpu_quota && res->cpu_quota, period = res->has_cpu_period && res->cpu_period;
+	int r = 0;
+
+	/* cpu.weight can't be written while cpu.idle is 1. */
+	if (res->has_cpu_idle)
+		r = limits_write(l, dir, "cpu.idle", "%" PRId64, res->cpu_idle);
+	if (r == 0 && res->has_cpu_shares && res->cpu_shares && !(res->has_cpu_idle && res->cpu_idle)) {
+		uint64_t shares = MIN(MAX(res->cpu_shares, (uint64_t)2), (uint64_t)262144);
+
+		r = limits_write(l, dir, "cpu.weight", "%" PRIu64, 1 + (shares - 2) * 9999 / 262142);
+	}
+	if (r == 0 && (quota || period)) {
+		uint64_t us = period ? res->cpu_period : 100000;
+
+		r = quota && res->cpu_quota > 0 ?
+			    limits_write(l, dir, "cpu.max", "%" PRId64 " %" PRIu64, res->cpu_quota, us) :
+			    limits_write(l, dir, "cpu.max", "max %" PRIu64, us);
+	}
+	if (r == 0 && res->has_cpu_burst)
+		r = limits_write(l, dir, "cpu.max.burst", "%" PRIu64, res->cpu_burst);
+	return r;
+}
+
+static int v2_cpuset(struct limits *l, int dir, const struct spec_resources *res)
+{
+	int r = 0;
+
+	if (res->cpuset_cpus && res->cpuset_cpus[0])
+		r = limits_write(l, dir, "cpuset.cpus", "%s", res->cpuset_cpus);
+	if (r == 0 && res->cpuset_mems && res->cpuset_mems[0])
+		r = limits_write(l, dir, "cpuset.mems", "%s", res->cpuset_mems);
+	return r;
+}
+
+static int v2_pids(struct limits *l, int dir, const struct spec_resources *res)
+{
+	return res->has_pids_limit && res->pids_limit ? v2_bytes(l, dir, "pids.max", res->pids_limit) : 0;
+}
+
+static int v2_io_weights(struct limits *l, int dir, const struct spec_resources *res)
+{
+	/* BFQ takes 1-1000 as config.json has it; io.weight takes 1-10000 for v1's 10-1000. */
+	bool bfq = limits_has_file(dir, "io.bfq.weight");
+	int r = 0;
+
+	if (res->has_blkio_weight && res->blkio_weight)
+		r = bfq ? limits_write(l, dir, "io.bfq.weight", "%u", res->blkio_weight) :
+			  limits_write(l, dir, "io.weight", "default %u",
+				  1 + (MAX(res->blkio_weight, 10U) - 10) * 9999 / 990);
+	for (size_t i = 0; r == 0 && i < res->blkio_weight_device.n; i++) {
+		const struct spec_blkio_device *d = &res->blkio_weight_device.devices[i];
+
+		r = limits_write(l, dir, "io.bfq.weight", "%" PRId64 ":%" PRId64 " %u", d->major, d->minor, d->weight);
+	}
+	return r;
+}
+
+static int v2_io(struct limits *l, int dir, const struct spec_resources *res)
+{
+	static const char *const keys[BLKIO_THROTTLE_COUNT] = {
+		[BLKIO_READ_BPS] = "rbps", [BLKIO_WRITE_BPS] = "wbps",
+		[BLKIO_READ_IOPS] = "riops", [BLKIO_WRITE_IOPS] = "wiops",
+	};
+	int r = v2_io_weights(l, dir, res);
+
+	for (size_t t = 0; t < BLKIO_THROTTLE_COUNT; t++)
+		for (size_t i = 0; r == 0 && i < res->blkio_throttle[t].n; i++) {
+			const struct spec_blkio_device *d = &res->blkio_throttle[t].devices[i];
+
+			/* v1 lifts a limit with 0. */
+			r = d->rate ? limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=%" PRIu64, d->major,
+					      d->minor, keys[t], d->rate) :
+				      limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=max", d->major,
+					      d->minor, keys[t]);
+		}
+	return r;
+}
+
+static int v2_hugetlb(struct limits *l, int dir, const struct spec_resources *res)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < res->n_hugepage_limits; i++) {
+		const struct spec_hugepage_limit *h = &res->hugepage_limits[i];
+		char file[64];
+
+		snprintf(file, sizeof(file), "hugetlb.%s.max", h->page_size);
+		/* Kubernetes always writes a limit of 0: without the controller there is nothing to hold it against. */
+		if (h->limit || limits_has_file(dir, file))
+			r = limits_write(l, dir, file, "%" PRIu64, h->limit);
+		snprintf(file, sizeof(file), "hugetlb.%s.rsvd.max", h->page_size);
+		if (r == 0 && limits_has_file(dir, file))
+			r = limits_write(l, dir, file, "%" PRIu64, h->limit);
+	}
+	return r;
+}
+
+static int v2_unified(struct limits *l, int dir, const struct spec_resources *res)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < res->n_unified; i++)
+		r = limits_write(l, dir, res->unified[i].name, "%s", res->unified[i].value);
+	return r;
+}
+
+int v2_apply(struct limits *l, int dir, const struct spec_resources *res)
+{
+	static int (*const all[])(struct limits *l, int dir, const struct spec_resources *res) = {
+		v2_cpuset, v2_memory, v2_cpu, v2_pids, v2_io, v2_hugetlb, v2_unified,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		int r = all[i](l, dir, res);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
