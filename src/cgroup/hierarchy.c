@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "cgroup/cgroup-priv.h"
 #include "linux/procfs.h"
@@ -51,6 +53,14 @@ static bool mount_below(const char *target)
 	return strncmp(target, "/sys/fs/cgroup", 14) == 0 && (target[14] == '/' || !target[14]);
 }
 
+/* Not covered by another mount. */
+static bool mount_visible(const struct proc_mount *m)
+{
+	struct stat st;
+
+	return stat(m->target, &st) == 0 && major(st.st_dev) == m->dev_major && minor(st.st_dev) == m->dev_minor;
+}
+
 /* The mount of a hierarchy; the usual place is preferred to others (a test's private mount of the same). */
 static const struct proc_mount *find_mount(const struct proc_mount *mounts, size_t n, const char *controllers)
 {
@@ -64,7 +74,7 @@ static const struct proc_mount *find_mount(const struct proc_mount *mounts, size
 			continue;
 		if (v2 ? controllers[0] != 0 : !controllers[0] || !mount_has_all(m->super_options, controllers))
 			continue;
-		if (!found || (!mount_below(found->target) && mount_below(m->target)))
+		if ((!found || (!mount_below(found->target) && mount_below(m->target))) && mount_visible(m))
 			found = m;
 	}
 	return found;
