@@ -2,7 +2,9 @@
 /* The checkpoint image: what was written is what is read, and whatever happens to the files, reading gives an error. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -256,6 +258,42 @@ static void test_writer_errors(void)
 	CHECK(count_entries(d.fd) == 0, "a failed checkpoint leaves nothing");
 }
 
+/* A full disk, wherever it strikes: an error that names the file, and an empty directory. */
+static void test_full_disk(void)
+{
+	static const struct {
+		size_t limit;
+		const char *file;
+	} cases[] = {
+		{64, IMAGE_INDEX}, {400, IMAGE_MANIFEST}, {8 * PAGE, IMAGE_PAGES}, {100 * PAGE, IMAGE_PAGES}};
+	_cleanup_free_ uint8_t *buf = malloc(200 * PAGE);
+	struct image_manifest m = manifest();
+	struct rlimit old, now;
+
+	memset(buf, 1, 200 * PAGE);
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		_cleanup_dir_ struct dir d = dir_new();
+		struct image_writer *w = NULL;
+		struct error e;
+		int r;
+
+		now = old;
+		now.rlim_cur = cases[k].limit;
+		CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0);
+		CHECK(image_writer_new(d.fd, &w, &e) == 0);
+		put_records(w);
+		r = image_writer_pages(w, 1, 0, buf, k < 2 ? 0 : 200, &e);
+		if (r == 0)
+			r = image_writer_commit(w, &m, &e);
+		CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+		CHECK(r == -EFBIG && strstr(e.message, cases[k].file), "%zu: %s", k, e.message);
+		image_writer_free(w);
+		CHECK(count_entries(d.fd) == 0);
+	}
+}
+
 /* The whole of an image in memory, so that it can be damaged in one place after the other. */
 struct copy {
 	char *data[4];
@@ -489,6 +527,7 @@ int main(void)
 		{"the index is sorted and bisected, holes are zeros", test_index},
 		{"staged, direct and reserved pages, checksums", test_large},
 		{"the writer's errors leave nothing behind", test_writer_errors},
+		{ "a full disk", test_full_disk },
 		{"truncation at every byte", test_truncation},
 		{"every bit flipped", test_bit_flips},
 		{"other version, architecture, page size", test_refused},
