@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What only a task itself can say: signal actions, alternate stack, interval timers, prctl states. A page is mapped
+ * into each process (one call at the vdso's own syscall instruction: no text is modified), the batch loop and one
+ * batch a thread are placed in it, and all threads of all processes run them at once.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "checkpoint/native/batch.h"
+
+struct kernel_sigaction {
+	uint64_t handler, flags, restorer, mask;
+};
+
+/* Answers of a process; each thread has thread_answers. */
+struct process_answers {
+	struct kernel_sigaction actions[65];
+	struct itimerval itimers[3];
+	int32_t child_subreaper;
+	int32_t pad;
+};
+
+struct thread_answers {
+	stack_t altstack;
+	uint64_t tid_address;
+	int32_t pdeathsig, pad;
+};
+
+enum { MAX_TIMERS = 1024 };
+
+/* One thread's part of the area, laid out locally, written to the task in one piece. */
+struct question {
+	struct batch b;
+	struct thread_answers *thread;
+	struct process_answers *process;
+	uint64_t thread_at, process_at;
+	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *limits, *timers;
+	struct itimerspec *timer_values;
+	size_t ops_at, total;
+};
+
+static uint64_t find_syscall_insn(struct dump_proc *p)
+{
+	char text[16384];
+
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		struct proc_vma *v = &p->vmas[i];
+		size_t len = MIN(v->end - v->start, sizeof(text));
+
+		if (!(v->prot & PROT_EXEC) || strcmp(v->name, "[vdso]") != 0)
+			continue;
+		if (task_read_memory(p->pid, v->start, text, len) < 0)
+			continue;
+		for (size_t k = 0; k + 1 < len; k++)
+			if (text[k] == 0x0f && text[k + 1] == 0x05)
+				return v->start + k;
+	}
+	return 0;
+}
+
+static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
+{
+	size_t ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
+
+	return ops * sizeof(struct op) + 512 +
+		(leader ? sizeof(struct process_answers) + 16 * 16 + p->msg->n_posix_timers * sizeof(struct itimerspec) : 0) +
+		ALIGN_UP(task_sigframe(&t->task, NULL, 0, 0, &(uint64_t){ 0 }) + 64, (size_t)64);
+}
+
+static void ask_process(struct dump_proc *p, struct question *q)
+{
+	struct batch *b = &q->b;
+	uint64_t values, at = 0;
+
+	q->process = batch_data(b, sizeof(*q->process), &q->process_at);
+	q->timer_values = batch_data(b, MAX(p->msg->n_posix_timers, (size_t)1) * sizeof(struct itimerspec), &values);
+	batch_data(b, 16 * 16, &at);
+	for (int sig = 1; sig <= 64; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			batch_call(b, 0, SYS_rt_sigaction, sig, 0,
+				q->process_at + offsetof(struct process_answers, actions) + sig * sizeof(struct kernel_sigaction), 8);
+	for (int i = 0; i < 3; i++)
+		batch_call(b, OP_MAY_FAIL, SYS_getitimer, i,
+			q->process_at + offsetof(struct process_answers, itimers) + i * sizeof(struct itimerval));
+	batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_CHILD_SUBREAPER,
+		q->process_at + offsetof(struct process_answers, child_subreaper));
+	q->dumpable = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_DUMPABLE);
+	q->thp = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_THP_DISABLE);
+	q->brk = batch_call(b, OP_MAY_FAIL, SYS_brk, 0);
+	q->limits = &b->ops[b->n_ops];
+	for (int i = 0; i < PROC_LIMITS; i++)
+		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
+	q->timers = &b->ops[b->n_ops];
+	for (size_t i = 0; i < p->msg->n_posix_timers; i++) {
+		batch_call(b, OP_MAY_FAIL, SYS_timer_gettime, p->msg->posix_timers[i]->id, values + i * sizeof(struct itimerspec));
+		batch_call(b, OP_MAY_FAIL, SYS_timer_getoverrun, p->msg->posix_timers[i]->id);
+	}
+}
+
+/* Builds the batch of one thread at local memory "to", for address "remote". */
+static int build_question(struct dump_proc *p, struct dump_thread *t, struct question *q, char *to, uint64_t remote, size_t size,
+	struct error *e)
+{
+	bool leader = t == &p->threads[0];
+	size_t max_ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
+	size_t frame_size;
+	uint64_t sp;
+
+	memset(q, 0, sizeof(*q));
+	q->b.ops = (struct op *)to;
+	q->b.max_ops = max_ops;
+	q->b.remote_ops = remote;
+	q->b.data = to + max_ops * sizeof(struct op);
+	q->b.remote = remote + max_ops * sizeof(struct op);
+	q->b.max_data = size - max_ops * sizeof(struct op);
+	q->thread = batch_data(&q->b, sizeof(*q->thread), &q->thread_at);
+	batch_call(&q->b, 0, SYS_sigaltstack, 0, q->thread_at + offsetof(struct thread_answers, altstack));
+	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TID_ADDRESS, q->thread_at + offsetof(struct thread_answers, tid_address));
+	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_PDEATHSIG, q->thread_at + offsetof(struct thread_answers, pdeathsig));
+	q->securebits = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_SECUREBITS);
+	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
+	if (leader)
+		ask_process(p, q);
+	/* Ends the batch: see task_batch_start(). */
+	batch_call(&q->b, OP_MAY_FAIL, SYS_tgkill, p->ns_pid, t->ns_tid, t->task.end_signal);
+	/* The frame must lie 64-aligned: XRSTOR wants it. */
+	frame_size = task_sigframe(&t->task, NULL, 0, 0, &sp);
+	q->b.n_data = ALIGN_UP(q->b.remote + q->b.n_data, (uint64_t)64) - q->b.remote;
+	if (q->b.overflow || q->b.n_data + frame_size > q->b.max_data)
+		return error_set(e, -ENOSPC, ERROR_INTERNAL, "batch of pid %d is too small", p->pid);
+	task_sigframe(&t->task, q->b.data + q->b.n_data, frame_size, q->b.remote + q->b.n_data, &t->frame);
+	t->ops = remote;
+	t->n_ops = q->b.n_ops;
+	return 0;
+}
+
+static void answer_thread(const struct question *q, St__Thread *m)
+{
+	m->altstack_sp = (uint64_t)q->thread->altstack.ss_sp;
+	m->altstack_flags = q->thread->altstack.ss_flags;
+	m->altstack_size = q->thread->altstack.ss_size;
+	m->clear_child_tid = q->thread->tid_address;
+	m->pdeathsig = q->thread->pdeathsig;
+	m->credentials->securebits = q->securebits->result;
+	m->timer_slack_ns = q->timerslack->result;
+}
+
+static int answer_actions(struct dump *d, const struct question *q, St__Process *m)
+{
+	m->actions = arena_array(&d->arena, 64, sizeof(*m->actions));
+	if (!m->actions)
+		return -ENOMEM;
+	for (int sig = 1; sig <= 64; sig++) {
+		const struct kernel_sigaction *from = &q->process->actions[sig];
+		St__SigAction *to;
+
+		if (!from->handler && !from->flags && !from->mask)
+			continue;
+		to = m->actions[m->n_actions++] = pb_new(&d->arena, SigAction, sig_action);
+		if (!to)
+			return -ENOMEM;
+		to->signal = sig;
+		to->handler = from->handler;
+		to->flags = from->flags;
+		to->restorer = from->restorer;
+		to->mask = from->mask;
+	}
+	return 0;
+}
+
+static int answer_timers(struct dump *d, const struct question *q, St__Process *m)
+{
+	m->n_itimers = 3;
+	m->itimers = arena_array(&d->arena, 3, sizeof(*m->itimers));
+	if (!m->itimers)
+		return -ENOMEM;
+	for (int i = 0; i < 3; i++) {
+		const struct itimerval *v = &q->process->itimers[i];
+
+		m->itimers[i] = pb_new(&d->arena, ITimer, itimer);
+		if (!m->itimers[i])
+			return -ENOMEM;
+		m->itimers[i]->value = pb_timespec(&d->arena, v->it_value.tv_sec, v->it_value.tv_usec * 1000);
+		m->itimers[i]->interval = pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_usec * 1000);
+		if (!m->itimers[i]->value || !m->itimers[i]->interval)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < m->n_posix_timers; i++) {
+		const struct itimerspec *v = &q->timer_values[i];
+
+		m->posix_timers[i]->value = pb_timespec(&d->arena, v->it_value.tv_sec, v->it_value.tv_nsec);
+		m->posix_timers[i]->interval = pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_nsec);
+		m->posix_timers[i]->overrun = q->timers[2 * i + 1].result > 0 ? q->timers[2 * i + 1].result : 0;
+		if (!m->posix_timers[i]->value || !m->posix_timers[i]->interval)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int answer_process(struct dump *d, const struct question *q, St__Process *m)
+{
+	m->child_subreaper = q->process->child_subreaper;
+	m->memory->dumpable = q->dumpable->result;
+	m->memory->thp_disable = q->thp->result > 0;
+	m->memory->brk = q->brk->result;
+	m->n_rlimits = PROC_LIMITS;
+	m->rlimits = arena_array(&d->arena, PROC_LIMITS, sizeof(*m->rlimits));
+	if (!m->rlimits)
+		return -ENOMEM;
+	for (int i = 0; i < PROC_LIMITS; i++) {
+		uint64_t values[2];
+
+		memcpy(values, q->b.data + (q->limits[i].args[3] - q->b.remote), sizeof(values));
+		m->rlimits[i] = pb_new(&d->arena, Rlimit, rlimit);
+		if (!m->rlimits[i])
+			return -ENOMEM;
+		m->rlimits[i]->soft = values[0];
+		m->rlimits[i]->hard = values[1];
+	}
+	if (answer_actions(d, q, m) < 0)
+		return -ENOMEM;
+	return answer_timers(d, q, m);
+}
+
+static int map_area(struct dump *d, struct dump_proc *p, size_t len, struct error *e)
+{
+	uint64_t args[6] = { 0, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	struct dump_journal *j = d->journal;
+	int64_t at;
+	int r;
+
+	p->syscall_insn = find_syscall_insn(p);
+	if (!p->syscall_insn)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet", p->ns_pid);
+	if (j->n == ARRAY_SIZE(j->mapped))
+		return error_set(e, -E2BIG, ERROR_REFUSED, "more than %zu processes", ARRAY_SIZE(j->mapped));
+	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mmap, args, &at, e);
+	if (r < 0)
+		return r;
+	if (at < 0 && at > -4096)
+		return error_errno(e, at, "map %zu bytes into process %d (is its address space limited?)", len, p->ns_pid);
+	p->area = at;
+	p->area_len = len;
+	j->mapped[j->n].pid = p->pid;
+	j->mapped[j->n].area = at;
+	j->mapped[j->n].len = len;
+	j->mapped[j->n].syscall_insn = p->syscall_insn;
+	j->n++;
+	return 0;
+}
+
+struct asked {
+	char *local;
+	size_t len;
+	struct question *questions;
+};
+
+static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struct error *e)
+{
+	size_t len = ALIGN_UP(BATCH_LOOP_SIZE + sizeof(struct batch_control), (size_t)256), at;
+	int r;
+
+	at = len;
+	for (size_t k = 0; k < p->n_threads; k++)
+		len += ALIGN_UP(question_size(p, &p->threads[k], k == 0), (size_t)64);
+	len = ALIGN_UP(len, (size_t)4096);
+	r = map_area(d, p, len, e);
+	if (r < 0)
+		return r;
+	asked->len = len;
+	asked->local = arena_alloc(&d->arena, len);
+	asked->questions = arena_array(&d->arena, p->n_threads, sizeof(*asked->questions));
+	if (!asked->local || !asked->questions)
+		return error_errno(e, -ENOMEM, "questions for pid %d", p->pid);
+	memcpy(asked->local, batch_loop_start, BATCH_LOOP_SIZE);
+	for (size_t k = 0; k < p->n_threads; k++) {
+		struct dump_thread *t = &p->threads[k];
+		size_t size = ALIGN_UP(question_size(p, t, k == 0), (size_t)64);
+
+		t->task.end_signal = task_choose_end_signal(p->status.sig_cgt, t->status.sig_blk, t->status.sig_pnd | t->status.shd_pnd);
+		if (!t->task.end_signal)
+			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				"process %d handles SIGURG, SIGWINCH and SIGCHLD alike: not supported yet", p->ns_pid);
+		r = build_question(p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
+		if (r < 0)
+			return r;
+		at += size;
+	}
+	r = task_write_memory(p->pid, p->area, asked->local, len);
+	return r < 0 ? error_errno(e, r, "write to the memory of pid %d", p->pid) : 0;
+}
+
+static int run_all(struct dump *d, struct error *e)
+{
+	int r = 0, first = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		for (size_t k = 0; k < p->n_threads && r == 0; k++)
+			r = task_batch_start(&p->threads[k].task, p->area, p->threads[k].ops, p->threads[k].n_ops,
+				p->area + ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16), p->threads[k].frame, e);
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < d->n_procs; i++) {
+		for (size_t k = 0; k < d->procs[i].n_threads; k++) {
+			r = task_batch_wait(&d->procs[i].threads[k].task, first < 0 ? NULL : e);
+			if (r < 0 && first == 0)
+				first = r;
+		}
+	}
+	return first;
+}
+
+int dump_ask(struct dump *d, struct error *e)
+{
+	struct asked *asked = arena_array(&d->arena, d->n_procs, sizeof(*asked));
+	int r;
+
+	if (!asked)
+		return error_errno(e, -ENOMEM, "questions");
+	for (size_t i = 0; i < d->n_procs; i++) {
+		if (d->procs[i].zombie)
+			continue;
+		r = place(d, &d->procs[i], &asked[i], e);
+		if (r < 0)
+			return r;
+	}
+	r = fault_point("checkpoint-injected", e);
+	if (r == 0)
+		r = run_all(d, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		if (p->zombie)
+			continue;
+		r = task_read_memory(p->pid, p->area, asked[i].local, asked[i].len);
+		if (r < 0)
+			return error_errno(e, r, "read the memory of pid %d", p->pid);
+		for (size_t k = 0; k < p->n_threads; k++)
+			answer_thread(&asked[i].questions[k], p->threads[k].msg);
+		r = answer_process(d, &asked[i].questions[0], p->msg);
+		if (r < 0)
+			return error_errno(e, r, "answers of pid %d", p->pid);
+	}
+	return 0;
+}
+
+int dump_unmap(struct dump *d, struct error *e)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+		uint64_t args[6] = { p->area, p->area_len };
+		int64_t result;
+		int r;
+
+		if (!p->area)
+			continue;
+		r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_munmap, args, &result, e);
+		if (r == 0)
+			r = task_settle(&p->threads[0].task, e);
+		if (r < 0 && first == 0)
+			first = r;
+		p->area = 0;
+	}
+	d->journal->n = 0;
+	return first;
+}

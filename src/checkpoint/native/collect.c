@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes and threads of a container as /proc shows them. Works on running tasks (preflight: a task that ends
+ * meanwhile is simply not there) and on stopped ones (then everything must be readable).
+ */
+#include "checkpoint/native/dump.h"
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+
+#include "base/fd.h"
+
+#include "checkpoint/native/sched-attr.h"
+
+St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec)
+{
+	St__TimeSpec *t = pb_new(a, TimeSpec, time_spec);
+
+	if (t) {
+		t->sec = sec;
+		t->nsec = nsec;
+	}
+	return t;
+}
+
+static int no_memory(struct error *e)
+{
+	return error_errno(e, -ENOMEM, "collect the container's state");
+}
+
+static bool vanished(int r)
+{
+	return r == -ENOENT || r == -ESRCH;
+}
+
+/* Threads: ids in both namespaces, status. 1: the process is gone. */
+static int find_threads(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	pid_t *tids;
+	size_t n;
+	int r;
+
+	r = proc_read_tids(p->pid, &d->arena, &tids, &n);
+	if (r < 0)
+		return vanished(r) ? 1 : error_errno(e, r, "threads of pid %d", p->pid);
+	p->threads = arena_array(&d->arena, MAX(n, (size_t)1), sizeof(*p->threads));
+	if (!p->threads)
+		return no_memory(e);
+	for (size_t i = 0; i < n; i++) {
+		struct dump_thread *t = &p->threads[p->n_threads];
+
+		t->tid = tids[i];
+		if (tids[i] == p->pid) {
+			t->status = p->status;
+		} else {
+			r = proc_read_status(p->pid, tids[i], &d->arena, &t->status);
+			if (vanished(r))
+				continue;
+			if (r < 0)
+				return error_errno(e, r, "status of thread %d", tids[i]);
+		}
+		t->ns_tid = t->status.ns_pid[t->status.n_ns - 1];
+		p->n_threads++;
+	}
+	return p->n_threads == 0;
+}
+
+static int find_process(struct dump *d, pid_t pid, struct dump_proc *p, struct error *e)
+{
+	int r;
+
+	*p = (struct dump_proc){ .pid = pid, .pidfd = -EBADF };
+	r = proc_read_stat(pid, &p->stat);
+	if (r == 0)
+		r = proc_read_status(pid, pid, &d->arena, &p->status);
+	if (r < 0)
+		return vanished(r) ? 1 : error_errno(e, r, "state of pid %d", pid);
+	p->zombie = p->stat.state == 'Z' || p->stat.state == 'X';
+	p->ns_pid = p->status.ns_pid[p->status.n_ns - 1];
+	p->pidfd = pidfd_open(pid, 0);
+	if (p->pidfd < 0)
+		return errno == ESRCH ? 1 : error_errno(e, -errno, "pidfd of pid %d", pid);
+	return p->zombie ? 0 : find_threads(d, p, e);
+}
+
+/* Parents before children, init first: a stable selection by depth below init. Init's own parent is outside. */
+static int order(struct dump *d, struct error *e)
+{
+	struct dump_proc *sorted = arena_array(&d->arena, d->n_procs, sizeof(*sorted));
+	bool *used = arena_array(&d->arena, d->n_procs, sizeof(*used));
+	size_t n = 0;
+
+	if (!sorted || !used)
+		return no_memory(e);
+	for (size_t i = 0; i < d->n_procs; i++) {
+		if (d->procs[i].pid == d->c->init_pid) {
+			sorted[n++] = d->procs[i];
+			used[i] = true;
+		}
+	}
+	if (n == 0)
+		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" has no init process", d->c->id);
+	for (size_t done = 0; done < n; done++) {
+		for (size_t i = 0; i < d->n_procs; i++) {
+			if (!used[i] && d->procs[i].stat.ppid == sorted[done].pid) {
+				sorted[n++] = d->procs[i];
+				used[i] = true;
+			}
+		}
+	}
+	for (size_t i = 0; i < d->n_procs; i++) {
+		if (used[i])
+			continue;
+		dump_refuse(d, &d->procs[i], -1, "process", "its parent is outside of the container (it was started by exec)",
+			"end the exec session, then checkpoint", "process %d (%s)", d->procs[i].ns_pid, d->procs[i].stat.comm);
+		sorted[n++] = d->procs[i];
+	}
+	d->procs = sorted;
+	return 0;
+}
+
+int dump_find_processes(struct dump *d, struct error *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n;
+	int r;
+
+	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
+	if (r < 0)
+		return r;
+	d->n_procs = 0;
+	d->procs = arena_array(&d->arena, MAX(n, (size_t)1), sizeof(*d->procs));
+	if (!d->procs)
+		return no_memory(e);
+	for (size_t i = 0; i < n; i++) {
+		r = find_process(d, pids[i], &d->procs[d->n_procs], e);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			d->n_procs++;
+	}
+	if (d->n_procs == 0)
+		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" is not running", d->c->id);
+	return order(d, e);
+}
+
+/* The namespaces of every process must be those of init: others are not recorded. */
+static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	static const char *const names[] = { "mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time" };
+	char path[64], mine[64], of_init[64];
+
+	if (p == &d->procs[0])
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "ns/%s", names[i]);
+		if (proc_readlink(p->pid, path, mine, sizeof(mine)) < 0 ||
+			proc_readlink(d->procs[0].pid, path, of_init, sizeof(of_init)) < 0)
+			continue;
+		if (strcmp(mine, of_init) != 0)
+			dump_refuse(d, p, -1, "namespace", "a process has a namespace of its own; nested namespaces are not supported yet",
+				"run it in the container's own namespaces", "%s namespace %s", names[i], mine);
+	}
+	return 0;
+}
+
+static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	const struct proc_status *s = &p->status;
+
+	if (s->tracer_pid != 0 && !d->stopped)
+		dump_refuse(d, p, -1, "traced task", "only one tracer is possible", "end the debugger or strace, then checkpoint",
+			"traced by pid %d", s->tracer_pid);
+	if (s->seccomp == 1)
+		dump_refuse(d, p, -1, "seccomp", "strict mode is not supported yet", "run it without strict seccomp", "seccomp strict mode");
+	if (p->stat.state == 'Z' && p->stat.num_threads > 1)
+		dump_refuse(d, p, -1, "process", "its leader thread has ended while others run", "let it end, then checkpoint",
+			"process %d (%s)", p->ns_pid, p->stat.comm);
+	if (p->n_threads > 0 && p->threads[0].tid != p->pid)
+		dump_refuse(d, p, -1, "process", "its leader thread is missing", "let it end, then checkpoint", "process %d", p->ns_pid);
+	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])
+		dump_refuse(d, p, -1, "process", "its exit signal is not SIGCHLD (made by clone with another one)",
+			"not supported yet", "exit signal %d", p->stat.exit_signal);
+	return check_namespaces(d, p, e);
+}
+
+/* kcmp: processes that share memory, descriptor table or fs with another (vfork, CLONE_*) would come back apart. */
+static int check_sharing(struct dump *d, struct error *e)
+{
+	static const struct {
+		int type;
+		const char *what;
+	} kinds[] = { { 1 /* KCMP_VM */, "memory" }, { 2 /* KCMP_FILES */, "descriptor table" }, { 3 /* KCMP_FS */, "fs (cwd, umask)" },
+		{ 4 /* KCMP_SIGHAND */, "signal handlers" } };
+
+	for (size_t i = 1; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		/* Sharing arises by clone from a relative: parent and siblings are looked at. */
+		for (size_t j = 0; j < i && !p->zombie; j++) {
+			struct dump_proc *q = &d->procs[j];
+
+			if (q->zombie || (q->pid != p->stat.ppid && q->stat.ppid != p->stat.ppid))
+				continue;
+			if (q->stat.start_code != p->stat.start_code && q->pid != p->stat.ppid)
+				continue;
+			for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+				if (syscall(SYS_kcmp, p->pid, q->pid, kinds[k].type, 0, 0) == 0)
+					dump_refuse(d, p, -1, "process", "processes that share this are not supported yet",
+						"use threads or fork", "%s shared with process %d", kinds[k].what, q->ns_pid);
+		}
+	}
+	return 0;
+}
+
+static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
+{
+	St__Credentials *c = pb_new(&d->arena, Credentials, credentials);
+
+	if (!c)
+		return NULL;
+	c->n_uid = c->n_gid = 4;
+	c->uid = arena_memdup(&d->arena, s->uid, sizeof(s->uid));
+	c->gid = arena_memdup(&d->arena, s->gid, sizeof(s->gid));
+	c->n_groups = s->n_groups;
+	c->groups = s->groups;
+	c->cap_inh = s->cap_inh;
+	c->cap_prm = s->cap_prm;
+	c->cap_eff = s->cap_eff;
+	c->cap_bnd = s->cap_bnd;
+	c->cap_amb = s->cap_amb;
+	c->no_new_privs = s->no_new_privs;
+	return c->uid && c->gid ? c : NULL;
+}
+
+static int collect_scheduling(struct dump *d, struct dump_thread *t, struct error *e)
+{
+	struct sched_attributes attr = { .size = sizeof(attr) };
+	char mask[512];
+	long n;
+
+	if (syscall(SYS_sched_getattr, t->tid, &attr, sizeof(attr), 0) < 0)
+		return error_errno(e, -errno, "scheduling of pid %d", t->tid);
+	t->msg->sched_policy = attr.policy;
+	t->msg->sched_priority = attr.priority;
+	t->msg->nice = attr.nice;
+	t->msg->sched_flags = attr.flags & 1; /* reset-on-fork */
+	if (attr.policy == 6)
+		preflight_add(d->report, t->ns_tid, -1, "scheduling", "SCHED_DEADLINE is not supported yet", "use another policy",
+			"thread %d", t->ns_tid);
+	n = syscall(SYS_sched_getaffinity, t->tid, sizeof(mask), mask);
+	if (n < 0)
+		return error_errno(e, -errno, "affinity of pid %d", t->tid);
+	t->msg->affinity.len = n;
+	t->msg->affinity.data = arena_memdup(&d->arena, mask, n);
+	t->msg->ioprio = MAX((long)syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, t->tid), 0l);
+	return t->msg->affinity.data ? 0 : no_memory(e);
+}
+
+static int queued_signals(struct dump *d, pid_t tid, bool shared, St__QueuedSignal ***ret, size_t *ret_n, struct error *e)
+{
+	enum { AT_ONCE = 32, MAX_SIGNALS = 65536 };
+	siginfo_t info[AT_ONCE];
+	size_t n = 0, size = 0;
+	long got;
+
+	*ret = NULL;
+	do {
+		struct __ptrace_peeksiginfo_args args = { .off = n, .flags = shared ? 1 : 0, .nr = AT_ONCE };
+
+		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+		if (got < 0)
+			return error_errno(e, -errno, "pending signals of pid %d", tid);
+		for (long i = 0; i < got; i++) {
+			St__QueuedSignal *q = pb_new(&d->arena, QueuedSignal, queued_signal);
+
+			if (n == size) {
+				void *more = arena_array(&d->arena, size ? size * 2 : AT_ONCE, sizeof(**ret));
+
+				if (!more)
+					return no_memory(e);
+				if (size)
+					memcpy(more, *ret, size * sizeof(**ret));
+				*ret = more;
+				size = size ? size * 2 : AT_ONCE;
+			}
+			if (!q)
+				return no_memory(e);
+			q->siginfo.len = sizeof(*info);
+			q->siginfo.data = arena_memdup(&d->arena, &info[i], sizeof(*info));
+			(*ret)[n++] = q;
+		}
+	} while (got == AT_ONCE && n < MAX_SIGNALS);
+	*ret_n = n;
+	return 0;
+}
+
+/* Threads of stopped processes: what can be had from outside. */
+static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
+{
+	struct __ptrace_rseq_configuration rseq = {};
+	struct task *task = &t->task;
+	St__Thread *m;
+	size_t len = 0;
+	int r;
+
+	m = t->msg = pb_new(&d->arena, Thread, thread);
+	if (!m)
+		return no_memory(e);
+	m->tid = t->ns_tid;
+	m->gpr.data = (uint8_t *)&task->regs;
+	m->gpr.len = sizeof(task->regs);
+	m->xstate.data = task->xstate;
+	m->xstate.len = task->xstate_len;
+	m->sigmask = task->sigmask;
+	m->comm = arena_strdup(&d->arena, t->status.name);
+	m->credentials = credentials(d, &t->status);
+	m->seccomp_mode = t->status.seccomp;
+	if (!m->comm || !m->credentials)
+		return no_memory(e);
+	if (syscall(SYS_get_robust_list, t->tid, &m->robust_list, &len) < 0)
+		return error_errno(e, -errno, "robust list of pid %d", t->tid);
+	m->robust_list_len = len;
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) >= 0) {
+		m->rseq_addr = rseq.rseq_abi_pointer;
+		m->rseq_len = rseq.rseq_abi_size;
+		m->rseq_signature = rseq.signature;
+	}
+	r = collect_scheduling(d, t, e);
+	if (r < 0)
+		return r;
+	return queued_signals(d, t->tid, false, &m->pending, &m->n_pending, e);
+}
+
+/* rseq: registering again after restore clears rseq_cs, so a thread stopped inside a critical section must be sent to its
+ * abort handler now, as the kernel would do when it is preempted there (man: Documentation/userspace-api/rseq). */
+static int fix_rseq(struct dump_thread *t, struct error *e)
+{
+	struct {
+		uint32_t version, flags;
+		uint64_t start_ip, post_commit_offset, abort_ip;
+	} cs;
+	uint64_t at, ip = t->task.regs.rip;
+
+	if (!t->msg->rseq_addr || task_read_memory(t->tid, t->msg->rseq_addr + 8, &at, sizeof(at)) < 0 || !at)
+		return 0;
+	if (task_read_memory(t->tid, at, &cs, sizeof(cs)) < 0)
+		return 0;
+	if (ip - cs.start_ip < cs.post_commit_offset)
+		t->task.regs.rip = cs.abort_ip;
+	return 0;
+}
+
+static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
+{
+	if (t->status.seccomp != 2)
+		return 0;
+	/* Threads nearly always have the filters of their leader (TSYNC, or installed before they were made). */
+	for (size_t i = 0; i < 64; i++) {
+		struct {
+			unsigned long filter_off, flags;
+		} meta = { i, 0 };
+		long n = ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, NULL);
+		St__SeccompFilter *f = NULL;
+		St__SeccompFilter **list;
+		uint8_t *code;
+
+		if (n < 0 && errno == ENOENT)
+			return 0;
+		if (n < 0)
+			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
+		code = arena_alloc(&d->arena, n * 8);
+		if (!code || ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, code) < 0)
+			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
+		if (ptrace(PTRACE_SECCOMP_GET_METADATA, t->tid, sizeof(meta), &meta) < 0)
+			meta.flags = 0;
+		for (size_t k = 0; k < p->msg->n_seccomp_filters && !f; k++)
+			if (p->msg->seccomp_filters[k]->instructions.len == (size_t)n * 8 &&
+				!memcmp(p->msg->seccomp_filters[k]->instructions.data, code, n * 8))
+				f = p->msg->seccomp_filters[k];
+		if (!f) {
+			f = pb_new(&d->arena, SeccompFilter, seccomp_filter);
+			list = arena_array(&d->arena, p->msg->n_seccomp_filters + 1, sizeof(*list));
+			if (!f || !list)
+				return no_memory(e);
+			memcpy(list, p->msg->seccomp_filters, p->msg->n_seccomp_filters * sizeof(*list));
+			f->id = p->msg->n_seccomp_filters + 1;
+			f->instructions.data = code;
+			f->instructions.len = n * 8;
+			f->flags = meta.flags;
+			list[p->msg->n_seccomp_filters++] = f;
+			p->msg->seccomp_filters = list;
+		}
+		/* The kernel lists the newest first; restore installs the oldest first. */
+		{
+			uint64_t *ids = arena_array(&d->arena, t->msg->n_seccomp_filters + 1, sizeof(*ids));
+
+			if (!ids)
+				return no_memory(e);
+			ids[0] = f->id;
+			memcpy(ids + 1, t->msg->seccomp_filters, t->msg->n_seccomp_filters * sizeof(*ids));
+			t->msg->seccomp_filters = ids;
+			t->msg->n_seccomp_filters++;
+		}
+	}
+	return 0;
+}
+
+static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	struct proc_posix_timer *timers;
+	size_t n;
+	int r;
+
+	r = proc_read_timers(p->pid, &d->arena, &timers, &n);
+	if (r < 0)
+		return error_errno(e, r, "POSIX timers of pid %d", p->pid);
+	p->msg->n_posix_timers = n;
+	p->msg->posix_timers = arena_array(&d->arena, n, sizeof(*p->msg->posix_timers));
+	if (!p->msg->posix_timers)
+		return no_memory(e);
+	for (size_t i = 0; i < n; i++) {
+		St__PosixTimer *t = p->msg->posix_timers[i] = pb_new(&d->arena, PosixTimer, posix_timer);
+
+		if (!t)
+			return no_memory(e);
+		t->id = timers[i].id;
+		t->clockid = timers[i].clockid;
+		t->notify = timers[i].notify;
+		t->signo = timers[i].signo;
+		t->sigval = timers[i].sigval;
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (p->threads[k].tid == timers[i].tid || p->threads[k].ns_tid == timers[i].tid)
+				t->tid = p->threads[k].ns_tid;
+	}
+	return 0;
+}
+
+/* personality, oom_score_adj, timer slack and the like: one small number a file. */
+static long small_number(pid_t pid, const char *name, int base)
+{
+	char path[64], text[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	return n < 0 ? 0 : strtol(text, NULL, base);
+}
+
+static pid_t ns_id(const struct dump *d, pid_t host, const int *ids, size_t n)
+{
+	return n > 0 ? ids[n - 1] : host;
+}
+
+static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	const struct proc_status *s = &p->status;
+	St__Process *m = p->msg = pb_new(&d->arena, Process, process);
+
+	if (!m)
+		return no_memory(e);
+	m->pid = p->ns_pid;
+	m->pgid = ns_id(d, p->stat.pgrp, s->ns_pgid, s->n_ns);
+	m->sid = ns_id(d, p->stat.session, s->ns_sid, s->n_ns);
+	m->exit_signal = SIGCHLD;
+	m->comm = arena_strdup(&d->arena, p->stat.comm);
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].pid == p->stat.ppid)
+			m->ppid = d->procs[i].ns_pid;
+	if (p->zombie) {
+		m->state = 2;
+		m->exit_code = p->stat.exit_code;
+		return 0;
+	}
+	m->umask = s->umask;
+	m->oom_score_adj = small_number(p->pid, "oom_score_adj", 10);
+	m->personality = small_number(p->pid, "personality", 16);
+	return 0;
+}
+
+static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	St__Process *m = p->msg;
+	int r = 0;
+
+	m->n_threads = p->n_threads;
+	m->threads = arena_array(&d->arena, p->n_threads, sizeof(*m->threads));
+	if (!m->threads)
+		return no_memory(e);
+	if (p->threads[0].task.in_group_stop) {
+		m->state = 1;
+		m->stop_signal = p->threads[0].task.stop_signal;
+	}
+	for (size_t i = 0; i < p->n_threads && r == 0; i++) {
+		r = collect_thread(d, p, &p->threads[i], e);
+		if (r == 0)
+			r = collect_seccomp(d, p, &p->threads[i], e);
+		if (r == 0)
+			r = fix_rseq(&p->threads[i], e);
+		m->threads[i] = p->threads[i].msg;
+	}
+	if (r == 0)
+		r = queued_signals(d, p->pid, true, &m->pending, &m->n_pending, e);
+	if (r == 0)
+		r = posix_timers(d, p, e);
+	return r;
+}
+
+static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	int r;
+
+	r = check_process(d, p, e);
+	if (r == 0)
+		r = process_message(d, p, e);
+	if (r < 0 || p->zombie)
+		return r;
+	if (d->stopped)
+		r = collect_stopped(d, p, e);
+	if (r == 0)
+		r = dump_mappings(d, p, e);
+	if (r == 0)
+		r = dump_descriptors(d, p, e);
+	/* A task that ended while preflight looked at it is no obstacle. */
+	return vanished(r) && !d->stopped ? 0 : r;
+}
+
+int dump_collect(struct dump *d, struct error *e)
+{
+	int r;
+
+	r = proc_read_mountinfo(d->procs[0].pid, &d->arena, &d->mounts, &d->n_mounts);
+	if (r < 0)
+		return error_errno(e, r, "mounts of the container");
+	for (size_t i = 0; i < d->n_procs; i++) {
+		r = collect_process(d, &d->procs[i], e);
+		if (r < 0)
+			return r;
+	}
+	return check_sharing(d, e);
+}
+
+void dump_done(struct dump *d)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		close_p(&d->procs[i].pidfd);
+	for (size_t i = 0; i < d->n_files; i++)
+		close_p(&d->files[i].local);
+	close_p(&d->root_fd);
+	free(d->files);
+	arena_done(&d->arena);
+}

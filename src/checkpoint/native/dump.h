@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A checkpoint in progress. dump_collect() looks at every process of the container through /proc; it is run once
+ * before the freeze (preflight: obstacles are listed, nothing is stopped) and once within it. What it finds becomes the
+ * messages of proto/image.proto, which live in the arena.
+ */
+#pragma once
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "checkpoint/engine.h"
+#include "checkpoint/native/task.h"
+#include "image.pb-c.h"
+#include "image/image.h"
+#include "linux/procfs.h"
+
+struct dump_thread {
+	struct task task;
+	pid_t tid, ns_tid;
+	struct proc_status status;
+	St__Thread *msg;
+	uint64_t ops, frame;	/* where its batch lies in the task */
+	size_t n_ops;
+};
+
+struct dump_proc {
+	pid_t pid, ns_pid;
+	int pidfd;
+	bool zombie;
+	struct proc_stat stat;
+	struct proc_status status;
+	struct dump_thread *threads; /* leader first */
+	size_t n_threads;
+	struct proc_vma *vmas;
+	size_t n_vmas;
+	St__Process *msg;
+	uint64_t syscall_insn;	/* address of a syscall instruction in it; 0: not looked for yet */
+	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
+};
+
+/* An open file description (or a mapped file without one) and one descriptor by which it can be reached. */
+struct dump_file {
+	uint64_t id;
+	struct dump_proc *proc;
+	int fd;			/* in proc; -1: not a descriptor */
+	const char *by_name;	/* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
+	int local;		/* our duplicate, by pidfd_getfd; -EBADF: not needed */
+	struct stat st;
+	const char *link;	/* what /proc/PID/fd/N points to */
+	struct proc_fdinfo info;
+	const struct resource *resource;
+	St__File *msg;
+};
+
+struct dump {
+	struct arena arena;
+	struct container *c;
+	const struct checkpoint_options *options;
+	struct preflight_report *report;
+	struct image_writer *writer;	/* NULL in preflight */
+	bool stopped;			/* the tasks are stopped: dump for real */
+	struct dump_proc *procs;	/* parents before children, init first */
+	size_t n_procs;
+	struct dump_file *files;
+	size_t n_files, max_files;
+	struct file_index *file_index;
+	St__SharedMemory **shm;
+	uint64_t *shm_inode;
+	size_t n_shm, max_shm;
+	St__Tmpfs **tmpfs;
+	size_t n_tmpfs;
+	uint64_t next_id;		/* File, SharedMemory and address space ids */
+	struct proc_mount *mounts;	/* of init */
+	size_t n_mounts;
+	int root_fd;			/* the container's "/", O_PATH */
+	struct sockdiag *sockets;	/* of the container's network namespace; NULL until asked for */
+	St__Container *container;
+	struct dump_journal *journal;
+	struct cr_statistics *stats;
+};
+
+/* What the guard needs to undo if the surgeon dies: in shared memory. */
+struct dump_journal {
+	bool paused;			/* the user had paused it: it must be frozen again */
+	bool frozen;			/* the freezer was written */
+	unsigned n;
+	struct {
+		pid_t pid;
+		uint64_t area, len, syscall_insn;
+	} mapped[4096];
+};
+
+void dump_done(struct dump *d);
+static inline uint64_t dump_new_id(struct dump *d)
+{
+	return ++d->next_id;
+}
+
+/* Adds an obstacle about a process; the caller goes on. */
+#define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                               \
+	preflight_add((d)->report, (p) ? (p)->ns_pid : 0, fd, kind, reason, remedy, __VA_ARGS__)
+
+/* Lists the processes and threads (collect.c). */
+int dump_find_processes(struct dump *d, struct error *e) _must_check_;
+/* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
+int dump_collect(struct dump *d, struct error *e) _must_check_;
+
+/* Freeze, seize, interrupt, thaw (stop.c). dump_resume puts the tasks back; safe on half-stopped ones. */
+int dump_stop(struct dump *d, struct error *e) _must_check_;
+int dump_resume(struct dump *d, struct error *e);
+int dump_kill(struct dump *d, struct error *e) _must_check_;
+
+/* What only the tasks themselves can say (ask.c). */
+int dump_ask(struct dump *d, struct error *e) _must_check_;
+/* Takes away what dump_ask() mapped. */
+int dump_unmap(struct dump *d, struct error *e);
+
+/* Mappings to Vma messages (mappings.c); page contents (pages.c). */
+int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+int dump_pages(struct dump *d, struct error *e) _must_check_;
+/* Contents of a file (from fd, its holes left out) as address space "space". */
+int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
+
+/* Descriptors (files.c). dump_file_for_fd finds or makes the File of a descriptor; *ret_id 0: refused (noted). */
+int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+/* A file that is held otherwise: "cwd", "root", "exe", "map_files/A-B" of /proc/PID; flags as for open. */
+int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id, struct error *e) _must_check_;
+/* All File records, completed: what can only be said when all descriptors are known. */
+int dump_files(struct dump *d, struct error *e) _must_check_;
+/* Is "path" in the container's tree still this inode? */
+bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st);
+/* Finds the File.id of an open file description in the list by its inode (and anonymous kind): 0 none. */
+struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino);
+
+/* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
+int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e) _must_check_;
+
+/* tmpfs mounts (tmpfs.c). */
+int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
+
+/* The whole of it, in the surgeon process (dump.c). */
+int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir, struct dump_journal *journal,
+	int guard_fd, struct preflight_report *r, struct cr_statistics *stats, struct error *e) _must_check_;
+int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e) _must_check_;
+
+/* proto/image.proto messages in the arena, initialised: pb_new(a, Vma, vma) is a St__Vma *. */
+#define pb_new(a, Type, type)                                                                                          \
+	({                                                                                                             \
+		St__##Type *_m = arena_new(a, St__##Type);                                                             \
+		if (_m)                                                                                                \
+			st__##type##__init(_m);                                                                        \
+		_m;                                                                                                    \
+	})
+St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptors and the open file descriptions behind them. Two descriptors share a description if kcmp(2) says so; it
+ * is asked only about those that look alike (inode, flags, offset, and what fdinfo says), which are found by a hash.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/res/res.h"
+
+enum { BUCKETS = 1024 };
+
+struct file_index {
+	uint32_t heads[BUCKETS]; /* index + 1 into d->files */
+	uint32_t *next;		 /* by file; grows with d->files */
+};
+
+static uint64_t hash_mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return h ^ (h >> 29);
+}
+
+static uint64_t file_hash(const struct dump_file *f)
+{
+	uint64_t h = hash_mix(f->st.st_dev, f->st.st_ino);
+
+	h = hash_mix(h, f->info.flags & ~O_CLOEXEC);
+	h = hash_mix(h, f->info.pos);
+	h = hash_mix(h, f->info.eventfd_id + 1);
+	return hash_mix(h, f->fd < 0);
+}
+
+static int grow_files(struct dump *d)
+{
+	size_t want = d->max_files ? d->max_files * 2 : 256;
+	struct dump_file *p;
+	uint32_t *next;
+
+	if (!d->file_index) {
+		d->file_index = arena_new(&d->arena, struct file_index);
+		if (!d->file_index)
+			return -ENOMEM;
+	}
+	p = reallocarray(d->files, want, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	d->files = p;
+	next = arena_array(&d->arena, want, sizeof(*next));
+	if (!next)
+		return -ENOMEM;
+	if (d->n_files > 0)
+		memcpy(next, d->file_index->next, d->n_files * sizeof(*next));
+	d->file_index->next = next;
+	d->max_files = want;
+	return 0;
+}
+
+static bool same_file(const struct dump_file *a, const struct dump_file *b)
+{
+	if (a->st.st_ino != b->st.st_ino || a->st.st_dev != b->st.st_dev || ((a->info.flags ^ b->info.flags) & ~O_CLOEXEC) ||
+		a->info.pos != b->info.pos || (a->fd < 0) != (b->fd < 0))
+		return false;
+	if (a->fd < 0)
+		return strcmp(a->link, b->link) == 0;
+	return syscall(SYS_kcmp, a->proc->pid, b->proc->pid, 0 /* KCMP_FILE */, a->fd, b->fd) == 0;
+}
+
+static const struct resource *find_resource(const struct dump_file *f)
+{
+	for (size_t i = 0; i < resource_table_len; i++)
+		if (resource_table[i]->match(f))
+			return resource_table[i];
+	return NULL;
+}
+
+static int note_refused(struct dump *d, struct dump_file *f)
+{
+	const struct resource *res = f->resource;
+
+	if (!res)
+		dump_refuse(d, f->proc, f->fd, "file", "a kind of file that this version does not know", "close it before the checkpoint",
+			"%s", f->link);
+	else
+		dump_refuse(d, f->proc, f->fd, res->kind, res->refused_reason, res->refused_remedy, "%s", f->link);
+	return 0;
+}
+
+static int owner(struct dump *d, struct dump_file *f, struct error *e)
+{
+	struct f_owner_ex o = {};
+	int sig;
+
+	if (f->info.flags & O_PATH)
+		return 0;
+	sig = fcntl(f->local, F_GETSIG);
+	if (fcntl(f->local, F_GETOWN_EX, &o) < 0)
+		return error_errno(e, -errno, "owner of %s", f->link);
+	if (sig <= 0 && o.pid == 0 && !(f->info.flags & O_ASYNC))
+		return 0;
+	f->msg->owner = pb_new(&d->arena, Owner, owner);
+	if (!f->msg->owner)
+		return error_errno(e, -ENOMEM, "files");
+	f->msg->owner->signal = MAX(sig, 0);
+	f->msg->owner->type = o.type;
+	/* The kernel tells the id as this process's namespace sees it. */
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		if (o.type == F_OWNER_PID && p->pid == o.pid)
+			f->msg->owner->pid = p->ns_pid;
+		if (o.type == F_OWNER_PGRP && p->stat.pgrp == o.pid)
+			f->msg->owner->pid = p->msg->pgid;
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (o.type == F_OWNER_TID && p->threads[k].tid == o.pid)
+				f->msg->owner->pid = p->threads[k].ns_tid;
+	}
+	return 0;
+}
+
+/* A description seen for the first time. */
+static int add_file(struct dump *d, const struct dump_file *seen, struct dump_file **ret, struct error *e)
+{
+	uint64_t bucket = file_hash(seen) % BUCKETS;
+	struct dump_file *f;
+	int r;
+
+	if (d->n_files == d->max_files && grow_files(d) < 0)
+		return error_errno(e, -ENOMEM, "files");
+	f = &d->files[d->n_files];
+	*f = *seen;
+	f->link = arena_strdup(&d->arena, seen->link);
+	f->id = dump_new_id(d);
+	f->local = -EBADF;
+	f->msg = pb_new(&d->arena, File, file);
+	if (!f->link || !f->msg)
+		return error_errno(e, -ENOMEM, "files");
+	d->file_index->next[d->n_files] = d->file_index->heads[bucket];
+	d->file_index->heads[bucket] = ++d->n_files;
+	f->msg->id = f->id;
+	f->msg->flags = f->info.flags & ~O_CLOEXEC;
+	f->msg->pos = f->info.pos;
+	f->resource = find_resource(f);
+	*ret = f;
+	if (!f->resource || f->resource->refused_reason)
+		return note_refused(d, f);
+	r = f->resource->check ? f->resource->check(d, f, e) : 0;
+	return r;
+}
+
+/* Opens f->local, and lets the kind fill the message. */
+static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
+{
+	char path[64];
+	int r;
+
+	if (!f->resource || f->resource->refused_reason)
+		return 0;
+	if (f->fd >= 0)
+		f->local = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+	if (f->fd >= 0 && f->local < 0)
+		return error_errno(e, -errno, "duplicate descriptor %d of pid %d", f->fd, f->proc->pid);
+	if (f->fd >= 0) {
+		r = owner(d, f, e);
+		if (r < 0)
+			return r;
+	}
+	snprintf(path, sizeof(path), "process %d fd %d", f->proc->ns_pid, f->fd);
+	r = f->resource->dump(d, f, e);
+	if (r < 0)
+		return error_prefix(e, "%s (%s)", path, f->resource->kind);
+	if (!f->resource->link)
+		close_p(&f->local);
+	return 0;
+}
+
+static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *ret_id, struct error *e)
+{
+	struct dump_file *f;
+	int r;
+
+	if (!d->file_index && grow_files(d) < 0)
+		return error_errno(e, -ENOMEM, "files");
+	for (uint32_t i = d->file_index->heads[file_hash(seen) % BUCKETS]; i; i = d->file_index->next[i - 1]) {
+		if (same_file(&d->files[i - 1], seen)) {
+			*ret_id = d->files[i - 1].id;
+			return 0;
+		}
+	}
+	r = add_file(d, seen, &f, e);
+	*ret_id = f ? f->id : 0;
+	return r;
+}
+
+static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descriptor *m, struct error *e)
+{
+	struct dump_file f = { .proc = p, .fd = fd, .local = -EBADF };
+	char link[4200], name[32], path[64];
+	ssize_t n;
+	int r;
+
+	snprintf(name, sizeof(name), "fd/%d", fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", p->pid, fd);
+	n = proc_readlink(p->pid, name, link, sizeof(link));
+	if (n < 0 || stat(path, &f.st) < 0)
+		return n == -ENOENT || (n >= 0 && errno == ENOENT) ? -ENOENT : error_errno(e, n < 0 ? n : -errno, "descriptor %s", path);
+	f.link = link;
+	r = proc_read_fdinfo(p->pid, fd, &d->arena, &f.info);
+	if (r < 0)
+		return r == -ENOENT ? r : error_errno(e, r, "fdinfo of descriptor %s", path);
+	m->fd = fd;
+	m->cloexec = f.info.flags & O_CLOEXEC;
+	return find_or_add(d, &f, &m->file, e);
+}
+
+int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	size_t n;
+	int *fds, r;
+
+	r = proc_read_fds(p->pid, &d->arena, &fds, &n);
+	if (r < 0)
+		return error_errno(e, r, "descriptors of pid %d", p->pid);
+	p->msg->descriptors = arena_array(&d->arena, n, sizeof(*p->msg->descriptors));
+	if (!p->msg->descriptors)
+		return error_errno(e, -ENOMEM, "descriptors");
+	for (size_t i = 0; i < n; i++) {
+		St__Descriptor *m = pb_new(&d->arena, Descriptor, descriptor);
+
+		if (!m)
+			return error_errno(e, -ENOMEM, "descriptors");
+		r = descriptor(d, p, fds[i], m, e);
+		if (r == -ENOENT && !d->stopped)
+			continue; /* closed while we looked */
+		if (r < 0)
+			return r;
+		p->msg->descriptors[p->msg->n_descriptors++] = m;
+	}
+	return 0;
+}
+
+int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id, struct error *e)
+{
+	struct dump_file f = { .proc = p, .fd = -1, .local = -EBADF, .info = { .flags = flags, .mnt_id = -1 } };
+	char link[4200], path[96];
+	ssize_t n;
+
+	n = proc_readlink(p->pid, name, link, sizeof(link));
+	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
+	if (n < 0 || stat(path, &f.st) < 0) {
+		int r = n < 0 ? n : -errno;
+
+		return r == -ENOENT && !d->stopped ? r : error_errno(e, r, "%s of pid %d", name, p->pid);
+	}
+	f.link = link;
+	f.by_name = arena_strdup(&d->arena, name);
+	return find_or_add(d, &f, ret_id, e);
+}
+
+int dump_files(struct dump *d, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_files && r == 0; i++)
+		r = dump_file(d, &d->files[i], e);
+	for (size_t i = 0; i < d->n_files && r == 0; i++)
+		if (d->files[i].resource && d->files[i].resource->link && d->files[i].local >= 0)
+			r = d->files[i].resource->link(d, &d->files[i], e);
+	return r;
+}
+
+bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_IN_ROOT };
+	_cleanup_close_ int fd = syscall(SYS_openat2, d->root_fd, path, &how, sizeof(how));
+	struct stat now;
+
+	return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+}
+
+struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino)
+{
+	for (size_t i = 0; i < d->n_files; i++)
+		if (d->files[i].st.st_ino == ino && d->files[i].st.st_dev == dev)
+			return &d->files[i];
+	return NULL;
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mappings of a process as Vma messages. Private pages belong to the process's own address space, shared
+ * anonymous memory to a SharedMemory, everything else to a File. VmFlags come from smaps, which walks the page tables: it is
+ * read only when the tasks are stopped, preflight makes do with maps.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/fd.h"
+
+/* Flags that restore puts back; those that describe what the kernel does by itself are not listed. */
+static const uint32_t kept_advice = VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG | VMA_NH | VMA_MG | VMA_SL;
+
+static bool name_is(const struct proc_vma *v, const char *prefix)
+{
+	return strncmp(v->name, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_vdso_part(const struct proc_vma *v)
+{
+	return !strcmp(v->name, "[vdso]") || !strcmp(v->name, "[vvar]") || !strcmp(v->name, "[vvar_vclock]");
+}
+
+static bool is_shared_anonymous(const struct proc_vma *v)
+{
+	return v->shared && (name_is(v, "/dev/zero (deleted)") || name_is(v, "[anon_shmem:"));
+}
+
+static bool is_anonymous(const struct proc_vma *v)
+{
+	return !v->shared && (v->inode == 0 || name_is(v, "/dev/zero (deleted)"));
+}
+
+static const struct {
+	uint32_t flag;
+	const char *object, *reason, *remedy;
+} refused_flags[] = {
+	{ VMA_HT, "huge page (hugetlb) mapping", "hugetlb memory is not supported yet", "use transparent huge pages (madvise)" },
+	{ VMA_UM | VMA_UW | VMA_UI, "memory watched by userfaultfd", "its fault handler's state is not known", "close the userfaultfd first" },
+	{ VMA_SS, "shadow stack", "user shadow stacks are not supported yet", "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off" },
+	{ VMA_GU, "guard regions (MADV_GUARD_INSTALL)", "not supported yet", "use PROT_NONE mappings as guards" },
+	{ VMA_UNKNOWN, "mapping with a flag this version does not know", "what is not understood is not copied", "use a newer Stasis" },
+};
+
+/* True: an obstacle was noted, the mapping is left out. */
+static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *v)
+{
+	const char *object = NULL, *reason = "not supported yet", *remedy = "unmap it before the checkpoint";
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused_flags) && !object; i++)
+		if (v->flags & refused_flags[i].flag) {
+			object = refused_flags[i].object;
+			reason = refused_flags[i].reason;
+			remedy = refused_flags[i].remedy;
+		}
+	if (object)
+		;
+	else if (name_is(v, "/SYSV"))
+		object = "System V shared memory";
+	else if (name_is(v, "/anon_hugepage") || name_is(v, "/memfd:hugetlb"))
+		object = "huge page (hugetlb) mapping";
+	else if (name_is(v, "anon_inode:") || name_is(v, "socket:") || name_is(v, "[uprobes]"))
+		object = v->name;
+	else if (name_is(v, "/dev/") && !name_is(v, "/dev/zero") && !name_is(v, "/dev/shm/"))
+		object = v->name, reason = "memory of a device cannot be copied", remedy = "close the device before the checkpoint";
+	else if (!is_vdso_part(v) && (v->flags & (VMA_IO | VMA_PF)))
+		object = "mapping of device memory", reason = "memory of a device cannot be copied";
+	else if (is_vdso_part(v) || strcmp(v->name, "[vsyscall]") == 0 || v->name[0] != '[' || name_is(v, "[heap]") || name_is(v, "[stack") ||
+		 name_is(v, "[anon:") || name_is(v, "[anon_shmem:"))
+		return false;
+	else
+		object = v->name;
+	dump_refuse(d, p, -1, "mapping", reason, remedy, "%s at %llx-%llx", object, (unsigned long long)v->start,
+		(unsigned long long)v->end);
+	return true;
+}
+
+int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
+{
+	St__SharedMemory *m;
+
+	for (size_t i = 0; i < d->n_shm; i++) {
+		if (d->shm_inode[i] == inode) {
+			*ret_id = d->shm[i]->id;
+			return 0;
+		}
+	}
+	if (d->n_shm == d->max_shm) {
+		size_t want = d->max_shm ? d->max_shm * 2 : 32;
+		void *shm = arena_array(&d->arena, want, sizeof(*d->shm));
+		void *inodes = arena_array(&d->arena, want, sizeof(*d->shm_inode));
+
+		if (!shm || !inodes)
+			return error_errno(e, -ENOMEM, "shared memory");
+		if (d->n_shm > 0) {
+			memcpy(shm, d->shm, d->n_shm * sizeof(*d->shm));
+			memcpy(inodes, d->shm_inode, d->n_shm * sizeof(*d->shm_inode));
+		}
+		d->shm = shm;
+		d->shm_inode = inodes;
+		d->max_shm = want;
+	}
+	m = pb_new(&d->arena, SharedMemory, shared_memory);
+	if (!m)
+		return error_errno(e, -ENOMEM, "shared memory");
+	m->id = dump_new_id(d);
+	m->size = size;
+	m->memfd = memfd;
+	d->shm_inode[d->n_shm] = inode;
+	d->shm[d->n_shm++] = m;
+	*ret_id = m->id;
+	return dump_contents(d, m->id, fd, size, e);
+}
+
+static int shared_anonymous(struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+	char path[96];
+
+	for (size_t i = 0; i < d->n_shm; i++) {
+		if (d->shm_inode[i] == v->inode) {
+			*ret_id = d->shm[i]->id;
+			return 0;
+		}
+	}
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)v->start, (unsigned long long)v->end);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(e, -errno, "open the shared memory %s", path);
+	return dump_shm(d, v->inode, st.st_size, false, fd, ret_id, e);
+}
+
+static int mapped_file(struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
+{
+	char name[64], path[96];
+	unsigned flags = O_RDONLY;
+	struct stat st;
+
+	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)v->start, (unsigned long long)v->end);
+	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
+	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable. */
+	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
+		flags = O_RDWR;
+	return dump_file_by_link(d, p, name, flags, ret_id, e);
+}
+
+static int dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma *v, St__Vma *m, struct error *e)
+{
+	m->start = v->start;
+	m->end = v->end;
+	m->offset = v->offset;
+	m->prot = v->prot;
+	m->flags = v->shared ? MAP_SHARED : MAP_PRIVATE;
+	m->advice = v->flags & kept_advice;
+	if (v->flags & VMA_GD)
+		m->flags |= MAP_GROWSDOWN;
+	if (v->flags & VMA_NR)
+		m->flags |= MAP_NORESERVE;
+	if (is_anonymous(v)) {
+		size_t n = strlen(v->name);
+
+		m->flags |= MAP_ANONYMOUS;
+		m->offset = 0;
+		if (name_is(v, "[anon:") && n > 7) {
+			m->name = arena_strndup(&d->arena, v->name + 6, n - 7);
+			if (!m->name)
+				return error_errno(e, -ENOMEM, "mappings");
+		}
+		return 0;
+	}
+	if (is_shared_anonymous(v))
+		return shared_anonymous(d, p, v, &m->shm, e);
+	return mapped_file(d, p, v, &m->file, e);
+}
+
+static void memory_layout(St__Memory *m, const struct proc_stat *s)
+{
+	m->start_code = s->start_code;
+	m->end_code = s->end_code;
+	m->start_data = s->start_data;
+	m->end_data = s->end_data;
+	m->start_brk = s->start_brk;
+	m->start_stack = s->start_stack;
+	m->arg_start = s->arg_start;
+	m->arg_end = s->arg_end;
+	m->env_start = s->env_start;
+	m->env_end = s->env_end;
+}
+
+static int process_files(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	char path[64], root[256];
+	size_t n = 0;
+	char *auxv;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
+	r = read_file_at(AT_FDCWD, path, 65536, &auxv, &n);
+	if (r < 0)
+		return error_errno(e, r, "read %s", path);
+	p->msg->memory->auxv.len = n;
+	p->msg->memory->auxv.data = arena_memdup(&d->arena, auxv, n);
+	free(auxv);
+	r = dump_file_by_link(d, p, "exe", O_RDONLY, &p->msg->memory->exe_file, e);
+	if (r == 0)
+		r = dump_file_by_link(d, p, "cwd", O_PATH | O_DIRECTORY, &p->msg->cwd_file, e);
+	if (r < 0)
+		return r;
+	if (proc_readlink(p->pid, "root", root, sizeof(root)) < 0)
+		return error_errno(e, -errno, "root directory of pid %d", p->pid);
+	return strcmp(root, "/") == 0 ? 0 : dump_file_by_link(d, p, "root", O_PATH | O_DIRECTORY, &p->msg->root_file, e);
+}
+
+int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	St__Memory *m = p->msg->memory = pb_new(&d->arena, Memory, memory);
+	bool vdso = false;
+	int r;
+
+	r = proc_read_maps(p->pid, d->stopped, &d->arena, &p->vmas, &p->n_vmas);
+	if (r < 0)
+		return error_errno(e, r, "mappings of pid %d", p->pid);
+	if (m)
+		m->vmas = arena_array(&d->arena, p->n_vmas, sizeof(*m->vmas));
+	if (!m || !m->vmas)
+		return error_errno(e, -ENOMEM, "mappings");
+	m->space = dump_new_id(d);
+	memory_layout(m, &p->stat);
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		const struct proc_vma *v = &p->vmas[i];
+		St__Vma *vma;
+
+		if (refused(d, p, v) || !strcmp(v->name, "[vsyscall]"))
+			continue;
+		/* One record for the whole group, which the kernel maps in one piece. */
+		if (is_vdso_part(v) && vdso) {
+			m->vmas[m->n_vmas - 1]->end = v->end;
+			continue;
+		}
+		vma = m->vmas[m->n_vmas] = pb_new(&d->arena, Vma, vma);
+		if (!vma)
+			return error_errno(e, -ENOMEM, "mappings");
+		m->n_vmas++;
+		if (is_vdso_part(v)) {
+			vdso = true;
+			vma->start = v->start;
+			vma->end = v->end;
+			vma->special = 1;
+			continue;
+		}
+		r = dump_mapping(d, p, v, vma, e);
+		if (r < 0)
+			return r;
+	}
+	return process_files(d, p, e);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Page contents. Which pages exist is asked by PAGEMAP_SCAN (6.7), else read from /proc/PID/pagemap; their contents are
+ * read by process_vm_readv, and by /proc/PID/mem where the protection forbids that.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "base/fd.h"
+
+enum { PAGE = 4096, BUFFER = 1 << 20, REGIONS = 512 };
+
+/* linux/fs.h of 6.7 and later. */
+struct page_region {
+	uint64_t start, end, categories;
+};
+struct pm_scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask,
+		return_mask;
+};
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pm_scan_arg)
+enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 1 << 5 };
+
+struct page_reader {
+	struct dump *d;
+	struct dump_proc *p;
+	int pagemap_fd, mem_fd;
+	bool no_scan;	/* this kernel has no PAGEMAP_SCAN */
+	char *buffer;
+};
+
+static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct error *e)
+{
+	int r = task_read_memory(pr->p->pid, start, pr->buffer, len);
+
+	if (r < 0)
+		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
+	if (r < 0)
+		return error_errno(e, r, "read %zu bytes at %llx of pid %d", len, (unsigned long long)start, pr->p->pid);
+	return 0;
+}
+
+static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
+{
+	for (uint64_t at = start; at < end;) {
+		size_t len = MIN(end - at, (uint64_t)BUFFER);
+		int r = read_range(pr, at, len, e);
+
+		if (r == 0)
+			r = image_writer_pages(pr->d->writer, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+		if (r < 0)
+			return r;
+		at += len;
+	}
+	return 0;
+}
+
+static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file, struct error *e)
+{
+	static _Thread_local struct page_region regions[REGIONS];
+	uint64_t at = v->start;
+
+	while (at < v->end) {
+		struct pm_scan_arg arg = { .size = sizeof(arg), .start = at, .end = v->end, .vec = (uint64_t)regions, .vec_len = REGIONS,
+			.category_inverted = file ? PM_FILE : 0, .category_mask = file ? PM_FILE : 0,
+			.category_anyof_mask = PM_PRESENT | PM_SWAPPED, .return_mask = PM_PRESENT | PM_SWAPPED };
+		int n, r;
+
+		/* The shared zero page is left out by its contents: asking for it makes the scan five times slower. */
+		n = ioctl(pr->pagemap_fd, PAGEMAP_SCAN_IOCTL, &arg);
+		if (n < 0)
+			return errno == ENOTTY || errno == EINVAL ? 1 : error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
+		for (int i = 0; i < n; i++) {
+			r = copy_region(pr, regions[i].start, regions[i].end, e);
+			if (r < 0)
+				return r;
+		}
+		/* walk_end can lag behind the last region (facts.md). */
+		if (n < REGIONS)
+			break;
+		at = MAX((uint64_t)arg.walk_end, regions[n - 1].end);
+	}
+	return 0;
+}
+
+/* Kernels before 6.7: one 64-bit entry a page (Documentation/admin-guide/mm/pagemap.rst). */
+static int read_pagemap(struct page_reader *pr, const struct proc_vma *v, bool file, struct error *e)
+{
+	uint64_t entries[512], run = 0;
+
+	for (uint64_t at = v->start; at < v->end;) {
+		size_t n = MIN((v->end - at) / PAGE, (uint64_t)ARRAY_SIZE(entries));
+		int r = pread_exact(pr->pagemap_fd, entries, n * 8, at / PAGE * 8);
+
+		if (r < 0)
+			return error_errno(e, r, "page map of pid %d", pr->p->pid);
+		for (size_t i = 0; i < n; i++, at += PAGE) {
+			bool there = entries[i] & (3ull << 62), of_file = entries[i] & (1ull << 61);
+
+			if (there && !(file && of_file)) {
+				if (!run)
+					run = at;
+				continue;
+			}
+			r = run ? copy_region(pr, run, at, e) : 0;
+			if (r < 0)
+				return r;
+			run = 0;
+		}
+	}
+	return run ? copy_region(pr, run, v->end, e) : 0;
+}
+
+static int dump_process_pages(struct page_reader *pr, struct error *e)
+{
+	struct dump_proc *p = pr->p;
+
+	for (size_t i = 0; i < p->n_vmas; i++) {
+		const struct proc_vma *v = &p->vmas[i];
+		bool file = v->inode != 0;
+		int r;
+
+		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. */
+		if (v->shared || (v->name[0] == '[' && v->name[1] == 'v'))
+			continue;
+		r = pr->no_scan ? 1 : scan_vma(pr, v, file, e);
+		if (r == 1) {
+			pr->no_scan = true;
+			r = read_pagemap(pr, v, file, e);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int dump_pages(struct dump *d, struct error *e)
+{
+	struct page_reader pr = { .d = d };
+	int r = 0;
+
+	pr.buffer = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pr.buffer == MAP_FAILED)
+		return error_errno(e, -errno, "buffer");
+	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
+		_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
+		char path[64];
+
+		if (d->procs[i].zombie)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/pagemap", d->procs[i].pid);
+		pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+		snprintf(path, sizeof(path), "/proc/%d/mem", d->procs[i].pid);
+		mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (pagemap_fd < 0 || mem_fd < 0) {
+			r = error_errno(e, -errno, "open %s", path);
+			break;
+		}
+		pr.p = &d->procs[i];
+		pr.pagemap_fd = pagemap_fd;
+		pr.mem_fd = mem_fd;
+		r = dump_process_pages(&pr, e);
+	}
+	munmap(pr.buffer, BUFFER);
+	return r;
+}
+
+int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e)
+{
+	char *map;
+	off_t at = 0;
+	int r = 0;
+
+	if (!d->stopped || size == 0)
+		return 0;
+	/* Mapped, so that the tail of the last page reads as zeros. */
+	map = mmap(NULL, ALIGN_UP(size, (uint64_t)PAGE), PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return error_errno(e, -errno, "map a file of %llu bytes", (unsigned long long)size);
+	while (r == 0 && (uint64_t)at < size) {
+		off_t data = lseek(fd, at, SEEK_DATA), hole;
+
+		if (data < 0)
+			break; /* ENXIO: only a hole is left; EINVAL cannot be, the offset is inside */
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0 || (uint64_t)hole > size)
+			hole = size;
+		data &= ~(off_t)(PAGE - 1);
+		hole = ALIGN_UP(hole, (off_t)PAGE);
+		r = image_writer_pages(d->writer, space, data, map + data, (hole - data) / PAGE, e);
+		at = hole;
+	}
+	munmap(map, ALIGN_UP(size, (uint64_t)PAGE));
+	return r;
+}

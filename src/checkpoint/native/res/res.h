@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kinds of open files: one file of this folder a kind, with its dump and its restore side by side, and one row in
+ * table.c. docs/support.md is checked against the table.
+ */
+#pragma once
+
+#include "checkpoint/native/dump.h"
+#include "checkpoint/native/restore.h"
+
+struct resource {
+	const char *kind;	/* as in docs/support.md and in obstacles: "eventfd" */
+	const char *description;
+	St__File__KindCase kind_case; /* what its record carries */
+
+	/* Refused kinds: why, and what the user can do. NULL: supported. */
+	const char *refused_reason, *refused_remedy;
+
+	/* Is this descriptor of this kind? Asked in the order of the table; link and st are set, info is not yet. */
+	bool (*match)(const struct dump_file *f);
+	/* What cannot be kept in this particular object: adds obstacles. Nothing may be stopped or changed; the tasks may be
+	 * running. NULL: nothing can be wrong. */
+	int (*check)(struct dump *d, struct dump_file *f, struct error *e);
+	/* Fills f->msg (id, flags, pos are set). The tasks are stopped; f->local is our duplicate of the descriptor. */
+	int (*dump)(struct dump *d, struct dump_file *f, struct error *e);
+	/* After all files are dumped: cross references between them (peers, epoll targets). NULL: none. */
+	int (*link)(struct dump *d, struct dump_file *f, struct error *e);
+
+	/* Makes the file in the container's init (plain C, container's root and namespaces, all capabilities); *ret_fd is any
+	 * descriptor, the caller moves it. Flags that fcntl can set and the offset are set by the caller. */
+	int (*open)(struct restore *r, const St__File *m, int *ret_fd, struct error *e);
+	/* After all files are open: restore_fd(r, id) gives the others. NULL: nothing to do. */
+	int (*connect)(struct restore *r, const St__File *m, int fd, struct error *e);
+	/* In each process that holds it, when its descriptors have their final numbers. NULL: nothing to do. */
+	int (*place)(struct restore *r, const St__File *m, const St__Process *p, int fd, struct error *e);
+};
+
+extern const struct resource *const resource_table[];
+extern const size_t resource_table_len;
+const struct resource *resource_find(St__File__KindCase kind_case);
+
+/* Other things than files, for docs/support.md: kinds of mappings, process attributes, ... */
+struct support_row {
+	const char *group, *kind, *native; /* "supported" or "refused" */
+	const char *note;
+};
+extern const struct support_row support_rows[];
+extern const size_t support_rows_len;
+
+/* shared by res/ */
+bool link_is_anon_inode(const struct dump_file *f, const char *name); /* "anon_inode:[eventfd]" */

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A restore in progress. The parent (the stasis command) parses the image and lays out the shared area before it
+ * creates the container; the stubs are forks of it, so that all of this is theirs too.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "checkpoint/engine.h"
+#include "checkpoint/native/batch.h"
+#include "image.pb-c.h"
+#include "image/image.h"
+
+/* At the start of the shared area, which is mapped at the same address in the parent and in every stub. */
+struct restore_control {
+	struct batch_control batch;
+	uint32_t n_forked;	/* stubs that exist */
+	uint32_t n_grouped;	/* stubs that have their session and group */
+	uint32_t n_ready;	/* threads that wait for their registers */
+	uint32_t phase;		/* enum restore_phase, set by the parent */
+	uint32_t park;		/* never changes: waiting on it never ends */
+	uint32_t failed;	/* error is valid */
+	struct error error;
+};
+
+enum restore_phase { RESTORE_PHASE_FORK, RESTORE_PHASE_LEADERS, RESTORE_PHASE_MEMBERS, RESTORE_PHASE_BUILD };
+
+/* Where one process's batch lies in the area. */
+struct restore_slot {
+	uint64_t address, size;
+};
+
+struct restore_shm {
+	const St__SharedMemory *msg;
+	uint64_t address;	/* where it is mapped in every stub, until placed */
+	int fd;			/* memfd: its descriptor in init; -EBADF */
+};
+
+struct restore {
+	struct arena arena;
+	struct image *image;
+	const struct restore_options *options;
+	const St__Container *container;
+	const St__File **files;
+	size_t n_files;
+	const St__Process **procs;	/* parents before children, init first */
+	size_t n_procs;
+	struct restore_shm *shm;
+	size_t n_shm;
+	const St__Tmpfs **tmpfs;
+	size_t n_tmpfs;
+	struct tree_plan *tree;
+
+	uint64_t area, area_len;	/* the shared area */
+	struct restore_control *control;
+	uint64_t loop;			/* address of the batch loop in it */
+	struct restore_slot *slots;	/* by process */
+
+	/* In the stubs: */
+	int fd_base;			/* file i of "files" is descriptor fd_base + i until placed */
+	int root_fd;			/* O_PATH of the container's "/" */
+};
+
+/* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */
+int restore_fd(const struct restore *r, uint64_t id);
+const St__File *restore_file(const struct restore *r, uint64_t id);
+const St__Process *restore_process(const struct restore *r, int pid);
+
+/* restore-files.c: in init. */
+int restore_open_files(struct restore *r, struct error *e) _must_check_;
+int restore_tmpfs(struct restore *r, struct error *e) _must_check_;
+/* In each stub: descriptors to their numbers. */
+int restore_place_files(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+/* Contents of an address space into fd. */
+int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
+
+/* restore-area.c: in the parent, before the container exists. */
+int restore_lay_out(struct restore *r, struct error *e) _must_check_;
+/* restore-build.c: in each stub; the ops of a process, then runs them. Does not return on success. */
+int restore_build(struct restore *r, size_t index, struct error *e) _must_check_;
+/* restore-stub.c: entry in init (container_create_options.restore_init). */
+int restore_init(void *arg, struct error *e);
+/* restore-finish.c: in the parent: waits for the stubs, sets registers, lets go. */
+int restore_coordinate(struct restore *r, struct container *c, struct error *e) _must_check_;
+
+int native_restore(const struct restore_options *o, int image_dir, struct container **ret, struct cr_statistics *stats, struct error *e) _must_check_;

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stopping and releasing a container. The freezer stops all tasks at one moment (no new ones can appear); then each
+ * thread is seized and interrupted, and the freezer is opened again, because frozen tasks cannot run the batches
+ * of ask.c (and on v1 not even answer ptrace). A paused container is frozen again before its tasks are let go.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+
+enum { FREEZE_TIMEOUT_MS = 10000 };
+
+static int seize_all(struct dump *d, struct error *e)
+{
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		for (size_t k = 0; k < p->n_threads; k++) {
+			struct dump_thread *t = &p->threads[k];
+			int r;
+
+			r = task_seize(&t->task, t->tid, t->status.seccomp != 0, e);
+			if (r == 0)
+				r = task_interrupt(&t->task, e);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int wait_all(struct dump *d, struct error *e)
+{
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		for (size_t k = 0; k < p->n_threads; k++) {
+			int r = task_wait_stop(&p->threads[k].task, e);
+
+			if (r == 1)
+				return error_set(e, -EAGAIN, ERROR_STATE, "process %d ended at the moment of the checkpoint: try again",
+					p->ns_pid);
+			if (r == 0)
+				r = task_read_registers(&p->threads[k].task, &d->arena, e);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int dump_stop(struct dump *d, struct error *e)
+{
+	int r;
+
+	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;
+	d->journal->frozen = true;
+	r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+	if (r == 0)
+		r = fault_point("checkpoint-frozen", e);
+	if (r == 0)
+		r = dump_find_processes(d, e);
+	if (r == 0)
+		r = seize_all(d, e);
+	if (r == 0)
+		r = fault_point("checkpoint-seized", e);
+	if (r < 0)
+		return r;
+	r = cgroup_thaw(&d->c->cgroup, e);
+	if (r < 0)
+		return r;
+	d->journal->frozen = d->journal->paused;
+	r = wait_all(d, e);
+	if (r < 0)
+		return r;
+	d->stopped = true;
+	return fault_point("checkpoint-thawed", e);
+}
+
+int dump_resume(struct dump *d, struct error *e)
+{
+	struct error ignored;
+	int r = 0;
+
+	if (d->journal->paused)
+		r = cgroup_freeze(&d->c->cgroup, 0, &ignored) == -ETIMEDOUT ? 0 : 0;
+	for (size_t i = 0; i < d->n_procs; i++)
+		for (size_t k = 0; k < d->procs[i].n_threads; k++)
+			task_detach(&d->procs[i].threads[k].task, &ignored);
+	if (!d->journal->paused && cgroup_is_frozen(&d->c->cgroup) == 1)
+		r = cgroup_thaw(&d->c->cgroup, e);
+	d->journal->frozen = false;
+	d->stopped = false;
+	return r;
+}
+
+/* Init's death takes the whole pid namespace with it; without one, each process is killed. */
+int dump_kill(struct dump *d, struct error *e)
+{
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		if (!p->zombie && syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+			return error_errno(e, -errno, "kill pid %d", p->pid);
+	}
+	/* Traced tasks stay zombies until their tracer has waited for them. */
+	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
+		;
+	return 0;
+}

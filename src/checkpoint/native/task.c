@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "checkpoint/native/task.h"
+
+#include <elf.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "linux/procfs.h"
+
+enum { STOP_TIMEOUT_MS = 5000 };
+
+static long xptrace(int request, pid_t tid, void *addr, void *data)
+{
+	return syscall(SYS_ptrace, request, tid, addr, data) < 0 ? -errno : 0;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+int task_seize(struct task *t, pid_t tid, bool suspend_seccomp, struct error *e)
+{
+	unsigned long options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	int r;
+
+	*t = (struct task){ .tid = tid };
+	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)options);
+	if (r < 0) {
+		struct proc_status st;
+		struct arena a = {};
+
+		if (r == -EPERM && proc_read_status(tid, tid, &a, &st) == 0 && st.tracer_pid > 0)
+			error_set(e, r, ERROR_REFUSED, "pid %d is being traced by pid %d: end the debugger, then try again",
+				tid, st.tracer_pid);
+		else
+			error_errno(e, r, "seize pid %d", tid);
+		arena_done(&a);
+		return r;
+	}
+	t->seized = true;
+	return 0;
+}
+
+int task_interrupt(struct task *t, struct error *e)
+{
+	int r = xptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
+
+	return r < 0 ? error_errno(e, r, "interrupt pid %d", t->tid) : 0;
+}
+
+/* waitpid with a limit. First spinning: a stop takes microseconds. 1: gone. */
+static int wait_status(struct task *t, int *ret_status, struct error *e)
+{
+	uint64_t deadline = 0;
+
+	for (unsigned i = 0;; i++) {
+		pid_t p = waitpid(t->tid, ret_status, __WALL | WNOHANG);
+
+		if (p == t->tid)
+			return WIFEXITED(*ret_status) || WIFSIGNALED(*ret_status) ? 1 : 0;
+		if (p < 0 && errno == ECHILD)
+			return 1;
+		if (p < 0 && errno != EINTR)
+			return error_errno(e, -errno, "wait for pid %d", t->tid);
+		if (i < 2000) {
+			sched_yield();
+			continue;
+		}
+		if (!deadline)
+			deadline = now_ms() + STOP_TIMEOUT_MS;
+		else if (now_ms() > deadline)
+			return error_set(e, -ETIMEDOUT, ERROR_REFUSED,
+				"pid %d does not stop (it waits uninterruptibly in the kernel, see /proc/%d/wchan): try again later",
+				t->tid, t->tid);
+		usleep(50);
+	}
+}
+
+int task_wait_stop(struct task *t, struct error *e)
+{
+	for (;;) {
+		int status, r, event, sig;
+
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r;
+		event = status >> 16;
+		sig = WSTOPSIG(status);
+		if (event == PTRACE_EVENT_STOP) {
+			t->stopped = true;
+			t->in_group_stop = sig != SIGTRAP;
+			t->stop_signal = t->in_group_stop ? sig : 0;
+			return 0;
+		}
+		/* A signal on its way: the task takes it (frame and all), then stops for us. */
+		r = xptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)(event || sig == (SIGTRAP | 0x80) ? 0 : sig));
+		if (r < 0 && r != -ESRCH)
+			return error_errno(e, r, "deliver signal %d to pid %d", sig, t->tid);
+	}
+}
+
+int task_read_registers(struct task *t, struct arena *a, struct error *e)
+{
+	static _Thread_local char buf[16384];
+	struct iovec iov = { &t->regs, sizeof(t->regs) };
+	int r;
+
+	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
+	if (r < 0)
+		return error_errno(e, r, "registers of pid %d", t->tid);
+	if (iov.iov_len != sizeof(t->regs))
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "pid %d is a 32-bit program: not supported yet", t->tid);
+	iov = (struct iovec){ buf, sizeof(buf) };
+	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_X86_XSTATE, &iov);
+	if (r < 0)
+		return error_errno(e, r, "extended registers of pid %d", t->tid);
+	t->xstate_len = iov.iov_len;
+	t->xstate = arena_memdup(a, buf, iov.iov_len);
+	if (!t->xstate)
+		return error_errno(e, -ENOMEM, "registers of pid %d", t->tid);
+	r = xptrace(PTRACE_GETSIGMASK, t->tid, (void *)sizeof(t->sigmask), &t->sigmask);
+	return r < 0 ? error_errno(e, r, "signal mask of pid %d", t->tid) : 0;
+}
+
+int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e)
+{
+	struct iovec iov = { (void *)regs, sizeof(*regs) };
+	int r = xptrace(PTRACE_SETREGSET, tid, (void *)NT_PRSTATUS, &iov);
+
+	return r < 0 ? error_errno(e, r, "set registers of pid %d", tid) : 0;
+}
+
+int task_set_xstate(pid_t tid, const void *xstate, size_t len, struct error *e)
+{
+	struct iovec iov = { (void *)xstate, len };
+	int r = xptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov);
+
+	return r < 0 ? error_errno(e, r, "set extended registers of pid %d", tid) : 0;
+}
+
+int task_set_sigmask(pid_t tid, uint64_t mask, struct error *e)
+{
+	int r = xptrace(PTRACE_SETSIGMASK, tid, (void *)sizeof(mask), &mask);
+
+	return r < 0 ? error_errno(e, r, "set signal mask of pid %d", tid) : 0;
+}
+
+/* Continues to the next syscall stop. Other stops (a thaw, a signal) are passed over: all signals are blocked. */
+static int step_to_syscall_stop(struct task *t, struct error *e)
+{
+	for (;;) {
+		int status, r;
+
+		r = xptrace(PTRACE_SYSCALL, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
+		if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))
+			return 0;
+	}
+}
+
+int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
+{
+	struct user_regs_struct regs = t->regs, after;
+	struct iovec iov = { &after, sizeof(after) };
+	int r;
+
+	regs.rip = syscall_insn;
+	regs.rax = nr;
+	regs.orig_rax = -1; /* no restart of the interrupted call */
+	regs.rdi = args[0];
+	regs.rsi = args[1];
+	regs.rdx = args[2];
+	regs.r10 = args[3];
+	regs.r8 = args[4];
+	regs.r9 = args[5];
+	r = task_set_sigmask(t->tid, ~0ull, e);
+	if (r == 0)
+		r = task_set_gpr(t->tid, &regs, e);
+	if (r == 0)
+		r = step_to_syscall_stop(t, e);
+	if (r == 0)
+		r = step_to_syscall_stop(t, e);
+	if (r < 0)
+		return r;
+	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
+	if (r < 0)
+		return error_errno(e, r, "registers of pid %d", t->tid);
+	*ret = after.rax;
+	r = task_set_gpr(t->tid, &t->regs, e);
+	return r < 0 ? r : task_set_sigmask(t->tid, t->sigmask, e);
+}
+
+int task_settle(struct task *t, struct error *e)
+{
+	int status, r;
+
+	r = task_interrupt(t, e);
+	if (r == 0) {
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+	}
+	while (r == 0) {
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return 0;
+		r = xptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)(status >> 16 ? 0 : WSTOPSIG(status)));
+	}
+	return r;
+}
+
+int task_choose_end_signal(uint64_t caught, uint64_t blocked, uint64_t pending)
+{
+	static const int candidates[] = { SIGURG, SIGWINCH, SIGCHLD };
+
+	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
+		if (!((caught | blocked | pending) & (1ull << (candidates[i] - 1))))
+			return candidates[i];
+	return 0;
+}
+
+int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control, uint64_t frame, struct error *e)
+{
+	struct user_regs_struct regs = t->regs;
+	int r;
+
+	regs.rip = loop;
+	regs.rdi = ops;
+	regs.rsi = n_ops;
+	regs.rdx = control;
+	regs.rcx = frame;
+	regs.orig_rax = -1;
+	regs.eflags &= ~0x500ul; /* no single step, no reversed strings */
+	r = task_set_sigmask(t->tid, ~(1ull << (t->end_signal - 1)), e);
+	if (r == 0)
+		r = task_set_gpr(t->tid, &regs, e);
+	if (r < 0)
+		return r;
+	r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
+}
+
+int task_batch_wait(struct task *t, struct error *e)
+{
+	for (;;) {
+		int status, r;
+
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
+		if (status >> 16 == 0 && WSTOPSIG(status) == t->end_signal)
+			break;
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+	}
+	if (task_set_gpr(t->tid, &t->regs, e) < 0)
+		return e ? e->code : -ESRCH;
+	return task_set_sigmask(t->tid, t->sigmask, e);
+}
+
+int task_detach(struct task *t, struct error *e)
+{
+	int r;
+
+	if (!t->seized)
+		return 0;
+	t->seized = false;
+	r = xptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+	return r < 0 && r != -ESRCH ? error_errno(e, r, "detach from pid %d", t->tid) : 0;
+}
+
+int task_read_memory(pid_t pid, uint64_t address, void *buf, size_t len)
+{
+	struct iovec local = { buf, len }, remote = { (void *)address, len };
+	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
+}
+
+int task_write_memory(pid_t pid, uint64_t address, const void *buf, size_t len)
+{
+	struct iovec local = { (void *)buf, len }, remote = { (void *)address, len };
+	ssize_t n = process_vm_writev(pid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One stopped thread, by ptrace: seize, interrupt, registers, single remote system calls and batches.
+ *
+ * Invariant: outside of task_syscall() and task_batch_*(), a stopped task has its own registers and its own signal
+ * mask, so that if the tracer dies the kernel lets the task run on as if nothing had been (also a system call that was
+ * interrupted is restarted by the kernel itself).
+ */
+#pragma once
+
+#include <sys/ptrace.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+struct task {
+	pid_t tid;
+	bool seized, stopped;
+	bool in_group_stop;	/* job control: it was stopped by a signal */
+	int stop_signal;
+	int end_signal;		/* see task_batch_start(); 0: none is free */
+	struct user_regs_struct regs;
+	void *xstate;		/* NT_X86_XSTATE, in the arena */
+	size_t xstate_len;
+	uint64_t sigmask;
+};
+
+/* PTRACE_SEIZE; suspend_seccomp lets injected calls through the task's filters. */
+int task_seize(struct task *t, pid_t tid, bool suspend_seccomp, struct error *e) _must_check_;
+int task_interrupt(struct task *t, struct error *e) _must_check_;
+/* Waits until the task has stopped for task_interrupt(); signals that were on their way are delivered. 1: the task is
+ * gone. */
+int task_wait_stop(struct task *t, struct error *e) _must_check_;
+/* Reads registers, extended state and signal mask. */
+int task_read_registers(struct task *t, struct arena *a, struct error *e) _must_check_;
+int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e) _must_check_;
+int task_set_xstate(pid_t tid, const void *xstate, size_t len, struct error *e) _must_check_;
+int task_set_sigmask(pid_t tid, uint64_t mask, struct error *e) _must_check_;
+
+/* One system call at "syscall_insn", the address of a syscall instruction in the task. *ret may be -errno. The task's
+ * own registers are back afterwards. Needs task_read_registers() before. */
+int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e) _must_check_;
+/* After task_syscall(): the stop is one from which the kernel would restart an interrupted call again. */
+int task_settle(struct task *t, struct error *e) _must_check_;
+
+/* Runs a batch that has been placed in the task: start, then wait. The last op must be the tgkill of task_end_op().
+ * Between the two several tasks may run at once. Own registers and mask are back after task_batch_wait(). */
+int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control, uint64_t frame, struct error *e) _must_check_;
+int task_batch_wait(struct task *t, struct error *e) _must_check_;
+
+/* Lets it go on. sig: delivered (0: none). */
+int task_detach(struct task *t, struct error *e) _must_check_;
+
+/* A signal that ends batches: ignored by its disposition, not blocked, not pending, so that sending it is without effect
+ * if the tracer is gone. Masks as in /proc/PID/status. 0: there is none. */
+int task_choose_end_signal(uint64_t caught, uint64_t blocked, uint64_t pending);
+
+/* The rt_sigframe that brings the task's own state back, without a tracer. *ret_sp is the offset of the stack pointer
+ * for rt_sigreturn. Returns the size needed (also with buf NULL), address: where it will be. */
+size_t task_sigframe(const struct task *t, void *buf, size_t size, uint64_t address, uint64_t *ret_sp);
+
+int task_read_memory(pid_t pid, uint64_t address, void *buf, size_t len) _must_check_;
+int task_write_memory(pid_t pid, uint64_t address, const void *buf, size_t len) _must_check_;
