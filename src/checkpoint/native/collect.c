@@ -544,7 +544,8 @@ int dump_collect(struct dump *d, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	return check_sharing(d, e);
+	r = check_sharing(d, e);
+	return r < 0 ? r : dump_check_files(d, e);
 }
 
 void dump_done(struct dump *d)

@@ -127,6 +127,8 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 /* A file that is held otherwise: "cwd", "root", "exe", "map_files/A-B" of /proc/PID; flags as for open. */
 int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id, struct error *e) _must_check_;
+/* Obstacles among the files. */
+int dump_check_files(struct dump *d, struct error *e) _must_check_;
 /* All File records, completed: what can only be said when all descriptors are known. */
 int dump_files(struct dump *d, struct error *e) _must_check_;
 /* Is "path" in the container's tree still this inode? */

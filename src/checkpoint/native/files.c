@@ -71,15 +71,15 @@ static bool same_file(const struct dump_file *a, const struct dump_file *b)
 	return syscall(SYS_kcmp, a->proc->pid, b->proc->pid, 0 /* KCMP_FILE */, a->fd, b->fd) == 0;
 }
 
-static const struct resource *find_resource(const struct dump_file *f)
+static const struct resource *find_resource(const struct dump *d, const struct dump_file *f)
 {
 	for (size_t i = 0; i < resource_table_len; i++)
-		if (resource_table[i]->match(f))
+		if (resource_table[i]->match(d, f))
 			return resource_table[i];
 	return NULL;
 }
 
-static int note_refused(struct dump *d, struct dump_file *f)
+static void note_refused(struct dump *d, struct dump_file *f)
 {
 	const struct resource *res = f->resource;
 
@@ -88,7 +88,6 @@ static int note_refused(struct dump *d, struct dump_file *f)
 			"%s", f->link);
 	else
 		dump_refuse(d, f->proc, f->fd, res->kind, res->refused_reason, res->refused_remedy, "%s", f->link);
-	return 0;
 }
 
 static int owner(struct dump *d, struct dump_file *f, struct error *e)
@@ -128,7 +127,6 @@ static int add_file(struct dump *d, const struct dump_file *seen, struct dump_fi
 {
 	uint64_t bucket = file_hash(seen) % BUCKETS;
 	struct dump_file *f;
-	int r;
 
 	if (d->n_files == d->max_files && grow_files(d) < 0)
 		return error_errno(e, -ENOMEM, "files");
@@ -145,11 +143,23 @@ static int add_file(struct dump *d, const struct dump_file *seen, struct dump_fi
 	f->msg->id = f->id;
 	f->msg->flags = f->info.flags & ~O_CLOEXEC;
 	f->msg->pos = f->info.pos;
-	f->resource = find_resource(f);
+	f->resource = find_resource(d, f);
 	*ret = f;
-	if (!f->resource || f->resource->refused_reason)
-		return note_refused(d, f);
-	r = f->resource->check ? f->resource->check(d, f, e) : 0;
+	return 0;
+}
+
+int dump_check_files(struct dump *d, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_files && r == 0; i++) {
+		struct dump_file *f = &d->files[i];
+
+		if (!f->resource || f->resource->refused_reason)
+			note_refused(d, f);
+		else if (f->resource->check)
+			r = f->resource->check(d, f, e);
+	}
 	return r;
 }
 
@@ -181,7 +191,7 @@ static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 
 static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *ret_id, struct error *e)
 {
-	struct dump_file *f;
+	struct dump_file *f = NULL;
 	int r;
 
 	if (!d->file_index && grow_files(d) < 0)

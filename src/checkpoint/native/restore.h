@@ -14,26 +14,31 @@
 /* At the start of the shared area, which is mapped at the same address in the parent and in every stub. */
 struct restore_control {
 	struct batch_control batch;
-	uint32_t n_forked;	/* stubs that exist */
-	uint32_t n_grouped;	/* stubs that have their session and group */
-	uint32_t n_ready;	/* threads that wait for their registers */
-	uint32_t phase;		/* enum restore_phase, set by the parent */
+	uint32_t n_forked, n_led, n_joined; /* barriers of the stubs */
+	uint32_t n_ready;	/* threads that are built, and wait for "armed" */
+	uint32_t armed;		/* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
+	uint32_t n_finished;	/* threads that wait for their registers */
 	uint32_t park;		/* never changes: waiting on it never ends */
-	uint32_t failed;	/* error is valid */
+	uint32_t failing, failed; /* failed: error is valid */
 	struct error error;
 };
-
-enum restore_phase { RESTORE_PHASE_FORK, RESTORE_PHASE_LEADERS, RESTORE_PHASE_MEMBERS, RESTORE_PHASE_BUILD };
 
 /* Where one process's batch lies in the area. */
 struct restore_slot {
 	uint64_t address, size;
+	uint64_t data_size; /* at the end of it, behind the ops */
 };
 
 struct restore_shm {
 	const St__SharedMemory *msg;
 	uint64_t address;	/* where it is mapped in every stub, until placed */
 	int fd;			/* memfd: its descriptor in init; -EBADF */
+};
+
+/* Both directions of a pipe, until its records are opened; by the index of the pipe's first record. */
+struct restore_pipe {
+	uint64_t pipe;
+	int read_fd, write_fd;
 };
 
 struct restore {
@@ -57,8 +62,12 @@ struct restore {
 	struct restore_slot *slots;	/* by process */
 
 	/* In the stubs: */
+	struct restore_pipe *pipes;	/* n_files of them, fds -EBADF */
 	int fd_base;			/* file i of "files" is descriptor fd_base + i until placed */
 	int root_fd;			/* O_PATH of the container's "/" */
+	int proc_fd;			/* O_PATH of the host's /proc, to open descriptors again */
+	int zero_fd;			/* /dev/zero */
+	int pages_fd;			/* pages.img */
 };
 
 /* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */
@@ -74,6 +83,8 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 /* Contents of an address space into fd. */
 int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 
+/* restore-validate.c: what later code relies on. */
+int restore_validate(const struct restore *r, struct error *e) _must_check_;
 /* restore-area.c: in the parent, before the container exists. */
 int restore_lay_out(struct restore *r, struct error *e) _must_check_;
 /* restore-build.c: in each stub; the ops of a process, then runs them. Does not return on success. */

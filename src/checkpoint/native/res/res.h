@@ -17,8 +17,8 @@ struct resource {
 	const char *refused_reason, *refused_remedy;
 
 	/* Is this descriptor of this kind? Asked in the order of the table; link and st are set, info is not yet. */
-	bool (*match)(const struct dump_file *f);
-	/* What cannot be kept in this particular object: adds obstacles. Nothing may be stopped or changed; the tasks may be
+	bool (*match)(const struct dump *d, const struct dump_file *f);
+	/* What cannot be kept in this particular object: adds obstacles. All files of the container are known by now. Nothing may be stopped or changed; the tasks may be
 	 * running. NULL: nothing can be wrong. */
 	int (*check)(struct dump *d, struct dump_file *f, struct error *e);
 	/* Fills f->msg (id, flags, pos are set). The tasks are stopped; f->local is our duplicate of the descriptor. */

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order of a checkpoint: preflight with the container running; freeze; collect, ask, copy; image; then the
+ * container runs on or ends. Runs in the surgeon process, watched by the stasis command through guard_fd.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/utsname.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "checkpoint/native/cpu.h"
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
+/* Mounts that are not those which create made (or that it made and which are gone). */
+static int check_mounts(struct dump *d, struct error *e)
+{
+	struct proc_mount *then;
+	size_t n;
+
+	if (!d->c->mountinfo)
+		return 0;
+	if (proc_parse_mountinfo(d->c->mountinfo, &d->arena, &then, &n) < 0)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the mount table kept at create is damaged");
+	for (size_t i = 0; i < d->n_mounts; i++) {
+		const struct proc_mount *m = &d->mounts[i], *t = NULL;
+
+		for (size_t k = 0; k < n && !t; k++)
+			if (then[k].id == m->id)
+				t = &then[k];
+		if (!t)
+			preflight_add(d->report, 0, -1, "mount", "it was mounted by the container itself; this is not supported yet",
+				"unmount it, or let config.json mount it", "%s on %s", m->fstype, m->target);
+		else if (strcmp(t->target, m->target) != 0 || strcmp(t->options, m->options) != 0)
+			preflight_add(d->report, 0, -1, "mount", "it was moved or mounted again with other options", "undo the change",
+				"%s on %s", m->fstype, m->target);
+	}
+	for (size_t k = 0; k < n; k++) {
+		bool there = false;
+
+		for (size_t i = 0; i < d->n_mounts && !there; i++)
+			there = d->mounts[i].id == then[k].id;
+		if (!there)
+			preflight_add(d->report, 0, -1, "mount", "it was unmounted by the container", "mount it again", "%s on %s",
+				then[k].fstype, then[k].target);
+	}
+	return 0;
+}
+
+static int check_container(struct dump *d, struct error *e)
+{
+	if (!d->c->spec->namespaces[NS_PID].present || d->c->spec->namespaces[NS_PID].path)
+		preflight_add(d->report, 0, -1, "namespace", "processes could not get their pids back in a pid namespace of others",
+			"give the container a pid namespace of its own", "shared pid namespace");
+	if (d->c->cgroup.mode == CGROUP_NONE)
+		preflight_add(d->report, 0, -1, "cgroup", "without a cgroup the container's tasks cannot be told from others",
+			"run it with a cgroup manager", "no cgroup");
+	return check_mounts(d, e);
+}
+
+static int open_root(struct dump *d, struct error *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", d->c->init_pid);
+	d->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return d->root_fd < 0 ? error_errno(e, -errno, "open the container's root") : 0;
+}
+
+static int look(struct dump *d, struct error *e)
+{
+	int r;
+
+	r = container_load_spec(d->c, e);
+	if (r == 0)
+		r = open_root(d, e);
+	if (r == 0)
+		r = dump_find_processes(d, e);
+	if (r == 0)
+		r = dump_collect(d, e);
+	return r == 0 ? check_container(d, e) : r;
+}
+
+int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+{
+	struct cr_statistics stats = {};
+	struct dump d = { .c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats };
+	int result = look(&d, e);
+
+	dump_done(&d);
+	return result;
+}
+
+/* One error for all obstacles; the report has them singly. */
+static int refuse(const struct preflight_report *r, struct error *e)
+{
+	const struct obstacle *o = &r->obstacles[0];
+	char who[64] = "", more[64] = "";
+
+	if (o->pid && o->fd >= 0)
+		snprintf(who, sizeof(who), "process %d fd %d: ", o->pid, o->fd);
+	else if (o->pid)
+		snprintf(who, sizeof(who), "process %d: ", o->pid);
+	if (r->n > 1)
+		snprintf(more, sizeof(more), " (and %zu more: see \"stasis check\")", r->n - 1);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object, o->reason, o->remedy, more);
+}
+
+static int container_message(struct dump *d, struct error *e)
+{
+	St__Container *m = d->container = pb_new(&d->arena, Container, container);
+	struct timespec mono, boot, real;
+	struct utsname un;
+	char path[64], text[256];
+	ssize_t n;
+
+	if (!m)
+		return error_errno(e, -ENOMEM, "container");
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	clock_gettime(CLOCK_REALTIME, &real);
+	/* The container's clocks: ours plus the offsets of its time namespace. */
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", d->c->init_pid);
+	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	if (n > 0) {
+		long long ms, bs;
+		long mn, bn;
+
+		if (sscanf(text, "monotonic %lld %ld boottime %lld %ld", &ms, &mn, &bs, &bn) == 4) {
+			mono.tv_sec += ms + (mono.tv_nsec + mn) / 1000000000;
+			mono.tv_nsec = (mono.tv_nsec + mn) % 1000000000;
+			boot.tv_sec += bs + (boot.tv_nsec + bn) / 1000000000;
+			boot.tv_nsec = (boot.tv_nsec + bn) % 1000000000;
+		}
+	}
+	m->monotonic = pb_timespec(&d->arena, mono.tv_sec, mono.tv_nsec);
+	m->boottime = pb_timespec(&d->arena, boot.tv_sec, boot.tv_nsec);
+	m->realtime = pb_timespec(&d->arena, real.tv_sec, real.tv_nsec);
+	m->id = d->c->id;
+	m->generation = d->c->generation;
+	m->has_pid_namespace = true;
+	if (uname(&un) == 0)
+		m->hostname = arena_strdup(&d->arena, un.nodename);
+	m->stdio = arena_array(&d->arena, 3, sizeof(*m->stdio));
+	if (!m->stdio)
+		return error_errno(e, -ENOMEM, "container");
+	for (int i = 0; i < 3; i++)
+		m->stdio[m->n_stdio++] = d->c->stdio[i] ? d->c->stdio[i] : (char *)"";
+	return 0;
+}
+
+static int write_records(struct dump *d, struct error *e)
+{
+	int r = image_writer_record(d->writer, IMAGE_RECORD_CONTAINER, &d->container->base, e);
+
+	for (size_t i = 0; i < d->n_files && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_FILE, &d->files[i].msg->base, e);
+	for (size_t i = 0; i < d->n_shm && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
+	for (size_t i = 0; i < d->n_procs && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_PROCESS, &d->procs[i].msg->base, e);
+	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
+	return r;
+}
+
+/* The guard is there as long as its end of the pipe is open. */
+static int guard_is_alive(int guard_fd, struct error *e)
+{
+	struct pollfd pfd = { .fd = guard_fd };
+
+	if (guard_fd >= 0 && poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR)))
+		return error_set(e, -ECANCELED, ERROR_SYSTEM, "the checkpoint was cancelled: the container runs on");
+	return 0;
+}
+
+static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct error *e)
+{
+	int r = dump_collect(d, e);
+
+	if (r == 0)
+		r = check_container(d, e);
+	if (r == 0 && d->report->n > 0)
+		r = refuse(d->report, e);
+	if (r == 0)
+		r = dump_ask(d, e);
+	if (r == 0)
+		r = container_message(d, e);
+	if (r == 0)
+		r = fault_point("checkpoint-collected", e);
+	if (r == 0)
+		r = guard_is_alive(guard_fd, e);
+	d->stats->collect_us = now_us() - start;
+	if (r == 0)
+		r = dump_files(d, e);
+	if (r == 0)
+		r = dump_tmpfs(d, e);
+	if (r == 0)
+		r = fault_point("checkpoint-files", e);
+	start = now_us();
+	if (r == 0)
+		r = dump_pages(d, e);
+	d->stats->memory_us = now_us() - start;
+	if (r == 0)
+		r = fault_point("checkpoint-memory", e);
+	return r < 0 ? r : guard_is_alive(guard_fd, e);
+}
+
+static void count(struct dump *d)
+{
+	d->stats->processes = d->n_procs;
+	d->stats->files = d->n_files;
+	d->stats->threads = 0;
+	for (size_t i = 0; i < d->n_procs; i++)
+		d->stats->threads += d->procs[i].n_threads;
+}
+
+static int commit(struct dump *d, struct error *e)
+{
+	struct image_manifest m = {
+		.engine = "native", .stasis_version = STASIS_VERSION, .container_id = d->c->id, .container_name = d->c->id,
+		.container_count = 1, .architecture = "x86_64", .xfeatures = cpu_xfeatures(), .page_size = 4096,
+		.generation = d->c->generation,
+	};
+	struct cr_statistics *s = d->stats;
+	char features[1024], created[40];
+	struct utsname un;
+	struct tm tm;
+	time_t t = time(NULL);
+
+	uname(&un);
+	gmtime_r(&t, &tm);
+	strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	m.kernel = un.release;
+	m.created = created;
+	m.cpu_features = cpu_feature_names(features, sizeof(features));
+	for (int i = 0; i < 3; i++)
+		m.stdio[i] = d->c->stdio[i];
+	m.statistics = (struct image_statistics){ .total_us = s->total_us, .frozen_us = s->frozen_us, .preflight_us = s->preflight_us,
+		.freeze_us = s->freeze_us, .collect_us = s->collect_us, .memory_us = s->memory_us, .image_us = s->image_us,
+		.processes = s->processes, .threads = s->threads, .files = s->files };
+	return image_writer_commit(d->writer, &m, e);
+}
+
+/* From the freeze on. The container is let go or killed before this returns, whatever happens. */
+static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e)
+{
+	uint64_t start = now_us(), frozen;
+	struct error undo;
+	int r;
+
+	r = dump_stop(d, e);
+	d->stats->freeze_us = now_us() - start;
+	if (r == 0)
+		r = collect_frozen(d, guard_fd, now_us(), e);
+	frozen = now_us();
+	if (r == 0 && d->options->leave_running) {
+		r = dump_unmap(d, e);
+		if (r == 0)
+			r = fault_point("checkpoint-removed", e);
+		if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
+			r = e->code;
+		frozen = now_us();
+	}
+	if (r == 0) {
+		d->stats->frozen_us = frozen - start;
+		start = now_us();
+		count(d);
+		r = write_records(d, e);
+		if (r == 0)
+			r = fault_point("checkpoint-image", e);
+		d->stats->image_us = now_us() - start;
+		d->stats->total_us = now_us() - begin;
+		if (r == 0)
+			r = commit(d, e);
+		if (r == 0)
+			r = fault_point("checkpoint-manifest", e);
+	}
+	if (r == 0 && !d->options->leave_running)
+		r = guard_is_alive(guard_fd, e);
+	if (r == 0 && !d->options->leave_running)
+		return dump_kill(d, e);
+	if (r < 0 && d->stopped) {
+		dump_unmap(d, &undo);
+		dump_resume(d, &undo);
+	} else if (r < 0 && !d->stopped) {
+		dump_resume(d, &undo);
+	}
+	return r;
+}
+
+int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir, struct dump_journal *journal, int guard_fd,
+	struct preflight_report *report, struct cr_statistics *stats, struct error *e)
+{
+	struct dump before = { .c = c, .options = o, .report = report, .root_fd = -EBADF, .stats = stats };
+	struct dump d = { .c = c, .options = o, .report = report, .root_fd = -EBADF, .stats = stats, .journal = journal };
+	uint64_t begin = now_us();
+	int r;
+
+	r = look(&before, e);
+	dump_done(&before);
+	stats->preflight_us = now_us() - begin;
+	if (r == 0 && report->n > 0)
+		r = refuse(report, e);
+	if (r == 0)
+		r = fault_point("checkpoint-preflight", e);
+	if (r == 0)
+		r = open_root(&d, e);
+	if (r == 0)
+		r = image_writer_new(image_dir, &d.writer, e);
+	if (r == 0)
+		r = operate(&d, guard_fd, begin, e);
+	stats->total_us = now_us() - begin;
+	image_writer_free(d.writer);
+	dump_done(&d);
+	return r;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epoll(7). A registration is a pair of an open file description and the number it had; fdinfo lists number, events,
+ * data and inode. It is restored in init by giving the description that number for a moment. An edge-triggered target
+ * that is ready reports once more after restore, as epoll allows.
+ */
+#include "checkpoint/native/res/res.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+
+static bool match(const struct dump *d, const struct dump_file *f)
+{
+	return link_is_anon_inode(f, "[eventpoll]");
+}
+
+static struct dump_file *file_by_id(struct dump *d, uint64_t id)
+{
+	for (size_t i = 0; i < d->n_files; i++)
+		if (d->files[i].id == id)
+			return &d->files[i];
+	return NULL;
+}
+
+/* The holder's own descriptor of that number, else anybody's, if the inode agrees. */
+static struct dump_file *find_target(struct dump *d, struct dump_file *f, const struct proc_epoll_target *t)
+{
+	for (size_t i = 0; i <= d->n_procs; i++) {
+		struct dump_proc *p = i == 0 ? f->proc : &d->procs[i - 1];
+
+		for (size_t k = 0; p->msg && k < p->msg->n_descriptors; k++) {
+			struct dump_file *target;
+
+			if (p->msg->descriptors[k]->fd != (uint32_t)t->tfd)
+				continue;
+			target = file_by_id(d, p->msg->descriptors[k]->file);
+			if (target && target->st.st_ino == t->ino)
+				return target;
+		}
+	}
+	return NULL;
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	for (size_t i = 0; i < f->info.n_epoll; i++)
+		if (!find_target(d, f, &f->info.epoll[i]))
+			dump_refuse(d, f->proc, f->fd, "epoll", "a watched file is no longer open under the number it was added with",
+				"remove it from the epoll set before closing", "epoll target %d", f->info.epoll[i].tfd);
+	return 0;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__Epoll *m = pb_new(&d->arena, Epoll, epoll);
+
+	if (!m)
+		return error_errno(e, -ENOMEM, "epoll");
+	m->targets = arena_array(&d->arena, f->info.n_epoll, sizeof(*m->targets));
+	if (!m->targets)
+		return error_errno(e, -ENOMEM, "epoll");
+	for (size_t i = 0; i < f->info.n_epoll; i++) {
+		const struct proc_epoll_target *t = &f->info.epoll[i];
+		struct dump_file *target = find_target(d, f, t);
+		St__EpollTarget *to = m->targets[i] = pb_new(&d->arena, EpollTarget, epoll_target);
+
+		if (!to)
+			return error_errno(e, -ENOMEM, "epoll");
+		if (!target)
+			return error_set(e, -ENOENT, ERROR_REFUSED, "epoll target %d is not open", t->tfd);
+		to->fd = t->tfd;
+		to->events = t->events;
+		to->data = t->data;
+		to->file = target->id;
+	}
+	m->n_targets = f->info.n_epoll;
+	f->msg->kind_case = ST__FILE__KIND_EPOLL;
+	f->msg->epoll = m;
+	return 0;
+}
+
+static int open_epoll(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	*ret_fd = epoll_create1(EPOLL_CLOEXEC);
+	return *ret_fd < 0 ? error_errno(e, -errno, "make an epoll set") : 0;
+}
+
+static int add_target(struct restore *r, int epfd, const St__EpollTarget *t, struct error *e)
+{
+	struct epoll_event ev = { .events = t->events, .data.u64 = t->data };
+	int from = restore_fd(r, t->file), moved = -1, result = 0;
+
+	if (from < 0)
+		return error_set(e, -ENOENT, ERROR_CORRUPT, "epoll target %u refers to an unknown file", t->fd);
+	/* The number may be in use by something of ours: out of the way for a moment. */
+	if (from != (int)t->fd) {
+		moved = fcntl(t->fd, F_DUPFD_CLOEXEC, r->fd_base);
+		if (dup3(from, t->fd, O_CLOEXEC) < 0)
+			return error_errno(e, -errno, "give descriptor %u to an epoll target", t->fd);
+	}
+	if (epoll_ctl(epfd, EPOLL_CTL_ADD, t->fd, &ev) < 0)
+		result = error_errno(e, -errno, "add descriptor %u to an epoll set", t->fd);
+	if (from != (int)t->fd) {
+		if (moved >= 0 && dup3(moved, t->fd, O_CLOEXEC) < 0 && result == 0)
+			result = error_errno(e, -errno, "put descriptor %u back", t->fd);
+		close(moved >= 0 ? moved : (int)t->fd);
+	}
+	return result;
+}
+
+static int connect_epoll(struct restore *r, const St__File *m, int fd, struct error *e)
+{
+	for (size_t i = 0; i < m->epoll->n_targets; i++) {
+		int result = add_target(r, fd, m->epoll->targets[i], e);
+
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+extern const struct resource resource_epoll;
+const struct resource resource_epoll = {
+	.kind = "epoll",
+	.description = "epoll sets, also nested, level, edge and one-shot",
+	.kind_case = ST__FILE__KIND_EPOLL,
+	.match = match,
+	.check = check,
+	.dump = dump,
+	.open = open_epoll,
+	.connect = connect_epoll,
+};

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memfd_create(2): a nameless tmpfs file with seals. Contents are a SharedMemory, since several descriptions and mappings
+ * may refer to one memfd. Seals are put on after the contents are in.
+ */
+#include "checkpoint/native/res/res.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/fd.h"
+
+enum { SEAL_FUTURE_WRITE = 0x10 };
+
+static bool match(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISREG(f->st.st_mode) && strncmp(f->link, "/memfd:", 7) == 0;
+}
+
+/* A description of our own to read by: the task's may be write-only, and a mapping has none. */
+static int reopen(const struct dump_file *f)
+{
+	char path[96];
+
+	if (f->fd >= 0)
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	else
+		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	_cleanup_close_ int fd = reopen(f);
+	int seals = fd < 0 ? 0 : fcntl(fd, F_GET_SEALS);
+
+	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE))
+		dump_refuse(d, f->proc, f->fd, "memfd", "F_SEAL_FUTURE_WRITE is not supported yet", "use F_SEAL_WRITE", "%s", f->link);
+	if (strncmp(f->link, "/memfd:hugetlb", 14) == 0)
+		dump_refuse(d, f->proc, f->fd, "memfd", "hugetlb memory is not supported yet", "use an ordinary memfd", "%s", f->link);
+	return 0;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__MemFd *m = pb_new(&d->arena, MemFd, mem_fd);
+	_cleanup_close_ int fd = reopen(f);
+	size_t n = strlen(f->link + 7), suffix = strlen(" (deleted)");
+
+	if (fd < 0)
+		return error_errno(e, -errno, "open %s", f->link);
+	if (!m || !(m->name = arena_strndup(&d->arena, f->link + 7, n > suffix ? n - suffix : n)))
+		return error_errno(e, -ENOMEM, "memfd");
+	m->seals = fcntl(fd, F_GET_SEALS);
+	m->mode = f->st.st_mode & 07777;
+	m->uid = f->st.st_uid;
+	m->gid = f->st.st_gid;
+	f->msg->kind_case = ST__FILE__KIND_MEMFD;
+	f->msg->memfd = m;
+	return dump_shm(d, f->st.st_ino, f->st.st_size, true, fd, &m->shm, e);
+}
+
+static struct restore_shm *find_shm(struct restore *r, uint64_t id)
+{
+	for (size_t i = 0; i < r->n_shm; i++)
+		if (r->shm[i].msg->id == id)
+			return &r->shm[i];
+	return NULL;
+}
+
+static int make(struct restore *r, const St__MemFd *m, struct restore_shm *shm, struct error *e)
+{
+	int result;
+
+	shm->fd = memfd_create(m->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (shm->fd < 0 || ftruncate(shm->fd, shm->msg->size) < 0)
+		return error_errno(e, -errno, "make memfd %s", m->name);
+	result = restore_contents(r, shm->msg->id, shm->fd, shm->msg->size, e);
+	if (result < 0)
+		return result;
+	if (fchown(shm->fd, m->uid, m->gid) < 0 || fchmod(shm->fd, m->mode) < 0)
+		return error_errno(e, -errno, "owner and mode of memfd %s", m->name);
+	return 0;
+}
+
+static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	struct restore_shm *shm = find_shm(r, m->memfd->shm);
+	char path[64];
+	int result;
+
+	if (!shm)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "memfd %s refers to unknown memory", m->memfd->name);
+	if (shm->fd < 0) {
+		result = make(r, m->memfd, shm, e);
+		if (result < 0)
+			return result;
+	}
+	snprintf(path, sizeof(path), "self/fd/%d", shm->fd);
+	*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_CLOEXEC);
+	return *ret_fd < 0 ? error_errno(e, -errno, "open memfd %s again", m->memfd->name) : 0;
+}
+
+static int connect_memfd(struct restore *r, const St__File *m, int fd, struct error *e)
+{
+	struct restore_shm *shm = find_shm(r, m->memfd->shm);
+	int have = fcntl(shm->fd, F_GET_SEALS), want = m->memfd->seals & ~have;
+
+	if (m->memfd->seals > 0 && want && fcntl(shm->fd, F_ADD_SEALS, want) < 0)
+		return error_errno(e, -errno, "seal memfd %s", m->memfd->name);
+	return 0;
+}
+
+extern const struct resource resource_memfd;
+const struct resource resource_memfd = {
+	.kind = "memfd",
+	.description = "memfd, contents and seals",
+	.kind_case = ST__FILE__KIND_MEMFD,
+	.match = match,
+	.check = check,
+	.dump = dump,
+	.open = open_memfd,
+	.connect = connect_memfd,
+};

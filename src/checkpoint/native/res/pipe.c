@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pipes and named FIFOs. Descriptions of one pipe have the same inode; the first record carries capacity and contents.
+ * Contents are copied with tee(2), which leaves them where they are. An end that is open outside of the container
+ * (other than as stdio) is refused: poll(2) on an end whose partner we do not see tells.
+ */
+#include "checkpoint/native/res/res.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+
+static bool match_pipe(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISFIFO(f->st.st_mode) && strncmp(f->link, "pipe:[", 6) == 0;
+}
+
+static bool match_fifo(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISFIFO(f->st.st_mode) && f->link[0] == '/' && !(f->info.flags & O_PATH);
+}
+
+static bool reads(unsigned flags)
+{
+	return (flags & O_ACCMODE) != O_WRONLY;
+}
+
+static bool writes(unsigned flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Is there a reader (or writer) among the container's descriptions of this pipe? */
+static bool has_end(const struct dump *d, const struct dump_file *f, bool (*end)(unsigned))
+{
+	for (size_t i = 0; i < d->n_files; i++) {
+		const struct dump_file *o = &d->files[i];
+
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->fd >= 0 && end(o->info.flags))
+			return true;
+	}
+	return false;
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct pollfd pfd;
+	bool outside;
+
+	if (has_end(d, f, reads) && has_end(d, f, writes))
+		return 0;
+	fd = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+	if (fd < 0)
+		return 0; /* closed meanwhile */
+	pfd = (struct pollfd){ .fd = fd, .events = POLLIN | POLLOUT };
+	if (poll(&pfd, 1, 0) < 0)
+		return error_errno(e, -errno, "poll %s", f->link);
+	outside = reads(f->info.flags) ? !(pfd.revents & POLLHUP) : !(pfd.revents & POLLERR);
+	/* A FIFO that nobody has written to yet shows no hang-up either. */
+	if (outside && match_pipe(d, f))
+		dump_refuse(d, f->proc, f->fd, "pipe", "its other end is open outside of the container",
+			"pass it as stdin, stdout or stderr of the container, or close it", "%s", f->link);
+	return 0;
+}
+
+static int check_fifo(struct dump *d, struct dump_file *f, struct error *e)
+{
+	if (!dump_path_is(d, f->proc, f->link, &f->st))
+		dump_refuse(d, f->proc, f->fd, "fifo", "it is no longer found at its path", "keep the FIFO until the checkpoint is done", "%s",
+			f->link);
+	return check(d, f, e);
+}
+
+/* Reads what tee() copied; with packets each read gives one. */
+static int read_copy(struct dump *d, int from, St__Pipe *m, size_t len)
+{
+	size_t at = 0, max_packets = 1024;
+
+	m->data.data = arena_alloc(&d->arena, len);
+	m->packet_sizes = m->packet ? arena_array(&d->arena, max_packets, sizeof(*m->packet_sizes)) : NULL;
+	if (!m->data.data || (m->packet && !m->packet_sizes))
+		return -ENOMEM;
+	while (at < len) {
+		ssize_t n = read(from, m->data.data + at, len - at);
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		if (m->packet) {
+			if (m->n_packet_sizes == max_packets)
+				return -E2BIG;
+			m->packet_sizes[m->n_packet_sizes++] = n;
+		}
+		at += n;
+	}
+	m->data.len = len;
+	return 0;
+}
+
+static int contents(struct dump *d, struct dump_file *f, St__Pipe *m, struct error *e)
+{
+	_cleanup_close_ int from = -EBADF, copy_r = -EBADF, copy_w = -EBADF;
+	int ends[2], pending = 0, r;
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->local);
+	from = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (from < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_errno(e, -errno, "read the contents of %s", f->link);
+	copy_r = ends[0];
+	copy_w = ends[1];
+	m->capacity = fcntl(f->local, F_GETPIPE_SZ);
+	if (ioctl(from, FIONREAD, &pending) < 0 || fcntl(copy_w, F_SETPIPE_SZ, m->capacity) < 0)
+		return error_errno(e, -errno, "size of %s", f->link);
+	if (pending == 0)
+		return 0;
+	n = tee(from, copy_w, m->capacity, SPLICE_F_NONBLOCK);
+	if (n != pending)
+		return error_errno(e, n < 0 ? -errno : -EIO, "copy the %d bytes in %s", pending, f->link);
+	r = read_copy(d, copy_r, m, n);
+	return r < 0 ? error_errno(e, r, "copy the contents of %s", f->link) : 0;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__Pipe *m = pb_new(&d->arena, Pipe, pipe);
+
+	if (!m)
+		return error_errno(e, -ENOMEM, "pipe");
+	m->pipe = f->st.st_ino;
+	if (match_fifo(d, f))
+		m->fifo_path = (char *)f->link;
+	f->msg->kind_case = ST__FILE__KIND_PIPE;
+	f->msg->pipe = m;
+	for (struct dump_file *o = d->files; o < f; o++)
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->msg->kind_case == ST__FILE__KIND_PIPE)
+			return 0;
+	for (size_t i = 0; i < d->n_files; i++) {
+		const struct dump_file *o = &d->files[i];
+
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && (o->info.flags & O_DIRECT))
+			m->packet = true;
+	}
+	return contents(d, f, m, e);
+}
+
+/* The first record of the same pipe: its place in r->files. */
+static size_t first_of(const struct restore *r, const St__Pipe *m)
+{
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_PIPE && r->files[i]->pipe->pipe == m->pipe)
+			return i;
+	return r->n_files;
+}
+
+/* Writes the contents through a blocking-free description with the right packet mode. */
+static int refill(const St__Pipe *m, int fd, struct error *e)
+{
+	size_t at = 0;
+
+	if (m->n_packet_sizes == 0 && m->data.len > 0) {
+		int r = write_all(fd, m->data.data, m->data.len);
+
+		return r < 0 ? error_errno(e, r, "refill a pipe with %zu bytes", m->data.len) : 0;
+	}
+	for (size_t i = 0; i < m->n_packet_sizes; i++) {
+		size_t n = m->packet_sizes[i];
+
+		if (n > m->data.len - at)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "packet sizes of a pipe exceed its contents");
+		if (write(fd, m->data.data + at, n) != (ssize_t)n)
+			return error_errno(e, -errno, "refill a pipe");
+		at += n;
+	}
+	return 0;
+}
+
+/* Makes the pipe and keeps a description for both directions in r->pipes. */
+static int make(struct restore *r, const St__Pipe *m, struct restore_pipe *p, struct error *e)
+{
+	int ends[2];
+
+	if (m->fifo_path && *m->fifo_path) {
+		p->write_fd = open(m->fifo_path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (p->write_fd < 0)
+			return error_errno(e, -errno, "open the FIFO %s", m->fifo_path);
+		p->read_fd = p->write_fd;
+	} else {
+		if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+			return error_errno(e, -errno, "make a pipe");
+		p->read_fd = ends[0];
+		p->write_fd = ends[1];
+	}
+	p->pipe = m->pipe;
+	if (m->capacity && fcntl(p->write_fd, F_SETPIPE_SZ, m->capacity) < 0)
+		return error_errno(e, -errno, "set the capacity of a pipe to %u", m->capacity);
+	if (m->packet && fcntl(p->write_fd, F_SETFL, O_NONBLOCK | O_DIRECT) < 0)
+		return error_errno(e, -errno, "packet mode of a pipe");
+	return refill(m, p->write_fd, e);
+}
+
+static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	size_t first = first_of(r, m->pipe);
+	struct restore_pipe *p = &r->pipes[first];
+	char path[64];
+	int result;
+
+	if (p->read_fd < 0) {
+		result = make(r, r->files[first]->pipe, p, e);
+		if (result < 0)
+			return result;
+	}
+	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */
+	if (m->pipe->fifo_path && *m->pipe->fifo_path) {
+		*ret_fd = open(m->pipe->fifo_path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	} else {
+		snprintf(path, sizeof(path), "self/fd/%d", reads(m->flags) ? p->read_fd : p->write_fd);
+		*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	}
+	return *ret_fd < 0 ? error_errno(e, -errno, "open a pipe again") : 0;
+}
+
+extern const struct resource resource_pipe, resource_fifo;
+const struct resource resource_pipe = {
+	.kind = "pipe",
+	.description = "pipes: contents, capacity, packet mode, ends shared or closed",
+	.kind_case = ST__FILE__KIND_PIPE,
+	.match = match_pipe,
+	.check = check,
+	.dump = dump,
+	.open = open_pipe,
+};
+const struct resource resource_fifo = {
+	.kind = "fifo",
+	.description = "named FIFOs with their contents",
+	.kind_case = ST__FILE__KIND_PIPE,
+	.match = match_fifo,
+	.check = check_fifo,
+	.dump = dump,
+	.open = open_pipe,
+};

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is opened again by its path: regular files, directories, harmless device nodes, /proc and /sys files, and O_PATH
+ * descriptors of anything. A regular file that is no longer at its path because it was deleted is carried in the image
+ * (a "ghost"), made anew and unlinked again; one whose path leads elsewhere is refused.
+ */
+#include "checkpoint/native/res/res.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/fd.h"
+
+static const char deleted_suffix[] = " (deleted)";
+
+static bool says_deleted(const struct dump_file *f)
+{
+	size_t n = strlen(f->link), s = strlen(deleted_suffix);
+
+	return n > s && strcmp(f->link + n - s, deleted_suffix) == 0;
+}
+
+static bool match_regular(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISREG(f->st.st_mode) && f->link[0] == '/';
+}
+
+static bool match_directory(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISDIR(f->st.st_mode) && f->link[0] == '/';
+}
+
+static bool match_path(const struct dump *d, const struct dump_file *f)
+{
+	return (f->info.flags & O_PATH) && f->link[0] == '/';
+}
+
+static bool match_device(const struct dump *d, const struct dump_file *f)
+{
+	static const unsigned minors[] = { 3 /* null */, 5 /* zero */, 7 /* full */, 8 /* random */, 9 /* urandom */ };
+	unsigned ma = major(f->st.st_rdev), mi = minor(f->st.st_rdev);
+
+	if (!S_ISCHR(f->st.st_mode) || f->link[0] != '/')
+		return false;
+	if (ma == 5 && mi == 0)
+		return true; /* /dev/tty: whatever the session's terminal is */
+	for (size_t i = 0; i < ARRAY_SIZE(minors); i++)
+		if (ma == 1 && mi == minors[i])
+			return true;
+	return false;
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	bool gone = f->st.st_nlink == 0;
+
+	if (f->info.has_lock)
+		dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet", "release the lock first", "%s", f->link);
+	if (gone && S_ISREG(f->st.st_mode) && says_deleted(f))
+		return 0;
+	if (gone)
+		dump_refuse(d, f->proc, f->fd, "file", "deleted directories and special files are not supported yet",
+			"close it (or leave the directory) first", "%s", f->link);
+	else if (!dump_path_is(d, f->proc, f->link, &f->st))
+		dump_refuse(d, f->proc, f->fd, "file", "it is no longer found at its path (renamed, replaced or mounted over)",
+			"close it, or restart the program that holds it", "%s", f->link);
+	return 0;
+}
+
+/* Contents of a deleted file, by a description of our own: the task's may be write-only. */
+static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[96];
+
+	for (struct dump_file *o = d->files; o < f; o++) {
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->msg->kind_case == ST__FILE__KIND_REGULAR &&
+			o->msg->regular->ghost) {
+			m->ghost = o->msg->regular->ghost;
+			m->space = o->msg->regular->space;
+			return 0;
+		}
+	}
+	m->ghost = m->space = dump_new_id(d);
+	if (f->fd >= 0)
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	else
+		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(e, -errno, "open the deleted file %s", f->link);
+	return dump_contents(d, m->space, fd, f->st.st_size, e);
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__Regular *m = pb_new(&d->arena, Regular, regular);
+	size_t n = strlen(f->link);
+
+	if (!m)
+		return error_errno(e, -ENOMEM, "file");
+	m->deleted = f->st.st_nlink == 0 && says_deleted(f);
+	m->path = m->deleted ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix)) : (char *)f->link;
+	m->mode = f->st.st_mode;
+	m->size = f->st.st_size;
+	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
+	m->rdev = f->st.st_rdev;
+	m->uid = f->st.st_uid;
+	m->gid = f->st.st_gid;
+	m->atime = pb_timespec(&d->arena, f->st.st_atim.tv_sec, f->st.st_atim.tv_nsec);
+	m->mtime = pb_timespec(&d->arena, f->st.st_mtim.tv_sec, f->st.st_mtim.tv_nsec);
+	if (!m->path || !m->atime || !m->mtime)
+		return error_errno(e, -ENOMEM, "file");
+	f->msg->kind_case = ST__FILE__KIND_REGULAR;
+	f->msg->regular = m;
+	return m->deleted ? ghost(d, f, m, e) : 0;
+}
+
+static int open_flags(const St__File *m)
+{
+	return (m->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY) | O_ASYNC)) | O_NOCTTY | O_CLOEXEC |
+		(S_ISREG(m->regular->mode) ? O_NONBLOCK : 0);
+}
+
+/* While the files are being opened the ghost has a name of its own beside its old one. */
+static int ghost_name(const St__Regular *m, char *to, size_t size)
+{
+	return (size_t)snprintf(to, size, "%s.stasis-%llu", m->path, (unsigned long long)m->ghost) >= size ? -ENAMETOOLONG : 0;
+}
+
+static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
+{
+	_cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct timespec times[2] = { { m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT },
+		{ m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT } };
+	int result;
+
+	if (fd < 0)
+		return errno == EEXIST ? 0 : error_errno(e, -errno, "make the deleted file %s again", m->path);
+	if (ftruncate(fd, m->size) < 0)
+		return error_errno(e, -errno, "make the deleted file %s again", m->path);
+	result = restore_contents(r, m->space, fd, m->size, e);
+	if (result < 0)
+		return result;
+	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode & 07777) < 0 || futimens(fd, times) < 0)
+		return error_errno(e, -errno, "owner and times of %s", m->path);
+	return 0;
+}
+
+static int verify(const St__Regular *m, int fd, struct error *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return error_errno(e, -errno, "%s", m->path);
+	if ((st.st_mode & S_IFMT) != (m->mode & S_IFMT) || (!S_ISREG(m->mode) && !S_ISDIR(m->mode) && st.st_rdev != m->rdev))
+		return error_set(e, -ESTALE, ERROR_REFUSED, "%s is of another type than at the checkpoint: restore the bundle's files as they were",
+			m->path);
+	if (S_ISREG(m->mode) && (uint64_t)st.st_size != m->size)
+		return error_set(e, -ESTALE, ERROR_REFUSED,
+			"%s has %lld bytes, at the checkpoint it had %llu: restore the bundle's files as they were", m->path,
+			(long long)st.st_size, (unsigned long long)m->size);
+	return 0;
+}
+
+static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	const St__Regular *f = m->regular;
+	char name[4200];
+	int result;
+
+	if (f->deleted) {
+		if (ghost_name(f, name, sizeof(name)) < 0)
+			return error_set(e, -ENAMETOOLONG, ERROR_CORRUPT, "path of a deleted file is too long");
+		result = make_ghost(r, f, name, e);
+		if (result < 0)
+			return result;
+	}
+	*ret_fd = open(f->deleted ? name : f->path, open_flags(m));
+	if (*ret_fd < 0)
+		return error_errno(e, -errno, "open %s", f->path);
+	return verify(f, *ret_fd, e);
+}
+
+static int connect_regular(struct restore *r, const St__File *m, int fd, struct error *e)
+{
+	const St__Regular *f = m->regular;
+	char name[4200];
+
+	/* Under the old name first, if that is free, so that /proc shows it as before. The first of several does it. */
+	if (!f->deleted || ghost_name(f, name, sizeof(name)) < 0)
+		return 0;
+	if (renameat2(AT_FDCWD, name, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
+		return unlink(f->path) < 0 ? error_errno(e, -errno, "unlink %s", f->path) : 0;
+	if (errno != ENOENT && unlink(name) < 0 && errno != ENOENT)
+		return error_errno(e, -errno, "unlink %s", name);
+	return 0;
+}
+
+#define BY_PATH(ident, kind_name, what, match_function)                                                                \
+	extern const struct resource resource_##ident;                                                                 \
+	const struct resource resource_##ident = {                                                                     \
+		.kind = kind_name,                                                                                     \
+		.description = what,                                                                                   \
+		.kind_case = ST__FILE__KIND_REGULAR,                                                                   \
+		.match = match_function,                                                                               \
+		.check = check,                                                                                        \
+		.dump = dump,                                                                                          \
+		.open = open_regular,                                                                                  \
+		.connect = connect_regular,                                                                            \
+	}
+
+BY_PATH(regular, "file", "regular files, also deleted ones; files of /proc and /sys", match_regular);
+BY_PATH(directory, "directory", "directories held open", match_directory);
+BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);
+BY_PATH(device, "/dev node", "null, zero, full, random, urandom, tty", match_device);

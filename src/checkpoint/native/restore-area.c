@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shared area: control block, batch loop, one slot a process, and the shared memory objects until they are placed.
+ * It lies at an address that is free in every process to be restored and in the stubs (which are forks of us), so that
+ * it is the one thing that stays when a stub unmaps itself.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "linux/procfs.h"
+
+enum { PAGE = 4096, OPS_PER_VMA = 14, OPS_PER_THREAD = 130, OPS_PER_PROCESS = 300 };
+#define HIGHEST_ADDRESS 0x7fffff000000ull
+#define LOWEST_ADDRESS 0x100000000ull
+/* One pread of a run covers at most this much. */
+#define RUN_BYTES (1ull << 30)
+
+struct range {
+	uint64_t start, end;
+};
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* The highest hole of "len" bytes between the ranges. 0: there is none. */
+static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
+{
+	uint64_t top = HIGHEST_ADDRESS;
+
+	qsort(ranges, n, sizeof(*ranges), compare_ranges);
+	for (size_t i = n; i-- > 0;) {
+		/* A megabyte of distance: stacks grow, and keep a gap from their neighbours. */
+		if (ranges[i].end + (1 << 20) <= top && top - (ranges[i].end + (1 << 20)) >= len)
+			return top - len;
+		if (ranges[i].start < top)
+			top = ranges[i].start > (256 << 20) ? ranges[i].start - (256 << 20) : 0;
+		if (top < LOWEST_ADDRESS)
+			return 0;
+	}
+	return top - LOWEST_ADDRESS >= len ? (top - len) & ~(uint64_t)(PAGE - 1) : 0;
+}
+
+static void size_slot(const struct restore *r, const St__Process *p, struct restore_slot *slot)
+{
+	uint64_t ops = OPS_PER_PROCESS, data = 8192;
+
+	if (p->state == 2)
+		return;
+	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
+		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
+	}
+	for (size_t i = 0; i < p->n_seccomp_filters; i++)
+		data += p->seccomp_filters[i]->instructions.len + 64;
+	data += p->n_pending * 128 + p->n_posix_timers * 256 + p->memory->auxv.len;
+	for (size_t i = 0; i < p->memory->n_vmas; i++) {
+		const St__Vma *v = p->memory->vmas[i];
+		size_t n_runs;
+		const struct image_run *runs = image_runs(r->image, p->memory->space, &n_runs);
+
+		ops += OPS_PER_VMA + (v->end - v->start) / RUN_BYTES;
+		data += v->name ? strlen(v->name) + 32 : 0;
+		if (i == 0)
+			for (size_t k = 0; k < n_runs; k++)
+				ops += 2 + runs[k].n_pages * PAGE / RUN_BYTES;
+	}
+	data += p->n_rlimits * 16 + p->n_actions * 32;
+	slot->size = ALIGN_UP(ops * sizeof(struct op) + data, (uint64_t)PAGE);
+	slot->data_size = ALIGN_UP(data, (uint64_t)64);
+}
+
+static int collect_ranges(struct restore *r, struct range **ret, size_t *ret_n, struct error *e)
+{
+	struct proc_vma *own;
+	size_t n_own, n = 0;
+	int result;
+
+	result = proc_read_maps(getpid(), false, &r->arena, &own, &n_own);
+	if (result < 0)
+		return error_errno(e, result, "own mappings");
+	for (size_t i = 0; i < r->n_procs; i++)
+		n += r->procs[i]->state == 2 ? 0 : r->procs[i]->memory->n_vmas;
+	*ret = arena_array(&r->arena, n + n_own, sizeof(**ret));
+	if (!*ret)
+		return error_errno(e, -ENOMEM, "lay out the restore");
+	n = 0;
+	for (size_t i = 0; i < n_own; i++)
+		(*ret)[n++] = (struct range){ own[i].start, own[i].end };
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; r->procs[i]->state != 2 && k < r->procs[i]->memory->n_vmas; k++)
+			(*ret)[n++] = (struct range){ r->procs[i]->memory->vmas[k]->start, r->procs[i]->memory->vmas[k]->end };
+	*ret_n = n;
+	return 0;
+}
+
+static int map_at(uint64_t address, uint64_t len, int prot, int flags, struct error *e)
+{
+	void *p = mmap((void *)address, len, prot, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (p == MAP_FAILED || (uint64_t)p != address)
+		return error_errno(e, p == MAP_FAILED ? -errno : -EEXIST, "map %llu bytes for the restore", (unsigned long long)len);
+	return 0;
+}
+
+int restore_lay_out(struct restore *r, struct error *e)
+{
+	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0, shm_len = 0, at;
+	struct range *ranges;
+	size_t n;
+	int result;
+
+	r->slots = arena_array(&r->arena, r->n_procs, sizeof(*r->slots));
+	if (!r->slots)
+		return error_errno(e, -ENOMEM, "lay out the restore");
+	for (size_t i = 0; i < r->n_procs; i++) {
+		size_slot(r, r->procs[i], &r->slots[i]);
+		slots_len += r->slots[i].size;
+	}
+	for (size_t i = 0; i < r->n_shm; i++)
+		if (!r->shm[i].msg->memfd)
+			shm_len += ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+	r->area_len = PAGE + control_len + slots_len + shm_len;
+	result = collect_ranges(r, &ranges, &n, e);
+	if (result < 0)
+		return result;
+	r->area = find_hole(ranges, n, r->area_len);
+	if (!r->area)
+		return error_set(e, -ENOMEM, ERROR_REFUSED, "the processes leave no common hole of %llu bytes in their address space",
+			(unsigned long long)r->area_len);
+
+	r->loop = r->area;
+	result = map_at(r->loop, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, e);
+	if (result < 0)
+		return result;
+	memcpy((void *)r->loop, batch_loop_start, BATCH_LOOP_SIZE);
+	if (mprotect((void *)r->loop, PAGE, PROT_READ | PROT_EXEC) < 0)
+		return error_errno(e, -errno, "protect the batch loop");
+	at = r->area + PAGE;
+	result = map_at(at, control_len + slots_len, PROT_READ | PROT_WRITE, MAP_SHARED, e);
+	if (result < 0)
+		return result;
+	r->control = (struct restore_control *)at;
+	at += control_len;
+	for (size_t i = 0; i < r->n_procs; i++) {
+		r->slots[i].address = at;
+		at += r->slots[i].size;
+	}
+	for (size_t i = 0; i < r->n_shm && result == 0; i++) {
+		uint64_t len = ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+
+		if (r->shm[i].msg->memfd || len == 0)
+			continue;
+		r->shm[i].address = at;
+		result = map_at(at, len, PROT_READ | PROT_WRITE, MAP_SHARED, e);
+		at += len;
+	}
+	return result;
+}

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The last thing a stub does in C: it writes down, as one list of system calls, how its memory goes away and the
+ * process's own comes into being, with threads, handlers, timers and credentials, and jumps into the loop that executes
+ * it. Threads run lists of their own. All end parked, for the parent to set their registers.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "checkpoint/native/sched-attr.h"
+#include "linux/procfs.h"
+
+#define TASK_SIZE_MAX_X86 0x7ffffffff000ull
+#define ARCH_MAP_VDSO_64_OP 0x2003
+#define PR_TIMER_CREATE_RESTORE_IDS_OP 77
+#define MSEAL_NR 462
+enum { PAGE = 4096, CAPS = 41 };
+#define RUN_BYTES (1ull << 30)
+
+struct builder {
+	struct restore *r;
+	const St__Process *p;
+	struct batch b;
+	uint64_t all_caps;	/* what this stub has */
+	struct error *e;
+};
+
+/* ---- memory ---- */
+
+static bool private_pages(const St__Vma *v)
+{
+	return !v->special && !v->shm && (v->flags & MAP_PRIVATE);
+}
+
+/* The first run that ends behind "address". */
+static size_t first_run(const struct image_run *runs, size_t n, uint64_t address)
+{
+	size_t lo = 0, hi = n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (runs[mid].address + runs[mid].n_pages * PAGE <= address)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static bool has_pages(const St__Vma *v, const struct image_run *runs, size_t n)
+{
+	size_t i = first_run(runs, n, v->start);
+
+	return private_pages(v) && i < n && runs[i].address < v->end;
+}
+
+static void op_map(struct builder *bu, const St__Vma *v, bool fill)
+{
+	struct batch *b = &bu->b;
+	unsigned prot = v->prot | (fill ? PROT_WRITE : 0);
+	uint64_t len = v->end - v->start;
+
+	if (v->special) {
+		batch_call(b, 0, SYS_arch_prctl, ARCH_MAP_VDSO_64_OP, v->start);
+		return;
+	}
+	if (v->shm) {
+		uint64_t from = 0;
+
+		for (size_t i = 0; i < bu->r->n_shm; i++)
+			if (bu->r->shm[i].msg->id == v->shm)
+				from = bu->r->shm[i].address;
+		/* An old size of 0 makes another mapping of the same shared pages (mremap(2)). */
+		batch_call(b, OP_EXPECT, SYS_mremap, from + v->offset, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED, v->start)->result = v->start;
+		if (v->prot != (PROT_READ | PROT_WRITE))
+			batch_call(b, 0, SYS_mprotect, v->start, len, v->prot);
+		return;
+	}
+	batch_call(b, OP_EXPECT, SYS_mmap, v->start, len, prot, v->flags | MAP_FIXED, v->file ? restore_fd(bu->r, v->file) : -1, v->offset)
+		->result = v->start;
+}
+
+static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, uint64_t offset)
+{
+	while (len > 0) {
+		uint64_t n = MIN(len, RUN_BYTES);
+
+		batch_call(&bu->b, OP_EXPECT, SYS_pread64, fd, address, n, offset)->result = n;
+		address += n;
+		offset += n;
+		len -= n;
+	}
+}
+
+static void op_fill(struct builder *bu, const St__Vma *v, const struct image_run *runs, size_t n)
+{
+	for (size_t i = first_run(runs, n, v->start); i < n && runs[i].address < v->end; i++) {
+		uint64_t start = MAX(runs[i].address, v->start), end = MIN(runs[i].address + runs[i].n_pages * PAGE, v->end);
+
+		if (runs[i].kind == IMAGE_PAGES_DATA)
+			op_read(bu, bu->r->pages_fd, start, end - start, runs[i].offset + (start - runs[i].address));
+		else if (runs[i].kind == IMAGE_PAGES_ZERO && v->file)
+			op_read(bu, bu->r->zero_fd, start, end - start, 0);
+	}
+	if (!(v->prot & PROT_WRITE))
+		batch_call(&bu->b, 0, SYS_mprotect, v->start, v->end - v->start, v->prot);
+}
+
+static void op_advise(struct builder *bu, const St__Vma *v)
+{
+	static const struct {
+		uint32_t flag;
+		int advice;
+	} advices[] = {
+		{ VMA_SR, MADV_SEQUENTIAL }, { VMA_RR, MADV_RANDOM }, { VMA_DC, MADV_DONTFORK }, { VMA_DD, MADV_DONTDUMP },
+		{ VMA_WF, MADV_WIPEONFORK }, { VMA_HG, MADV_HUGEPAGE }, { VMA_NH, MADV_NOHUGEPAGE }, { VMA_MG, MADV_MERGEABLE },
+	};
+	uint64_t len = v->end - v->start;
+
+	for (size_t i = 0; i < ARRAY_SIZE(advices); i++)
+		if (v->advice & advices[i].flag)
+			batch_call(&bu->b, 0, SYS_madvise, v->start, len, advices[i].advice);
+	if (v->advice & VMA_LO)
+		batch_call(&bu->b, 0, SYS_mlock2, v->start, len, v->advice & VMA_LF ? 1 : 0);
+	if (v->name && *v->name)
+		batch_call(&bu->b, OP_MAY_FAIL, SYS_prctl, 0x53564d41 /* PR_SET_VMA */, 0, v->start, len,
+			batch_bytes(&bu->b, v->name, strlen(v->name) + 1));
+}
+
+static void op_memory(struct builder *bu)
+{
+	const struct restore *r = bu->r;
+	const St__Memory *m = bu->p->memory;
+	uint64_t area_end = r->area + r->area_len;
+	const struct image_run *runs;
+	size_t n;
+
+	runs = image_runs(r->image, m->space, &n);
+	batch_call(&bu->b, 0, SYS_munmap, 0, r->area);
+	batch_call(&bu->b, 0, SYS_munmap, area_end, TASK_SIZE_MAX_X86 - area_end);
+	for (size_t i = 0; i < m->n_vmas; i++)
+		op_map(bu, m->vmas[i], has_pages(m->vmas[i], runs, n));
+	for (size_t i = 0; i < m->n_vmas; i++) {
+		if (has_pages(m->vmas[i], runs, n))
+			op_fill(bu, m->vmas[i], runs, n);
+		op_advise(bu, m->vmas[i]);
+	}
+}
+
+static void op_mm(struct builder *bu)
+{
+	const St__Memory *m = bu->p->memory;
+	struct prctl_mm_map map = {
+		.start_code = m->start_code, .end_code = m->end_code, .start_data = m->start_data, .end_data = m->end_data,
+		.start_brk = m->start_brk, .brk = m->brk, .start_stack = m->start_stack, .arg_start = m->arg_start,
+		.arg_end = m->arg_end, .env_start = m->env_start, .env_end = m->env_end, .auxv_size = m->auxv.len,
+		.exe_fd = m->exe_file ? restore_fd(bu->r, m->exe_file) : -1,
+	};
+
+	map.auxv = (void *)batch_bytes(&bu->b, m->auxv.data, m->auxv.len);
+	batch_call(&bu->b, 0, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, batch_bytes(&bu->b, &map, sizeof(map)), sizeof(map));
+	if (m->thp_disable)
+		batch_call(&bu->b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1);
+	batch_call(&bu->b, 0, SYS_close_range, bu->r->fd_base, ~0u, 0);
+}
+
+/* ---- the process ---- */
+
+static void op_limits(struct builder *bu)
+{
+	for (size_t i = 0; i < bu->p->n_rlimits && i < PROC_LIMITS; i++) {
+		uint64_t value[2] = { bu->p->rlimits[i]->soft, bu->p->rlimits[i]->hard };
+		struct rlimit now;
+
+		if (getrlimit(i, &now) == 0 && now.rlim_cur == value[0] && now.rlim_max == value[1])
+			continue;
+		batch_call(&bu->b, 0, SYS_prlimit64, 0, i, batch_bytes(&bu->b, value, sizeof(value)), 0);
+	}
+}
+
+static void op_actions(struct builder *bu)
+{
+	for (size_t i = 0; i < bu->p->n_actions; i++) {
+		const St__SigAction *a = bu->p->actions[i];
+		uint64_t value[4] = { a->handler, a->flags, a->restorer, a->mask };
+
+		batch_call(&bu->b, 0, SYS_rt_sigaction, a->signal, batch_bytes(&bu->b, value, sizeof(value)), 0, 8);
+	}
+}
+
+static struct timeval to_timeval(const St__TimeSpec *t)
+{
+	return t ? (struct timeval){ t->sec, t->nsec / 1000 } : (struct timeval){};
+}
+
+static struct timespec to_timespec(const St__TimeSpec *t)
+{
+	return t ? (struct timespec){ t->sec, t->nsec } : (struct timespec){};
+}
+
+static void op_timers(struct builder *bu)
+{
+	const St__Process *p = bu->p;
+
+	for (size_t i = 0; i < p->n_itimers && i < 3; i++) {
+		struct itimerval v = { to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value) };
+
+		if (v.it_value.tv_sec || v.it_value.tv_usec)
+			batch_call(&bu->b, 0, SYS_setitimer, i, batch_bytes(&bu->b, &v, sizeof(v)), 0);
+	}
+	if (p->n_posix_timers)
+		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 1);
+	for (size_t i = 0; i < p->n_posix_timers; i++) {
+		const St__PosixTimer *t = p->posix_timers[i];
+		struct itimerspec v = { to_timespec(t->interval), to_timespec(t->value) };
+		struct sigevent ev = { .sigev_notify = t->notify, .sigev_signo = t->signo, .sigev_value.sival_ptr = (void *)t->sigval };
+		uint64_t id_at;
+		int *id = batch_data(&bu->b, sizeof(int), &id_at);
+
+		if (!id)
+			return;
+		*id = t->id;
+		ev._sigev_un._tid = t->tid;
+		batch_call(&bu->b, 0, SYS_timer_create, t->clockid, batch_bytes(&bu->b, &ev, sizeof(ev)), id_at);
+		if (v.it_value.tv_sec || v.it_value.tv_nsec)
+			batch_call(&bu->b, 0, SYS_timer_settime, t->id, 0, batch_bytes(&bu->b, &v, sizeof(v)), 0);
+	}
+	if (p->n_posix_timers)
+		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 0);
+}
+
+/* ---- threads ---- */
+
+static void op_capset(struct builder *bu, uint64_t eff, uint64_t prm, uint64_t inh)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { { eff, prm, inh }, { eff >> 32, prm >> 32, inh >> 32 } };
+	uint64_t head_at = batch_bytes(&bu->b, &head, sizeof(head));
+
+	batch_call(&bu->b, 0, SYS_capset, head_at, batch_bytes(&bu->b, data, sizeof(data)));
+}
+
+/* Ids first, keeping capabilities across; then the sets, the widest first. capabilities(7). */
+static void op_credentials(struct builder *bu, const St__Credentials *c)
+{
+	struct batch *b = &bu->b;
+
+	for (int cap = 0; cap < CAPS; cap++)
+		if (!(c->cap_bnd & (1ull << cap)))
+			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
+	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
+	batch_call(b, 0, SYS_setgroups, c->n_groups, batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
+	batch_call(b, 0, SYS_setresgid, c->gid[0], c->gid[1], c->gid[2]);
+	batch_call(b, 0, SYS_setresuid, c->uid[0], c->uid[1], c->uid[2]);
+	op_capset(bu, bu->all_caps, bu->all_caps, c->cap_inh);
+	if (c->gid[3] != c->gid[1])
+		batch_call(b, 0, SYS_setfsgid, c->gid[3]);
+	if (c->uid[3] != c->uid[1])
+		batch_call(b, 0, SYS_setfsuid, c->uid[3]);
+	for (int cap = 0; cap < CAPS; cap++)
+		if (c->cap_amb & (1ull << cap))
+			batch_call(b, 0, SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+	batch_call(b, 0, SYS_prctl, PR_SET_SECUREBITS, c->securebits);
+	op_capset(bu, c->cap_eff, c->cap_prm, c->cap_inh);
+	if (c->no_new_privs)
+		batch_call(b, 0, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static const St__SeccompFilter *find_filter(const St__Process *p, uint64_t id)
+{
+	for (size_t i = 0; i < p->n_seccomp_filters; i++)
+		if (p->seccomp_filters[i]->id == id)
+			return p->seccomp_filters[i];
+	return NULL;
+}
+
+static void op_seccomp(struct builder *bu, const St__Thread *t)
+{
+	for (size_t i = 0; i < t->n_seccomp_filters; i++) {
+		const St__SeccompFilter *f = find_filter(bu->p, t->seccomp_filters[i]);
+		struct {
+			uint16_t len;
+			uint64_t filter;
+		} prog = { f->instructions.len / 8, batch_bytes(&bu->b, f->instructions.data, f->instructions.len) };
+
+		batch_call(&bu->b, 0, SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, f->flags, batch_bytes(&bu->b, &prog, sizeof(prog)));
+	}
+}
+
+static void op_scheduling(struct builder *bu, const St__Thread *t)
+{
+	struct sched_attributes a = { .size = 48, .policy = t->sched_policy, .flags = t->sched_flags, .nice = t->nice,
+		.priority = t->sched_priority };
+	int of_nice = (2 << 13) | ((t->nice + 20) / 5);
+
+	if (t->sched_policy != 0 || t->nice != 0 || t->sched_flags)
+		batch_call(&bu->b, 0, SYS_sched_setattr, 0, batch_bytes(&bu->b, &a, sizeof(a)), 0);
+	if (t->affinity.len)
+		batch_call(&bu->b, 0, SYS_sched_setaffinity, 0, t->affinity.len, batch_bytes(&bu->b, t->affinity.data, t->affinity.len));
+	/* Unset, the kernel derives it from nice: nothing to do then. */
+	if (t->ioprio && t->ioprio != of_nice)
+		batch_call(&bu->b, 0, SYS_ioprio_set, 1, 0, t->ioprio);
+}
+
+static void op_wait(struct builder *bu, uint32_t *word)
+{
+	batch_call(&bu->b, OP_WAIT, SYS_futex, word, FUTEX_WAIT, 0, 0);
+}
+
+/* Adds one to a counter of the control block and wakes the parent: FUTEX_WAKE_OP does both in a system call. */
+static void op_count(struct builder *bu, uint32_t *counter)
+{
+	uint32_t op = (uint32_t)FUTEX_OP_ADD << 28 | (uint32_t)FUTEX_OP_CMP_GE << 24 | 1u << 12;
+
+	batch_call(&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX, counter, op);
+}
+
+static void op_pending(struct builder *bu, St__QueuedSignal **queue, size_t n, int tid)
+{
+	for (size_t i = 0; i < n; i++) {
+		siginfo_t info;
+		uint64_t at;
+
+		memcpy(&info, queue[i]->siginfo.data, sizeof(info));
+		at = batch_bytes(&bu->b, &info, sizeof(info));
+		if (tid)
+			batch_call(&bu->b, 0, SYS_rt_tgsigqueueinfo, bu->p->pid, tid, info.si_signo, at);
+		else
+			batch_call(&bu->b, 0, SYS_rt_sigqueueinfo, bu->p->pid, info.si_signo, at);
+	}
+}
+
+/* What each thread does for itself, the leader too. Split by the wait for "armed": seccomp filters must not see what
+ * comes before the parent has suspended them. */
+static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
+{
+	struct batch *b = &bu->b;
+	stack_t ss = { .ss_sp = (void *)t->altstack_sp, .ss_flags = t->altstack_flags & ~SS_ONSTACK, .ss_size = t->altstack_size };
+	struct timespec zero = {};
+	uint64_t sigchld = 1ull << (SIGCHLD - 1);
+
+	batch_call(b, 0, SYS_set_tid_address, t->clear_child_tid);
+	if (t->robust_list_len)
+		batch_call(b, 0, SYS_set_robust_list, t->robust_list, t->robust_list_len);
+	if (t->rseq_addr)
+		batch_call(b, 0, SYS_rseq, t->rseq_addr, t->rseq_len, 0, t->rseq_signature);
+	if (t->altstack_size)
+		batch_call(b, 0, SYS_sigaltstack, batch_bytes(b, &ss, sizeof(ss)), 0);
+	batch_call(b, 0, SYS_prctl, PR_SET_NAME, batch_bytes(b, t->comm, strlen(t->comm) + 1));
+	if (t->timer_slack_ns)
+		batch_call(b, 0, SYS_prctl, PR_SET_TIMERSLACK, t->timer_slack_ns);
+	op_scheduling(bu, t);
+	op_count(bu, &bu->r->control->n_ready);
+	op_wait(bu, &bu->r->control->armed);
+	op_seccomp(bu, t);
+	op_credentials(bu, t->credentials);
+	if (t->pdeathsig)
+		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, t->pdeathsig);
+	if (leader) {
+		batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE, bu->p->memory->dumpable == 2 ? 0 : bu->p->memory->dumpable);
+		if (bu->p->child_subreaper)
+			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+		/* Children that ended while the tree was made have left a SIGCHLD that nobody may see. */
+		batch_call(b, OP_MAY_FAIL, SYS_rt_sigtimedwait, batch_bytes(b, &sigchld, 8), 0, batch_bytes(b, &zero, sizeof(zero)), 8);
+		op_pending(bu, bu->p->pending, bu->p->n_pending, 0);
+	}
+	op_pending(bu, t->pending, t->n_pending, t->tid);
+}
+
+static void op_park(struct builder *bu)
+{
+	op_count(bu, &bu->r->control->n_finished);
+	op_wait(bu, &bu->r->control->park);
+}
+
+/* The ops of the other threads lie behind the leader's; each thread's stack holds where its own begin. */
+static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size_t n_ops)
+{
+	struct {
+		char stack[64];
+		uint64_t ops, n_ops;
+		int32_t tid, pad;
+		struct clone_args args;
+	} *s;
+	uint64_t at;
+
+	s = batch_data(&bu->b, sizeof(*s), &at);
+	if (!s)
+		return;
+	s->ops = ops;
+	s->n_ops = n_ops;
+	s->tid = t->tid;
+	s->args = (struct clone_args){
+		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+		.stack = at,
+		.stack_size = sizeof(s->stack),
+		.set_tid = at + ((char *)&s->tid - (char *)s),
+		.set_tid_size = 1,
+	};
+	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
+}
+
+static int build(struct builder *bu, size_t *ret_leader_ops)
+{
+	const St__Process *p = bu->p;
+	struct {
+		size_t first, n;
+	} *threads = arena_array(&bu->r->arena, p->n_threads, sizeof(*threads));
+
+	if (!threads)
+		return error_errno(bu->e, -ENOMEM, "build the threads");
+	for (size_t i = 1; i < p->n_threads; i++) {
+		threads[i].first = bu->b.n_ops;
+		op_thread(bu, p->threads[i], false);
+		op_park(bu);
+		threads[i].n = bu->b.n_ops - threads[i].first;
+	}
+	*ret_leader_ops = bu->b.n_ops;
+	op_memory(bu);
+	op_mm(bu);
+	for (size_t i = 1; i < p->n_threads; i++)
+		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op), threads[i].n);
+	if (p->personality)
+		batch_call(&bu->b, 0, SYS_personality, p->personality);
+	op_actions(bu);
+	op_limits(bu);
+	op_thread(bu, p->threads[0], true);
+	op_timers(bu);
+	op_park(bu);
+	if (bu->b.overflow)
+		return error_set(bu->e, -ENOSPC, ERROR_INTERNAL, "the batch of process %d is too small", p->pid);
+	return 0;
+}
+
+/* glibc has registered a restartable sequence in memory that is about to go. */
+static void unregister_rseq(void)
+{
+	char *self = __builtin_thread_pointer();
+
+	if (__rseq_size > 0)
+		syscall(SYS_rseq, self + __rseq_offset, 32, 1 /* RSEQ_FLAG_UNREGISTER */, RSEQ_SIG);
+	syscall(SYS_set_robust_list, NULL, 24);
+}
+
+static int own_capabilities(uint64_t *ret, struct error *e)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return error_errno(e, -errno, "own capabilities");
+	*ret = data[0].permitted | (uint64_t)data[1].permitted << 32;
+	return 0;
+}
+
+static _Noreturn void jump(const struct restore *r, uint64_t ops, size_t n)
+{
+	void (*loop)(uint64_t ops, size_t n, struct batch_control *control, uint64_t frame) = (void *)r->loop;
+
+	loop(ops, n, &r->control->batch, 0);
+	__builtin_unreachable();
+}
+
+int restore_build(struct restore *r, size_t index, struct error *e)
+{
+	const struct restore_slot *slot = &r->slots[index];
+	const St__Process *p = r->procs[index];
+	struct builder bu = { .r = r, .p = p, .e = e };
+	size_t leader_ops, data_size;
+	int result;
+
+	result = own_capabilities(&bu.all_caps, e);
+	if (result < 0)
+		return result;
+	/* Data at the end of the slot, as much as restore_lay_out() reckoned; ops before it. */
+	data_size = slot->data_size;
+	bu.b = (struct batch){
+		.ops = (struct op *)slot->address,
+		.max_ops = (slot->size - data_size) / sizeof(struct op),
+		.remote_ops = slot->address,
+		.data = (char *)slot->address + (slot->size - data_size),
+		.max_data = data_size,
+		.remote = slot->address + (slot->size - data_size),
+	};
+	result = build(&bu, &leader_ops);
+	if (result < 0)
+		return result;
+	unregister_rseq();
+	jump(r, slot->address + leader_ops * sizeof(struct op), bu.b.n_ops - leader_ops);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files of a restore. All are made once, in the container's init, at the numbers fd_base + i; the other processes
+ * inherit them by fork. Each then gives them the numbers that its own table had, and the rest is closed.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <linux/close_range.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/res/res.h"
+
+enum { SETTABLE_FLAGS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME };
+
+const St__File *restore_file(const struct restore *r, uint64_t id)
+{
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->id == id)
+			return r->files[i];
+	return NULL;
+}
+
+int restore_fd(const struct restore *r, uint64_t id)
+{
+	/* Ids ascend in the image: bisect. */
+	size_t lo = 0, hi = r->n_files;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (r->files[mid]->id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < r->n_files && r->files[lo]->id == id ? r->fd_base + (int)lo : -EBADF;
+}
+
+static int max_descriptor(const struct restore *r)
+{
+	uint32_t max = 2;
+
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; k < r->procs[i]->n_descriptors; k++)
+			max = MAX(max, r->procs[i]->descriptors[k]->fd);
+	return MIN(max, 1u << 20);
+}
+
+/* Our own descriptors go above all others; everything else besides stdio is closed. */
+static int move_own(struct restore *r, int *fd, struct error *e)
+{
+	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
+
+	if (moved < 0)
+		return error_errno(e, -errno, "move a descriptor above %d", r->fd_base + (int)r->n_files);
+	*fd = moved;
+	return 0;
+}
+
+static int make_room(struct restore *r, struct error *e)
+{
+	struct rlimit limit;
+	int result;
+
+	r->fd_base = MAX(max_descriptor(r) + 1, 64);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			return error_errno(e, -errno, "raise the limit of open files");
+	}
+	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->root_fd < 0)
+		return error_errno(e, -errno, "open /");
+	result = move_own(r, &r->root_fd, e);
+	if (result == 0)
+		result = move_own(r, &r->proc_fd, e);
+	if (result == 0)
+		result = move_own(r, &r->zero_fd, e);
+	if (result == 0)
+		result = move_own(r, &r->pages_fd, e);
+	if (result < 0)
+		return result;
+	close_range(3, r->fd_base + r->n_files - 1, 0);
+	return 0;
+}
+
+static bool is_seekable(const St__File *f)
+{
+	return (f->kind_case == ST__FILE__KIND_REGULAR && !(f->flags & O_PATH) && !S_ISCHR(f->regular->mode)) ||
+		f->kind_case == ST__FILE__KIND_MEMFD;
+}
+
+static int open_file(struct restore *r, size_t i, struct error *e)
+{
+	const St__File *m = r->files[i];
+	const struct resource *res = resource_find(m->kind_case);
+	int fd = -EBADF, result;
+
+	if (!res)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind", (unsigned long long)m->id);
+	result = res->open(r, m, &fd, e);
+	if (result < 0)
+		return error_prefix(e, "%s", res->kind);
+	if (m->kind_case != ST__FILE__KIND_STDIO && !(m->flags & O_PATH) &&
+		fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS & ~O_ASYNC) < 0)
+		return error_errno(e, -errno, "flags of a %s", res->kind);
+	if (is_seekable(m) && m->pos != 0 && lseek(fd, m->pos, SEEK_SET) < 0)
+		return error_errno(e, -errno, "offset of a %s", res->kind);
+	if (dup3(fd, r->fd_base + i, O_CLOEXEC) < 0)
+		return error_errno(e, -errno, "descriptor %zu", r->fd_base + i);
+	close(fd);
+	return 0;
+}
+
+int restore_open_files(struct restore *r, struct error *e)
+{
+	int result = make_room(r, e);
+
+	for (size_t i = 0; i < r->n_files && result == 0; i++)
+		result = open_file(r, i, e);
+	for (size_t i = 0; i < r->n_files && result == 0; i++) {
+		const struct resource *res = resource_find(r->files[i]->kind_case);
+
+		if (res->connect)
+			result = res->connect(r, r->files[i], r->fd_base + i, e);
+	}
+	return result;
+}
+
+static int set_owner(const St__File *m, int fd, struct error *e)
+{
+	struct f_owner_ex o = { .type = m->owner->type, .pid = m->owner->pid };
+
+	if (m->owner->pid && fcntl(fd, F_SETOWN_EX, &o) < 0)
+		return error_errno(e, -errno, "owner of descriptor %d", fd);
+	if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
+		return error_errno(e, -errno, "signal of descriptor %d", fd);
+	if ((m->flags & O_ASYNC) && fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)
+		return error_errno(e, -errno, "O_ASYNC of descriptor %d", fd);
+	return 0;
+}
+
+int restore_place_files(struct restore *r, const St__Process *p, struct error *e)
+{
+	for (size_t i = 0; i < p->n_descriptors; i++) {
+		const St__Descriptor *d = p->descriptors[i];
+		int from = restore_fd(r, d->file), result = 0;
+		const struct resource *res;
+		const St__File *m;
+
+		if (from < 0 || d->fd >= (uint32_t)r->fd_base)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "descriptor %u of process %d refers to an unknown file", d->fd, p->pid);
+		if (dup3(from, d->fd, d->cloexec ? O_CLOEXEC : 0) < 0)
+			return error_errno(e, -errno, "give descriptor %u to process %d", d->fd, p->pid);
+		m = r->files[from - r->fd_base];
+		res = resource_find(m->kind_case);
+		if (m->owner)
+			result = set_owner(m, d->fd, e);
+		if (result == 0 && res->place)
+			result = res->place(r, m, p, d->fd, e);
+		if (result < 0)
+			return result;
+	}
+	/* stdio of the caller that the process itself had closed. */
+	for (uint32_t fd = 0; fd < 3; fd++) {
+		bool has = false;
+
+		for (size_t i = 0; i < p->n_descriptors; i++)
+			has |= p->descriptors[i]->fd == fd;
+		if (!has)
+			close(fd);
+	}
+	return 0;
+}
+
+int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e)
+{
+	const struct image_run *runs;
+	size_t n;
+
+	if (ftruncate(fd, size) < 0)
+		return error_errno(e, -errno, "size %llu", (unsigned long long)size);
+	runs = image_runs(r->image, space, &n);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t len = runs[i].n_pages * IMAGE_PAGE_SIZE, at = 0;
+		off_t from = runs[i].offset, to = runs[i].address;
+
+		if (runs[i].kind == IMAGE_PAGES_ZERO || runs[i].address >= size)
+			continue;
+		len = MIN(len, size - runs[i].address);
+		while (at < len) {
+			ssize_t k = copy_file_range(r->pages_fd, &from, fd, &to, len - at, 0);
+			char buf[65536];
+
+			/* Not between these filesystems: by hand. */
+			if (k <= 0) {
+				k = pread(r->pages_fd, buf, MIN(len - at, sizeof(buf)), from);
+				if (k <= 0 || pwrite_all(fd, buf, k, to) < 0)
+					return error_errno(e, k < 0 ? -errno : -EIO, "copy %llu bytes from the image", (unsigned long long)len);
+				from += k;
+				to += k;
+			}
+			at += k;
+		}
+	}
+	return 0;
+}

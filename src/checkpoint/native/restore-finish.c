@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent's side of a restore, once init runs: it waits until every thread has built itself, seizes them, gives
+ * each its registers, takes the shared area away, and lets go. Stopped processes are stopped again first, and what that
+ * tells their parents is taken back.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "checkpoint/native/task.h"
+#include "linux/procfs.h"
+
+enum { READY_TIMEOUT_S = 180 };
+
+struct live_thread {
+	struct task task;
+	const St__Thread *msg;
+	const St__Process *proc;
+	pid_t pid;	/* of its process, on the host */
+	bool leader;
+};
+
+struct finish {
+	struct restore *r;
+	struct container *c;
+	struct live_thread *threads;
+	size_t n;
+	uint64_t syscall_offset; /* of a syscall instruction, from the start of the vdso group */
+};
+
+static size_t thread_count(const struct restore *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_procs; i++)
+		n += r->procs[i]->state == 2 ? 0 : r->procs[i]->n_threads;
+	return n;
+}
+
+static int batch_failure(struct restore *r, struct error *e)
+{
+	const struct op *op = (const struct op *)r->control->batch.failed_op;
+	const St__Process *p = NULL;
+	char name[32];
+
+	for (size_t i = 0; i < r->n_procs; i++)
+		if ((uint64_t)op >= r->slots[i].address && (uint64_t)op < r->slots[i].address + r->slots[i].size)
+			p = r->procs[i];
+	if (!p)
+		return error_set(e, -EIO, ERROR_INTERNAL, "a process of the restore failed at an unknown step");
+	if (r->control->batch.failed_result >= 0 && (op->flags & OP_EXPECT))
+		return error_set(e, -EIO, ERROR_SYSTEM, "process %d: %s gave %lld, not %lld (is the image complete?)", p->pid,
+			batch_syscall_name(op->nr, name), (long long)r->control->batch.failed_result, (long long)op->result);
+	return error_errno(e, r->control->batch.failed_result, "process %d: %s(%#llx, %#llx, %#llx)", p->pid,
+		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0], (unsigned long long)op->args[1],
+		(unsigned long long)op->args[2]);
+}
+
+/* Waits until *word has reached n; fails when a stub does. */
+static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
+{
+	_cleanup_close_ int pidfd = pidfd_open(c->init_pid, 0);
+	struct timespec start, now;
+	uint32_t have;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while ((have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n) {
+		struct timespec limit = { 0, 5000000 };
+		struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+
+		syscall(SYS_futex, word, FUTEX_WAIT, have, &limit, NULL, 0);
+		if (__atomic_load_n(&r->control->failed, __ATOMIC_SEQ_CST)) {
+			*e = r->control->error;
+			return e->code;
+		}
+		if (__atomic_load_n(&r->control->batch.failed_op, __ATOMIC_SEQ_CST))
+			return batch_failure(r, e);
+		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) < n && poll(&pfd, 1, 0) > 0 && !r->control->failing)
+			return error_set(e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > READY_TIMEOUT_S)
+			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "the restore makes no progress: %u of %u threads after %d s", have, n,
+				READY_TIMEOUT_S);
+	}
+	return 0;
+}
+
+static const St__Thread *find_thread(const struct restore *r, int tid, const St__Process **ret_proc)
+{
+	for (size_t i = 0; i < r->n_procs; i++) {
+		for (size_t k = 0; k < r->procs[i]->n_threads; k++) {
+			if (r->procs[i]->threads[k]->tid == tid) {
+				*ret_proc = r->procs[i];
+				return r->procs[i]->threads[k];
+			}
+		}
+	}
+	return NULL;
+}
+
+/* Host ids of all threads: the container's tasks, told apart by their ids in its own namespace. */
+static int find_threads(struct finish *f, struct error *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n_pids;
+	int result;
+
+	result = cgroup_pids(&f->c->cgroup, false, &pids, &n_pids, e);
+	if (result < 0)
+		return result;
+	f->threads = arena_array(&f->r->arena, thread_count(f->r), sizeof(*f->threads));
+	if (!f->threads)
+		return error_errno(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < n_pids; i++) {
+		pid_t *tids;
+		size_t n;
+
+		if (proc_read_tids(pids[i], &f->r->arena, &tids, &n) < 0)
+			continue;
+		for (size_t k = 0; k < n; k++) {
+			struct live_thread *t = &f->threads[f->n];
+			struct proc_status st;
+
+			if (proc_read_status(pids[i], tids[k], &f->r->arena, &st) < 0 || st.state == 'Z' || st.state == 'X')
+				continue;
+			if (f->n == thread_count(f->r))
+				return error_set(e, -EBUSY, ERROR_STATE, "more tasks in the container's cgroup than were restored");
+			t->msg = find_thread(f->r, st.ns_pid[st.n_ns - 1], &t->proc);
+			if (!t->msg)
+				return error_set(e, -EBUSY, ERROR_STATE, "an unknown task %d is in the container's cgroup", tids[k]);
+			t->task.tid = tids[k];
+			t->pid = pids[i];
+			t->leader = tids[k] == pids[i];
+			f->n++;
+		}
+	}
+	if (f->n != thread_count(f->r))
+		return error_set(e, -ESRCH, ERROR_STATE, "%zu of %zu threads were found in the container's cgroup", f->n, thread_count(f->r));
+	return 0;
+}
+
+static int find_syscall_offset(struct finish *f, struct error *e)
+{
+	struct proc_vma *maps;
+	const unsigned char *text = (const unsigned char *)getauxval(AT_SYSINFO_EHDR);
+	uint64_t first = 0;
+	size_t n;
+
+	if (proc_read_maps(getpid(), false, &f->r->arena, &maps, &n) < 0 || !text)
+		return error_set(e, -ENOENT, ERROR_KERNEL, "no vdso on this machine");
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(maps[i].name, "[v", 2) != 0 || !strcmp(maps[i].name, "[vsyscall]"))
+			continue;
+		if (!first)
+			first = maps[i].start;
+		if (maps[i].start != (uint64_t)text)
+			continue;
+		for (uint64_t k = 0; k + 1 < maps[i].end - maps[i].start; k++) {
+			if (text[k] == 0x0f && text[k + 1] == 0x05) {
+				f->syscall_offset = (uint64_t)text + k - first;
+				return 0;
+			}
+		}
+	}
+	return error_set(e, -ENOENT, ERROR_KERNEL, "the vdso has no syscall instruction");
+}
+
+static int seize_all(struct finish *f, struct error *e)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct live_thread *t = &f->threads[i];
+		int result = task_seize(&t->task, t->task.tid, t->proc->n_seccomp_filters > 0, e);
+
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static void arm(struct restore *r)
+{
+	__atomic_store_n(&r->control->armed, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &r->control->armed, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/*
+ * A call that the stop interrupted: the kernel restarts it itself, from rax and orig_rax, exactly as it would have
+ * (signals that wait are then taken first). Only what it keeps in the task's restart block is lost: then the call is made
+ * again from its arguments; nanosleep continues with what it wrote to its second argument.
+ */
+static void fix_restart_block(const struct live_thread *t, struct user_regs_struct *regs)
+{
+	enum { ERESTART_RESTARTBLOCK = 516 };
+
+	if ((long)regs->orig_rax < 0 || (long)regs->rax != -ERESTART_RESTARTBLOCK)
+		return;
+	regs->rip -= 2;
+	regs->rax = regs->orig_rax;
+	if (regs->orig_rax == SYS_nanosleep && regs->rsi)
+		regs->rdi = regs->rsi;
+	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10)
+		regs->rdx = regs->r10;
+	regs->orig_rax = -1;
+}
+
+static int set_registers(struct live_thread *t, struct error *e)
+{
+	int result;
+
+	result = task_wait_stop(&t->task, e);
+	if (result != 0)
+		return result < 0 ? result : error_set(e, -ESRCH, ERROR_STATE, "thread %d died", t->msg->tid);
+	memcpy(&t->task.regs, t->msg->gpr.data, sizeof(t->task.regs));
+	fix_restart_block(t, &t->task.regs);
+	t->task.sigmask = t->msg->sigmask;
+	result = task_set_gpr(t->task.tid, &t->task.regs, e);
+	if (result == 0)
+		result = task_set_xstate(t->task.tid, t->msg->xstate.data, t->msg->xstate.len, e);
+	if (result == 0)
+		result = task_set_sigmask(t->task.tid, t->task.sigmask, e);
+	return result;
+}
+
+static int set_all_registers(struct finish *f, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < f->n && result == 0; i++)
+		result = task_interrupt(&f->threads[i].task, e);
+	for (size_t i = 0; i < f->n && result == 0; i++)
+		result = set_registers(&f->threads[i], e);
+	return result;
+}
+
+static uint64_t vdso_of(const St__Process *p)
+{
+	for (size_t i = 0; i < p->memory->n_vmas; i++)
+		if (p->memory->vmas[i]->special)
+			return p->memory->vmas[i]->start;
+	return 0;
+}
+
+static int unmap_area(struct finish *f, struct live_thread *t, struct error *e)
+{
+	uint64_t args[6] = { f->r->area, f->r->area_len };
+	int64_t result;
+	int r;
+
+	r = task_syscall(&t->task, vdso_of(t->proc) + f->syscall_offset, SYS_munmap, args, &result, e);
+	if (r == 0 && result != 0)
+		r = error_errno(e, result, "process %d: unmap the restore's area", t->proc->pid);
+	return r < 0 ? r : task_settle(&t->task, e);
+}
+
+static struct live_thread *leader_of(struct finish *f, int pid)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->threads[i].leader && f->threads[i].proc->pid == pid)
+			return &f->threads[i];
+	return NULL;
+}
+
+static bool state_becomes(pid_t pid, char state)
+{
+	struct proc_stat st;
+
+	for (int i = 0; i < 2000; i++) {
+		if (proc_read_stat(pid, &st) == 0 && st.state == state)
+			return true;
+		usleep(i < 100 ? 20 : 1000);
+	}
+	return false;
+}
+
+/* The parent learns of the stop by SIGCHLD and wait(): both are taken back, unless it had not looked yet. */
+static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
+{
+	struct live_thread *parent = leader_of(f, p->ppid);
+	uint64_t wait_args[6] = { p->pid, 0, WUNTRACED | WNOHANG, 0 };
+	int64_t ignored;
+
+	if (!parent || p->exit_code != 0)
+		return 0;
+	return task_syscall(&parent->task, vdso_of(parent->proc) + f->syscall_offset, SYS_wait4, wait_args, &ignored, e);
+}
+
+static int stop_again(struct finish *f, struct error *e)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct live_thread *t = &f->threads[i];
+		int result;
+
+		if (!t->leader || t->proc->state != 1)
+			continue;
+		if (kill(t->pid, SIGSTOP) < 0)
+			return error_errno(e, -errno, "stop process %d again", t->proc->pid);
+		for (size_t k = 0; k < f->n; k++)
+			if (f->threads[k].pid == t->pid && task_detach(&f->threads[k].task, e) < 0)
+				return e->code;
+		if (!state_becomes(t->pid, 'T'))
+			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "process %d does not stop again", t->proc->pid);
+		result = forget_stop(f, t->proc, e);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static int wait_for_zombies(struct finish *f, struct error *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t want = 0, n = 0;
+
+	for (size_t i = 0; i < f->r->n_procs; i++)
+		want += f->r->procs[i]->state == 2;
+	for (int tries = 0; want > 0 && tries < 2000; tries++) {
+		size_t have = 0;
+
+		free(take_ptr(pids));
+		if (cgroup_pids(&f->c->cgroup, false, &pids, &n, e) < 0)
+			return e->code;
+		/* v1 lists zombies no more: what is left are the living. */
+		for (size_t i = 0; i < n; i++) {
+			struct proc_stat st;
+
+			have += proc_read_stat(pids[i], &st) == 0 && st.state != 'Z';
+		}
+		if (have <= f->r->n_procs - want)
+			return 0;
+		usleep(200);
+	}
+	return want > 0 ? error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "a zombie process does not end") : 0;
+}
+
+static bool any_filters(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->n_seccomp_filters > 0)
+			return true;
+	return false;
+}
+
+int restore_coordinate(struct restore *r, struct container *c, struct error *e)
+{
+	struct finish f = { .r = r, .c = c };
+	uint32_t total = thread_count(r);
+	bool filters = any_filters(r);
+	int result;
+
+	if (!filters)
+		arm(r);
+	result = wait_for_stubs(r, c, filters ? &r->control->n_ready : &r->control->n_finished, total, e);
+	if (result == 0)
+		result = fault_point("restore-threads", e);
+	if (result == 0)
+		result = find_syscall_offset(&f, e);
+	if (result == 0)
+		result = wait_for_zombies(&f, e);
+	if (result == 0)
+		result = find_threads(&f, e);
+	if (result == 0)
+		result = seize_all(&f, e);
+	if (result == 0 && filters) {
+		arm(r);
+		result = wait_for_stubs(r, c, &r->control->n_finished, total, e);
+	}
+	if (result == 0)
+		result = set_all_registers(&f, e);
+	if (result == 0)
+		result = fault_point("restore-registers", e);
+	for (size_t i = 0; i < f.n && result == 0; i++)
+		if (f.threads[i].leader)
+			result = unmap_area(&f, &f.threads[i], e);
+	if (result == 0)
+		result = stop_again(&f, e);
+	for (size_t i = 0; i < f.n && result == 0; i++)
+		result = task_detach(&f.threads[i].task, e);
+	return result;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stubs: forks of the stasis process that stand in for the processes to be restored, in plain C, until each
+ * gives up its own memory in restore_build(). Init makes all files, then the tree is forked as the plan says. Three
+ * barriers order what depends on others: all exist; all group leaders lead; all members have joined.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <grp.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "checkpoint/native/tree.h"
+
+static long futex(uint32_t *word, int op, uint32_t value)
+{
+	return syscall(SYS_futex, word, op, value, NULL, NULL, 0);
+}
+
+/* The first failure of any stub is the one that is reported. */
+static _Noreturn void fail(struct restore *r, const struct error *e)
+{
+	uint32_t none = 0;
+
+	if (__atomic_compare_exchange_n(&r->control->failing, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		r->control->error = *e;
+		__atomic_store_n(&r->control->failed, 1, __ATOMIC_SEQ_CST);
+		futex(&r->control->n_ready, FUTEX_WAKE, INT32_MAX);
+	}
+	_exit(1);
+}
+
+/* Waits until "total" stubs have come here. */
+static void barrier(struct restore *r, uint32_t *counter, uint32_t total)
+{
+	uint32_t n = __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+
+	if (n >= total) {
+		futex(counter, FUTEX_WAKE, INT32_MAX);
+		return;
+	}
+	while ((n = __atomic_load_n(counter, __ATOMIC_SEQ_CST)) < total)
+		futex(counter, FUTEX_WAIT, n);
+}
+
+/* Stubs that take part in the barriers: processes and group leaders (the other helpers are gone by then). */
+static uint32_t participants(const struct restore *r)
+{
+	return r->tree->n_processes + r->tree->n_group_leaders;
+}
+
+static pid_t fork_with_pid(pid_t pid)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)&pid, .set_tid_size = pid ? 1 : 0 };
+
+	return syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static _Noreturn void stub(struct restore *r, size_t node);
+
+static pid_t fork_node(struct restore *r, size_t index)
+{
+	const struct tree_node *node = &r->tree->nodes[index];
+	struct error e;
+	pid_t pid = fork_with_pid(node->pid);
+
+	if (pid == 0)
+		stub(r, index);
+	if (pid < 0) {
+		if (errno == EEXIST)
+			error_set(&e, -EEXIST, ERROR_STATE, "pid %d is already taken in the container's pid namespace", node->pid);
+		else
+			error_errno(&e, -errno, "fork process %d", node->pid);
+		fail(r, &e);
+	}
+	return pid;
+}
+
+static void wait_for(struct restore *r, pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void fork_children(struct restore *r, size_t self, bool before_setsid)
+{
+	for (size_t i = 1; i < r->tree->n_nodes; i++) {
+		const struct tree_node *node = &r->tree->nodes[i];
+		pid_t pid;
+
+		if (node->parent != self || i == self || node->before_setsid != before_setsid)
+			continue;
+		pid = fork_node(r, i);
+		if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
+			wait_for(r, pid);
+	}
+}
+
+static void reap_group_leaders(struct restore *r, size_t self)
+{
+	for (size_t i = r->tree->n_processes; i < r->tree->n_nodes; i++)
+		if (r->tree->nodes[i].kind == TREE_GROUP_LEADER && r->tree->nodes[i].parent == self)
+			wait_for(r, r->tree->nodes[i].pid);
+}
+
+/* Ends as the zombie had ended: its parent reads the same status. */
+static _Noreturn void die_as(const St__Process *p)
+{
+	struct rlimit no_core = { 0, 0 };
+	int sig = p->exit_code & 0x7f;
+	sigset_t set;
+
+	prctl(PR_SET_NAME, p->comm ? p->comm : "");
+	if (sig == 0)
+		_exit((p->exit_code >> 8) & 0xff);
+	setrlimit(RLIMIT_CORE, &no_core);
+	signal(sig, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	kill(getpid(), sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	_exit(128 + sig);
+}
+
+static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
+{
+	char text[32], now[32];
+	ssize_t n;
+	int fd;
+
+	umask(p->umask);
+	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
+	n = read_small_file_at(r->proc_fd, "self/oom_score_adj", now, sizeof(now));
+	if (n > 0 && strtol(now, NULL, 10) != p->oom_score_adj) {
+		int result = write_string_at(r->proc_fd, "self/oom_score_adj", text);
+
+		if (result < 0)
+			return error_errno(e, result, "oom_score_adj %s of process %d", text, p->pid);
+	}
+	fd = restore_fd(r, p->root_file);
+	if (p->root_file && (fchdir(fd) < 0 || chroot(".") < 0))
+		return error_errno(e, -errno, "root directory of process %d", p->pid);
+	fd = restore_fd(r, p->cwd_file);
+	if (p->cwd_file && fchdir(fd) < 0)
+		return error_errno(e, -errno, "working directory of process %d", p->pid);
+	return 0;
+}
+
+static _Noreturn void become(struct restore *r, const St__Process *p, size_t index)
+{
+	struct error e;
+	int result;
+
+	if (p->state == 2)
+		die_as(p);
+	result = small_attributes(r, p, &e);
+	if (result == 0)
+		result = restore_place_files(r, p, &e);
+	if (result == 0)
+		result = fault_point("restore-memory", &e);
+	if (result == 0)
+		result = restore_build(r, index, &e);
+	error_prefix(&e, "process %d", p->pid);
+	fail(r, &e);
+}
+
+static void join_groups(struct restore *r, const struct tree_node *node, const St__Process *p)
+{
+	int pgid = p ? p->pgid : node->pid;
+	struct error e;
+
+	barrier(r, &r->control->n_forked, participants(r));
+	if (pgid == node->pid && getpgrp() != pgid && setpgid(0, 0) < 0)
+		goto failed;
+	barrier(r, &r->control->n_led, participants(r));
+	if (pgid > 0 && getpgrp() != pgid && setpgid(0, pgid) < 0)
+		goto failed;
+	barrier(r, &r->control->n_joined, participants(r));
+	return;
+failed:
+	error_errno(&e, -errno, "process %d: join process group %d", node->pid, pgid);
+	fail(r, &e);
+}
+
+static _Noreturn void stub(struct restore *r, size_t self)
+{
+	const struct tree_node *node = &r->tree->nodes[self];
+	const St__Process *p = node->kind == TREE_PROCESS ? r->procs[node->process] : NULL;
+	struct error e;
+
+	fork_children(r, self, true);
+	if (node->setsid && setsid() < 0) {
+		error_errno(&e, -errno, "process %d: begin a session", node->pid);
+		fail(r, &e);
+	}
+	fork_children(r, self, false);
+	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
+		_exit(0);
+	join_groups(r, node, p);
+	if (!p)
+		_exit(0);
+	reap_group_leaders(r, self);
+	become(r, p, node->process);
+}
+
+int restore_init(void *arg, struct error *e)
+{
+	struct restore *r = arg;
+	sigset_t all;
+	int result;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	result = restore_tmpfs(r, e);
+	if (result == 0)
+		result = restore_open_files(r, e);
+	if (result == 0)
+		result = fault_point("restore-files", e);
+	if (result < 0)
+		fail(r, e);
+	stub(r, 0);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a well-formed image may still say wrongly: ids that ascend, arrays of the right length, addresses in order,
+ * references that lead somewhere. Checked once, before anything is made, so that later code can rely on it.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/user.h>
+
+#define TASK_SIZE_MAX_X86 0x7ffffffff000ull
+
+static int corrupt(struct error *e, const char *what, int pid)
+{
+	return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: process %d: %s", pid, what);
+}
+
+static bool known_file(const struct restore *r, uint64_t id)
+{
+	return id == 0 || restore_file(r, id);
+}
+
+static bool bad_queue(St__QueuedSignal **queue, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		siginfo_t info;
+
+		if (queue[i]->siginfo.len != sizeof(info))
+			return true;
+		memcpy(&info, queue[i]->siginfo.data, sizeof(info));
+		if (info.si_signo < 1 || info.si_signo > 64)
+			return true;
+	}
+	return false;
+}
+
+static int validate_memory(const struct restore *r, const St__Process *p, struct error *e)
+{
+	const St__Memory *m = p->memory;
+	uint64_t last = 0;
+
+	if (!m)
+		return corrupt(e, "no memory", p->pid);
+	for (size_t i = 0; i < m->n_vmas; i++) {
+		const St__Vma *v = m->vmas[i];
+		bool known = !v->shm;
+
+		if (v->start < last || v->end <= v->start || v->end > TASK_SIZE_MAX_X86 || ((v->start | v->end | v->offset) & 4095))
+			return corrupt(e, "mappings are not in order", p->pid);
+		for (size_t k = 0; k < r->n_shm && !known; k++)
+			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd && v->offset <= r->shm[k].msg->size;
+		if (!known || !known_file(r, v->file))
+			return corrupt(e, "a mapping refers to nothing", p->pid);
+		last = v->end;
+	}
+	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
+}
+
+static int validate_thread(const struct restore *r, const St__Process *p, const St__Thread *t, struct error *e)
+{
+	const St__Credentials *c = t->credentials;
+
+	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 || t->tid <= 0)
+		return corrupt(e, "registers are missing", p->pid);
+	if (!c || c->n_uid != 4 || c->n_gid != 4 || c->n_groups > 65536 || !t->comm || t->affinity.len > 65536)
+		return corrupt(e, "credentials are missing", p->pid);
+	if (bad_queue(t->pending, t->n_pending))
+		return corrupt(e, "a pending signal is malformed", p->pid);
+	for (size_t i = 0; i < t->n_seccomp_filters; i++) {
+		bool known = false;
+
+		for (size_t k = 0; k < p->n_seccomp_filters; k++)
+			known |= p->seccomp_filters[k]->id == t->seccomp_filters[i] && p->seccomp_filters[k]->instructions.len % 8 == 0;
+		if (!known)
+			return corrupt(e, "a seccomp filter is missing", p->pid);
+	}
+	return 0;
+}
+
+static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
+{
+	int result;
+
+	if (p->pid <= 0 || p->state > 2)
+		return corrupt(e, "malformed", p->pid);
+	if (p->state == 2)
+		return 0;
+	if (p->n_threads == 0 || p->threads[0]->tid != p->pid)
+		return corrupt(e, "threads are missing", p->pid);
+	for (size_t i = 0; i < p->n_threads; i++) {
+		result = validate_thread(r, p, p->threads[i], e);
+		if (result < 0)
+			return result;
+	}
+	for (size_t i = 0; i < p->n_descriptors; i++)
+		if (!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) || p->descriptors[i]->fd > 1 << 20)
+			return corrupt(e, "a descriptor refers to nothing", p->pid);
+	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) || bad_queue(p->pending, p->n_pending))
+		return corrupt(e, "a reference leads nowhere", p->pid);
+	return validate_memory(r, p, e);
+}
+
+/* The part of each kind of file that the kind's code takes for granted. */
+static bool file_is_complete(const St__File *f)
+{
+	switch (f->kind_case) {
+	case ST__FILE__KIND_REGULAR:
+		return f->regular->path && f->regular->path[0] == '/';
+	case ST__FILE__KIND_PIPE:
+		return f->pipe->pipe != 0;
+	case ST__FILE__KIND_MEMFD:
+		return f->memfd->name != NULL;
+	default:
+		return f->kind_case != ST__FILE__KIND__NOT_SET;
+	}
+}
+
+int restore_validate(const struct restore *r, struct error *e)
+{
+	uint64_t last = 0;
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_files; i++) {
+		if (r->files[i]->id <= last || !file_is_complete(r->files[i]))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed", (unsigned long long)r->files[i]->id);
+		last = r->files[i]->id;
+	}
+	for (size_t i = 0; i < r->n_procs && result == 0; i++)
+		result = validate_process(r, r->procs[i], e);
+	if (result == 0 && (r->procs[0]->ppid != 0 || r->procs[0]->state == 2))
+		result = corrupt(e, "the first process is not init", r->procs[0]->pid);
+	return result;
+}

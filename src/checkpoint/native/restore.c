@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore by the native engine: read and check the image, create the container from its bundle as "create" does, with
+ * init going into restore_init() instead of waiting for start, and put the state back.
+ */
+#include "checkpoint/native/restore.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/user.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "checkpoint/native/cpu.h"
+#include "checkpoint/native/tree.h"
+
+enum { NS = 1000000000 };
+
+/* Two passes over the records: counts, then pointers. Messages stay in the image's memory. */
+static int count_records(struct restore *r, struct error *e)
+{
+	const ProtobufCMessage *m;
+	enum image_record_type type;
+	size_t pos = 0;
+	int n;
+
+	while ((n = image_next_record(r->image, &pos, &type, &m, e)) == 1) {
+		switch (type) {
+		case IMAGE_RECORD_CONTAINER:
+			r->container = (const St__Container *)m;
+			break;
+		case IMAGE_RECORD_FILE:
+			if (r->files)
+				r->files[r->n_files] = (const St__File *)m;
+			r->n_files++;
+			break;
+		case IMAGE_RECORD_SHM:
+			if (r->shm)
+				r->shm[r->n_shm] = (struct restore_shm){ .msg = (const St__SharedMemory *)m, .fd = -EBADF };
+			r->n_shm++;
+			break;
+		case IMAGE_RECORD_PROCESS:
+			if (r->procs)
+				r->procs[r->n_procs] = (const St__Process *)m;
+			r->n_procs++;
+			break;
+		case IMAGE_RECORD_TMPFS:
+			if (r->tmpfs)
+				r->tmpfs[r->n_tmpfs] = (const St__Tmpfs *)m;
+			r->n_tmpfs++;
+			break;
+		}
+	}
+	return n;
+}
+
+static int load_records(struct restore *r, struct error *e)
+{
+	int result = count_records(r, e);
+
+	if (result < 0)
+		return result;
+	r->files = arena_array(&r->arena, r->n_files, sizeof(*r->files));
+	r->shm = arena_array(&r->arena, r->n_shm, sizeof(*r->shm));
+	r->procs = arena_array(&r->arena, r->n_procs, sizeof(*r->procs));
+	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
+	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->pipes)
+		return error_errno(e, -ENOMEM, "read the image");
+	for (size_t i = 0; i < r->n_files; i++)
+		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
+	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = 0;
+	result = count_records(r, e);
+	if (result < 0)
+		return result;
+	if (!r->container || r->n_procs == 0)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the image holds no container or no process");
+	return 0;
+}
+
+static int plan_tree(struct restore *r, struct error *e)
+{
+	struct tree_process *procs = arena_array(&r->arena, r->n_procs, sizeof(*procs));
+
+	if (!procs)
+		return error_errno(e, -ENOMEM, "plan the process tree");
+	for (size_t i = 0; i < r->n_procs; i++)
+		procs[i] = (struct tree_process){ r->procs[i]->pid, r->procs[i]->ppid, r->procs[i]->pgid, r->procs[i]->sid };
+	return tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e);
+}
+
+/* Offsets that make the container's clocks go on from the checkpoint. */
+static void set_clocks(const struct restore *r, struct timens_offset *t)
+{
+	struct timespec mono, boot;
+	int64_t ns;
+
+	if (!r->container->monotonic || !r->container->boottime)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	ns = (r->container->monotonic->sec - mono.tv_sec) * NS + r->container->monotonic->nsec - mono.tv_nsec;
+	t->monotonic_sec = ns / NS - (ns % NS < 0);
+	t->monotonic_nsec = (ns % NS + NS) % NS;
+	ns = (r->container->boottime->sec - boot.tv_sec) * NS + r->container->boottime->nsec - boot.tv_nsec;
+	t->boottime_sec = ns / NS - (ns % NS < 0);
+	t->boottime_nsec = (ns % NS + NS) % NS;
+	t->present = true;
+}
+
+static int load(struct restore *r, int image_dir, struct error *e)
+{
+	int result;
+
+	result = image_open(image_dir, &r->image, e);
+	if (result == 0)
+		result = cpu_check(image_manifest(r->image), e);
+	if (result == 0)
+		result = load_records(r, e);
+	if (result == 0)
+		result = restore_validate(r, e);
+	if (result == 0)
+		result = plan_tree(r, e);
+	if (result == 0)
+		result = restore_lay_out(r, e);
+	if (result < 0)
+		return result;
+	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	r->pages_fd = image_pages_fd(r->image);
+	if (r->proc_fd < 0 || r->zero_fd < 0)
+		return error_errno(e, -errno, "open /proc and /dev/zero");
+	return fault_point("restore-verified", e);
+}
+
+static int run(struct restore *r, struct container **ret, struct error *e)
+{
+	struct container_create_options create = r->options->create;
+	_cleanup_(container_free_p) struct container *c = NULL;
+	struct error undo;
+	int result;
+
+	create.restore_init = restore_init;
+	create.restore_arg = r;
+	create.generation = image_manifest(r->image)->generation + 1;
+	set_clocks(r, &create.timens);
+	result = container_create(&create, &c, e);
+	if (result < 0)
+		return result;
+	result = fault_point("restore-created", e);
+	if (result == 0)
+		result = restore_coordinate(r, c, e);
+	if (result == 0)
+		result = fault_point("restore-end", e);
+	if (result < 0) {
+		if (container_delete(c, true, &undo) < 0)
+			log_debug("remove the container again: %s", undo.message);
+		return result;
+	}
+	*ret = take_ptr(c);
+	return 0;
+}
+
+int native_restore(const struct restore_options *o, int image_dir, struct container **ret, struct cr_statistics *stats, struct error *e)
+{
+	struct restore r = { .options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF };
+	int result;
+
+	result = load(&r, image_dir, e);
+	if (result == 0)
+		result = run(&r, ret, e);
+	close_p(&r.proc_fd);
+	close_p(&r.zero_fd);
+	image_free(r.image);
+	arena_done(&r.arena);
+	return result;
+}
