@@ -28,6 +28,9 @@ void preflight_report_done(struct preflight_report *r);
 void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason, const char *remedy,
 	const char *object_format, ...) _printf_(7, 8);
 
+/* One error (REFUSED) for a report that is not empty: the first obstacle, and how many more there are. */
+int preflight_refuse(const struct preflight_report *r, struct error *e);
+
 struct checkpoint_options {
 	const char *image_path;	/* default "checkpoint" */
 	const char *work_path;	/* logs; default: the image path */

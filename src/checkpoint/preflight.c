@@ -42,3 +42,18 @@ void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *ki
 		.remedy = arena_strdup(&r->arena, remedy),
 	};
 }
+
+/* One error for all obstacles; the report has them singly. */
+int preflight_refuse(const struct preflight_report *r, struct error *e)
+{
+	const struct obstacle *o = &r->obstacles[0];
+	char who[64] = "", more[64] = "";
+
+	if (o->pid && o->fd >= 0)
+		snprintf(who, sizeof(who), "process %d fd %d: ", o->pid, o->fd);
+	else if (o->pid)
+		snprintf(who, sizeof(who), "process %d: ", o->pid);
+	if (r->n > 1)
+		snprintf(more, sizeof(more), " (and %zu more: see \"stasis check\")", r->n - 1);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object, o->reason, o->remedy, more);
+}

@@ -104,21 +104,6 @@ int native_preflight(struct container *c, const struct checkpoint_options *o, st
 	return result;
 }
 
-/* One error for all obstacles; the report has them singly. */
-static int refuse(const struct preflight_report *r, struct error *e)
-{
-	const struct obstacle *o = &r->obstacles[0];
-	char who[64] = "", more[64] = "";
-
-	if (o->pid && o->fd >= 0)
-		snprintf(who, sizeof(who), "process %d fd %d: ", o->pid, o->fd);
-	else if (o->pid)
-		snprintf(who, sizeof(who), "process %d: ", o->pid);
-	if (r->n > 1)
-		snprintf(more, sizeof(more), " (and %zu more: see \"stasis check\")", r->n - 1);
-	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object, o->reason, o->remedy, more);
-}
-
 static int container_message(struct dump *d, struct error *e)
 {
 	St__Container *m = d->container = pb_new(&d->arena, Container, container);
@@ -194,7 +179,7 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = check_container(d, e);
 	if (r == 0 && d->report->n > 0)
-		r = refuse(d->report, e);
+		r = preflight_refuse(d->report, e);
 	if (r == 0)
 		r = dump_ask(d, e);
 	if (r == 0)
@@ -258,7 +243,7 @@ static int commit(struct dump *d, struct error *e)
 /* From the freeze on. The container is let go or killed before this returns, whatever happens. */
 static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e)
 {
-	uint64_t start = now_us(), frozen;
+	uint64_t start = now_us(), frozen, image;
 	struct error undo;
 	int r;
 
@@ -276,14 +261,14 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		frozen = now_us();
 	}
 	if (r == 0) {
-		d->stats->frozen_us = frozen - start;
-		start = now_us();
 		count(d);
+		image = now_us();
 		r = write_records(d, e);
 		if (r == 0)
 			r = fault_point("checkpoint-image", e);
-		d->stats->image_us = now_us() - start;
+		d->stats->image_us = now_us() - image;
 		d->stats->total_us = now_us() - begin;
+		d->stats->frozen_us = (d->options->leave_running ? frozen : now_us()) - start;
 		if (r == 0)
 			r = commit(d, e);
 		if (r == 0)
@@ -305,20 +290,11 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir, struct dump_journal *journal, int guard_fd,
 	struct preflight_report *report, struct cr_statistics *stats, struct error *e)
 {
-	struct dump before = { .c = c, .options = o, .report = report, .root_fd = -EBADF, .stats = stats };
 	struct dump d = { .c = c, .options = o, .report = report, .root_fd = -EBADF, .stats = stats, .journal = journal };
 	uint64_t begin = now_us();
 	int r;
 
-	r = look(&before, e);
-	dump_done(&before);
-	stats->preflight_us = now_us() - begin;
-	if (r == 0 && report->n > 0)
-		r = refuse(report, e);
-	if (r == 0)
-		r = fault_point("checkpoint-preflight", e);
-	if (r == 0)
-		r = open_root(&d, e);
+	r = open_root(&d, e);
 	if (r == 0)
 		r = image_writer_new(image_dir, &d.writer, e);
 	if (r == 0)

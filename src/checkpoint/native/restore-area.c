@@ -114,7 +114,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0, shm_len = 0, at;
 	struct range *ranges;
-	size_t n;
+	size_t n = 0;
 	int result;
 
 	r->slots = arena_array(&r->arena, r->n_procs, sizeof(*r->slots));

@@ -21,6 +21,7 @@
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "checkpoint/native/sched-attr.h"
 #include "linux/procfs.h"
@@ -482,7 +483,7 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 	const struct restore_slot *slot = &r->slots[index];
 	const St__Process *p = r->procs[index];
 	struct builder bu = { .r = r, .p = p, .e = e };
-	size_t leader_ops, data_size;
+	size_t leader_ops = 0, data_size;
 	int result;
 
 	result = own_capabilities(&bu.all_caps, e);

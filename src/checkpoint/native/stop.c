@@ -87,12 +87,15 @@ int dump_resume(struct dump *d, struct error *e)
 	struct error ignored;
 	int r = 0;
 
+	/* A stopped task counts as frozen only once it is let go: the wait is short, and done below. */
 	if (d->journal->paused)
-		r = cgroup_freeze(&d->c->cgroup, 0, &ignored) == -ETIMEDOUT ? 0 : 0;
+		(void)!cgroup_freeze(&d->c->cgroup, 1, &ignored);
 	for (size_t i = 0; i < d->n_procs; i++)
 		for (size_t k = 0; k < d->procs[i].n_threads; k++)
-			task_detach(&d->procs[i].threads[k].task, &ignored);
-	if (!d->journal->paused && cgroup_is_frozen(&d->c->cgroup) == 1)
+			(void)!task_detach(&d->procs[i].threads[k].task, &ignored);
+	if (d->journal->paused)
+		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+	else if (cgroup_is_frozen(&d->c->cgroup) == 1)
 		r = cgroup_thaw(&d->c->cgroup, e);
 	d->journal->frozen = false;
 	d->stopped = false;

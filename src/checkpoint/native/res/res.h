@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <fcntl.h>
+
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
 

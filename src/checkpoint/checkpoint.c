@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A checkpoint as every engine shares it: states, directories, preflight; then the work is done by a process of its
+ * own, the surgeon, and this one is the guard. Each watches the other: if the guard goes (killed, or interrupted by its
+ * user), the surgeon puts everything back and stops; if the surgeon dies, the guard does what is left to undo, from the
+ * journal in shared memory.
+ */
+#include "checkpoint/engine.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "checkpoint/native/dump.h"
+#include "checkpoint/native/restore.h"
+
+/* What the surgeon tells. */
+struct outcome {
+	struct dump_journal journal;
+	struct cr_statistics stats;
+	struct error error;
+	int result;
+	bool done;
+};
+
+static volatile sig_atomic_t cancelled;
+
+static void on_cancel(int sig)
+{
+	cancelled = sig;
+}
+
+static void closedir_p(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+static int check_empty(int fd, const char *path, struct error *e)
+{
+	_cleanup_(closedir_p) DIR *d = NULL;
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *ent;
+
+	d = copy < 0 ? NULL : fdopendir(copy);
+	if (!d)
+		return error_errno(e, -errno, "read the image directory %s", path);
+	while ((ent = readdir(d)))
+		if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+			return error_set(e, -ENOTEMPTY, ERROR_USAGE,
+				"the image directory %s is not empty (it holds \"%s\"): choose another --image-path, or remove it", path,
+				ent->d_name);
+	return 0;
+}
+
+/* *ret_created: it was not there before, and goes again if the checkpoint fails. */
+static int open_image_directory(const char *path, int *ret_fd, bool *ret_created, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	*ret_created = mkdir(path, 0700) == 0;
+	if (!*ret_created && errno != EEXIST)
+		return error_errno(e, -errno, "make the image directory %s", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(e, -errno, "open the image directory %s", path);
+	r = check_empty(fd, path, e);
+	if (r < 0)
+		return r;
+	if (faccessat(fd, ".", W_OK | X_OK, 0) < 0)
+		return error_errno(e, -errno, "the image directory %s is not writable", path);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static void remove_image(int fd, const char *path, bool created)
+{
+	static const char *const names[] = { "manifest.json", "checkpoint.img", "pages_meta.img", "pages.img", "inventory.img",
+		"stats-dump", "descriptors.json" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unlinkat(fd, names[i], 0);
+	if (created)
+		rmdir(path);
+}
+
+/* Takes what the dead surgeon has mapped out of one process. */
+static void unmap_leftover(struct dump_journal *j, unsigned i)
+{
+	uint64_t args[6] = { j->mapped[i].area, j->mapped[i].len };
+	struct arena a = {};
+	struct error ignored;
+	struct task t;
+	int64_t result;
+
+	if (task_seize(&t, j->mapped[i].pid, true, &ignored) < 0)
+		return;
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 && task_read_registers(&t, &a, &ignored) == 0) {
+		if (task_syscall(&t, j->mapped[i].syscall_insn, SYS_munmap, args, &result, &ignored) == 0)
+			(void)!task_settle(&t, &ignored);
+	}
+	(void)!task_detach(&t, &ignored);
+	arena_done(&a);
+}
+
+/* The surgeon is dead: its tracees run on by themselves (task.h), the rest is done here. */
+static void undo(struct container *c, struct dump_journal *j)
+{
+	struct error ignored;
+
+	if (cgroup_is_frozen(&c->cgroup) == 1)
+		(void)!cgroup_thaw(&c->cgroup, &ignored);
+	for (unsigned i = 0; i < j->n; i++)
+		unmap_leftover(j, i);
+	if (j->paused)
+		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);
+}
+
+static _Noreturn void surgeon(struct container *c, const struct checkpoint_options *o, int image_dir, int guard_fd,
+	struct preflight_report *report, struct outcome *out)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT };
+
+	setsid();
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	out->result = native_dump(c, o, image_dir, &out->journal, guard_fd, report, &out->stats, &out->error);
+	out->done = true;
+	_exit(0);
+}
+
+static int watch(struct container *c, pid_t pid, int *guard_fd, struct outcome *out, struct error *e)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return error_errno(e, -errno, "wait for the checkpoint process");
+		if (cancelled)
+			close_p(guard_fd);
+	}
+	if (out->done) {
+		if (out->result < 0)
+			*e = out->error;
+		return out->result;
+	}
+	undo(c, &out->journal);
+	return error_set(e, -ECANCELED, ERROR_SYSTEM, "the checkpoint process died of signal %d: the container runs on",
+		WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
+static int operate_guarded(struct container *c, const struct checkpoint_options *o, int image_dir, struct preflight_report *report,
+	struct cr_statistics *stats, struct error *e)
+{
+	struct sigaction cancel = { .sa_handler = on_cancel }, old_int, old_term;
+	_cleanup_close_ int surgeon_end = -EBADF, guard_end = -EBADF;
+	struct outcome *out;
+	uint64_t preflight_us = stats->preflight_us;
+	int ends[2], r;
+	pid_t pid;
+
+	out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (out == MAP_FAILED || pipe2(ends, O_CLOEXEC) < 0)
+		return error_errno(e, -errno, "prepare the checkpoint");
+	surgeon_end = ends[0];
+	guard_end = ends[1];
+	out->stats.preflight_us = preflight_us;
+	cancelled = 0;
+	sigaction(SIGINT, &cancel, &old_int);
+	sigaction(SIGTERM, &cancel, &old_term);
+	pid = fork();
+	if (pid == 0) {
+		close_p(&guard_end);
+		surgeon(c, o, image_dir, surgeon_end, report, out);
+	}
+	r = pid < 0 ? error_errno(e, -errno, "fork") : watch(c, pid, &guard_end, out, e);
+	sigaction(SIGINT, &old_int, NULL);
+	sigaction(SIGTERM, &old_term, NULL);
+	*stats = out->stats;
+	munmap(out, sizeof(*out));
+	return r;
+}
+
+/* dump.log in the work directory: what callers copy and show. */
+static void write_log(const char *dir, const char *name, const struct cr_statistics *s, int result, const struct error *e)
+{
+	_cleanup_close_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+
+	if (dirfd < 0)
+		return;
+	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	dprintf(fd, "stasis %s, native engine\n", STASIS_VERSION);
+	dprintf(fd, "preflight %llu us, freeze %llu us, collect %llu us, memory %llu us, image %llu us; frozen %llu us, total %llu us\n",
+		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us, (unsigned long long)s->collect_us,
+		(unsigned long long)s->memory_us, (unsigned long long)s->image_us, (unsigned long long)s->frozen_us,
+		(unsigned long long)s->total_us);
+	dprintf(fd, "%llu processes, %llu threads, %llu files\n", (unsigned long long)s->processes, (unsigned long long)s->threads,
+		(unsigned long long)s->files);
+	if (result < 0)
+		dprintf(fd, "Error: %s\n", e->message);
+	else
+		dprintf(fd, "finished successfully\n");
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
+static int check_state(const struct container *c, struct error *e)
+{
+	enum container_status s = container_status(c);
+
+	if (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED)
+		return 0;
+	return error_set(e, -EINVAL, ERROR_STATE, "cannot checkpoint container \"%s\": it is %s, not running", c->id, container_status_name(s));
+}
+
+static int check_options(const struct checkpoint_options *o, struct error *e)
+{
+	if (o->pre_dump || o->parent_path)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"--pre-dump and --parent-path are not supported by the native engine yet: make a full checkpoint");
+	return 0;
+}
+
+int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+{
+	int result = check_state(c, e);
+
+	return result < 0 ? result : native_preflight(c, o, r, e);
+}
+
+int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
+	struct cr_statistics *stats, struct error *e)
+{
+	const char *path = o->image_path ? o->image_path : "checkpoint", *work = o->work_path ? o->work_path : path;
+	struct preflight_report own = {}, *rep = report ? report : &own;
+	_cleanup_close_ int image_dir = -EBADF;
+	uint64_t begin = now_us();
+	bool created = false;
+	int r;
+
+	*stats = (struct cr_statistics){};
+	r = check_options(o, e);
+	if (r == 0)
+		r = check_state(c, e);
+	if (r == 0)
+		r = fault_point("checkpoint-start", e);
+	if (r == 0)
+		r = native_preflight(c, o, rep, e);
+	if (r == 0 && rep->n > 0)
+		r = preflight_refuse(rep, e);
+	stats->preflight_us = now_us() - begin;
+	if (r == 0)
+		r = fault_point("checkpoint-preflight", e);
+	if (r == 0)
+		r = open_image_directory(path, &image_dir, &created, e);
+	if (r == 0) {
+		r = operate_guarded(c, o, image_dir, rep, stats, e);
+		if (r < 0)
+			remove_image(image_dir, path, created);
+	} else if (created) {
+		rmdir(path);
+	}
+	stats->total_us = now_us() - begin;
+	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
+	if (r == 0 || o->work_path)
+		write_log(work, "dump.log", stats, r, e);
+	preflight_report_done(&own);
+	return r;
+}
+
+int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e)
+{
+	const char *path = o->image_path ? o->image_path : "checkpoint";
+	_cleanup_close_ int image_dir = -EBADF;
+	uint64_t begin = now_us();
+	int r;
+
+	*stats = (struct cr_statistics){};
+	r = fault_point("restore-start", e);
+	if (r < 0)
+		return r;
+	image_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (image_dir < 0)
+		return error_errno(e, -errno, "open the image directory %s", path);
+	r = native_restore(o, image_dir, ret, stats, e);
+	stats->total_us = now_us() - begin;
+	if (r == 0)
+		r = container_run_hooks(*ret, HOOK_POSTSTART, e);
+	if (o->work_path)
+		write_log(o->work_path, "restore.log", stats, r, e);
+	return r;
+}
