@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * For tests/faults: a bit of everything in three processes. What each checks is that nothing was lost or done twice: counters
+ * go on, registers of a thread in a loop are its own, a sleep is not cut short, signals stay blocked and pending.
+ */
+#include "cr.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+enum { PAGES = 64 };
+
+static volatile uint64_t loops;
+static volatile int stop;
+
+static uint64_t sum(uint64_t seed)
+{
+	for (int i = 0; i < 5000; i++)
+		seed = cr_mix(seed);
+	return seed;
+}
+
+static void *spin(void *arg CR_UNUSED)
+{
+	uint64_t expected = sum(1);
+
+	for (; !stop; loops++)
+		check(sum(1) == expected, "a computation went wrong");
+	return NULL;
+}
+
+static void *sleep_long(void *arg CR_UNUSED)
+{
+	struct timespec t = {1000, 0};
+
+	check(nanosleep(&t, NULL) == 0 && false, "a sleep of 1000 s is over: %m");
+	return NULL;
+}
+
+static void *blocked_read(void *arg)
+{
+	char c;
+
+	check(read(*(int *)arg, &c, 1) == 1 && false, "a read of an empty pipe is over: %m");
+	return NULL;
+}
+
+static void rounds(char *private, char *shared, int event)
+{
+	sigset_t set;
+
+	while (cr_wait()) {
+		uint64_t n = loops, v;
+
+		check(cr_differs(private, PAGES * 4096UL, 1) < 0, "private memory");
+		check(cr_differs(shared, PAGES * 4096UL, 2) < 0, "shared memory");
+		must(sigpending(&set));
+		check(sigismember(&set, SIGUSR1), "the pending signal is gone");
+		sigprocmask(SIG_SETMASK, NULL, &set);
+		for (int s = 1; s < 64; s++)
+			check(sigismember(&set, s) == (s == SIGUSR1 || s == SIGTRAP), "mask: signal %d", s);
+		if (cr_tag[0] == 0) {
+			check(read(event, &v, 8) == 8 && v == 3, "the eventfd's count");
+			check(write(event, &v, 8) == 8, "write");
+		}
+		for (int ms = 0; loops == n; ms++) {
+			check(ms < 3000, "the thread does not go on");
+			cr_msleep(1);
+		}
+	}
+	_exit(0);
+}
+
+int main(void)
+{
+	char *private =
+		must(mmap(NULL, PAGES * 4096UL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	char *shared =
+		must(mmap(NULL, PAGES * 4096UL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	int event = must(eventfd(3, 0)), p[2];
+	pthread_t thread;
+	sigset_t set;
+
+	cr_fill(private, PAGES * 4096UL, 1);
+	cr_fill(shared, PAGES * 4096UL, 2);
+	must(pipe(p));
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGTRAP);
+	must(sigprocmask(SIG_BLOCK, &set, NULL));
+	if (cr_fork("child") == 0)
+		cr_fork("grandchild");
+	must(kill(getpid(), SIGUSR1));
+	check(pthread_create(&thread, NULL, spin, NULL) == 0, "pthread_create");
+	check(pthread_create(&thread, NULL, sleep_long, NULL) == 0, "pthread_create");
+	check(pthread_create(&thread, NULL, blocked_read, &p[0]) == 0, "pthread_create");
+	rounds(private, shared, event);
+}

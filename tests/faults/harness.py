@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every named fault point of src/base/fault.c, as a kill (FAULT=name) and as an error (FAULT=name:EIO).
+
+checkpoint: the container is the same before and after (all that /proc shows, its mappings, its own checks), runs, is not
+  frozen or traced; an error leaves no file of the image, and a kill none that would pass for a whole one.
+restore:    an error leaves nothing; after a kill 'delete -f' removes what is there; the image restores afterwards.
+create:     likewise, without an image.
+The program under test is one with threads, children, shared memory and pipes (tests/cr/faulty.c).
+"""
+import re
+import sys
+from pathlib import Path
+
+from lib import TESTS, Failure, cgroup_dirs, check, poll, proc_stat
+
+sys.path.insert(0, str(TESTS / "cr"))
+import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
+
+PROGRAM = cr.Program(TESTS / "cr/faulty.c")
+
+
+def names():
+    """The fault points, by the command they belong to."""
+    text = (TESTS.parent / "src/base/fault.c").read_text()
+    table = text[text.index("fault_names[]"):text.index("NULL,")]
+    return re.findall(r'"([a-z-]+)"', table)
+
+
+def is_frozen(c):
+    for d in cgroup_dirs(c.config["linux"]["cgroupsPath"]):
+        for f, thawed in ("freezer.state", "THAWED"), ("cgroup.freeze", "0"):
+            if (d / f).exists() and (d / f).read_text().strip() != thawed:
+                return f"{d / f}: {(d / f).read_text().strip()}"
+    return None
+
+
+def as_before(c, before, what):
+    """The container runs on, untouched."""
+    poll(f"{what}: the container is thawed", lambda: not is_frozen(c), 5)
+    check(c.status() == "running", f"{what}: the container is {c.status()}")
+    # A guard process may need a moment to put everything back.
+    def untouched():
+        try:
+            cr.compare(before, cr.snapshot(c), [], what)
+        except (Failure, OSError) as e:
+            return str(e)
+        for p in c.pids():
+            status = Path(f"/proc/{p}/status").read_text()
+            if not re.search(r"^TracerPid:\s0$", status, re.M):
+                return f"{what}: pid {p} is traced"
+            if proc_stat(p)[1] in "Tt":
+                return f"{what}: pid {p} is stopped"
+        return ""
+    last = [None]
+
+    def settled():
+        last[0] = untouched()
+        return not last[0]
+    try:
+        poll(what, settled, 5, 0.02)
+    except Failure:
+        raise Failure(last[0]) from None
+
+
+def fault_of(env, c_command, name, error, **kw):
+    """Runs a command with the fault; it must fail in the way asked for."""
+    status, _, text = c_command(env={"FAULT": name + (":EIO" if error else "")}, ok=None, **kw)
+    if error:
+        check(status == 1, f"FAULT={name}:EIO: exit {status}: {text.strip()}")
+        check("Input/output error" in text or "fault point" in text, f"FAULT={name}:EIO: the message is '{text.strip()}'")
+    return status, text
+
+
+def start(env):
+    c = PROGRAM.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    return c
+
+
+def files_in(directory):
+    return sorted(f.name for f in directory.iterdir()) if directory.is_dir() else []
+
+
+def checkpoint(env, name, error, leave_running):
+    c = start(env)
+    before = cr.snapshot(c)
+    image = env.t / "image"
+    options = ["--leave-running"] if leave_running else []
+    status, text = fault_of(env, lambda **kw: c.checkpoint(image, *options, **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    committed = (image / "manifest.json").exists()
+    if status == 0:
+        raise Failure(f"{what}: the fault point is never reached, or its failure is ignored")
+    if committed and not error and not leave_running and not c.pids():
+        # Killed after the image was complete and the container ended: it goes on from the image.
+        c.delete(ok=None)
+        c.restore(image)
+    else:
+        check(not (committed and error), f"{what}: a manifest was left")
+        if not committed:  # after a kill the guard tidies up, which may take a moment
+            poll(f"{what}: files of the image are left", lambda: not files_in(image), 3)
+        as_before(c, before, what)
+    c.verify(1)
+    # And it can be checkpointed for good afterwards.
+    c.wait_ready(2)
+    cr.cycle(PROGRAM, c, env.t / "image2")
+    c.verify(2)
+    cr.finish(c, 3)
+
+
+def restore(env, name, error):
+    c = start(env)
+    image = env.t / "image"
+    c.checkpoint(image)
+    c.gone()
+    c.delete(ok=None)
+    files = {f.name: f.read_bytes() for f in image.iterdir()}
+    status, text = fault_of(env, lambda **kw: c.restore(image, **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    if status == 0:
+        raise Failure(f"{what}: the fault point is never reached, or its failure is ignored")
+    if not error:
+        c.delete(ok=None)
+    nothing_left(env, c, what)
+    check(files == {f.name: f.read_bytes() for f in image.iterdir()}, f"{what}: the image was changed")
+    c.restore(image)
+    c.verify(1)
+    cr.finish(c, 2)
+
+
+def nothing_left(env, c, what):
+    def left():
+        return [f"process {p} {proc_stat(p)}" for p in c.pids()] + [f"container {n}" for n in env.containers()] \
+            + [f"mount {m}" for m in env.mounts()] + [f"cgroup {d}" for d in cgroup_dirs(c.config["linux"]["cgroupsPath"])]
+    try:
+        poll(what, lambda: not left(), 5)
+    except Failure:
+        raise Failure(f"{what}: left behind: {left()}") from None
+
+
+def create(env, name, error):
+    c = PROGRAM.container(env, "one")
+    c.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    c.write_config()
+    status, _ = fault_of(env, c.run, name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    if status == 0:
+        raise Failure(f"{what}: the fault point is never reached, or its failure is ignored")
+    if not error:
+        c.delete(ok=None)
+    nothing_left(env, c, what)
+    c.run()
+    c.wait_ready(1)
+    c.verify(1)
+    cr.finish(c, 2)
+
+
+def tests():
+    for name in names():
+        for error in (False, True):
+            suffix = "EIO" if error else "kill"
+            command = name.split("-")[0]
+            if command == "checkpoint":
+                for leave in (False, True):
+                    yield (f"faults/{name}/{suffix}{'-leave-running' if leave else ''}",
+                           lambda env, n=name, e=error, r=leave: checkpoint(env, n, e, r), 60)
+            else:
+                run = {"restore": restore, "create": create}[command]
+                yield f"faults/{name}/{suffix}", lambda env, n=name, e=error, r=run: r(env, n, e), 60

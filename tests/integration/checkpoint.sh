@@ -1,0 +1,333 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# checkpoint, restore, check and inspect by the command line: states, paths, options, stdio.
+# time limit: 120
+. "$TESTS/lib.sh"
+
+counting() {
+	bundle b sh -c "$COUNTER"
+}
+
+# No file of a failed checkpoint stays, and the container runs on.
+refused() {
+	local pattern=$1 image=$2
+	shift 2
+	fails "$pattern" checkpoint --image-path "$image" "$@" c
+	[ ! -e "$image/manifest.json" ] || fail "a manifest was left"
+	expect_progress
+	expect_status c running
+}
+
+test_round_trip() {
+	counting
+	start c
+	expect_progress
+	ok checkpoint --image-path "$T/i" --work-path "$T/w" c
+	no_processes || fail "processes are left"
+	local before
+	before=$(count)
+	[ "$(stat -c %a "$T/i")" = 700 ] || fail "mode of the image directory: $(stat -c %a "$T/i")"
+	[ -z "$(find "$T/i" -type f ! -perm 600)" ] || fail "files that others can read: $(find "$T/i" -type f ! -perm 600)"
+	jq -e '.format_version == 1 or .formatVersion == 1 or .version == 1' "$T/i/manifest.json" > "$T/jq" || fail "manifest: $(cat "$T/i/manifest.json")"
+	ok restore -d --image-path "$T/i" --work-path "$T/w" --bundle "$B" --pid-file "$T/pid" c
+	[ "$(cat "$T/pid")" = "$(init_pid c)" ] || fail "the pid file"
+	expect_status c running
+	expect_progress
+	[ "$(count)" -ge "$before" ] || fail "it began anew: $before, $(count)"
+	ok exec c true
+	ok kill c KILL
+	expect_status c stopped
+	ok delete c
+	expect_nothing_left c
+}
+
+test_default_image_directory() {
+	counting
+	start c
+	(cd "$T" && stasis checkpoint c < /dev/null) || fail "checkpoint"
+	[ -e "$T/checkpoint/manifest.json" ] || fail "not in ./checkpoint"
+	(cd "$B" && stasis restore -d --image-path "$T/checkpoint" c < /dev/null > "$T/out" 2>&1) || fail "$(cat "$T/out")"
+	expect_progress
+}
+
+# The id is free again after the checkpoint (as with runc).
+test_the_container_is_gone() {
+	counting
+	start c
+	ok checkpoint --image-path "$T/i" c
+	fails 'does not exist' state c
+	expect_nothing_left c
+	start c
+	expect_progress
+}
+
+test_leave_running() {
+	counting
+	start c
+	ok checkpoint --leave-running --leave-running --image-path "$T/i" c
+	expect_status c running
+	expect_progress
+	local pid
+	pid=$(init_pid c)
+	! grep -q 'TracerPid:.[1-9]' "/proc/$pid/status" || fail "still traced"
+	ok checkpoint --image-path "$T/j" c
+	[ -e "$T/i/manifest.json" ] && [ -e "$T/j/manifest.json" ] || fail "no manifest"
+}
+
+test_wrong_states() {
+	counting
+	ok create --bundle "$B" c
+	fails 'created|not running|state' checkpoint --image-path "$T/i" c
+	[ ! -e "$T/i/manifest.json" ] || fail "an image was made"
+	ok start c
+	expect_progress
+	ok kill c KILL
+	expect_status c stopped
+	fails 'stopped|not running' checkpoint --image-path "$T/i" c
+	[ ! -e "$T/i/manifest.json" ] || fail "an image was made"
+	ok delete c
+}
+
+test_paused() {
+	counting
+	start c
+	expect_progress
+	ok pause c
+	if stasis checkpoint --leave-running --image-path "$T/i" c < /dev/null > "$T/out" 2>&1; then
+		[ "$(status c)" = paused ] || fail "it was paused, and is $(status c) after the checkpoint"
+	else
+		grep -qi 'paused' "$T/out" || fail "$(cat "$T/out")"
+	fi
+	ok resume c
+	expect_progress
+}
+
+test_image_paths() {
+	counting
+	start c
+	expect_progress
+	mkdir "$T/full" && touch "$T/full/some-file"
+	refused 'empty' "$T/full"
+	[ "$(ls -A "$T/full")" = some-file ] || fail "the directory was changed: $(ls -A "$T/full")"
+	touch "$T/file"
+	refused 'directory' "$T/file"
+	refused '.' /proc/nowhere/image
+	mkdir "$T/ro" && mount -t tmpfs -o ro tmpfs "$T/ro"
+	refused 'read-only' "$T/ro/image"
+	umount "$T/ro"
+	ln -s "$T/nowhere" "$T/link"
+	refused '.' "$T/link"
+	mkdir "$T/empty" && ok checkpoint --image-path "$T/empty" c
+	ok restore -d --image-path "$T/empty" --bundle "$B" c
+	expect_progress
+}
+
+# On a full disk the container runs on and no half image stays, wherever the space ends.
+test_full_disk() {
+	local kib
+	counting
+	start c
+	expect_progress
+	mkdir "$T/small"
+	for kib in 4 8 16 32 64 128 256 400; do
+		mount -t tmpfs -o "size=${kib}k" tmpfs "$T/small"
+		if stasis checkpoint --leave-running --image-path "$T/small/i" --work-path "$T" c < /dev/null > "$T/out" 2>&1; then
+			[ -e "$T/small/i/manifest.json" ] || fail "success without a manifest"
+		else
+			grep -qi 'no space' "$T/out" || fail "with $kib KiB: $(cat "$T/out")"
+			[ ! -d "$T/small/i" ] || [ -z "$(ls -A "$T/small/i")" ] || fail "left: $(ls -A "$T/small/i")"
+		fi
+		umount "$T/small"
+		expect_progress
+	done
+	[ "$kib" = 400 ] && ok checkpoint --image-path "$T/i" c
+}
+
+test_id_in_use() {
+	counting
+	start c
+	ok checkpoint --leave-running --image-path "$T/i" c
+	fails 'exist|in use' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_status c running
+	expect_progress
+}
+
+test_two_restores_at_once() {
+	counting
+	start c
+	expect_progress
+	ok checkpoint --image-path "$T/i" c
+	local n pids=()
+	for n in 1 2 3; do
+		cp -a "$B" "$T/b$n"
+		jq --arg c "$CGROUP/b$n" '.linux.cgroupsPath = $c' "$B/config.json" > "$T/b$n/config.json"
+		stasis restore -d --image-path "$T/i" --work-path "$T" --bundle "$T/b$n" "c$n" < /dev/null > "$T/out.$n" 2>&1 &
+		pids+=($!)
+	done
+	for n in 1 2 3; do
+		wait "${pids[n - 1]}" || fail "restore $n: $(cat "$T/out.$n")"
+	done
+	for n in 1 2 3; do
+		expect_status "c$n" running
+		B=$T/b$n
+		expect_progress
+	done
+}
+
+# Row E1: the restored stdio is that of the restoring caller, whatever the first one was.
+test_stdio_is_the_callers() {
+	bundle b sh -c 'while read -r line; do echo "got $line"; echo "err $line" >&2; done; echo end; exec sleep 1000'
+	mkfifo "$T/in"
+	exec 9<> "$T/in"
+	stasis run -d --bundle "$B" c < "$T/in" > "$T/out1" 2> "$T/err1" || fail "run: $(cat "$T/err1")"
+	echo one >&9
+	eventually 5 grep -q 'got one' "$T/out1"
+	exec 9>&-
+	ok checkpoint --image-path "$T/i" c
+	mkfifo "$T/in2"
+	exec 8<> "$T/in2"
+	stasis --debug --log "$T/log" restore -d --image-path "$T/i" --bundle "$B" c < "$T/in2" > "$T/out2" 2> "$T/err2" || fail "restore: $(cat "$T/err2")"
+	echo two >&8
+	eventually 5 grep -q 'got two' "$T/out2"
+	eventually 5 grep -q 'err two' "$T/err2"
+	! grep -q two "$T/out1" || fail "it writes to the old stdout"
+	ok checkpoint --image-path "$T/i2" c
+	stasis restore -d --image-path "$T/i2" --bundle "$B" c < "$T/in2" > "$T/out3" 2> "$T/err3" || fail "second restore: $(cat "$T/err3")"
+	echo three >&8
+	eventually 5 grep -q 'got three' "$T/out3"
+	exec 8>&-
+}
+
+test_pipe_as_stdio() {
+	counting
+	edit '.process.args[2] |= "while :; do echo tick; usleep 20000; done"'
+	stasis run -d --bundle "$B" c < /dev/null 2> "$T/err" | head -3 > "$T/piped"
+	[ "$(wc -l < "$T/piped")" = 3 ] || fail "run: $(cat "$T/err")"
+	ok delete -f c
+	mkfifo "$T/p"
+	exec 9<> "$T/p"
+	stasis run -d --bundle "$B" c < /dev/null > "$T/p" 2> "$T/err" || fail "$(cat "$T/err")"
+	ok checkpoint --image-path "$T/i" c
+	stasis restore -d --image-path "$T/i" --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
+	eventually 5 grep -q tick "$T/out"
+	exec 9>&-
+}
+
+test_restore_in_the_foreground() {
+	bundle b sh -c 'echo > /cr/ready; while [ ! -e /cr/go ]; do usleep 10000; done; echo restored; exit 29'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	ok checkpoint --image-path "$T/i" c
+	touch "$B/rootfs/cr/go"
+	local status=0
+	stasis restore --image-path "$T/i" --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || status=$?
+	[ "$status" = 29 ] || fail "status $status: $(cat "$T/err")"
+	grep -q restored "$T/out" || fail "output: $(cat "$T/out")"
+	expect_nothing_left c
+}
+
+test_restore_errors() {
+	counting
+	start c
+	ok checkpoint --image-path "$T/i" c
+	fails 'no such file|not exist|manifest' restore -d --image-path "$T/nowhere" --bundle "$B" d
+	mkdir "$T/empty"
+	fails 'manifest|incomplete' restore -d --image-path "$T/empty" --bundle "$B" d
+	fails 'no such file|config.json|bundle' restore -d --image-path "$T/i" --bundle "$T/nowhere" d
+	fails 'id' restore -d --image-path "$T/i" --bundle "$B" ../d
+	expect_nothing_left d
+	# A program of the image that the bundle does not have (any more).
+	cp -a "$B" "$T/less" && rm "$T/less/rootfs/bin/busybox"
+	B=$T/less
+	edit '.linux.cgroupsPath += "less"'
+	fails 'busybox|no such file' restore -d --image-path "$T/i" --bundle "$T/less" d
+	expect_nothing_left d
+	B=$T/b
+	ok restore -d --image-path "$T/i" --bundle "$B" d
+	expect_progress
+}
+
+# The image must be no way to more than config.json allows.
+test_config_is_the_ceiling() {
+	bundle b sh -c 'echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --image-path "$T/i" c
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_ADMIN"])'
+	if stasis restore -d --image-path "$T/i" --bundle "$B" c < /dev/null > "$T/out" 2>&1; then
+		[ $((0x$(awk '/CapEff/ { print $2 }' "/proc/$(init_pid c)/status") & 1 << 21)) = 0 ] || fail "CAP_SYS_ADMIN is back"
+		[ $((0x$(awk '/CapBnd/ { print $2 }' "/proc/$(init_pid c)/status") & 1 << 21)) = 0 ] || fail "CAP_SYS_ADMIN is in the bounding set"
+	else
+		grep -qi 'capabilit' "$T/out" || fail "$(cat "$T/out")"
+		expect_nothing_left c
+	fi
+}
+
+# Preflight: what would be lost is named, and nothing is stopped for it.
+test_check() {
+	counting
+	start c
+	ok check c
+	ok check --format json c
+	jq -e . "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	ok delete -f c
+	# An inotify watch and a file lock are obstacles (docs/support.md).
+	mkdir -p "$T/watch"
+	bundle w sh -c 'inotifyd true /tmp:w & echo > /cr/ready; wait'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	sleep 0.2
+	local status=0
+	stasis check --format json c < /dev/null > "$T/out" 2> "$T/err" || status=$?
+	if [ "$status" != 0 ] || grep -q inotify "$T/out"; then
+		jq -e '[.. | objects | select(has("reason") and has("remedy") and has("pid"))] | length >= 1' "$T/out" > "$T/jq" || fail "check: $(cat "$T/out" "$T/err")"
+		fails 'inotify' checkpoint --image-path "$T/i" c
+		[ ! -e "$T/i/manifest.json" ] || fail "an image was made"
+		expect_status c running
+		! grep -q 'State:.[Tt]' "/proc/$(init_pid c)/status" || fail "the container was stopped"
+	else
+		ok checkpoint --image-path "$T/i" c
+		ok restore -d --image-path "$T/i" --bundle "$B" c
+	fi
+}
+
+test_inspect() {
+	counting
+	start c
+	ok checkpoint --image-path "$T/i" c
+	ok inspect "$T/i"
+	grep -q 'sh' "$T/out" || fail "$(cat "$T/out")"
+	ok inspect --format json "$T/i"
+	jq -e . "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	fails '.' inspect "$T/nowhere"
+	fails '.' inspect "$B"
+}
+
+# Twenty cycles in a row of a shell that forks all the time: it is cut at other places each time.
+test_twenty_cycles_of_a_forking_shell() {
+	counting
+	start c
+	local n before=0
+	for ((n = 1; n <= 20; n++)); do
+		expect_progress
+		[ "$(count)" -ge "$before" ] || fail "it began anew: $before, $(count)"
+		before=$(count)
+		ok checkpoint --image-path "$T/i$n" c
+		ok restore -d --image-path "$T/i$n" --bundle "$B" c
+		rm -rf "$T/i$n"
+	done
+	expect_progress
+}
+
+test_generation_counts() {
+	counting
+	start c
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok checkpoint --image-path "$T/j" c
+	jq -e '.. | objects | select(.generation? == 1)' "$T/j/manifest.json" > "$T/jq" || fail "$(cat "$T/j/manifest.json")"
+}
+
+run_test "$@"

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real programs, 20 cycles of checkpoint and restore each, under load, with their clients' data intact.
+
+The root file system is the host's /usr and /etc, bound read-only. A client writes what it knows to /cr/count as it goes on; it
+checks all it can while it runs (/cr/error) and everything when it is asked to (/cr/stop), and then writes /cr/verdict.
+"""
+import shutil
+import time
+from pathlib import Path
+
+from lib import TESTS, Container, Skip, check, poll
+
+CYCLES = 20
+HERE = TESTS / "programs"
+PYTHON = "/usr/bin/python3"
+
+
+def host_root(env, cid, args, files=(), **config):
+    """A container on the host's /usr; files of this folder are copied to /cr."""
+    binds = [{"destination": d, "type": "bind", "source": d, "options": ["rbind", "ro"]} for d in ("/usr", "/etc")]
+    c = Container(env, cid, args, mounts=binds, **config)
+    for d in ("usr", "var/log/nginx", "var/lib/nginx"):
+        (c.rootfs / d).mkdir(parents=True, exist_ok=True)
+    for d in ("bin", "sbin", "lib", "lib64"):
+        if Path("/", d).is_symlink():
+            if (c.rootfs / d).is_dir():
+                (c.rootfs / d).rmdir()
+            (c.rootfs / d).symlink_to(f"usr/{d}")
+    for f in files:
+        shutil.copy2(HERE / f, c.rootfs / "cr" / f)
+    return c
+
+
+def need(*programs):
+    for p in programs:
+        if not shutil.which(p):
+            raise Skip(f"{p} is not installed")
+
+
+def number(c, name):
+    try:
+        return int((c.file(name).read_text().strip() or "0"))
+    except (OSError, ValueError):
+        return 0
+
+
+def error_of(c):
+    try:
+        return c.file("error").read_text().strip()
+    except OSError:
+        return ""
+
+
+def progress(c, by, seconds=20):
+    before = number(c, "count")
+
+    def moved():
+        check(not error_of(c), f"the client says: {error_of(c)}")
+        return number(c, "count") >= before + by
+    c.wait(f"progress of the client beyond {before}", moved, seconds)
+
+
+def inside(c):
+    """(pid in the container, command) of its processes."""
+    found = set()
+    for p in c.pids():
+        status = Path(f"/proc/{p}/status").read_text()
+        line = [x for x in status.splitlines() if x.startswith("NSpid:")][0]
+        found.add((int(line.split()[-1]), Path(f"/proc/{p}/comm").read_text().strip()))
+    return found
+
+
+def checkpoint(c, image):
+    """A connection that is just open may be refused (established TCP): tried again, that is no failure."""
+    end = time.monotonic() + 10
+    while True:
+        status, _, text = c.checkpoint(image, ok=None, timeout=60)
+        if status == 0:
+            return
+        check("tcp" in text.lower() and time.monotonic() < end, f"checkpoint: exit {status}: {text.strip()[-1500:]}")
+        time.sleep(0.01)
+
+
+def cycles(c, step, same_processes=True):
+    """step() runs after each restore; the processes are the same ones all the time."""
+    step()
+    for n in range(CYCLES):
+        image = c.env.t / f"image{n}"
+        before = inside(c)
+        checkpoint(c, image)
+        c.gone()
+        c.restore(image, timeout=60)
+        check(not same_processes or inside(c) >= before or inside(c) == before,
+              f"cycle {n}: processes were {sorted(before)}, are {sorted(inside(c))}")
+        step()
+        shutil.rmtree(image)
+
+
+def verdict(c):
+    c.file("stop").write_text("stop")
+    c.wait("the client's verdict", lambda: c.file("verdict").exists(), 60)
+    text = c.file("verdict").read_text().strip()
+    check(text.startswith("PASS"), text)
+    c.delete()
+
+
+def redis(env):
+    need("redis-server", PYTHON)
+    script = """redis-server --port 6379 --bind 127.0.0.1 --unixsocket /run/redis.sock --save '' --dir /tmp \
+        --logfile /tmp/redis.log &
+        exec python3 -u -B /cr/redis_client.py /run/redis.sock"""
+    c = host_root(env, "redis", ["/bin/sh", "-c", script], files=["redis_client.py"])
+    c.run()
+    cycles(c, lambda: progress(c, 100))
+    verdict(c)
+
+
+def python_threads(env):
+    need(PYTHON)
+    c = host_root(env, "python", [PYTHON, "-u", "-B", "/cr/python_threads.py"], files=["python_threads.py"])
+    c.run()
+    cycles(c, lambda: progress(c, 20))
+    verdict(c)
+
+
+def shell_pipeline(env):
+    script = r"""i=0; while [ ! -e /cr/stop ]; do i=$((i+1)); echo "line $i"; usleep 500; done | sed 's/line/number/' |
+        awk '{ print $2 * 2; fflush() }' | tee -a /cr/doubled | while read -r n; do echo $((n / 2)) > /cr/.count; mv /cr/.count /cr/count; done
+        echo PASS > /cr/verdict; sleep 1000"""
+    c = Container(env, "pipeline", ["/bin/sh", "-c", script], busybox=True)
+    c.run()
+    cycles(c, lambda: progress(c, 10), same_processes=False)
+    c.file("stop").write_text("stop")
+    c.wait("the end of the pipeline", lambda: c.file("verdict").exists(), 20)
+    lines = [int(x) for x in c.file("doubled").read_text().split()]
+    wrong = next((i for i, x in enumerate(lines) if x != 2 * (i + 1)), None)
+    check(wrong is None, f"line {wrong} of the pipeline is {lines[wrong] if wrong is not None else ''}")
+    check(len(lines) == number(c, "count"), f"{len(lines)} lines, and the last one is {number(c, 'count')}")
+    c.delete()
+
+
+NGINX = """daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log /tmp/error.log info;
+events { worker_connections 64; }
+http { access_log /tmp/access.log; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f;
+uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s;
+server { listen 127.0.0.1:8080; listen unix:/run/nginx.sock; root /cr/www; } }
+"""
+
+
+def nginx(env):
+    need("nginx")
+    c = host_root(env, "nginx", ["/usr/sbin/nginx", "-c", "/cr/nginx.conf", "-e", "/tmp/error.log"])
+    c.file("nginx.conf").write_text(NGINX)
+    (c.rootfs / "cr/www").mkdir()
+    page = "".join(f"line {i} of the page\n" for i in range(20000))
+    (c.rootfs / "cr/www/page").write_text(page)
+    shutil.copy2("/bin/busybox", c.rootfs / "cr/busybox")
+    requests = [0]
+
+    def request(tries=1):
+        for _ in range(tries):
+            status, out, text = env.command("exec", c.cid, "/cr/busybox", "wget", "-q", "-O", "-",
+                                            "http://127.0.0.1:8080/page", ok=None)
+            if status == 0:
+                break
+            time.sleep(0.05)
+        check(status == 0, f"wget: exit {status}: {text} {(c.rootfs / 'tmp/error.log').read_text()[-500:]}")
+        check(out == page, f"the page has {len(out)} bytes, expected {len(page)}")
+        requests[0] += 1
+    c.run()
+    request(tries=50)
+    cycles(c, lambda: (request(), request()))
+    log = (c.rootfs / "tmp/access.log").read_text().splitlines()
+    check(len(log) == requests[0], f"{requests[0]} requests, {len(log)} lines in the access log")
+    check(all(" 200 " in line for line in log), "not all of them were answered with 200")
+    c.delete()
+
+
+def jvm(env):
+    need("java")
+    c = host_root(env, "jvm", ["/usr/bin/java", "-Xmx128m", "/cr/Counters.java"], files=["Counters.java"])
+    c.run()
+    poll("the JVM starts", lambda: number(c, "count") > 0, 60, 0.05)
+    cycles(c, lambda: progress(c, 20, 30))
+    verdict(c)
+
+
+def tests():
+    for f in (redis, python_threads, shell_pipeline, nginx, jvm):
+        yield f"programs/{f.__name__}", f, 240
