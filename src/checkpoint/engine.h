@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "base/error.h"
 #include "container/container.h"
 
@@ -64,3 +66,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 /* The whole restore: creates the container from its bundle and puts the state back. *ret is the running container. On
  * failure all that was made is removed; the image stays. */
 int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e) _must_check_;
+
+/* Every kind of kernel object and what the native engine does with it: group, kind, "supported", "refused" or
+ * "created" (made anew from config.json), and a note, separated by tabs. docs/support.md is made from it. */
+void support_print(FILE *out);

@@ -371,7 +371,10 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	op_wait(bu, &bu->r->control->armed);
 	op_seccomp(bu, t);
 	op_credentials(bu, t->credentials);
-	if (t->pdeathsig)
+	/* Init dies with the parent until that has finished: see unmap_area(). */
+	if (leader && bu->p == bu->r->procs[0])
+		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	else if (t->pdeathsig)
 		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, t->pdeathsig);
 	if (leader) {
 		batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE, bu->p->memory->dumpable == 2 ? 0 : bu->p->memory->dumpable);

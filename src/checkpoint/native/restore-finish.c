@@ -14,6 +14,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -255,11 +256,15 @@ static uint64_t vdso_of(const St__Process *p)
 
 static int unmap_area(struct finish *f, struct live_thread *t, struct error *e)
 {
-	uint64_t args[6] = { f->r->area, f->r->area_len };
+	uint64_t args[6] = { f->r->area, f->r->area_len }, death[6] = { PR_SET_PDEATHSIG, t->msg->pdeathsig };
+	uint64_t insn = vdso_of(t->proc) + f->syscall_offset;
 	int64_t result;
-	int r;
+	int r = 0;
 
-	r = task_syscall(&t->task, vdso_of(t->proc) + f->syscall_offset, SYS_munmap, args, &result, e);
+	if (t->proc == f->r->procs[0])
+		r = task_syscall(&t->task, insn, SYS_prctl, death, &result, e);
+	if (r == 0)
+		r = task_syscall(&t->task, insn, SYS_munmap, args, &result, e);
 	if (r == 0 && result != 0)
 		r = error_errno(e, result, "process %d: unmap the restore's area", t->proc->pid);
 	return r < 0 ? r : task_settle(&t->task, e);

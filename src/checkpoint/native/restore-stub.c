@@ -222,7 +222,8 @@ int restore_init(void *arg, struct error *e)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	result = restore_tmpfs(r, e);
+	/* The whole restore dies with its command, until it is complete. */
+	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : restore_tmpfs(r, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
 	if (result == 0)

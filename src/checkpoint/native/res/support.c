@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine does with everything else than open files, for docs/support.md (a test compares them). */
+#include "checkpoint/native/res/res.h"
+
+const struct support_row support_rows[] = {
+	{ "process", "process tree", "supported", "pids, parents, adopted orphans, several processes, zombies with their status" },
+	{ "process", "sessions and groups", "supported", "also those whose leader is dead" },
+	{ "process", "stopped process", "supported", "stopped again, continues on SIGCONT" },
+	{ "process", "threads", "supported", "ids, names, masks, stacks, robust lists, rseq" },
+	{ "process", "registers", "supported", "all of xsave; the CPU's features are checked at restore" },
+	{ "process", "interrupted system calls", "supported",
+		"restarted by the kernel; a relative sleep or poll without a remainder begins anew" },
+	{ "process", "signals", "supported", "handlers, masks, alternate stacks, pending ones with their siginfo" },
+	{ "process", "timers", "supported", "itimers and POSIX timers with the remaining time" },
+	{ "process", "credentials", "supported", "ids, groups, five capability sets, securebits, no_new_privs" },
+	{ "process", "seccomp", "supported", "filters, per thread; strict mode is refused" },
+	{ "process", "rlimits", "supported", "" },
+	{ "process", "scheduling", "supported", "nice, policy, affinity, I/O priority; SCHED_DEADLINE is refused" },
+	{ "process", "small attributes", "supported",
+		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP" },
+	{ "process", "traced task", "refused", "only one tracer is possible" },
+	{ "process", "exec session", "refused", "a process whose parent is outside of the container" },
+	{ "process", "shared process state", "refused", "CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes" },
+	{ "process", "32-bit program", "refused", "" },
+	{ "namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on" },
+	{ "namespace", "nested", "refused", "processes with namespaces of their own" },
+	{ "namespace", "shared pid", "refused", "a pid namespace of others" },
+	{ "namespace", "network", "created", "as config.json says, with lo up; interfaces made in it are not recorded yet" },
+	{ "mount", "mounts of config.json", "created", "" },
+	{ "mount", "tmpfs contents", "supported", "files, links, nodes, owners, times, extended attributes" },
+	{ "mount", "mounts made by the container", "refused", "" },
+	{ "memory", "private memory", "supported", "anonymous and of files, PROT_NONE, growing stacks, brk, names" },
+	{ "memory", "shared anonymous memory", "supported", "" },
+	{ "memory", "file mappings", "supported", "also of deleted files and memfds" },
+	{ "memory", "vdso", "supported", "mapped anew by the kernel at its address" },
+	{ "memory", "advice and locks", "supported", "madvise, mlock, mlock2" },
+	{ "memory", "hugetlb", "refused", "" },
+	{ "memory", "userfaultfd", "refused", "" },
+	{ "memory", "System V shared memory", "refused", "" },
+	{ "memory", "guard regions", "refused", "" },
+	{ "memory", "shadow stack", "refused", "" },
+	{ "memory", "device memory", "refused", "" },
+	{ "file", "file lock", "refused", "flock, POSIX and OFD locks, leases" },
+};
+const size_t support_rows_len = ARRAY_SIZE(support_rows);
+
+void support_print(FILE *out)
+{
+	for (size_t i = 0; i < support_rows_len; i++)
+		fprintf(out, "%s\t%s\t%s\t%s\n", support_rows[i].group, support_rows[i].kind, support_rows[i].native,
+			support_rows[i].note);
+	for (size_t i = 0; i < resource_table_len; i++) {
+		const struct resource *r = resource_table[i];
+
+		fprintf(out, "file\t%s\t%s\t%s%s%s\n", r->kind, r->refused_reason ? "refused" : "supported", r->description,
+			r->refused_reason ? ": " : "", r->refused_reason ? r->refused_reason : "");
+	}
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plans for process trees: who forks whom, and which helpers it takes. */
+#include <stdio.h>
+
+#include "checkpoint/native/tree.h"
+
+static int n_tests, n_failed;
+
+static void ok(bool good, const char *what)
+{
+	printf("%s %d - %s\n", good ? "ok" : "not ok", ++n_tests, what);
+	n_failed += !good;
+}
+
+static struct tree_plan *plan(struct arena *a, const struct tree_process *p, size_t n, struct error *e)
+{
+	struct tree_plan *t = NULL;
+
+	return tree_plan_make(a, p, n, &t, e) == 0 ? t : NULL;
+}
+
+static void plain(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 1, 1 }, { 6, 5, 1, 1 } };
+	struct tree_plan *t = plan(a, p, 3, NULL);
+
+	ok(t && t->n_nodes == 3, "a plain tree needs no helpers");
+	ok(t && t->nodes[2].parent == 1 && !t->nodes[2].setsid, "each is forked by its parent");
+}
+
+static void leader_with_old_child(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 5, 5 }, { 6, 5, 1, 1 }, { 7, 5, 5, 5 } };
+	struct tree_plan *t = plan(a, p, 4, NULL);
+
+	ok(t && t->nodes[1].setsid && t->nodes[2].before_setsid && !t->nodes[3].before_setsid,
+		"a child of the old session is forked before setsid");
+}
+
+static void daemon_with_dead_leader(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 9, 1, 8, 8 }, { 10, 9, 8, 8 } };
+	struct tree_plan *t = plan(a, p, 3, NULL);
+
+	ok(t && t->n_nodes == 4 && t->nodes[3].kind == TREE_SESSION_LEADER && t->nodes[3].pid == 8,
+		"a session whose leader is dead gets a helper");
+	ok(t && t->nodes[1].parent == 3 && t->nodes[2].parent == 1, "only the adopted one is the helper's child");
+	ok(t && t->n_group_leaders == 0, "the session's own group comes with it");
+}
+
+static void adopted_with_living_leader(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 5, 5 }, { 7, 1, 5, 5 } };
+	struct tree_plan *t = plan(a, p, 3, NULL);
+
+	ok(t && t->n_nodes == 4 && t->nodes[3].kind == TREE_PARENT && t->nodes[3].parent == 1 && t->nodes[2].parent == 3,
+		"an adopted process is forked inside its living leader's session");
+}
+
+static void dead_group_leader(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 4, 1 }, { 6, 1, 4, 1 } };
+	struct tree_plan *t = plan(a, p, 3, NULL);
+
+	ok(t && t->n_group_leaders == 1 && t->nodes[3].kind == TREE_GROUP_LEADER && t->nodes[3].pid == 4,
+		"a group whose leader is dead gets one helper");
+}
+
+static void impossible(struct arena *a)
+{
+	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 1, 1 }, { 6, 5, 9, 9 } };
+	struct error e = { 0 };
+
+	ok(!plan(a, p, 3, &e) && e.kind == ERROR_REFUSED, "a session that no living ancestor was in is refused");
+}
+
+static void malformed(struct arena *a)
+{
+	const struct tree_process orphan[] = { { 1, 0, 1, 1 }, { 6, 5, 1, 1 } };
+	const struct tree_process no_leader[] = { { 1, 0, 1, 0 } };
+	struct error e = { 0 };
+
+	ok(!plan(a, orphan, 2, &e) && e.kind == ERROR_CORRUPT, "an unknown parent is an error");
+	ok(!plan(a, no_leader, 1, &e) && e.kind == ERROR_REFUSED, "init that leads no session is refused");
+}
+
+int main(void)
+{
+	struct arena a = {};
+
+	plain(&a);
+	leader_with_old_child(&a);
+	daemon_with_dead_leader(&a);
+	adopted_with_living_leader(&a);
+	dead_group_leader(&a);
+	impossible(&a);
+	malformed(&a);
+	arena_done(&a);
+	printf("1..%d\n", n_tests);
+	return n_failed != 0;
+}
