@@ -7,7 +7,8 @@
 #include "cgroup/cgroup.h"
 
 /* Fills mode, path and dirs[].{controllers,path} (hierarchy.c). */
-int cgroup_discover(struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e) _must_check_;
+int cgroup_discover(
+	struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e) _must_check_;
 /* True: v2's directory. */
 static inline bool cgroup_dir_is_v2(const struct cgroup_dir *d)
 {
@@ -30,10 +31,10 @@ struct limits_undo;
 struct limits {
 	const struct cgroup *cg;
 	struct error *e;
-	bool record;			/* keep old values */
+	bool record; /* keep old values */
 	struct arena arena;
-	struct limits_undo *undo;	/* newest first */
-	int dirs[CGROUP_MAX_DIRS];	/* opened when first needed, -EBADF before */
+	struct limits_undo *undo;  /* newest first */
+	int dirs[CGROUP_MAX_DIRS]; /* opened when first needed, -EBADF before */
 };
 void limits_init(struct limits *l, const struct cgroup *cg, bool record, struct error *e);
 /* Closes; "failed": first writes the old values back. */
@@ -41,7 +42,8 @@ void limits_done(struct limits *l, bool failed);
 /* The directory of a controller (v1), or of v2 for "". Error naming "what" if it is not mounted. Borrowed. */
 int limits_dir(struct limits *l, const char *controller, const char *what, int *ret) _must_check_;
 /* One value into one file. */
-int limits_write(struct limits *l, int dir, const char *file, const char *format, ...) _printf_(4, 5) _must_check_;
+int limits_write(struct limits *l, int dir, const char *file, const char *format, ...)
+	_printf_(4, 5) _must_check_;
 /* The same without an error message, for writes that may be refused and tried another way. */
 int limits_try(struct limits *l, int dir, const char *file, const char *value) _must_check_;
 bool limits_has_file(int dir, const char *file);

@@ -24,7 +24,8 @@ enum { ROOT_INODE = 1, DELETE_TRIES = 40, DEPTH_MAX = 64 };
 const struct cgroup_dir *cgroup_v1_dir(const struct cgroup *cg, const char *controller)
 {
 	for (size_t i = 0; i < cg->n_dirs; i++)
-		if (!cgroup_dir_is_v2(&cg->dirs[i]) && cgroup_has_controller(cg->dirs[i].controllers, controller))
+		if (!cgroup_dir_is_v2(&cg->dirs[i]) &&
+			cgroup_has_controller(cg->dirs[i].controllers, controller))
 			return &cg->dirs[i];
 	return NULL;
 }
@@ -39,7 +40,7 @@ const struct cgroup_dir *cgroup_v2_dir(const struct cgroup *cg)
 
 const struct cgroup_dir *cgroup_main_dir(const struct cgroup *cg)
 {
-	static const char *const order[] = { "freezer", "devices", "pids", "memory" };
+	static const char *const order[] = {"freezer", "devices", "pids", "memory"};
 	const struct cgroup_dir *d = cgroup_v2_dir(cg);
 
 	for (size_t i = 0; !d && i < ARRAY_SIZE(order); i++)
@@ -59,8 +60,9 @@ int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct 
 	struct statfs fs;
 	struct stat st;
 
-	if (len == sizeof(d->path) || tail < 2 || tail >= len || memcmp(d->path + len - tail, cg->path, tail) != 0 ||
-		d->path[0] != '/' || strstr(d->path, "/../"))
+	if (len == sizeof(d->path) || tail < 2 || tail >= len ||
+		memcmp(d->path + len - tail, cg->path, tail) != 0 || d->path[0] != '/' ||
+		strstr(d->path, "/../"))
 		return error_set(e, -EINVAL, ERROR_CORRUPT, "cgroup: the recorded path is not one of ours");
 	if (d->inode <= ROOT_INODE)
 		return error_set(e, -ESTALE, ERROR_STATE, "cgroup: %s was never made by us", d->path);
@@ -70,11 +72,12 @@ int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct 
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return fail_path(e, -errno, "stat", d->path);
 	if (fs.f_type != CGROUP_SUPER_MAGIC && fs.f_type != CGROUP2_SUPER_MAGIC)
-		return error_set(e, -ESTALE, ERROR_STATE, "cgroup: %s is not on a cgroup filesystem", d->path);
+		return error_set(
+			e, -ESTALE, ERROR_STATE, "cgroup: %s is not on a cgroup filesystem", d->path);
 	if (st.st_ino != d->inode)
 		return error_set(e, -ESTALE, ERROR_STATE,
-			"cgroup: %s is not the one that was made for this container (inode %ju, not %ju)", d->path,
-			(uintmax_t)st.st_ino, (uintmax_t)d->inode);
+			"cgroup: %s is not the one that was made for this container (inode %ju, not %ju)",
+			d->path, (uintmax_t)st.st_ino, (uintmax_t)d->inode);
 	return take_fd(&fd);
 }
 
@@ -92,7 +95,8 @@ static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, str
 	char path[sizeof(d->path)];
 
 	memcpy(path, d->path, sizeof(path));
-	for (size_t at = base + 1 + strcspn(path + base + 1, "/"); path[at]; at += 1 + strcspn(path + at + 1, "/")) {
+	for (size_t at = base + 1 + strcspn(path + base + 1, "/"); path[at];
+		at += 1 + strcspn(path + at + 1, "/")) {
 		path[at] = 0;
 		if (mkdir(path, 0755) < 0 && errno != EEXIST)
 			return fail_path(e, -errno, "make", path);
@@ -120,7 +124,8 @@ static int make_dir(const struct cgroup *cg, struct cgroup_dir *d, struct error 
 		if (errno != EEXIST)
 			return fail_path(e, -errno, "make", d->path);
 		if (rmdir(d->path) < 0)
-			return error_set(e, -EEXIST, ERROR_STATE, "cgroup: %s is in use by something else", d->path);
+			return error_set(
+				e, -EEXIST, ERROR_STATE, "cgroup: %s is in use by something else", d->path);
 		if (mkdir(d->path, 0755) < 0)
 			return fail_path(e, -errno, "make", d->path);
 	}
@@ -178,15 +183,19 @@ static int set_up(const struct cgroup *cg, const struct spec_resources *res, str
 	return r;
 }
 
+/* Device rules do not count: every config.json has them, and an ordinary user can't make device nodes. */
 static bool wants_limits(const struct spec_resources *res)
 {
-	struct spec_resources none;
+	bool memory = res->has_memory_limit || res->has_memory_swap || res->has_memory_reservation ||
+		      res->has_memory_swappiness || res->disable_oom_killer;
+	bool cpu = res->has_cpu_shares || res->has_cpu_quota || res->has_cpu_period || res->has_cpu_idle ||
+		   res->has_cpu_burst || res->has_cpu_rt_runtime || res->has_cpu_rt_period ||
+		   res->cpuset_cpus || res->cpuset_mems;
+	bool blkio = res->has_blkio_weight || res->blkio_weight_device.n;
 
-	/* Compared with its padding: the parser's is from a zeroed arena. */
-	memset(&none, 0, sizeof(none));
-	none.devices = res->devices;
-	none.n_devices = res->n_devices;
-	return memcmp(res, &none, sizeof(none)) != 0;
+	for (size_t i = 0; i < BLKIO_THROTTLE_COUNT; i++)
+		blkio |= res->blkio_throttle[i].n > 0;
+	return memory || cpu || blkio || res->has_pids_limit || res->n_hugepage_limits || res->n_unified;
 }
 
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e)
@@ -221,7 +230,9 @@ int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, stru
 	int r;
 
 	if (cg->mode == CGROUP_NONE)
-		return wants_limits(res) ? error_set(e, -ENOENT, ERROR_STATE, "the container has no cgroup to limit") : 0;
+		return wants_limits(res)
+			       ? error_set(e, -ENOENT, ERROR_STATE, "the container has no cgroup to limit")
+			       : 0;
 	limits_init(&l, cg, true, e);
 	r = apply_limits(&l, res);
 	if (r == 0 && res->n_devices)
@@ -268,7 +279,7 @@ void cgroup_join_close(struct cgroup_join_fds *j)
 
 int cgroup_join_open(const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e)
 {
-	struct cgroup_join_fds j = { .n = 0 };
+	struct cgroup_join_fds j = {.n = 0};
 
 	for (size_t i = 0; i < cg->n_dirs; i++) {
 		const struct cgroup_dir *d = &cg->dirs[i];
@@ -323,7 +334,8 @@ static int remove_cgroup(int dir, const char *name, int depth)
 		return -ENOMEM;
 	}
 	while ((entry = readdir(list)))
-		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+			strcmp(entry->d_name, "..") != 0)
 			(void)!remove_cgroup(fd, entry->d_name, depth - 1);
 	closedir(list);
 	return unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
@@ -333,7 +345,7 @@ static int remove_cgroup(int dir, const char *name, int depth)
  * each time up to 20 ms, about 0.7 s in all. */
 static int remove_dir(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)
 {
-	struct timespec pause = { .tv_nsec = 50000 };
+	struct timespec pause = {.tv_nsec = 50000};
 	char parent[sizeof(d->path)];
 	int r;
 

@@ -31,22 +31,24 @@ enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
 enum { CGROUP_MAX_DIRS = 24 };
 
 struct cgroup_dir {
-	char controllers[48];	/* "memory", "cpu,cpuacct", "name=systemd", "" for v2 */
-	char path[512];		/* absolute host path of the directory */
-	uint64_t inode;		/* of the directory we made or were given; 0: not made (yet) */
-	bool created;		/* we made it, so we delete it */
+	char controllers[48]; /* "memory", "cpu,cpuacct", "name=systemd", "" for v2 */
+	char path[512];	      /* absolute host path of the directory */
+	uint64_t inode;	      /* of the directory we made or were given; 0: not made (yet) */
+	bool created;	      /* we made it, so we delete it */
 };
 
 /* Plain data, so that state.json can hold it. */
 struct cgroup {
 	enum cgroup_mode mode;
-	char path[512];		/* "/stasis/abc": relative to each hierarchy's root */
+	char path[512]; /* "/stasis/abc": relative to each hierarchy's root */
 	size_t n_dirs;
 	struct cgroup_dir dirs[CGROUP_MAX_DIRS];
 };
 
-/* Finds the mounted hierarchies; makes nothing. A path that would be a hierarchy's root is refused. "disabled": mode CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
-int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled, struct error *e) _must_check_;
+/* Finds the mounted hierarchies; makes nothing. A path that would be a hierarchy's root is refused. "disabled": mode
+ * CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
+int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled,
+	struct error *e) _must_check_;
 /* Makes the directories and writes the limits; undone by cgroup_delete(). An existing, non-empty one is an error. */
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
 /* Writes the limits of an existing one (the update command). When one can't be written, those before it are put back. */
@@ -64,7 +66,8 @@ struct cgroup_join_fds {
 	int fds[CGROUP_MAX_DIRS];
 	size_t n;
 };
-int cgroup_join_open(const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e) _must_check_;
+int cgroup_join_open(
+	const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e) _must_check_;
 /* Puts the calling thread into them. Only write(2): may be called after clone() in any state. 0 or a negative errno. */
 int cgroup_join(const struct cgroup_join_fds *j) _must_check_;
 void cgroup_join_close(struct cgroup_join_fds *j);
@@ -78,7 +81,8 @@ int cgroup_thaw(const struct cgroup *cg, struct error *e) _must_check_;
 int cgroup_is_frozen(const struct cgroup *cg) _must_check_;
 
 /* All pids (or threads) of the cgroup and its sub-cgroups, as seen by the caller's pid namespace; *ret is malloc'ed. */
-int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
+int cgroup_pids(
+	const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
 /* Signals all of them: cgroup.kill where there is one, else freeze-signal-thaw in a loop through pidfds. */
 int cgroup_signal(const struct cgroup *cg, int sig, struct error *e) _must_check_;
 /* Removes the directories that we made (and sub-cgroups); retries while busy. Safe to repeat. */

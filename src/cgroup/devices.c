@@ -17,17 +17,15 @@ enum { INSNS_PER_RULE = 8, RULES_MAX = 4096, PROGRAMS_MAX = 64 };
 
 /* mknod of anything (the node can't be opened without a rule of its own), and the nodes of a plain /dev. */
 static const struct spec_device_rule default_rules[] = {
-	{ true, 'c', -1, -1, "m" },
-	{ true, 'b', -1, -1, "m" },
-	{ true, 'c', 1, 3, "rwm" },	/* null */
-	{ true, 'c', 1, 5, "rwm" },	/* zero */
-	{ true, 'c', 1, 7, "rwm" },	/* full */
-	{ true, 'c', 1, 8, "rwm" },	/* random */
-	{ true, 'c', 1, 9, "rwm" },	/* urandom */
-	{ true, 'c', 5, 0, "rwm" },	/* tty */
-	{ true, 'c', 5, 1, "rwm" },	/* console */
-	{ true, 'c', 5, 2, "rwm" },	/* ptmx */
-	{ true, 'c', 136, -1, "rwm" },	/* pts */
+	{true, 'c', -1, -1, "m"}, {true, 'b', -1, -1, "m"}, {true, 'c', 1, 3, "rwm"}, /* null */
+	{true, 'c', 1, 5, "rwm"},						      /* zero */
+	{true, 'c', 1, 7, "rwm"},						      /* full */
+	{true, 'c', 1, 8, "rwm"},						      /* random */
+	{true, 'c', 1, 9, "rwm"},						      /* urandom */
+	{true, 'c', 5, 0, "rwm"},						      /* tty */
+	{true, 'c', 5, 1, "rwm"},						      /* console */
+	{true, 'c', 5, 2, "rwm"},						      /* ptmx */
+	{true, 'c', 136, -1, "rwm"},						      /* pts */
 };
 
 static bool full_access(const struct spec_device_rule *rule)
@@ -59,8 +57,9 @@ static int write_rule_v1(struct limits *l, int dir, const struct spec_device_rul
 		return limits_write(l, dir, file, "a");
 	for (const char *type = "bc"; r == 0 && *type; type++)
 		if (rule->type == 'a' || rule->type == *type)
-			r = limits_write(l, dir, file, "%c %s:%s %s", *type, number_or_star(rule->major, major),
-				number_or_star(rule->minor, minor), rule->access);
+			r = limits_write(l, dir, file, "%c %s:%s %s", *type,
+				number_or_star(rule->major, major), number_or_star(rule->minor, minor),
+				rule->access);
 	return r;
 }
 
@@ -86,7 +85,8 @@ struct program {
 
 static void emit(struct program *p, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 {
-	p->insns[p->n++] = (struct bpf_insn){ .code = code, .dst_reg = dst & 15, .src_reg = src & 15, .off = off, .imm = imm };
+	p->insns[p->n++] = (struct bpf_insn){
+		.code = code, .dst_reg = dst & 15, .src_reg = src & 15, .off = off, .imm = imm};
 }
 
 static void emit_return(struct program *p, int value)
@@ -97,7 +97,8 @@ static void emit_return(struct program *p, int value)
 
 static void emit_start(struct program *p)
 {
-	emit(p, BPF_LDX | BPF_W | BPF_MEM, TYPE, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, access_type), 0);
+	emit(p, BPF_LDX | BPF_W | BPF_MEM, TYPE, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, access_type),
+		0);
 	emit(p, BPF_LDX | BPF_W | BPF_MEM, MAJOR, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, major), 0);
 	emit(p, BPF_LDX | BPF_W | BPF_MEM, MINOR, BPF_REG_1, offsetof(struct bpf_cgroup_dev_ctx, minor), 0);
 	emit(p, BPF_ALU | BPF_MOV | BPF_X, ACCESS, TYPE, 0, 0);
@@ -107,8 +108,9 @@ static void emit_start(struct program *p)
 
 static int32_t access_bits(const char *access)
 {
-	return (strchr(access, 'm') ? BPF_DEVCG_ACC_MKNOD : 0) | (strchr(access, 'r') ? BPF_DEVCG_ACC_READ : 0) |
-		(strchr(access, 'w') ? BPF_DEVCG_ACC_WRITE : 0);
+	return (strchr(access, 'm') ? BPF_DEVCG_ACC_MKNOD : 0) |
+	       (strchr(access, 'r') ? BPF_DEVCG_ACC_READ : 0) |
+	       (strchr(access, 'w') ? BPF_DEVCG_ACC_WRITE : 0);
 }
 
 /* Each test jumps behind the rule when it does not match. */
@@ -179,7 +181,7 @@ static int load_program(const struct program *p)
 	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
 	attr.insns = (uintptr_t)p->insns;
 	attr.insn_cnt = (uint32_t)p->n;
-	attr.license = (uintptr_t)"Apache-2.0";
+	attr.license = (uintptr_t) "Apache-2.0";
 	memcpy(attr.prog_name, "stasis_devices", 15);
 	return bpf(BPF_PROG_LOAD, &attr);
 }
@@ -239,11 +241,13 @@ int devices_apply_v2(int dir, const struct spec_resources *res, struct error *e)
 	int n_old, r;
 
 	if (res->n_devices > RULES_MAX)
-		return error_set(e, -E2BIG, ERROR_CONFIG, "linux.resources.devices: more than %d rules", RULES_MAX);
-	insns = reallocarray(NULL, (res->n_devices + ARRAY_SIZE(default_rules) + 2) * INSNS_PER_RULE, sizeof(*insns));
+		return error_set(
+			e, -E2BIG, ERROR_CONFIG, "linux.resources.devices: more than %d rules", RULES_MAX);
+	insns = reallocarray(
+		NULL, (res->n_devices + ARRAY_SIZE(default_rules) + 2) * INSNS_PER_RULE, sizeof(*insns));
 	if (!insns)
 		return error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory for the device rules");
-	p = (struct program){ .insns = insns };
+	p = (struct program){.insns = insns};
 	build_program(&p, res);
 	program = load_program(&p);
 	/* An ordinary user can't load it, and can't make device nodes either. */

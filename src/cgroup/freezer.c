@@ -12,8 +12,8 @@
 #include "cgroup/cgroup-priv.h"
 
 struct freezer {
-	int dir;	/* of the cgroup */
-	int fd;		/* of the file that tells the state */
+	int dir; /* of the cgroup */
+	int fd;	 /* of the file that tells the state */
 	bool v2;
 };
 
@@ -30,7 +30,8 @@ static const struct cgroup_dir *freezer_dir(const struct cgroup *cg)
 	return d ? d : cgroup_v1_dir(cg, "freezer");
 }
 
-static int freezer_open(const struct cgroup *cg, const struct cgroup_dir *d, struct freezer *f, struct error *e)
+static int freezer_open(
+	const struct cgroup *cg, const struct cgroup_dir *d, struct freezer *f, struct error *e)
 {
 	f->dir = f->fd = -EBADF;
 	if (!d)
@@ -73,7 +74,7 @@ static int64_t now_us(void)
 
 static int wait_frozen(const struct freezer *f, int timeout_ms)
 {
-	static const struct timespec pause = { .tv_nsec = 50000 };
+	static const struct timespec pause = {.tv_nsec = 50000};
 	int64_t start = now_us(), renewed = start;
 
 	for (;;) {
@@ -113,7 +114,8 @@ int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
 	(void)!freezer_write(&f, false);
 	if (r == -ETIMEDOUT)
 		return error_set(e, r, ERROR_SYSTEM,
-			"cgroup: %s could not be frozen in %d ms: a task does not leave the kernel", cg->path, timeout_ms);
+			"cgroup: %s could not be frozen in %d ms: a task does not leave the kernel", cg->path,
+			timeout_ms);
 	return error_errno(e, r, "cgroup: freeze %s", cg->path);
 }
 

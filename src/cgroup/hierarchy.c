@@ -58,7 +58,8 @@ static bool mount_visible(const struct proc_mount *m)
 {
 	struct stat st;
 
-	return stat(m->target, &st) == 0 && major(st.st_dev) == m->dev_major && minor(st.st_dev) == m->dev_minor;
+	return stat(m->target, &st) == 0 && major(st.st_dev) == m->dev_major &&
+	       minor(st.st_dev) == m->dev_minor;
 }
 
 /* The mount of a hierarchy; the usual place is preferred to others (a test's private mount of the same). */
@@ -72,7 +73,8 @@ static const struct proc_mount *find_mount(const struct proc_mount *mounts, size
 
 		if (!v2 && strcmp(m->fstype, "cgroup") != 0)
 			continue;
-		if (v2 ? controllers[0] != 0 : !controllers[0] || !mount_has_all(m->super_options, controllers))
+		if (v2 ? controllers[0] != 0
+		       : !controllers[0] || !mount_has_all(m->super_options, controllers))
 			continue;
 		if ((!found || (!mount_below(found->target) && mount_below(m->target))) && mount_visible(m))
 			found = m;
@@ -102,7 +104,8 @@ static int clean_path(const char *path, char *buf, size_t size, struct error *e)
 		size_t len = strcspn(at, "/");
 
 		if ((len == 2 && memcmp(at, "..", 2) == 0) || (len == 1 && at[0] == '.'))
-			return error_set(e, -EINVAL, ERROR_CONFIG, "linux.cgroupsPath: must not contain \".\" or \"..\"");
+			return error_set(e, -EINVAL, ERROR_CONFIG,
+				"linux.cgroupsPath: must not contain \".\" or \"..\"");
 		if (len > NAME_MAX || n + len + 2 > size)
 			return error_set(e, -ENAMETOOLONG, ERROR_CONFIG, "linux.cgroupsPath: too long");
 		if (len) {
@@ -114,7 +117,8 @@ static int clean_path(const char *path, char *buf, size_t size, struct error *e)
 	}
 	buf[n] = 0;
 	if (n == 0)
-		return error_set(e, -EINVAL, ERROR_CONFIG, "linux.cgroupsPath: must not be the root of all cgroups");
+		return error_set(
+			e, -EINVAL, ERROR_CONFIG, "linux.cgroupsPath: must not be the root of all cgroups");
 	return 0;
 }
 
@@ -126,14 +130,15 @@ static int set_path(struct cgroup *cg, const char *cgroups_path, const char *id,
 		return clean_path(cgroups_path, cg->path, sizeof(cg->path), e);
 	if ((size_t)snprintf(name, sizeof(name), "stasis-%s", id) >= sizeof(name))
 		return error_set(e, -ENAMETOOLONG, ERROR_CONFIG,
-			"container id: too long to name a cgroup (%zu characters; set linux.cgroupsPath)", strlen(id));
+			"container id: too long to name a cgroup (%zu characters; set linux.cgroupsPath)",
+			strlen(id));
 	return clean_path(name, cg->path, sizeof(cg->path), e);
 }
 
 /* One line of /proc/self/cgroup: "4:memory:/user", "0::/user". Hierarchies that are not mounted, or only named ones of
  * other programs, are none of ours. */
-static int add_hierarchy(struct cgroup *cg, char *line, const struct proc_mount *mounts, size_t n_mounts, bool absolute,
-	struct error *e)
+static int add_hierarchy(struct cgroup *cg, char *line, const struct proc_mount *mounts, size_t n_mounts,
+	bool absolute, struct error *e)
 {
 	char *controllers = strchr(line, ':'), *own = controllers ? strchr(controllers + 1, ':') : NULL;
 	struct cgroup_dir *d = &cg->dirs[cg->n_dirs];
@@ -153,11 +158,14 @@ static int add_hierarchy(struct cgroup *cg, char *line, const struct proc_mount 
 	if (cg->n_dirs == CGROUP_MAX_DIRS)
 		return error_set(e, -E2BIG, ERROR_SYSTEM, "more than %d cgroup hierarchies", CGROUP_MAX_DIRS);
 	base = absolute ? "" : own_path(own, m->root);
-	if ((size_t)snprintf(d->controllers, sizeof(d->controllers), "%s", controllers) >= sizeof(d->controllers))
-		return error_set(e, -ENAMETOOLONG, ERROR_SYSTEM, "cgroup controllers \"%s\": too long", controllers);
+	if ((size_t)snprintf(d->controllers, sizeof(d->controllers), "%s", controllers) >=
+		sizeof(d->controllers))
+		return error_set(
+			e, -ENAMETOOLONG, ERROR_SYSTEM, "cgroup controllers \"%s\": too long", controllers);
 	n = snprintf(d->path, sizeof(d->path), "%s%s%s", m->target, base, cg->path);
 	if ((size_t)n >= sizeof(d->path))
-		return error_set(e, -ENAMETOOLONG, ERROR_SYSTEM, "cgroup path %s%s%s: too long", m->target, base, cg->path);
+		return error_set(e, -ENAMETOOLONG, ERROR_SYSTEM, "cgroup path %s%s%s: too long", m->target,
+			base, cg->path);
 	cg->n_dirs++;
 	return 0;
 }
@@ -170,7 +178,8 @@ static void move_beside_own(struct cgroup *cg, const char *own)
 	size_t own_len = strlen(own);
 	const char *slash = strrchr(own, '/');
 
-	if (cg->mode != CGROUP_V2 || own_len < 2 || len < own_len || memcmp(d->path + len - own_len, own, own_len) != 0)
+	if (cg->mode != CGROUP_V2 || own_len < 2 || len < own_len ||
+		memcmp(d->path + len - own_len, own, own_len) != 0)
 		return;
 	len -= own_len - (size_t)(slash - own);
 	memcpy(d->path + len, cg->path, path_len + 1);
@@ -194,7 +203,7 @@ static void arena_done_p(struct arena *a)
 
 int cgroup_discover(struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e)
 {
-	_cleanup_(arena_done_p) struct arena a = { 0 };
+	_cleanup_(arena_done_p) struct arena a = {0};
 	_cleanup_free_ char *text = NULL;
 	char own_v2[512] = "";
 	struct proc_mount *mounts;
@@ -223,7 +232,8 @@ int cgroup_discover(struct cgroup *cg, const char *cgroups_path, const char *id,
 	}
 	set_mode(cg);
 	if (cg->mode == CGROUP_NONE)
-		return error_set(e, -ENOENT, ERROR_KERNEL, "no cgroup filesystem is mounted (see --cgroup-manager disabled)");
+		return error_set(e, -ENOENT, ERROR_KERNEL,
+			"no cgroup filesystem is mounted (see --cgroup-manager disabled)");
 	if (!absolute)
 		move_beside_own(cg, own_v2);
 	return 0;

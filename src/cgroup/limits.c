@@ -19,7 +19,7 @@ struct limits_undo {
 
 void limits_init(struct limits *l, const struct cgroup *cg, bool record, struct error *e)
 {
-	*l = (struct limits){ .cg = cg, .record = record, .e = e };
+	*l = (struct limits){.cg = cg, .record = record, .e = e};
 	for (size_t i = 0; i < ARRAY_SIZE(l->dirs); i++)
 		l->dirs[i] = -EBADF;
 }
@@ -30,7 +30,8 @@ void limits_done(struct limits *l, bool failed)
 		int r = write_string_at(u->dir, u->file, u->value);
 
 		if (r < 0)
-			log_debug("cgroup: putting %s back to %s failed: %s", u->file, u->value, strerror(-r));
+			log_debug(
+				"cgroup: putting %s back to %s failed: %s", u->file, u->value, strerror(-r));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(l->dirs); i++)
 		close_p(&l->dirs[i]);
@@ -43,8 +44,8 @@ int limits_dir(struct limits *l, const char *controller, const char *what, int *
 	int *fd;
 
 	if (!d)
-		return error_set(l->e, -ENOENT, ERROR_KERNEL, "%s: this machine has no %s cgroup hierarchy", what,
-			controller[0] ? controller : "v2");
+		return error_set(l->e, -ENOENT, ERROR_KERNEL, "%s: this machine has no %s cgroup hierarchy",
+			what, controller[0] ? controller : "v2");
 	fd = &l->dirs[d - l->cg->dirs];
 	if (*fd < 0)
 		*fd = cgroup_dir_open(l->cg, d, l->e);
@@ -93,8 +94,10 @@ static int keep_old(struct limits *l, int dir, const char *file, const char *val
 	u = arena_new(&l->arena, struct limits_undo);
 	if (!u)
 		return -ENOMEM;
-	*u = (struct limits_undo){ .next = l->undo, .dir = dir, .file = arena_strdup(&l->arena, file),
-		.value = arena_strdup(&l->arena, old) };
+	*u = (struct limits_undo){.next = l->undo,
+		.dir = dir,
+		.file = arena_strdup(&l->arena, file),
+		.value = arena_strdup(&l->arena, old)};
 	if (!u->file || !u->value)
 		return -ENOMEM;
 	l->undo = u;
@@ -121,7 +124,8 @@ int limits_write(struct limits *l, int dir, const char *file, const char *format
 		return error_set(l->e, -E2BIG, ERROR_CONFIG, "cgroup: the value for %s is too long", file);
 	r = limits_try(l, dir, file, value);
 	if (r == -ENOENT)
-		return error_set(l->e, r, ERROR_KERNEL, "cgroup: this kernel has no %s here (to write \"%s\")", file, value);
+		return error_set(l->e, r, ERROR_KERNEL,
+			"cgroup: this kernel has no %s here (to write \"%s\")", file, value);
 	if (r == -EBUSY && strstr(file, "memory"))
 		return error_set(l->e, r, ERROR_SYSTEM,
 			"cgroup: write \"%s\" to %s: more memory is in use than that", value, file);

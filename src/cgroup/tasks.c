@@ -88,7 +88,8 @@ static int add_from_dir(struct pid_list *l, int dir, const char *file, int depth
 	while (r == 0 && (entry = readdir(list))) {
 		_cleanup_close_ int fd = -EBADF;
 
-		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+			strcmp(entry->d_name, "..") == 0)
 			continue;
 		fd = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0)
@@ -98,7 +99,8 @@ static int add_from_dir(struct pid_list *l, int dir, const char *file, int depth
 	return r;
 }
 
-static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool threads, struct pid_list *l, struct error *e)
+static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool threads, struct pid_list *l,
+	struct error *e)
 {
 	_cleanup_close_ int dir = cgroup_dir_open(cg, d, e);
 	const char *file = !threads ? "cgroup.procs" : cgroup_dir_is_v2(d) ? "cgroup.threads" : "tasks";
@@ -112,7 +114,7 @@ static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool th
 
 int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
 {
-	_cleanup_(pid_list_done) struct pid_list l = { 0 };
+	_cleanup_(pid_list_done) struct pid_list l = {0};
 	const struct cgroup_dir *d = cgroup_main_dir(cg);
 	int r = d ? list_dir(cg, d, threads, &l, e) : 0;
 
@@ -133,7 +135,7 @@ static int compare_pids(const void *a, const void *b)
 /* Returns how many were signalled, or a negative errno. */
 static int signal_round(const struct cgroup *cg, const struct cgroup_dir *d, int sig, struct error *e)
 {
-	_cleanup_(pid_list_done) struct pid_list before = { 0 }, after = { 0 };
+	_cleanup_(pid_list_done) struct pid_list before = {0}, after = {0};
 	_cleanup_free_ int *fds = NULL;
 	int done = 0, r = list_dir(cg, d, false, &before, e);
 
@@ -186,7 +188,7 @@ static bool try_cgroup_kill(const struct cgroup *cg)
 int cgroup_signal(const struct cgroup *cg, int sig, struct error *e)
 {
 	const struct cgroup_dir *d = cgroup_main_dir(cg), *freezer = cgroup_v1_dir(cg, "freezer");
-	static const struct timespec pause = { .tv_nsec = 1000000 };
+	static const struct timespec pause = {.tv_nsec = 1000000};
 	int r = 0;
 
 	if (!d)

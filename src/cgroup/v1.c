@@ -107,12 +107,13 @@ static int v1_cpu_quota(struct limits *l, int dir, const struct spec_resources *
 
 static int v1_cpu(struct limits *l, const struct spec_resources *res)
 {
-	bool shares = res->has_cpu_shares && res->cpu_shares, period = res->has_cpu_rt_period && res->cpu_rt_period;
+	bool shares = res->has_cpu_shares && res->cpu_shares,
+	     period = res->has_cpu_rt_period && res->cpu_rt_period;
 	bool runtime = res->has_cpu_rt_runtime && res->cpu_rt_runtime;
 	int dir, r;
 
-	if (!shares && !period && !runtime && !(res->has_cpu_period && res->cpu_period) && !res->has_cpu_idle &&
-		!(res->has_cpu_quota && res->cpu_quota) && !res->has_cpu_burst)
+	if (!shares && !period && !runtime && !(res->has_cpu_period && res->cpu_period) &&
+		!res->has_cpu_idle && !(res->has_cpu_quota && res->cpu_quota) && !res->has_cpu_burst)
 		return 0;
 	r = limits_dir(l, "cpu", "linux.resources.cpu", &dir);
 	if (r == 0 && shares)
@@ -154,8 +155,8 @@ static int v1_pids(struct limits *l, const struct spec_resources *res)
 	r = limits_dir(l, "pids", "linux.resources.pids", &dir);
 	if (r < 0)
 		return r;
-	return res->pids_limit < 0 ? limits_write(l, dir, "pids.max", "max") :
-				     limits_write(l, dir, "pids.max", "%" PRId64, res->pids_limit);
+	return res->pids_limit < 0 ? limits_write(l, dir, "pids.max", "max")
+				   : limits_write(l, dir, "pids.max", "%" PRId64, res->pids_limit);
 }
 
 static int v1_blkio_weights(struct limits *l, int dir, const struct spec_resources *res)
@@ -197,7 +198,8 @@ static int v1_blkio(struct limits *l, const struct spec_resources *res)
 		for (size_t i = 0; r == 0 && i < res->blkio_throttle[t].n; i++) {
 			const struct spec_blkio_device *d = &res->blkio_throttle[t].devices[i];
 
-			r = limits_write(l, dir, files[t], "%" PRId64 ":%" PRId64 " %" PRIu64, d->major, d->minor, d->rate);
+			r = limits_write(l, dir, files[t], "%" PRId64 ":%" PRId64 " %" PRIu64, d->major,
+				d->minor, d->rate);
 		}
 	return r;
 }
@@ -236,8 +238,14 @@ static int v1_unified(struct limits *l, const struct spec_resources *res)
 
 int v1_apply(struct limits *l, const struct spec_resources *res)
 {
-	static int (*const all[])(struct limits *l, const struct spec_resources *res) = {
-		v1_cpuset, v1_memory, v1_cpu, v1_pids, v1_blkio, v1_hugetlb, v1_unified,
+	static int (*const all[])(struct limits * l, const struct spec_resources *res) = {
+		v1_cpuset,
+		v1_memory,
+		v1_cpu,
+		v1_pids,
+		v1_blkio,
+		v1_hugetlb,
+		v1_unified,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {

@@ -11,7 +11,7 @@
 
 void v2_enable_controllers(const char *path, size_t mount_len)
 {
-	static const char *const wanted[] = { "+cpuset", "+cpu", "+io", "+memory", "+hugetlb", "+pids" };
+	static const char *const wanted[] = {"+cpuset", "+cpu", "+io", "+memory", "+hugetlb", "+pids"};
 	char dir[512];
 
 	if ((size_t)snprintf(dir, sizeof(dir), "%s", path) >= sizeof(dir))
@@ -41,7 +41,8 @@ static int v2_memory(struct limits *l, int dir, const struct spec_resources *res
 	int r = 0;
 
 	if (swap > 0 && limit <= 0)
-		return error_set(l->e, -EINVAL, ERROR_CONFIG, "linux.resources.memory.swap: needs a limit too");
+		return error_set(
+			l->e, -EINVAL, ERROR_CONFIG, "linux.resources.memory.swap: needs a limit too");
 	if (swap > 0 && swap < limit)
 		return error_set(l->e, -EINVAL, ERROR_CONFIG,
 			"linux.resources.memory.swap: is memory plus swap, so not less than limit");
@@ -77,9 +78,9 @@ static int v2_cpu(struct limits *l, int dir, const struct spec_resources *res)
 	if (r == 0 && (quota || period)) {
 		uint64_t us = period ? res->cpu_period : 100000;
 
-		r = quota && res->cpu_quota > 0 ?
-			    limits_write(l, dir, "cpu.max", "%" PRId64 " %" PRIu64, res->cpu_quota, us) :
-			    limits_write(l, dir, "cpu.max", "max %" PRIu64, us);
+		r = quota && res->cpu_quota > 0
+			    ? limits_write(l, dir, "cpu.max", "%" PRId64 " %" PRIu64, res->cpu_quota, us)
+			    : limits_write(l, dir, "cpu.max", "max %" PRIu64, us);
 	}
 	if (r == 0 && res->has_cpu_burst)
 		r = limits_write(l, dir, "cpu.max.burst", "%" PRIu64, res->cpu_burst);
@@ -109,13 +110,14 @@ static int v2_io_weights(struct limits *l, int dir, const struct spec_resources 
 	int r = 0;
 
 	if (res->has_blkio_weight && res->blkio_weight)
-		r = bfq ? limits_write(l, dir, "io.bfq.weight", "%u", res->blkio_weight) :
-			  limits_write(l, dir, "io.weight", "default %u",
+		r = bfq ? limits_write(l, dir, "io.bfq.weight", "%u", res->blkio_weight)
+			: limits_write(l, dir, "io.weight", "default %u",
 				  1 + (MAX(res->blkio_weight, 10U) - 10) * 9999 / 990);
 	for (size_t i = 0; r == 0 && i < res->blkio_weight_device.n; i++) {
 		const struct spec_blkio_device *d = &res->blkio_weight_device.devices[i];
 
-		r = limits_write(l, dir, "io.bfq.weight", "%" PRId64 ":%" PRId64 " %u", d->major, d->minor, d->weight);
+		r = limits_write(
+			l, dir, "io.bfq.weight", "%" PRId64 ":%" PRId64 " %u", d->major, d->minor, d->weight);
 	}
 	return r;
 }
@@ -123,8 +125,10 @@ static int v2_io_weights(struct limits *l, int dir, const struct spec_resources 
 static int v2_io(struct limits *l, int dir, const struct spec_resources *res)
 {
 	static const char *const keys[BLKIO_THROTTLE_COUNT] = {
-		[BLKIO_READ_BPS] = "rbps", [BLKIO_WRITE_BPS] = "wbps",
-		[BLKIO_READ_IOPS] = "riops", [BLKIO_WRITE_IOPS] = "wiops",
+		[BLKIO_READ_BPS] = "rbps",
+		[BLKIO_WRITE_BPS] = "wbps",
+		[BLKIO_READ_IOPS] = "riops",
+		[BLKIO_WRITE_IOPS] = "wiops",
 	};
 	int r = v2_io_weights(l, dir, res);
 
@@ -133,10 +137,10 @@ static int v2_io(struct limits *l, int dir, const struct spec_resources *res)
 			const struct spec_blkio_device *d = &res->blkio_throttle[t].devices[i];
 
 			/* v1 lifts a limit with 0. */
-			r = d->rate ? limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=%" PRIu64, d->major,
-					      d->minor, keys[t], d->rate) :
-				      limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=max", d->major,
-					      d->minor, keys[t]);
+			r = d->rate ? limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=%" PRIu64,
+					      d->major, d->minor, keys[t], d->rate)
+				    : limits_write(l, dir, "io.max", "%" PRId64 ":%" PRId64 " %s=max",
+					      d->major, d->minor, keys[t]);
 		}
 	return r;
 }
@@ -171,8 +175,14 @@ static int v2_unified(struct limits *l, int dir, const struct spec_resources *re
 
 int v2_apply(struct limits *l, int dir, const struct spec_resources *res)
 {
-	static int (*const all[])(struct limits *l, int dir, const struct spec_resources *res) = {
-		v2_cpuset, v2_memory, v2_cpu, v2_pids, v2_io, v2_hugetlb, v2_unified,
+	static int (*const all[])(struct limits * l, int dir, const struct spec_resources *res) = {
+		v2_cpuset,
+		v2_memory,
+		v2_cpu,
+		v2_pids,
+		v2_io,
+		v2_hugetlb,
+		v2_unified,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {

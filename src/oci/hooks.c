@@ -3,16 +3,16 @@
 #include "oci/spec-priv.h"
 
 static const struct json_field hook_fields[] = {
-	{ "path", JSON_PATH, .required = true, .offset = offsetof(struct spec_hook, path) },
-	{ "args", JSON_STRV, .offset = offsetof(struct spec_hook, args) },
-	{ "env", JSON_CUSTOM, .offset = offsetof(struct spec_hook, env), .parse = spec_env_parse },
-	{ "timeout", JSON_INT, .offset = offsetof(struct spec_hook, timeout), .min = 1, .max = INT32_MAX },
-	{ NULL },
+	{"path", JSON_PATH, .required = true, .offset = offsetof(struct spec_hook, path)},
+	{"args", JSON_STRV, .offset = offsetof(struct spec_hook, args)},
+	{"env", JSON_CUSTOM, .offset = offsetof(struct spec_hook, env), .parse = spec_env_parse},
+	{"timeout", JSON_INT, .offset = offsetof(struct spec_hook, timeout), .min = 1, .max = INT32_MAX},
+	{NULL},
 };
 
 static int parse_hook(struct parser *p, const struct jv *v, void *dest)
 {
-	static char *const no_env[] = { NULL };
+	static char *const no_env[] = {NULL};
 	struct spec_hook *hook = dest;
 	int r;
 
@@ -34,7 +34,10 @@ static int parse_hook_list(struct parser *p, const struct jv *v, void *dest)
 	return jv_array(p, v, sizeof(*list->hooks), parse_hook, &list->hooks, &list->n);
 }
 
-#define HOOKS(key, type) { key, JSON_CUSTOM, .offset = (type) * sizeof(struct spec_hook_list), .parse = parse_hook_list }
+#define HOOKS(key, type)                                                                                     \
+	{                                                                                                    \
+		key, JSON_CUSTOM, .offset = (type) * sizeof(struct spec_hook_list), .parse = parse_hook_list \
+	}
 static const struct json_field hooks_fields[] = {
 	HOOKS("prestart", HOOK_PRESTART),
 	HOOKS("createRuntime", HOOK_CREATE_RUNTIME),
@@ -42,7 +45,7 @@ static const struct json_field hooks_fields[] = {
 	HOOKS("startContainer", HOOK_START_CONTAINER),
 	HOOKS("poststart", HOOK_POSTSTART),
 	HOOKS("poststop", HOOK_POSTSTOP),
-	{ NULL },
+	{NULL},
 };
 
 int spec_hooks_parse(struct parser *p, const struct jv *v, void *dest)

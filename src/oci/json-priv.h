@@ -13,35 +13,35 @@
 #include "base/error.h"
 
 struct parser {
-	struct arena *arena;	/* everything that outlives the parse */
-	const char *bundle;	/* absolute; NULL when there is none (process.json) */
+	struct arena *arena; /* everything that outlives the parse */
+	const char *bundle;  /* absolute; NULL when there is none (process.json) */
 	struct error *e;
 };
 
 struct jv {
 	struct json_object *o;
-	const struct jv *up;	/* NULL: the whole document */
-	const char *key;	/* member name; NULL: array element "index" */
+	const struct jv *up; /* NULL: the whole document */
+	const char *key;     /* member name; NULL: array element "index" */
 	size_t index;
-	bool quote_key;		/* the key is data (an annotation's name), not a field */
+	bool quote_key; /* the key is data (an annotation's name), not a field */
 };
 
 typedef int (*json_parse_fn)(struct parser *p, const struct jv *v, void *dest);
 
 enum json_field_type {
-	JSON_BOOL,		/* bool */
-	JSON_STRING,		/* const char * */
-	JSON_PATH,		/* const char *, absolute */
-	JSON_STRV,		/* char **, NULL-terminated */
-	JSON_PATHV,		/* char **, all absolute */
-	JSON_INT,		/* int */
-	JSON_I64,		/* int64_t */
-	JSON_U16,		/* uint16_t */
-	JSON_U32,		/* uint32_t */
-	JSON_U64,		/* uint64_t */
-	JSON_SUB,		/* object with a table of its own, same destination struct */
-	JSON_CUSTOM,		/* parse() gets the address of the member */
-	JSON_UNSUPPORTED,	/* an error unless empty: silently dropping it would change the container */
+	JSON_BOOL,	  /* bool */
+	JSON_STRING,	  /* const char * */
+	JSON_PATH,	  /* const char *, absolute */
+	JSON_STRV,	  /* char **, NULL-terminated */
+	JSON_PATHV,	  /* char **, all absolute */
+	JSON_INT,	  /* int */
+	JSON_I64,	  /* int64_t */
+	JSON_U16,	  /* uint16_t */
+	JSON_U32,	  /* uint32_t */
+	JSON_U64,	  /* uint64_t */
+	JSON_SUB,	  /* object with a table of its own, same destination struct */
+	JSON_CUSTOM,	  /* parse() gets the address of the member */
+	JSON_UNSUPPORTED, /* an error unless empty: silently dropping it would change the container */
 };
 
 struct json_field {
@@ -49,15 +49,16 @@ struct json_field {
 	enum json_field_type type;
 	bool required;
 	size_t offset;
-	size_t has_offset;	/* bool that says "was given"; 0: none */
-	int64_t min;		/* with max: the range; both 0: that of the type */
+	size_t has_offset; /* bool that says "was given"; 0: none */
+	int64_t min;	   /* with max: the range; both 0: that of the type */
 	uint64_t max;
-	json_parse_fn parse;	/* JSON_CUSTOM */
+	json_parse_fn parse;	      /* JSON_CUSTOM */
 	const struct json_field *sub; /* JSON_SUB; tables end with a NULL key */
 };
 
 /* Parses a text: broken JSON is an error with line and column. Free with json_object_put(). */
-int jv_parse_text(const char *text, size_t len, const char *what, struct json_object **ret, struct error *e) _must_check_;
+int jv_parse_text(const char *text, size_t len, const char *what, struct json_object **ret,
+	struct error *e) _must_check_;
 static inline void json_object_put_p(struct json_object **o)
 {
 	if (*o)
@@ -68,7 +69,8 @@ static inline void json_object_put_p(struct json_object **o)
 /* ERROR_CONFIG "path: message"; returns -EINVAL. */
 int jv_fail(struct parser *p, const struct jv *v, const char *format, ...) _printf_(3, 4);
 /* "path: unknown <what> "value" (a, b, c)". */
-int jv_fail_unknown(struct parser *p, const struct jv *v, const char *what, const char *value, const char *allowed);
+int jv_fail_unknown(
+	struct parser *p, const struct jv *v, const char *what, const char *value, const char *allowed);
 int jv_no_memory(struct parser *p);
 /* The path of a value, for messages. */
 void jv_path(const struct jv *v, char *buf, size_t size);
@@ -88,9 +90,9 @@ int jv_i64(struct parser *p, const struct jv *v, int64_t min, int64_t max, int64
 int jv_u64(struct parser *p, const struct jv *v, uint64_t min, uint64_t max, uint64_t *ret) _must_check_;
 int jv_strv(struct parser *p, const struct jv *v, char ***ret) _must_check_;
 /* Arrays of structs (each element "size" bytes, zeroed, in the arena), and objects used as maps: v->key is the name. */
-int jv_array(struct parser *p, const struct jv *v, size_t size, json_parse_fn parse, void *ret, size_t *ret_n)
-	_must_check_;
-int jv_map(struct parser *p, const struct jv *v, size_t size, json_parse_fn parse, void *ret, size_t *ret_n)
-	_must_check_;
+int jv_array(struct parser *p, const struct jv *v, size_t size, json_parse_fn parse, void *ret,
+	size_t *ret_n) _must_check_;
+int jv_map(struct parser *p, const struct jv *v, size_t size, json_parse_fn parse, void *ret,
+	size_t *ret_n) _must_check_;
 /* Fills "dest" by the table; v must be an object. */
 int jv_fields(struct parser *p, const struct jv *v, const struct json_field *fields, void *dest) _must_check_;

@@ -77,7 +77,8 @@ int jv_fail(struct parser *p, const struct jv *v, const char *format, ...)
 	return error_set(p->e, -EINVAL, ERROR_CONFIG, "%s%s%s", path, path[0] ? ": " : "", message);
 }
 
-int jv_fail_unknown(struct parser *p, const struct jv *v, const char *what, const char *value, const char *allowed)
+int jv_fail_unknown(
+	struct parser *p, const struct jv *v, const char *what, const char *value, const char *allowed)
 {
 	char quoted[80];
 
@@ -108,7 +109,8 @@ int jv_parse_text(const char *text, size_t len, const char *what, struct json_ob
 	size_t end;
 
 	if (len > JSON_SIZE_MAX)
-		return error_set(e, -EFBIG, ERROR_CONFIG, "%s: larger than %d MiB", what, JSON_SIZE_MAX >> 20);
+		return error_set(
+			e, -EFBIG, ERROR_CONFIG, "%s: larger than %d MiB", what, JSON_SIZE_MAX >> 20);
 	tok = json_tokener_new_ex(JSON_DEPTH);
 	if (!tok)
 		return error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory while reading %s", what);
@@ -149,13 +151,13 @@ bool jv_member(const struct jv *obj, const char *key, struct jv *ret)
 
 	if (!json_object_object_get_ex(obj->o, key, &o) || !o)
 		return false;
-	*ret = (struct jv){ .o = o, .up = obj, .key = key };
+	*ret = (struct jv){.o = o, .up = obj, .key = key};
 	return true;
 }
 
 struct jv jv_element(const struct jv *array, size_t i)
 {
-	return (struct jv){ .o = json_object_array_get_idx(array->o, i), .up = array, .index = i };
+	return (struct jv){.o = json_object_array_get_idx(array->o, i), .up = array, .index = i};
 }
 
 int jv_borrow(struct parser *p, const struct jv *v, const char **ret)
@@ -249,8 +251,8 @@ static int strv_of(struct parser *p, const struct jv *v, bool paths, char ***ret
 	for (size_t i = 0; i < n; i++) {
 		struct jv item = jv_element(v, i);
 
-		r = paths ? jv_absolute(p, &item, (const char **)&strv[i]) :
-			    jv_string(p, &item, (const char **)&strv[i]);
+		r = paths ? jv_absolute(p, &item, (const char **)&strv[i])
+			  : jv_string(p, &item, (const char **)&strv[i]);
 		if (r < 0)
 			return r;
 	}
@@ -301,7 +303,7 @@ int jv_map(struct parser *p, const struct jv *v, size_t size, json_parse_fn pars
 		return jv_no_memory(p);
 	json_object_object_foreach(v->o, key, value)
 	{
-		struct jv item = { .o = value, .up = v, .key = key, .quote_key = true };
+		struct jv item = {.o = value, .up = v, .key = key, .quote_key = true};
 
 		r = parse(p, &item, items + i++ * size);
 		if (r < 0)
@@ -314,7 +316,8 @@ int jv_map(struct parser *p, const struct jv *v, size_t size, json_parse_fn pars
 
 static int integer_field(struct parser *p, const struct jv *v, const struct json_field *f, void *at)
 {
-	static const uint64_t type_max[] = { [JSON_U16] = UINT16_MAX, [JSON_U32] = UINT32_MAX, [JSON_U64] = UINT64_MAX };
+	static const uint64_t type_max[] = {
+		[JSON_U16] = UINT16_MAX, [JSON_U32] = UINT32_MAX, [JSON_U64] = UINT64_MAX};
 	bool ranged = f->min || f->max;
 	int64_t i = 0;
 	uint64_t u = 0;
@@ -393,7 +396,7 @@ int jv_fields(struct parser *p, const struct jv *v, const struct json_field *fie
 		struct jv member;
 
 		if (!jv_member(v, f->key, &member)) {
-			member = (struct jv){ .up = v, .key = f->key };
+			member = (struct jv){.up = v, .key = f->key};
 			if (f->required)
 				return jv_fail(p, &member, "missing");
 			continue;

@@ -13,8 +13,15 @@ struct namespace_entry {
 };
 
 static const struct name_number namespace_types[] = {
-	{ "pid", NS_PID },   { "network", NS_NET },   { "mount", NS_MNT }, { "ipc", NS_IPC },   { "uts", NS_UTS },
-	{ "user", NS_USER }, { "cgroup", NS_CGROUP }, { "time", NS_TIME }, { NULL },
+	{"pid", NS_PID},
+	{"network", NS_NET},
+	{"mount", NS_MNT},
+	{"ipc", NS_IPC},
+	{"uts", NS_UTS},
+	{"user", NS_USER},
+	{"cgroup", NS_CGROUP},
+	{"time", NS_TIME},
+	{NULL},
 };
 
 static int parse_namespace_type(struct parser *p, const struct jv *v, void *dest)
@@ -32,10 +39,11 @@ static int parse_namespace_path(struct parser *p, const struct jv *v, void *dest
 }
 
 static const struct json_field namespace_fields[] = {
-	{ "type", JSON_CUSTOM, .required = true, .offset = offsetof(struct namespace_entry, type),
-		.parse = parse_namespace_type },
-	{ "path", JSON_CUSTOM, .offset = offsetof(struct namespace_entry, path), .parse = parse_namespace_path },
-	{ NULL },
+	{"type", JSON_CUSTOM, .required = true, .offset = offsetof(struct namespace_entry, type),
+		.parse = parse_namespace_type},
+	{"path", JSON_CUSTOM, .offset = offsetof(struct namespace_entry, path),
+		.parse = parse_namespace_path},
+	{NULL},
 };
 
 static int parse_namespaces(struct parser *p, const struct jv *v, void *dest)
@@ -44,25 +52,26 @@ static int parse_namespaces(struct parser *p, const struct jv *v, void *dest)
 	int r = jv_expect(p, v, json_type_array);
 
 	for (size_t i = 0; r == 0 && i < json_object_array_length(v->o); i++) {
-		struct namespace_entry entry = { 0 };
+		struct namespace_entry entry = {0};
 		struct jv item = jv_element(v, i);
 
 		r = jv_fields(p, &item, namespace_fields, &entry);
 		if (r < 0)
 			return r;
 		if (s->namespaces[entry.type].present)
-			return jv_fail(p, &item, "the %s namespace is listed twice", ns_oci_name((enum ns_type)entry.type));
-		s->namespaces[entry.type] = (struct spec_namespace){ .present = true, .path = entry.path };
+			return jv_fail(p, &item, "the %s namespace is listed twice",
+				ns_oci_name((enum ns_type)entry.type));
+		s->namespaces[entry.type] = (struct spec_namespace){.present = true, .path = entry.path};
 	}
 	return r;
 }
 
 static const struct json_field id_map_fields[] = {
-	{ "containerID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, container_id) },
-	{ "hostID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, host_id) },
-	{ "size", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, size), .min = 1,
-		.max = UINT32_MAX },
-	{ NULL },
+	{"containerID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, container_id)},
+	{"hostID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, host_id)},
+	{"size", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, size), .min = 1,
+		.max = UINT32_MAX},
+	{NULL},
 };
 
 static int parse_id_map(struct parser *p, const struct jv *v, void *dest)
@@ -94,7 +103,11 @@ static int parse_gid_map(struct parser *p, const struct jv *v, void *dest)
 static int parse_device_type(struct parser *p, const struct jv *v, void *dest)
 {
 	static const struct name_number types[] = {
-		{ "c", 'c' }, { "b", 'b' }, { "u", 'u' }, { "p", 'p' }, { NULL },
+		{"c", 'c'},
+		{"b", 'b'},
+		{"u", 'u'},
+		{"p", 'p'},
+		{NULL},
 	};
 	uint64_t type = 0;
 	int r = spec_lookup(p, v, types, "device type", &type);
@@ -104,15 +117,16 @@ static int parse_device_type(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field device_fields[] = {
-	{ "type", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_device, type), .parse = parse_device_type },
-	{ "path", JSON_PATH, .required = true, .offset = offsetof(struct spec_device, path) },
-	{ "major", JSON_I64, .offset = offsetof(struct spec_device, major), .max = (1 << 12) - 1 },
-	{ "minor", JSON_I64, .offset = offsetof(struct spec_device, minor), .max = (1 << 20) - 1 },
-	{ "fileMode", JSON_U32, .offset = offsetof(struct spec_device, mode),
-		.has_offset = offsetof(struct spec_device, has_mode), .max = 0177777 },
-	{ "uid", JSON_U32, .offset = offsetof(struct spec_device, uid), .max = UINT32_MAX - 1 },
-	{ "gid", JSON_U32, .offset = offsetof(struct spec_device, gid), .max = UINT32_MAX - 1 },
-	{ NULL },
+	{"type", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_device, type),
+		.parse = parse_device_type},
+	{"path", JSON_PATH, .required = true, .offset = offsetof(struct spec_device, path)},
+	{"major", JSON_I64, .offset = offsetof(struct spec_device, major), .max = (1 << 12) - 1},
+	{"minor", JSON_I64, .offset = offsetof(struct spec_device, minor), .max = (1 << 20) - 1},
+	{"fileMode", JSON_U32, .offset = offsetof(struct spec_device, mode),
+		.has_offset = offsetof(struct spec_device, has_mode), .max = 0177777},
+	{"uid", JSON_U32, .offset = offsetof(struct spec_device, uid), .max = UINT32_MAX - 1},
+	{"gid", JSON_U32, .offset = offsetof(struct spec_device, gid), .max = UINT32_MAX - 1},
+	{NULL},
 };
 
 static int parse_device(struct parser *p, const struct jv *v, void *dest)
@@ -141,7 +155,7 @@ static int parse_devices(struct parser *p, const struct jv *v, void *dest)
 static bool sysctl_name_valid(const char *name)
 {
 	const char *slash = strchr(name, '/'), *dot = strchr(name, '.');
-	const char separator[] = { slash && (!dot || slash < dot) ? '/' : '.', 0 };
+	const char separator[] = {slash && (!dot || slash < dot) ? '/' : '.', 0};
 
 	for (const char *at = name;;) {
 		size_t n = strcspn(at, separator);
@@ -161,12 +175,22 @@ static enum ns_type sysctl_namespace(const char *name)
 		const char *prefix;
 		enum ns_type ns;
 	} table[] = {
-		{ "kernel.msgmax", NS_IPC },   { "kernel.msgmnb", NS_IPC },   { "kernel.msgmni", NS_IPC },
-		{ "kernel.sem", NS_IPC },      { "kernel.shmall", NS_IPC },   { "kernel.shmmax", NS_IPC },
-		{ "kernel.shmmni", NS_IPC },   { "kernel.shm_rmid_forced", NS_IPC },
-		{ "kernel.msg_next_id", NS_IPC }, { "kernel.sem_next_id", NS_IPC }, { "kernel.shm_next_id", NS_IPC },
-		{ "fs.mqueue.", NS_IPC },      { "net.", NS_NET },	      { "kernel.domainname", NS_UTS },
-		{ "kernel.hostname", NS_UTS }, { "user.", NS_USER },
+		{"kernel.msgmax", NS_IPC},
+		{"kernel.msgmnb", NS_IPC},
+		{"kernel.msgmni", NS_IPC},
+		{"kernel.sem", NS_IPC},
+		{"kernel.shmall", NS_IPC},
+		{"kernel.shmmax", NS_IPC},
+		{"kernel.shmmni", NS_IPC},
+		{"kernel.shm_rmid_forced", NS_IPC},
+		{"kernel.msg_next_id", NS_IPC},
+		{"kernel.sem_next_id", NS_IPC},
+		{"kernel.shm_next_id", NS_IPC},
+		{"fs.mqueue.", NS_IPC},
+		{"net.", NS_NET},
+		{"kernel.domainname", NS_UTS},
+		{"kernel.hostname", NS_UTS},
+		{"user.", NS_USER},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -209,9 +233,9 @@ static int parse_propagation(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field time_offset_fields[] = {
-	{ "secs", JSON_I64, .offset = offsetof(struct spec_time_offset, sec) },
-	{ "nanosecs", JSON_U32, .offset = offsetof(struct spec_time_offset, nsec), .max = 999999999 },
-	{ NULL },
+	{"secs", JSON_I64, .offset = offsetof(struct spec_time_offset, sec)},
+	{"nanosecs", JSON_U32, .offset = offsetof(struct spec_time_offset, nsec), .max = 999999999},
+	{NULL},
 };
 
 static int parse_time_offset(struct parser *p, const struct jv *v, void *dest)
@@ -221,14 +245,15 @@ static int parse_time_offset(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field time_offsets_fields[] = {
-	{ "monotonic", JSON_CUSTOM, .offset = offsetof(struct spec, time_monotonic), .parse = parse_time_offset },
-	{ "boottime", JSON_CUSTOM, .offset = offsetof(struct spec, time_boottime), .parse = parse_time_offset },
-	{ NULL },
+	{"monotonic", JSON_CUSTOM, .offset = offsetof(struct spec, time_monotonic),
+		.parse = parse_time_offset},
+	{"boottime", JSON_CUSTOM, .offset = offsetof(struct spec, time_boottime), .parse = parse_time_offset},
+	{NULL},
 };
 
 static int parse_domain(struct parser *p, const struct jv *v, void *dest)
 {
-	static const struct name_number domains[] = { { "LINUX", PER_LINUX }, { "LINUX32", PER_LINUX32 }, { NULL } };
+	static const struct name_number domains[] = {{"LINUX", PER_LINUX}, {"LINUX32", PER_LINUX32}, {NULL}};
 	uint64_t n = 0;
 	int r = spec_lookup(p, v, domains, "personality", &n);
 
@@ -237,45 +262,49 @@ static int parse_domain(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field personality_fields[] = {
-	{ "domain", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec, personality), .parse = parse_domain },
-	{ "flags", JSON_UNSUPPORTED },	/* none is defined by the specification */
-	{ NULL },
+	{"domain", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec, personality),
+		.parse = parse_domain},
+	{"flags", JSON_UNSUPPORTED}, /* none is defined by the specification */
+	{NULL},
 };
 
 static const struct json_field linux_fields[] = {
-	{ "namespaces", JSON_CUSTOM, .parse = parse_namespaces },
-	{ "uidMappings", JSON_CUSTOM, .parse = parse_uid_map },
-	{ "gidMappings", JSON_CUSTOM, .parse = parse_gid_map },
-	{ "timeOffsets", JSON_SUB, .sub = time_offsets_fields },
-	{ "devices", JSON_CUSTOM, .parse = parse_devices },
-	{ "netDevices", JSON_UNSUPPORTED },
-	{ "cgroupsPath", JSON_STRING, .offset = offsetof(struct spec, cgroups_path) },
-	{ "resources", JSON_CUSTOM, .offset = offsetof(struct spec, resources), .parse = spec_resources_parse },
-	{ "sysctl", JSON_CUSTOM, .parse = parse_sysctl },
-	{ "seccomp", JSON_CUSTOM, .offset = offsetof(struct spec, seccomp), .parse = spec_seccomp_parse },
-	{ "rootfsPropagation", JSON_CUSTOM, .parse = parse_propagation },
-	{ "maskedPaths", JSON_PATHV, .offset = offsetof(struct spec, masked_paths) },
-	{ "readonlyPaths", JSON_PATHV, .offset = offsetof(struct spec, readonly_paths) },
-	{ "mountLabel", JSON_STRING, .offset = offsetof(struct spec, mount_label) },
-	{ "intelRdt", JSON_UNSUPPORTED },
-	{ "memoryPolicy", JSON_UNSUPPORTED },
-	{ "personality", JSON_SUB, .has_offset = offsetof(struct spec, has_personality), .sub = personality_fields },
-	{ NULL },
+	{"namespaces", JSON_CUSTOM, .parse = parse_namespaces},
+	{"uidMappings", JSON_CUSTOM, .parse = parse_uid_map},
+	{"gidMappings", JSON_CUSTOM, .parse = parse_gid_map},
+	{"timeOffsets", JSON_SUB, .sub = time_offsets_fields},
+	{"devices", JSON_CUSTOM, .parse = parse_devices},
+	{"netDevices", JSON_UNSUPPORTED},
+	{"cgroupsPath", JSON_STRING, .offset = offsetof(struct spec, cgroups_path)},
+	{"resources", JSON_CUSTOM, .offset = offsetof(struct spec, resources), .parse = spec_resources_parse},
+	{"sysctl", JSON_CUSTOM, .parse = parse_sysctl},
+	{"seccomp", JSON_CUSTOM, .offset = offsetof(struct spec, seccomp), .parse = spec_seccomp_parse},
+	{"rootfsPropagation", JSON_CUSTOM, .parse = parse_propagation},
+	{"maskedPaths", JSON_PATHV, .offset = offsetof(struct spec, masked_paths)},
+	{"readonlyPaths", JSON_PATHV, .offset = offsetof(struct spec, readonly_paths)},
+	{"mountLabel", JSON_STRING, .offset = offsetof(struct spec, mount_label)},
+	{"intelRdt", JSON_UNSUPPORTED},
+	{"memoryPolicy", JSON_UNSUPPORTED},
+	{"personality", JSON_SUB, .has_offset = offsetof(struct spec, has_personality),
+		.sub = personality_fields},
+	{NULL},
 };
 
 static int check_sysctls(struct parser *p, const struct jv *v, const struct spec *s)
 {
-	struct jv map = { .up = v, .key = "sysctl" };
+	struct jv map = {.up = v, .key = "sysctl"};
 
 	for (size_t i = 0; i < s->n_sysctl; i++) {
 		const char *name = s->sysctl[i].name;
-		struct jv entry = { .up = &map, .key = name, .quote_key = true };
+		struct jv entry = {.up = &map, .key = name, .quote_key = true};
 		enum ns_type ns = sysctl_namespace(name);
 
 		if (ns == NS_COUNT)
-			return jv_fail(p, &entry, "is not kept apart by any namespace, it would change the host");
+			return jv_fail(
+				p, &entry, "is not kept apart by any namespace, it would change the host");
 		if (!s->namespaces[ns].present)
-			return jv_fail(p, &entry, "needs a %s namespace in linux.namespaces", ns_oci_name(ns));
+			return jv_fail(
+				p, &entry, "needs a %s namespace in linux.namespaces", ns_oci_name(ns));
 	}
 	return 0;
 }

@@ -20,10 +20,10 @@
 
 enum option_kind {
 	OPTION_NOTHING,
-	OPTION_SET,		/* MS_* */
+	OPTION_SET, /* MS_* */
 	OPTION_CLEAR,
 	OPTION_PROPAGATION,
-	OPTION_REC_SET,		/* MOUNT_ATTR_* for the whole tree */
+	OPTION_REC_SET, /* MOUNT_ATTR_* for the whole tree */
 	OPTION_REC_CLEAR,
 	OPTION_TMPCOPYUP,
 	OPTION_UNSUPPORTED,
@@ -34,72 +34,72 @@ static const struct mount_option {
 	enum option_kind kind;
 	unsigned long flag;
 } options[] = {
-	{ "defaults", OPTION_NOTHING, 0 },
-	{ "acl", OPTION_SET, MS_POSIXACL },
-	{ "noacl", OPTION_CLEAR, MS_POSIXACL },
-	{ "async", OPTION_CLEAR, MS_SYNCHRONOUS },
-	{ "sync", OPTION_SET, MS_SYNCHRONOUS },
-	{ "atime", OPTION_CLEAR, MS_NOATIME },
-	{ "noatime", OPTION_SET, MS_NOATIME },
-	{ "bind", OPTION_SET, MS_BIND },
-	{ "rbind", OPTION_SET, MS_BIND | MS_REC },
-	{ "dev", OPTION_CLEAR, MS_NODEV },
-	{ "nodev", OPTION_SET, MS_NODEV },
-	{ "diratime", OPTION_CLEAR, MS_NODIRATIME },
-	{ "nodiratime", OPTION_SET, MS_NODIRATIME },
-	{ "dirsync", OPTION_SET, MS_DIRSYNC },
-	{ "exec", OPTION_CLEAR, MS_NOEXEC },
-	{ "noexec", OPTION_SET, MS_NOEXEC },
-	{ "iversion", OPTION_SET, MS_I_VERSION },
-	{ "noiversion", OPTION_CLEAR, MS_I_VERSION },
-	{ "lazytime", OPTION_SET, MS_LAZYTIME },
-	{ "nolazytime", OPTION_CLEAR, MS_LAZYTIME },
-	{ "loud", OPTION_CLEAR, MS_SILENT },
-	{ "silent", OPTION_SET, MS_SILENT },
-	{ "mand", OPTION_SET, MS_MANDLOCK },
-	{ "nomand", OPTION_CLEAR, MS_MANDLOCK },
-	{ "relatime", OPTION_SET, MS_RELATIME },
-	{ "norelatime", OPTION_CLEAR, MS_RELATIME },
-	{ "strictatime", OPTION_SET, MS_STRICTATIME },
-	{ "nostrictatime", OPTION_CLEAR, MS_STRICTATIME },
-	{ "remount", OPTION_SET, MS_REMOUNT },
-	{ "ro", OPTION_SET, MS_RDONLY },
-	{ "rw", OPTION_CLEAR, MS_RDONLY },
-	{ "suid", OPTION_CLEAR, MS_NOSUID },
-	{ "nosuid", OPTION_SET, MS_NOSUID },
-	{ "symfollow", OPTION_CLEAR, MS_NOSYMFOLLOW },
-	{ "nosymfollow", OPTION_SET, MS_NOSYMFOLLOW },
-	{ "private", OPTION_PROPAGATION, MS_PRIVATE },
-	{ "rprivate", OPTION_PROPAGATION, MS_PRIVATE | MS_REC },
-	{ "shared", OPTION_PROPAGATION, MS_SHARED },
-	{ "rshared", OPTION_PROPAGATION, MS_SHARED | MS_REC },
-	{ "slave", OPTION_PROPAGATION, MS_SLAVE },
-	{ "rslave", OPTION_PROPAGATION, MS_SLAVE | MS_REC },
-	{ "unbindable", OPTION_PROPAGATION, MS_UNBINDABLE },
-	{ "runbindable", OPTION_PROPAGATION, MS_UNBINDABLE | MS_REC },
-	{ "rro", OPTION_REC_SET, MOUNT_ATTR_RDONLY },
-	{ "rrw", OPTION_REC_CLEAR, MOUNT_ATTR_RDONLY },
-	{ "rnosuid", OPTION_REC_SET, MOUNT_ATTR_NOSUID },
-	{ "rsuid", OPTION_REC_CLEAR, MOUNT_ATTR_NOSUID },
-	{ "rnodev", OPTION_REC_SET, MOUNT_ATTR_NODEV },
-	{ "rdev", OPTION_REC_CLEAR, MOUNT_ATTR_NODEV },
-	{ "rnoexec", OPTION_REC_SET, MOUNT_ATTR_NOEXEC },
-	{ "rexec", OPTION_REC_CLEAR, MOUNT_ATTR_NOEXEC },
-	{ "rnodiratime", OPTION_REC_SET, MOUNT_ATTR_NODIRATIME },
-	{ "rdiratime", OPTION_REC_CLEAR, MOUNT_ATTR_NODIRATIME },
-	{ "rrelatime", OPTION_REC_SET, MOUNT_ATTR_RELATIME },
-	{ "rnorelatime", OPTION_REC_CLEAR, MOUNT_ATTR_RELATIME },
-	{ "rnoatime", OPTION_REC_SET, MOUNT_ATTR_NOATIME },
-	{ "ratime", OPTION_REC_CLEAR, MOUNT_ATTR_NOATIME },
-	{ "rstrictatime", OPTION_REC_SET, MOUNT_ATTR_STRICTATIME },
-	{ "rnostrictatime", OPTION_REC_CLEAR, MOUNT_ATTR_STRICTATIME },
-	{ "rnosymfollow", OPTION_REC_SET, MOUNT_ATTR_NOSYMFOLLOW },
-	{ "rsymfollow", OPTION_REC_CLEAR, MOUNT_ATTR_NOSYMFOLLOW },
-	{ "tmpcopyup", OPTION_TMPCOPYUP, 0 },
-	{ "idmap", OPTION_UNSUPPORTED, 0 },
-	{ "ridmap", OPTION_UNSUPPORTED, 0 },
-	{ "copy-symlink", OPTION_UNSUPPORTED, 0 },
-	{ "src-nofollow", OPTION_UNSUPPORTED, 0 },
+	{"defaults", OPTION_NOTHING, 0},
+	{"acl", OPTION_SET, MS_POSIXACL},
+	{"noacl", OPTION_CLEAR, MS_POSIXACL},
+	{"async", OPTION_CLEAR, MS_SYNCHRONOUS},
+	{"sync", OPTION_SET, MS_SYNCHRONOUS},
+	{"atime", OPTION_CLEAR, MS_NOATIME},
+	{"noatime", OPTION_SET, MS_NOATIME},
+	{"bind", OPTION_SET, MS_BIND},
+	{"rbind", OPTION_SET, MS_BIND | MS_REC},
+	{"dev", OPTION_CLEAR, MS_NODEV},
+	{"nodev", OPTION_SET, MS_NODEV},
+	{"diratime", OPTION_CLEAR, MS_NODIRATIME},
+	{"nodiratime", OPTION_SET, MS_NODIRATIME},
+	{"dirsync", OPTION_SET, MS_DIRSYNC},
+	{"exec", OPTION_CLEAR, MS_NOEXEC},
+	{"noexec", OPTION_SET, MS_NOEXEC},
+	{"iversion", OPTION_SET, MS_I_VERSION},
+	{"noiversion", OPTION_CLEAR, MS_I_VERSION},
+	{"lazytime", OPTION_SET, MS_LAZYTIME},
+	{"nolazytime", OPTION_CLEAR, MS_LAZYTIME},
+	{"loud", OPTION_CLEAR, MS_SILENT},
+	{"silent", OPTION_SET, MS_SILENT},
+	{"mand", OPTION_SET, MS_MANDLOCK},
+	{"nomand", OPTION_CLEAR, MS_MANDLOCK},
+	{"relatime", OPTION_SET, MS_RELATIME},
+	{"norelatime", OPTION_CLEAR, MS_RELATIME},
+	{"strictatime", OPTION_SET, MS_STRICTATIME},
+	{"nostrictatime", OPTION_CLEAR, MS_STRICTATIME},
+	{"remount", OPTION_SET, MS_REMOUNT},
+	{"ro", OPTION_SET, MS_RDONLY},
+	{"rw", OPTION_CLEAR, MS_RDONLY},
+	{"suid", OPTION_CLEAR, MS_NOSUID},
+	{"nosuid", OPTION_SET, MS_NOSUID},
+	{"symfollow", OPTION_CLEAR, MS_NOSYMFOLLOW},
+	{"nosymfollow", OPTION_SET, MS_NOSYMFOLLOW},
+	{"private", OPTION_PROPAGATION, MS_PRIVATE},
+	{"rprivate", OPTION_PROPAGATION, MS_PRIVATE | MS_REC},
+	{"shared", OPTION_PROPAGATION, MS_SHARED},
+	{"rshared", OPTION_PROPAGATION, MS_SHARED | MS_REC},
+	{"slave", OPTION_PROPAGATION, MS_SLAVE},
+	{"rslave", OPTION_PROPAGATION, MS_SLAVE | MS_REC},
+	{"unbindable", OPTION_PROPAGATION, MS_UNBINDABLE},
+	{"runbindable", OPTION_PROPAGATION, MS_UNBINDABLE | MS_REC},
+	{"rro", OPTION_REC_SET, MOUNT_ATTR_RDONLY},
+	{"rrw", OPTION_REC_CLEAR, MOUNT_ATTR_RDONLY},
+	{"rnosuid", OPTION_REC_SET, MOUNT_ATTR_NOSUID},
+	{"rsuid", OPTION_REC_CLEAR, MOUNT_ATTR_NOSUID},
+	{"rnodev", OPTION_REC_SET, MOUNT_ATTR_NODEV},
+	{"rdev", OPTION_REC_CLEAR, MOUNT_ATTR_NODEV},
+	{"rnoexec", OPTION_REC_SET, MOUNT_ATTR_NOEXEC},
+	{"rexec", OPTION_REC_CLEAR, MOUNT_ATTR_NOEXEC},
+	{"rnodiratime", OPTION_REC_SET, MOUNT_ATTR_NODIRATIME},
+	{"rdiratime", OPTION_REC_CLEAR, MOUNT_ATTR_NODIRATIME},
+	{"rrelatime", OPTION_REC_SET, MOUNT_ATTR_RELATIME},
+	{"rnorelatime", OPTION_REC_CLEAR, MOUNT_ATTR_RELATIME},
+	{"rnoatime", OPTION_REC_SET, MOUNT_ATTR_NOATIME},
+	{"ratime", OPTION_REC_CLEAR, MOUNT_ATTR_NOATIME},
+	{"rstrictatime", OPTION_REC_SET, MOUNT_ATTR_STRICTATIME},
+	{"rnostrictatime", OPTION_REC_CLEAR, MOUNT_ATTR_STRICTATIME},
+	{"rnosymfollow", OPTION_REC_SET, MOUNT_ATTR_NOSYMFOLLOW},
+	{"rsymfollow", OPTION_REC_CLEAR, MOUNT_ATTR_NOSYMFOLLOW},
+	{"tmpcopyup", OPTION_TMPCOPYUP, 0},
+	{"idmap", OPTION_UNSUPPORTED, 0},
+	{"ridmap", OPTION_UNSUPPORTED, 0},
+	{"copy-symlink", OPTION_UNSUPPORTED, 0},
+	{"src-nofollow", OPTION_UNSUPPORTED, 0},
 };
 
 /* crun's "idmap=MAPPINGS" is known by its name alone. */
@@ -137,7 +137,8 @@ static void apply_recursive(struct spec_mount *m, const struct mount_option *o)
 	m->rec_clear = set ? m->rec_clear & ~o->flag : m->rec_clear | o->flag;
 }
 
-static int apply_option(struct parser *p, const struct jv *v, struct spec_mount *m, const char *text, bool *is_data)
+static int apply_option(
+	struct parser *p, const struct jv *v, struct spec_mount *m, const char *text, bool *is_data)
 {
 	const struct mount_option *o = find_option(text);
 	char quoted[60];
@@ -167,7 +168,8 @@ static int apply_option(struct parser *p, const struct jv *v, struct spec_mount 
 		m->tmpcopyup = true;
 		break;
 	case OPTION_UNSUPPORTED:
-		return jv_fail(p, v, "mount option %s is not supported yet", jv_quote(text, quoted, sizeof(quoted)));
+		return jv_fail(
+			p, v, "mount option %s is not supported yet", jv_quote(text, quoted, sizeof(quoted)));
 	}
 	return 0;
 }
@@ -221,13 +223,13 @@ static int parse_options(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field mount_fields[] = {
-	{ "destination", JSON_STRING, .required = true, .offset = offsetof(struct spec_mount, destination) },
-	{ "type", JSON_STRING, .offset = offsetof(struct spec_mount, type) },
-	{ "source", JSON_STRING, .offset = offsetof(struct spec_mount, source) },
-	{ "options", JSON_CUSTOM, .parse = parse_options },
-	{ "uidMappings", JSON_UNSUPPORTED },
-	{ "gidMappings", JSON_UNSUPPORTED },
-	{ NULL },
+	{"destination", JSON_STRING, .required = true, .offset = offsetof(struct spec_mount, destination)},
+	{"type", JSON_STRING, .offset = offsetof(struct spec_mount, type)},
+	{"source", JSON_STRING, .offset = offsetof(struct spec_mount, source)},
+	{"options", JSON_CUSTOM, .parse = parse_options},
+	{"uidMappings", JSON_UNSUPPORTED},
+	{"gidMappings", JSON_UNSUPPORTED},
+	{NULL},
 };
 
 static int parse_mount(struct parser *p, const struct jv *v, void *dest)

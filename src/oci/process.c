@@ -12,33 +12,67 @@
 
 /* By number, linux/capability.h. */
 static const char *const capability_names[] = {
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-	"CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-	"CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-	"CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-	"CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-	"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+	"CAP_CHOWN",
+	"CAP_DAC_OVERRIDE",
+	"CAP_DAC_READ_SEARCH",
+	"CAP_FOWNER",
+	"CAP_FSETID",
+	"CAP_KILL",
+	"CAP_SETGID",
+	"CAP_SETUID",
+	"CAP_SETPCAP",
+	"CAP_LINUX_IMMUTABLE",
+	"CAP_NET_BIND_SERVICE",
+	"CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN",
+	"CAP_NET_RAW",
+	"CAP_IPC_LOCK",
+	"CAP_IPC_OWNER",
+	"CAP_SYS_MODULE",
+	"CAP_SYS_RAWIO",
+	"CAP_SYS_CHROOT",
+	"CAP_SYS_PTRACE",
+	"CAP_SYS_PACCT",
+	"CAP_SYS_ADMIN",
+	"CAP_SYS_BOOT",
+	"CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE",
+	"CAP_SYS_TIME",
+	"CAP_SYS_TTY_CONFIG",
+	"CAP_MKNOD",
+	"CAP_LEASE",
+	"CAP_AUDIT_WRITE",
+	"CAP_AUDIT_CONTROL",
+	"CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE",
+	"CAP_MAC_ADMIN",
+	"CAP_SYSLOG",
+	"CAP_WAKE_ALARM",
+	"CAP_BLOCK_SUSPEND",
+	"CAP_AUDIT_READ",
+	"CAP_PERFMON",
+	"CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
 };
 
 static const struct name_number rlimit_names[] = {
-	{ "RLIMIT_AS", RLIMIT_AS },
-	{ "RLIMIT_CORE", RLIMIT_CORE },
-	{ "RLIMIT_CPU", RLIMIT_CPU },
-	{ "RLIMIT_DATA", RLIMIT_DATA },
-	{ "RLIMIT_FSIZE", RLIMIT_FSIZE },
-	{ "RLIMIT_LOCKS", RLIMIT_LOCKS },
-	{ "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK },
-	{ "RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE },
-	{ "RLIMIT_NICE", RLIMIT_NICE },
-	{ "RLIMIT_NOFILE", RLIMIT_NOFILE },
-	{ "RLIMIT_NPROC", RLIMIT_NPROC },
-	{ "RLIMIT_RSS", RLIMIT_RSS },
-	{ "RLIMIT_RTPRIO", RLIMIT_RTPRIO },
-	{ "RLIMIT_RTTIME", RLIMIT_RTTIME },
-	{ "RLIMIT_SIGPENDING", RLIMIT_SIGPENDING },
-	{ "RLIMIT_STACK", RLIMIT_STACK },
-	{ NULL },
+	{"RLIMIT_AS", RLIMIT_AS},
+	{"RLIMIT_CORE", RLIMIT_CORE},
+	{"RLIMIT_CPU", RLIMIT_CPU},
+	{"RLIMIT_DATA", RLIMIT_DATA},
+	{"RLIMIT_FSIZE", RLIMIT_FSIZE},
+	{"RLIMIT_LOCKS", RLIMIT_LOCKS},
+	{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+	{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+	{"RLIMIT_NICE", RLIMIT_NICE},
+	{"RLIMIT_NOFILE", RLIMIT_NOFILE},
+	{"RLIMIT_NPROC", RLIMIT_NPROC},
+	{"RLIMIT_RSS", RLIMIT_RSS},
+	{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+	{"RLIMIT_RTTIME", RLIMIT_RTTIME},
+	{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+	{"RLIMIT_STACK", RLIMIT_STACK},
+	{NULL},
 };
 
 /* The runtime-spec wants a warning, not an error, for a capability that can't be mapped: configs made for newer
@@ -68,11 +102,18 @@ static int parse_capability_set(struct parser *p, const struct jv *v, void *dest
 	return r;
 }
 
-#define CAPS(key, member) \
-	{ key, JSON_CUSTOM, .offset = offsetof(struct spec_capabilities, member), .parse = parse_capability_set }
+#define CAPS(key, member)                                                                                    \
+	{                                                                                                    \
+		key, JSON_CUSTOM, .offset = offsetof(struct spec_capabilities, member),                      \
+				  .parse = parse_capability_set                                              \
+	}
 static const struct json_field capability_fields[] = {
-	CAPS("bounding", bounding),   CAPS("effective", effective), CAPS("inheritable", inheritable),
-	CAPS("permitted", permitted), CAPS("ambient", ambient),	    { NULL },
+	CAPS("bounding", bounding),
+	CAPS("effective", effective),
+	CAPS("inheritable", inheritable),
+	CAPS("permitted", permitted),
+	CAPS("ambient", ambient),
+	{NULL},
 };
 
 static int parse_capabilities(struct parser *p, const struct jv *v, void *dest)
@@ -81,10 +122,10 @@ static int parse_capabilities(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field rlimit_fields[] = {
-	{ "type", JSON_STRING, .required = true, .offset = offsetof(struct spec_rlimit, name) },
-	{ "soft", JSON_U64, .required = true, .offset = offsetof(struct spec_rlimit, soft) },
-	{ "hard", JSON_U64, .required = true, .offset = offsetof(struct spec_rlimit, hard) },
-	{ NULL },
+	{"type", JSON_STRING, .required = true, .offset = offsetof(struct spec_rlimit, name)},
+	{"soft", JSON_U64, .required = true, .offset = offsetof(struct spec_rlimit, soft)},
+	{"hard", JSON_U64, .required = true, .offset = offsetof(struct spec_rlimit, hard)},
+	{NULL},
 };
 
 static int parse_rlimit(struct parser *p, const struct jv *v, void *dest)
@@ -111,7 +152,8 @@ static int parse_rlimits(struct parser *p, const struct jv *v, void *dest)
 {
 	struct spec_process *process = dest;
 	uint64_t seen = 0;
-	int r = jv_array(p, v, sizeof(*process->rlimits), parse_rlimit, &process->rlimits, &process->n_rlimits);
+	int r = jv_array(
+		p, v, sizeof(*process->rlimits), parse_rlimit, &process->rlimits, &process->n_rlimits);
 
 	for (size_t i = 0; r == 0 && i < process->n_rlimits; i++) {
 		struct jv item = jv_element(v, i);
@@ -137,17 +179,18 @@ static int parse_additional_gids(struct parser *p, const struct jv *v, void *des
 {
 	struct spec_process *process = dest;
 
-	return jv_array(p, v, sizeof(gid_t), parse_gid, &process->additional_gids, &process->n_additional_gids);
+	return jv_array(
+		p, v, sizeof(gid_t), parse_gid, &process->additional_gids, &process->n_additional_gids);
 }
 
 /* uid_t -1 means "leave it" to the kernel, so it is no valid id. */
 static const struct json_field user_fields[] = {
-	{ "uid", JSON_U32, .offset = offsetof(struct spec_process, uid), .max = UINT32_MAX - 1 },
-	{ "gid", JSON_U32, .offset = offsetof(struct spec_process, gid), .max = UINT32_MAX - 1 },
-	{ "umask", JSON_U32, .offset = offsetof(struct spec_process, umask),
-		.has_offset = offsetof(struct spec_process, has_umask), .max = 0777 },
-	{ "additionalGids", JSON_CUSTOM, .parse = parse_additional_gids },
-	{ NULL },
+	{"uid", JSON_U32, .offset = offsetof(struct spec_process, uid), .max = UINT32_MAX - 1},
+	{"gid", JSON_U32, .offset = offsetof(struct spec_process, gid), .max = UINT32_MAX - 1},
+	{"umask", JSON_U32, .offset = offsetof(struct spec_process, umask),
+		.has_offset = offsetof(struct spec_process, has_umask), .max = 0777},
+	{"additionalGids", JSON_CUSTOM, .parse = parse_additional_gids},
+	{NULL},
 };
 
 int spec_env_parse(struct parser *p, const struct jv *v, void *dest)
@@ -167,20 +210,25 @@ int spec_env_parse(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct name_number sched_policies[] = {
-	{ "SCHED_OTHER", SCHED_NORMAL }, { "SCHED_FIFO", SCHED_FIFO },	 { "SCHED_RR", SCHED_RR },
-	{ "SCHED_BATCH", SCHED_BATCH },	 { "SCHED_ISO", 4 },		 { "SCHED_IDLE", SCHED_IDLE },
-	{ "SCHED_DEADLINE", SCHED_DEADLINE }, { NULL },
+	{"SCHED_OTHER", SCHED_NORMAL},
+	{"SCHED_FIFO", SCHED_FIFO},
+	{"SCHED_RR", SCHED_RR},
+	{"SCHED_BATCH", SCHED_BATCH},
+	{"SCHED_ISO", 4},
+	{"SCHED_IDLE", SCHED_IDLE},
+	{"SCHED_DEADLINE", SCHED_DEADLINE},
+	{NULL},
 };
 
 static const struct name_number sched_flags[] = {
-	{ "SCHED_FLAG_RESET_ON_FORK", SCHED_FLAG_RESET_ON_FORK },
-	{ "SCHED_FLAG_RECLAIM", SCHED_FLAG_RECLAIM },
-	{ "SCHED_FLAG_DL_OVERRUN", SCHED_FLAG_DL_OVERRUN },
-	{ "SCHED_FLAG_KEEP_POLICY", SCHED_FLAG_KEEP_POLICY },
-	{ "SCHED_FLAG_KEEP_PARAMS", SCHED_FLAG_KEEP_PARAMS },
-	{ "SCHED_FLAG_UTIL_CLAMP_MIN", SCHED_FLAG_UTIL_CLAMP_MIN },
-	{ "SCHED_FLAG_UTIL_CLAMP_MAX", SCHED_FLAG_UTIL_CLAMP_MAX },
-	{ NULL },
+	{"SCHED_FLAG_RESET_ON_FORK", SCHED_FLAG_RESET_ON_FORK},
+	{"SCHED_FLAG_RECLAIM", SCHED_FLAG_RECLAIM},
+	{"SCHED_FLAG_DL_OVERRUN", SCHED_FLAG_DL_OVERRUN},
+	{"SCHED_FLAG_KEEP_POLICY", SCHED_FLAG_KEEP_POLICY},
+	{"SCHED_FLAG_KEEP_PARAMS", SCHED_FLAG_KEEP_PARAMS},
+	{"SCHED_FLAG_UTIL_CLAMP_MIN", SCHED_FLAG_UTIL_CLAMP_MIN},
+	{"SCHED_FLAG_UTIL_CLAMP_MAX", SCHED_FLAG_UTIL_CLAMP_MAX},
+	{NULL},
 };
 
 static int parse_sched_policy(struct parser *p, const struct jv *v, void *dest)
@@ -207,15 +255,15 @@ static int parse_sched_flags(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field scheduler_fields[] = {
-	{ "policy", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_scheduler, policy),
-		.parse = parse_sched_policy },
-	{ "nice", JSON_INT, .offset = offsetof(struct spec_scheduler, nice), .min = -20, .max = 19 },
-	{ "priority", JSON_U32, .offset = offsetof(struct spec_scheduler, priority), .max = 99 },
-	{ "flags", JSON_CUSTOM, .offset = offsetof(struct spec_scheduler, flags), .parse = parse_sched_flags },
-	{ "runtime", JSON_U64, .offset = offsetof(struct spec_scheduler, runtime) },
-	{ "deadline", JSON_U64, .offset = offsetof(struct spec_scheduler, deadline) },
-	{ "period", JSON_U64, .offset = offsetof(struct spec_scheduler, period) },
-	{ NULL },
+	{"policy", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_scheduler, policy),
+		.parse = parse_sched_policy},
+	{"nice", JSON_INT, .offset = offsetof(struct spec_scheduler, nice), .min = -20, .max = 19},
+	{"priority", JSON_U32, .offset = offsetof(struct spec_scheduler, priority), .max = 99},
+	{"flags", JSON_CUSTOM, .offset = offsetof(struct spec_scheduler, flags), .parse = parse_sched_flags},
+	{"runtime", JSON_U64, .offset = offsetof(struct spec_scheduler, runtime)},
+	{"deadline", JSON_U64, .offset = offsetof(struct spec_scheduler, deadline)},
+	{"period", JSON_U64, .offset = offsetof(struct spec_scheduler, period)},
+	{NULL},
 };
 
 static int parse_scheduler(struct parser *p, const struct jv *v, void *dest)
@@ -229,10 +277,10 @@ static int parse_scheduler(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct name_number io_classes[] = {
-	{ "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT },
-	{ "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
-	{ "IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE },
-	{ NULL },
+	{"IOPRIO_CLASS_RT", IOPRIO_CLASS_RT},
+	{"IOPRIO_CLASS_BE", IOPRIO_CLASS_BE},
+	{"IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE},
+	{NULL},
 };
 
 static int parse_io_priority(struct parser *p, const struct jv *v, void *dest)
@@ -258,36 +306,37 @@ static int parse_io_priority(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field console_fields[] = {
-	{ "height", JSON_U16, .offset = offsetof(struct spec_process, console_height) },
-	{ "width", JSON_U16, .offset = offsetof(struct spec_process, console_width) },
-	{ NULL },
+	{"height", JSON_U16, .offset = offsetof(struct spec_process, console_height)},
+	{"width", JSON_U16, .offset = offsetof(struct spec_process, console_width)},
+	{NULL},
 };
 
 static const struct json_field process_fields[] = {
-	{ "terminal", JSON_BOOL, .offset = offsetof(struct spec_process, terminal) },
-	{ "consoleSize", JSON_SUB, .sub = console_fields },
-	{ "user", JSON_SUB, .sub = user_fields },
-	{ "args", JSON_STRV, .required = true, .offset = offsetof(struct spec_process, args) },
-	{ "env", JSON_CUSTOM, .offset = offsetof(struct spec_process, env), .parse = spec_env_parse },
-	{ "cwd", JSON_PATH, .required = true, .offset = offsetof(struct spec_process, cwd) },
-	{ "capabilities", JSON_CUSTOM, .offset = offsetof(struct spec_process, capabilities),
-		.has_offset = offsetof(struct spec_process, has_capabilities), .parse = parse_capabilities },
-	{ "rlimits", JSON_CUSTOM, .parse = parse_rlimits },
-	{ "noNewPrivileges", JSON_BOOL, .offset = offsetof(struct spec_process, no_new_privileges) },
-	{ "apparmorProfile", JSON_STRING, .offset = offsetof(struct spec_process, apparmor_profile) },
-	{ "selinuxLabel", JSON_STRING, .offset = offsetof(struct spec_process, selinux_label) },
-	{ "oomScoreAdj", JSON_INT, .offset = offsetof(struct spec_process, oom_score_adj),
-		.has_offset = offsetof(struct spec_process, has_oom_score_adj), .min = -1000, .max = 1000 },
-	{ "scheduler", JSON_CUSTOM, .offset = offsetof(struct spec_process, scheduler), .parse = parse_scheduler },
-	{ "ioPriority", JSON_CUSTOM, .offset = offsetof(struct spec_process, io_priority),
-		.has_offset = offsetof(struct spec_process, has_io_priority), .parse = parse_io_priority },
-	{ "execCPUAffinity", JSON_UNSUPPORTED },
-	{ NULL },
+	{"terminal", JSON_BOOL, .offset = offsetof(struct spec_process, terminal)},
+	{"consoleSize", JSON_SUB, .sub = console_fields},
+	{"user", JSON_SUB, .sub = user_fields},
+	{"args", JSON_STRV, .required = true, .offset = offsetof(struct spec_process, args)},
+	{"env", JSON_CUSTOM, .offset = offsetof(struct spec_process, env), .parse = spec_env_parse},
+	{"cwd", JSON_PATH, .required = true, .offset = offsetof(struct spec_process, cwd)},
+	{"capabilities", JSON_CUSTOM, .offset = offsetof(struct spec_process, capabilities),
+		.has_offset = offsetof(struct spec_process, has_capabilities), .parse = parse_capabilities},
+	{"rlimits", JSON_CUSTOM, .parse = parse_rlimits},
+	{"noNewPrivileges", JSON_BOOL, .offset = offsetof(struct spec_process, no_new_privileges)},
+	{"apparmorProfile", JSON_STRING, .offset = offsetof(struct spec_process, apparmor_profile)},
+	{"selinuxLabel", JSON_STRING, .offset = offsetof(struct spec_process, selinux_label)},
+	{"oomScoreAdj", JSON_INT, .offset = offsetof(struct spec_process, oom_score_adj),
+		.has_offset = offsetof(struct spec_process, has_oom_score_adj), .min = -1000, .max = 1000},
+	{"scheduler", JSON_CUSTOM, .offset = offsetof(struct spec_process, scheduler),
+		.parse = parse_scheduler},
+	{"ioPriority", JSON_CUSTOM, .offset = offsetof(struct spec_process, io_priority),
+		.has_offset = offsetof(struct spec_process, has_io_priority), .parse = parse_io_priority},
+	{"execCPUAffinity", JSON_UNSUPPORTED},
+	{NULL},
 };
 
 int spec_process_parse(struct parser *p, const struct jv *v, void *dest)
 {
-	static char *const no_env[] = { NULL };
+	static char *const no_env[] = {NULL};
 	struct spec_process *process = arena_new(p->arena, struct spec_process);
 	int r;
 
@@ -298,7 +347,7 @@ int spec_process_parse(struct parser *p, const struct jv *v, void *dest)
 	if (r < 0)
 		return r;
 	if (!process->args[0] || !process->args[0][0]) {
-		struct jv args = { .up = v, .key = "args" };
+		struct jv args = {.up = v, .key = "args"};
 
 		return jv_fail(p, &args, "must name a program to run");
 	}

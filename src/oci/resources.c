@@ -10,7 +10,7 @@
 
 static int parse_rule_type(struct parser *p, const struct jv *v, void *dest)
 {
-	static const struct name_number types[] = { { "a", 'a' }, { "b", 'b' }, { "c", 'c' }, { "", 'a' }, { NULL } };
+	static const struct name_number types[] = {{"a", 'a'}, {"b", 'b'}, {"c", 'c'}, {"", 'a'}, {NULL}};
 	uint64_t type = 0;
 	int r = spec_lookup(p, v, types, "device type", &type);
 
@@ -27,17 +27,18 @@ static int parse_access(struct parser *p, const struct jv *v, void *dest)
 	if (r < 0)
 		return r;
 	if (strspn(*access, "rwm") != strlen(*access))
-		return jv_fail(p, v, "must be made of r, w and m, not %s", jv_quote(*access, quoted, sizeof(quoted)));
+		return jv_fail(p, v, "must be made of r, w and m, not %s",
+			jv_quote(*access, quoted, sizeof(quoted)));
 	return 0;
 }
 
 static const struct json_field device_rule_fields[] = {
-	{ "allow", JSON_BOOL, .offset = offsetof(struct spec_device_rule, allow) },
-	{ "type", JSON_CUSTOM, .offset = offsetof(struct spec_device_rule, type), .parse = parse_rule_type },
-	{ "major", JSON_I64, .offset = offsetof(struct spec_device_rule, major), .min = -1, .max = UINT32_MAX },
-	{ "minor", JSON_I64, .offset = offsetof(struct spec_device_rule, minor), .min = -1, .max = UINT32_MAX },
-	{ "access", JSON_CUSTOM, .offset = offsetof(struct spec_device_rule, access), .parse = parse_access },
-	{ NULL },
+	{"allow", JSON_BOOL, .offset = offsetof(struct spec_device_rule, allow)},
+	{"type", JSON_CUSTOM, .offset = offsetof(struct spec_device_rule, type), .parse = parse_rule_type},
+	{"major", JSON_I64, .offset = offsetof(struct spec_device_rule, major), .min = -1, .max = UINT32_MAX},
+	{"minor", JSON_I64, .offset = offsetof(struct spec_device_rule, minor), .min = -1, .max = UINT32_MAX},
+	{"access", JSON_CUSTOM, .offset = offsetof(struct spec_device_rule, access), .parse = parse_access},
+	{NULL},
 };
 
 static int parse_device_rule(struct parser *p, const struct jv *v, void *dest)
@@ -45,7 +46,7 @@ static int parse_device_rule(struct parser *p, const struct jv *v, void *dest)
 	struct spec_device_rule *rule = dest;
 	int r;
 
-	*rule = (struct spec_device_rule){ .type = 'a', .major = -1, .minor = -1, .access = "" };
+	*rule = (struct spec_device_rule){.type = 'a', .major = -1, .minor = -1, .access = ""};
 	r = jv_fields(p, v, device_rule_fields, rule);
 	/* Absent means all, as with runc and crun. */
 	if (r == 0 && !rule->access[0])
@@ -63,38 +64,40 @@ static int parse_device_rules(struct parser *p, const struct jv *v, void *dest)
 /* kernel, kernelTCP, useHierarchy and checkBeforeUpdate are ignored: kernels since 5.16 have no such limits or fixed
  * the behaviour, and runc ignores them too. */
 static const struct json_field memory_fields[] = {
-	{ "limit", JSON_I64, RES_HAS(memory_limit), .min = -1, .max = INT64_MAX },
-	{ "swap", JSON_I64, RES_HAS(memory_swap), .min = -1, .max = INT64_MAX },
-	{ "reservation", JSON_I64, RES_HAS(memory_reservation), .min = -1, .max = INT64_MAX },
-	{ "swappiness", JSON_U64, RES_HAS(memory_swappiness), .max = 200 },
-	{ "disableOOMKiller", JSON_BOOL, RES(disable_oom_killer) },
-	{ NULL },
+	{"limit", JSON_I64, RES_HAS(memory_limit), .min = -1, .max = INT64_MAX},
+	{"swap", JSON_I64, RES_HAS(memory_swap), .min = -1, .max = INT64_MAX},
+	{"reservation", JSON_I64, RES_HAS(memory_reservation), .min = -1, .max = INT64_MAX},
+	{"swappiness", JSON_U64, RES_HAS(memory_swappiness), .max = 200},
+	{"disableOOMKiller", JSON_BOOL, RES(disable_oom_killer)},
+	{NULL},
 };
 
 static const struct json_field cpu_fields[] = {
-	{ "shares", JSON_U64, RES_HAS(cpu_shares) },
-	{ "quota", JSON_I64, RES_HAS(cpu_quota) },
-	{ "burst", JSON_U64, RES_HAS(cpu_burst) },
-	{ "period", JSON_U64, RES_HAS(cpu_period) },
-	{ "realtimeRuntime", JSON_I64, RES_HAS(cpu_rt_runtime) },
-	{ "realtimePeriod", JSON_U64, RES_HAS(cpu_rt_period) },
-	{ "cpus", JSON_STRING, RES(cpuset_cpus) },
-	{ "mems", JSON_STRING, RES(cpuset_mems) },
-	{ "idle", JSON_I64, RES_HAS(cpu_idle), .min = 0, .max = 1 },
-	{ NULL },
+	{"shares", JSON_U64, RES_HAS(cpu_shares)},
+	{"quota", JSON_I64, RES_HAS(cpu_quota)},
+	{"burst", JSON_U64, RES_HAS(cpu_burst)},
+	{"period", JSON_U64, RES_HAS(cpu_period)},
+	{"realtimeRuntime", JSON_I64, RES_HAS(cpu_rt_runtime)},
+	{"realtimePeriod", JSON_U64, RES_HAS(cpu_rt_period)},
+	{"cpus", JSON_STRING, RES(cpuset_cpus)},
+	{"mems", JSON_STRING, RES(cpuset_mems)},
+	{"idle", JSON_I64, RES_HAS(cpu_idle), .min = 0, .max = 1},
+	{NULL},
 };
 
 static const struct json_field pids_fields[] = {
-	{ "limit", JSON_I64, RES_HAS(pids_limit) },
-	{ NULL },
+	{"limit", JSON_I64, RES_HAS(pids_limit)},
+	{NULL},
 };
 
 static const struct json_field blkio_device_fields[] = {
-	{ "major", JSON_I64, .required = true, .offset = offsetof(struct spec_blkio_device, major), .max = UINT32_MAX },
-	{ "minor", JSON_I64, .required = true, .offset = offsetof(struct spec_blkio_device, minor), .max = UINT32_MAX },
-	{ "weight", JSON_U16, .offset = offsetof(struct spec_blkio_device, weight) },
-	{ "rate", JSON_U64, .offset = offsetof(struct spec_blkio_device, rate) },
-	{ NULL },
+	{"major", JSON_I64, .required = true, .offset = offsetof(struct spec_blkio_device, major),
+		.max = UINT32_MAX},
+	{"minor", JSON_I64, .required = true, .offset = offsetof(struct spec_blkio_device, minor),
+		.max = UINT32_MAX},
+	{"weight", JSON_U16, .offset = offsetof(struct spec_blkio_device, weight)},
+	{"rate", JSON_U64, .offset = offsetof(struct spec_blkio_device, rate)},
+	{NULL},
 };
 
 static int parse_blkio_device(struct parser *p, const struct jv *v, void *dest)
@@ -109,16 +112,19 @@ static int parse_blkio_list(struct parser *p, const struct jv *v, void *dest)
 	return jv_array(p, v, sizeof(*list->devices), parse_blkio_device, &list->devices, &list->n);
 }
 
-#define BLKIO_LIST(key, member) { key, JSON_CUSTOM, RES(member), .parse = parse_blkio_list }
+#define BLKIO_LIST(key, member)                                                                              \
+	{                                                                                                    \
+		key, JSON_CUSTOM, RES(member), .parse = parse_blkio_list                                     \
+	}
 /* leafWeight went away with CFQ (Linux 5.0) and is ignored. */
 static const struct json_field blkio_fields[] = {
-	{ "weight", JSON_U16, RES_HAS(blkio_weight) },
+	{"weight", JSON_U16, RES_HAS(blkio_weight)},
 	BLKIO_LIST("weightDevice", blkio_weight_device),
 	BLKIO_LIST("throttleReadBpsDevice", blkio_throttle[BLKIO_READ_BPS]),
 	BLKIO_LIST("throttleWriteBpsDevice", blkio_throttle[BLKIO_WRITE_BPS]),
 	BLKIO_LIST("throttleReadIOPSDevice", blkio_throttle[BLKIO_READ_IOPS]),
 	BLKIO_LIST("throttleWriteIOPSDevice", blkio_throttle[BLKIO_WRITE_IOPS]),
-	{ NULL },
+	{NULL},
 };
 
 /* The name becomes part of a file name below the cgroup. */
@@ -135,10 +141,10 @@ static int parse_page_size(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field hugepage_fields[] = {
-	{ "pageSize", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_hugepage_limit, page_size),
-		.parse = parse_page_size },
-	{ "limit", JSON_U64, .required = true, .offset = offsetof(struct spec_hugepage_limit, limit) },
-	{ NULL },
+	{"pageSize", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_hugepage_limit, page_size),
+		.parse = parse_page_size},
+	{"limit", JSON_U64, .required = true, .offset = offsetof(struct spec_hugepage_limit, limit)},
+	{NULL},
 };
 
 static int parse_hugepage_limit(struct parser *p, const struct jv *v, void *dest)
@@ -169,16 +175,16 @@ static int parse_unified(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field resource_fields[] = {
-	{ "devices", JSON_CUSTOM, .parse = parse_device_rules },
-	{ "memory", JSON_SUB, .sub = memory_fields },
-	{ "cpu", JSON_SUB, .sub = cpu_fields },
-	{ "pids", JSON_SUB, .sub = pids_fields },
-	{ "blockIO", JSON_SUB, .sub = blkio_fields },
-	{ "hugepageLimits", JSON_CUSTOM, .parse = parse_hugepage_limits },
-	{ "network", JSON_UNSUPPORTED },
-	{ "rdma", JSON_UNSUPPORTED },
-	{ "unified", JSON_CUSTOM, .parse = parse_unified },
-	{ NULL },
+	{"devices", JSON_CUSTOM, .parse = parse_device_rules},
+	{"memory", JSON_SUB, .sub = memory_fields},
+	{"cpu", JSON_SUB, .sub = cpu_fields},
+	{"pids", JSON_SUB, .sub = pids_fields},
+	{"blockIO", JSON_SUB, .sub = blkio_fields},
+	{"hugepageLimits", JSON_CUSTOM, .parse = parse_hugepage_limits},
+	{"network", JSON_UNSUPPORTED},
+	{"rdma", JSON_UNSUPPORTED},
+	{"unified", JSON_CUSTOM, .parse = parse_unified},
+	{NULL},
 };
 
 int spec_resources_parse(struct parser *p, const struct jv *v, void *dest)

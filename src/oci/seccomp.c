@@ -16,45 +16,68 @@
 #endif
 
 static const struct name_number actions[] = {
-	{ "SCMP_ACT_ALLOW", SECCOMP_RET_ALLOW },
-	{ "SCMP_ACT_ERRNO", SECCOMP_RET_ERRNO },
-	{ "SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD },
-	{ "SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS },
-	{ "SCMP_ACT_KILL_THREAD", SECCOMP_RET_KILL_THREAD },
-	{ "SCMP_ACT_LOG", SECCOMP_RET_LOG },
-	{ "SCMP_ACT_NOTIFY", SECCOMP_RET_USER_NOTIF },
-	{ "SCMP_ACT_TRACE", SECCOMP_RET_TRACE },
-	{ "SCMP_ACT_TRAP", SECCOMP_RET_TRAP },
-	{ NULL },
+	{"SCMP_ACT_ALLOW", SECCOMP_RET_ALLOW},
+	{"SCMP_ACT_ERRNO", SECCOMP_RET_ERRNO},
+	{"SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD},
+	{"SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS},
+	{"SCMP_ACT_KILL_THREAD", SECCOMP_RET_KILL_THREAD},
+	{"SCMP_ACT_LOG", SECCOMP_RET_LOG},
+	{"SCMP_ACT_NOTIFY", SECCOMP_RET_USER_NOTIF},
+	{"SCMP_ACT_TRACE", SECCOMP_RET_TRACE},
+	{"SCMP_ACT_TRAP", SECCOMP_RET_TRAP},
+	{NULL},
 };
 
 /* libseccomp's enum scmp_compare. */
 static const struct name_number operators[] = {
-	{ "SCMP_CMP_NE", 1 }, { "SCMP_CMP_LT", 2 }, { "SCMP_CMP_LE", 3 }, { "SCMP_CMP_EQ", 4 },
-	{ "SCMP_CMP_GE", 5 }, { "SCMP_CMP_GT", 6 }, { "SCMP_CMP_MASKED_EQ", 7 }, { NULL },
+	{"SCMP_CMP_NE", 1},
+	{"SCMP_CMP_LT", 2},
+	{"SCMP_CMP_LE", 3},
+	{"SCMP_CMP_EQ", 4},
+	{"SCMP_CMP_GE", 5},
+	{"SCMP_CMP_GT", 6},
+	{"SCMP_CMP_MASKED_EQ", 7},
+	{NULL},
 };
 
 static const struct name_number filter_flags[] = {
-	{ "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
-	{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
-	{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
-	{ "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV },
-	{ NULL },
+	{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
+	{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+	{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+	{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+	{NULL},
 };
 
 static const struct name_number architectures[] = {
-	{ "SCMP_ARCH_X86", 0 },	      { "SCMP_ARCH_X86_64", 0 },  { "SCMP_ARCH_X32", 0 },	 { "SCMP_ARCH_ARM", 0 },
-	{ "SCMP_ARCH_AARCH64", 0 },   { "SCMP_ARCH_MIPS", 0 },	  { "SCMP_ARCH_MIPS64", 0 },
-	{ "SCMP_ARCH_MIPS64N32", 0 }, { "SCMP_ARCH_MIPSEL", 0 },  { "SCMP_ARCH_MIPSEL64", 0 },
-	{ "SCMP_ARCH_MIPSEL64N32", 0 }, { "SCMP_ARCH_PPC", 0 },	  { "SCMP_ARCH_PPC64", 0 },
-	{ "SCMP_ARCH_PPC64LE", 0 },   { "SCMP_ARCH_S390", 0 },	  { "SCMP_ARCH_S390X", 0 },
-	{ "SCMP_ARCH_PARISC", 0 },    { "SCMP_ARCH_PARISC64", 0 }, { "SCMP_ARCH_RISCV64", 0 },
-	{ "SCMP_ARCH_LOONGARCH64", 0 }, { "SCMP_ARCH_M68K", 0 },  { "SCMP_ARCH_SH", 0 },	 { "SCMP_ARCH_SHEB", 0 },
-	{ NULL },
+	{"SCMP_ARCH_X86", 0},
+	{"SCMP_ARCH_X86_64", 0},
+	{"SCMP_ARCH_X32", 0},
+	{"SCMP_ARCH_ARM", 0},
+	{"SCMP_ARCH_AARCH64", 0},
+	{"SCMP_ARCH_MIPS", 0},
+	{"SCMP_ARCH_MIPS64", 0},
+	{"SCMP_ARCH_MIPS64N32", 0},
+	{"SCMP_ARCH_MIPSEL", 0},
+	{"SCMP_ARCH_MIPSEL64", 0},
+	{"SCMP_ARCH_MIPSEL64N32", 0},
+	{"SCMP_ARCH_PPC", 0},
+	{"SCMP_ARCH_PPC64", 0},
+	{"SCMP_ARCH_PPC64LE", 0},
+	{"SCMP_ARCH_S390", 0},
+	{"SCMP_ARCH_S390X", 0},
+	{"SCMP_ARCH_PARISC", 0},
+	{"SCMP_ARCH_PARISC64", 0},
+	{"SCMP_ARCH_RISCV64", 0},
+	{"SCMP_ARCH_LOONGARCH64", 0},
+	{"SCMP_ARCH_M68K", 0},
+	{"SCMP_ARCH_SH", 0},
+	{"SCMP_ARCH_SHEB", 0},
+	{NULL},
 };
 
 /* An action with its errno: the low 16 bits of SECCOMP_RET_*. "action" and "errno_key" are members of v. */
-static int parse_action(struct parser *p, const struct jv *v, const char *key, const char *errno_key, uint32_t *ret)
+static int parse_action(
+	struct parser *p, const struct jv *v, const char *key, const char *errno_key, uint32_t *ret)
 {
 	struct jv action, number;
 	uint64_t value = 0, err = EPERM;
@@ -62,7 +85,7 @@ static int parse_action(struct parser *p, const struct jv *v, const char *key, c
 	int r;
 
 	if (!jv_member(v, key, &action)) {
-		action = (struct jv){ .up = v, .key = key };
+		action = (struct jv){.up = v, .key = key};
 		return jv_fail(p, &action, "missing");
 	}
 	r = spec_lookup(p, &action, actions, "seccomp action", &value);
@@ -92,11 +115,12 @@ static int parse_operator(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field arg_fields[] = {
-	{ "index", JSON_U32, .required = true, .offset = offsetof(struct spec_seccomp_arg, index), .max = 5 },
-	{ "value", JSON_U64, .required = true, .offset = offsetof(struct spec_seccomp_arg, value) },
-	{ "valueTwo", JSON_U64, .offset = offsetof(struct spec_seccomp_arg, value_two) },
-	{ "op", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_seccomp_arg, op), .parse = parse_operator },
-	{ NULL },
+	{"index", JSON_U32, .required = true, .offset = offsetof(struct spec_seccomp_arg, index), .max = 5},
+	{"value", JSON_U64, .required = true, .offset = offsetof(struct spec_seccomp_arg, value)},
+	{"valueTwo", JSON_U64, .offset = offsetof(struct spec_seccomp_arg, value_two)},
+	{"op", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_seccomp_arg, op),
+		.parse = parse_operator},
+	{NULL},
 };
 
 static int parse_arg(struct parser *p, const struct jv *v, void *dest)
@@ -112,9 +136,9 @@ static int parse_args(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field rule_fields[] = {
-	{ "names", JSON_STRV, .required = true, .offset = offsetof(struct spec_seccomp_rule, names) },
-	{ "args", JSON_CUSTOM, .parse = parse_args },
-	{ NULL },
+	{"names", JSON_STRV, .required = true, .offset = offsetof(struct spec_seccomp_rule, names)},
+	{"args", JSON_CUSTOM, .parse = parse_args},
+	{NULL},
 };
 
 static int parse_rule(struct parser *p, const struct jv *v, void *dest)
@@ -166,13 +190,13 @@ static int parse_architectures(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field seccomp_fields[] = {
-	{ "architectures", JSON_CUSTOM, .offset = offsetof(struct spec_seccomp, architectures),
-		.parse = parse_architectures },
-	{ "flags", JSON_CUSTOM, .offset = offsetof(struct spec_seccomp, flags), .parse = parse_flags },
-	{ "listenerPath", JSON_PATH, .offset = offsetof(struct spec_seccomp, listener_path) },
-	{ "listenerMetadata", JSON_STRING, .offset = offsetof(struct spec_seccomp, listener_metadata) },
-	{ "syscalls", JSON_CUSTOM, .parse = parse_rules },
-	{ NULL },
+	{"architectures", JSON_CUSTOM, .offset = offsetof(struct spec_seccomp, architectures),
+		.parse = parse_architectures},
+	{"flags", JSON_CUSTOM, .offset = offsetof(struct spec_seccomp, flags), .parse = parse_flags},
+	{"listenerPath", JSON_PATH, .offset = offsetof(struct spec_seccomp, listener_path)},
+	{"listenerMetadata", JSON_STRING, .offset = offsetof(struct spec_seccomp, listener_metadata)},
+	{"syscalls", JSON_CUSTOM, .parse = parse_rules},
+	{NULL},
 };
 
 /* Without a listener nobody answers; and the descriptor could not even be handed over if write(2) asked for it. */
@@ -197,7 +221,7 @@ static int check_notify(struct parser *p, const struct jv *v, const struct spec_
 
 int spec_seccomp_parse(struct parser *p, const struct jv *v, void *dest)
 {
-	static char *const none[] = { NULL };
+	static char *const none[] = {NULL};
 	struct spec_seccomp *s = arena_new(p->arena, struct spec_seccomp);
 	int r;
 

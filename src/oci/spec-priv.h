@@ -8,12 +8,16 @@
 /* The version of the runtime-spec that we implement. */
 #define OCI_VERSION "1.2.1"
 
-int spec_process_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec_process ** */
-int spec_mounts_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec * */
-int spec_linux_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec * */
-int spec_resources_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_resources * */
-int spec_seccomp_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* struct spec_seccomp ** */
-int spec_hooks_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;	/* spec_hook_list[HOOK_COUNT] */
+int spec_process_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_process ** */
+int spec_mounts_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec * */
+int spec_linux_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;  /* struct spec * */
+int spec_resources_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_resources * */
+int spec_seccomp_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_seccomp ** */
+int spec_hooks_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* spec_hook_list[HOOK_COUNT] */
 /* One member of a map of strings; dest is a struct spec_sysctl or spec_annotation: {name, value}. */
 int spec_name_value_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
 /* "path" itself when absolute, else below the bundle. NULL: out of memory. */

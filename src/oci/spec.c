@@ -23,10 +23,14 @@ static const struct {
 	const char *oci, *proc;
 	int flag;
 } namespaces[NS_COUNT] = {
-	[NS_PID] = { "pid", "pid", CLONE_NEWPID },	   [NS_NET] = { "network", "net", CLONE_NEWNET },
-	[NS_IPC] = { "ipc", "ipc", CLONE_NEWIPC },	   [NS_UTS] = { "uts", "uts", CLONE_NEWUTS },
-	[NS_MNT] = { "mount", "mnt", CLONE_NEWNS },	   [NS_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
-	[NS_USER] = { "user", "user", CLONE_NEWUSER },	   [NS_TIME] = { "time", "time", CLONE_NEWTIME },
+	[NS_PID] = {"pid", "pid", CLONE_NEWPID},
+	[NS_NET] = {"network", "net", CLONE_NEWNET},
+	[NS_IPC] = {"ipc", "ipc", CLONE_NEWIPC},
+	[NS_UTS] = {"uts", "uts", CLONE_NEWUTS},
+	[NS_MNT] = {"mount", "mnt", CLONE_NEWNS},
+	[NS_CGROUP] = {"cgroup", "cgroup", CLONE_NEWCGROUP},
+	[NS_USER] = {"user", "user", CLONE_NEWUSER},
+	[NS_TIME] = {"time", "time", CLONE_NEWTIME},
 };
 
 const char *ns_oci_name(enum ns_type t)
@@ -74,7 +78,8 @@ int spec_lookup(struct parser *p, const struct jv *v, const struct name_number *
 			return 0;
 		}
 		if (n < sizeof(allowed))
-			n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s", n ? ", " : "", t->name);
+			n += (size_t)snprintf(
+				allowed + n, sizeof(allowed) - n, "%s%s", n ? ", " : "", t->name);
 	}
 	return jv_fail_unknown(p, v, what, name, allowed);
 }
@@ -83,7 +88,8 @@ int spec_name_value_parse(struct parser *p, const struct jv *v, void *dest)
 {
 	struct spec_annotation *pair = dest;
 
-	_Static_assert(sizeof(struct spec_annotation) == sizeof(struct spec_sysctl), "both are {name, value}");
+	_Static_assert(
+		sizeof(struct spec_annotation) == sizeof(struct spec_sysctl), "both are {name, value}");
 	pair->name = arena_strdup(p->arena, v->key);
 	if (!pair->name)
 		return jv_no_memory(p);
@@ -94,7 +100,8 @@ static int parse_annotations(struct parser *p, const struct jv *v, void *dest)
 {
 	struct spec *s = dest;
 
-	return jv_map(p, v, sizeof(*s->annotations), spec_name_value_parse, &s->annotations, &s->n_annotations);
+	return jv_map(
+		p, v, sizeof(*s->annotations), spec_name_value_parse, &s->annotations, &s->n_annotations);
 }
 
 static int parse_version(struct parser *p, const struct jv *v, void *dest)
@@ -125,24 +132,25 @@ static int parse_rootfs_path(struct parser *p, const struct jv *v, void *dest)
 }
 
 static const struct json_field root_fields[] = {
-	{ "path", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec, rootfs), .parse = parse_rootfs_path },
-	{ "readonly", JSON_BOOL, .offset = offsetof(struct spec, rootfs_readonly) },
-	{ NULL },
+	{"path", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec, rootfs),
+		.parse = parse_rootfs_path},
+	{"readonly", JSON_BOOL, .offset = offsetof(struct spec, rootfs_readonly)},
+	{NULL},
 };
 
 static const struct json_field spec_fields[] = {
-	{ "ociVersion", JSON_CUSTOM, .offset = offsetof(struct spec, oci_version), .parse = parse_version },
-	{ "root", JSON_SUB, .required = true, .sub = root_fields },
-	{ "hostname", JSON_STRING, .offset = offsetof(struct spec, hostname) },
-	{ "domainname", JSON_STRING, .offset = offsetof(struct spec, domainname) },
-	{ "process", JSON_CUSTOM, .offset = offsetof(struct spec, process), .parse = spec_process_parse },
-	{ "mounts", JSON_CUSTOM, .parse = spec_mounts_parse },
-	{ "linux", JSON_CUSTOM, .parse = spec_linux_parse },
-	{ "hooks", JSON_CUSTOM, .offset = offsetof(struct spec, hooks), .parse = spec_hooks_parse },
-	{ "annotations", JSON_CUSTOM, .parse = parse_annotations },
-	{ "windows", JSON_UNSUPPORTED },
-	{ "vm", JSON_UNSUPPORTED },
-	{ NULL },
+	{"ociVersion", JSON_CUSTOM, .offset = offsetof(struct spec, oci_version), .parse = parse_version},
+	{"root", JSON_SUB, .required = true, .sub = root_fields},
+	{"hostname", JSON_STRING, .offset = offsetof(struct spec, hostname)},
+	{"domainname", JSON_STRING, .offset = offsetof(struct spec, domainname)},
+	{"process", JSON_CUSTOM, .offset = offsetof(struct spec, process), .parse = spec_process_parse},
+	{"mounts", JSON_CUSTOM, .parse = spec_mounts_parse},
+	{"linux", JSON_CUSTOM, .parse = spec_linux_parse},
+	{"hooks", JSON_CUSTOM, .offset = offsetof(struct spec, hooks), .parse = spec_hooks_parse},
+	{"annotations", JSON_CUSTOM, .parse = parse_annotations},
+	{"windows", JSON_UNSUPPORTED},
+	{"vm", JSON_UNSUPPORTED},
+	{NULL},
 };
 
 /* What needs a namespace of the container's own, because it would change the host otherwise. */
@@ -151,9 +159,11 @@ static int check_namespaces(struct parser *p, const struct spec *s)
 	bool uts = s->namespaces[NS_UTS].present;
 
 	if (s->hostname && s->hostname[0] && !uts)
-		return error_set(p->e, -EINVAL, ERROR_CONFIG, "hostname: needs a uts namespace in linux.namespaces");
+		return error_set(
+			p->e, -EINVAL, ERROR_CONFIG, "hostname: needs a uts namespace in linux.namespaces");
 	if (s->domainname && s->domainname[0] && !uts)
-		return error_set(p->e, -EINVAL, ERROR_CONFIG, "domainname: needs a uts namespace in linux.namespaces");
+		return error_set(
+			p->e, -EINVAL, ERROR_CONFIG, "domainname: needs a uts namespace in linux.namespaces");
 	if ((s->n_uid_map || s->n_gid_map) && !s->namespaces[NS_USER].present)
 		return error_set(p->e, -EINVAL, ERROR_CONFIG,
 			"linux.%s: needs a user namespace in linux.namespaces",
@@ -177,7 +187,8 @@ void spec_free(struct spec *s)
 
 /* Parses "json" by one parser function that gets the whole document and the member of the spec. */
 static int parse_document(const char *what, const char *bundle, const char *json, size_t len,
-	int (*parse)(struct parser *p, const struct jv *v, struct spec *s), struct spec **ret, struct error *e)
+	int (*parse)(struct parser *p, const struct jv *v, struct spec *s), struct spec **ret,
+	struct error *e)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	_cleanup_spec_ struct spec *s = calloc(1, sizeof(*s));
@@ -190,8 +201,8 @@ static int parse_document(const char *what, const char *bundle, const char *json
 	r = jv_parse_text(json, len, what, &o, e);
 	if (r < 0)
 		return r;
-	p = (struct parser){ .arena = &s->arena, .bundle = bundle, .e = e };
-	v = (struct jv){ .o = o };
+	p = (struct parser){.arena = &s->arena, .bundle = bundle, .e = e};
+	v = (struct jv){.o = o};
 	r = parse(&p, &v, s);
 	if (r < 0)
 		return r;
@@ -201,7 +212,7 @@ static int parse_document(const char *what, const char *bundle, const char *json
 
 static int parse_whole(struct parser *p, const struct jv *v, struct spec *s)
 {
-	static char *const none[] = { NULL };
+	static char *const none[] = {NULL};
 	int r;
 
 	s->oci_version = OCI_VERSION;
@@ -258,7 +269,8 @@ int spec_load(const char *bundle, struct spec **ret, struct error *e)
 		return error_errno(e, -errno, "resolve bundle %s", bundle);
 	r = read_file_at(dir, "config.json", CONFIG_SIZE_MAX, &text, &len);
 	if (r == -ENOENT)
-		return error_set(e, r, ERROR_CONFIG, "bundle %s has no config.json: no such file or directory", resolved);
+		return error_set(e, r, ERROR_CONFIG,
+			"bundle %s has no config.json: no such file or directory", resolved);
 	if (r == -EFBIG)
 		return error_set(e, r, ERROR_CONFIG, "%s/config.json: larger than %d MiB", resolved,
 			CONFIG_SIZE_MAX >> 20);

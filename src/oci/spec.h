@@ -14,13 +14,13 @@
 enum ns_type { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_CGROUP, NS_USER, NS_TIME, NS_COUNT };
 
 struct spec_namespace {
-	bool present;	   /* listed in config.json */
-	const char *path;  /* join this one; NULL: make a new one */
+	bool present;	  /* listed in config.json */
+	const char *path; /* join this one; NULL: make a new one */
 };
 
 struct spec_rlimit {
-	int resource;	   /* RLIMIT_* */
-	const char *name;  /* "RLIMIT_NOFILE" */
+	int resource;	  /* RLIMIT_* */
+	const char *name; /* "RLIMIT_NOFILE" */
 	uint64_t soft, hard;
 };
 
@@ -34,22 +34,22 @@ struct spec_scheduler {
 	uint32_t policy;
 	int nice;
 	uint32_t priority;
-	uint64_t flags;		   /* SCHED_FLAG_* */
+	uint64_t flags; /* SCHED_FLAG_* */
 	uint64_t runtime, deadline, period;
 };
 
 struct spec_process {
 	bool terminal;
-	uint16_t console_height, console_width;	/* 0: leave */
+	uint16_t console_height, console_width; /* 0: leave */
 	uid_t uid;
 	gid_t gid;
 	bool has_umask;
 	mode_t umask;
 	gid_t *additional_gids;
 	size_t n_additional_gids;
-	char **args;	   /* NULL-terminated */
-	char **env;	   /* NULL-terminated, "NAME=value" */
-	const char *cwd;   /* absolute */
+	char **args;	 /* NULL-terminated */
+	char **env;	 /* NULL-terminated, "NAME=value" */
+	const char *cwd; /* absolute */
 	bool has_capabilities;
 	struct spec_capabilities capabilities;
 	struct spec_rlimit *rlimits;
@@ -60,26 +60,26 @@ struct spec_process {
 	int oom_score_adj;
 	struct spec_scheduler *scheduler; /* NULL: leave */
 	bool has_io_priority;
-	int io_priority;	   /* class << 13 | level, as ioprio_set(2) takes it */
+	int io_priority; /* class << 13 | level, as ioprio_set(2) takes it */
 };
 
 struct spec_mount {
-	const char *destination;  /* absolute, in the container */
-	const char *type;	  /* NULL for bind */
-	const char *source;	  /* bind: absolute on the host (made so from the bundle) */
-	unsigned long flags;	  /* MS_* to set */
-	unsigned long clear_flags;/* MS_* that options ask to be cleared ("rw", "suid", "dev", ...) */
-	unsigned long propagation;/* MS_PRIVATE, MS_SLAVE... possibly | MS_REC; 0: none asked */
-	unsigned long rec_flags;  /* MOUNT_ATTR_* set recursively ("rro", "rnosuid", ...) */
+	const char *destination;   /* absolute, in the container */
+	const char *type;	   /* NULL for bind */
+	const char *source;	   /* bind: absolute on the host (made so from the bundle) */
+	unsigned long flags;	   /* MS_* to set */
+	unsigned long clear_flags; /* MS_* that options ask to be cleared ("rw", "suid", "dev", ...) */
+	unsigned long propagation; /* MS_PRIVATE, MS_SLAVE... possibly | MS_REC; 0: none asked */
+	unsigned long rec_flags;   /* MOUNT_ATTR_* set recursively ("rro", "rnosuid", ...) */
 	unsigned long rec_clear;
 	bool is_bind;
 	bool tmpcopyup;
-	const char *data;	  /* the options that are the filesystem's own, comma-separated; NULL: none */
+	const char *data; /* the options that are the filesystem's own, comma-separated; NULL: none */
 };
 
 struct spec_device {
 	const char *path;
-	char type;		  /* 'c', 'b', 'p', 'u' */
+	char type; /* 'c', 'b', 'p', 'u' */
 	int64_t major, minor;
 	bool has_mode;
 	mode_t mode;
@@ -89,9 +89,9 @@ struct spec_device {
 
 struct spec_device_rule {
 	bool allow;
-	char type;		  /* 'a', 'b', 'c' */
-	int64_t major, minor;	  /* -1: all */
-	const char *access;	  /* subset of "rwm" */
+	char type;	      /* 'a', 'b', 'c' */
+	int64_t major, minor; /* -1: all */
+	const char *access;   /* subset of "rwm" */
 };
 
 struct spec_id_map {
@@ -104,9 +104,9 @@ struct spec_sysctl {
 
 struct spec_hook {
 	const char *path;
-	char **args;		  /* NULL-terminated; args[0] given or the path */
-	char **env;		  /* NULL-terminated */
-	int timeout;		  /* seconds; 0: none */
+	char **args; /* NULL-terminated; args[0] given or the path */
+	char **env;  /* NULL-terminated */
+	int timeout; /* seconds; 0: none */
 };
 
 struct spec_hook_list {
@@ -115,7 +115,12 @@ struct spec_hook_list {
 };
 
 enum hook_type {
-	HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER, HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP,
+	HOOK_PRESTART,
+	HOOK_CREATE_RUNTIME,
+	HOOK_CREATE_CONTAINER,
+	HOOK_START_CONTAINER,
+	HOOK_POSTSTART,
+	HOOK_POSTSTOP,
 	HOOK_COUNT
 };
 
@@ -131,10 +136,16 @@ struct spec_blkio_list {
 	size_t n;
 };
 
-enum blkio_throttle { BLKIO_READ_BPS, BLKIO_WRITE_BPS, BLKIO_READ_IOPS, BLKIO_WRITE_IOPS, BLKIO_THROTTLE_COUNT };
+enum blkio_throttle {
+	BLKIO_READ_BPS,
+	BLKIO_WRITE_BPS,
+	BLKIO_READ_IOPS,
+	BLKIO_WRITE_IOPS,
+	BLKIO_THROTTLE_COUNT
+};
 
 struct spec_hugepage_limit {
-	const char *page_size;	  /* "2MB", as the kernel's file names have it */
+	const char *page_size; /* "2MB", as the kernel's file names have it */
 	uint64_t limit;
 };
 
@@ -142,7 +153,8 @@ struct spec_resources {
 	struct spec_device_rule *devices;
 	size_t n_devices;
 	/* has_ false or value -1: no limit is written / "max" is written */
-	bool has_memory_limit, has_memory_swap, has_memory_reservation, has_memory_swappiness, disable_oom_killer;
+	bool has_memory_limit, has_memory_swap, has_memory_reservation, has_memory_swappiness,
+		disable_oom_killer;
 	int64_t memory_limit, memory_swap, memory_reservation;
 	uint64_t memory_swappiness;
 	bool has_cpu_shares, has_cpu_quota, has_cpu_period, has_cpu_idle, has_cpu_burst;
@@ -166,20 +178,20 @@ struct spec_resources {
 struct spec_seccomp_arg {
 	unsigned index;
 	uint64_t value, value_two;
-	int op;			  /* SCMP_CMP_* numbering of libseccomp */
+	int op; /* SCMP_CMP_* numbering of libseccomp */
 };
 
 struct spec_seccomp_rule {
-	char **names;		  /* NULL-terminated */
-	uint32_t action;	  /* SECCOMP_RET_* */
+	char **names;	 /* NULL-terminated */
+	uint32_t action; /* SECCOMP_RET_* */
 	struct spec_seccomp_arg *args;
 	size_t n_args;
 };
 
 struct spec_seccomp {
-	uint32_t default_action;  /* SECCOMP_RET_* with errno */
-	char **architectures;	  /* NULL-terminated, "SCMP_ARCH_X86_64" */
-	unsigned long flags;	  /* SECCOMP_FILTER_FLAG_* */
+	uint32_t default_action; /* SECCOMP_RET_* with errno */
+	char **architectures;	 /* NULL-terminated, "SCMP_ARCH_X86_64" */
+	unsigned long flags;	 /* SECCOMP_FILTER_FLAG_* */
 	const char *listener_path, *listener_metadata;
 	struct spec_seccomp_rule *rules;
 	size_t n_rules;
@@ -197,9 +209,9 @@ struct spec_time_offset {
 
 struct spec {
 	struct arena arena;
-	const char *bundle;	  /* absolute, resolved */
+	const char *bundle; /* absolute, resolved */
 	const char *oci_version;
-	const char *rootfs;	  /* absolute */
+	const char *rootfs; /* absolute */
 	bool rootfs_readonly;
 	const char *rootfs_propagation_name;
 	unsigned long rootfs_propagation; /* MS_*; 0: default (private/slave as runc) */
@@ -215,11 +227,11 @@ struct spec {
 	struct spec_time_offset time_monotonic, time_boottime; /* of the time namespace */
 	bool has_personality;
 	unsigned long personality; /* PER_* */
-	const char *cgroups_path; /* NULL: "/<id>" or the systemd default */
+	const char *cgroups_path;  /* NULL: "/<id>" or the systemd default */
 	struct spec_resources resources;
 	struct spec_sysctl *sysctl;
 	size_t n_sysctl;
-	struct spec_seccomp *seccomp; /* NULL: none */
+	struct spec_seccomp *seccomp;	       /* NULL: none */
 	char **masked_paths, **readonly_paths; /* NULL-terminated */
 	const char *mount_label;
 	struct spec_hook_list hooks[HOOK_COUNT];
@@ -231,7 +243,8 @@ struct spec {
  * column. Returns 0 and *ret (free with spec_free), or a negative errno. */
 int spec_load(const char *bundle, struct spec **ret, struct error *e) _must_check_;
 /* The same of a text in memory ("bundle" absolute; used by tests, fuzzing and restore). */
-int spec_parse(const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
+int spec_parse(
+	const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 /* A process.json for exec; lives in *ret->arena of a spec that has only .process. */
 int spec_parse_process(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 /* The resources of the update command, {"memory": {...}, ...}; a spec that has only .resources. */
@@ -256,9 +269,9 @@ int spec_default_json(bool rootless, char **ret) _must_check_;
 
 /* The OCI state that hooks get on stdin and that `state` prints. */
 struct oci_state {
-	const char *oci_version;   /* NULL: the one we implement */
+	const char *oci_version; /* NULL: the one we implement */
 	const char *id, *status, *bundle;
-	pid_t pid;		   /* 0 when stopped */
+	pid_t pid; /* 0 when stopped */
 	const struct spec_annotation *annotations;
 	size_t n_annotations;
 	/* What runc's `state` and `list` print besides; NULL: left out (hooks). */

@@ -23,10 +23,10 @@ static bool fill(struct json_object *o, const struct oci_state *s)
 {
 	struct json_object *annotations;
 	bool ok = add_string(o, "ociVersion", s->oci_version ? s->oci_version : OCI_VERSION) &&
-		add_string(o, "id", s->id) && add(o, "pid", json_object_new_int(s->pid)) &&
-		add_string(o, "status", s->status) && add_string(o, "bundle", s->bundle) &&
-		(!s->rootfs || add_string(o, "rootfs", s->rootfs)) &&
-		(!s->created || add_string(o, "created", s->created));
+		  add_string(o, "id", s->id) && add(o, "pid", json_object_new_int(s->pid)) &&
+		  add_string(o, "status", s->status) && add_string(o, "bundle", s->bundle) &&
+		  (!s->rootfs || add_string(o, "rootfs", s->rootfs)) &&
+		  (!s->created || add_string(o, "created", s->created));
 
 	if (ok && s->n_annotations) {
 		annotations = json_object_new_object();
@@ -50,8 +50,9 @@ int oci_state_json(const struct oci_state *state, bool pretty, char **ret)
 
 	if (!o || !fill(o, state))
 		return -ENOMEM;
-	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE |
-		(pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN));
+	text = json_object_to_json_string_ext(o,
+		JSON_C_TO_STRING_NOSLASHESCAPE | (pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
+							 : JSON_C_TO_STRING_PLAIN));
 	copy = text ? strdup(text) : NULL;
 	if (!copy)
 		return -ENOMEM;

@@ -27,7 +27,8 @@ static void check_process(const struct spec_process *p)
 	for (char **env = p->env; *env; env++)
 		must(strchr(*env, '=') > *env);
 	for (size_t i = 0; i < p->n_rlimits; i++)
-		must(p->rlimits[i].soft <= p->rlimits[i].hard && p->rlimits[i].resource >= 0 && p->rlimits[i].resource < 16);
+		must(p->rlimits[i].soft <= p->rlimits[i].hard && p->rlimits[i].resource >= 0 &&
+			p->rlimits[i].resource < 16);
 }
 
 static void check_spec(const struct spec *s)
@@ -49,9 +50,11 @@ static void check_spec(const struct spec *s)
 		check_absolute(s->namespaces[t].path);
 	for (int t = 0; t < HOOK_COUNT; t++)
 		for (size_t i = 0; i < s->hooks[t].n; i++)
-			must(s->hooks[t].hooks[i].path[0] == '/' && s->hooks[t].hooks[i].args[0] && s->hooks[t].hooks[i].env);
+			must(s->hooks[t].hooks[i].path[0] == '/' && s->hooks[t].hooks[i].args[0] &&
+				s->hooks[t].hooks[i].env);
 	for (size_t i = 0; i < s->n_sysctl; i++)
-		must(s->sysctl[i].name[0] && !strstr(s->sysctl[i].name, "/../") && strncmp(s->sysctl[i].name, "../", 3) != 0);
+		must(s->sysctl[i].name[0] && !strstr(s->sysctl[i].name, "/../") &&
+			strncmp(s->sysctl[i].name, "../", 3) != 0);
 	for (size_t i = 0; i < s->n_devices; i++)
 		check_absolute(s->devices[i].path);
 	for (size_t i = 0; i < s->resources.n_unified; i++)
@@ -61,7 +64,7 @@ static void check_spec(const struct spec *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data;
-	struct error e = { 0 };
+	struct error e = {0};
 	struct spec *s = NULL;
 
 	/* Unknown capabilities are warned of. */

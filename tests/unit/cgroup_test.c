@@ -26,15 +26,15 @@ static const char *test_id(const char *name)
 
 static bool make(struct cgroup *cg, const char *name, const struct spec_resources *res)
 {
-	struct error e = { 0 };
+	struct error e = {0};
 
 	return CHECK(cgroup_init(cg, NULL, test_id(name), false, &e) == 0, "%s", e.message) &&
-		CHECK(cgroup_create(cg, res, &e) == 0, "%s", e.message);
+	       CHECK(cgroup_create(cg, res, &e) == 0, "%s", e.message);
 }
 
 static void unmake(struct cgroup *cg)
 {
-	struct error e = { 0 };
+	struct error e = {0};
 
 	CHECK(cgroup_delete(cg, &e) == 0, "%s", e.message);
 	CHECK(cgroup_delete(cg, &e) == 0, "a second delete: %s", e.message);
@@ -46,9 +46,9 @@ static void unmake(struct cgroup *cg)
 static pid_t spawn(const struct cgroup *cg)
 {
 	struct cgroup_join_fds join;
-	struct error e = { 0 };
+	struct error e = {0};
 	int v2 = cgroup_v2_fd(cg), ready[2];
-	struct clone_args args = { .exit_signal = SIGCHLD };
+	struct clone_args args = {.exit_signal = SIGCHLD};
 	char c = 1;
 	pid_t pid;
 
@@ -56,7 +56,8 @@ static pid_t spawn(const struct cgroup *cg)
 		args.flags = CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)v2;
 	}
-	if (!CHECK(cgroup_join_open(cg, v2 >= 0, &join, &e) == 0, "%s", e.message) || !CHECK(pipe(ready) == 0))
+	if (!CHECK(cgroup_join_open(cg, v2 >= 0, &join, &e) == 0, "%s", e.message) ||
+		!CHECK(pipe(ready) == 0))
 		exit(1);
 	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
@@ -95,13 +96,14 @@ static void test_lifecycle(void)
 	struct cgroup cg;
 	pid_t pid, *pids;
 	size_t n = 0;
-	struct error e = { 0 };
+	struct error e = {0};
 	char text[4096];
 
 	if (!make(&cg, "life", &no_limits))
 		return;
 	pid = spawn(&cg);
-	CHECK(cgroup_pids(&cg, false, &pids, &n, &e) == 0 && n == 1 && pids[0] == pid, "%zu pids, %s", n, e.message);
+	CHECK(cgroup_pids(&cg, false, &pids, &n, &e) == 0 && n == 1 && pids[0] == pid, "%zu pids, %s", n,
+		e.message);
 	free(pids);
 	snprintf(text, sizeof(text), "/proc/%d/cgroup", pid);
 	CHECK(read_small_file_at(AT_FDCWD, text, text, sizeof(text)) > 0);
@@ -109,7 +111,8 @@ static void test_lifecycle(void)
 		char line[600];
 
 		snprintf(line, sizeof(line), ":%s:", cg.dirs[i].controllers);
-		CHECK(strstr(text, line) && strstr(strstr(text, line), cg.path), "%s not joined", cg.dirs[i].path);
+		CHECK(strstr(text, line) && strstr(strstr(text, line), cg.path), "%s not joined",
+			cg.dirs[i].path);
 	}
 	CHECK(cgroup_delete(&cg, &e) == -EBUSY, "a cgroup with a process was deleted");
 	for (size_t i = 0; i < cg.n_dirs; i++)
@@ -121,14 +124,15 @@ static void test_lifecycle(void)
 static void test_taken(void)
 {
 	struct cgroup cg, other;
-	struct error e = { 0 };
+	struct error e = {0};
 	pid_t pid;
 
 	if (!make(&cg, "taken", &no_limits))
 		return;
 	pid = spawn(&cg);
 	CHECK(cgroup_init(&other, NULL, test_id("taken"), false, &e) == 0);
-	CHECK(cgroup_create(&other, &no_limits, &e) == -EEXIST && strstr(e.message, "in use"), "%s", e.message);
+	CHECK(cgroup_create(&other, &no_limits, &e) == -EEXIST && strstr(e.message, "in use"), "%s",
+		e.message);
 	CHECK(kill(pid, 0) == 0 && access(cg.dirs[0].path, F_OK) == 0, "the first one was touched");
 	end(pid);
 	/* Empty, as a crash leaves it: replaced. */
@@ -142,9 +146,9 @@ static void test_taken(void)
 
 static void test_never_root(void)
 {
-	static const char *const bad[] = { "/", "//", "..", "a/../..", "/..", "./x" };
+	static const char *const bad[] = {"/", "//", "..", "a/../..", "/..", "./x"};
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 	char path[sizeof(cg.dirs[0].path)];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
@@ -170,7 +174,7 @@ static void test_never_root(void)
 static void test_freezer(void)
 {
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 	pid_t pids[8], *stopped;
 	size_t n;
 
@@ -187,7 +191,8 @@ static void test_freezer(void)
 	}
 	CHECK(cgroup_is_frozen(&cg) == 0);
 	/* A signal to a frozen cgroup leaves it frozen; SIGKILL ends all. */
-	CHECK(cgroup_freeze(&cg, 1000, &e) == 0 && cgroup_signal(&cg, SIGCONT, &e) == 0 && cgroup_is_frozen(&cg) == 1);
+	CHECK(cgroup_freeze(&cg, 1000, &e) == 0 && cgroup_signal(&cg, SIGCONT, &e) == 0 &&
+		cgroup_is_frozen(&cg) == 1);
 	CHECK(cgroup_signal(&cg, SIGKILL, &e) == 0, "%s", e.message);
 	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
 		int status = 0;
@@ -202,7 +207,7 @@ static void test_freezer(void)
 static void test_sub_cgroups(void)
 {
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 	const struct cgroup_dir *d;
 	char path[600];
 	pid_t pid, *pids;
@@ -241,16 +246,28 @@ static void check_v1(const char *controller, const char *file, const char *expec
 	char text[4096];
 
 	if (d)
-		CHECK(strcmp(read_of(d, file, text, sizeof(text)), expected) == 0, "%s: %s, not %s", file, text, expected);
+		CHECK(strcmp(read_of(d, file, text, sizeof(text)), expected) == 0, "%s: %s, not %s", file,
+			text, expected);
 }
 
 static void test_v1_limits(void)
 {
-	struct spec_resources res = { .has_memory_limit = true, .memory_limit = 64 << 20, .has_memory_swap = true,
-		.memory_swap = 128 << 20, .has_cpu_shares = true, .cpu_shares = 512, .has_cpu_quota = true,
-		.cpu_quota = 50000, .has_cpu_period = true, .cpu_period = 200000, .has_pids_limit = true, .pids_limit = 50,
-		.cpuset_cpus = "0", .has_memory_reservation = true, .memory_reservation = 32 << 20 };
-	struct error e = { 0 };
+	struct spec_resources res = {.has_memory_limit = true,
+		.memory_limit = 64 << 20,
+		.has_memory_swap = true,
+		.memory_swap = 128 << 20,
+		.has_cpu_shares = true,
+		.cpu_shares = 512,
+		.has_cpu_quota = true,
+		.cpu_quota = 50000,
+		.has_cpu_period = true,
+		.cpu_period = 200000,
+		.has_pids_limit = true,
+		.pids_limit = 50,
+		.cpuset_cpus = "0",
+		.has_memory_reservation = true,
+		.memory_reservation = 32 << 20};
+	struct error e = {0};
 
 	if (!cgroup_init(&cg_limits, NULL, "x", false, &e) && !cgroup_v1_dir(&cg_limits, "memory")) {
 		printf("# no v1 controllers here\n");
@@ -280,11 +297,13 @@ static void test_v1_limits(void)
 	res.cpu_shares = 100;
 	res.cpuset_cpus = "0";
 	res.cpu_quota = 5;
-	CHECK(cgroup_apply(&cg_limits, &res, &e) == -EINVAL && strstr(e.message, "cfs_quota"), "%s", e.message);
+	CHECK(cgroup_apply(&cg_limits, &res, &e) == -EINVAL && strstr(e.message, "cfs_quota"), "%s",
+		e.message);
 	check_v1("memory", "memory.limit_in_bytes", "33554432");
 	check_v1("memory", "memory.memsw.limit_in_bytes", "41943040");
 	check_v1("cpu", "cpu.shares", "512");
-	res = (struct spec_resources){ .has_memory_limit = true, .memory_limit = -1, .has_pids_limit = true, .pids_limit = -1 };
+	res = (struct spec_resources){
+		.has_memory_limit = true, .memory_limit = -1, .has_pids_limit = true, .pids_limit = -1};
 	CHECK(cgroup_apply(&cg_limits, &res, &e) == 0, "%s", e.message);
 	check_v1("pids", "pids.max", "max");
 	check_v1("cpu", "cpu.shares", "512");
@@ -293,9 +312,9 @@ static void test_v1_limits(void)
 
 static void test_devices_v1(void)
 {
-	struct spec_device_rule rules[] = { { false, 'a', -1, -1, "rwm" }, { true, 'b', 8, -1, "r" },
-		{ true, 'a', 10, 200, "rw" } };
-	struct spec_resources res = { .devices = rules, .n_devices = ARRAY_SIZE(rules) };
+	struct spec_device_rule rules[] = {
+		{false, 'a', -1, -1, "rwm"}, {true, 'b', 8, -1, "r"}, {true, 'a', 10, 200, "rw"}};
+	struct spec_resources res = {.devices = rules, .n_devices = ARRAY_SIZE(rules)};
 	struct cgroup cg;
 	const struct cgroup_dir *d;
 	char text[4096];
@@ -308,7 +327,9 @@ static void test_devices_v1(void)
 		dir = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		CHECK(read_small_file_at(dir, "devices.list", text, sizeof(text)) > 0);
 		CHECK(!strstr(text, "a *:*") && strstr(text, "b 8:* r") && strstr(text, "c 1:3 rwm") &&
-			strstr(text, "c 136:* rwm") && strstr(text, "c 10:200 rw") && strstr(text, "c *:* m"), "%s", text);
+				strstr(text, "c 136:* rwm") && strstr(text, "c 10:200 rw") &&
+				strstr(text, "c *:* m"),
+			"%s", text);
 		close(dir);
 	}
 	unmake(&cg);
@@ -317,7 +338,8 @@ static void test_devices_v1(void)
 /* Opens devices in a child that is in "dir" (v2). */
 static int open_in(int dir, const char *path, int flags)
 {
-	struct clone_args args = { .exit_signal = SIGCHLD, .flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)dir };
+	struct clone_args args = {
+		.exit_signal = SIGCHLD, .flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)dir};
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	int status = 0;
 
@@ -329,10 +351,10 @@ static int open_in(int dir, const char *path, int flags)
 
 static void test_devices_v2(void)
 {
-	struct spec_device_rule rules[] = { { false, 'a', -1, -1, "rwm" }, { true, 'c', 1, 11, "r" } };
-	struct spec_resources res = { .devices = rules, .n_devices = ARRAY_SIZE(rules) };
-	struct spec_device_rule all[] = { { true, 'a', -1, -1, "rwm" }, { false, 'c', 1, 11, "w" } };
-	struct error e = { 0 };
+	struct spec_device_rule rules[] = {{false, 'a', -1, -1, "rwm"}, {true, 'c', 1, 11, "r"}};
+	struct spec_resources res = {.devices = rules, .n_devices = ARRAY_SIZE(rules)};
+	struct spec_device_rule all[] = {{true, 'a', -1, -1, "rwm"}, {false, 'c', 1, 11, "w"}};
+	struct error e = {0};
 	struct cgroup cg;
 	int dir;
 
@@ -369,25 +391,43 @@ static void check_v2(const char *folder, const char *file, const char *expected)
 	char text[256];
 
 	snprintf(d.path, sizeof(d.path), "%s", folder);
-	CHECK(strcmp(read_of(&d, file, text, sizeof(text)), expected) == 0, "%s: %s, not %s", file, text, expected);
+	CHECK(strcmp(read_of(&d, file, text, sizeof(text)), expected) == 0, "%s: %s, not %s", file, text,
+		expected);
 }
 
 static void test_v2_limits(void)
 {
-	static const char *const files[] = { "memory.max", "memory.swap.max", "memory.low", "cpu.weight", "cpu.max",
-		"cpu.max.burst", "cpu.idle", "cpuset.cpus", "pids.max", "io.weight", "io.max", "hugetlb.2MB.max", "memory.high" };
-	struct spec_blkio_device throttle = { .major = 8, .minor = 0, .rate = 1048576 };
-	struct spec_hugepage_limit huge[] = { { "2MB", 4096 }, { "1GB", 0 } };
-	struct spec_sysctl unified = { "memory.high", "12345" };
-	struct spec_resources res = { .has_memory_limit = true, .memory_limit = 100, .has_memory_swap = true,
-		.memory_swap = 150, .has_memory_reservation = true, .memory_reservation = -1, .has_cpu_shares = true,
-		.cpu_shares = 1024, .has_cpu_quota = true, .cpu_quota = 20000, .has_pids_limit = true, .pids_limit = -1,
-		.cpuset_cpus = "0-1", .has_blkio_weight = true, .blkio_weight = 1000, .blkio_throttle[BLKIO_WRITE_BPS] = { &throttle, 1 },
-		.hugepage_limits = huge, .n_hugepage_limits = 2, .unified = &unified, .n_unified = 1,
-		.has_cpu_burst = true, .cpu_burst = 7 };
+	static const char *const files[] = {"memory.max", "memory.swap.max", "memory.low", "cpu.weight",
+		"cpu.max", "cpu.max.burst", "cpu.idle", "cpuset.cpus", "pids.max", "io.weight", "io.max",
+		"hugetlb.2MB.max", "memory.high"};
+	struct spec_blkio_device throttle = {.major = 8, .minor = 0, .rate = 1048576};
+	struct spec_hugepage_limit huge[] = {{"2MB", 4096}, {"1GB", 0}};
+	struct spec_sysctl unified = {"memory.high", "12345"};
+	struct spec_resources res = {.has_memory_limit = true,
+		.memory_limit = 100,
+		.has_memory_swap = true,
+		.memory_swap = 150,
+		.has_memory_reservation = true,
+		.memory_reservation = -1,
+		.has_cpu_shares = true,
+		.cpu_shares = 1024,
+		.has_cpu_quota = true,
+		.cpu_quota = 20000,
+		.has_pids_limit = true,
+		.pids_limit = -1,
+		.cpuset_cpus = "0-1",
+		.has_blkio_weight = true,
+		.blkio_weight = 1000,
+		.blkio_throttle[BLKIO_WRITE_BPS] = {&throttle, 1},
+		.hugepage_limits = huge,
+		.n_hugepage_limits = 2,
+		.unified = &unified,
+		.n_unified = 1,
+		.has_cpu_burst = true,
+		.cpu_burst = 7};
 	char folder[] = "/tmp/cgroup-test-XXXXXX", path[64];
-	struct cgroup cg = { .mode = CGROUP_V2 };
-	struct error e = { 0 };
+	struct cgroup cg = {.mode = CGROUP_V2};
+	struct error e = {0};
 	struct limits l;
 	int dir;
 
@@ -422,7 +462,7 @@ static void test_v2_limits(void)
 static void test_paths(void)
 {
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 
 	CHECK(cgroup_init(&cg, "/a//b/", "x", false, &e) == 0 && strcmp(cg.path, "/a/b") == 0);
 	CHECK(cgroup_init(&cg, "a/b", "x", false, &e) == 0 && strcmp(cg.path, "/a/b") == 0);
@@ -437,7 +477,7 @@ static void test_paths(void)
 static void test_nested_and_attach(void)
 {
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 	char path[64], parent[512];
 	pid_t pid;
 
@@ -470,7 +510,7 @@ static void test_pure_v2(void)
 
 	if (child == 0) {
 		struct cgroup cg;
-		struct error e = { 0 };
+		struct error e = {0};
 		pid_t pid;
 
 		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -499,7 +539,7 @@ static void test_pure_v1(void)
 	int status = 0;
 
 	if (child == 0) {
-		struct error e = { 0 };
+		struct error e = {0};
 		struct cgroup cg;
 
 		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
@@ -519,22 +559,22 @@ static void test_pure_v1(void)
 int main(void)
 {
 	static const struct tap_test tests[] = {
-		{ "paths, and a disabled manager", test_paths },
-		{ "create, join, list, delete", test_lifecycle },
-		{ "a taken name, a stale record", test_taken },
-		{ "never the root of a hierarchy", test_never_root },
-		{ "freeze and thaw, signals to frozen tasks", test_freezer },
-		{ "sub-cgroups made by the container", test_sub_cgroups },
-		{ "nested path, attach", test_nested_and_attach },
-		{ "v1 limits, update, rollback", test_v1_limits },
-		{ "v2 limits", test_v2_limits },
-		{ "v1 devices", test_devices_v1 },
-		{ "v2 devices by BPF", test_devices_v2 },
-		{ "pure v2", test_pure_v2 },
-		{ "pure v1", test_pure_v1 },
+		{"paths, and a disabled manager", test_paths},
+		{"create, join, list, delete", test_lifecycle},
+		{"a taken name, a stale record", test_taken},
+		{"never the root of a hierarchy", test_never_root},
+		{"freeze and thaw, signals to frozen tasks", test_freezer},
+		{"sub-cgroups made by the container", test_sub_cgroups},
+		{"nested path, attach", test_nested_and_attach},
+		{"v1 limits, update, rollback", test_v1_limits},
+		{"v2 limits", test_v2_limits},
+		{"v1 devices", test_devices_v1},
+		{"v2 devices by BPF", test_devices_v2},
+		{"pure v2", test_pure_v2},
+		{"pure v1", test_pure_v1},
 	};
 	struct cgroup cg;
-	struct error e = { 0 };
+	struct error e = {0};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (geteuid() != 0 || cgroup_init(&cg, NULL, "probe", false, &e) < 0) {
