@@ -19,9 +19,17 @@ demo: build
 	@scripts/setup --if-missing demo
 	@scripts/demo $(BUILD)/stasis
 
-test: build
+# SAN=1: the unit, fuzz and integration tests with AddressSanitizer and UBSan, in a build of their own.
+ifdef SAN
+test: override BUILD := build-asan
+endif
+test:
 	@scripts/setup --if-missing test
-	@tests/run $(BUILD)
+ifdef SAN
+	@[ -e $(BUILD)/build.ninja ] || meson setup -Db_sanitize=address,undefined -Db_lundef=false $(BUILD)
+endif
+	@$(MAKE) --no-print-directory build BUILD=$(BUILD)
+	@tests/run $(BUILD) $(if $(SAN),--only unit --only integration)
 
 lint:
 	@scripts/setup --if-missing lint

@@ -19,7 +19,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lib import TESTS, Container, Failure, cgroup_pids, check
+from lib import TESTS, Container, Failure, Skip, cgroup_pids, check
 
 MODES = ("once", "cycles", "running")
 
@@ -39,11 +39,11 @@ class Program:
     def modes(self):
         return self.words("modes") or MODES
 
-    def container(self, env, cid):
+    def container(self, env, cid, args=()):
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
-        return Container(env, cid, ["/bin/" + self.name, *self.words("args")],
+        return Container(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
                          binaries=[("/bin/" + self.name, env.build / "tests/cr" / self.name)],
                          busybox="busybox" in self.settings,
                          caps=self.words("caps"),
@@ -237,6 +237,34 @@ def running(program, env):
     finish(second, 2)
 
 
+def odd(program, env, name):
+    """An object that may be refused, before anything is stopped and with its reason, or else comes back faithfully."""
+    c = program.container(env, "one", args=[name])
+    c.run()
+    c.wait("the object", lambda: c.file("ready.1").exists() or c.file("unavailable.1").exists() or c.failed(0), 10)
+    check(not c.failed(0), c.failed(0))
+    if c.file("unavailable.1").exists():
+        raise Skip(f"not on this machine: {name}")
+    before = snapshot(c)
+    status, said, text = env.command("check", c.cid, ok=None)
+    if status == 0:
+        cycle(program, c, env.t / "image")
+        c.verify(1)
+        c.wait_ready(2)
+        cycle(program, c, env.t / "image2")
+        c.verify(2)
+        return c.delete()
+    check(text.strip() or said.strip(), "check refuses without a word")
+    _, said, _ = env.command("check", "--format", "json", c.cid, ok=None)
+    check("reason" in said and "remedy" in said, f"check --format json: {said[:500]}")
+    status, _, text = c.checkpoint(env.t / "image", ok=False)
+    check(not (env.t / "image" / "manifest.json").exists(), "refused, and yet there is a manifest")
+    check(text.strip(), "checkpoint refuses without a word")
+    compare(before, snapshot(c), [], "after it was refused")
+    c.verify(1)
+    return c.delete()
+
+
 HOST = """
 mount -t proc proc {r}/proc && mount -t tmpfs -o size=64m dev {r}/dev && mkdir {r}/dev/shm {r}/dev/pts || exit 97
 mount -t tmpfs -o size=64m,mode=1777 shm {r}/dev/shm && mount -t devpts -o newinstance,ptmxmode=0666 pts {r}/dev/pts
@@ -250,9 +278,9 @@ exec setsid chroot --userspec={user} --groups={groups} {r} {args}
 """
 
 
-def host(program, env):
+def host(program, env, args=()):
     """No container and no checkpoint: a program to which nothing happens must pass."""
-    c = program.container(env, "one")
+    c = program.container(env, "one", args)
     uid, gid, groups = (program.settings.get("user", "0:0:") + "::").split(":")[:3]
     script = HOST.format(r=c.rootfs, tmpfs=" ".join(program.words("tmpfs")), user=f"{uid}:{gid}", groups=groups or "''",
                          hostname=program.settings.get("hostname", "stasis"), args=" ".join(c.config["process"]["args"]))
@@ -260,6 +288,9 @@ def host(program, env):
         p = subprocess.Popen(["unshare", "-pmuin", "--fork", "--kill-child", "sh", "-c", script], stdout=out, stderr=out,
                              stdin=subprocess.DEVNULL)
     try:
+        c.wait("the program", lambda: c.file("ready.1").exists() or c.file("unavailable.1").exists() or c.failed(0), 10)
+        if c.file("unavailable.1").exists():
+            raise Skip(f"not on this machine: {args[0]}")
         for n in (1, 2, 3):
             c.wait_ready(n)
             c.verify(n)
@@ -278,5 +309,10 @@ def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
     ways = {"once": once, "cycles": cycles, "running": running, "host": host}
     for program in programs():
+        if program.name == "odd":
+            for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):
+                yield (f"cr/odd/{name}", (lambda env, n=name, p=program: host(p, env, [n])) if host_only else
+                       (lambda env, n=name, p=program: odd(p, env, n)), 60)
+            continue
         for mode in ("host",) if host_only else program.modes():
             yield f"cr/{program.name}/{mode}", lambda env, w=ways[mode], p=program: w(p, env), 60

@@ -1,0 +1,938 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cr: caps=SYS_ADMIN,SYS_PTRACE,IPC_LOCK,NET_ADMIN modes=odd */
+/*
+ * Kernel objects that an engine may not know: each is set up by the name in argv[1], and must either be refused before
+ * anything is stopped, or come back faithfully (harness.py: odd). "Not understood" must never mean "silently lost".
+ */
+#include "cr.h"
+
+#include <arpa/inet.h>
+#include <linux/aio_abi.h>
+#include <linux/io_uring.h>
+#include <linux/netlink.h>
+#include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
+#include <linux/userfaultfd.h>
+#include <mqueue.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <pty.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/ptrace.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <termios.h>
+
+static int fd = -1, fd2 = -1, id = -1;
+static pid_t child;
+static char *memory;
+static volatile int *shared;
+
+/* This kernel (or machine) does not have the thing: the harness skips. */
+static bool unavailable(const char *what)
+{
+	cr_say("unavailable", 1, "", what);
+	return false;
+}
+
+#define have(call)                                                                                           \
+	({                                                                                                   \
+		__typeof__(call) _have = (call);                                                             \
+		if ((long)_have == -1)                                                                       \
+			return unavailable(#call);                                                           \
+		_have;                                                                                       \
+	})
+
+static bool set_inotify(void)
+{
+	fd = have(inotify_init1(IN_NONBLOCK));
+	must(inotify_add_watch(fd, "/tmp", IN_CREATE));
+	return true;
+}
+
+static void check_inotify(void)
+{
+	char b[1000];
+
+	close(must(open("/tmp/new", O_CREAT | O_WRONLY | O_TRUNC, 0600)));
+	check(read(fd, b, sizeof(b)) > 0, "the watch is gone: %m");
+	unlink("/tmp/new");
+}
+
+static bool set_flock(void)
+{
+	fd = must(open("/tmp/lock", O_CREAT | O_RDWR, 0600));
+	must(flock(fd, LOCK_EX));
+	return true;
+}
+
+static void check_flock(void)
+{
+	int other = must(open("/tmp/lock", O_RDWR));
+
+	check(flock(other, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK, "the lock is gone");
+	close(other);
+}
+
+static bool set_fcntl_lock(void)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_start = 5, .l_len = 10};
+
+	fd = must(open("/tmp/lock", O_CREAT | O_RDWR, 0600));
+	must(fcntl(fd, F_SETLK, &l));
+	return true;
+}
+
+static void check_fcntl_lock(void)
+{
+	int status;
+	pid_t pid = must(fork());
+
+	if (pid == 0) {
+		struct flock l = {.l_type = F_WRLCK, .l_start = 0, .l_len = 100};
+
+		_exit(fcntl(fd, F_GETLK, &l) < 0 || l.l_type != F_WRLCK || l.l_start != 5 || l.l_len != 10 ||
+			l.l_pid != getppid());
+	}
+	must(waitpid(pid, &status, 0));
+	check(status == 0, "the lock is gone");
+}
+
+static bool set_ofd_lock(void)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_start = 5, .l_len = 10};
+
+	fd = must(open("/tmp/lock", O_CREAT | O_RDWR, 0600));
+	must(fcntl(fd, F_OFD_SETLK, &l));
+	return true;
+}
+
+static void check_ofd_lock(void)
+{
+	int other = must(open("/tmp/lock", O_RDWR));
+	struct flock l = {.l_type = F_WRLCK, .l_start = 0, .l_len = 100};
+
+	must(fcntl(other, F_OFD_GETLK, &l));
+	check(l.l_type == F_WRLCK && l.l_start == 5, "the lock is gone");
+	close(other);
+}
+
+static bool set_lease(void)
+{
+	fd = must(open("/tmp/lease", O_CREAT | O_RDWR, 0600));
+	have(fcntl(fd, F_SETLEASE, F_WRLCK));
+	return true;
+}
+
+static void check_lease(void)
+{
+	check(fcntl(fd, F_GETLEASE) == F_WRLCK, "the lease is gone");
+}
+
+static bool set_pidfd(void)
+{
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	fd = have(syscall(SYS_pidfd_open, child, 0));
+	return true;
+}
+
+static void check_pidfd(void)
+{
+	check(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0, "the pidfd is not the child's: %m");
+}
+
+static bool set_sysv_shm(void)
+{
+	id = have(shmget(0x1234, 8192, IPC_CREAT | 0600));
+	memory = must(shmat(id, NULL, 0));
+	cr_fill(memory, 8192, 1);
+	return true;
+}
+
+static void check_sysv_shm(void)
+{
+	char *again = must(shmat(shmget(0x1234, 0, 0), NULL, 0));
+
+	check(cr_differs(memory, 8192, 1) < 0, "contents");
+	memory[0] ^= 1;
+	check(again[0] == memory[0], "the segment of that key is another one");
+	memory[0] ^= 1;
+	must(shmdt(again));
+}
+
+static bool set_sysv_sem(void)
+{
+	id = have(semget(0x1235, 2, IPC_CREAT | 0600));
+	must(semctl(id, 1, SETVAL, 5));
+	return true;
+}
+
+static void check_sysv_sem(void)
+{
+	check(semget(0x1235, 2, 0) == id && semctl(id, 1, GETVAL) == 5, "the semaphore is gone");
+}
+
+static bool set_sysv_msg(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} m = {3, "message"};
+
+	id = have(msgget(0x1236, IPC_CREAT | 0600));
+	must(msgsnd(id, &m, 8, 0));
+	return true;
+}
+
+static void check_sysv_msg(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} m;
+
+	check(msgrcv(id, &m, 8, 3, IPC_NOWAIT) == 8 && !strcmp(m.text, "message"), "the message is gone: %m");
+	must(msgsnd(id, &m, 8, 0));
+}
+
+static bool set_mqueue(void)
+{
+	struct mq_attr a = {.mq_maxmsg = 5, .mq_msgsize = 64};
+
+	fd = have(mq_open("/queue", O_CREAT | O_RDWR | O_NONBLOCK, 0600, &a));
+	must(mq_send(fd, "message", 8, 2));
+	return true;
+}
+
+static void check_mqueue(void)
+{
+	char b[64];
+	unsigned priority;
+
+	check(mq_receive(fd, b, 64, &priority) == 8 && priority == 2 && !strcmp(b, "message"),
+		"the message is gone: %m");
+	must(mq_send(fd, "message", 8, 2));
+}
+
+/* The file of a queue in /dev/mqueue that nobody has open. */
+static bool set_mqueue_unopened(void)
+{
+	set_mqueue();
+	must(close(fd));
+	return true;
+}
+
+static void check_mqueue_unopened(void)
+{
+	fd = mq_open("/queue", O_RDWR | O_NONBLOCK);
+	check(fd >= 0, "the queue is gone");
+	check_mqueue();
+	close(fd);
+}
+
+static bool set_netlink(void)
+{
+	struct sockaddr_nl a = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+
+	fd = have(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	must(bind(fd, (struct sockaddr *)&a, sizeof(a)));
+	return true;
+}
+
+static void check_netlink(void)
+{
+	struct sockaddr_nl a;
+	socklen_t len = sizeof(a);
+	struct {
+		struct nlmsghdr h;
+		struct rtgenmsg g;
+	} ask = {{sizeof(ask), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0}, {AF_UNSPEC}};
+	char b[16384];
+
+	must(getsockname(fd, (struct sockaddr *)&a, &len));
+	check(a.nl_groups == RTMGRP_LINK, "groups %x", a.nl_groups);
+	check(send(fd, &ask, sizeof(ask), 0) > 0 && recv(fd, b, sizeof(b), 0) > 0, "no answer: %m");
+	while (recv(fd, b, sizeof(b), MSG_DONTWAIT) > 0)
+		;
+}
+
+static bool set_raw(void)
+{
+	fd = have(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+	return true;
+}
+
+static void check_raw(void)
+{
+	int protocol;
+	socklen_t len = sizeof(protocol);
+
+	must(getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len));
+	check(protocol == IPPROTO_ICMP, "protocol %d", protocol);
+}
+
+static void lo_up(void)
+{
+	struct ifreq r = {.ifr_name = "lo"};
+	int s = must(socket(AF_INET, SOCK_DGRAM, 0));
+
+	must(ioctl(s, SIOCGIFFLAGS, &r));
+	if (!(r.ifr_flags & IFF_UP)) {
+		r.ifr_flags |= IFF_UP;
+		must(ioctl(s, SIOCSIFFLAGS, &r));
+	}
+	close(s);
+}
+
+static bool set_tcp(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(7777), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = must(socket(AF_INET, SOCK_STREAM, 0));
+
+	lo_up();
+	must(bind(listener, (struct sockaddr *)&a, sizeof(a)));
+	must(listen(listener, 5));
+	fd = must(socket(AF_INET, SOCK_STREAM, 0));
+	must(connect(fd, (struct sockaddr *)&a, sizeof(a)));
+	fd2 = must(accept(listener, NULL, NULL));
+	must(send(fd, "sent before", 11, 0));
+	close(listener);
+	return true;
+}
+
+static void check_tcp(void)
+{
+	char b[64];
+
+	check(recv(fd2, b, 64, MSG_DONTWAIT) == 11 && !memcmp(b, "sent before", 11),
+		"what was sent before is lost: %m");
+	must(send(fd2, "there", 5, 0));
+	check(recv(fd, b, 64, 0) == 5, "the other way: %m");
+	must(send(fd, "sent before", 11, 0));
+}
+
+/* A descriptor in flight in a unix socket. */
+static bool set_fd_in_flight(void)
+{
+	int s[2], file = must(open("/etc/passwd", O_RDONLY));
+	char c = 'x', control[CMSG_SPACE(sizeof(int))] = "";
+	struct iovec v = {&c, 1};
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	*h = (struct cmsghdr){
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+	memcpy(CMSG_DATA(h), &file, sizeof(int));
+	must(sendmsg(s[0], &m, 0));
+	close(file);
+	fd = s[0];
+	fd2 = s[1];
+	return true;
+}
+
+static void check_fd_in_flight(void)
+{
+	char c, control[CMSG_SPACE(sizeof(int))] = "";
+	struct iovec v = {&c, 1};
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	int file;
+
+	must(recvmsg(fd2, &m, 0));
+	check(m.msg_controllen == sizeof(control), "the descriptor in flight is lost");
+	memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
+	check(read(file, &c, 1) == 1, "the file in flight: %m");
+	must(lseek(file, 0, SEEK_SET));
+	must(sendmsg(fd, &m, 0));
+	close(file);
+}
+
+static bool set_io_uring(void)
+{
+	struct io_uring_params p = {0};
+
+	fd = have(syscall(SYS_io_uring_setup, 8, &p));
+	return true;
+}
+
+static void check_io_uring(void)
+{
+	check(syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0) == 0, "io_uring: %m");
+}
+
+static aio_context_t aio;
+
+static bool set_aio(void)
+{
+	have(syscall(SYS_io_setup, 16, &aio));
+	fd = must(open("/tmp/aio", O_CREAT | O_RDWR, 0600));
+	return true;
+}
+
+static void check_aio(void)
+{
+	struct iocb io = {.aio_lio_opcode = IOCB_CMD_PWRITE,
+		.aio_fildes = fd,
+		.aio_buf = (uint64_t) "data",
+		.aio_nbytes = 4};
+	struct iocb *list[] = {&io};
+	struct io_event e;
+
+	check(syscall(SYS_io_submit, aio, 1, list) == 1, "io_submit: %m");
+	check(syscall(SYS_io_getevents, aio, 1, 1, &e, NULL) == 1 && e.res == 4, "io_getevents");
+}
+
+static bool set_userfaultfd(void)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register r = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	fd = have(syscall(SYS_userfaultfd, O_NONBLOCK));
+	must(ioctl(fd, UFFDIO_API, &api));
+	memory = must(mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	r.range.start = (uint64_t)memory;
+	r.range.len = 16384;
+	must(ioctl(fd, UFFDIO_REGISTER, &r));
+	return true;
+}
+
+static void check_userfaultfd(void)
+{
+	char page[4096] __attribute__((aligned(4096))) = "filled";
+	struct uffdio_copy c = {.dst = (uint64_t)memory, .src = (uint64_t)page, .len = 4096};
+
+	if (ioctl(fd, UFFDIO_COPY, &c) < 0)
+		check(errno == EEXIST, "userfaultfd: %m");
+	check(!strcmp(memory, "filled"), "userfaultfd memory");
+}
+
+static bool set_perf(void)
+{
+	struct perf_event_attr a = {
+		.type = PERF_TYPE_SOFTWARE, .size = sizeof(a), .config = PERF_COUNT_SW_TASK_CLOCK};
+
+	a.exclude_kernel = 1;
+	fd = have(syscall(SYS_perf_event_open, &a, 0, -1, -1, 0));
+	return true;
+}
+
+static void check_perf(void)
+{
+	uint64_t v = 0;
+
+	check(read(fd, &v, 8) == 8 && v > 0, "the counter is gone: %m");
+}
+
+static bool set_memfd_secret(void)
+{
+	fd = have(syscall(SYS_memfd_secret, 0));
+	must(ftruncate(fd, 8192));
+	memory = must(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	cr_fill(memory, 8192, 3);
+	return true;
+}
+
+static void check_memory_3(void)
+{
+	check(cr_differs(memory, 8192, 3) < 0, "contents");
+}
+
+static int same_memory(void *arg)
+{
+	for (;;) {
+		*(volatile int *)arg += 1;
+		cr_msleep(1);
+	}
+	return 0;
+}
+
+static bool set_clone(int flags, int (*f)(void *))
+{
+	char *stack = must(mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+	shared = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	child = have(clone(f, stack + 65536, flags | SIGCHLD, (void *)shared));
+	return true;
+}
+
+static bool set_clone_vm(void)
+{
+	set_clone(CLONE_VM, same_memory);
+	memory = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	return true;
+}
+
+static void check_clone_vm(void)
+{
+	char path[64], a[8192], b[8192];
+	int before = *shared;
+
+	while (*shared == before)
+		cr_msleep(1);
+	memory = must(
+		mmap(NULL, 3 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); /* seen in the other */
+	snprintf(path, sizeof(path), "/proc/%d/maps", child);
+	must(cr_read(path, a, sizeof(a)));
+	must(cr_read("/proc/self/maps", b, sizeof(b)));
+	check(!strcmp(a, b), "the two processes have memory of their own now");
+}
+
+static int open_files(void *arg)
+{
+	volatile int *s = arg;
+
+	for (;;) {
+		if (s[1]) {
+			s[2] = open("/dev/null", O_RDONLY);
+			s[1] = 0;
+		}
+		cr_msleep(1);
+	}
+	return 0;
+}
+
+static bool set_clone_files(void)
+{
+	return set_clone(CLONE_FILES, open_files);
+}
+
+static void check_clone_files(void)
+{
+	shared[2] = -1;
+	shared[1] = 1;
+	while (shared[1])
+		cr_msleep(1);
+	check(shared[2] >= 0 && fcntl(shared[2], F_GETFD) >= 0,
+		"the two processes have tables of their own now");
+	close(shared[2]);
+}
+
+static int change_directory(void *arg)
+{
+	volatile int *s = arg;
+
+	for (;;) {
+		if (s[1]) {
+			chdir(s[1] == 1 ? "/tmp" : "/");
+			s[1] = 0;
+		}
+		cr_msleep(1);
+	}
+	return 0;
+}
+
+static bool set_clone_fs(void)
+{
+	return set_clone(CLONE_FS, change_directory);
+}
+
+static void check_clone_fs(void)
+{
+	char b[256];
+
+	for (int i = 1; i <= 2; i++) {
+		shared[1] = i;
+		while (shared[1])
+			cr_msleep(1);
+		check(getcwd(b, sizeof(b)) && !strcmp(b, i == 1 ? "/tmp" : "/"),
+			"directories of their own now: %s", b);
+	}
+}
+
+static bool set_vfork(void)
+{
+	if (must(fork()) == 0) {
+		if (vfork() == 0)
+			for (;;)
+				cr_msleep(1000);
+		_exit(0);
+	}
+	cr_msleep(20);
+	return true;
+}
+
+static void check_vfork(void)
+{
+	check(waitpid(-1, NULL, WNOHANG) == 0, "who waits in vfork is gone: %m");
+}
+
+static bool set_ptrace(void)
+{
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			cr_msleep(1);
+	have(ptrace(PTRACE_SEIZE, child, 0, 0));
+	must(ptrace(PTRACE_INTERRUPT, child, 0, 0));
+	must(waitpid(child, NULL, 0));
+	return true;
+}
+
+static void check_ptrace(void)
+{
+	check(ptrace(PTRACE_PEEKDATA, child, &fd, 0) != -2 && ptrace(PTRACE_CONT, child, 0, 0) == 0,
+		"no tracer any more: %m");
+	must(ptrace(PTRACE_INTERRUPT, child, 0, 0));
+	must(waitpid(child, NULL, 0));
+}
+
+/* A child in a namespace of its own. */
+static bool set_namespace(int flag)
+{
+	int p[2];
+	char c;
+
+	must(pipe(p));
+	child = must(fork());
+	if (child == 0) {
+		c = unshare(flag) == 0;
+		if (c && flag == CLONE_NEWPID && must(fork()) == 0)
+			for (;;)
+				cr_msleep(10);
+		if (c && flag == CLONE_NEWUTS)
+			sethostname("another", 7);
+		must(write(p[1], &c, 1));
+		for (;;)
+			cr_msleep(10);
+	}
+	must(read(p[0], &c, 1));
+	close(p[0]);
+	close(p[1]);
+	cr_msleep(10);
+	return c ? true : unavailable("unshare");
+}
+
+static void check_namespace(const char *name)
+{
+	char path[64], a[64] = "", b[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", child, name);
+	must(readlink(path, a, 63));
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", name);
+	must(readlink(path, b, 63));
+	check(strcmp(a, b) != 0, "the child is in our %s namespace now", name);
+}
+
+static bool set_ns_uts(void)
+{
+	return set_namespace(CLONE_NEWUTS);
+}
+
+static void check_ns_uts(void)
+{
+	check_namespace("uts");
+}
+
+static bool set_ns_net(void)
+{
+	return set_namespace(CLONE_NEWNET);
+}
+
+static void check_ns_net(void)
+{
+	check_namespace("net");
+}
+
+static bool set_ns_mount(void)
+{
+	return set_namespace(CLONE_NEWNS);
+}
+
+static void check_ns_mount(void)
+{
+	check_namespace("mnt");
+}
+
+static bool set_ns_pid(void)
+{
+	return set_namespace(CLONE_NEWPID);
+}
+
+static void check_ns_pid(void)
+{
+	check_namespace("pid_for_children");
+}
+
+static bool set_ns_ipc(void)
+{
+	return set_namespace(CLONE_NEWIPC);
+}
+
+static void check_ns_ipc(void)
+{
+	check_namespace("ipc");
+}
+
+static bool set_ns_user(void)
+{
+	return set_namespace(CLONE_NEWUSER);
+}
+
+static void check_ns_user(void)
+{
+	check_namespace("user");
+}
+
+static bool set_mount(void)
+{
+	must(mkdir("/tmp/mounted", 0755));
+	have(mount("tmpfs", "/tmp/mounted", "tmpfs", 0, "size=1m"));
+	close(must(open("/tmp/mounted/file", O_CREAT | O_WRONLY, 0600)));
+	return true;
+}
+
+static void check_mount(void)
+{
+	check(access("/tmp/mounted/file", F_OK) == 0, "what was mounted is gone");
+}
+
+static bool set_unmount(void)
+{
+	have(umount("/dev/mqueue"));
+	return true;
+}
+
+static void check_unmount(void)
+{
+	char b[16384];
+
+	must(cr_read("/proc/self/mountinfo", b, sizeof(b)));
+	check(!strstr(b, " /dev/mqueue "), "what was unmounted is back");
+}
+
+static bool set_bind_mount(void)
+{
+	must(mkdir("/tmp/a", 0755));
+	must(mkdir("/tmp/b", 0755));
+	have(mount("/tmp/a", "/tmp/b", NULL, MS_BIND, NULL));
+	return true;
+}
+
+static void check_bind_mount(void)
+{
+	struct stat a, b;
+
+	must(stat("/tmp/a", &a));
+	must(stat("/tmp/b", &b));
+	check(a.st_ino == b.st_ino, "the bind mount is gone");
+}
+
+static bool set_key(void)
+{
+	id = have(syscall(SYS_add_key, "user", "stasis-test", "secret", 6, -2 /* process keyring */));
+	return true;
+}
+
+static void check_key(void)
+{
+	char b[16];
+
+	check(syscall(SYS_keyctl, 11 /* read */, id, b, sizeof(b), 0) == 6 && !memcmp(b, "secret", 6),
+		"the key is gone: %m");
+}
+
+static bool set_mlockall(void)
+{
+	have(mlockall(MCL_FUTURE));
+	return true;
+}
+
+static void check_mlockall(void)
+{
+	char text[8192], *p;
+	long before, after;
+
+	must(cr_read("/proc/self/status", text, sizeof(text)));
+	p = strstr(text, "VmLck:");
+	before = strtol(p + 6, NULL, 10);
+	memory = must(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	must(cr_read("/proc/self/status", text, sizeof(text)));
+	p = strstr(text, "VmLck:");
+	after = strtol(p + 6, NULL, 10);
+	check(after - before == 8, "new memory is not locked any more");
+	must(munmap(memory, 8192));
+}
+
+static bool set_mseal(void)
+{
+	memory = must(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	cr_fill(memory, 8192, 3);
+	have(syscall(462 /* mseal */, memory, 8192, 0));
+	return true;
+}
+
+static void check_mseal(void)
+{
+	check(mprotect(memory, 8192, PROT_READ) == -1 && errno == EPERM, "the seal is gone");
+	check(cr_differs(memory, 8192, 3) < 0, "contents");
+}
+
+static bool set_hugetlb(void)
+{
+	memory = have(mmap(
+		NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0));
+	cr_fill(memory, 8192, 3);
+	return true;
+}
+
+static bool set_pkey(void)
+{
+	id = have(pkey_alloc(0, PKEY_DISABLE_WRITE));
+	return true;
+}
+
+static void check_pkey(void)
+{
+	check(pkey_get(id) == PKEY_DISABLE_WRITE, "rights of the key");
+}
+
+static bool set_pty(void)
+{
+	struct winsize w = {33, 77, 0, 0};
+	struct termios t;
+
+	if (openpty(&fd, &fd2, NULL, NULL, &w) < 0)
+		return unavailable("openpty");
+	must(tcgetattr(fd2, &t));
+	cfmakeraw(&t);
+	must(tcsetattr(fd2, TCSANOW, &t));
+	return true;
+}
+
+static void check_pty(void)
+{
+	struct winsize w;
+	struct termios t;
+	char b[16];
+
+	must(ioctl(fd2, TIOCGWINSZ, &w));
+	check(w.ws_row == 33 && w.ws_col == 77, "its size is %dx%d", w.ws_row, w.ws_col);
+	must(tcgetattr(fd2, &t));
+	check(!(t.c_lflag & ECHO), "it is not raw any more");
+	check(write(fd, "to slave", 8) == 8 && read(fd2, b, 16) == 8, "to the slave: %m");
+	check(write(fd2, "to master", 9) == 9 && read(fd, b, 16) == 9, "to the master: %m");
+}
+
+static void *outlive(void *arg CR_UNUSED)
+{
+	pid_t leader = getpid();
+	char path[64], text[512];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", leader);
+	do {
+		cr_msleep(1);
+		must(cr_read(path, text, sizeof(text)));
+	} while (strrchr(text, ')')[2] != 'Z');
+	while (cr_wait()) {
+		check(getpid() == leader, "pid");
+		must(cr_read(path, text, sizeof(text)));
+		check(strrchr(text, ')')[2] == 'Z', "the dead leader is in state %c", strrchr(text, ')')[2]);
+	}
+	exit(0);
+}
+
+/* The first thread has ended, the others go on: the leader is a zombie among living threads. */
+static bool set_dead_leader(void)
+{
+	pthread_t t;
+
+	check(pthread_create(&t, NULL, outlive, NULL) == 0, "pthread_create");
+	pthread_exit(NULL);
+}
+
+static bool set_tstp(void)
+{
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			cr_msleep(1);
+	must(setpgid(child, child)); /* in an orphaned group the signal would be ignored */
+	must(kill(child, SIGTSTP));
+	cr_msleep(20);
+	return true;
+}
+
+static void check_tstp(void)
+{
+	siginfo_t info = {0};
+
+	must(waitid(P_PID, child, &info, WSTOPPED | WNOHANG | WNOWAIT));
+	check(info.si_pid == child && info.si_status == SIGTSTP, "stopped by signal %d", info.si_status);
+}
+
+static const struct object {
+	const char *name;
+	bool (*set)(void);
+	void (*verify)(void);
+} objects[] = {
+	{"inotify", set_inotify, check_inotify},
+	{"flock", set_flock, check_flock},
+	{"fcntl_lock", set_fcntl_lock, check_fcntl_lock},
+	{"ofd_lock", set_ofd_lock, check_ofd_lock},
+	{"lease", set_lease, check_lease},
+	{"pidfd", set_pidfd, check_pidfd},
+	{"sysv_shm", set_sysv_shm, check_sysv_shm},
+	{"sysv_sem", set_sysv_sem, check_sysv_sem},
+	{"sysv_msg", set_sysv_msg, check_sysv_msg},
+	{"mqueue", set_mqueue, check_mqueue},
+	{"mqueue_unopened", set_mqueue_unopened, check_mqueue_unopened},
+	{"netlink", set_netlink, check_netlink},
+	{"raw_socket", set_raw, check_raw},
+	{"tcp_established", set_tcp, check_tcp},
+	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
+	{"io_uring", set_io_uring, check_io_uring},
+	{"aio", set_aio, check_aio},
+	{"userfaultfd", set_userfaultfd, check_userfaultfd},
+	{"perf_event", set_perf, check_perf},
+	{"memfd_secret", set_memfd_secret, check_memory_3},
+	{"clone_vm", set_clone_vm, check_clone_vm},
+	{"clone_files", set_clone_files, check_clone_files},
+	{"clone_fs", set_clone_fs, check_clone_fs},
+	{"vfork", set_vfork, check_vfork},
+	{"ptrace", set_ptrace, check_ptrace},
+	{"ns_uts", set_ns_uts, check_ns_uts},
+	{"ns_net", set_ns_net, check_ns_net},
+	{"ns_mount", set_ns_mount, check_ns_mount},
+	{"ns_pid", set_ns_pid, check_ns_pid},
+	{"ns_ipc", set_ns_ipc, check_ns_ipc},
+	{"ns_user", set_ns_user, check_ns_user},
+	{"mount", set_mount, check_mount},
+	{"unmount", set_unmount, check_unmount},
+	{"bind_mount", set_bind_mount, check_bind_mount},
+	{"key", set_key, check_key},
+	{"mlockall", set_mlockall, check_mlockall},
+	{"mseal", set_mseal, check_mseal},
+	{"hugetlb", set_hugetlb, check_memory_3},
+	{"pkey", set_pkey, check_pkey},
+	{"pty", set_pty, check_pty},
+	{"dead_leader", set_dead_leader, NULL},
+	{"tstp", set_tstp, check_tstp},
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; argc == 2 && i < sizeof(objects) / sizeof(objects[0]); i++) {
+		if (strcmp(objects[i].name, argv[1]) != 0)
+			continue;
+		if (!objects[i].set())
+			for (;;)
+				pause();
+		while (cr_wait())
+			objects[i].verify();
+		_exit(0);
+	}
+	fail("unknown object %s", argc == 2 ? argv[1] : "");
+}
