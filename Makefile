@@ -42,6 +42,7 @@ fuzz:
 bench: build
 	@scripts/setup --if-missing bench
 	@bench/run $(BUILD)/stasis
+	@bench/readme.py bench/results.md README.md
 
 # An existing build directory takes on the PREFIX given here, and keeps its own when none is given.
 install: build
