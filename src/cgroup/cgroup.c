@@ -19,7 +19,7 @@
 #include "cgroup/cgroup-priv.h"
 
 /* The inode of a kernfs root. */
-enum { ROOT_INODE = 1, DELETE_TRIES = 40, DEPTH_MAX = 64 };
+enum { ROOT_INODE = 1, DELETE_MS = 2000, DEPTH_MAX = 64 };
 
 const struct cgroup_dir *cgroup_v1_dir(const struct cgroup *cg, const char *controller)
 {
@@ -64,8 +64,10 @@ int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct 
 		memcmp(d->path + len - tail, cg->path, tail) != 0 || d->path[0] != '/' ||
 		strstr(d->path, "/../"))
 		return error_set(e, -EINVAL, ERROR_CORRUPT, "cgroup: the recorded path is not one of ours");
+	if (!d->inode)
+		return error_set(e, -ENOENT, ERROR_STATE, "cgroup: %s was never made", d->path);
 	if (d->inode <= ROOT_INODE)
-		return error_set(e, -ESTALE, ERROR_STATE, "cgroup: %s was never made by us", d->path);
+		return error_set(e, -ESTALE, ERROR_STATE, "cgroup: %s is the root of all", d->path);
 	fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return fail_path(e, -errno, "open", d->path);
@@ -341,44 +343,61 @@ static int remove_cgroup(int dir, const char *name, int depth)
 	return unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
-/* Dead tasks leave a cgroup a moment after they can be waited for, so EBUSY is tried again: after 50 us, then twice that
- * each time up to 20 ms, about 0.7 s in all. */
-static int remove_dir(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Dead tasks leave a cgroup a moment after they can be waited for (those with much memory later), so EBUSY is tried
+ * again until the deadline: after 50 us, then twice that each time up to 20 ms. */
+static int remove_dir(const struct cgroup *cg, const struct cgroup_dir *d, int64_t deadline, struct error *e)
 {
 	struct timespec pause = {.tv_nsec = 50000};
-	char parent[sizeof(d->path)];
-	int r;
 
-	memcpy(parent, d->path, sizeof(parent));
-	for (int i = 0; i < DELETE_TRIES; i++) {
+	for (;;) {
 		_cleanup_close_ int fd = cgroup_dir_open(cg, d, e), up = -EBADF;
-		char *slash = strrchr(parent, '/');
+		int r;
 
 		if (fd < 0)
 			return fd == -ENOENT || fd == -ESTALE ? 0 : fd;
 		up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = up < 0 ? -errno : remove_cgroup(up, slash + 1, DEPTH_MAX);
+		r = up < 0 ? -errno : remove_cgroup(up, strrchr(d->path, '/') + 1, DEPTH_MAX);
 		if (r == 0)
 			return 0;
-		if (r != -EBUSY)
-			break;
+		if (r != -EBUSY || now_ms() >= deadline)
+			return fail_path(e, r, "remove", d->path);
 		nanosleep(&pause, NULL);
 		pause.tv_nsec = MIN(pause.tv_nsec * 2, 20000000L);
 	}
-	return fail_path(e, r, "remove", d->path);
+}
+
+/* A create that was killed may have made directories whose inodes it could not record any more. rmdir(2) takes only
+ * an empty cgroup, and only a name of our own is tried. */
+static void remove_unrecorded(const struct cgroup_dir *d)
+{
+	const char *name = strrchr(d->path, '/');
+
+	if (name && strncmp(name, "/" NAME_PREFIX, sizeof(NAME_PREFIX)) == 0)
+		rmdir(d->path);
 }
 
 int cgroup_delete(struct cgroup *cg, struct error *e)
 {
+	int64_t deadline = now_ms() + DELETE_MS;
 	int r = 0;
 
 	for (size_t i = 0; i < cg->n_dirs; i++) {
 		struct cgroup_dir *d = &cg->dirs[i];
 		int q;
 
+		if (!d->inode)
+			remove_unrecorded(d);
 		if (!d->created)
 			continue;
-		q = remove_dir(cg, d, r ? NULL : e);
+		q = remove_dir(cg, d, deadline, r ? NULL : e);
 		if (q == 0)
 			d->created = false;
 		else if (r == 0)

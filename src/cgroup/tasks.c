@@ -15,6 +15,14 @@
 
 enum { DEPTH_MAX = 64, TASKS_FILE_MAX = 64 * 1024 * 1024, FREEZE_MS = 2000, SIGNAL_ROUNDS = 100 };
 
+/* Between the rounds of a kill: 50 us, then longer. */
+static void round_pause(int round)
+{
+	const struct timespec t = {.tv_nsec = 50000L << MIN(round, 8)};
+
+	nanosleep(&t, NULL);
+}
+
 struct pid_list {
 	pid_t *pids;
 	size_t n, room;
@@ -185,10 +193,51 @@ static bool try_cgroup_kill(const struct cgroup *cg)
 	return dir >= 0 && write_string_at(dir, "cgroup.kill", "1") == 0;
 }
 
+/* 1 if "freezer" lists a task that the v2 tree does not. v2 is read first: who dies in between is missing in both. */
+static int has_escaped(const struct cgroup *cg, const struct cgroup_dir *freezer, struct error *e)
+{
+	_cleanup_(pid_list_done) struct pid_list v1 = {0}, v2 = {0};
+	int r = list_dir(cg, cgroup_v2_dir(cg), false, &v2, e);
+
+	if (r == 0)
+		r = list_dir(cg, freezer, false, &v1, e);
+	if (r < 0 || !v1.n)
+		return r;
+	if (v2.n)
+		qsort(v2.pids, v2.n, sizeof(pid_t), compare_pids);
+	for (size_t i = 0; i < v1.n; i++)
+		if (!v2.n || !bsearch(&v1.pids[i], v2.pids, v2.n, sizeof(pid_t), compare_pids))
+			return 1;
+	return 0;
+}
+
+/* After cgroup.kill: a task of a privileged container may have left the v2 cgroup and still be in the v1 ones, whose
+ * freezer would also keep it from dying. */
+static int kill_in_v1(const struct cgroup *cg, struct error *e)
+{
+	const struct cgroup_dir *freezer = cgroup_v1_dir(cg, "freezer");
+	int r = 0;
+
+	if (!freezer)
+		return 0;
+	if (cgroup_is_frozen(cg) > 0)
+		r = cgroup_thaw(cg, e);
+	for (int i = 0; r == 0 && i < SIGNAL_ROUNDS; i++) {
+		r = has_escaped(cg, freezer, e);
+		if (r <= 0)
+			return r;
+		r = signal_round(cg, freezer, SIGKILL, e);
+		if (r < 0)
+			return r;
+		r = 0;
+		round_pause(i);
+	}
+	return r < 0 ? r : error_set(e, -EBUSY, ERROR_SYSTEM, "cgroup: %s: tasks do not die", cg->path);
+}
+
 int cgroup_signal(const struct cgroup *cg, int sig, struct error *e)
 {
-	const struct cgroup_dir *d = cgroup_main_dir(cg), *freezer = cgroup_v1_dir(cg, "freezer");
-	static const struct timespec pause = {.tv_nsec = 1000000};
+	const struct cgroup_dir *d = cgroup_main_dir(cg);
 	int r = 0;
 
 	if (!d)
@@ -197,17 +246,14 @@ int cgroup_signal(const struct cgroup *cg, int sig, struct error *e)
 		r = signal_frozen(cg, d, sig, e);
 		return r < 0 ? r : 0;
 	}
-	/* (Linux 5.14.) Kills frozen tasks too; but v1's freezer would hold them. */
-	if (try_cgroup_kill(cg)) {
-		if (freezer && cgroup_is_frozen(cg) > 0)
-			r = cgroup_thaw(cg, e);
-		return r;
-	}
+	/* (Linux 5.14.) */
+	if (try_cgroup_kill(cg))
+		return kill_in_v1(cg, e);
 	for (int i = 0; i < SIGNAL_ROUNDS; i++) {
 		r = signal_frozen(cg, d, sig, e);
 		if (r <= 0)
 			return r;
-		nanosleep(&pause, NULL);
+		round_pause(i);
 	}
 	return error_set(e, -EBUSY, ERROR_SYSTEM, "cgroup: %s: tasks do not die", cg->path);
 }

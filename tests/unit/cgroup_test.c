@@ -239,6 +239,69 @@ static void test_sub_cgroups(void)
 	unmake(&cg);
 }
 
+/* Killed before it could record an inode: the record has none. */
+static void test_unrecorded(void)
+{
+	struct cgroup cg, record;
+	struct error e = {0};
+
+	if (!make(&cg, "crash", &no_limits))
+		return;
+	CHECK(cgroup_init(&record, NULL, test_id("crash"), false, &e) == 0);
+	CHECK(cgroup_signal(&record, SIGKILL, &e) == -ENOENT, "%s", e.message);
+	unmake(&record);
+}
+
+/* A task that left the v2 tree is still the container's by its v1 cgroups. */
+static void test_escaped(void)
+{
+	struct cgroup cg;
+	struct error e = {0};
+	const struct cgroup_dir *d;
+	char path[600], pid_text[24];
+	pid_t pid;
+	int dir;
+
+	if (!make(&cg, "escape", &no_limits))
+		return;
+	d = cgroup_v2_dir(&cg);
+	if (d && cg.mode == CGROUP_HYBRID) {
+		snprintf(path, sizeof(path), "%s/..", d->path);
+		pid = spawn(&cg);
+		snprintf(pid_text, sizeof(pid_text), "%d", pid);
+		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		CHECK(write_string_at(dir, "cgroup.procs", pid_text) == 0);
+		close(dir);
+		CHECK(cgroup_signal(&cg, SIGKILL, &e) == 0, "%s", e.message);
+		CHECK(waitpid(pid, NULL, 0) == pid);
+	}
+	unmake(&cg);
+}
+
+/* An ordinary user without a delegated cgroup runs without one, unless limits are asked for. */
+static void test_unprivileged(void)
+{
+	pid_t child = fork();
+	int status = 0;
+
+	if (child == 0) {
+		struct spec_resources res = {.has_pids_limit = true, .pids_limit = 5};
+		struct cgroup cg;
+		struct error e = {0};
+
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(1);
+		CHECK(cgroup_init(&cg, NULL, "unprivileged", false, &e) == 0, "%s", e.message);
+		CHECK(cgroup_create(&cg, &res, &e) == -EACCES, "%s", e.message);
+		CHECK(cgroup_init(&cg, NULL, "unprivileged", false, &e) == 0, "%s", e.message);
+		CHECK(cgroup_create(&cg, &no_limits, &e) == 0 && cg.mode == CGROUP_NONE, "%s", e.message);
+		fflush(stdout);
+		_exit(tap_failed);
+	}
+	waitpid(child, &status, 0);
+	CHECK(WEXITSTATUS(status) == 0, "status %d", WEXITSTATUS(status));
+}
+
 static struct cgroup cg_limits;
 static void check_v1(const char *controller, const char *file, const char *expected)
 {
@@ -566,6 +629,9 @@ int main(void)
 		{"freeze and thaw, signals to frozen tasks", test_freezer},
 		{"sub-cgroups made by the container", test_sub_cgroups},
 		{"nested path, attach", test_nested_and_attach},
+		{"directories without a record", test_unrecorded},
+		{"a task that left the v2 tree", test_escaped},
+		{"an ordinary user", test_unprivileged},
 		{"v1 limits, update, rollback", test_v1_limits},
 		{"v2 limits", test_v2_limits},
 		{"v1 devices", test_devices_v1},
