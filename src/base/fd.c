@@ -165,7 +165,7 @@ int pread_exact(int fd, void *data, size_t len, off_t offset)
 	return 0;
 }
 
-int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+static int write_file_rename(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char tmp[300];
@@ -179,7 +179,7 @@ int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t l
 	if (fd < 0)
 		return -errno;
 	r = write_all(fd, data, len);
-	if (r == 0 && fsync(fd) < 0)
+	if (r == 0 && sync && fsync(fd) < 0)
 		r = -errno;
 	if (r == 0 && renameat(dirfd, tmp, dirfd, name) < 0)
 		r = -errno;
@@ -187,9 +187,19 @@ int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t l
 		unlinkat(dirfd, tmp, 0);
 		return r;
 	}
-	if (fsync(dirfd) < 0 && errno != EINVAL)
+	if (sync && fsync(dirfd) < 0 && errno != EINVAL)
 		return -errno;
 	return 0;
+}
+
+int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+{
+	return write_file_rename(dirfd, name, data, len, mode, true);
+}
+
+int write_file_replace_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+{
+	return write_file_rename(dirfd, name, data, len, mode, false);
 }
 
 static void closedir_p(DIR **d)

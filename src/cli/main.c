@@ -1,8 +1,170 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* stasis: global options, then a command. Errors are printed here, once, to stderr and the --log file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
-int main(void)
+#include "base/log.h"
+#include "cli/commands.h"
+
+const struct cli_option cli_global_options[] = {
+	{ "root", 0, CLI_STRING, offsetof(struct cli_globals, root), "DIR", "where the containers' state is kept" },
+	{ "log", 0, CLI_STRING, offsetof(struct cli_globals, log), "FILE", "write the log there instead of to stderr" },
+	{ "log-format", 0, CLI_STRING, offsetof(struct cli_globals, log_format), "text|json", "format of the log" },
+	{ "debug", 0, CLI_FLAG, offsetof(struct cli_globals, debug), NULL, "log what is done" },
+	{ "systemd-cgroup", 0, CLI_FLAG, offsetof(struct cli_globals, systemd_cgroup), NULL,
+		"cgroup paths are slice:prefix:name" },
+	{ "cgroup-manager", 0, CLI_STRING, offsetof(struct cli_globals, cgroup_manager), "cgroupfs|systemd|disabled",
+		"how cgroups are made" },
+	{ "rootless", 0, CLI_STRING, offsetof(struct cli_globals, rootless), "true|false|auto",
+		"whether to do without root's privileges" },
+	{ "criu", 0, CLI_IGNORED_STRING, 0, "PATH", NULL },
+	{ "version", 'v', CLI_FLAG, offsetof(struct cli_globals, version), NULL, "print the version" },
+	{ NULL },
+};
+
+/* The table is the man page's and the completions' source as well. */
+const struct cli_command *const cli_commands[] = {
+	&cmd_create, &cmd_delete, &cmd_kill, &cmd_list, &cmd_pause, &cmd_resume, &cmd_run,
+	&cmd_spec, &cmd_start, &cmd_state, &cmd_options, NULL,
+};
+
+static const struct cli_command *find_command(const char *name)
 {
-	fputs("stasis " STASIS_VERSION "\n", stdout);
+	for (size_t i = 0; cli_commands[i]; i++)
+		if (!strcmp(cli_commands[i]->name, name))
+			return cli_commands[i];
+	return NULL;
+}
+
+static void print_version(void)
+{
+	printf("stasis version " STASIS_VERSION "\ncommit: " STASIS_VERSION "\nspec: 1.2.0\n");
+}
+
+/* Sets *ret_command to the index of the command's name in argv. */
+static int parse_globals(int argc, char **argv, struct cli_globals *g, int *ret_command, struct error *e)
+{
+	_cleanup_free_ char **args = calloc(argc + 1, sizeof(char *));
+	int n, r;
+
+	if (!args)
+		return error_errno(e, -ENOMEM, "arguments");
+	r = cli_parse(cli_global_options, true, argc - 1, argv + 1, g, args, &n, e);
+	if (r == 0)
+		*ret_command = argc - n;
+	return r;
+}
+
+static int set_up_log(const struct cli_globals *g, struct error *e)
+{
+	enum log_format format = LOG_FORMAT_TEXT;
+	int fd = -1;
+
+	if (g->log_format && !strcmp(g->log_format, "json"))
+		format = LOG_FORMAT_JSON;
+	else if (g->log_format && strcmp(g->log_format, "text") != 0)
+		return error_set(e, -EINVAL, ERROR_USAGE, "unknown log-format \"%s\"", g->log_format);
+	if (g->log && *g->log) {
+		fd = open(g->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+		if (fd < 0)
+			return error_errno(e, -errno, "open log %s", g->log);
+	}
+	log_setup(fd, format, g->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	return 0;
+}
+
+/* An absolute state root: init and hooks have other working directories. */
+static int set_root(struct cli_globals *g, char *buf, size_t size, struct error *e)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char cwd[4096];
+	int n;
+
+	if (!g->root && geteuid() != 0 && runtime)
+		n = snprintf(buf, size, "%s/stasis", runtime);
+	else if (!g->root)
+		n = snprintf(buf, size, "/run/stasis");
+	else if (g->root[0] == '/')
+		n = snprintf(buf, size, "%s", g->root);
+	else if (getcwd(cwd, sizeof(cwd)))
+		n = snprintf(buf, size, "%s/%s", cwd, g->root);
+	else
+		return error_errno(e, -errno, "working directory");
+	if ((size_t)n >= size)
+		return error_errno(e, -ENAMETOOLONG, "--root");
+	g->root = buf;
+	return 0;
+}
+
+static int check_args(const struct cli_command *c, int n, struct error *e)
+{
+	if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args))
+		return 0;
+	if (c->min_args == c->max_args)
+		return error_set(e, -EINVAL, ERROR_USAGE, "%s: requires exactly %d argument(s): %s", c->name, c->min_args,
+			c->arguments);
+	return error_set(e, -EINVAL, ERROR_USAGE, "%s: %s: %s", c->name,
+		n < c->min_args ? "arguments are missing" : "too many arguments", c->arguments);
+}
+
+static int run_command(const struct cli_command *c, const struct cli_globals *g, int argc, char **argv, struct error *e)
+{
+	_Alignas(16) char options[CLI_OPTIONS_SIZE] = { 0 };
+	_cleanup_free_ char **args = calloc(argc + 1, sizeof(char *));
+	int n, r;
+
+	if (!args)
+		return error_errno(e, -ENOMEM, "arguments");
+	r = cli_parse(c->options, c->options_first, argc, argv, options, args, &n, e);
+	if (r > 0) {
+		cli_print_help(c);
+		return 0;
+	}
+	if (r == 0)
+		r = check_args(c, n, e);
+	return r < 0 ? r : c->run(g, options, n, args, e);
+}
+
+static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *e)
+{
+	const struct cli_command *c;
+	char root[4096];
+	int at = argc, r;
+
+	r = parse_globals(argc, argv, g, &at, e);
+	if (r < 0)
+		return r;
+	if (r > 0 || (at == argc && !g->version) || (at < argc && !strcmp(argv[at], "help"))) {
+		cli_print_global_help();
+		return 0;
+	}
+	if (g->version) {
+		print_version();
+		return 0;
+	}
+	r = set_up_log(g, e);
+	if (r == 0)
+		r = set_root(g, root, sizeof(root), e);
+	if (r < 0)
+		return r;
+	c = find_command(argv[at]);
+	if (!c)
+		return error_set(e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", argv[at]);
+	return run_command(c, g, argc - at - 1, argv + at + 1, e);
+}
+
+int main(int argc, char **argv)
+{
+	struct cli_globals g = { 0 };
+	struct error e = { 0 };
+	int r;
+
+	r = dispatch(argc, argv, &g, &e);
+	if (r >= 0)
+		return fflush(stdout) == 0 ? r : 1;
+	log_error(&e);
+	return 1; /* as runc: its callers know no other */
 }

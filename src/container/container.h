@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lifecycle of one container. On disk a container is the directory <root>/<id> (0700) with state.json, the exec
- * fifo while it is created, and a copy of config.json. The status is never stored: it is derived from the init process
- * (pid and start time, so that a reused pid is never taken for it), the fifo and the freezer.
+ * The lifecycle of one container. On disk a container is the directory <root>/<id> (0700) with state.json, the socket
+ * start.sock while it is created, mountinfo and a copy of config.json. The status is never stored: it is derived from
+ * the init process (pid and start time, so that a reused pid is never taken for it), the socket and the freezer.
  */
 #pragma once
 
@@ -29,6 +29,7 @@ struct container {
 	char *console_socket;	/* NULL: none was given */
 	char *mountinfo;	/* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
 	uint64_t generation;	/* 0 when created, +1 at each restore */
+	int init_fd;		/* the creating process only: init's error socket, see container_init_error() */
 	struct cgroup cgroup;
 	struct spec *spec;	/* parsed from the state directory's copy of config.json; NULL until asked for */
 };
@@ -42,6 +43,7 @@ struct timens_offset {
 struct container_create_options {
 	const char *root, *id, *bundle;
 	const char *pid_file, *console_socket; /* NULL: none */
+	int console_fd;		/* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
 	int preserve_fds;
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
@@ -53,10 +55,21 @@ struct container_create_options {
 	uint64_t generation;
 };
 
-/* Builds the container up to "created": the init process exists and waits on the exec fifo (or is in restore_init).
- * On failure everything made is undone. *ret: container_free(). Hooks prestart, createRuntime, createContainer run. */
+/* Builds the container up to "created": the init process exists and waits on its start socket (or is in restore_init).
+ * On failure everything made is undone. *ret: container_free(); it holds the container's lock, see container_unlock().
+ * Hooks prestart, createRuntime, createContainer run. The caller must be single-threaded.
+ * What restore_init finds: fds 0-2, the preserved ones, and the error socket as fd 3 + preserve_fds (close-on-exec);
+ * cwd "/"; default signal dispositions, an empty mask; its own session. */
 int container_create(const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;
-/* Opens the exec fifo so that init execs; startContainer and poststart hooks. -EINVAL/STATE unless created. */
+/* After container_create() with restore_init, in the process that called it: 0 while init has reported nothing, or
+ * init's error (negative errno, *e filled) when restore_init returned; 1 when init has closed the socket (its exec, its
+ * death, or restore_init having closed fd 3 + preserve_fds). Does not block. */
+int container_init_error(struct container *c, struct error *e) _must_check_;
+/* Kills init and everything in the cgroup, and removes all that container_create() made: the undo of a restore. */
+void container_abort(struct container *c);
+/* Lets other commands at the container, e.g. while the caller waits for its end. */
+void container_unlock(struct container *c);
+/* Tells init to exec; startContainer and poststart hooks. STATE unless created. */
 int container_start(struct container *c, struct error *e) _must_check_;
 
 /* Loads <root>/<id>; ERROR_STATE 'container "x" does not exist' if it is not there. lock: take the lock (waits). */
@@ -89,9 +102,12 @@ int container_id_check(const char *id, struct error *e) _must_check_;
 struct exec_options {
 	const struct spec_process *process; /* complete: defaults already filled in from the container's */
 	const char *pid_file, *console_socket;
+	int console_fd;	    /* > 2: as in container_create_options */
 	bool detach;
+	bool ignore_paused;
 	int preserve_fds;
 	const char *cgroup; /* sub-cgroup; NULL: the container's */
 };
-/* Runs a process in the container. Not detached: *ret_status is its wait status. */
-int container_exec(struct container *c, const struct exec_options *o, int *ret_status, struct error *e) _must_check_;
+/* Runs a process in the container: a child of the caller, whose pidfd is *ret_pidfd (the caller closes it, and reaps the
+ * child unless it exits first). Returns when the program has been exec'ed, or with the error of why not. */
+int container_exec(struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd, struct error *e) _must_check_;

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line as tables: one file a command (cmd-*.c), each with a const table of options that fills a struct of
+ * its own. Help, completions (`__options`) and the checks of the manual come from the same tables.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "container/container.h"
+
+enum cli_kind {
+	CLI_FLAG,   /* bool */
+	CLI_STRING, /* const char * */
+	CLI_NUMBER, /* int, >= 0 */
+	CLI_LIST,   /* struct cli_list: may be given many times */
+	CLI_IGNORED_FLAG, CLI_IGNORED_STRING, /* taken for compatibility, without meaning here */
+};
+
+struct cli_option {
+	const char *name; /* without dashes; NULL ends a table */
+	char letter;	  /* 0: none */
+	enum cli_kind kind;
+	size_t offset;	  /* in the command's struct */
+	const char *argument, *help;
+};
+
+struct cli_list {
+	const char *v[64];
+	size_t n;
+};
+
+struct cli_globals {
+	const char *root, *log, *log_format, *cgroup_manager, *rootless;
+	bool debug, systemd_cgroup, version, help;
+};
+
+enum { CLI_OPTIONS_SIZE = 2048 };
+
+struct cli_command {
+	const char *name, *arguments, *summary;
+	const struct cli_option *options;
+	int min_args, max_args; /* -1: any number */
+	bool options_first;	/* what follows the first argument is not ours (exec, ps) */
+	bool hidden;
+	/* An exit status, or a negative errno with *e filled. args ends with NULL. */
+	int (*run)(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e);
+};
+
+/* Ends with a command without a name. */
+extern const struct cli_command *const cli_commands[];
+extern const struct cli_option cli_global_options[];
+
+/* Parses argv (after the command's name) into *out; *ret_args: the rest. 1: --help was asked for. */
+int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out, char **ret_args,
+	int *ret_n, struct error *e) _must_check_;
+void cli_print_help(const struct cli_command *c);
+void cli_print_global_help(void);
+/* "SIGTERM", "term" or "15" to a number; -EINVAL with *e. */
+int cli_parse_signal(const char *s, struct error *e) _must_check_;
+/* A decimal number without sign up to max. */
+int cli_parse_number(const char *s, uint64_t max, uint64_t *ret) _must_check_;
+
+/*
+ * Waits for a process of ours in the foreground (foreground.c): signals are passed on, orphans reaped, a terminal's
+ * master (-EBADF: none) relayed to our own. *ret_status: as an exit status, 128 + signal when it was killed.
+ */
+struct foreground {
+	int signals; /* signalfd */
+	sigset_t old_mask;
+};
+int foreground_begin(struct foreground *f, struct error *e) _must_check_;
+int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int *ret_status, struct error *e) _must_check_;
+void foreground_end(struct foreground *f);

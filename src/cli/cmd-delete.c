@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "cli/commands.h"
+
+struct options {
+	bool force;
+};
+
+static const struct cli_option table[] = {
+	{ "force", 'f', CLI_FLAG, offsetof(struct options, force), NULL, "kill it first if it is running" },
+	{ NULL },
+};
+
+/* Its record can't be read, so nothing else can be known of it; the id becomes free. */
+static int remove_damaged(const char *root, const char *id, struct error *e)
+{
+	_cleanup_close_ int dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	log_warning("%s: only the state directory is removed", e->message);
+	r = dir < 0 ? -errno : remove_tree_at(dir, id);
+	return r < 0 ? error_errno(e, r, "remove %s/%s", root, id) : 0;
+}
+
+static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+{
+	const struct options *o = options;
+	_cleanup_(container_free_p) struct container *c = NULL;
+	int r;
+
+	r = container_load(g->root, args[0], true, &c, e);
+	if (r == -ENOENT && o->force && e->kind == ERROR_STATE)
+		return 0;
+	if (r < 0 && e->kind == ERROR_CORRUPT && o->force)
+		return remove_damaged(g->root, args[0], e);
+	return r < 0 ? r : container_delete(c, o->force, e);
+}
+
+const struct cli_command cmd_delete = {
+	.name = "delete",
+	.arguments = "ID",
+	.summary = "remove a stopped container",
+	.options = table,
+	.min_args = 1,
+	.max_args = 1,
+	.run = run,
+};

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands, each defined in its cmd-*.c. */
+#pragma once
+
+#include "cli/cli.h"
+
+extern const struct cli_command cmd_create, cmd_delete, cmd_exec, cmd_features, cmd_kill, cmd_list, cmd_pause, cmd_ps,
+	cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state, cmd_options;

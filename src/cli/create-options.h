@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options that create, run and restore share. */
+#pragma once
+
+#include "cli/cli.h"
+
+struct create_options {
+	const char *bundle, *config, *pid_file, *console_socket;
+	int preserve_fds;
+	bool no_pivot, no_new_keyring;
+};
+
+#define CREATE_OPTIONS(type, member)                                                                                   \
+	{ "bundle", 'b', CLI_STRING, offsetof(type, member.bundle), "DIR", "the bundle's directory (default: .)" },     \
+	{ "pid-file", 0, CLI_STRING, offsetof(type, member.pid_file), "FILE", "write the pid of the container there" }, \
+	{ "console-socket", 0, CLI_STRING, offsetof(type, member.console_socket), "SOCKET",                            \
+		"unix socket that gets the master of the container's terminal" },                                      \
+	{ "preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                                     \
+		"pass N more descriptors than 0-2" },                                                                  \
+	{ "no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL, "move the root instead of pivot_root" },      \
+	{ "no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                                  \
+		"keep the caller's session keyring" }
+
+static inline struct container_create_options create_options_for(const struct cli_globals *g, const struct create_options *o,
+	const char *id)
+{
+	return (struct container_create_options){
+		.root = g->root,
+		.id = id,
+		.bundle = o->bundle ? o->bundle : ".",
+		.pid_file = o->pid_file,
+		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
+		.preserve_fds = o->preserve_fds,
+		.no_pivot = o->no_pivot,
+		.no_new_keyring = o->no_new_keyring,
+		.systemd_cgroup = g->systemd_cgroup,
+		.cgroup_disabled = g->cgroup_manager && !strcmp(g->cgroup_manager, "disabled"),
+	};
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this folder share. create.c (the parent) and init.c (the child that becomes the container's first
+ * process) run the steps, which are one file each: rootfs.c, mounts.c, devices.c, terminal.c, process.c, hooks.c.
+ */
+#pragma once
+
+#include <linux/filter.h>
+
+#include "container/container.h"
+
+/* The socket on which a created init waits for start, in the state directory. */
+#define START_SOCKET "start.sock"
+
+/* ---- sync.c: messages between the creating process and init, over a SOCK_SEQPACKET pair ---- */
+enum sync_type {
+	SYNC_ERROR = 1,	/* init failed: the error is in the message */
+	SYNC_HOOKS,	/* init to parent: namespaces and mounts are made, run prestart and createRuntime */
+	SYNC_READY,	/* init to parent: completely set up */
+	SYNC_GO,	/* parent to init: go on */
+};
+int sync_send(int fd, enum sync_type type) _must_check_;
+void sync_send_error(int fd, const struct error *e);
+/* Waits for a message of this type. An error message becomes our error; a closed socket is -ECONNRESET. */
+int sync_expect(int fd, enum sync_type type, struct error *e) _must_check_;
+
+/* ---- init.c ---- */
+struct init {
+	const struct container_create_options *o;
+	const struct container *c;
+	const struct spec *spec;
+	const struct cgroup_join_fds *cgroups;
+	int sync;		     /* our end of the socket pair */
+	int start_socket;	     /* listening; -EBADF for a restore */
+	int console_socket;	     /* connected; -EBADF: none */
+	int ns_fds[NS_COUNT];	     /* namespaces to join by path; -EBADF: none */
+	const struct sock_fprog *seccomp; /* NULL: none */
+};
+_Noreturn void init_main(struct init *in);
+/* Joins the namespaces of fds (those but pid, which the parent joins for us); mount last. */
+int join_namespaces(const int ns_fds[NS_COUNT], struct error *e) _must_check_;
+
+/* ---- rootfs.c, mounts.c, devices.c: everything by fds below "root" ---- */
+/* Makes the mount namespace's propagation right and returns the attached root mount's fd. */
+int rootfs_open(const struct spec *s, int *ret_root, struct error *e) _must_check_;
+int rootfs_mounts(const struct spec *s, const struct cgroup *cg, int root, struct error *e) _must_check_;
+int rootfs_devices(const struct spec *s, int root, struct error *e) _must_check_;
+/* Masked and read-only paths, and the read-only root. */
+int rootfs_protect(const struct spec *s, int root, struct error *e) _must_check_;
+int rootfs_pivot(const struct spec *s, int root, bool no_pivot, struct error *e) _must_check_;
+int rootfs_copy_up(int from, int to, struct error *e) _must_check_;
+
+/* ---- terminal.c ---- */
+/* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
+ * terminal of our session; the master goes over the socket. */
+int terminal_set_up(int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
+int terminal_connect(const char *path, struct error *e) _must_check_;
+
+/* ---- process.c ---- */
+struct process_context {
+	const struct spec_process *p;
+	const struct sock_fprog *seccomp;
+	unsigned long seccomp_flags;
+	const struct spec_seccomp *seccomp_spec;
+	const char *id;		/* for the seccomp listener's state */
+	int attr_fd;		/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
+	int preserve_fds;
+	bool no_new_keyring;
+	char executable[4096];	/* found by process_prepare() */
+};
+/* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
+int process_prepare(struct process_context *x, struct error *e) _must_check_;
+/* Capabilities, seccomp, exec. Returns only on failure. */
+int process_exec(struct process_context *x, struct error *e) _must_check_;
+/* Default dispositions, empty mask. */
+void process_reset_signals(void);
+int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
+
+/* ---- seccomp.c ---- */
+/* Compiles to BPF; program->filter is malloc'ed. */
+int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
+
+/* ---- hooks.c ---- */
+int hooks_run(const struct spec *s, const struct container *c, enum hook_type type, enum container_status status,
+	pid_t pid, struct error *e) _must_check_;
+
+/* ---- state.c ---- */
+/* state-json.c: fills c from state.json and mountinfo; a missing or empty state.json is not an error. */
+int state_read(struct container *c, struct error *e) _must_check_;
+/* Writes state.json; sync: also through a loss of power. */
+int state_write(struct container *c, bool sync, struct error *e) _must_check_;
+/* Makes <root>/<id>, locked. */
+int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
+void state_remove_dir(struct container *c);
+/* Fills c->mountinfo and c->stdio from /proc/<init>. */
+int state_record_init(struct container *c, struct error *e) _must_check_;
+int write_pid_file(const char *path, pid_t pid, struct error *e) _must_check_;
+/* Connects to the start socket: fd, or negative errno (-ECONNREFUSED, -ENOENT: nobody waits there). */
+int start_socket_connect(const struct container *c) _must_check_;
+int start_socket_listen(const struct container *c, struct error *e) _must_check_;

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent's side of create: state directory, cgroup, clone, hooks, state.json.
+ *
+ * What a kill at any moment leaves: first the directory, then state.json with the cgroup's paths before anything of it
+ * is made, so that delete can remove it all. init dies with us until it has reported ready and we have recorded its
+ * pid: there is never a container process that state.json does not know.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/clone.h"
+#include "linux/procfd.h"
+
+struct create {
+	const struct container_create_options *o;
+	struct container *c;
+	struct init init;
+	struct cgroup_join_fds cgroups;
+	struct sock_fprog seccomp;
+	int sync, child_sync;
+	int cgroup_fd;
+	int pidfd;
+};
+
+static void create_done(struct create *cr)
+{
+	close_p(&cr->sync);
+	close_p(&cr->child_sync);
+	close_p(&cr->cgroup_fd);
+	close_p(&cr->pidfd);
+	close_p(&cr->init.start_socket);
+	close_p(&cr->init.console_socket);
+	for (int t = 0; t < NS_COUNT; t++)
+		close_p(&cr->init.ns_fds[t]);
+	cgroup_join_close(&cr->cgroups);
+	free(cr->seccomp.filter);
+}
+
+static int read_bundle(struct create *cr, char **ret_text, size_t *ret_len, struct spec **ret, struct error *e)
+{
+	_cleanup_free_ char *bundle = realpath(cr->o->bundle, NULL), *text = NULL;
+	char path[PATH_MAX + 16];
+	size_t len;
+	int r;
+
+	if (!bundle)
+		return error_errno(e, -errno, "bundle %s", cr->o->bundle);
+	snprintf(path, sizeof(path), "%s/config.json", bundle);
+	r = read_file_at(AT_FDCWD, path, 16 << 20, &text, &len);
+	if (r == -ENOENT)
+		return error_set(e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
+	if (r < 0)
+		return error_errno(e, r, "read %s", path);
+	r = spec_parse(bundle, text, len, ret, e);
+	if (r < 0)
+		return r;
+	*ret_text = take_ptr(text);
+	*ret_len = len;
+	return 0;
+}
+
+static int check_namespaces(const struct spec *s, struct error *e)
+{
+	if (s->namespaces[NS_USER].present)
+		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG, "user namespaces are not supported yet");
+	if (!s->namespaces[NS_MNT].present && (s->n_mounts || s->masked_paths || s->readonly_paths || s->rootfs_readonly))
+		return error_set(e, -EINVAL, ERROR_CONFIG,
+			"mounts, masked or read-only paths need a mount namespace: add {\"type\": \"mount\"} to linux.namespaces");
+	if (!s->namespaces[NS_UTS].present && s->hostname)
+		return error_set(e, -EINVAL, ERROR_CONFIG, "unable to set hostname without a private UTS namespace");
+	return 0;
+}
+
+static int check_spec(const struct create *cr, const struct spec *s, struct error *e)
+{
+	const struct container_create_options *o = cr->o;
+	bool socket = o->console_socket || o->console_fd > 2;
+
+	if (!s->rootfs)
+		return error_set(e, -EINVAL, ERROR_CONFIG, "root.path is missing in config.json");
+	if (!s->process || !s->process->args || !s->process->args[0])
+		return error_set(e, -EINVAL, ERROR_CONFIG, "process.args is missing in config.json");
+	if (s->process->terminal && !socket)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"cannot allocate tty if the container will detach without setting console socket");
+	if (!s->process->terminal && o->console_socket)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"cannot use console socket if the container will not detach or allocate tty");
+	return check_namespaces(s, e);
+}
+
+static int open_namespaces(struct create *cr, const struct spec *s, struct error *e)
+{
+	for (int t = 0; t < NS_COUNT; t++) {
+		if (!s->namespaces[t].present || !s->namespaces[t].path)
+			continue;
+		cr->init.ns_fds[t] = open(s->namespaces[t].path, O_RDONLY | O_CLOEXEC);
+		if (cr->init.ns_fds[t] < 0)
+			return error_errno(e, -errno, "open %s namespace %s", ns_oci_name(t), s->namespaces[t].path);
+	}
+	return 0;
+}
+
+/* The state directory's contents, then the cgroup. */
+static int prepare_state(struct create *cr, const char *text, size_t len, struct error *e)
+{
+	struct container *c = cr->c;
+	int r;
+
+	r = write_file_replace_at(c->dir_fd, "config.json", text, len, 0600);
+	if (r < 0)
+		return error_errno(e, r, "copy config.json to the state directory");
+	c->bundle = strdup(c->spec->bundle);
+	c->generation = cr->o->generation;
+	if (cr->o->console_socket)
+		c->console_socket = strdup(cr->o->console_socket);
+	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
+		return error_errno(e, -ENOMEM, "container %s", c->id);
+	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_disabled, e);
+	if (r == 0)
+		r = state_write(c, false, e);
+	if (r == 0)
+		r = fault_point("create-state-dir", e);
+	if (r == 0)
+		r = cgroup_create(&c->cgroup, &c->spec->resources, e);
+	/* with the inodes: only what is recorded may be removed */
+	if (r == 0)
+		r = state_write(c, false, e);
+	return r < 0 ? r : fault_point("create-cgroup", e);
+}
+
+static int prepare_init(struct create *cr, struct error *e)
+{
+	struct container *c = cr->c;
+	int pair[2], r;
+
+	if (c->spec->seccomp) {
+		r = seccomp_compile(c->spec->seccomp, &cr->seccomp, e);
+		if (r < 0)
+			return r;
+		cr->init.seccomp = &cr->seccomp;
+	}
+	r = open_namespaces(cr, c->spec, e);
+	if (r < 0)
+		return r;
+	if (cr->o->console_socket && c->spec->process->terminal) {
+		cr->init.console_socket = terminal_connect(cr->o->console_socket, e);
+		if (cr->init.console_socket < 0)
+			return cr->init.console_socket;
+	} else if (cr->o->console_fd > 2 && c->spec->process->terminal) {
+		cr->init.console_socket = fcntl(cr->o->console_fd, F_DUPFD_CLOEXEC, 3);
+	}
+	if (!cr->o->restore_init) {
+		cr->init.start_socket = start_socket_listen(c, e);
+		if (cr->init.start_socket < 0)
+			return cr->init.start_socket;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(e, -errno, "socketpair");
+	cr->sync = pair[0];
+	cr->child_sync = pair[1];
+	cr->cgroup_fd = cgroup_v2_fd(&c->cgroup);
+	return cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, &cr->cgroups, e);
+}
+
+/* Time namespaces are entered by being born into them, after their offsets are written. */
+static int new_time_namespace(const struct create *cr, struct error *e)
+{
+	const struct spec *s = cr->c->spec;
+	struct timens_offset t = cr->o->timens;
+	char text[128];
+	int r;
+
+	if (!t.present) {
+		t.monotonic_sec = s->time_monotonic.present ? s->time_monotonic.sec : 0;
+		t.monotonic_nsec = s->time_monotonic.present ? s->time_monotonic.nsec : 0;
+		t.boottime_sec = s->time_boottime.present ? s->time_boottime.sec : 0;
+		t.boottime_nsec = s->time_boottime.present ? s->time_boottime.nsec : 0;
+	}
+	if (unshare(CLONE_NEWTIME) < 0)
+		return error_errno(e, -errno, "new time namespace");
+	snprintf(text, sizeof(text), "monotonic %lld %d\nboottime %lld %d\n", (long long)t.monotonic_sec, t.monotonic_nsec,
+		(long long)t.boottime_sec, t.boottime_nsec);
+	r = write_string_at(AT_FDCWD, "/proc/self/timens_offsets", text);
+	return r < 0 ? error_errno(e, r, "set the clocks of the time namespace") : 0;
+}
+
+/* Namespaces that apply to children only: set before the clone, put back after it. */
+static int enter_for_children(struct create *cr, int *old_pid, int *old_time, struct error *e)
+{
+	const struct spec_namespace *ns = cr->c->spec->namespaces;
+
+	if (cr->init.ns_fds[NS_PID] >= 0) {
+		*old_pid = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+		if (*old_pid < 0 || setns(cr->init.ns_fds[NS_PID], CLONE_NEWPID) < 0)
+			return error_errno(e, -errno, "join the pid namespace");
+	}
+	if (cr->o->timens.present || (ns[NS_TIME].present && !ns[NS_TIME].path)) {
+		*old_time = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC);
+		if (*old_time < 0)
+			return error_errno(e, -errno, "open /proc/self/ns/time");
+		return new_time_namespace(cr, e);
+	}
+	return 0;
+}
+
+static int leave_for_children(int old_pid, int old_time, struct error *e)
+{
+	if (old_pid >= 0 && setns(old_pid, CLONE_NEWPID) < 0)
+		return error_errno(e, -errno, "return to the pid namespace");
+	if (old_time >= 0 && setns(old_time, CLONE_NEWTIME) < 0)
+		return error_errno(e, -errno, "return to the time namespace");
+	return 0;
+}
+
+static uint64_t clone_flags(const struct spec *s)
+{
+	/* cgroup: by init, after it has joined; time: above */
+	static const enum ns_type by_clone[] = { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT };
+	uint64_t flags = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(by_clone); i++)
+		if (s->namespaces[by_clone[i]].present && !s->namespaces[by_clone[i]].path)
+			flags |= ns_clone_flag(by_clone[i]);
+	return flags;
+}
+
+static int clone_init(struct create *cr, struct error *e)
+{
+	_cleanup_close_ int old_pid = -EBADF, old_time = -EBADF;
+	pid_t pid;
+	int r;
+
+	r = enter_for_children(cr, &old_pid, &old_time, e);
+	if (r < 0) {
+		(void)!leave_for_children(old_pid, old_time, NULL);
+		return r;
+	}
+	cr->init.sync = cr->child_sync;
+	pid = clone_fork(clone_flags(cr->c->spec), cr->cgroup_fd, &cr->pidfd);
+	if (pid == 0) {
+		close(cr->sync);
+		init_main(&cr->init);
+	}
+	r = leave_for_children(old_pid, old_time, e);
+	if (pid < 0)
+		return error_errno(e, pid, "clone the container's init");
+	if (r < 0)
+		return r;
+	cr->c->init_pid = pid;
+	/* only init may hold these: their closing is what its death or exec is seen by */
+	close_p(&cr->child_sync);
+	close_p(&cr->init.start_socket);
+	r = process_start_time(pid, &cr->c->init_start_time);
+	return r < 0 ? error_errno(e, r, "start time of pid %d", pid) : fault_point("create-clone", e);
+}
+
+/* Waits until init is set up; runs the runtime's hooks in between. */
+static int follow_init(struct create *cr, struct error *e)
+{
+	struct container *c = cr->c;
+	const struct spec *s = c->spec;
+	int r;
+
+	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
+		r = sync_expect(cr->sync, SYNC_HOOKS, e);
+		if (r == 0)
+			r = hooks_run(s, c, HOOK_PRESTART, CONTAINER_CREATING, c->init_pid, e);
+		if (r == 0)
+			r = hooks_run(s, c, HOOK_CREATE_RUNTIME, CONTAINER_CREATING, c->init_pid, e);
+		if (r == 0)
+			r = fault_point("create-hooks", e);
+		if (r < 0)
+			return r;
+		r = sync_send(cr->sync, SYNC_GO);
+		if (r < 0)
+			return error_errno(e, r, "send to the container's init");
+	}
+	return sync_expect(cr->sync, SYNC_READY, e);
+}
+
+static int finish(struct create *cr, struct error *e)
+{
+	struct container *c = cr->c;
+	int r;
+
+	r = state_record_init(c, e);
+	if (r == 0)
+		r = state_write(c, true, e);
+	if (r == 0 && cr->o->pid_file)
+		r = write_pid_file(cr->o->pid_file, c->init_pid, e);
+	if (r == 0)
+		r = fault_point("create-state", e);
+	if (r < 0)
+		return r;
+	r = sync_send(cr->sync, SYNC_GO);
+	if (r < 0)
+		return error_errno(e, r, "send to the container's init");
+	c->init_fd = take_fd(&cr->sync);
+	return 0;
+}
+
+/* Kills init, and with it its pid namespace; the cgroup's others; then removes the cgroup and the directory. */
+static void undo(struct container *c, int pidfd)
+{
+	int status;
+
+	if (pidfd >= 0) {
+		(void)!pidfd_kill(pidfd, SIGKILL);
+		if (pidfd_reap(pidfd, &status) < 0) /* not our child: a restore handed on */
+			(void)!pidfd_wait_exit(pidfd, 5000);
+	}
+	(void)!cgroup_signal(&c->cgroup, SIGKILL, NULL);
+	(void)!cgroup_delete(&c->cgroup, NULL);
+	state_remove_dir(c);
+}
+
+void container_abort(struct container *c)
+{
+	_cleanup_close_ int pidfd = container_init_pidfd(c);
+
+	undo(c, pidfd);
+}
+
+static int create(struct create *cr, struct error *e)
+{
+	_cleanup_(spec_free_p) struct spec *spec = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r;
+
+	r = fault_point("create-start", e);
+	if (r == 0)
+		r = container_id_check(cr->o->id, e);
+	if (r == 0)
+		r = read_bundle(cr, &text, &len, &spec, e);
+	if (r == 0)
+		r = check_spec(cr, spec, e);
+	if (r == 0)
+		r = state_create_dir(cr->o->root, cr->o->id, &cr->c, e);
+	if (r < 0)
+		return r;
+	cr->c->spec = take_ptr(spec);
+	cr->init.c = cr->c;
+	cr->init.spec = cr->c->spec;
+	r = prepare_state(cr, text, len, e);
+	if (r == 0)
+		r = prepare_init(cr, e);
+	if (r == 0)
+		r = clone_init(cr, e);
+	if (r == 0)
+		r = follow_init(cr, e);
+	if (r == 0)
+		r = finish(cr, e);
+	if (r < 0)
+		undo(cr->c, cr->pidfd);
+	return r;
+}
+
+int container_create(const struct container_create_options *o, struct container **ret, struct error *e)
+{
+	struct create cr = {
+		.o = o,
+		.init = { .o = o, .sync = -EBADF, .start_socket = -EBADF, .console_socket = -EBADF },
+		.sync = -EBADF,
+		.child_sync = -EBADF,
+		.cgroup_fd = -EBADF,
+		.pidfd = -EBADF,
+	};
+	int r;
+
+	cr.init.cgroups = &cr.cgroups;
+	for (int t = 0; t < NS_COUNT; t++)
+		cr.init.ns_fds[t] = -EBADF;
+	r = create(&cr, e);
+	if (r == 0)
+		*ret = take_ptr(cr.c);
+	container_free(cr.c);
+	create_done(&cr);
+	return r;
+}
+
+int container_init_error(struct container *c, struct error *e)
+{
+	struct pollfd p = { .fd = c->init_fd, .events = POLLIN };
+	int r;
+
+	if (c->init_fd < 0)
+		return 1;
+	if (poll(&p, 1, 0) <= 0)
+		return 0;
+	r = sync_expect(c->init_fd, SYNC_READY, e);
+	if (r != -ECONNRESET)
+		return r < 0 ? r : 0;
+	close_p(&c->init_fd);
+	return 1;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* delete: the end of a container. Every step may be repeated; the state directory goes last, so that a delete that was
+ * interrupted can be run again. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "container/container-priv.h"
+#include "linux/procfd.h"
+
+/* -ESRCH: there is nothing to kill. Thawed first: on v1 a frozen task does not even die. */
+static int kill_init(struct container *c, struct error *e)
+{
+	_cleanup_close_ int pidfd = container_init_pidfd(c);
+	int r;
+
+	if (pidfd < 0)
+		return 0;
+	r = pidfd_kill(pidfd, SIGKILL);
+	if (r < 0 && r != -ESRCH)
+		return error_errno(e, r, "kill container %s", c->id);
+	if (cgroup_is_frozen(&c->cgroup) > 0)
+		(void)!cgroup_thaw(&c->cgroup, NULL);
+	r = pidfd_wait_exit(pidfd, 10000);
+	if (r == 0)
+		return error_set(e, -ETIMEDOUT, ERROR_STATE, "container %s init still running after SIGKILL", c->id);
+	return r < 0 ? error_errno(e, r, "wait for container %s", c->id) : 0;
+}
+
+int container_delete(struct container *c, bool force, struct error *e)
+{
+	enum container_status s = container_status(c);
+	int r;
+
+	if (s != CONTAINER_STOPPED && !force)
+		return error_set(e, -EBUSY, ERROR_STATE,
+			"cannot delete container %s that is not stopped: %s (kill it first, or use --force)", c->id,
+			container_status_name(s));
+	if (s != CONTAINER_STOPPED) {
+		r = kill_init(c, e);
+		if (r < 0)
+			return r;
+	}
+	/* processes that outlive init, in a shared pid namespace */
+	r = cgroup_signal(&c->cgroup, SIGKILL, e);
+	if (r == 0 || r == -ENOENT || r == -ESRCH)
+		r = cgroup_delete(&c->cgroup, e);
+	if (r < 0)
+		return error_prefix(e, "delete container %s", c->id);
+	if (c->init_pid > 0) { /* a create that never came so far had nothing to tell hooks about */
+		struct error ignored;
+
+		r = container_run_hooks(c, HOOK_POSTSTOP, &ignored);
+		if (r < 0)
+			log_warning("poststop hooks: %s", ignored.message);
+	}
+	state_remove_dir(c);
+	return 0;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hooks: programs that get the container's state as JSON on stdin. They run in the namespaces of whoever calls
+ * hooks_run(): the runtime's, or init's for createContainer and startContainer. One that fails, or takes longer than
+ * its timeout, ends the operation (poststart and poststop: only a warning, as the runtime-spec says).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "container/container-priv.h"
+#include "linux/clone.h"
+#include "linux/procfd.h"
+
+static const char *const hook_names[HOOK_COUNT] = {
+	[HOOK_PRESTART] = "prestart",
+	[HOOK_CREATE_RUNTIME] = "createRuntime",
+	[HOOK_CREATE_CONTAINER] = "createContainer",
+	[HOOK_START_CONTAINER] = "startContainer",
+	[HOOK_POSTSTART] = "poststart",
+	[HOOK_POSTSTOP] = "poststop",
+};
+
+/* The state goes to a memfd, not a pipe: a hook that never reads it can't block us. */
+static int state_fd(const char *json)
+{
+	int fd = memfd_create("state", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (write_all(fd, json, strlen(json)) < 0 || lseek(fd, 0, SEEK_SET) < 0) {
+		close(fd);
+		return -EIO;
+	}
+	return fd;
+}
+
+static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd)
+{
+	char *none[] = { NULL };
+	char *args[] = { (char *)h->path, NULL };
+
+	process_reset_signals();
+	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+		execve(h->path, h->args && h->args[0] ? h->args : args, h->env ? h->env : none);
+	dprintf(STDERR_FILENO, "exec hook %s: %s\n", h->path, strerror(errno));
+	_exit(127);
+}
+
+static int run_one(const struct spec_hook *h, const char *json, struct error *e)
+{
+	_cleanup_close_ int in = state_fd(json), pidfd = -EBADF;
+	int r, status;
+	pid_t pid;
+
+	if (in < 0)
+		return error_errno(e, in, "hook %s", h->path);
+	pid = clone_fork(0, -EBADF, &pidfd);
+	if (pid < 0)
+		return error_errno(e, pid, "fork for hook %s", h->path);
+	if (pid == 0)
+		exec_hook(h, in);
+	r = pidfd_wait_exit(pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
+	if (r <= 0)
+		(void)!pidfd_kill(pidfd, SIGKILL);
+	if (pidfd_reap(pidfd, &status) < 0)
+		status = 0;
+	if (r < 0)
+		return error_errno(e, r, "wait for hook %s", h->path);
+	if (r == 0)
+		return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "hook %s ran past its timeout of %d s", h->path, h->timeout);
+	if (WIFSIGNALED(status))
+		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: killed by signal %d", h->path, WTERMSIG(status));
+	if (WEXITSTATUS(status) != 0)
+		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: exit status %d", h->path, WEXITSTATUS(status));
+	return 0;
+}
+
+int hooks_run(const struct spec *s, const struct container *c, enum hook_type type, enum container_status status,
+	pid_t pid, struct error *e)
+{
+	const struct spec_hook_list *list = &s->hooks[type];
+	_cleanup_free_ char *json = NULL;
+	struct oci_state state = {
+		.oci_version = s->oci_version,
+		.id = c->id,
+		.status = container_status_name(status),
+		.bundle = c->bundle,
+		.pid = pid,
+		.annotations = s->annotations,
+		.n_annotations = s->n_annotations,
+	};
+	bool after = type == HOOK_POSTSTART || type == HOOK_POSTSTOP;
+	int r;
+
+	if (list->n == 0)
+		return 0;
+	r = oci_state_json(&state, false, &json);
+	if (r < 0)
+		return error_errno(e, r, "state for the hooks");
+	for (size_t i = 0; i < list->n; i++) {
+		struct error one;
+
+		r = run_one(&list->hooks[i], json, &one);
+		if (r == 0)
+			continue;
+		if (after) {
+			log_warning("%s %s", hook_names[type], one.message);
+			continue;
+		}
+		if (e)
+			*e = one;
+		return error_prefix(e, "error running %s hook #%zu", hook_names[type], i);
+	}
+	return 0;
+}
+
+int container_run_hooks(struct container *c, enum hook_type type, struct error *e)
+{
+	enum container_status status = type == HOOK_POSTSTOP ? CONTAINER_STOPPED : container_status(c);
+	int r = container_load_spec(c, e);
+
+	return r < 0 ? r : hooks_run(c->spec, c, type, status, status == CONTAINER_STOPPED ? 0 : c->init_pid, e);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container's first process, from its clone to the exec of the user's program: it sets everything up from inside,
+ * one step a file. It is a copy of the runtime's process, which is not dumpable, dies with its parent until it is
+ * complete, and has every descriptor but its own closed on exec.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+#include "container/container-priv.h"
+
+int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
+{
+	/* the mount namespace last: the others' files were opened outside, but errors are easier to read with /proc */
+	static const enum ns_type order[] = { NS_USER, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_TIME, NS_MNT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+		if (ns_fds[order[i]] >= 0 && setns(ns_fds[order[i]], ns_clone_flag(order[i])) < 0)
+			return error_errno(e, -errno, "join the %s namespace", ns_oci_name(order[i]));
+	return 0;
+}
+
+/* A new network namespace's lo is down. */
+static int loopback_up(struct error *e)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK };
+
+	if (fd < 0)
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* no IPv4: any socket carries the ioctl */
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0)
+		return error_errno(e, -errno, "bring up lo");
+	return 0;
+}
+
+static int set_names(const struct spec *s, struct error *e)
+{
+	if (s->hostname && sethostname(s->hostname, strlen(s->hostname)) < 0)
+		return error_errno(e, -errno, "set the hostname");
+	if (s->domainname && setdomainname(s->domainname, strlen(s->domainname)) < 0)
+		return error_errno(e, -errno, "set the domainname");
+	return 0;
+}
+
+/* Through the host's /proc, which shows each reader its own namespaces' values. */
+static int set_sysctls(const struct spec *s, struct error *e)
+{
+	char path[512];
+
+	for (size_t i = 0; i < s->n_sysctl; i++) {
+		size_t prefix = snprintf(path, sizeof(path), "/proc/sys/");
+		/* "net.ipv4.conf.eth0" or, where a name has a dot in it, "net/ipv4/conf/eth0.1" */
+		char separator = s->sysctl[i].name[strcspn(s->sysctl[i].name, "./")];
+		int r;
+
+		if (strstr(s->sysctl[i].name, "..") || strlen(s->sysctl[i].name) >= sizeof(path) - prefix)
+			return error_set(e, -EINVAL, ERROR_CONFIG, "invalid sysctl name %.100s", s->sysctl[i].name);
+		snprintf(path + prefix, sizeof(path) - prefix, "%s", s->sysctl[i].name);
+		for (char *p = path + prefix; *p && separator == '.'; p++)
+			if (*p == '.')
+				*p = '/';
+			else if (*p == '/')
+				*p = '.';
+		r = write_string_at(AT_FDCWD, path, s->sysctl[i].value);
+		if (r < 0)
+			return error_errno(e, r, "sysctl %s=%s", s->sysctl[i].name, s->sysctl[i].value);
+	}
+	return 0;
+}
+
+static int set_oom_score(const struct spec_process *p, struct error *e)
+{
+	char text[16], now[16];
+	int r;
+
+	if (!p->has_oom_score_adj)
+		return 0;
+	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
+	r = write_string_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
+	if (r == -EACCES && read_small_file_at(AT_FDCWD, "/proc/self/oom_score_adj", now, sizeof(now)) > 0 &&
+		!strncmp(now, text, strlen(text)) && now[strlen(text)] == '\n')
+		return 0; /* may not be lowered, but is what was asked for */
+	return r < 0 ? error_errno(e, r, "set oom_score_adj to %s", text) : 0;
+}
+
+/* Session, cgroups and namespaces: what must come before any mount. */
+static int enter(struct init *in, struct error *e)
+{
+	const struct spec *s = in->spec;
+	int r;
+
+	/* both undone by a change of credentials or by us when we are complete */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		return error_errno(e, -errno, "prctl");
+	process_reset_signals();
+	umask(0);
+	setsid(); /* fails only for a group leader, which a new process is not */
+	r = cgroup_join(in->cgroups);
+	if (r < 0)
+		return error_errno(e, r, "join the cgroup");
+	r = join_namespaces(in->ns_fds, e);
+	if (r < 0)
+		return r;
+	/* after joining: a cgroup namespace is rooted where its maker is */
+	if (s->namespaces[NS_CGROUP].present && !s->namespaces[NS_CGROUP].path && unshare(CLONE_NEWCGROUP) < 0)
+		return error_errno(e, -errno, "new cgroup namespace");
+	if (s->namespaces[NS_NET].present && !s->namespaces[NS_NET].path) {
+		r = loopback_up(e);
+		if (r < 0)
+			return r;
+	}
+	r = set_names(s, e);
+	if (r == 0)
+		r = set_sysctls(s, e);
+	if (r == 0 && s->process)
+		r = set_oom_score(s->process, e);
+	return r < 0 ? r : fault_point("create-namespaces", e);
+}
+
+static bool own_mounts(const struct spec *s)
+{
+	return s->namespaces[NS_MNT].present && !s->namespaces[NS_MNT].path;
+}
+
+/* Hooks run between the mounts and the pivot; those of the runtime's side in the parent, while we wait. */
+static int run_hooks(struct init *in, struct error *e)
+{
+	const struct spec *s = in->spec;
+	int r;
+
+	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
+		r = sync_send(in->sync, SYNC_HOOKS);
+		if (r < 0)
+			return error_errno(e, r, "ask for the hooks");
+		r = sync_expect(in->sync, SYNC_GO, e);
+		if (r < 0)
+			return r;
+	}
+	return hooks_run(s, in->c, HOOK_CREATE_CONTAINER, CONTAINER_CREATING, getpid(), e);
+}
+
+static int make_root(struct init *in, struct error *e)
+{
+	const struct spec *s = in->spec;
+	_cleanup_close_ int root = -EBADF;
+	bool own = own_mounts(s);
+	int r;
+
+	if (own) {
+		r = rootfs_open(s, &root, e);
+		if (r == 0)
+			r = rootfs_mounts(s, &in->c->cgroup, root, e);
+		if (r == 0)
+			r = rootfs_devices(s, root, e);
+		if (r == 0)
+			r = fault_point("create-mounts", e);
+	} else {
+		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		r = root < 0 ? error_errno(e, -errno, "open /") : 0;
+	}
+	if (r == 0)
+		r = run_hooks(in, e);
+	if (r == 0 && in->console_socket >= 0)
+		r = terminal_set_up(root, s->process, in->console_socket, own, e);
+	if (r == 0 && own)
+		r = rootfs_protect(s, root, e);
+	if (r == 0 && own)
+		r = rootfs_pivot(s, root, in->o->no_pivot, e);
+	return r < 0 ? r : fault_point("create-pivot", e);
+}
+
+/* Tells the parent that all is done and waits until it has written the state. */
+static int report_ready(struct init *in, struct error *e)
+{
+	int r;
+
+	/* from here on we outlive the parent if it says so; if it dies before, the socket tells us */
+	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
+		return error_errno(e, -errno, "prctl");
+	r = sync_send(in->sync, SYNC_READY);
+	if (r < 0)
+		return error_errno(e, r, "report to the runtime");
+	return sync_expect(in->sync, SYNC_GO, e);
+}
+
+/* Waits for start: a connection on which a message comes. Its descriptor is where our errors go, until the exec closes
+ * it. */
+static int wait_for_start(struct init *in)
+{
+	for (;;) {
+		int fd = accept4(in->start_socket, NULL, NULL, SOCK_CLOEXEC);
+		struct error none;
+
+		if (fd < 0)
+			continue; /* a signal, or a caller that was gone again */
+		if (sync_expect(fd, SYNC_GO, &none) == 0)
+			return fd;
+		close(fd); /* somebody only asked whether we are here */
+	}
+}
+
+static void run_program(struct init *in, struct error *e)
+{
+	const struct spec *s = in->spec;
+	struct process_context x = {
+		.p = s->process,
+		.seccomp = in->seccomp,
+		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
+		.seccomp_spec = s->seccomp,
+		.id = in->c->id,
+		.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC),
+		.preserve_fds = in->o->preserve_fds,
+		.no_new_keyring = in->o->no_new_keyring,
+	};
+	int r, starter;
+
+	r = process_prepare(&x, e);
+	if (r == 0)
+		r = report_ready(in, e);
+	if (r < 0)
+		return;
+	close_p(&in->sync);
+	starter = wait_for_start(in);
+	in->sync = starter;
+	close_p(&in->start_socket);
+	r = hooks_run(s, in->c, HOOK_START_CONTAINER, CONTAINER_CREATED, getpid(), e);
+	if (r == 0)
+		(void)!process_exec(&x, e);
+}
+
+/* The error socket becomes fd 3 + preserve_fds, and everything beyond is closed. */
+static int tidy_descriptors(struct init *in, struct error *e)
+{
+	int want = 3 + in->o->preserve_fds;
+
+	if (in->sync != want) {
+		if (dup3(in->sync, want, O_CLOEXEC) < 0)
+			return error_errno(e, -errno, "dup3");
+		in->sync = want;
+	}
+	return close_range(want + 1, ~0U, 0) < 0 ? error_errno(e, -errno, "close_range") : 0;
+}
+
+static void run_restore(struct init *in, struct error *e)
+{
+	int r;
+
+	r = tidy_descriptors(in, e);
+	if (r == 0)
+		r = report_ready(in, e);
+	if (r == 0)
+		(void)!in->o->restore_init(in->o->restore_arg, e);
+}
+
+void init_main(struct init *in)
+{
+	struct error e = { 0 };
+
+	if (enter(in, &e) == 0 && make_root(in, &e) == 0) {
+		if (in->o->restore_init)
+			run_restore(in, &e);
+		else
+			run_program(in, &e);
+	}
+	if (!e.code)
+		error_set(&e, -EIO, ERROR_INTERNAL, "init ended without saying why");
+	sync_send_error(in->sync, &e);
+	_exit(1);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mounts of config.json, in their order. Each is made detached, given its attributes, and attached to a descriptor
+ * of its mount point below the root: at no time is there a mount in the container without its restrictions.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/mountfd.h"
+
+/* The only places of /proc that may be covered (lxcfs does): elsewhere it could fake what LSMs and we read there. */
+static const char *const proc_allowed[] = {
+	"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+	"/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+};
+
+static int check_target(const struct spec_mount *m, int target, struct error *e)
+{
+	struct statfs fs;
+
+	if (fstatfs(target, &fs) < 0)
+		return error_errno(e, -errno, "mount point %s", m->destination);
+	if (fs.f_type != PROC_SUPER_MAGIC || (m->type && !strcmp(m->type, "proc")))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(proc_allowed); i++)
+		if (!strcmp(m->destination, proc_allowed[i]))
+			return 0;
+	return error_set(e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is inside /proc", m->destination);
+}
+
+static int open_target(const struct spec_mount *m, int root, bool directory, struct error *e)
+{
+	_cleanup_close_ int target = directory ? make_dirs_in_root(root, m->destination, 0755) :
+						 make_file_in_root(root, m->destination);
+	int r;
+
+	if (target < 0)
+		return error_errno(e, target, "make mount point %s", m->destination);
+	r = check_target(m, target, e);
+	return r < 0 ? r : take_fd(&target);
+}
+
+/* proc and sysfs of an image whose /proc is a symlink would land elsewhere (CVE-2019-19921). */
+static int check_no_symlink(const struct spec_mount *m, int root, struct error *e)
+{
+	struct stat st;
+	const char *p = m->destination;
+
+	while (*p == '/')
+		p++;
+	if (*p && fstatat(root, p, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+		return error_set(e, -ENOTDIR, ERROR_CONFIG, "filesystem \"%s\" must be mounted on ordinary directory %s",
+			m->type, m->destination);
+	return 0;
+}
+
+static int apply_attributes(const struct spec_mount *m, int fd, struct error *e)
+{
+	int r = 0;
+
+	if (m->propagation)
+		r = mount_change(fd, 0, 0, m->propagation & ~MS_REC, m->propagation & MS_REC);
+	if (r == 0 && (m->rec_flags || m->rec_clear))
+		r = mount_change(fd, m->rec_flags, m->rec_clear, 0, true);
+	return r < 0 ? error_errno(e, r, "set the attributes of mount %s", m->destination) : 0;
+}
+
+static int mount_bind(const struct spec_mount *m, int root, struct error *e)
+{
+	uint64_t set = mount_attr_of_flags(m->flags), clear = mount_attr_of_flags(m->clear_flags) & ~set;
+	_cleanup_close_ int tree = -EBADF, target = -EBADF;
+	struct stat st;
+	int r;
+
+	tree = mount_clone(AT_FDCWD, m->source, m->flags & MS_REC);
+	if (tree < 0)
+		return error_errno(e, tree, "bind mount %s", m->source);
+	if (fstat(tree, &st) < 0)
+		return error_errno(e, -errno, "bind mount %s", m->source);
+	if (set || clear) {
+		r = mount_change(tree, set, clear, 0, false);
+		if (r < 0)
+			return error_errno(e, r, "set the flags of bind mount %s", m->source);
+	}
+	target = open_target(m, root, S_ISDIR(st.st_mode), e);
+	if (target < 0)
+		return target;
+	r = mount_attach(tree, target);
+	if (r < 0)
+		return error_errno(e, r, "attach bind mount %s to %s", m->source, m->destination);
+	return apply_attributes(m, tree, e);
+}
+
+static bool is_one_of(const char *s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(s, list[i]))
+			return true;
+	return false;
+}
+
+/* What the superblock, not the mount, must know; the kernel's own filesystems are shared or have no disk to protect. */
+static const char *superblock_options(const struct spec_mount *m, char *buf, size_t size)
+{
+	static const char *const kernels_own[] = { "proc", "sysfs", "mqueue", "devpts", "tmpfs", "cgroup", "cgroup2", "bpf",
+		"debugfs", "tracefs", "securityfs", "devtmpfs" };
+	bool ro = m->flags & MS_RDONLY && !is_one_of(m->type, kernels_own, ARRAY_SIZE(kernels_own));
+	int n = snprintf(buf, size, "%s%s%s%s%s", m->data ? m->data : "", ro ? ",ro" : "",
+		m->flags & MS_SYNCHRONOUS ? ",sync" : "", m->flags & MS_DIRSYNC ? ",dirsync" : "",
+		m->flags & MS_LAZYTIME ? ",lazytime" : "");
+
+	return (size_t)n < size ? buf : m->data;
+}
+
+/* fsconfig(2) takes 256 bytes a value; overlay's lowerdir may be longer. The old call then does it, on the descriptor. */
+static int mount_long_options(const struct spec_mount *m, int target)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
+	return mount(m->source, path, m->type, m->flags & ~MS_REC, m->data) < 0 ? -errno : 0;
+}
+
+static bool has_long_value(const char *options)
+{
+	for (const char *p = options; p && *p; p += strcspn(p, ","), p += *p == ',')
+		if (strcspn(p, ",") > 250)
+			return true;
+	return false;
+}
+
+static int mount_filesystem(const struct spec_mount *m, int root, struct error *e)
+{
+	_cleanup_close_ int target = -EBADF, fd = -EBADF;
+	char options[4200];
+	int r;
+
+	if (!strcmp(m->type, "proc") || !strcmp(m->type, "sysfs")) {
+		r = check_no_symlink(m, root, e);
+		if (r < 0)
+			return r;
+	}
+	target = open_target(m, root, true, e);
+	if (target < 0)
+		return target;
+	if (has_long_value(m->data)) {
+		r = mount_long_options(m, target);
+		return r < 0 ? error_errno(e, r, "mount %s on %s", m->type, m->destination) : 0;
+	}
+	fd = mount_make(m->type, m->source ? m->source : m->type, superblock_options(m, options, sizeof(options)),
+		mount_attr_of_flags(m->flags) & ~(m->tmpcopyup ? MOUNT_ATTR_RDONLY : 0));
+	if (fd < 0)
+		return error_errno(e, fd, "mount %s on %s (options \"%s\")", m->type, m->destination, m->data ? m->data : "");
+	if (m->tmpcopyup) {
+		r = rootfs_copy_up(target, fd, e);
+		if (r == 0 && m->flags & MS_RDONLY)
+			r = mount_change(fd, MOUNT_ATTR_RDONLY, 0, 0, false);
+		if (r < 0)
+			return error_prefix(e, "copy up %s", m->destination);
+	}
+	r = mount_attach(fd, target);
+	if (r < 0)
+		return error_errno(e, r, "attach %s to %s", m->type, m->destination);
+	return apply_attributes(m, fd, e);
+}
+
+/* The container's own directory of one hierarchy: with a cgroup namespace it is the namespace's root anyway. */
+static int bind_cgroup(const struct cgroup_dir *d, int target, uint64_t attr)
+{
+	_cleanup_close_ int tree = mount_clone(AT_FDCWD, d->path, true);
+	int r;
+
+	if (tree < 0)
+		return tree;
+	r = attr ? mount_change(tree, attr, 0, 0, false) : 0;
+	return r < 0 ? r : mount_attach(tree, target);
+}
+
+/* "cpu,cpuacct" is found as cpu and as cpuacct too. */
+static int link_controllers(int dir, const char *controllers)
+{
+	const char *p = controllers;
+
+	if (!strchr(controllers, ','))
+		return 0;
+	while (*p) {
+		size_t n = strcspn(p, ",");
+		char name[48];
+
+		snprintf(name, sizeof(name), "%.*s", (int)n, p);
+		if (symlinkat(controllers, dir, name) < 0 && errno != EEXIST)
+			return -errno;
+		p += n + (p[n] == ',');
+	}
+	return 0;
+}
+
+static int mount_cgroup_v1_dir(const struct cgroup_dir *d, int top, uint64_t attr)
+{
+	const char *name = d->controllers[0] ? d->controllers : "unified";
+	_cleanup_close_ int target = -EBADF;
+	int r;
+
+	if (!strncmp(name, "name=", 5))
+		name += 5;
+	if (mkdirat(top, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	target = openat(top, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (target < 0)
+		return -errno;
+	r = bind_cgroup(d, target, attr);
+	return r < 0 ? r : link_controllers(top, name);
+}
+
+static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int root, struct error *e)
+{
+	_cleanup_close_ int target = open_target(m, root, true, e), top = -EBADF;
+	uint64_t attr = mount_attr_of_flags(m->flags);
+	int r;
+
+	if (target < 0)
+		return target;
+	if (cg->mode == CGROUP_NONE)
+		return 0;
+	if (cg->mode == CGROUP_V2) {
+		r = cg->n_dirs ? bind_cgroup(&cg->dirs[0], target, attr) : 0;
+		return r < 0 ? error_errno(e, r, "mount cgroup2 on %s", m->destination) : 0;
+	}
+	top = mount_make("tmpfs", "tmpfs", "mode=755", attr & ~MOUNT_ATTR_RDONLY);
+	if (top < 0)
+		return error_errno(e, top, "mount cgroup on %s", m->destination);
+	/* attached first: mounts can only be attached to what is in the namespace */
+	r = mount_attach(top, target);
+	for (size_t i = 0; r == 0 && i < cg->n_dirs; i++)
+		r = mount_cgroup_v1_dir(&cg->dirs[i], top, attr);
+	if (r == 0 && attr & MOUNT_ATTR_RDONLY)
+		r = mount_change(top, MOUNT_ATTR_RDONLY, 0, 0, false);
+	return r < 0 ? error_errno(e, r, "mount cgroups on %s", m->destination) : apply_attributes(m, top, e);
+}
+
+int rootfs_mounts(const struct spec *s, const struct cgroup *cg, int root, struct error *e)
+{
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		const struct spec_mount *m = &s->mounts[i];
+		int r;
+
+		if (m->is_bind)
+			r = mount_bind(m, root, e);
+		else if (m->type && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")))
+			r = mount_cgroup(m, cg, root, e);
+		else if (m->type)
+			r = mount_filesystem(m, root, e);
+		else
+			r = error_set(e, -EINVAL, ERROR_CONFIG, "mount %s has no type", m->destination);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a process of the container gets before its program is executed: limits, ids, capabilities, no_new_privs,
+ * seccomp, working directory. Shared by init and exec.
+ *
+ * Order matters. The bounding set goes before the user id (needs CAP_SETPCAP); permitted capabilities are kept over the
+ * change of user id; without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before capabilities are given
+ * up; with no_new_privs it is loaded last, so that it need not allow what we do ourselves.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/caps.h"
+#include "linux/pty.h"
+#include "linux/seccomp-load.h"
+
+void process_reset_signals(void)
+{
+	struct sigaction act = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			sigaction(sig, &act, NULL); /* libc refuses its own two; they are default */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int process_set_rlimits(const struct spec_process *p, struct error *e)
+{
+	for (size_t i = 0; i < p->n_rlimits; i++) {
+		const struct spec_rlimit *l = &p->rlimits[i];
+		struct rlimit limit = { .rlim_cur = l->soft, .rlim_max = l->hard };
+
+		if (setrlimit(l->resource, &limit) < 0)
+			return error_errno(e, -errno, "error setting rlimits: set %s to %llu:%llu", l->name,
+				(unsigned long long)l->soft, (unsigned long long)l->hard);
+	}
+	return 0;
+}
+
+static int set_scheduling(const struct spec_process *p, struct error *e)
+{
+	if (p->scheduler) {
+		struct {
+			uint32_t size, policy;
+			uint64_t flags;
+			int32_t nice;
+			uint32_t priority;
+			uint64_t runtime, deadline, period;
+		} attr = {
+			.size = 48, /* SCHED_ATTR_SIZE_VER0 */
+			.policy = p->scheduler->policy,
+			.flags = p->scheduler->flags,
+			.nice = p->scheduler->nice,
+			.priority = p->scheduler->priority,
+			.runtime = p->scheduler->runtime,
+			.deadline = p->scheduler->deadline,
+			.period = p->scheduler->period,
+		};
+
+		if (syscall(SYS_sched_setattr, 0, &attr, 0) < 0)
+			return error_errno(e, -errno, "set the scheduler");
+	}
+	/* 1: IOPRIO_WHO_PROCESS */
+	if (p->has_io_priority && syscall(SYS_ioprio_set, 1, 0, p->io_priority) < 0)
+		return error_errno(e, -errno, "set the io priority");
+	return 0;
+}
+
+/* A session keyring of its own, so that the container never sees the caller's keys. */
+static int join_keyring(const char *id, struct error *e)
+{
+	char name[300];
+
+	snprintf(name, sizeof(name), "_ses.%s", id);
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS && errno != EPERM)
+		return error_errno(e, -errno, "join a session keyring");
+	return 0;
+}
+
+static int set_ids(const struct spec_process *p, struct error *e)
+{
+	struct caps caps;
+	int r;
+
+	if (setgroups(p->n_additional_gids, p->additional_gids) < 0)
+		return error_errno(e, -errno, "set the supplementary groups");
+	if (setresgid(p->gid, p->gid, p->gid) < 0)
+		return error_errno(e, -errno, "set the group id to %u", p->gid);
+	if (p->uid == geteuid() && p->uid == getuid())
+		return 0;
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(p->uid, p->uid, p->uid) < 0)
+		return error_errno(e, -errno, "set the user id to %u", p->uid);
+	/* a change from uid 0 empties the effective set; we still need what is permitted */
+	r = caps_get(&caps);
+	if (r == 0) {
+		caps.effective = caps.permitted;
+		r = caps_set(&caps);
+	}
+	if (r < 0 || prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+		return error_errno(e, r < 0 ? r : -errno, "keep the capabilities over the change of user id");
+	return 0;
+}
+
+static int enter_cwd(const struct spec_process *p, struct error *e)
+{
+	char buf[4096];
+	long n;
+
+	if (mkdir(p->cwd, 0755) < 0 && errno == ENOENT) {
+		_cleanup_free_ char *path = strdup(p->cwd);
+
+		for (char *s = path ? path + 1 : NULL; s && *s; s++) {
+			if (*s != '/')
+				continue;
+			*s = '\0';
+			if (mkdir(path, 0755) < 0 && errno != EEXIST)
+				break;
+			*s = '/';
+		}
+		(void)!mkdir(p->cwd, 0755);
+	}
+	if (chdir(p->cwd) < 0)
+		return error_errno(e, -errno, "chdir to cwd (\"%s\") set in config.json failed", p->cwd);
+	/* CVE-2024-21626: a cwd through a leaked descriptor of the host is not below our root; the kernel says so */
+	n = syscall(SYS_getcwd, buf, sizeof(buf));
+	if (n < 0 || buf[0] != '/')
+		return error_set(e, -EPERM, ERROR_CONFIG, "current working directory is outside of container mount namespace root");
+	return 0;
+}
+
+static const char *get_env(const struct spec_process *p, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (char **s = p->env; s && *s; s++)
+		if (!strncmp(*s, name, n) && (*s)[n] == '=')
+			return *s + n + 1;
+	return NULL;
+}
+
+/* 0 or why this file can't be executed. */
+static int check_executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EACCES;
+	/* the effective ids and capabilities are those of the process by now, all but for DAC_OVERRIDE: check a mode bit */
+	if (!(st.st_mode & 0111))
+		return -EACCES;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+static int find_executable(struct process_context *x, struct error *e)
+{
+	const char *name = x->p->args[0], *path = get_env(x->p, "PATH");
+	int denied = 0, r;
+
+	if (strchr(name, '/')) {
+		if ((size_t)snprintf(x->executable, sizeof(x->executable), "%s", name) >= sizeof(x->executable))
+			return error_errno(e, -ENAMETOOLONG, "exec");
+		r = check_executable(name);
+		if (r < 0)
+			return error_set(e, r, ERROR_CONFIG, "exec: \"%s\": stat %s: %s", name, name,
+				r == -ENOENT ? "no such file or directory" : r == -EACCES ? "permission denied" : strerror(-r));
+		return 0;
+	}
+	if (!path)
+		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	for (const char *p = path;; p++) {
+		size_t n = strcspn(p, ":");
+		int len = snprintf(x->executable, sizeof(x->executable), "%.*s/%s", (int)n, n ? p : ".", name);
+
+		r = (size_t)len < sizeof(x->executable) ? check_executable(x->executable) : -ENAMETOOLONG;
+		if (r == 0)
+			return 0;
+		if (r == -EACCES)
+			denied = 1;
+		p += n;
+		if (!*p)
+			break;
+	}
+	if (denied)
+		return error_set(e, -EACCES, ERROR_CONFIG, "exec: \"%s\": permission denied", name);
+	return error_set(e, -ENOENT, ERROR_CONFIG, "exec: \"%s\": executable file not found in $PATH", name);
+}
+
+int process_prepare(struct process_context *x, struct error *e)
+{
+	const struct spec_process *p = x->p;
+	int r;
+
+	if (!x->no_new_keyring) {
+		r = join_keyring(x->id, e);
+		if (r < 0)
+			return r;
+	}
+	r = set_scheduling(p, e);
+	if (r == 0)
+		r = process_set_rlimits(p, e);
+	if (r < 0)
+		return r;
+	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_errno(e, -errno, "set no_new_privs");
+	if (p->has_capabilities) {
+		r = caps_limit_bounding(p->capabilities.bounding);
+		if (r < 0)
+			return error_errno(e, r, "limit the bounding set of capabilities");
+	}
+	r = set_ids(p, e);
+	if (r == 0)
+		r = enter_cwd(p, e);
+	if (r < 0)
+		return r;
+	umask(p->has_umask ? p->umask : 0022);
+	return find_executable(x, e);
+}
+
+/* The SCMP_ACT_NOTIFY listener goes to an agent, with the state that the runtime-spec defines. */
+static int send_listener(const struct process_context *x, int listener, struct error *e)
+{
+	_cleanup_close_ int socket = terminal_connect(x->seccomp_spec->listener_path, e);
+	char text[1024];
+	int r;
+
+	if (socket < 0)
+		return error_prefix(e, "seccomp listener");
+	snprintf(text, sizeof(text),
+		"{\"ociVersion\":\"1.2.0\",\"fds\":[\"seccompFd\"],\"pid\":%d,\"metadata\":\"%s\",\"state\":{\"id\":\"%s\"}}",
+		getpid(), x->seccomp_spec->listener_metadata ? x->seccomp_spec->listener_metadata : "", x->id);
+	r = socket_send_fd(socket, listener, text);
+	return r < 0 ? error_errno(e, r, "send the seccomp listener") : 0;
+}
+
+static int load_seccomp(const struct process_context *x, struct error *e)
+{
+	_cleanup_close_ int listener = -EBADF;
+	unsigned long flags = x->seccomp_flags;
+	bool notify = x->seccomp_spec && x->seccomp_spec->listener_path;
+	int r;
+
+	if (!x->seccomp)
+		return 0;
+	r = seccomp_install(x->seccomp, notify ? flags | SECCOMP_FILTER_FLAG_NEW_LISTENER : flags);
+	if (r < 0)
+		return error_errno(e, r, "load the seccomp filter");
+	if (!notify)
+		return 0;
+	listener = r;
+	return send_listener(x, listener, e);
+}
+
+static int give_up_capabilities(const struct spec_process *p, struct error *e)
+{
+	const struct spec_capabilities *c = &p->capabilities;
+	struct caps caps = { c->effective, c->permitted, c->inheritable };
+	int r;
+
+	if (!p->has_capabilities)
+		return 0;
+	r = caps_set(&caps);
+	if (r < 0)
+		return error_errno(e, r, "set the capabilities");
+	r = caps_set_ambient(c->ambient);
+	return r < 0 ? error_errno(e, r, "set the ambient capabilities") : 0;
+}
+
+static int write_label(int attr_fd, const char *file, const char *value, struct error *e)
+{
+	int r = write_string_at(attr_fd, file, value);
+
+	return r < 0 ? error_errno(e, r, "write \"%s\" to `/proc/self/attr/%s`", value, file) : 0;
+}
+
+static int set_labels(const struct process_context *x, struct error *e)
+{
+	char text[600];
+	int r = 0;
+
+	if (x->p->selinux_label)
+		r = write_label(x->attr_fd, "exec", x->p->selinux_label, e);
+	if (r < 0 || !x->p->apparmor_profile)
+		return r;
+	snprintf(text, sizeof(text), "exec %s", x->p->apparmor_profile);
+	r = write_string_at(x->attr_fd, "apparmor/exec", text); /* 5.8; LSM stacking */
+	return r == -ENOENT ? write_label(x->attr_fd, "exec", text, e) :
+	       r < 0 ? error_errno(e, r, "apply apparmor profile %s", x->p->apparmor_profile) : 0;
+}
+
+int process_exec(struct process_context *x, struct error *e)
+{
+	char *none[] = { NULL };
+	int r = set_labels(x, e);
+
+	if (r == 0 && !x->p->no_new_privileges)
+		r = load_seccomp(x, e);
+	if (r == 0)
+		r = give_up_capabilities(x->p, e);
+	/* whatever is still open, by us or by our caller, ends here */
+	if (r == 0 && close_range(3 + x->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		r = error_errno(e, -errno, "mark descriptors close-on-exec");
+	if (r == 0 && x->p->no_new_privileges)
+		r = load_seccomp(x, e);
+	if (r < 0)
+		return r;
+	execve(x->executable, x->p->args, x->p->env ? x->p->env : none);
+	r = -errno;
+	return error_set(e, r, ERROR_CONFIG, "exec %s: %s", x->executable,
+		r == -ENOENT ? "no such file or directory" : r == -EACCES ? "permission denied" :
+		r == -ENOEXEC ? "exec format error" : strerror(-r));
+}

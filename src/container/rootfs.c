@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root of the container: the mount namespace's propagation, the root mount, what is masked and made read-only in
+ * it, and pivot_root. Runs in init, in the new mount namespace, before the host's mounts are gone. Paths of config.json
+ * are resolved below the root's descriptor (RESOLVE_IN_ROOT), never by name, so a symlink of the image leads nowhere
+ * outside.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/mountfd.h"
+
+/* pivot_root(2) refuses a new root whose parent mount is shared. It is only then, when config.json asks for shared or
+ * rshared, that anything is left to do. */
+static int make_parent_private(const char *rootfs)
+{
+	_cleanup_free_ char *path = strdup(rootfs);
+
+	if (!path)
+		return -ENOMEM;
+	for (;;) {
+		char *slash;
+
+		if (mount(NULL, path, NULL, MS_PRIVATE, NULL) == 0)
+			return 0;
+		if (errno != EINVAL) /* EINVAL: not a mount point */
+			return -errno;
+		slash = strrchr(path, '/');
+		if (!slash || slash == path)
+			return mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0 ? -errno : 0;
+		*slash = '\0';
+	}
+}
+
+int rootfs_open(const struct spec *s, int *ret_root, struct error *e)
+{
+	_cleanup_close_ int tree = -EBADF, target = -EBADF;
+	unsigned long propagation = s->rootfs_propagation ? s->rootfs_propagation : MS_SLAVE | MS_REC;
+	int r;
+
+	if (mount(NULL, "/", NULL, propagation, NULL) < 0)
+		return error_errno(e, -errno, "set the propagation of the container's mounts");
+	if (propagation & MS_SHARED) {
+		r = make_parent_private(s->rootfs);
+		if (r < 0)
+			return error_errno(e, r, "make the mount of %s private", s->rootfs);
+	}
+	target = open(s->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (target < 0)
+		return error_errno(e, -errno, "rootfs %s", s->rootfs);
+	tree = mount_clone(target, "", true);
+	if (tree < 0)
+		return error_errno(e, tree, "bind rootfs %s", s->rootfs);
+	r = mount_attach(tree, target);
+	if (r < 0)
+		return error_errno(e, r, "mount rootfs %s", s->rootfs);
+	*ret_root = take_fd(&tree);
+	return 0;
+}
+
+/* An empty, read-only directory to lay over masked ones. One instance serves all of them. */
+static int mask_directory(int target, int *empty)
+{
+	_cleanup_close_ int copy = -EBADF;
+
+	if (*empty < 0) {
+		*empty = mount_make("tmpfs", "tmpfs", "size=0k,nr_inodes=2",
+			MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+		if (*empty < 0)
+			return *empty;
+		return mount_attach(*empty, target);
+	}
+	copy = mount_clone(*empty, "", false);
+	return copy < 0 ? copy : mount_attach(copy, target);
+}
+
+static int mask_file(int target)
+{
+	_cleanup_close_ int null = mount_clone(AT_FDCWD, "/dev/null", false);
+
+	return null < 0 ? null : mount_attach(null, target);
+}
+
+static int mask_paths(const struct spec *s, int root, struct error *e)
+{
+	_cleanup_close_ int empty = -EBADF;
+
+	for (char **p = s->masked_paths; p && *p; p++) {
+		_cleanup_close_ int target = open_in_root(root, *p, O_PATH, 0);
+		struct stat st;
+		int r;
+
+		if (target == -ENOENT || target == -ENOTDIR)
+			continue;
+		if (target < 0)
+			return error_errno(e, target, "mask path %s", *p);
+		if (fstat(target, &st) < 0)
+			return error_errno(e, -errno, "mask path %s", *p);
+		r = S_ISDIR(st.st_mode) ? mask_directory(target, &empty) : mask_file(target);
+		if (r < 0)
+			return error_errno(e, r, "mask path %s", *p);
+	}
+	return 0;
+}
+
+static int readonly_path(int root, const char *path)
+{
+	_cleanup_close_ int target = open_in_root(root, path, O_PATH, 0), tree = -EBADF;
+	int r;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return target;
+	tree = mount_clone(target, "", true);
+	if (tree < 0)
+		return tree;
+	r = mount_change(tree, MOUNT_ATTR_RDONLY, 0, 0, false);
+	return r < 0 ? r : mount_attach(tree, target);
+}
+
+int rootfs_protect(const struct spec *s, int root, struct error *e)
+{
+	int r;
+
+	for (char **p = s->readonly_paths; p && *p; p++) {
+		r = readonly_path(root, *p);
+		if (r < 0)
+			return error_errno(e, r, "make %s read-only", *p);
+	}
+	r = mask_paths(s, root, e);
+	if (r < 0)
+		return r;
+	if (s->rootfs_readonly) {
+		r = mount_change(root, MOUNT_ATTR_RDONLY, 0, 0, false);
+		if (r < 0)
+			return error_errno(e, r, "make the root read-only");
+	}
+	return 0;
+}
+
+/* Without pivot_root (the host's root is a ramfs, which can't be pivoted away): the new root is moved over the old. */
+static int move_root(void)
+{
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+		return -errno;
+	return 0;
+}
+
+int rootfs_pivot(const struct spec *s, int root, bool no_pivot, struct error *e)
+{
+	_cleanup_close_ int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (old < 0 || fchdir(root) < 0)
+		return error_errno(e, -errno, "enter the new root");
+	if (no_pivot) {
+		r = move_root();
+		if (r < 0)
+			return error_errno(e, r, "move the new root to /");
+	} else {
+		/* old and new root at one place: the old one lies on top, and is detached from there */
+		if (syscall(SYS_pivot_root, ".", ".") < 0)
+			return error_errno(e, -errno, "pivot_root to %s", s->rootfs);
+		if (fchdir(old) < 0)
+			return error_errno(e, -errno, "enter the old root");
+		/* the detaching must not propagate to the host */
+		if (s->rootfs_propagation & MS_SHARED && mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0)
+			return error_errno(e, -errno, "make the old root a slave");
+		if (umount2(".", MNT_DETACH) < 0)
+			return error_errno(e, -errno, "detach the old root");
+	}
+	if (chdir("/") < 0)
+		return error_errno(e, -errno, "enter /");
+	if (s->rootfs_propagation && mount(NULL, "/", NULL, s->rootfs_propagation, NULL) < 0)
+		return error_errno(e, -errno, "set the propagation of /");
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* start: a message to the waiting init. init answers with its error, or by its exec, which closes the connection. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+
+static int check_created(const struct container *c, struct error *e)
+{
+	switch (container_status(c)) {
+	case CONTAINER_CREATED:
+		return 0;
+	case CONTAINER_STOPPED:
+		return error_set(e, -EINVAL, ERROR_STATE, "cannot start a container that has stopped");
+	case CONTAINER_RUNNING:
+		return error_set(e, -EINVAL, ERROR_STATE, "cannot start an already running container");
+	case CONTAINER_PAUSED:
+		return error_set(e, -EINVAL, ERROR_STATE, "cannot start a paused container: resume it first");
+	default:
+		return error_set(e, -EINVAL, ERROR_STATE, "cannot start a container in the creating state");
+	}
+}
+
+int container_start(struct container *c, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	r = check_created(c, e);
+	if (r == 0)
+		r = container_load_spec(c, e);
+	if (r < 0)
+		return r;
+	fd = start_socket_connect(c);
+	if (fd < 0)
+		return error_errno(e, fd, "connect to the container's init");
+	r = sync_send(fd, SYNC_GO);
+	if (r < 0)
+		return error_errno(e, r, "send to the container's init");
+	/* end of file: it has exec'ed (or was killed meanwhile, which is not start's failure) */
+	r = sync_expect(fd, SYNC_READY, e);
+	if (r < 0 && r != -ECONNRESET)
+		return r;
+	unlinkat(c->dir_fd, START_SOCKET, 0);
+	close_p(&c->init_fd);
+	return hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
+}

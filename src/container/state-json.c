@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.json: the record of one container (mission.md row A2). Numbers are bounded where they are read, because a
+ * damaged file must not make us signal or delete anything: a record that is not understood is an error, and delete
+ * --force then removes the directory only.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+
+enum { STATE_VERSION = 1, STATE_LIMIT = 1 << 20 };
+
+static void json_put_p(struct json_object **o)
+{
+	json_object_put(*o);
+}
+#define _cleanup_json_ _cleanup_(json_put_p)
+
+static void add_string(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, value ? json_object_new_string(value) : NULL);
+}
+
+static struct json_object *cgroup_to_json(const struct cgroup *cg)
+{
+	struct json_object *o = json_object_new_object(), *dirs = json_object_new_array();
+
+	json_object_object_add(o, "mode", json_object_new_int(cg->mode));
+	add_string(o, "path", cg->path);
+	for (size_t i = 0; i < cg->n_dirs; i++) {
+		const struct cgroup_dir *d = &cg->dirs[i];
+		struct json_object *j = json_object_new_object();
+
+		add_string(j, "controllers", d->controllers);
+		add_string(j, "path", d->path);
+		json_object_object_add(j, "inode", json_object_new_uint64(d->inode));
+		json_object_object_add(j, "created", json_object_new_boolean(d->created));
+		json_object_array_add(dirs, j);
+	}
+	json_object_object_add(o, "dirs", dirs);
+	return o;
+}
+
+static struct json_object *namespaces_to_json(const struct container *c)
+{
+	struct json_object *o = json_object_new_object();
+	char path[64];
+
+	for (int t = 0; t < NS_COUNT && c->init_pid > 0; t++) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", c->init_pid, ns_proc_name(t));
+		add_string(o, ns_oci_name(t), path);
+	}
+	return o;
+}
+
+static struct json_object *to_json(const struct container *c)
+{
+	struct json_object *o = json_object_new_object(), *stdio = json_object_new_array();
+
+	json_object_object_add(o, "version", json_object_new_int(STATE_VERSION));
+	add_string(o, "id", c->id);
+	json_object_object_add(o, "init_process_pid", json_object_new_int(c->init_pid));
+	json_object_object_add(o, "init_process_start", json_object_new_uint64(c->init_start_time));
+	add_string(o, "bundle", c->bundle);
+	add_string(o, "created", c->created);
+	json_object_object_add(o, "owner", json_object_new_uint64(c->owner));
+	json_object_object_add(o, "rootless", json_object_new_boolean(c->rootless));
+	add_string(o, "console_socket", c->console_socket);
+	json_object_object_add(o, "generation", json_object_new_uint64(c->generation));
+	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
+		json_object_array_add(stdio, c->stdio[i] ? json_object_new_string(c->stdio[i]) : NULL);
+	json_object_object_add(o, "external_descriptors", stdio);
+	json_object_object_add(o, "namespace_paths", namespaces_to_json(c));
+	json_object_object_add(o, "cgroup", cgroup_to_json(&c->cgroup));
+	add_string(o, "intel_rdt_path", "");
+	return o;
+}
+
+int state_write(struct container *c, bool sync, struct error *e)
+{
+	_cleanup_json_ struct json_object *o = to_json(c);
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	int r = text ? 0 : -ENOMEM;
+
+	if (r == 0 && c->mountinfo)
+		r = write_file_replace_at(c->dir_fd, "mountinfo", c->mountinfo, strlen(c->mountinfo), 0600);
+	if (r == 0)
+		r = (sync ? write_file_atomic_at : write_file_replace_at)(c->dir_fd, "state.json", text, strlen(text), 0600);
+	return r < 0 ? error_errno(e, r, "write state.json of container %s", c->id) : 0;
+}
+
+int container_save(struct container *c, struct error *e)
+{
+	return state_write(c, true, e);
+}
+
+static int get_string(struct json_object *o, const char *key, char **ret)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, key, &v) || !v)
+		return 0;
+	if (!json_object_is_type(v, json_type_string))
+		return -EBADMSG;
+	*ret = strdup(json_object_get_string(v));
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int get_number(struct json_object *o, const char *key, uint64_t max, uint64_t *ret)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_int))
+		return -EBADMSG;
+	*ret = json_object_get_uint64(v);
+	return *ret > max ? -EBADMSG : 0;
+}
+
+static int get_text(struct json_object *o, const char *key, char *buf, size_t size)
+{
+	struct json_object *v;
+	const char *s;
+
+	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string))
+		return -EBADMSG;
+	s = json_object_get_string(v);
+	if (strlen(s) >= size)
+		return -EBADMSG;
+	memcpy(buf, s, strlen(s) + 1);
+	return 0;
+}
+
+static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
+{
+	struct json_object *dirs, *created;
+	uint64_t mode;
+	int r;
+
+	r = get_number(o, "mode", CGROUP_V2, &mode);
+	if (r == 0)
+		r = get_text(o, "path", cg->path, sizeof(cg->path));
+	if (r < 0 || !json_object_object_get_ex(o, "dirs", &dirs) || !json_object_is_type(dirs, json_type_array))
+		return -EBADMSG;
+	if (json_object_array_length(dirs) > CGROUP_MAX_DIRS)
+		return -EBADMSG;
+	cg->mode = mode;
+	cg->n_dirs = json_object_array_length(dirs);
+	for (size_t i = 0; i < cg->n_dirs; i++) {
+		struct json_object *j = json_object_array_get_idx(dirs, i);
+		struct cgroup_dir *d = &cg->dirs[i];
+
+		if (!json_object_is_type(j, json_type_object) || !json_object_object_get_ex(j, "created", &created))
+			return -EBADMSG;
+		d->created = json_object_get_boolean(created);
+		r = get_text(j, "controllers", d->controllers, sizeof(d->controllers));
+		if (r == 0)
+			r = get_text(j, "path", d->path, sizeof(d->path));
+		if (r == 0)
+			r = get_number(j, "inode", UINT64_MAX, &d->inode);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int from_json(struct json_object *o, struct container *c)
+{
+	struct json_object *v;
+	uint64_t pid = 0, owner = 0, version = 0;
+	int r;
+
+	if (!json_object_is_type(o, json_type_object))
+		return -EBADMSG;
+	r = get_number(o, "version", STATE_VERSION, &version);
+	if (r == 0)
+		r = get_number(o, "init_process_pid", INT32_MAX, &pid);
+	if (r == 0)
+		r = get_number(o, "init_process_start", UINT64_MAX, &c->init_start_time);
+	if (r == 0)
+		r = get_number(o, "owner", UINT32_MAX, &owner);
+	if (r == 0)
+		r = get_number(o, "generation", UINT64_MAX, &c->generation);
+	if (r == 0)
+		r = get_string(o, "bundle", &c->bundle);
+	if (r == 0)
+		r = get_string(o, "created", &c->created);
+	if (r == 0)
+		r = get_string(o, "console_socket", &c->console_socket);
+	if (r < 0)
+		return r;
+	c->init_pid = pid;
+	c->owner = owner;
+	c->rootless = json_object_object_get_ex(o, "rootless", &v) && json_object_get_boolean(v);
+	if (json_object_object_get_ex(o, "external_descriptors", &v) && json_object_is_type(v, json_type_array))
+		for (size_t i = 0; i < ARRAY_SIZE(c->stdio) && i < json_object_array_length(v); i++) {
+			const char *s = json_object_get_string(json_object_array_get_idx(v, i));
+
+			c->stdio[i] = s ? strdup(s) : NULL;
+		}
+	if (!json_object_object_get_ex(o, "cgroup", &v))
+		return -EBADMSG;
+	return cgroup_from_json(v, &c->cgroup);
+}
+
+int state_read(struct container *c, struct error *e)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r;
+
+	r = read_file_at(c->dir_fd, "state.json", STATE_LIMIT, &text, &len);
+	if (r == -ENOENT || (r == 0 && len == 0))
+		return 0; /* create was killed before it wrote one: nothing but the directory is there */
+	if (r < 0)
+		return error_errno(e, r, "read state.json of container %s", c->id);
+	o = json_tokener_parse(text);
+	r = from_json(o, c);
+	if (r < 0)
+		return error_set(e, r, ERROR_CORRUPT, "state.json of container %s is damaged", c->id);
+	r = read_file_at(c->dir_fd, "mountinfo", 16 << 20, &c->mountinfo, NULL);
+	return r < 0 && r != -ENOENT ? error_errno(e, r, "read mountinfo of container %s", c->id) : 0;
+}

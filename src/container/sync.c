@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One datagram a message, so that no framing is needed and a dead peer is an end of file. */
+#include <string.h>
+#include <sys/socket.h>
+
+#include "container/container-priv.h"
+
+struct sync_message {
+	uint32_t type;
+	struct error error; /* SYNC_ERROR only */
+};
+
+int sync_send(int fd, enum sync_type type)
+{
+	uint32_t t = type;
+
+	return send(fd, &t, sizeof(t), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+void sync_send_error(int fd, const struct error *e)
+{
+	struct sync_message m = { .type = SYNC_ERROR, .error = *e };
+
+	/* nobody left to tell when this fails */
+	if (send(fd, &m, sizeof(m), MSG_NOSIGNAL) < 0)
+		return;
+}
+
+int sync_expect(int fd, enum sync_type type, struct error *e)
+{
+	struct sync_message m = { 0 };
+	ssize_t n;
+
+	do
+		n = recv(fd, &m, sizeof(m), 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != ECONNRESET)
+		return error_errno(e, -errno, "receive from the container's init");
+	if (n <= 0)
+		return error_set(e, -ECONNRESET, ERROR_SYSTEM, "the container's init process died while it was set up");
+	if (m.type == SYNC_ERROR && n == sizeof(m) && m.error.code < 0) {
+		m.error.message[sizeof(m.error.message) - 1] = '\0';
+		if (e)
+			*e = m.error;
+		return m.error.code;
+	}
+	if (m.type != type)
+		return error_set(e, -EPROTO, ERROR_INTERNAL, "message %u instead of %u from the container's init", m.type, type);
+	return 0;
+}

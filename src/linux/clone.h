@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clone3(2) as a fork that can say more. Thin: negative errno, no messages. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/util.h"
+
+/*
+ * A fork into new namespaces ("flags", CLONE_NEW*), born in the v2 cgroup of cgroup_fd (-EBADF: the caller's).
+ * Returns the pid in the parent, 0 in the child, or a negative errno. *ret_pidfd is close-on-exec. The caller must be
+ * single-threaded: the child runs on in a copy of the caller's memory, and libc's fork handlers are not called.
+ */
+pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd) _must_check_;

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "linux/procfd.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+
+int pidfd_open_process(pid_t pid)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int pidfd_kill(int pidfd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+int pidfd_wait_exit(int pidfd, int timeout_ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int n;
+
+	do
+		n = poll(&p, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n > 0;
+}
+
+int pidfd_reap(int pidfd, int *ret_status)
+{
+	siginfo_t si = { 0 };
+	int r;
+
+	do
+		r = waitid(P_PIDFD, pidfd, &si, WEXITED);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	/* the encoding of wait(2): W_EXITCODE(status, signal) */
+	*ret_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8 :
+						 si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
+	return 0;
+}
+
+int process_start_time(pid_t pid, uint64_t *ret)
+{
+	char path[40], buf[1024], *p;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	n = read_small_file_at(AT_FDCWD, path, buf, sizeof(buf));
+	if (n < 0)
+		return n == -ENOENT ? -ESRCH : n;
+	p = strrchr(buf, ')'); /* the name may contain anything, but not after its last parenthesis */
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	if (!p)
+		return -EBADMSG;
+	*ret = strtoull(p + 1, NULL, 10);
+	return *ret ? 0 : -EBADMSG;
+}
