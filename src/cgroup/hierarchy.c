@@ -13,7 +13,7 @@
 #include "cgroup/cgroup-priv.h"
 #include "linux/procfs.h"
 
-enum { CGROUP_FILE_MAX = 64 * 1024 };
+enum { CGROUP_FILE_MAX = 64 * 1024, MOUNTINFO_MAX = 64 * 1024 * 1024 };
 
 bool cgroup_has_controller(const char *list, const char *controller)
 {
@@ -204,7 +204,7 @@ static void arena_done_p(struct arena *a)
 int cgroup_discover(struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e)
 {
 	_cleanup_(arena_done_p) struct arena a = {0};
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *mountinfo = NULL;
 	char own_v2[512] = "";
 	struct proc_mount *mounts;
 	size_t n_mounts, len;
@@ -214,7 +214,9 @@ int cgroup_discover(struct cgroup *cg, const char *cgroups_path, const char *id,
 
 	if (r < 0)
 		return r;
-	r = proc_read_mountinfo(getpid(), &a, &mounts, &n_mounts);
+	r = read_file_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, &len);
+	if (r == 0)
+		r = proc_parse_mountinfo(mountinfo, &a, &mounts, &n_mounts);
 	if (r < 0)
 		return error_errno(e, r, "read /proc/self/mountinfo");
 	r = read_file_at(AT_FDCWD, "/proc/self/cgroup", CGROUP_FILE_MAX, &text, &len);

@@ -349,11 +349,24 @@ static int integer_field(struct parser *p, const struct jv *v, const struct json
 	return 0;
 }
 
-static bool jv_empty(const struct jv *v)
+/* null, or containers of nothing else: what callers write for "none". The depth was limited by the tokener. */
+static bool json_empty(struct json_object *o)
 {
-	if (json_object_is_type(v->o, json_type_object))
-		return json_object_object_length(v->o) == 0;
-	return json_object_is_type(v->o, json_type_array) && json_object_array_length(v->o) == 0;
+	if (json_object_is_type(o, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(o); i++)
+			if (!json_empty(json_object_array_get_idx(o, i)))
+				return false;
+		return true;
+	}
+	if (!json_object_is_type(o, json_type_object))
+		return !o;
+	json_object_object_foreach(o, key, value)
+	{
+		(void)key;
+		if (!json_empty(value))
+			return false;
+	}
+	return true;
 }
 
 static int read_field(struct parser *p, const struct jv *v, const struct json_field *f, void *dest)
@@ -380,7 +393,7 @@ static int read_field(struct parser *p, const struct jv *v, const struct json_fi
 	case JSON_CUSTOM:
 		return f->parse(p, v, at);
 	case JSON_UNSUPPORTED:
-		return jv_empty(v) ? 0 : jv_fail(p, v, "not supported yet");
+		return json_empty(v->o) ? 0 : jv_fail(p, v, "not supported yet");
 	default:
 		return integer_field(p, v, f, at);
 	}

@@ -282,6 +282,11 @@ static void test_minimal(void)
 	CHECK(s && !s->process && same(s->rootfs, "/r") && !s->masked_paths[0] && !s->hostname &&
 		s->n_mounts == 0 && s->oci_version);
 	spec_free(s);
+	/* Parts that we refuse, but with nothing in them, as callers write them. */
+	s = parse(LINUX("\"intelRdt\":{},\"resources\":{\"network\":{\"classID\":null,\"priorities\":[]},"
+			"\"rdma\":{}}"));
+	CHECK(s != NULL);
+	spec_free(s);
 	s = parse(PROCESS("\"x\":1"));
 	CHECK(s && s->process && s->process->uid == 0 && !s->process->env[0] &&
 		!s->process->has_capabilities && !s->process->has_oom_score_adj);
