@@ -59,6 +59,10 @@ int v1_cpuset_init(int dir) _must_check_;
 /* Lets the children of "path" (below mount) have controllers, from the top down; failures show when limits are written. */
 void v2_enable_controllers(const char *path, size_t mount_len);
 
+/* Statistics of a v2 directory, split like v2_apply(). s is empty. */
+struct cgroup_stats;
+int stats_read_v2(int dir, struct cgroup_stats *s, struct error *e) _must_check_;
+
 /* The device rules: config's, then the devices every container has (devices.c). */
 int devices_apply_v1(struct limits *l, int dir, const struct spec_resources *res) _must_check_;
 int devices_apply_v2(int dir, const struct spec_resources *res, struct error *e) _must_check_;

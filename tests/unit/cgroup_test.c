@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cgroups of our own, below our own, with processes of our own. Needs root and writable hierarchies; skipped otherwise. */
+#include <json-c/json.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <time.h>
 
 #include "cgroup/cgroup-priv.h"
+#include "cgroup/stats.h"
 #include "tap.h"
 
 static const struct spec_resources no_limits;
@@ -522,6 +524,123 @@ static void test_v2_limits(void)
 	CHECK(remove_tree_at(AT_FDCWD, folder) == 0);
 }
 
+static uint64_t json_number(struct json_object *o, const char *a, const char *b, const char *c)
+{
+	json_object_object_get_ex(o, a, &o);
+	if (b)
+		json_object_object_get_ex(o, b, &o);
+	json_object_object_get_ex(o, c, &o);
+	return json_object_get_uint64(o);
+}
+
+static void test_stats(void)
+{
+	struct spec_resources res = {
+		.has_pids_limit = true, .pids_limit = 50, .has_memory_limit = true, .memory_limit = 64 << 20};
+	struct cgroup_stats s;
+	struct cgroup cg;
+	struct error e = {0};
+	struct json_object *o;
+	char *text = NULL;
+	pid_t pid;
+
+	if (!cgroup_init(&cg, NULL, "x", false, &e) && cg.mode == CGROUP_V2)
+		memset(&res, 0, sizeof(res));
+	if (!make(&cg, "stats", &res))
+		return;
+	pid = spawn(&cg);
+	CHECK(cgroup_stats_read(&cg, &s, &e) == 0, "%s", e.message);
+	if (cgroup_v1_dir(&cg, "pids"))
+		CHECK(s.has_pids && s.pids_current == 1 && s.pids_limit == 50);
+	if (cgroup_v1_dir(&cg, "memory"))
+		CHECK(s.memory.present && s.memory.limit == 64 << 20 && s.memory.usage > 0 &&
+			s.memory.max >= s.memory.usage && s.n_memory_stat > 10 && s.swap.limit == UINT64_MAX);
+	if (cgroup_v1_dir(&cg, "cpuacct"))
+		CHECK(s.has_cpu && s.cpu_total > 0 && s.n_cpus > 0 && s.percpu && s.percpu_user &&
+			s.percpu_kernel);
+	CHECK(cgroup_stats_json(&s, NULL, &text) == 0);
+	o = json_tokener_parse(text);
+	if (CHECK(o != NULL, "%s", text))
+		CHECK(json_number(o, "cpu", "usage", "total") == s.cpu_total &&
+				json_number(o, "memory", "usage", "limit") == s.memory.limit &&
+				json_number(o, "pids", NULL, "current") == s.pids_current,
+			"%s", text);
+	json_object_put(o);
+	free(text);
+	cgroup_stats_done(&s);
+	end(pid);
+	unmake(&cg);
+	CHECK(cgroup_stats_read(&cg, &s, &e) == -ENOENT, "%s", e.message);
+	cgroup_stats_done(&s);
+}
+
+static void test_v2_stats(void)
+{
+	static const struct {
+		const char *file, *text;
+	} files[] = {
+		{"cpu.stat", "usage_usec 10\nuser_usec 7\nsystem_usec 3\nnr_periods 5\nnr_throttled "
+			     "2\nthrottled_usec 9\n"},
+		{"memory.current", "1000\n"},
+		{"memory.max", "max\n"},
+		{"memory.peak", "3000\n"},
+		{"memory.events", "low 0\nhigh 0\nmax 4\noom 0\n"},
+		{"memory.stat", "anon 5\nfile 6\nkernel 7\n"},
+		{"memory.swap.current", "24\n"},
+		{"memory.swap.max", "100\n"},
+		{"pids.current", "8\n"},
+		{"pids.max", "max\n"},
+		{"io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n8:16 "
+			    "rbytes=18446744073709551615\n"},
+		{"hugetlb.2MB.current", "4096\n"},
+		{"hugetlb.2MB.rsvd.current", "0\n"},
+		{"io.pressure", "some avg10=1.50 avg60=0.00 avg300=0.25 total=77\nfull avg10=0.00 avg60=0.00 "
+				"avg300=0.00 total=6\n"},
+	};
+	char folder[] = "/tmp/cgroup-test-XXXXXX";
+	struct cgroup_stats s = {0};
+	struct error e = {0};
+	char *text = NULL;
+	int dir;
+
+	if (!CHECK(mkdtemp(folder) != NULL))
+		return;
+	dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(stats_read_v2(dir, &s, &e) == 0 && !s.has_cpu && !s.memory.present && !s.has_pids, "%s",
+		e.message);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		CHECK(write_file_atomic_at(dir, files[i].file, files[i].text, strlen(files[i].text), 0600) ==
+			0);
+	CHECK(stats_read_v2(dir, &s, &e) == 0, "%s", e.message);
+	CHECK(s.cpu_total == 10000 && s.cpu_user == 7000 && s.cpu_kernel == 3000 && s.periods == 5 &&
+		s.throttled_periods == 2 && s.throttled_time == 9000);
+	CHECK(s.memory.usage == 1000 && s.memory.limit == UINT64_MAX && s.memory.max == 3000 &&
+		s.memory.failcnt == 4 && s.cache == 6 && s.n_memory_stat == 3 && s.swap.usage == 1024 &&
+		s.swap.limit == UINT64_MAX);
+	CHECK(s.has_pids && s.pids_current == 8 && s.pids_limit == 0);
+	CHECK(s.io_bytes.n == 4 && s.io_operations.n == 3 && s.io_bytes.entries[3].value == UINT64_MAX &&
+		s.io_bytes.entries[3].minor == 16 && strcmp(s.io_operations.entries[1].op, "Write") == 0);
+	CHECK(s.n_hugetlb == 1 && strcmp(s.hugetlb[0].page_size, "2MB") == 0 && s.hugetlb[0].usage == 4096);
+	CHECK(s.io_pressure.present && s.io_pressure.some.avg10 == 1.5 && s.io_pressure.full.total == 6);
+	CHECK(cgroup_stats_json(&s, "[]", &text) == 0 && strstr(text, "\"network_interfaces\":[]}") &&
+			strstr(text, "{\"major\":8,\"minor\":0,\"op\":\"Read\",\"value\":1}"),
+		"%s", text);
+	{
+		struct json_object *o = json_tokener_parse(text);
+
+		CHECK(o && json_number(o, "blkio", "psi", "some") == 0 &&
+			json_number(o, "cpu", "throttling", "throttledTime") == 9000);
+		json_object_put(o);
+	}
+	free(text);
+	cgroup_stats_done(&s);
+	CHECK(write_file_atomic_at(dir, "pids.current", "x", 1, 0600) == 0);
+	CHECK(stats_read_v2(dir, &s, &e) == -EBADMSG && strstr(e.message, "pids.current"), "%s", e.message);
+	cgroup_stats_done(&s);
+	close(dir);
+	CHECK(remove_tree_at(AT_FDCWD, folder) == 0);
+}
+
 static void test_paths(void)
 {
 	struct cgroup cg;
@@ -636,6 +755,8 @@ int main(void)
 		{"v2 limits", test_v2_limits},
 		{"v1 devices", test_devices_v1},
 		{"v2 devices by BPF", test_devices_v2},
+		{"statistics", test_stats},
+		{"v2 statistics", test_v2_stats},
 		{"pure v2", test_pure_v2},
 		{"pure v1", test_pure_v1},
 	};
