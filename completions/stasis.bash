@@ -29,7 +29,8 @@ _stasis() {
 	--format | -f)
 		case $command in
 		list | ps) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
-		check | inspect) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+		check) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+		inspect) mapfile -t COMPREPLY < <(compgen -W 'text json html' -- "$cur"); return ;;
 		esac ;;
 	esac
 
