@@ -252,7 +252,10 @@ static int clone_init(struct create *cr, struct error *e)
 	cr->init.sync = cr->child_sync;
 	pid = clone_fork(clone_flags(cr->c->spec), cr->cgroup_fd, &cr->pidfd);
 	if (pid == 0) {
-		close(cr->sync);
+		/* the lock must not live on in us, and the host's directories are not ours */
+		close_p(&cr->sync);
+		close_p(&cr->c->lock_fd);
+		close_p(&cr->c->dir_fd);
 		init_main(&cr->init);
 	}
 	r = leave_for_children(old_pid, old_time, e);
