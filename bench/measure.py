@@ -124,6 +124,7 @@ class Container:
         self.rootfs = "/cache/" + root
         self.base = "/cache/images" if store == "disk" else "/images"
         self.image, self.work = self.base + "/image", self.base + "/work"
+        self.runs = 0
         Container.serial += 1
         self.cid = "bench-%x-%d" % (START, Container.serial)        # a new name each time: no left-over is met
         self.bundle = "%s/bundle-%s" % (peers.STATE, self.cid)
@@ -246,7 +247,8 @@ def measure_true(c, idle):
     """run + exit + delete: `run` waits for the exit and deletes the container itself"""
     time.sleep(idle)
     d = {"busy": busy(0.08) if idle else None}
-    r = c.timed("run", c.runtime.run_cmd(c.bundle, c.cid, detach=False))
+    c.runs += 1
+    r = c.timed("run", c.runtime.run_cmd(c.bundle, "%s-%d" % (c.cid, c.runs), detach=False))
     d.update(life_us=r["us"], user_us=r["user_us"], sys_us=r["sys_us"], maxrss_kb=r["maxrss_kb"])
     return d
 
@@ -270,16 +272,21 @@ class Bench:
         note = d.get("error") or ("" if d.get("ok", True) else "SELF-CHECK FAILED")
         print("%-12s %-7s %2d  %s %s" % (case, runtime.name, i, values, note), flush=True)
 
-    def one(self, case, i, runtime, measure, workload, *args):
+    def record(self, case, i, runtime, measure, *args):
         d = {}
         try:
-            with Container(runtime, workload, self.options.store) as c:
-                d = measure(c, *args)
+            d = measure(*args)
         except (Failed, OSError, ValueError, KeyError) as e:
             d["error"] = "%s" % (e if isinstance(e, Failed) else repr(e))
         d["load"] = os.getloadavg()[0]
         self.emit(case=case, peer=runtime.name, run=i, store=self.options.store, **d)
         self.say(case, runtime, i, d)
+
+    def one(self, case, i, runtime, measure, workload):
+        def in_container():
+            with Container(runtime, workload, self.options.store) as c:
+                return measure(c)
+        self.record(case, i, runtime, in_container)
 
     def turns(self, i):
         k = i % len(self.runtimes)
@@ -287,12 +294,16 @@ class Bench:
 
     def cold(self):
         WORKLOADS["true"] = ("rootfs-min", ["/bin/true"])
-        for runtime in self.runtimes:       # back to back is the point here, so no turns; the first one is not counted
-            for i in range(-1, self.options.runs * 2):
-                self.one("true" if i >= 0 else "true-first", i, runtime, measure_true, "true", 0)
+        for i in range(self.options.runs):
+            for runtime in self.turns(i):       # three with nothing between; the first pays for the idleness before
+                with Container(runtime, "true", self.options.store) as c:
+                    self.record("true-first", i, runtime, measure_true, c, 0)
+                    for k in range(2):
+                        self.record("true", 2 * i + k, runtime, measure_true, c, 0)
         for i in range(self.options.runs):
             for runtime in self.turns(i):
-                self.one("true-spaced", i, runtime, measure_true, "true", IDLE_S)
+                with Container(runtime, "true", self.options.store) as c:
+                    self.record("true-spaced", i, runtime, measure_true, c, IDLE_S)
 
     def floor(self):
         r = subprocess.run(["/cache/bin/floor", "/cache/images", str(self.options.runs)], stdout=subprocess.PIPE, check=True)
