@@ -2,6 +2,8 @@
 /* The options that create, run and restore share. */
 #pragma once
 
+#include <string.h>
+
 #include "cli/cli.h"
 
 struct create_options {
