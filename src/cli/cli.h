@@ -71,3 +71,15 @@ struct foreground {
 int foreground_begin(struct foreground *f, struct error *e) _must_check_;
 int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int *ret_status, struct error *e) _must_check_;
 void foreground_end(struct foreground *f);
+
+/* How a foreground container comes into being: make() creates it (run) or restores it, start() may be NULL. */
+struct foreground_container {
+	int (*make)(void *arg, const struct container_create_options *create, struct container **ret, struct error *e);
+	void *arg;
+	int (*start)(struct container *c, struct error *e);
+	bool keep, no_subreaper;
+};
+/* The container's exit status (128 + signal), or a negative errno. */
+int foreground_container(struct container_create_options *create, const struct foreground_container *how, struct error *e) _must_check_;
+/* Kills and deletes it; an error is logged. */
+void container_delete_quietly(struct container *c);

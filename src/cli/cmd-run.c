@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run: create and start; in the foreground also wait, and delete at the end. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 
-#include "base/fd.h"
-#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/create-options.h"
-#include "linux/pty.h"
 
 struct options {
 	struct create_options create;
@@ -27,62 +19,9 @@ static const struct cli_option table[] = {
 	{ NULL },
 };
 
-static void delete_quietly(struct container *c)
+static int make(void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
-	struct error e;
-
-	if (container_delete(c, true, &e) < 0)
-		log_error(&e);
-}
-
-static int start_and_wait(struct container *c, int console, int *ret_status, struct error *e)
-{
-	_cleanup_close_ int pidfd = container_init_pidfd(c), master = -EBADF;
-	struct foreground f;
-	int r;
-
-	if (pidfd < 0)
-		return error_errno(e, pidfd, "container %s", c->id);
-	if (c->spec->process->terminal && console >= 0) {
-		master = socket_receive_fd(console);
-		if (master < 0)
-			return error_errno(e, master, "receive the terminal");
-	}
-	r = foreground_begin(&f, e);
-	if (r < 0)
-		return r;
-	r = container_start(c, e);
-	if (r == 0) {
-		container_unlock(c);
-		r = foreground_wait(&f, c->init_pid, pidfd, master, ret_status, e);
-	}
-	foreground_end(&f);
-	return r;
-}
-
-static int run_foreground(struct container_create_options *create, const struct options *o, struct error *e)
-{
-	_cleanup_(container_free_p) struct container *c = NULL;
-	_cleanup_close_ int console = -EBADF, theirs = -EBADF;
-	int pair[2], r, status = 0;
-
-	if (!o->no_subreaper && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
-		return error_errno(e, -errno, "become subreaper");
-	if (!create->console_socket) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-			return error_errno(e, -errno, "socketpair");
-		console = pair[0];
-		theirs = pair[1];
-		create->console_fd = theirs;
-	}
-	r = container_create(create, &c, e);
-	if (r < 0)
-		return r;
-	close_p(&theirs);
-	r = start_and_wait(c, console, &status, e);
-	if (r < 0 || !o->keep)
-		delete_quietly(c);
-	return r < 0 ? r : status;
+	return container_create(create, ret, e);
 }
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
@@ -93,13 +32,16 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	int r;
 
 	if (!o->detach)
-		return run_foreground(&create, o, e);
+		return foreground_container(&create,
+			&(struct foreground_container){ .make = make, .start = container_start, .keep = o->keep,
+				.no_subreaper = o->no_subreaper },
+			e);
 	r = container_create(&create, &c, e);
 	if (r < 0)
 		return r;
 	r = container_start(c, e);
 	if (r < 0)
-		delete_quietly(c);
+		container_delete_quietly(c);
 	return r;
 }
 

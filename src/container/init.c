@@ -239,26 +239,12 @@ static void run_program(struct init *in, struct error *e)
 		(void)!process_exec(&x, e);
 }
 
-/* The error socket becomes fd 3 + preserve_fds, and everything beyond is closed. */
-static int tidy_descriptors(struct init *in, struct error *e)
-{
-	int want = 3 + in->o->preserve_fds;
-
-	if (in->sync != want) {
-		if (dup3(in->sync, want, O_CLOEXEC) < 0)
-			return error_errno(e, -errno, "dup3");
-		in->sync = want;
-	}
-	return close_range(want + 1, ~0U, 0) < 0 ? error_errno(e, -errno, "close_range") : 0;
-}
-
+/* The restore has descriptors of its own in us, and closes what is not its. */
 static void run_restore(struct init *in, struct error *e)
 {
 	int r;
 
-	r = tidy_descriptors(in, e);
-	if (r == 0)
-		r = report_ready(in, e);
+	r = report_ready(in, e);
 	if (r == 0)
 		(void)!in->o->restore_init(in->o->restore_arg, e);
 }

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* checkpoint: the container's state into an image directory; the container then ends, or runs on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "checkpoint/engine.h"
+#include "cli/commands.h"
+
+struct options {
+	struct checkpoint_options checkpoint;
+	const char *engine, *cgroup_mode, *empty_ns, *page_server;
+	int status_fd;
+	bool lazy_pages, auto_dedup, link_remap;
+};
+
+#define CP(member) offsetof(struct options, checkpoint.member)
+
+static const struct cli_option table[] = {
+	{ "image-path", 0, CLI_STRING, CP(image_path), "DIR", "where the image is written (default: ./checkpoint)" },
+	{ "work-path", 0, CLI_STRING, CP(work_path), "DIR", "where logs are written (default: the image's directory)" },
+	{ "leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on" },
+	{ "print-stats", 0, CLI_FLAG, CP(print_stats), NULL, "print how long each step took, as JSON" },
+	{ "engine", 0, CLI_STRING, offsetof(struct options, engine), "native", "engine to use" },
+	{ "tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "allow open TCP connections" },
+	{ "tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "close open TCP connections" },
+	{ "ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside" },
+	{ "shell-job", 0, CLI_FLAG, CP(shell_job), NULL, "allow a session that began outside" },
+	{ "file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow file locks" },
+	{ "pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL, "write only memory, and leave the container running" },
+	{ "parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one" },
+	{ "manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode), "soft|full|strict|ignore",
+		"how cgroups come back" },
+	{ "empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network", "leave the contents of a namespace out" },
+	{ "lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "serve memory on demand" },
+	{ "status-fd", 0, CLI_NUMBER, offsetof(struct options, status_fd), "FD", "gets a byte when lazy pages are ready" },
+	{ "page-server", 0, CLI_STRING, offsetof(struct options, page_server), "ADDRESS:PORT", "send memory there" },
+	{ "auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL, "drop from the parent what is newer here" },
+	{ "link-remap", 0, CLI_FLAG, offsetof(struct options, link_remap), NULL, "link files that were deleted" },
+	{ NULL },
+};
+
+static int not_yet(struct error *e, const char *option)
+{
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "--%s is not supported by the native engine yet: leave it out", option);
+}
+
+static int check_options(const struct options *o, struct error *e)
+{
+	if (o->engine && strcmp(o->engine, "native") != 0)
+		return error_set(e, -EINVAL, ERROR_USAGE, "unknown engine \"%s\": only native is there yet", o->engine);
+	if (o->lazy_pages)
+		return not_yet(e, "lazy-pages");
+	if (o->page_server)
+		return not_yet(e, "page-server");
+	return 0;
+}
+
+static void print_stats(const struct cr_statistics *s)
+{
+	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, \"collect_us\": %llu, "
+	       "\"memory_us\": %llu, \"image_us\": %llu, \"processes\": %llu, \"threads\": %llu, \"files\": %llu}\n",
+		(unsigned long long)s->total_us, (unsigned long long)s->frozen_us, (unsigned long long)s->preflight_us,
+		(unsigned long long)s->freeze_us, (unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
+		(unsigned long long)s->image_us, (unsigned long long)s->processes, (unsigned long long)s->threads,
+		(unsigned long long)s->files);
+}
+
+static void print_obstacles(const struct preflight_report *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		const struct obstacle *o = &r->obstacles[i];
+
+		if (o->fd >= 0)
+			fprintf(stderr, "  process %d fd %d: ", o->pid, o->fd);
+		else
+			fprintf(stderr, "  process %d: ", o->pid);
+		fprintf(stderr, "%s: %s\n    %s; %s\n", o->kind, o->object, o->reason, o->remedy);
+	}
+}
+
+static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+{
+	const struct options *o = options;
+	_cleanup_(container_free_p) struct container *c = NULL;
+	struct preflight_report report = {};
+	struct cr_statistics stats = {};
+	int r;
+
+	r = check_options(o, e);
+	if (r == 0)
+		r = container_load(g->root, args[0], true, &c, e);
+	if (r < 0)
+		return r;
+	r = checkpoint_run(c, &o->checkpoint, &report, &stats, e);
+	if (r < 0 && report.n > 1)
+		print_obstacles(&report);
+	preflight_report_done(&report);
+	if (r < 0)
+		return r;
+	if (o->checkpoint.print_stats)
+		print_stats(&stats);
+	/* As runc: what was checkpointed to its end is gone. */
+	return o->checkpoint.leave_running ? 0 : container_delete(c, true, e);
+}
+
+const struct cli_command cmd_checkpoint = {
+	.name = "checkpoint",
+	.arguments = "ID",
+	.summary = "write the state of a running container to an image, and end it",
+	.options = table,
+	.min_args = 1,
+	.max_args = 1,
+	.run = run,
+};
