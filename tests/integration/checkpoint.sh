@@ -300,7 +300,10 @@ test_inspect() {
 	ok inspect "$T/i"
 	grep -q 'sh' "$T/out" || fail "$(cat "$T/out")"
 	ok inspect --format json "$T/i"
-	jq -e . "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	jq -e '.processes[0] | .pid == 1 and .depth == 0 and .memory.data_pages > 0 and (.descriptors | length) >= 3' \
+		"$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	ok inspect --verify --format html "$T/i"
+	grep -q '</html>' "$T/out" || fail "$(cat "$T/out")"
 	fails '.' inspect "$T/nowhere"
 	fails '.' inspect "$B"
 }

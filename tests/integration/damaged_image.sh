@@ -121,11 +121,12 @@ test_files_are_missing() {
 	not_restored "a FIFO in its place"
 }
 
-# edit_manifest FILTER: $T/bad is the image with another manifest.
+# edit_manifest FILTER: $T/bad is the image with another manifest, whose checksum is right.
 edit_manifest() {
 	rm -rf "$T/bad"
 	cp -a "$T/i" "$T/bad"
-	jq "$1" "$T/i/manifest.json" > "$T/bad/manifest.json"
+	jq "$1" "$T/i/manifest.json" > "$T/edited"
+	"$BUILD/tests/unit/sign_manifest" < "$T/edited" > "$T/bad/manifest.json" || fail "sign_manifest"
 	! cmp -s "$T/i/manifest.json" "$T/bad/manifest.json" || fail "the filter changes nothing: $1: $(cat "$T/i/manifest.json")"
 }
 
@@ -139,9 +140,12 @@ test_other_version_architecture_and_cpu() {
 	grep -qi 'aarch64' "$T/out" || fail "architecture: $(cat "$T/out")"
 	edit_manifest 'walk(if type == "object" and has("page_size") then .page_size = 65536 else . end)'
 	not_restored "another page size"
-	edit_manifest 'walk(if type == "object" and has("cpu_features") then .cpu_features += (if (.cpu_features | type) == "array" then ["nosuchfeature"] else " nosuchfeature" end) else . end)'
+	edit_manifest '.cpu.features += " nosuchfeature"'
 	not_restored "a CPU feature that is missing"
 	grep -qi 'nosuchfeature' "$T/out" || fail "CPU: $(cat "$T/out")"
+	cp "$T/edited" "$T/bad/manifest.json"
+	not_restored "a wrong checksum of the manifest"
+	grep -q 'manifest.json.*checksum' "$T/out" || fail "checksum: $(cat "$T/out")"
 	edit_manifest '.engine = "other"'
 	not_restored "another engine"
 	edit_manifest 'walk(if type == "object" and has("container_count") then .container_count = 2 else . end)'
