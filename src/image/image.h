@@ -102,7 +102,7 @@ int image_pages_fd(const struct image *i);
 /* Reads bytes [address, address+len) of an address space, holes as zeros. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
 	struct error *e) _must_check_;
-/* Checks every page-data checksum. */
+/* Checks every page-data checksum, in threads that are gone when this returns. */
 int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 
 static inline void image_writer_free_p(struct image_writer **w)

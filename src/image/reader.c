@@ -5,6 +5,7 @@
  * followed; what is unpacked is limited.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -313,21 +314,65 @@ int image_read(
 	return 0;
 }
 
+/* A part of the page data, for one thread. */
+struct verification {
+	const struct image *image;
+	size_t first, end; /* chunks */
+	int r;		   /* 0, -EBADMSG, or what pread() said, about chunk "first" */
+	size_t n;	   /* bytes of that chunk */
+};
+
+static void verify_chunks(struct verification *v)
+{
+	uint64_t chunk = v->image->index.chunk_size, size = v->image->files.pages.size;
+	_cleanup_free_ uint8_t *buf = malloc(chunk);
+
+	v->r = buf ? 0 : -ENOMEM;
+	for (; v->r == 0 && v->first < v->end; v->first++) {
+		v->n = MIN(size - v->first * chunk, chunk);
+		v->r = pread_exact(v->image->pages_fd, buf, v->n, v->first * chunk);
+		if (v->r == 0 && image_hash(buf, v->n) != v->image->index.chunks[v->first])
+			v->r = -EBADMSG;
+		if (v->r < 0)
+			return;
+	}
+}
+
+static void *verify_thread(void *arg)
+{
+	verify_chunks(arg);
+	return NULL;
+}
+
 int image_verify_pages(const struct image *i, struct error *e)
 {
-	_cleanup_free_ uint8_t *buf = malloc(i->index.chunk_size);
-	uint64_t size = i->files.pages.size, at = 0;
+	enum { MAX_THREADS = 4, BYTES_PER_THREAD = 16 << 20 };
+	size_t want = MIN(i->files.pages.size / BYTES_PER_THREAD + 1, (uint64_t)MAX_THREADS),
+	       n = i->index.n_chunks;
+	struct verification parts[MAX_THREADS];
+	pthread_t threads[MAX_THREADS];
+	bool started[MAX_THREADS] = {false};
 
-	if (!buf)
-		return error_errno(e, -ENOMEM, IMAGE_PAGES);
-	for (size_t k = 0; k < i->index.n_chunks; k++, at += i->index.chunk_size) {
-		size_t n = MIN(size - at, i->index.chunk_size);
-		int r = pread_exact(i->pages_fd, buf, n, at);
+	for (size_t k = 0; k < want; k++) {
+		parts[k] = (struct verification){i, n * k / want, n * (k + 1) / want, 0, 0};
+		if (k > 0)
+			started[k] = pthread_create(&threads[k], NULL, verify_thread, &parts[k]) == 0;
+	}
+	for (size_t k = 0; k < want; k++) {
+		if (started[k])
+			pthread_join(threads[k], NULL);
+		else
+			verify_chunks(&parts[k]);
+	}
+	for (size_t k = 0; k < want; k++) {
+		uint64_t at = parts[k].first * i->index.chunk_size;
 
-		if (r < 0)
-			return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
-		if (image_hash(buf, n) != i->index.chunks[k])
-			return image_corrupt(e, IMAGE_PAGES, at, "wrong checksum of these %zu bytes", n);
+		if (parts[k].r == -EBADMSG)
+			return image_corrupt(
+				e, IMAGE_PAGES, at, "wrong checksum of these %zu bytes", parts[k].n);
+		if (parts[k].r < 0)
+			return error_errno(
+				e, parts[k].r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
 	}
 	return 0;
 }

@@ -115,6 +115,11 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	int result;
 
 	result = image_open(image_dir, &r->image, e);
+	if (result == 0 && strcmp(image_manifest(r->image)->engine, "native") != 0)
+		result = error_set(e, -ENOTSUP, ERROR_REFUSED, "the image was made by the engine \"%.40s\", which this stasis lacks",
+			image_manifest(r->image)->engine);
+	if (result == 0)
+		result = image_verify_pages(r->image, e);
 	if (result == 0)
 		result = cpu_check(image_manifest(r->image), e);
 	if (result == 0)
