@@ -64,6 +64,7 @@ enum key {
 	KEY_NSPID,
 	KEY_TFD,
 	KEY_LOCK,
+	KEY_SCM_FDS,
 	KEY_INOTIFY,
 	KEY_FANOTIFY,
 	KEY_COUNT,
@@ -94,6 +95,7 @@ static const struct {
 	[KEY_NSPID] = K("NSpid:"),
 	[KEY_TFD] = K("tfd:"),
 	[KEY_LOCK] = K("lock:"),
+	[KEY_SCM_FDS] = K("scm_fds:"),
 	[KEY_INOTIFY] = K("inotify "),
 	[KEY_FANOTIFY] = K("fanotify "),
 };
@@ -161,6 +163,8 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 		return scan_int(s, &f->pidfd_pid) && scan_end_line(s);
 	case KEY_NSPID:
 		return parse_nspid(s, &f->pidfd_nspid);
+	case KEY_SCM_FDS:
+		return scan_u64(s, &f->scm_fds) && scan_end_line(s);
 	case KEY_INOTIFY:
 		f->has_inotify = true;
 		return scan_skip_line(s);

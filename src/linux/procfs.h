@@ -104,6 +104,7 @@ struct proc_fdinfo {
 	struct proc_epoll_target *epoll; /* in the arena */
 	size_t n_epoll;
 	int pidfd_pid, pidfd_nspid;
+	uint64_t scm_fds;		/* descriptors that wait in the queue of a unix socket */
 };
 int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret) _must_check_;
 

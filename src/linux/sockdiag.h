@@ -27,6 +27,7 @@ struct sockdiag_socket {
 };
 
 struct sockdiag {
+	bool stopped;		/* for the caller: taken while nothing could change */
 	struct sockdiag_socket *sockets; /* ascending by inode */
 	size_t n;
 };

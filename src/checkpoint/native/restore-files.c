@@ -122,11 +122,14 @@ int restore_open_files(struct restore *r, struct error *e)
 
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
 		result = open_file(r, i, e);
-	for (size_t i = 0; i < r->n_files && result == 0; i++) {
-		const struct resource *res = resource_find(r->files[i]->kind_case);
+	/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. */
+	for (int sockets = 1; sockets >= 0; sockets--) {
+		for (size_t i = 0; i < r->n_files && result == 0; i++) {
+			const struct resource *res = resource_find(r->files[i]->kind_case);
 
-		if (res->connect)
-			result = res->connect(r, r->files[i], r->fd_base + i, e);
+			if (res->connect && sockets == (r->files[i]->kind_case == ST__FILE__KIND_SOCKET))
+				result = res->connect(r, r->files[i], r->fd_base + i, e);
+		}
 	}
 	return result;
 }

@@ -1,17 +1,264 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sockets, until each family has its file: refused. */
-#include "checkpoint/native/res/res.h"
+/*
+ * What the kinds of sockets share, and the kinds that are refused.
+ *
+ * A receive queue is copied with MSG_PEEK: nothing is taken out of it, so that the container can go on as
+ * if nothing had been. SO_PEEK_OFF makes each peek begin where the last one ended, and is put back to the
+ * program's own value.
+ */
+#include "checkpoint/native/res/socket.h"
 
-static bool match(const struct dump *d, const struct dump_file *f)
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+
+#include "base/fd.h"
+
+enum {
+	MESSAGE_MAX = 8 << 20, /* one datagram; pages of the buffer that are not used cost nothing */
+	QUEUE_MAX = 256 << 20, /* of one socket */
+	MESSAGES_MAX = 1 << 16,
+	CONTROL_MAX = 4096,
+};
+
+bool socket_protocol(const struct dump_file *f, char name[32])
 {
-	return S_ISSOCK(f->st.st_mode);
+	char path[64];
+	ssize_t n;
+
+	if (f->fd < 0 || !S_ISSOCK(f->st.st_mode) || strncmp(f->link, "socket:[", 8) != 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	n = getxattr(path, "system.sockprotoname", name, 31);
+	name[MAX(n, (ssize_t)0)] = '\0';
+	return true;
+}
+
+int socket_ns_pid(const struct dump *d, pid_t pid)
+{
+	for (size_t i = 0; i < d->n_procs && pid > 0; i++)
+		if (d->procs[i].pid == pid)
+			return d->procs[i].ns_pid;
+	return 0;
+}
+
+bool socket_address(
+	const ProtobufCBinaryData *bytes, int family, struct sockaddr_storage *ret, socklen_t *ret_len)
+{
+	if (bytes->len <= sizeof(sa_family_t) || bytes->len > sizeof(*ret))
+		return false;
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret, bytes->data, bytes->len);
+	*ret_len = bytes->len;
+	if (ret->ss_family != family)
+		return false;
+	switch (family) {
+	case AF_UNIX:
+		return bytes->len <= sizeof(struct sockaddr_un) + 1;
+	case AF_INET:
+		return bytes->len == sizeof(struct sockaddr_in);
+	case AF_INET6:
+		return bytes->len == sizeof(struct sockaddr_in6);
+	default:
+		return false;
+	}
+}
+
+static void close_passed(const struct cmsghdr *c)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fd;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+		close(fd);
+	}
+}
+
+/* Credentials are kept; descriptors on their way are closed again and refused. */
+static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, struct error *e)
+{
+	bool passed = false;
+	struct ucred cred;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_RIGHTS) {
+			close_passed(c);
+			passed = true;
+		} else if (c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len >= CMSG_LEN(sizeof(cred))) {
+			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+			m->credentials = pb_new(&d->arena, SocketCredentials, socket_credentials);
+			if (!m->credentials)
+				return error_errno(e, -ENOMEM, "queue of a socket");
+			m->credentials->pid = socket_ns_pid(d, cred.pid);
+			m->credentials->uid = cred.uid;
+			m->credentials->gid = cred.gid;
+		}
+	}
+	if (passed)
+		return error_set(
+			e, -EOPNOTSUPP, ERROR_REFUSED, "descriptors are on their way in a unix socket");
+	return 0;
+}
+
+/* One peek. 1: the queue has no more. */
+static int dump_message(
+	struct dump *d, int fd, char *buf, St__Socket *m, St__SocketMessage *to, struct error *e)
+{
+	_Alignas(struct cmsghdr) char control[CONTROL_MAX];
+	struct sockaddr_storage address;
+	struct iovec iov = {buf, MESSAGE_MAX};
+	struct msghdr h = {.msg_name = &address,
+		.msg_namelen = sizeof(address),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int r;
+
+	/* What ICMP said about an earlier datagram is reported once, before the data: a hint that may be
+	 * lost. */
+	if (n < 0 && errno != EAGAIN && m->family != AF_UNIX)
+		n = recvmsg(fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return errno == EAGAIN ? 1 : error_errno(e, -errno, "read the queue of a socket");
+	r = dump_control(d, &h, to, e);
+	if (r < 0)
+		return r;
+	/* The end of a stream; of packets, one of length 0 looks the same unless sending has ended. */
+	if (n == 0 &&
+		(m->type == SOCK_STREAM || (m->type == SOCK_SEQPACKET && m->shutdown & SOCKET_SHUT_RECEIVE)))
+		return 1;
+	if (h.msg_flags & MSG_TRUNC)
+		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
+			"a message of more than %d bytes waits in a socket", MESSAGE_MAX);
+	to->data.data = arena_memdup(&d->arena, buf, n);
+	to->data.len = n;
+	if (!to->data.data)
+		return error_errno(e, -ENOMEM, "queue of a socket");
+	if (m->type == SOCK_STREAM || h.msg_namelen <= sizeof(sa_family_t) || h.msg_namelen > sizeof(address))
+		return 0;
+	to->address.data = arena_memdup(&d->arena, &address, h.msg_namelen);
+	to->address.len = h.msg_namelen;
+	return to->address.data ? 0 : error_errno(e, -ENOMEM, "queue of a socket");
+}
+
+static int append_message(
+	struct dump *d, St__Socket *m, St__SocketMessage *message, size_t *allocated, struct error *e)
+{
+	if (m->n_queue == *allocated) {
+		size_t want = *allocated ? *allocated * 2 : 16;
+		void *p = want > MESSAGES_MAX ? NULL : arena_array(&d->arena, want, sizeof(*m->queue));
+
+		if (!p)
+			return error_errno(e, -ENOMEM, "%zu messages in a socket", m->n_queue);
+		if (m->n_queue)
+			memcpy(p, m->queue, m->n_queue * sizeof(*m->queue));
+		m->queue = p;
+		*allocated = want;
+	}
+	m->queue[m->n_queue++] = message;
+	return 0;
+}
+
+/* "waiting": how many bytes there are; -1: not known (datagrams). To read on behind the last byte of a
+ * stream would take a pending error away from the program. */
+static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, struct error *e)
+{
+	_cleanup_free_ char *buf = malloc(MESSAGE_MAX);
+	size_t allocated = 0, total = 0;
+	int r;
+
+	if (!buf)
+		return error_errno(e, -ENOMEM, "queue of a socket");
+	while (m->type != SOCK_STREAM || total < (size_t)waiting) {
+		St__SocketMessage *message = pb_new(&d->arena, SocketMessage, socket_message);
+
+		if (!message)
+			return error_errno(e, -ENOMEM, "queue of a socket");
+		r = dump_message(d, fd, buf, m, message, e);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		total += message->data.len;
+		if (total > QUEUE_MAX)
+			return error_set(
+				e, -EFBIG, ERROR_REFUSED, "more than %d bytes wait in a socket", QUEUE_MAX);
+		r = append_message(d, m, message, &allocated, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int own, from_start = 0, waiting = -1, r;
+
+	if (poll(&p, 1, 0) < 0)
+		return error_errno(e, -errno, "poll a socket");
+	if (m->type != SOCK_DGRAM && ioctl(fd, SIOCINQ, &waiting) < 0)
+		return error_errno(e, -errno, "length of the queue of a socket");
+	if (!(p.revents & POLLIN) || (m->reset && waiting == 0))
+		return 0;
+	/* Packets: the error is reported before them, and once. */
+	if (m->reset && m->type != SOCK_STREAM)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "both an error and data wait in a socket");
+	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, &(socklen_t){sizeof(own)}) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof(from_start)) < 0)
+		return error_errno(e, -errno, "SO_PEEK_OFF");
+	r = dump_messages(d, fd, m, waiting, e);
+	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, sizeof(own)) < 0 && r == 0)
+		r = error_errno(e, -errno, "SO_PEEK_OFF");
+	return r;
+}
+
+int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	const St__Socket *s = m->socket;
+
+	if (s->family == AF_INET || s->family == AF_INET6)
+		return inet_open(r, m, ret_fd, e);
+	if (s->family != AF_UNIX || s->protocol != 0)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "socket of family %d", s->family);
+	if (s->type != SOCK_STREAM && s->type != SOCK_DGRAM && s->type != SOCK_SEQPACKET)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "unix socket of type %d", s->type);
+	/* unix_restore_all() replaces it if it is one of a pair. */
+	*ret_fd = socket(AF_UNIX, s->type | SOCK_CLOEXEC, 0);
+	return *ret_fd < 0 ? error_errno(e, -errno, "make a unix socket") : 0;
+}
+
+int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e)
+{
+	if (m->socket->family != AF_UNIX)
+		return inet_connect(r, m, fd, e);
+	/* Unix sockets need each other: all are done together, when the first one's turn comes. */
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_SOCKET && r->files[i]->socket->family == AF_UNIX)
+			return r->files[i] == m ? unix_restore_all(r, e) : 0;
+	return 0;
+}
+
+static bool match_other(const struct dump *d, const struct dump_file *f)
+{
+	char name[32];
+
+	return socket_protocol(f, name);
 }
 
 extern const struct resource resource_socket_other;
 const struct resource resource_socket_other = {
-	.kind = "socket",
-	.description = "sockets of other families",
-	.refused_reason = "this kind of socket is not supported yet",
-	.refused_remedy = "close it before the checkpoint",
-	.match = match,
+	.kind = "other socket",
+	.description = "netlink, packet, raw, ping, vsock, SCTP, MPTCP, UDP-Lite and other sockets",
+	.refused_reason = "sockets of this protocol are not recorded yet",
+	.refused_remedy = "close the socket before the checkpoint",
+	.match = match_other,
 };

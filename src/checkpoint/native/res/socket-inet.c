@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP and UDP sockets over IPv4 and IPv6: new, bound and listening TCP sockets, and UDP sockets of any
+ * state.
+ *
+ * A TCP connection, and one that waits to be accepted, lives in the network as well; this version refuses
+ * it (or forgets it, with --tcp-close: the socket comes back unconnected).
+ *
+ * Datagrams that wait in a UDP socket are sent to it again, with the sender's address where that can be
+ * had. They may be lost where the container's loopback device is down, as UDP allows.
+ */
+#include "checkpoint/native/res/socket.h"
+
+#include <linux/tcp.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+enum { STATE_ESTABLISHED = 1, STATE_CLOSE = 7, STATE_LISTEN = 10 }; /* include/net/tcp_states.h */
+
+static bool match(const struct dump *d, const struct dump_file *f)
+{
+	char name[32];
+
+	return socket_protocol(f, name) && (!strcmp(name, "TCP") || !strcmp(name, "TCPv6") ||
+						   !strcmp(name, "UDP") || !strcmp(name, "UDPv6"));
+}
+
+static int tcp_info(int fd, struct tcp_info *ret)
+{
+	socklen_t len = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &len) < 0 ? -errno : 0;
+}
+
+static bool is_tcp(int fd)
+{
+	int protocol;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &(socklen_t){sizeof(protocol)}) == 0 &&
+	       protocol == IPPROTO_TCP;
+}
+
+/* What cannot be kept; NULL: nothing. Of a listener the kernel tells the waiting connections as "unacked". */
+static const char *refusal(const struct tcp_info *info)
+{
+	if (info->tcpi_state == STATE_LISTEN)
+		return info->tcpi_unacked > 0 ? "connections wait to be accepted" : NULL;
+	if (info->tcpi_state != STATE_CLOSE)
+		return "TCP connections are not recorded yet";
+	if (info->tcpi_segs_out > 0 || info->tcpi_segs_in > 0)
+		return "its TCP connection has ended, which is not recorded yet";
+	return NULL;
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	_cleanup_close_ int fd = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+	struct tcp_info info;
+	const char *reason;
+
+	if (fd < 0 || !is_tcp(fd) || tcp_info(fd, &info) < 0)
+		return 0; /* closed meanwhile, or UDP */
+	reason = refusal(&info);
+	if (reason && !d->options->tcp_close)
+		dump_refuse(d, f->proc, f->fd, "inet socket", reason,
+			"close the connection before the checkpoint, or use --tcp-close (it is then closed "
+			"after the restore)",
+			"%s", f->link);
+	return 0;
+}
+
+static bool is_unbound(const ProtobufCBinaryData *local)
+{
+	static const char zeros[sizeof(struct sockaddr_storage)];
+
+	return local->len <= sizeof(sa_family_t) || local->len > sizeof(zeros) ||
+	       memcmp(local->data + sizeof(sa_family_t), zeros, local->len - sizeof(sa_family_t)) == 0;
+}
+
+static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e)
+{
+	struct tcp_info info;
+	const char *reason;
+	int r = tcp_info(f->local, &info);
+
+	if (r < 0)
+		return error_errno(e, r, "TCP_INFO");
+	reason = refusal(&info);
+	if (reason && !d->options->tcp_close)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", reason);
+	if (info.tcpi_state == STATE_LISTEN) {
+		m->state = SOCKET_LISTENING;
+		m->backlog = info.tcpi_sacked;
+		return 0;
+	}
+	/* A connection's address may be in use by its listener; as an unconnected socket it has none. */
+	if (reason)
+		m->local.len = m->remote.len = 0;
+	return 0;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__Socket *m;
+	int r = socket_dump_common(d, f, &m, e);
+
+	if (r < 0)
+		return r;
+	if (is_unbound(&m->local))
+		m->local.len = 0;
+	if (m->protocol == IPPROTO_TCP)
+		return dump_tcp(d, f, m, e);
+	if (m->remote.len > 0)
+		m->state = SOCKET_CONNECTED;
+	return socket_dump_queue(d, f->local, m, e);
+}
+
+/* --- restore --- */
+
+static int set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* For messages: "127.0.0.1" would need a lot of code; the port is what people look for. */
+static unsigned port_of(const struct sockaddr_storage *a)
+{
+	return ntohs(a->ss_family == AF_INET ? ((const struct sockaddr_in *)a)->sin_port
+					     : ((const struct sockaddr_in6 *)a)->sin6_port);
+}
+
+static void forget_address(struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET)
+		((struct sockaddr_in *)a)->sin_addr.s_addr = 0;
+	else
+		memset(&((struct sockaddr_in6 *)a)->sin6_addr, 0, sizeof(struct in6_addr));
+}
+
+static int bind_local(int fd, const St__Socket *m, struct error *e)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+
+	if (!socket_address(&m->local, m->family, &a, &len))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of an inet socket");
+	if (bind(fd, (struct sockaddr *)&a, len) == 0)
+		return 0;
+	/* The address that the kernel had chosen for a connection is not this container's any more: let it
+	 * choose again. */
+	if (errno == EADDRNOTAVAIL && m->state == SOCKET_CONNECTED) {
+		forget_address(&a);
+		if (bind(fd, (struct sockaddr *)&a, len) == 0)
+			return 0;
+	}
+	return error_errno(e, -errno, "bind a %s socket to port %u",
+		m->protocol == IPPROTO_TCP ? "TCP" : "UDP", port_of(&a));
+}
+
+int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e)
+{
+	const St__Socket *m = f->socket;
+	_cleanup_close_ int fd = -EBADF;
+	int result;
+
+	if (!(m->type == SOCK_STREAM && m->protocol == IPPROTO_TCP) &&
+		!(m->type == SOCK_DGRAM && m->protocol == IPPROTO_UDP))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "inet socket of type %d and protocol %d",
+			m->type, m->protocol);
+	fd = socket(m->family, m->type | SOCK_CLOEXEC, m->protocol);
+	if (fd < 0)
+		return error_errno(e, -errno, "make an inet socket");
+	result = socket_restore_options(fd, m, SOCKET_EARLY, e);
+	/* Ended connections of the port linger in TIME_WAIT, and several sockets may be bound to it that
+	 * did not listen then. */
+	if (result == 0 && m->protocol == IPPROTO_TCP)
+		result = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (result == 0 && m->local.len > 0)
+		result = bind_local(fd, m, e);
+	if (result < 0)
+		return result;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* An IPv4 address in the clothes of IPv6 becomes a plain one again. */
+static void undress(struct sockaddr_storage *a)
+{
+	struct sockaddr_in6 six = *(const struct sockaddr_in6 *)a;
+	struct sockaddr_in *four = (struct sockaddr_in *)a;
+
+	if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+		return;
+	memset(a, 0, sizeof(*a));
+	four->sin_family = AF_INET;
+	four->sin_port = six.sin6_port;
+	memcpy(&four->sin_addr, &six.sin6_addr.s6_addr[12], sizeof(four->sin_addr));
+}
+
+/* The address at which a datagram of "family" reaches a socket: its own, or loopback if it is bound to
+ * all. */
+static bool reach(int family, struct sockaddr_storage *to)
+{
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
+	struct sockaddr_in *four = (struct sockaddr_in *)to;
+
+	if (to->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&six->sin6_addr)) {
+		if (family == AF_INET6)
+			six->sin6_addr = in6addr_loopback;
+		else
+			*four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = six->sin6_port};
+	}
+	undress(to);
+	if (to->ss_family == AF_INET && four->sin_addr.s_addr == 0)
+		four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return to->ss_family == family;
+}
+
+/* Would a datagram of this socket of ours come from that address? */
+static bool sends_as(const St__Socket *m, const struct sockaddr_storage *from)
+{
+	struct sockaddr_storage own;
+	socklen_t len;
+
+	if (m->protocol != IPPROTO_UDP || m->family != from->ss_family ||
+		!socket_address(&m->local, m->family, &own, &len) || port_of(&own) != port_of(from))
+		return false;
+	return reach(from->ss_family, &own);
+}
+
+/* A socket that sends as "from" does: whoever has that port among ours, or a new one with a borrowed
+ * address. */
+static int sender(struct restore *r, const struct sockaddr_storage *from, bool *ret_borrowed)
+{
+	_cleanup_close_ int fd = -EBADF;
+	socklen_t len = from->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+	*ret_borrowed = false;
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_SOCKET && sends_as(r->files[i]->socket, from))
+			return restore_fd(r, r->files[i]->id);
+	fd = socket(from->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	if (fd < 0)
+		return -errno;
+	*ret_borrowed = true;
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+	if (from->ss_family == AF_INET6)
+		set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+	return bind(fd, (const struct sockaddr *)from, len) < 0 ? -errno : take_fd(&fd);
+}
+
+static int send_again(struct restore *r, const St__Socket *m, const St__SocketMessage *message, int fd)
+{
+	struct sockaddr_storage from, to;
+	socklen_t from_len, to_len = sizeof(to);
+	bool borrowed;
+	int out, result = 0;
+
+	if (!socket_address(&message->address, m->family, &from, &from_len))
+		return -EBADMSG;
+	if (getsockname(fd, (struct sockaddr *)&to, &to_len) < 0)
+		return -errno;
+	undress(&from);
+	if (!reach(from.ss_family, &to))
+		return -EAFNOSUPPORT;
+	out = sender(r, &from, &borrowed);
+	if (out < 0)
+		return out;
+	to_len = to.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	if (sendto(out, message->data.data, message->data.len, MSG_DONTWAIT, (struct sockaddr *)&to, to_len) <
+		0)
+		result = -errno;
+	if (borrowed)
+		close(out);
+	return result;
+}
+
+static void fill_queue(struct restore *r, const St__Socket *m, int fd)
+{
+	for (size_t i = 0; i < m->n_queue; i++) {
+		int result = send_again(r, m, m->queue[i], fd);
+
+		if (result < 0)
+			log_debug("a datagram of %zu bytes for a UDP socket is lost: %s",
+				m->queue[i]->data.len, strerror(-result));
+	}
+}
+
+int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
+{
+	const St__Socket *m = f->socket;
+	struct sockaddr_storage a;
+	socklen_t len;
+	int result;
+
+	if (m->state == SOCKET_LISTENING && m->protocol == IPPROTO_TCP && listen(fd, m->backlog) < 0)
+		return error_errno(e, -errno, "listen on a TCP socket");
+	if (m->protocol == IPPROTO_UDP)
+		fill_queue(r, m, fd);
+	if (m->state == SOCKET_CONNECTED) {
+		if (m->protocol != IPPROTO_UDP || !socket_address(&m->remote, m->family, &a, &len))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "peer of an inet socket");
+		if (connect(fd, (struct sockaddr *)&a, len) < 0)
+			return error_errno(e, -errno, "connect a UDP socket to port %u", port_of(&a));
+	}
+	/* Only now the program's own value, which inet_open() had overridden. */
+	if (m->protocol == IPPROTO_TCP) {
+		int reuse = 0;
+
+		for (size_t i = 0; i < m->n_options; i++)
+			if (m->options[i]->level == SOL_SOCKET && m->options[i]->name == SO_REUSEADDR)
+				reuse = 1;
+		if (!reuse && set_int(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0)
+			return error_errno(e, -errno, "SO_REUSEADDR");
+	}
+	result = socket_restore_options(fd, m, SOCKET_LATE, e);
+	return result;
+}
+
+extern const struct resource resource_inet;
+const struct resource resource_inet = {
+	.kind = "inet socket",
+	.description = "TCP: unconnected, bound, listening. UDP: bound, connected, with queued datagrams",
+	.kind_case = ST__FILE__KIND_SOCKET,
+	.match = match,
+	.check = check,
+	.dump = dump,
+	.open = socket_open,
+	.connect = socket_connect,
+};

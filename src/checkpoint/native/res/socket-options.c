@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Socket options. The table lists every option that a program can set and read back; only what differs
+ * from the value of a new socket goes into the image. Options that the kernel can not tell (multicast
+ * memberships, TCP MD5 keys, eBPF programs) are in docs/support.md.
+ *
+ * When an option is set matters: what decides about the address comes before bind, what limits or filters
+ * data comes after the queues are full again.
+ */
+#include "checkpoint/native/res/socket.h"
+
+#include <linux/filter.h>
+#include <linux/ipv6.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+enum {
+	UNIX = 1,
+	TCP = 2,
+	UDP = 4,
+	INET = TCP | UDP,
+	ANY = UNIX | TCP | UDP,
+	V6 = 8,	 /* only of AF_INET6 sockets */
+	V4 = 16, /* only of AF_INET sockets */
+	EARLY = 32,
+};
+
+/* Newer than the headers of the oldest system that this is built on. */
+enum {
+	OPT_SO_BUF_LOCK = 72,
+	OPT_SO_RESERVE_MEM = 73,
+	OPT_SO_TXREHASH = 74,
+	OPT_SO_RCVMARK = 75,
+	OPT_SO_PASSPIDFD = 76,
+	OPT_SO_RCVPRIORITY = 82,
+	OPT_SO_PASSRIGHTS = 83,
+	OPT_IP_LOCAL_PORT_RANGE = 51,
+	OPT_TCP_RTO_MAX_MS = 44,
+	LOCKED_SEND_BUFFER = 1,
+	LOCKED_RECEIVE_BUFFER = 2,
+	MAX_OPTION = 64,
+};
+
+struct option {
+	short level, name;
+	unsigned char size;
+	unsigned char where;
+	int initial; /* of options of 4 bytes; longer ones are zero, unless is_initial() knows better */
+};
+
+/* clang-format off */
+static const struct option options[] = {
+	{SOL_SOCKET, SO_REUSEADDR, 4, ANY | EARLY, 0},
+	{SOL_SOCKET, SO_REUSEPORT, 4, INET | EARLY, 0},
+	{SOL_SOCKET, SO_MARK, 4, INET | EARLY, 0},
+	{SOL_SOCKET, SO_DEBUG, 4, ANY, 0},
+	{SOL_SOCKET, SO_DONTROUTE, 4, INET, 0},
+	{SOL_SOCKET, SO_BROADCAST, 4, ANY, 0},
+	{SOL_SOCKET, SO_KEEPALIVE, 4, ANY, 0},
+	{SOL_SOCKET, SO_OOBINLINE, 4, ANY, 0},
+	{SOL_SOCKET, SO_NO_CHECK, 4, UDP, 0},
+	{SOL_SOCKET, SO_PRIORITY, 4, ANY, 0},
+	{SOL_SOCKET, SO_LINGER, 8, ANY, 0},
+	{SOL_SOCKET, SO_PASSCRED, 4, UNIX, 0},
+	{SOL_SOCKET, SO_PASSSEC, 4, UNIX, 0},
+	{SOL_SOCKET, OPT_SO_PASSPIDFD, 4, UNIX, 0},
+	{SOL_SOCKET, OPT_SO_PASSRIGHTS, 4, UNIX, 1},
+	{SOL_SOCKET, SO_RCVLOWAT, 4, ANY, 1},
+	{SOL_SOCKET, SO_RCVTIMEO, 16, ANY, 0},
+	{SOL_SOCKET, SO_SNDTIMEO, 16, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMP_OLD, 4, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMPNS_OLD, 4, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMPING_OLD, 8, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMP_NEW, 4, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMPNS_NEW, 4, ANY, 0},
+	{SOL_SOCKET, SO_TIMESTAMPING_NEW, 8, ANY, 0},
+	{SOL_SOCKET, SO_RXQ_OVFL, 4, ANY, 0},
+	{SOL_SOCKET, SO_PEEK_OFF, 4, ANY, -1},
+	{SOL_SOCKET, SO_NOFCS, 4, ANY, 0},
+	{SOL_SOCKET, SO_SELECT_ERR_QUEUE, 4, ANY, 0},
+	{SOL_SOCKET, SO_BUSY_POLL, 4, INET, 0},
+	{SOL_SOCKET, SO_PREFER_BUSY_POLL, 4, INET, 0},
+	{SOL_SOCKET, SO_MAX_PACING_RATE, 8, INET, 0},
+	{SOL_SOCKET, SO_INCOMING_CPU, 4, INET, -1},
+	{SOL_SOCKET, SO_ZEROCOPY, 4, INET, 0},
+	{SOL_SOCKET, SO_TXTIME, 8, UDP, 0},
+	{SOL_SOCKET, OPT_SO_TXREHASH, 4, TCP, 1},
+	{SOL_SOCKET, OPT_SO_RCVMARK, 4, ANY, 0},
+	{SOL_SOCKET, OPT_SO_RCVPRIORITY, 4, ANY, 0},
+	{SOL_SOCKET, OPT_SO_RESERVE_MEM, 4, INET, 0},
+
+	{IPPROTO_IP, IP_FREEBIND, 4, INET | EARLY, 0},
+	{IPPROTO_IP, IP_TRANSPARENT, 4, INET | EARLY, 0},
+	{IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 4, INET | EARLY, 0},
+	{IPPROTO_IP, OPT_IP_LOCAL_PORT_RANGE, 4, INET | EARLY, 0},
+	{IPPROTO_IP, IP_TOS, 4, INET, 0},
+	{IPPROTO_IP, IP_TTL, 4, INET, 64},
+	{IPPROTO_IP, IP_MTU_DISCOVER, 4, INET, 1},
+	{IPPROTO_IP, IP_RECVERR, 4, INET, 0},
+	{IPPROTO_IP, IP_PKTINFO, 4, INET, 0},
+	{IPPROTO_IP, IP_RECVOPTS, 4, INET, 0},
+	{IPPROTO_IP, IP_RETOPTS, 4, INET, 0},
+	{IPPROTO_IP, IP_RECVTTL, 4, INET, 0},
+	{IPPROTO_IP, IP_RECVTOS, 4, INET, 0},
+	{IPPROTO_IP, IP_RECVORIGDSTADDR, 4, INET, 0},
+	{IPPROTO_IP, IP_MINTTL, 4, INET, 0},
+	{IPPROTO_IP, IP_CHECKSUM, 4, INET, 0},
+	{IPPROTO_IP, IP_MULTICAST_IF, 4, INET, 0},
+	{IPPROTO_IP, IP_MULTICAST_TTL, 4, UDP, 1},
+	{IPPROTO_IP, IP_MULTICAST_LOOP, 4, INET, 1},
+	{IPPROTO_IP, IP_MULTICAST_ALL, 4, UDP | V4, 1},
+	{IPPROTO_IP, IP_UNICAST_IF, 4, INET, 0},
+
+	{IPPROTO_IPV6, IPV6_V6ONLY, 4, INET | V6 | EARLY, 0},
+	{IPPROTO_IPV6, IPV6_TRANSPARENT, 4, INET | V6 | EARLY, 0},
+	{IPPROTO_IPV6, IPV6_FREEBIND, 4, INET | V6 | EARLY, 0},
+	{IPPROTO_IPV6, IPV6_UNICAST_HOPS, 4, INET | V6, 64},
+	{IPPROTO_IPV6, IPV6_MULTICAST_IF, 4, UDP | V6, 0},
+	{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 4, UDP | V6, 1},
+	{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 4, INET | V6, 1},
+	{IPPROTO_IPV6, IPV6_MULTICAST_ALL, 4, UDP | V6, 1},
+	{IPPROTO_IPV6, IPV6_MTU_DISCOVER, 4, INET | V6, 1},
+	{IPPROTO_IPV6, IPV6_RECVERR, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVPKTINFO, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVHOPOPTS, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVRTHDR, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVDSTOPTS, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVPATHMTU, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_DONTFRAG, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVTCLASS, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_TCLASS, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 4, INET | V6, 1},
+	{IPPROTO_IPV6, IPV6_MINHOPCOUNT, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 4, INET | V6, 0},
+	{IPPROTO_IPV6, IPV6_UNICAST_IF, 4, INET | V6, 0},
+
+	{IPPROTO_TCP, TCP_NODELAY, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_CORK, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_MAXSEG, 4, TCP, 536},
+	{IPPROTO_TCP, TCP_KEEPIDLE, 4, TCP, 7200},
+	{IPPROTO_TCP, TCP_KEEPINTVL, 4, TCP, 75},
+	{IPPROTO_TCP, TCP_KEEPCNT, 4, TCP, 9},
+	{IPPROTO_TCP, TCP_SYNCNT, 4, TCP, 6},
+	{IPPROTO_TCP, TCP_LINGER2, 4, TCP, 60},
+	{IPPROTO_TCP, TCP_DEFER_ACCEPT, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_WINDOW_CLAMP, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_USER_TIMEOUT, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_FASTOPEN, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_SAVE_SYN, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_INQ, 4, TCP, 0},
+	{IPPROTO_TCP, TCP_TX_DELAY, 4, TCP, 0},
+	{IPPROTO_TCP, OPT_TCP_RTO_MAX_MS, 4, TCP, 120000},
+
+	{IPPROTO_UDP, UDP_CORK, 4, UDP, 0},
+	{IPPROTO_UDP, UDP_ENCAP, 4, UDP, 0},
+	{IPPROTO_UDP, UDP_NO_CHECK6_TX, 4, UDP, 0},
+	{IPPROTO_UDP, UDP_NO_CHECK6_RX, 4, UDP, 0},
+	{IPPROTO_UDP, UDP_SEGMENT, 4, UDP, 0},
+	{IPPROTO_UDP, UDP_GRO, 4, UDP, 0},
+};
+/* clang-format on */
+
+/* Kinds of a family and protocol, as in the "where" of the table. */
+static unsigned where_of(int family, int protocol)
+{
+	unsigned w = family == AF_INET6 ? V6 : V4;
+
+	if (family == AF_UNIX)
+		return UNIX;
+	return w | (protocol == IPPROTO_TCP ? TCP : UDP);
+}
+
+static bool applies(const struct option *o, unsigned where)
+{
+	return (o->where & ANY & where) && (!(o->where & (V4 | V6)) || o->where & (V4 | V6) & where);
+}
+
+static bool is_initial(const struct option *o, const void *value)
+{
+	static const char zeros[MAX_OPTION], ones[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+	if (o->size == 4)
+		return memcmp(value, &o->initial, 4) == 0;
+	if (o->level == SOL_SOCKET && o->name == SO_MAX_PACING_RATE)
+		return memcmp(value, ones, 8) == 0;
+	return memcmp(value, zeros, o->size) == 0;
+}
+
+static int add_option(
+	struct dump *d, St__Socket *m, int level, int name, const void *value, size_t len, struct error *e)
+{
+	enum { ROOM = ARRAY_SIZE(options) + 8 };
+	St__SocketOption *o = pb_new(&d->arena, SocketOption, socket_option);
+
+	if (!m->options)
+		m->options = arena_array(&d->arena, ROOM, sizeof(*m->options));
+	if (!o || !m->options || m->n_options == ROOM)
+		return error_errno(e, -ENOMEM, "socket options");
+	o->level = level;
+	o->name = name;
+	o->value.data = arena_memdup(&d->arena, value, len);
+	o->value.len = len;
+	if (!o->value.data)
+		return error_errno(e, -ENOMEM, "socket options");
+	m->options[m->n_options++] = o;
+	return 0;
+}
+
+/* A buffer that the program did not set adapts itself; its present size says nothing. The kernel doubles
+ * what is set. */
+static int dump_buffers(struct dump *d, int fd, St__Socket *m, struct error *e)
+{
+	static const int names[] = {SO_SNDBUF, SO_RCVBUF};
+	int locks, size, r;
+
+	if (getsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, &locks, &(socklen_t){sizeof(locks)}) < 0)
+		return error_errno(e, -errno, "SO_BUF_LOCK");
+	for (int i = 0; i < 2; i++) {
+		if (!(locks & (i == 0 ? LOCKED_SEND_BUFFER : LOCKED_RECEIVE_BUFFER)))
+			continue;
+		if (getsockopt(fd, SOL_SOCKET, names[i], &size, &(socklen_t){sizeof(size)}) < 0)
+			return error_errno(e, -errno, "size of socket buffer");
+		size /= 2;
+		r = add_option(d, m, SOL_SOCKET, names[i], &size, sizeof(size), e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Options that are text: device and congestion control. */
+static int dump_names(struct dump *d, int fd, St__Socket *m, struct error *e)
+{
+	char name[32];
+	socklen_t len = sizeof(name);
+	int r = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && len > 1)
+		r = add_option(d, m, SOL_SOCKET, SO_BINDTODEVICE, name, strnlen(name, len), e);
+	len = sizeof(name);
+	if (r == 0 && m->protocol == IPPROTO_TCP &&
+		getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0)
+		r = add_option(d, m, IPPROTO_TCP, TCP_CONGESTION, name, strnlen(name, len), e);
+	return r;
+}
+
+/* A classic BPF filter; asked for with length 0 the kernel tells the number of its instructions. */
+static int dump_filter(struct dump *d, int fd, St__Socket *m, struct error *e)
+{
+	struct sock_filter *code;
+	socklen_t n = 0;
+	int locked = 0, r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"the socket has an eBPF filter, which can not be read");
+	if (n == 0)
+		return 0;
+	code = arena_array(&d->arena, n, sizeof(*code));
+	if (!code || getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n) < 0)
+		return error_errno(e, -errno, "filter of a socket");
+	r = add_option(d, m, SOL_SOCKET, SO_ATTACH_FILTER, code, n * sizeof(*code), e);
+	if (r == 0 &&
+		getsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &locked, &(socklen_t){sizeof(locked)}) == 0 &&
+		locked)
+		r = add_option(d, m, SOL_SOCKET, SO_LOCK_FILTER, &locked, sizeof(locked), e);
+	return r;
+}
+
+static int dump_options(struct dump *d, int fd, St__Socket *m, struct error *e)
+{
+	unsigned where = where_of(m->family, m->protocol);
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		const struct option *o = &options[i];
+		char value[MAX_OPTION] = {0};
+		socklen_t len = sizeof(value);
+
+		if (!applies(o, where))
+			continue;
+		/* An option that this kernel does not have was not set either. */
+		if (getsockopt(fd, o->level, o->name, value, &len) < 0 || len != o->size ||
+			is_initial(o, value))
+			continue;
+		r = add_option(d, m, o->level, o->name, value, len, e);
+		if (r < 0)
+			return r;
+	}
+	r = dump_buffers(d, fd, m, e);
+	if (r == 0 && m->family != AF_UNIX)
+		r = dump_names(d, fd, m, e);
+	return r < 0 ? r : dump_filter(d, fd, m, e);
+}
+
+static int dump_address(struct dump *d, int fd, int (*get)(int, struct sockaddr *, socklen_t *),
+	ProtobufCBinaryData *ret, struct error *e)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+
+	if (get(fd, (struct sockaddr *)&a, &len) < 0)
+		return errno == ENOTCONN || errno == EINVAL ? 0
+							    : error_errno(e, -errno, "address of a socket");
+	if (len <= sizeof(sa_family_t) || len > sizeof(a))
+		return 0; /* a unix socket without a name */
+	ret->data = arena_memdup(&d->arena, &a, len);
+	ret->len = len;
+	return ret->data ? 0 : error_errno(e, -ENOMEM, "address of a socket");
+}
+
+static int get_int(int fd, int name, int32_t *ret)
+{
+	return getsockopt(fd, SOL_SOCKET, name, ret, &(socklen_t){sizeof(*ret)}) < 0 ? -errno : 0;
+}
+
+/* getsockname() and getpeername() take a union of pointers under _GNU_SOURCE. */
+static int local_name(int fd, struct sockaddr *a, socklen_t *len)
+{
+	return getsockname(fd, a, len);
+}
+
+static int peer_name(int fd, struct sockaddr *a, socklen_t *len)
+{
+	return getpeername(fd, a, len);
+}
+
+int socket_dump_common(struct dump *d, struct dump_file *f, St__Socket **ret, struct error *e)
+{
+	St__Socket *m = pb_new(&d->arena, Socket, socket);
+	int r;
+
+	if (!m)
+		return error_errno(e, -ENOMEM, "socket");
+	r = get_int(f->local, SO_DOMAIN, &m->family);
+	if (r == 0)
+		r = get_int(f->local, SO_TYPE, &m->type);
+	if (r == 0)
+		r = get_int(f->local, SO_PROTOCOL, &m->protocol);
+	if (r < 0)
+		return error_errno(e, r, "kind of a socket");
+	r = dump_address(d, f->local, local_name, &m->local, e);
+	if (r == 0)
+		r = dump_address(d, f->local, peer_name, &m->remote, e);
+	if (r == 0)
+		r = dump_options(d, f->local, m, e);
+	if (r < 0)
+		return r;
+	f->msg->kind_case = ST__FILE__KIND_SOCKET;
+	f->msg->socket = m;
+	*ret = m;
+	return 0;
+}
+
+/* The stage and the size of an option of an image; -1: not one of ours. */
+static int stage_of(const St__Socket *m, const St__SocketOption *o)
+{
+	unsigned where = where_of(m->family, m->protocol);
+
+	if (o->level == SOL_SOCKET) {
+		switch (o->name) {
+		case SO_RCVBUF:
+			return o->value.len == 4 ? SOCKET_EARLY : -1;
+		case SO_SNDBUF:
+		case SO_LOCK_FILTER:
+			return o->value.len == 4 ? SOCKET_LATE : -1;
+		case SO_BINDTODEVICE:
+			return o->value.len > 0 && o->value.len < 16 ? SOCKET_EARLY : -1;
+		case SO_ATTACH_FILTER:
+			return o->value.len > 0 && o->value.len % sizeof(struct sock_filter) == 0
+				       ? SOCKET_LATE
+				       : -1;
+		}
+	}
+	if (o->level == IPPROTO_TCP && o->name == TCP_CONGESTION)
+		return m->protocol == IPPROTO_TCP && o->value.len > 0 && o->value.len < 16 ? SOCKET_LATE : -1;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].level == o->level && options[i].name == o->name && applies(&options[i], where))
+			return o->value.len != options[i].size ? -1
+			       : options[i].where & EARLY      ? SOCKET_EARLY
+							       : SOCKET_LATE;
+	return -1;
+}
+
+static int set_filter(int fd, const ProtobufCBinaryData *v)
+{
+	struct sock_fprog p = {
+		.len = v->len / sizeof(struct sock_filter), .filter = (struct sock_filter *)v->data};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p));
+}
+
+/* The default of another machine may be this one's default as well, even if the algorithm may not be
+ * chosen. */
+static int set_congestion(int fd, const ProtobufCBinaryData *v)
+{
+	char now[32] = "";
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, now, &(socklen_t){sizeof(now) - 1}) == 0 &&
+		strlen(now) == v->len && memcmp(now, v->data, v->len) == 0)
+		return 0;
+	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, v->data, v->len);
+}
+
+static int set_option(int fd, const St__SocketOption *o)
+{
+	int name = o->name;
+
+	if (o->level == SOL_SOCKET && name == SO_ATTACH_FILTER)
+		return set_filter(fd, &o->value);
+	if (o->level == IPPROTO_TCP && name == TCP_CONGESTION)
+		return set_congestion(fd, &o->value);
+	/* The sizes were valid when they were set, whatever the limits are now. */
+	if (o->level == SOL_SOCKET && name == SO_SNDBUF)
+		name = SO_SNDBUFFORCE;
+	if (o->level == SOL_SOCKET && name == SO_RCVBUF)
+		name = SO_RCVBUFFORCE;
+	return setsockopt(fd, o->level, name, o->value.data, o->value.len);
+}
+
+int socket_restore_options(int fd, const St__Socket *m, enum socket_stage stage, struct error *e)
+{
+	for (size_t i = 0; i < m->n_options; i++) {
+		const St__SocketOption *o = m->options[i];
+		int s = stage_of(m, o);
+
+		if (s < 0)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT,
+				"socket option %d of level %d is not valid", o->name, o->level);
+		if (s == (int)stage && set_option(fd, o) < 0)
+			return error_errno(e, -errno, "set socket option %d of level %d", o->name, o->level);
+	}
+	return 0;
+}

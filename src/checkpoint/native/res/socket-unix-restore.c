@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Unix sockets, the restore side (socket-unix.c is the dump). All sockets are made together, in phases,
+ * each of which may rely on the ones before: pairs, bind, listen, accepted connections, contents of
+ * queues, datagram connections, waiting clients, shutdown, options.
+ *
+ * The socket's number is known to others from the beginning: a socket that has to be made by socketpair or
+ * accept is put over the placeholder that socket_open() made.
+ *
+ * A bound path is only a name: the file may have been renamed, removed, or replaced since. The socket is
+ * bound to the original name and its file then moved to where it was, or to a temporary name that goes at
+ * the end.
+ *
+ * SO_PEERCRED tells who called socketpair, connect or listen. A socket of another process or user than
+ * ours is therefore made by a short-lived child with that pid, user and groups, which shares our
+ * descriptors; the pid is free again before the process that owns it is restored. A process that was gone
+ * at the dump can not be imitated.
+ */
+#include "checkpoint/native/res/socket.h"
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+
+enum {
+	OPT_SO_BUF_LOCK = 72,
+	BIG_BUFFER = 512 << 20,
+	LEAF_SIZE = sizeof(((struct sockaddr_un *)NULL)->sun_path),
+	KEPT_FLAGS = O_APPEND | O_NONBLOCK | O_NOATIME,
+};
+
+struct sock {
+	const St__File *file;
+	const St__Socket *m;
+	int fd;
+	struct sock *peer; /* connected to each other */
+	int other;	   /* stands for a closed peer, or for a listener that is gone; else -EBADF */
+	int dir;	   /* directory of the socket file; -EBADF: none */
+	char leaf[LEAF_SIZE];
+	bool temporary; /* the file must go at the end */
+	bool replaced;	/* is no longer the descriptor whose flags were set */
+};
+
+struct unix_restore {
+	struct restore *r;
+	struct sock *socks;
+	size_t n;
+	int cwd; /* ours, to come back to */
+	unsigned n_temporary;
+};
+
+typedef int (*unix_step)(struct unix_restore *u, struct sock *s, struct error *e);
+
+static bool is_stream(const St__Socket *m)
+{
+	return m->type != SOCK_DGRAM;
+}
+
+static struct sock *find_sock(struct unix_restore *u, uint64_t id)
+{
+	for (size_t i = 0; i < u->n && id; i++)
+		if (u->socks[i].file->id == id)
+			return &u->socks[i];
+	return NULL;
+}
+
+/* --- names --- */
+
+/* The path of a bound address, terminated; false: abstract or none. */
+static bool path_of(const ProtobufCBinaryData *local, char path[sizeof(struct sockaddr_un)])
+{
+	size_t offset = offsetof(struct sockaddr_un, sun_path), n;
+
+	if (local->len <= offset || local->data[offset] == '\0')
+		return false;
+	n = MIN(local->len - offset, sizeof(struct sockaddr_un) - 1);
+	memcpy(path, local->data + offset, n);
+	path[n] = '\0';
+	return true;
+}
+
+static int go(int dir, struct error *e)
+{
+	return fchdir(dir) < 0 ? error_errno(e, -errno, "change the directory") : 0;
+}
+
+/* Opens the directory of a path and gives the last part; relative to the current directory. */
+static int split_path(const char *path, int *ret_dir, char leaf[LEAF_SIZE], struct error *e)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[4200];
+
+	if (!slash)
+		snprintf(dir, sizeof(dir), ".");
+	else if (snprintf(dir, sizeof(dir), "%.*s", (int)MAX(slash - path, 1l), path) >= (int)sizeof(dir))
+		return error_errno(e, -ENAMETOOLONG, "%s", path);
+	if (strlen(slash ? slash + 1 : path) >= LEAF_SIZE)
+		return error_errno(e, -ENAMETOOLONG, "%s", path);
+	snprintf(leaf, LEAF_SIZE, "%s", slash ? slash + 1 : path);
+	*ret_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return *ret_dir < 0 ? error_errno(e, -errno, "directory of the socket %s", path) : 0;
+}
+
+/* Makes the name free. What is there is a stale file of this very socket (removed), or something else that
+ * took the name after the socket had lost it (put aside, as *aside tells). */
+static int clear_name(const char *path, bool own, char *aside, size_t size, struct error *e)
+{
+	struct stat st;
+
+	aside[0] = '\0';
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : error_errno(e, -errno, "%s", path);
+	if (own && !S_ISSOCK(st.st_mode))
+		return error_set(
+			e, -EEXIST, ERROR_STATE, "%s should be a socket, but is something else", path);
+	if (own)
+		return unlink(path) < 0 ? error_errno(e, -errno, "remove the old socket %s", path) : 0;
+	snprintf(aside, size, "%s.stasis-aside", path);
+	return rename(path, aside) < 0 ? error_errno(e, -errno, "move %s aside", path) : 0;
+}
+
+/* Only a socket may be replaced: an image must not be able to name any other file as the new place of a
+ * socket. */
+static int move_file(struct sock *s, const char *to, struct error *e)
+{
+	struct stat st;
+	int dir = -EBADF, r;
+	char leaf[sizeof(s->leaf)];
+
+	r = split_path(to, &dir, leaf, e);
+	if (r < 0)
+		return r;
+	if (fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISSOCK(st.st_mode))
+		r = error_set(e, -EEXIST, ERROR_STATE, "%s should be a socket, but is something else", to);
+	else if (renameat(s->dir, s->leaf, dir, leaf) < 0)
+		r = error_errno(e, -errno, "move a socket to %s", to);
+	close_p(&s->dir);
+	s->dir = dir;
+	memcpy(s->leaf, leaf, sizeof(leaf));
+	return r;
+}
+
+static int move_to_temporary(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	char leaf[sizeof(s->leaf)];
+
+	snprintf(leaf, sizeof(leaf), ".stasis-%d-%u", getpid(), ++u->n_temporary);
+	if (renameat(s->dir, s->leaf, s->dir, leaf) < 0)
+		return error_errno(e, -errno, "move a socket to a temporary name");
+	memcpy(s->leaf, leaf, sizeof(leaf));
+	s->temporary = true;
+	return 0;
+}
+
+/* In the directory to which the name is relative. */
+static int bind_path(struct unix_restore *u, struct sock *s, int fd, const char *path, struct error *e)
+{
+	const St__Socket *m = s->m;
+	bool moved = m->path && *m->path;
+	struct sockaddr_storage a;
+	char aside[256];
+	socklen_t len;
+	int r;
+
+	r = clear_name(path, !m->unlinked && !moved, aside, sizeof(aside), e);
+	if (r == 0)
+		r = split_path(path, &s->dir, s->leaf, e);
+	if (r < 0)
+		return r;
+	if (!socket_address(&m->local, AF_UNIX, &a, &len) || bind(fd, (struct sockaddr *)&a, len) < 0)
+		return error_errno(e, -errno, "bind a socket to %s", path);
+	if (fchownat(s->dir, s->leaf, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchmodat(s->dir, s->leaf, m->mode & 07777, 0) < 0)
+		return error_errno(e, -errno, "owner and mode of the socket %s", path);
+	if (m->unlinked)
+		r = move_to_temporary(u, s, e);
+	else if (moved)
+		r = move_file(s, m->path, e);
+	if (r == 0 && aside[0] && rename(aside, path) < 0)
+		r = error_errno(e, -errno, "put %s back", path);
+	return r;
+}
+
+/* Binds fd as the address of s->m says, and remembers where the file is. */
+static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e)
+{
+	char path[sizeof(struct sockaddr_un) + 1];
+	struct sockaddr_storage a;
+	socklen_t len;
+	int r, back;
+
+	if (!socket_address(&s->m->local, AF_UNIX, &a, &len))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of a unix socket");
+	if (!path_of(&s->m->local, path))
+		return bind(fd, (struct sockaddr *)&a, len) < 0
+			       ? error_errno(e, -errno, "bind an abstract socket")
+			       : 0;
+	if (path[0] != '/' && s->m->cwd && *s->m->cwd && chdir(s->m->cwd) < 0)
+		return error_errno(e, -errno, "directory \"%s\" of the socket \"%s\"", s->m->cwd, path);
+	r = bind_path(u, s, fd, path, e);
+	back = go(u->cwd, r < 0 ? NULL : e);
+	return r < 0 ? r : back;
+}
+
+/* --- calls on behalf of others --- */
+
+enum call { CALL_PAIR, CALL_LISTEN, CALL_CONNECT };
+
+struct deed {
+	enum call call;
+	int a, b; /* CALL_PAIR: the numbers of the ends; else the socket */
+	int type, backlog;
+	int dir; /* of the name to connect to; -EBADF: abstract */
+	struct sockaddr_storage address;
+	socklen_t len;
+};
+
+static int do_pair(const struct deed *k)
+{
+	_cleanup_close_ int a = -EBADF, b = -EBADF;
+	int sv[2];
+
+	if (socketpair(AF_UNIX, k->type | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	a = sv[0];
+	b = sv[1];
+	return dup3(a, k->a, O_CLOEXEC) < 0 || dup3(b, k->b, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static int do_deed(const struct deed *k)
+{
+	switch (k->call) {
+	case CALL_PAIR:
+		return do_pair(k);
+	case CALL_LISTEN:
+		return listen(k->a, k->backlog) < 0 ? -errno : 0;
+	case CALL_CONNECT:
+		if (k->dir >= 0 && fchdir(k->dir) < 0)
+			return -errno;
+		return connect(k->a, (const struct sockaddr *)&k->address, k->len) < 0 ? -errno : 0;
+	}
+	return -EINVAL;
+}
+
+static bool is_self(const St__SocketCredentials *c)
+{
+	return !c || ((c->pid == 0 || c->pid == getpid()) && c->uid == 0 && c->gid == 0 &&
+			     (int)c->n_groups == getgroups(0, NULL));
+}
+
+static _Noreturn void do_as(const St__SocketCredentials *c, const struct deed *k)
+{
+	if (syscall(SYS_setgroups, c->n_groups, c->groups) < 0 ||
+		syscall(SYS_setresgid, c->gid, c->gid, c->gid) < 0 ||
+		syscall(SYS_setresuid, c->uid, c->uid, c->uid) < 0)
+		_exit(errno);
+	_exit(-do_deed(k));
+}
+
+static pid_t clone_sharing_files(pid_t pid)
+{
+	struct clone_args args = {.flags = CLONE_FILES};
+
+	if (pid) {
+		args.set_tid = (uint64_t)(uintptr_t)&pid;
+		args.set_tid_size = 1;
+	}
+
+	return syscall(SYS_clone3, &args, sizeof(args));
+}
+
+/* Does it as that process and user; who may not (any more) is helped by us. */
+static int perform(struct unix_restore *u, const St__SocketCredentials *c, const struct deed *k,
+	const char *what, struct error *e)
+{
+	int status = 0, r = 0;
+	pid_t child;
+
+	if (!is_self(c)) {
+		child = clone_sharing_files(c->pid == getpid() ? 0 : c->pid);
+		if (child < 0 && c->pid)
+			child = clone_sharing_files(
+				0); /* no pid namespace of its own: that pid is not to be had */
+		if (child == 0)
+			do_as(c, k);
+		if (child < 0)
+			return error_errno(e, -errno, "fork to %s", what);
+		while (waitpid(child, &status, __WALL) < 0 && errno == EINTR)
+			;
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			return 0;
+	}
+	r = do_deed(k);
+	if (k->call == CALL_CONNECT && k->dir >= 0 && go(u->cwd, e) < 0)
+		return -EIO;
+	return r < 0 ? error_errno(e, r, "%s", what) : 0;
+}
+
+/* By the name that the target has now. */
+static int connect_to(struct unix_restore *u, int fd, const struct sock *target,
+	const St__SocketCredentials *c, struct error *e)
+{
+	struct deed k = {.call = CALL_CONNECT, .a = fd, .dir = target->dir};
+	struct sockaddr_un *a = (struct sockaddr_un *)&k.address;
+
+	if (target->dir >= 0) {
+		a->sun_family = AF_UNIX;
+		snprintf(a->sun_path, sizeof(a->sun_path), "%s", target->leaf);
+		k.len = offsetof(struct sockaddr_un, sun_path) + strlen(a->sun_path) + 1;
+	} else if (!socket_address(&target->m->local, AF_UNIX, &k.address, &k.len)) {
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "connection to a unix socket without a name");
+	}
+	return perform(u, c, &k, "connect a unix socket", e);
+}
+
+/* A number that a child can put a descriptor on. */
+static int reserve_number(struct unix_restore *u, int *ret, struct error *e)
+{
+	*ret = fcntl(u->cwd, F_DUPFD_CLOEXEC, u->cwd);
+	return *ret < 0 ? error_errno(e, -errno, "reserve a descriptor") : 0;
+}
+
+/* --- the phases --- */
+
+/* A closed peer that had no name, or a peer of ours: both ends come from socketpair. */
+static bool from_socketpair(const struct sock *s)
+{
+	if (is_stream(s->m) && (s->m->accepted || (s->peer && s->peer->m->accepted)))
+		return false;
+	return s->peer || (s->m->peer_closed && (!is_stream(s->m) || s->m->remote.len == 0));
+}
+
+static int make_pair(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	struct deed k = {.call = CALL_PAIR, .a = s->fd, .type = s->m->type};
+	int r = 0;
+
+	if (!from_socketpair(s) || (s->peer && s->peer < s))
+		return 0;
+	if (!s->peer)
+		r = reserve_number(u, &s->other, e);
+	if (r < 0)
+		return r;
+	k.b = s->peer ? s->peer->fd : s->other;
+	s->replaced = true;
+	if (s->peer)
+		s->peer->replaced = true;
+	return perform(u, s->peer ? s->m->credentials : s->m->peer_credentials, &k,
+		"make a pair of unix sockets", e);
+}
+
+static int bind_socket(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	int r = socket_restore_options(s->fd, s->m, SOCKET_EARLY, e);
+
+	return r < 0 || s->m->local.len == 0 || s->m->accepted ? r : bind_name(u, s, s->fd, e);
+}
+
+static int listen_socket(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	struct deed k = {.call = CALL_LISTEN, .a = s->fd, .backlog = s->m->backlog};
+
+	if (s->m->state != SOCKET_LISTENING)
+		return 0;
+	return perform(u, s->m->credentials, &k, "listen on a unix socket", e);
+}
+
+/* A listener like the one that is gone, for one connection: named as m->local says. "seen": what its
+ * client saw. */
+static int temporary_listener(
+	struct unix_restore *u, struct sock *l, const St__SocketCredentials *seen, struct error *e)
+{
+	struct deed k = {.call = CALL_LISTEN, .backlog = 1};
+	int r;
+
+	l->fd = socket(AF_UNIX, l->m->type | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return error_errno(e, -errno, "make a unix socket");
+	r = bind_name(u, l, l->fd, e);
+	k.a = l->fd;
+	return r < 0 ? r : perform(u, seen, &k, "listen on a unix socket", e);
+}
+
+static void drop(struct sock *l)
+{
+	if (l->temporary)
+		unlinkat(l->dir, l->leaf, 0);
+	close_p(&l->dir);
+	close_p(&l->fd);
+}
+
+/* Connects "client" to the listener and puts the accepted end on number "server". */
+static int connect_and_accept(struct unix_restore *u, struct sock *listener, int client, int server,
+	const St__SocketCredentials *client_credentials, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	r = connect_to(u, client, listener, client_credentials, e);
+	if (r < 0)
+		return r;
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd < 0 || dup3(fd, server, O_CLOEXEC) < 0)
+		return error_errno(e, -errno, "accept a unix socket");
+	return 0;
+}
+
+/* s was accepted: its peer is the client, or a closed one that s->other stands for. */
+static int accept_server(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	struct sock *listener = find_sock(u, s->m->listener);
+	struct sock temporary = {.file = s->file, .m = s->m, .fd = -EBADF, .other = -EBADF, .dir = -EBADF};
+	int client, r = 0;
+
+	if (!s->peer) {
+		s->other = socket(AF_UNIX, s->m->type | SOCK_CLOEXEC, 0);
+		if (s->other < 0)
+			return error_errno(e, -errno, "make a unix socket");
+	}
+	client = s->peer ? s->peer->fd : s->other;
+	if (!listener)
+		r = temporary_listener(u, &temporary, s->m->credentials, e);
+	if (r == 0)
+		r = connect_and_accept(u, listener ? listener : &temporary, client, s->fd,
+			s->peer ? s->peer->m->credentials : s->m->peer_credentials, e);
+	drop(&temporary);
+	s->replaced = true;
+	return r;
+}
+
+/* s is the client of an accepted socket that has been closed: only the name of that is left. */
+static int accept_closed(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	St__Socket name = ST__SOCKET__INIT;
+	struct sock temporary = {.file = s->file, .m = &name, .fd = -EBADF, .other = -EBADF, .dir = -EBADF};
+	int r;
+
+	name.type = s->m->type;
+	name.local = s->m->remote;
+	name.unlinked = true;
+	name.mode = 0700;
+	r = reserve_number(u, &s->other, e);
+	if (r == 0)
+		r = temporary_listener(u, &temporary, s->m->peer_credentials, e);
+	if (r == 0)
+		r = connect_and_accept(u, &temporary, s->fd, s->other, NULL, e);
+	drop(&temporary);
+	return r;
+}
+
+static int accept_socket(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	if (!is_stream(s->m))
+		return 0;
+	if (s->m->accepted)
+		return s->peer || s->m->peer_closed ? accept_server(u, s, e) : 0;
+	return s->m->peer_closed && s->m->remote.len > 0 ? accept_closed(u, s, e) : 0;
+}
+
+/* What the sender's buffer does not hold: the queue may have been filled by several senders, or in other
+ * pieces. */
+static int grow_buffer(int fd, int *old_size, int *old_lock)
+{
+	int big = BIG_BUFFER;
+
+	if (*old_size >= 0)
+		return -ENOBUFS; /* is big already */
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, old_size, &(socklen_t){sizeof(int)}) < 0 ||
+		getsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, old_lock, &(socklen_t){sizeof(int)}) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &big, sizeof(big)) < 0)
+		return -errno;
+	return 0;
+}
+
+static void shrink_buffer(int fd, int old_size, int old_lock)
+{
+	int half = old_size / 2;
+
+	if (old_size < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half));
+	setsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, &old_lock, sizeof(old_lock));
+}
+
+static void add_credentials(struct msghdr *h, const St__SocketCredentials *c, char *control, size_t size)
+{
+	struct ucred cred = {.pid = c->pid ? c->pid : getpid(), .uid = c->uid, .gid = c->gid};
+	struct cmsghdr *cmsg;
+
+	memset(control, 0, size);
+	h->msg_control = control;
+	h->msg_controllen = CMSG_SPACE(sizeof(cred));
+	cmsg = CMSG_FIRSTHDR(h);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_CREDENTIALS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(cred));
+	memcpy(CMSG_DATA(cmsg), &cred, sizeof(cred));
+}
+
+/* One message, whole; a sender that does not exist (yet) is replaced by us. */
+static int send_message(
+	int fd, const struct sockaddr *to, socklen_t to_len, const St__SocketMessage *m, struct error *e)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+	St__SocketCredentials ours = ST__SOCKET_CREDENTIALS__INIT;
+	int old_size = -1, old_lock = 0, r = 0;
+	size_t done = 0;
+
+	if (m->credentials) {
+		ours.pid = m->credentials->pid;
+		ours.uid = m->credentials->uid;
+		ours.gid = m->credentials->gid;
+	}
+	do {
+		struct iovec iov = {m->data.data + done, m->data.len - done};
+		struct msghdr h = {
+			.msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov, .msg_iovlen = 1};
+		ssize_t n;
+
+		if (m->credentials)
+			add_credentials(&h, &ours, control, sizeof(control));
+		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n >= 0)
+			done += n;
+		else if (errno == ESRCH && ours.pid)
+			ours.pid = 0;
+		else if (errno != EAGAIN && errno != EMSGSIZE && errno != ENOBUFS)
+			r = -errno;
+		else
+			r = grow_buffer(fd, &old_size, &old_lock);
+	} while (r == 0 && done < m->data.len);
+	shrink_buffer(fd, old_size, old_lock);
+	return r < 0 ? error_errno(e, r, "put %zu bytes into the queue of a unix socket", m->data.len) : 0;
+}
+
+/* The socket that is bound to this address. */
+static struct sock *find_bound(struct unix_restore *u, const ProtobufCBinaryData *address)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		const ProtobufCBinaryData *local = &u->socks[i].m->local;
+
+		if (!u->socks[i].m->accepted && u->socks[i].m->type == SOCK_DGRAM &&
+			local->len == address->len && !memcmp(local->data, address->data, local->len))
+			return &u->socks[i];
+	}
+	return NULL;
+}
+
+/* A datagram for s from a sender that is not its peer: another socket of ours, or one that is gone. */
+static int send_datagram(
+	struct unix_restore *u, struct sock *s, const St__SocketMessage *message, struct error *e)
+{
+	struct sock *sender = message->address.len ? find_bound(u, &message->address) : NULL;
+	St__Socket name = ST__SOCKET__INIT;
+	struct sock temporary = {.file = s->file, .m = &name, .fd = -EBADF, .other = -EBADF, .dir = -EBADF};
+	struct sockaddr_storage to;
+	socklen_t len;
+	int r = 0;
+
+	if (!socket_address(&s->m->local, AF_UNIX, &to, &len))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "datagrams wait in a socket without a name");
+	if (s->dir >= 0) {
+		snprintf(((struct sockaddr_un *)&to)->sun_path, LEAF_SIZE, "%s", s->leaf);
+		len = sizeof(sa_family_t) + strlen(s->leaf) + 1;
+	}
+	if (!sender) {
+		temporary.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		name.type = SOCK_DGRAM;
+		name.local = message->address;
+		name.unlinked = true;
+		name.mode = 0700;
+		if (temporary.fd < 0)
+			r = error_errno(e, -errno, "make a unix socket");
+		else if (name.local.len > 0)
+			r = bind_name(u, &temporary, temporary.fd, e);
+	}
+	if (r == 0 && s->dir >= 0)
+		r = go(s->dir, e);
+	if (r == 0)
+		r = send_message(sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
+	drop(&temporary);
+	return go(u->cwd, r < 0 ? NULL : e) < 0 ? -EIO : r;
+}
+
+static int fill_queue(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	int from = s->peer ? s->peer->fd : s->other;
+	int r = 0;
+
+	for (size_t i = 0; i < s->m->n_queue && r == 0; i++) {
+		if (from >= 0)
+			r = send_message(from, NULL, 0, s->m->queue[i], e);
+		else
+			r = send_datagram(u, s, s->m->queue[i], e);
+	}
+	return r;
+}
+
+/* A closed peer: what it had not read makes ECONNRESET. Its name, if it was a datagram socket's, is gone
+ * with it. */
+static int close_other(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	if (s->other < 0)
+		return 0;
+	if (s->m->reset && send(s->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		return error_errno(e, -errno, "reset a unix socket");
+	close_p(&s->other);
+	return 0;
+}
+
+/* Datagram sockets that are connected in one direction only. */
+static int connect_datagram(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	struct sock *target = find_sock(u, s->m->peer);
+	struct sockaddr_storage a;
+	socklen_t len;
+
+	if (is_stream(s->m) || s->m->state != SOCKET_CONNECTED || s->peer || s->m->peer_closed)
+		return 0;
+	if (target)
+		return connect_to(u, s->fd, target, NULL, e);
+	if (!socket_address(&s->m->remote, AF_UNIX, &a, &len))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of the peer of a unix socket");
+	if (connect(s->fd, (struct sockaddr *)&a, len) < 0)
+		return error_errno(e, -errno, "connect to a unix socket outside of the container");
+	return 0;
+}
+
+/* Clients in the backlog, in their order. */
+static int connect_waiting(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < s->m->n_waiting && r == 0; i++) {
+		struct sock *client = find_sock(u, s->m->waiting[i]);
+
+		if (!client)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
+		r = connect_to(u, client->fd, s, client->m->credentials, e);
+	}
+	return r;
+}
+
+static int shut_down(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	static const int how[] = {-1, SHUT_RD, SHUT_WR, SHUT_RDWR};
+	int bits = s->m->shutdown & 3;
+
+	if (bits && !s->m->peer_closed && shutdown(s->fd, how[bits]) < 0)
+		return error_errno(e, -errno, "shut a unix socket down");
+	return 0;
+}
+
+static int finish(struct unix_restore *u, struct sock *s, struct error *e)
+{
+	int r = socket_restore_options(s->fd, s->m, SOCKET_LATE, e);
+
+	if (r < 0)
+		return r;
+	if (s->replaced && fcntl(s->fd, F_SETFL, s->file->flags & KEPT_FLAGS) < 0)
+		return error_errno(e, -errno, "flags of a unix socket");
+	if (s->temporary && unlinkat(s->dir, s->leaf, 0) < 0)
+		return error_errno(e, -errno, "remove a temporary socket file");
+	s->temporary = false;
+	return 0;
+}
+
+static int collect_socks(struct unix_restore *u, struct error *e)
+{
+	struct restore *r = u->r;
+
+	u->socks = arena_array(&r->arena, r->n_files, sizeof(*u->socks));
+	if (!u->socks)
+		return error_errno(e, -ENOMEM, "unix sockets");
+	for (size_t i = 0; i < r->n_files; i++) {
+		const St__File *f = r->files[i];
+
+		if (f->kind_case == ST__FILE__KIND_SOCKET && f->socket->family == AF_UNIX)
+			u->socks[u->n++] = (struct sock){.file = f,
+				.m = f->socket,
+				.fd = restore_fd(r, f->id),
+				.other = -EBADF,
+				.dir = -EBADF};
+	}
+	for (size_t i = 0; i < u->n; i++) {
+		struct sock *s = &u->socks[i], *p = find_sock(u, s->m->peer);
+
+		if (p == s)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "a unix socket is its own peer");
+		if (p && p->m->peer == s->file->id && p->m->type == s->m->type)
+			s->peer = p;
+		else if (s->m->peer && (!p || is_stream(s->m)))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "peer of a unix socket");
+	}
+	return 0;
+}
+
+/* Nothing temporary stays, whatever happened. */
+static void clean_up(struct unix_restore *u)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		struct sock *s = &u->socks[i];
+
+		if (s->temporary)
+			unlinkat(s->dir, s->leaf, 0);
+		close_p(&s->dir);
+		close_p(&s->other);
+	}
+	close_p(&u->cwd);
+}
+
+int unix_restore_all(struct restore *r, struct error *e)
+{
+	static const unix_step steps[] = {make_pair, bind_socket, listen_socket, accept_socket, fill_queue,
+		close_other, connect_datagram, connect_waiting, shut_down, finish};
+	struct unix_restore u = {.r = r, .cwd = -EBADF};
+	int result, fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(e, -errno, "current directory");
+	/* Above all numbers that belong to files. */
+	u.cwd = fcntl(fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
+	close(fd);
+	if (u.cwd < 0)
+		return error_errno(e, -errno, "current directory");
+	result = collect_socks(&u, e);
+	for (size_t k = 0; k < ARRAY_SIZE(steps) && result == 0; k++)
+		for (size_t i = 0; i < u.n && result == 0; i++)
+			result = steps[k](&u, &u.socks[i], e);
+	clean_up(&u);
+	return result;
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Unix sockets, the dump side (socket-unix-restore.c is the other one). Which socket is whose peer, and
+ * what waits in a backlog, only sock_diag tells; it is asked once for the whole network namespace.
+ *
+ * A connected pair must be inside of the container. Of two connected stream sockets the one that was made
+ * by accept shares the name of its listener; two without names come from socketpair. A socket that waits
+ * in a backlog has no partner yet, so nothing could be read back of what its client sent: with data it is
+ * refused.
+ */
+#include "checkpoint/native/res/socket.h"
+
+#include <linux/openat2.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#include "base/fd.h"
+#include "linux/sockdiag.h"
+
+enum {
+	OPT_SO_PEERGROUPS = 59,
+	OPT_SIOCUNIXFILE = SIOCPROTOPRIVATE, /* linux/un.h, which does not go with sys/un.h */
+	MAX_GROUPS = 1024,
+};
+
+extern const struct resource resource_unix;
+
+static bool match(const struct dump *d, const struct dump_file *f)
+{
+	char name[32];
+
+	return socket_protocol(f, name) && strncmp(name, "UNIX", 4) == 0;
+}
+
+static int load_sockets(struct dump *d, struct error *e)
+{
+	_cleanup_close_ int ns = -EBADF;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->procs[0].pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0)
+		return error_errno(e, -errno, "network namespace of the container");
+	/* While tasks run the table may change under the dump: that is reported, and tried again. */
+	for (int i = 0; i < 10; i++) {
+		r = sockdiag_unix(ns, &d->arena, &d->sockets);
+		if (r != -EAGAIN)
+			break;
+	}
+	if (r < 0)
+		return error_errno(e, r, "list of unix sockets");
+	d->sockets->stopped = d->stopped;
+	return 0;
+}
+
+/* *ret NULL: not in the container's network namespace (or closed meanwhile). */
+static int find_socket(
+	struct dump *d, const struct dump_file *f, const struct sockdiag_socket **ret, struct error *e)
+{
+	bool fresh = !d->sockets || d->sockets->stopped != d->stopped;
+	int r;
+
+	if (fresh) {
+		r = load_sockets(d, e);
+		if (r < 0)
+			return r;
+	}
+	*ret = sockdiag_find(d->sockets, f->st.st_ino);
+	if (*ret || fresh || d->stopped)
+		return 0;
+	r = load_sockets(d, e); /* made since the list was taken */
+	if (r == 0)
+		*ret = sockdiag_find(d->sockets, f->st.st_ino);
+	return r;
+}
+
+/* The container's own unix socket with this inode. */
+static struct dump_file *find_own(struct dump *d, const struct dump_file *f, uint32_t ino)
+{
+	struct dump_file *o = ino ? dump_find_file(d, f->st.st_dev, ino) : NULL;
+
+	return o && o->resource == &resource_unix ? o : NULL;
+}
+
+static bool still_open(const struct dump_file *f)
+{
+	char name[32], link[128];
+
+	snprintf(name, sizeof(name), "fd/%d", f->fd);
+	return proc_readlink(f->proc->pid, name, link, sizeof(link)) > 0 && strcmp(link, f->link) == 0;
+}
+
+static void refuse(struct dump *d, const struct dump_file *f, const char *reason, const char *remedy)
+{
+	dump_refuse(d, f->proc, f->fd, "unix socket", reason, remedy, "%s", f->link);
+}
+
+static bool is_path(const struct sockdiag_socket *s)
+{
+	return s->name_len > 0 && s->name[0] != '\0';
+}
+
+static void check_listener(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+{
+	for (size_t i = 0; i < s->n_pending; i++) {
+		if (s->pending[i] == 0)
+			refuse(d, f,
+				"a client connected and left before it was accepted; what it sent cannot be "
+				"read",
+				"let the server accept it, then checkpoint");
+		else if (!find_own(d, f, s->pending[i]))
+			refuse(d, f, "a client outside of the container waits to be accepted",
+				"disconnect the client, then checkpoint");
+	}
+}
+
+static const char outside_reason[] = "connected to a socket outside of the container";
+static const char outside_remedy[] = "disconnect it, or run both ends in the container";
+
+/* Its peer is closed, or has not been accepted yet. */
+static void check_alone(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+{
+	const struct sockdiag_socket *listener = sockdiag_listener_of(d->sockets, s->ino);
+
+	if (!listener) {
+		/* The end of a closed peer is always shut down; without that a listener of another
+		 * namespace has it. */
+		if (s->type != SOCK_DGRAM && s->shutdown != (SOCKET_SHUT_RECEIVE | SOCKET_SHUT_SEND))
+			refuse(d, f, outside_reason, outside_remedy);
+		return;
+	}
+	if (!find_own(d, f, listener->ino))
+		refuse(d, f, outside_reason, outside_remedy);
+	else if (s->wqueue > 0)
+		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
+			"let the server accept it, then checkpoint");
+}
+
+static void check_peer(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+{
+	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
+
+	if (find_own(d, f, s->peer)) {
+		if (peer && peer->peer != s->ino && s->type == SOCK_DGRAM && peer->name_len == 0)
+			refuse(d, f, "connected to a datagram socket without a name, which is not its peer",
+				outside_remedy);
+		return;
+	}
+	if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM)
+		refuse(d, f, outside_reason,
+			s->type == SOCK_DGRAM ? "use --ext-unix-sk, or disconnect it" : outside_remedy);
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	const struct sockdiag_socket *s;
+	int r;
+
+	r = find_socket(d, f, &s, e);
+	if (r < 0)
+		return r;
+	if (!s) {
+		if (still_open(f))
+			refuse(d, f, "it belongs to another network namespace",
+				"close it before the checkpoint");
+		return 0;
+	}
+	if (f->info.scm_fds > 0)
+		refuse(d, f, "descriptors are on their way in it, and are not recorded yet",
+			"let the receiver read them, then checkpoint");
+	if (s->state == TCP_LISTEN)
+		check_listener(d, f, s);
+	else if (s->has_peer && s->peer)
+		check_peer(d, f, s);
+	else if (s->has_peer)
+		check_alone(d, f, s);
+	return 0;
+}
+
+static St__SocketCredentials *new_credentials(
+	struct dump *d, int pid, uint32_t uid, uint32_t gid, const uint32_t *groups, size_t n_groups)
+{
+	St__SocketCredentials *c = pb_new(&d->arena, SocketCredentials, socket_credentials);
+
+	if (!c)
+		return NULL;
+	c->pid = pid;
+	c->uid = uid;
+	c->gid = gid;
+	c->n_groups = n_groups;
+	c->groups = arena_memdup(&d->arena, groups, n_groups * sizeof(*groups));
+	return c->groups ? c : NULL;
+}
+
+/* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
+static int peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e)
+{
+	struct ucred cred;
+	gid_t groups[MAX_GROUPS];
+	socklen_t len = sizeof(groups);
+
+	*ret = NULL;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &(socklen_t){sizeof(cred)}) < 0)
+		return error_errno(e, -errno, "SO_PEERCRED");
+	if (cred.pid == 0 && cred.uid == (uid_t)-1)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, OPT_SO_PEERGROUPS, groups, &len) < 0)
+		len = 0;
+	*ret = new_credentials(
+		d, socket_ns_pid(d, cred.pid), cred.uid, cred.gid, groups, len / sizeof(*groups));
+	return *ret ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
+}
+
+/* The directory to which a relative name was relative: the path of the file without the name, if it ends
+ * so; else where the process is now. */
+static char *directory_of_name(struct dump *d, const struct dump_file *f, const char *path, const char *name)
+{
+	size_t n = strlen(path), k = strlen(name);
+	char cwd[4200];
+
+	if (n > k + 1 && path[n - k - 1] == '/' && strcmp(path + n - k, name) == 0)
+		return arena_strndup(&d->arena, path, n - k - 1);
+	if (n == k + 1 && strcmp(path + 1, name) == 0)
+		return arena_strdup(&d->arena, "/");
+	if (proc_readlink(f->proc->pid, "cwd", cwd, sizeof(cwd)) < 0)
+		return NULL;
+	return arena_strdup(&d->arena, cwd);
+}
+
+/* The path that a socket was bound to, seen from the container's root. */
+static char *bound_path(struct dump *d, const St__Socket *m, const char *name)
+{
+	if (name[0] == '/')
+		return arena_strdup(&d->arena, name);
+	return arena_printf(&d->arena, "%s/%s", strcmp(m->cwd, "/") ? m->cwd : "", name);
+}
+
+/* The socket file: where it is now (programs bind to a temporary name and rename it), whose, and whether
+ * it is there. */
+static int dump_file_of(struct dump *d, const struct dump_file *f, St__Socket *m, struct error *e)
+{
+	_cleanup_close_ int fd = ioctl(f->local, OPT_SIOCUNIXFILE);
+	char name[sizeof(struct sockaddr_un)] = "", proc[64], path[4200];
+	size_t offset = offsetof(struct sockaddr_un, sun_path);
+	struct stat st;
+	ssize_t n;
+
+	memcpy(name, m->local.data + offset, MIN(m->local.len - offset, sizeof(name) - 1));
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(e, -errno, "file of the socket bound to \"%s\"", name);
+	snprintf(proc, sizeof(proc), "fd/%d", fd);
+	n = proc_readlink(getpid(), proc, path, sizeof(path));
+	if (n < 0)
+		return error_errno(e, n, "path of the socket bound to \"%s\"", name);
+	if (n > 10 && strcmp(path + n - 10, " (deleted)") == 0)
+		path[n - 10] = '\0';
+	m->mode = st.st_mode & 07777;
+	m->uid = st.st_uid;
+	m->gid = st.st_gid;
+	if (name[0] != '/')
+		m->cwd = directory_of_name(d, f, path, name);
+	if (!m->cwd)
+		return error_errno(e, -ENOMEM, "directory of the socket bound to \"%s\"", name);
+	if (st.st_nlink > 0 && dump_path_is(d, f->proc, bound_path(d, m, name), &st))
+		return 0;
+	if (st.st_nlink > 0 && dump_path_is(d, f->proc, path, &st)) {
+		m->path = arena_strdup(&d->arena, path);
+		return m->path ? 0 : error_errno(e, -ENOMEM, "path of a socket");
+	}
+	m->unlinked = true;
+	return 0;
+}
+
+static int dump_waiting_data(
+	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, St__Socket *m, struct error *e)
+{
+	uint64_t total = 0;
+	int r = socket_dump_queue(d, f->local, m, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < m->n_queue; i++)
+		total += m->queue[i]->data.len;
+	/* Of datagrams the kernel tells the length of the first one only. */
+	if (m->type != SOCK_DGRAM && total != s->rqueue)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"%u bytes wait in the socket, but %llu can be read (urgent data?)", s->rqueue,
+			(unsigned long long)total);
+	return 0;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	const struct sockdiag_socket *s;
+	struct pollfd p = {.fd = f->local};
+	St__Socket *m;
+	int r;
+
+	r = find_socket(d, f, &s, e);
+	if (r < 0)
+		return r;
+	if (!s)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "it belongs to another network namespace");
+	r = socket_dump_common(d, f, &m, e);
+	if (r < 0)
+		return r;
+	m->shutdown = s->shutdown;
+	m->state = s->state == TCP_LISTEN ? SOCKET_LISTENING
+		   : s->has_peer	  ? SOCKET_CONNECTED
+					  : SOCKET_UNCONNECTED;
+	if (m->state == SOCKET_LISTENING) {
+		m->backlog = s->wqueue;
+		r = peer_credentials(d, f->local, &m->credentials, e);
+	} else {
+		m->reset = m->type != SOCK_DGRAM && poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+		r = dump_waiting_data(d, f, s, m, e);
+	}
+	if (r == 0 && m->local.len > 0 && s->has_file && is_path(s))
+		r = dump_file_of(d, f, m, e);
+	return r;
+}
+
+static int link_listener(
+	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
+{
+	St__Socket *m = f->msg->socket;
+
+	m->waiting = arena_array(&d->arena, s->n_pending, sizeof(*m->waiting));
+	if (!m->waiting)
+		return error_errno(e, -ENOMEM, "backlog");
+	for (size_t i = 0; i < s->n_pending; i++) {
+		struct dump_file *client = find_own(d, f, s->pending[i]);
+
+		if (!client)
+			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				"a client outside of the container waits in a backlog");
+		m->waiting[m->n_waiting++] = client->id;
+	}
+	return 0;
+}
+
+/* The listener of this name, if there is one still: accepted sockets share their listener's name (and
+ * file). */
+static struct dump_file *find_listener(
+	struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+{
+	for (size_t i = 0; i < d->sockets->n && s->name_len > 0; i++) {
+		const struct sockdiag_socket *o = &d->sockets->sockets[i];
+
+		if (o->state == TCP_LISTEN && o->type == s->type && o->name_len == s->name_len &&
+			!memcmp(o->name, s->name, s->name_len) && o->has_file == s->has_file &&
+			o->file_ino == s->file_ino && o->file_dev == s->file_dev)
+			return find_own(d, f, o->ino);
+	}
+	return NULL;
+}
+
+/* Was f made by accept, and not its peer? peer NULL: that is closed. */
+static bool was_accepted(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s,
+	const struct sockdiag_socket *peer)
+{
+	bool peer_named = peer ? peer->name_len > 0 : f->msg->socket->remote.len > 0;
+
+	if (s->type == SOCK_DGRAM || s->name_len == 0)
+		return false;
+	if (!peer_named || find_listener(d, f, s))
+		return true;
+	/* Both have names and neither has a listener now: the later one was accepted. */
+	return peer && !find_listener(d, f, peer) && s->ino > peer->ino;
+}
+
+static int link_pending(
+	struct dump *d, struct dump_file *f, const struct sockdiag_socket *listener, struct error *e)
+{
+	const struct proc_status *owner = &f->proc->status;
+	struct dump_file *l = find_own(d, f, listener->ino);
+	St__Socket *m = f->msg->socket;
+
+	if (!l)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", outside_reason);
+	m->pending = true;
+	m->listener = l->id;
+	m->credentials = new_credentials(
+		d, f->proc->ns_pid, owner->uid[1], owner->gid[1], owner->groups, owner->n_groups);
+	return m->credentials ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
+}
+
+static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
+{
+	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
+	struct dump_file *o = find_own(d, f, s->peer), *listener;
+	St__Socket *m = f->msg->socket;
+	int r = 0;
+
+	if (s->peer == 0) {
+		m->peer_closed = true;
+		r = peer_credentials(d, f->local, &m->peer_credentials, e);
+	} else if (o) {
+		m->peer = o->id;
+		if (peer && peer->peer == s->ino)
+			r = peer_credentials(d, o->local, &m->credentials, e);
+	} else if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM || m->remote.len == 0) {
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", outside_reason);
+	}
+	m->accepted = was_accepted(d, f, s, o ? peer : NULL);
+	listener = m->accepted ? find_listener(d, f, s) : NULL;
+	m->listener = listener ? listener->id : 0;
+	return r;
+}
+
+static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
+{
+	const struct sockdiag_socket *s = sockdiag_find(d->sockets, f->st.st_ino), *listener;
+
+	if (!s || f->local < 0)
+		return error_set(e, -EIO, ERROR_INTERNAL, "unix socket %s is not in the list", f->link);
+	if (s->state == TCP_LISTEN)
+		return link_listener(d, f, s, e);
+	if (!s->has_peer)
+		return 0;
+	listener = s->peer == 0 ? sockdiag_listener_of(d->sockets, s->ino) : NULL;
+	return listener ? link_pending(d, f, listener, e) : link_peer(d, f, s, e);
+}
+
+const struct resource resource_unix = {
+	.kind = "unix socket",
+	.description = "stream, datagram and seqpacket; pairs, named, abstract, listening with a backlog, "
+		       "with queued data",
+	.kind_case = ST__FILE__KIND_SOCKET,
+	.match = match,
+	.check = check,
+	.dump = dump,
+	.link = link_unix,
+	.open = socket_open,
+	.connect = socket_connect,
+};

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kinds of sockets share: recognition, options, addresses, queues. */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "checkpoint/native/res/res.h"
+
+enum socket_state { SOCKET_UNCONNECTED = 0, SOCKET_LISTENING = 1, SOCKET_CONNECTED = 2 };
+enum { SOCKET_SHUT_RECEIVE = 1, SOCKET_SHUT_SEND = 2 }; /* bits of Socket.shutdown */
+
+/* The kernel's name of the protocol of a socket that need not be open here ("UNIX-STREAM", "TCPv6", ...),
+ * by an extended attribute of the descriptor's link in /proc. False: not a socket. */
+bool socket_protocol(const struct dump_file *f, char name[32]);
+
+/* Begins f->msg as a socket: family, type, protocol, addresses and options, of f->local. */
+int socket_dump_common(struct dump *d, struct dump_file *f, St__Socket **ret, struct error *e) _must_check_;
+/* Copies all that waits in the receive queue of "fd" to m->queue; it stays in the queue. m->shutdown must
+ * be known. */
+int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e) _must_check_;
+/* A pid as the container sees it; 0: not (or no longer) a process of the container. */
+int socket_ns_pid(const struct dump *d, pid_t pid);
+
+enum socket_stage {
+	SOCKET_EARLY, /* before bind */
+	SOCKET_LATE,  /* when the socket is complete */
+};
+/* Sets the options of one stage. An option that is not one of ours is a damaged (or hostile) image. */
+int socket_restore_options(
+	int fd, const St__Socket *m, enum socket_stage stage, struct error *e) _must_check_;
+
+/* Addresses of messages as bind(2) and connect(2) take them; false: none, or not one of that family. */
+bool socket_address(
+	const ProtobufCBinaryData *bytes, int family, struct sockaddr_storage *ret, socklen_t *ret_len);
+
+/* All sockets are one kind of record: these serve unix and inet. */
+int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
+int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
+int unix_restore_all(struct restore *r, struct error *e) _must_check_;
+int inet_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
+int inet_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
