@@ -66,6 +66,7 @@ struct process_context {
 	int attr_fd;		/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
 	int preserve_fds;
 	bool no_new_keyring;
+	char **env;		/* by process_prepare(): with HOME; never freed, the exec is near */
 	char executable[4096];	/* found by process_prepare() */
 };
 /* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
@@ -74,6 +75,8 @@ int process_prepare(struct process_context *x, struct error *e) _must_check_;
 int process_exec(struct process_context *x, struct error *e) _must_check_;
 /* Default dispositions, empty mask. */
 void process_reset_signals(void);
+/* Through the host's /proc, before the mounts change. */
+int process_set_oom_score(const struct spec_process *p, struct error *e) _must_check_;
 int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
 
 /* ---- seccomp.c ---- */

@@ -79,21 +79,6 @@ static int set_sysctls(const struct spec *s, struct error *e)
 	return 0;
 }
 
-static int set_oom_score(const struct spec_process *p, struct error *e)
-{
-	char text[16], now[16];
-	int r;
-
-	if (!p->has_oom_score_adj)
-		return 0;
-	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
-	r = write_string_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
-	if (r == -EACCES && read_small_file_at(AT_FDCWD, "/proc/self/oom_score_adj", now, sizeof(now)) > 0 &&
-		!strncmp(now, text, strlen(text)) && now[strlen(text)] == '\n')
-		return 0; /* may not be lowered, but is what was asked for */
-	return r < 0 ? error_errno(e, r, "set oom_score_adj to %s", text) : 0;
-}
-
 /* Session, cgroups and namespaces: what must come before any mount. */
 static int enter(struct init *in, struct error *e)
 {
@@ -124,7 +109,7 @@ static int enter(struct init *in, struct error *e)
 	if (r == 0)
 		r = set_sysctls(s, e);
 	if (r == 0 && s->process)
-		r = set_oom_score(s->process, e);
+		r = process_set_oom_score(s->process, e);
 	return r < 0 ? r : fault_point("create-namespaces", e);
 }
 

@@ -52,6 +52,21 @@ int process_set_rlimits(const struct spec_process *p, struct error *e)
 	return 0;
 }
 
+int process_set_oom_score(const struct spec_process *p, struct error *e)
+{
+	char text[16], now[16];
+	int r;
+
+	if (!p->has_oom_score_adj)
+		return 0;
+	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
+	r = write_string_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
+	if (r == -EACCES && read_small_file_at(AT_FDCWD, "/proc/self/oom_score_adj", now, sizeof(now)) > 0 &&
+		!strncmp(now, text, strlen(text)) && now[strlen(text)] == '\n')
+		return 0; /* may not be lowered, but is what was asked for */
+	return r < 0 ? error_errno(e, r, "set oom_score_adj to %s", text) : 0;
+}
+
 static int set_scheduling(const struct spec_process *p, struct error *e)
 {
 	if (p->scheduler) {
@@ -153,6 +168,46 @@ static const char *get_env(const struct spec_process *p, const char *name)
 	return NULL;
 }
 
+/* The home directory of a uid by the container's /etc/passwd ("/" if it is not there), malloc'ed. */
+static char *home_of(uid_t uid)
+{
+	_cleanup_free_ char *text = NULL;
+	char *rest, *line;
+
+	if (read_file_at(AT_FDCWD, "/etc/passwd", 1 << 20, &text, NULL) < 0)
+		return strdup("HOME=/");
+	rest = text;
+	while ((line = strsep(&rest, "\n"))) {
+		char *field[7] = { NULL }, *home;
+		size_t n = 0;
+
+		while (line && n < ARRAY_SIZE(field))
+			field[n++] = strsep(&line, ":");
+		if (n < 6 || !*field[2] || strtoull(field[2], &home, 10) != uid || *home || field[5][0] != '/')
+			continue;
+		return asprintf(&home, "HOME=%s", field[5]) < 0 ? NULL : home;
+	}
+	return strdup("HOME=/");
+}
+
+/* The environment with HOME, which programs expect and config.json need not give. */
+static int complete_env(struct process_context *x, struct error *e)
+{
+	size_t n = 0;
+
+	while (x->p->env && x->p->env[n])
+		n++;
+	x->env = calloc(n + 2, sizeof(char *));
+	if (!x->env)
+		return error_errno(e, -ENOMEM, "environment");
+	if (n)
+		memcpy(x->env, x->p->env, n * sizeof(char *));
+	if (get_env(x->p, "HOME"))
+		return 0;
+	x->env[n] = home_of(x->p->uid);
+	return x->env[n] ? 0 : error_errno(e, -ENOMEM, "environment");
+}
+
 /* 0 or why this file can't be executed. */
 static int check_executable(const char *path)
 {
@@ -230,7 +285,8 @@ int process_prepare(struct process_context *x, struct error *e)
 	if (r < 0)
 		return r;
 	umask(p->has_umask ? p->umask : 0022);
-	return find_executable(x, e);
+	r = complete_env(x, e);
+	return r < 0 ? r : find_executable(x, e);
 }
 
 /* The SCMP_ACT_NOTIFY listener goes to an agent, with the state that the runtime-spec defines. */
@@ -306,7 +362,6 @@ static int set_labels(const struct process_context *x, struct error *e)
 
 int process_exec(struct process_context *x, struct error *e)
 {
-	char *none[] = { NULL };
 	int r = set_labels(x, e);
 
 	if (r == 0 && !x->p->no_new_privileges)
@@ -320,7 +375,7 @@ int process_exec(struct process_context *x, struct error *e)
 		r = load_seccomp(x, e);
 	if (r < 0)
 		return r;
-	execve(x->executable, x->p->args, x->p->env ? x->p->env : none);
+	execve(x->executable, x->p->args, x->env);
 	r = -errno;
 	return error_set(e, r, ERROR_CONFIG, "exec %s: %s", x->executable,
 		r == -ENOENT ? "no such file or directory" : r == -EACCES ? "permission denied" :

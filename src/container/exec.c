@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A further process in a running container. The child is cloned in the container's pid namespace and v2 cgroup, moves
+ * itself into the v1 hierarchies, then into the other namespaces in one setns of init's pidfd, so that a reused pid can't
+ * lead it elsewhere. Until its exec it is not dumpable (CVE-2016-9962), and all but the preserved descriptors close.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/clone.h"
+#include "linux/procfd.h"
+
+struct exec {
+	struct container *c;
+	const struct exec_options *o;
+	struct cgroup_join_fds cgroups;
+	struct sock_fprog seccomp;
+	int init_pidfd, cgroup_fd, console_socket;
+	int sync, child_sync;
+	int namespaces; /* CLONE_NEW* to join */
+};
+
+static void exec_done(struct exec *x)
+{
+	close_p(&x->init_pidfd);
+	close_p(&x->cgroup_fd);
+	close_p(&x->console_socket);
+	close_p(&x->sync);
+	close_p(&x->child_sync);
+	cgroup_join_close(&x->cgroups);
+	free(x->seccomp.filter);
+}
+
+static int check_status(const struct exec *x, struct error *e)
+{
+	enum container_status s = container_status(x->c);
+
+	if (s == CONTAINER_STOPPED)
+		return error_set(e, -EINVAL, ERROR_STATE, "cannot exec in a stopped container");
+	if (s == CONTAINER_PAUSED && !x->o->ignore_paused)
+		return error_set(e, -EINVAL, ERROR_STATE,
+			"cannot exec in a paused container (use --ignore-paused to override)");
+	return 0;
+}
+
+/* Which namespaces of init are not ours; config.json does not know all of them (restore adds a time namespace). */
+static int find_namespaces(struct exec *x, struct error *e)
+{
+	char path[64];
+	struct stat theirs, ours;
+
+	for (int t = 0; t < NS_COUNT; t++) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", x->c->init_pid, ns_proc_name(t));
+		if (stat(path, &theirs) < 0) {
+			if (errno == ENOENT && t == NS_TIME)
+				continue;
+			return error_errno(e, -errno, "%s namespace of pid %d", ns_oci_name(t), x->c->init_pid);
+		}
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_proc_name(t));
+		if (stat(path, &ours) < 0)
+			return error_errno(e, -errno, "%s", path);
+		if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)
+			x->namespaces |= ns_clone_flag(t);
+	}
+	return 0;
+}
+
+static int prepare(struct exec *x, struct error *e)
+{
+	const struct exec_options *o = x->o;
+	int pair[2], r;
+
+	if (o->cgroup)
+		return error_set(e, -EOPNOTSUPP, ERROR_USAGE, "--cgroup is not supported yet");
+	if (o->process->terminal && !o->console_socket && o->console_fd <= 2)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"cannot allocate tty if the process will detach without setting console socket");
+	if (!o->process->terminal && o->console_socket)
+		return error_set(e, -EINVAL, ERROR_USAGE, "cannot use console socket if the process has no terminal");
+	x->init_pidfd = container_init_pidfd(x->c);
+	if (x->init_pidfd < 0)
+		return error_set(e, -ESRCH, ERROR_STATE, "container not running");
+	r = find_namespaces(x, e);
+	if (r < 0)
+		return r;
+	if (x->c->spec->seccomp) {
+		r = seccomp_compile(x->c->spec->seccomp, &x->seccomp, e);
+		if (r < 0)
+			return r;
+	}
+	if (o->process->terminal) {
+		x->console_socket = o->console_socket ? terminal_connect(o->console_socket, e) :
+							fcntl(o->console_fd, F_DUPFD_CLOEXEC, 3);
+		if (x->console_socket < 0)
+			return o->console_socket ? x->console_socket : error_errno(e, -errno, "console socket");
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_errno(e, -errno, "socketpair");
+	x->sync = pair[0];
+	x->child_sync = pair[1];
+	x->cgroup_fd = cgroup_v2_fd(&x->c->cgroup);
+	return cgroup_join_open(&x->c->cgroup, x->cgroup_fd >= 0, &x->cgroups, e);
+}
+
+static int enter(struct exec *x, struct error *e)
+{
+	int rest = x->namespaces & ~CLONE_NEWPID, r;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		return error_errno(e, -errno, "prctl");
+	process_reset_signals();
+	umask(0);
+	setsid();
+	r = cgroup_join(&x->cgroups);
+	if (r < 0)
+		return error_errno(e, r, "join the cgroup");
+	r = process_set_oom_score(x->o->process, e);
+	if (r < 0)
+		return r;
+	if (rest && setns(x->init_pidfd, rest) < 0)
+		return error_errno(e, -errno, "join the container's namespaces");
+	return 0;
+}
+
+static int take_terminal(struct exec *x, struct error *e)
+{
+	_cleanup_close_ int root = -EBADF;
+
+	if (x->console_socket < 0)
+		return 0;
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return error_errno(e, -errno, "open /");
+	return terminal_set_up(root, x->o->process, x->console_socket, false, e);
+}
+
+static _Noreturn void child_main(struct exec *x)
+{
+	const struct spec *s = x->c->spec;
+	struct process_context context = {
+		.p = x->o->process,
+		.seccomp = s->seccomp ? &x->seccomp : NULL,
+		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
+		.seccomp_spec = s->seccomp,
+		.id = x->c->id,
+		.attr_fd = -EBADF,
+		.preserve_fds = x->o->preserve_fds,
+	};
+	struct error e = { 0 };
+
+	if (enter(x, &e) == 0 && take_terminal(x, &e) == 0) {
+		context.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (process_prepare(&context, &e) == 0) {
+			/* a detached process outlives us; whoever kills us now has started it all the same */
+			prctl(PR_SET_PDEATHSIG, 0);
+			(void)!process_exec(&context, &e);
+		}
+	}
+	sync_send_error(x->child_sync, &e);
+	_exit(255);
+}
+
+static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
+{
+	_cleanup_close_ int old = -EBADF;
+	pid_t pid;
+
+	if (x->namespaces & CLONE_NEWPID) {
+		old = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+		if (old < 0 || setns(x->init_pidfd, CLONE_NEWPID) < 0)
+			return error_errno(e, -errno, "join the container's pid namespace");
+	}
+	pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
+	if (pid == 0) {
+		close_p(&x->sync);
+		close_p(&x->c->lock_fd);
+		close_p(&x->c->dir_fd);
+		child_main(x);
+	}
+	if (old >= 0 && setns(old, CLONE_NEWPID) < 0 && pid > 0)
+		return error_errno(e, -errno, "return to the pid namespace");
+	return pid < 0 ? error_errno(e, pid, "clone a process into the container") : pid;
+}
+
+static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct error *e)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	int r, status;
+	pid_t pid;
+
+	r = check_status(x, e);
+	if (r == 0)
+		r = container_load_spec(x->c, e);
+	if (r == 0)
+		r = prepare(x, e);
+	if (r < 0)
+		return r;
+	pid = clone_child(x, &pidfd, e);
+	if (pid < 0)
+		return pid;
+	close_p(&x->child_sync);
+	/* the end of file is its exec, or its death, which the caller will see */
+	r = sync_expect(x->sync, SYNC_READY, e);
+	if (r == -ECONNRESET)
+		r = 0;
+	if (r == 0 && x->o->pid_file)
+		r = write_pid_file(x->o->pid_file, pid, e);
+	if (r < 0) {
+		(void)!pidfd_kill(pidfd, SIGKILL);
+		(void)!pidfd_reap(pidfd, &status);
+		return r;
+	}
+	*ret_pid = pid;
+	*ret_pidfd = take_fd(&pidfd);
+	return 0;
+}
+
+int container_exec(struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd, struct error *e)
+{
+	struct exec x = {
+		.c = c,
+		.o = o,
+		.init_pidfd = -EBADF,
+		.cgroup_fd = -EBADF,
+		.console_socket = -EBADF,
+		.sync = -EBADF,
+		.child_sync = -EBADF,
+	};
+	int r = exec_process(&x, ret_pid, ret_pidfd, e);
+
+	exec_done(&x);
+	return r;
+}
