@@ -58,12 +58,12 @@ struct container_create_options {
 /* Builds the container up to "created": the init process exists and waits on its start socket (or is in restore_init).
  * On failure everything made is undone. *ret: container_free(); it holds the container's lock, see container_unlock().
  * Hooks prestart, createRuntime, createContainer run. The caller must be single-threaded.
- * What restore_init finds: fds 0-2, the preserved ones, and the error socket as fd 3 + preserve_fds (close-on-exec);
- * cwd "/"; default signal dispositions, an empty mask; its own session. */
+ * What restore_init finds: every descriptor of the caller (close-on-exec, but there is no exec: it closes what is not
+ * its own); cwd "/"; default signal dispositions, an empty mask; its own session; no dumpable flag. */
 int container_create(const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;
 /* After container_create() with restore_init, in the process that called it: 0 while init has reported nothing, or
- * init's error (negative errno, *e filled) when restore_init returned; 1 when init has closed the socket (its exec, its
- * death, or restore_init having closed fd 3 + preserve_fds). Does not block. */
+ * init's error (negative errno, *e filled) when restore_init returned; 1 when init has closed the socket (its death, or
+ * restore_init having closed it with the other descriptors). Does not block. */
 int container_init_error(struct container *c, struct error *e) _must_check_;
 /* Kills init and everything in the cgroup, and removes all that container_create() made: the undo of a restore. */
 void container_abort(struct container *c);
