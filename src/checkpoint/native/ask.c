@@ -287,7 +287,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 		struct dump_thread *t = &p->threads[k];
 		size_t size = ALIGN_UP(question_size(p, t, k == 0), (size_t)64);
 
-		t->task.end_signal = task_choose_end_signal(p->status.sig_cgt, t->status.sig_blk, t->status.sig_pnd | t->status.shd_pnd);
+		t->task.end_signal = task_choose_end_signal(p->status.sig_cgt, t->status.sig_pnd | t->status.shd_pnd);
 		if (!t->task.end_signal)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 				"process %d handles SIGURG, SIGWINCH and SIGCHLD alike: not supported yet", p->ns_pid);

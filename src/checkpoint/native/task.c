@@ -225,12 +225,12 @@ int task_settle(struct task *t, struct error *e)
 	return r;
 }
 
-int task_choose_end_signal(uint64_t caught, uint64_t blocked, uint64_t pending)
+int task_choose_end_signal(uint64_t caught, uint64_t pending)
 {
 	static const int candidates[] = { SIGURG, SIGWINCH, SIGCHLD };
 
 	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
-		if (!((caught | blocked | pending) & (1ull << (candidates[i] - 1))))
+		if (!((caught | pending) & (1ull << (candidates[i] - 1))))
 			return candidates[i];
 	return 0;
 }

@@ -53,9 +53,10 @@ int task_batch_wait(struct task *t, struct error *e) _must_check_;
 /* Lets it go on. sig: delivered (0: none). */
 int task_detach(struct task *t, struct error *e) _must_check_;
 
-/* A signal that ends batches: ignored by its disposition, not blocked, not pending, so that sending it is without effect
- * if the tracer is gone. Masks as in /proc/PID/status. 0: there is none. */
-int task_choose_end_signal(uint64_t caught, uint64_t blocked, uint64_t pending);
+/* A signal that ends batches: ignored by its disposition and not pending, so that sending it is without effect if the
+ * tracer is gone. It may be blocked (jemalloc's threads block all): while a batch runs it is the only one that is not.
+ * Masks as in /proc/PID/status. 0: there is none. */
+int task_choose_end_signal(uint64_t caught, uint64_t pending);
 
 /* The rt_sigframe that brings the task's own state back, without a tracer. *ret_sp is the offset of the stack pointer
  * for rt_sigreturn. Returns the size needed (also with buf NULL), address: where it will be. */
