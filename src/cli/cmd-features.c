@@ -5,15 +5,17 @@
 #include <sys/capability.h>
 
 #include "base/fault.h"
+#include "checkpoint/engine.h"
 #include "cli/commands.h"
 #include "linux/caps.h"
 
 struct options {
-	bool fault_points;
+	bool fault_points, support;
 };
 
 static const struct cli_option table[] = {
 	{ "fault-points", 0, CLI_FLAG, offsetof(struct options, fault_points), NULL, "list the fault points for FAULT=" },
+	{ "support", 0, CLI_FLAG, offsetof(struct options, support), NULL, "list the kinds of kernel objects and what a checkpoint does with them" },
 	{ NULL },
 };
 
@@ -105,6 +107,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (opt->fault_points) {
 		for (size_t i = 0; fault_names[i]; i++)
 			puts(fault_names[i]);
+		return 0;
+	}
+	if (opt->support) {
+		support_print(stdout);
 		return 0;
 	}
 	o = json_object_new_object();
