@@ -116,10 +116,37 @@ static bool file_is_complete(const St__File *f)
 	}
 }
 
+/* Sizes are added up and become addresses: all together they must fit the address space. */
+static int validate_shm(const struct restore *r, struct error *e)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < r->n_shm; i++) {
+		const St__SharedMemory *s = r->shm[i].msg;
+
+		total += MIN(s->size, TASK_SIZE_MAX_X86) + 4096;
+		if (s->id == 0 || s->size > TASK_SIZE_MAX_X86 || (!s->memfd && total > TASK_SIZE_MAX_X86))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: shared memory %llu of %llu bytes",
+				(unsigned long long)s->id, (unsigned long long)s->size);
+	}
+	return 0;
+}
+
+/* Within 272 years, so that it may be counted in nanoseconds. */
+static bool bad_time(const St__TimeSpec *t)
+{
+	return t && (t->sec < 0 || t->sec > 1ll << 33 || t->nsec < 0 || t->nsec >= 1000000000);
+}
+
 int restore_validate(const struct restore *r, struct error *e)
 {
 	uint64_t last = 0;
-	int result = 0;
+	int result = validate_shm(r, e);
+
+	if (result < 0)
+		return result;
+	if (bad_time(r->container->monotonic) || bad_time(r->container->boottime) || bad_time(r->container->realtime))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");
 
 	for (size_t i = 0; i < r->n_files; i++) {
 		if (r->files[i]->id <= last || !file_is_complete(r->files[i]))

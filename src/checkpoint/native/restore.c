@@ -91,6 +91,19 @@ static int plan_tree(struct restore *r, struct error *e)
 	return tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e);
 }
 
+int restore_plan(struct restore *r, struct error *e)
+{
+	int result = load_records(r, e);
+
+	if (result == 0)
+		result = restore_validate(r, e);
+	if (result == 0)
+		result = plan_tree(r, e);
+	if (result == 0)
+		result = restore_lay_out(r, e);
+	return result;
+}
+
 /* Offsets that make the container's clocks go on from the checkpoint. */
 static void set_clocks(const struct restore *r, struct timens_offset *t)
 {
@@ -123,13 +136,7 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	if (result == 0)
 		result = cpu_check(image_manifest(r->image), e);
 	if (result == 0)
-		result = load_records(r, e);
-	if (result == 0)
-		result = restore_validate(r, e);
-	if (result == 0)
-		result = plan_tree(r, e);
-	if (result == 0)
-		result = restore_lay_out(r, e);
+		result = restore_plan(r, e);
 	if (result < 0)
 		return result;
 	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -83,6 +83,8 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 /* Contents of an address space into fd. */
 int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 
+/* restore.c: everything that the parent does with r->image before the container exists. */
+int restore_plan(struct restore *r, struct error *e) _must_check_;
 /* restore-validate.c: what later code relies on. */
 int restore_validate(const struct restore *r, struct error *e) _must_check_;
 /* restore-area.c: in the parent, before the container exists. */
