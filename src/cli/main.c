@@ -27,9 +27,9 @@ const struct cli_option cli_global_options[] = {
 
 /* The table is the man page's and the completions' source as well. */
 const struct cli_command *const cli_commands[] = {
-	&cmd_check, &cmd_checkpoint, &cmd_create, &cmd_delete, &cmd_exec, &cmd_features, &cmd_inspect, &cmd_kill, &cmd_list,
+	&cmd_check, &cmd_checkpoint, &cmd_create, &cmd_delete, &cmd_events, &cmd_exec, &cmd_features, &cmd_inspect, &cmd_kill, &cmd_list,
 	&cmd_pause, &cmd_ps, &cmd_restore, &cmd_resume, &cmd_run, &cmd_spec, &cmd_start, &cmd_state, &cmd_options,
-	&cmd_support, NULL,
+	&cmd_support, &cmd_update, NULL,
 };
 
 static const struct cli_command *find_command(const char *name)

@@ -85,6 +85,10 @@ int container_init_pidfd(const struct container *c);
 int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
 int container_pause(struct container *c, struct error *e) _must_check_;
 int container_resume(struct container *c, struct error *e) _must_check_;
+/* Changes limits of a container that runs: all of them, or on failure none. */
+int container_update(struct container *c, const struct spec_resources *resources, struct error *e) _must_check_;
+/* What it has used, as the "data" of runc's `events --stats`: cgroup and network interfaces. Caller frees *ret. */
+int container_stats_json(struct container *c, char **ret, struct error *e) _must_check_;
 /* Removes a stopped container; force: kills first. poststop hooks. */
 int container_delete(struct container *c, bool force, struct error *e) _must_check_;
 /* Runs hooks of a type with the state on stdin (runtime namespace). */
