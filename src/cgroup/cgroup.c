@@ -19,7 +19,7 @@
 #include "cgroup/cgroup-priv.h"
 
 /* The inode of a kernfs root. */
-enum { ROOT_INODE = 1, DELETE_MS = 2000, DEPTH_MAX = 64 };
+enum { ROOT_INODE = 1, DELETE_MS = 2000, MAKE_TRIES = 10, DEPTH_MAX = 64 };
 
 const struct cgroup_dir *cgroup_v1_dir(const struct cgroup *cg, const char *controller)
 {
@@ -90,7 +90,7 @@ int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, boo
 }
 
 /* Makes what is missing above the last component. A v1 cpuset starts empty, and so do all below an empty one. */
-static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)
+static int make_parents(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
 {
 	size_t base = strlen(d->path) - strlen(cg->path);
 	bool cpuset = cgroup_has_controller(d->controllers, "cpuset");
@@ -100,7 +100,9 @@ static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, str
 	for (size_t at = base + 1 + strcspn(path + base + 1, "/"); path[at];
 		at += 1 + strcspn(path + at + 1, "/")) {
 		path[at] = 0;
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		if (mkdir(path, 0755) == 0)
+			d->parents_made++;
+		else if (errno != EEXIST)
 			return fail_path(e, -errno, "make", path);
 		if (cpuset) {
 			_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -115,7 +117,7 @@ static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, str
 }
 
 /* One that is there already is replaced if it is empty (left by a crash): its settings could be anything, also frozen. */
-static int make_dir(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
+static int make_dir_once(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
 {
 	struct stat st;
 	int r = make_parents(cg, d, e);
@@ -136,6 +138,16 @@ static int make_dir(const struct cgroup *cg, struct cgroup_dir *d, struct error 
 	d->inode = st.st_ino;
 	d->created = true;
 	return 0;
+}
+
+/* A parent may be removed by the deletion of another container before we have put something into it. */
+static int make_dir(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
+{
+	int r = -ENOENT;
+
+	for (int i = 0; r == -ENOENT && i < MAKE_TRIES; i++)
+		r = make_dir_once(cg, d, e);
+	return r;
 }
 
 static int apply_devices(struct limits *l, const struct spec_resources *res)
@@ -374,6 +386,20 @@ static int remove_dir(const struct cgroup *cg, const struct cgroup_dir *d, int64
 	}
 }
 
+/* rmdir(2) takes only empty ones: others may use them by now. */
+static void remove_parents(const struct cgroup *cg, struct cgroup_dir *d)
+{
+	size_t base = strlen(d->path) - MIN(strlen(d->path), strlen(cg->path));
+	char path[sizeof(d->path)], *slash;
+
+	memcpy(path, d->path, sizeof(path));
+	for (; d->parents_made && (slash = strrchr(path, '/')) && slash > path + base; d->parents_made--) {
+		*slash = 0;
+		if (rmdir(path) < 0)
+			break;
+	}
+}
+
 /* A create that was killed may have made directories whose inodes it could not record any more. rmdir(2) takes only
  * an empty cgroup, and only a name of our own is tried. */
 static void remove_unrecorded(const struct cgroup_dir *d)
@@ -395,13 +421,13 @@ int cgroup_delete(struct cgroup *cg, struct error *e)
 
 		if (!d->inode)
 			remove_unrecorded(d);
-		if (!d->created)
-			continue;
-		q = remove_dir(cg, d, deadline, r ? NULL : e);
-		if (q == 0)
+		q = d->created ? remove_dir(cg, d, deadline, r ? NULL : e) : 0;
+		if (q == 0) {
 			d->created = false;
-		else if (r == 0)
+			remove_parents(cg, d);
+		} else if (r == 0) {
 			r = q;
+		}
 	}
 	return r;
 }

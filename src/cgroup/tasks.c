@@ -120,24 +120,53 @@ static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool th
 	return r < 0 ? error_errno(e, r, "cgroup: list the tasks of %s", d->path) : 0;
 }
 
-int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
-{
-	_cleanup_(pid_list_done) struct pid_list l = {0};
-	const struct cgroup_dir *d = cgroup_main_dir(cg);
-	int r = d ? list_dir(cg, d, threads, &l, e) : 0;
-
-	if (r < 0)
-		return r;
-	*ret = take_ptr(l.pids);
-	*ret_n = l.n;
-	return 0;
-}
-
 static int compare_pids(const void *a, const void *b)
 {
 	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
 
 	return (x > y) - (x < y);
+}
+
+/* What "more" has and "l" has not, is added to it. */
+static int add_missing(struct pid_list *l, const struct pid_list *more)
+{
+	_cleanup_free_ pid_t *sorted = reallocarray(NULL, l->n + 1, sizeof(*sorted));
+	size_t n = l->n;
+
+	if (!sorted)
+		return -ENOMEM;
+	if (n)
+		memcpy(sorted, l->pids, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(pid_t), compare_pids);
+	for (size_t i = 0; i < more->n; i++) {
+		int r = bsearch(&more->pids[i], sorted, n, sizeof(pid_t), compare_pids)
+				? 0
+				: pid_list_add(l, more->pids[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* On a hybrid machine a task can be moved out of the v2 tree and stay in the freezer's cgroup, or the other way round:
+ * both kinds are in the container's cgroups. */
+int cgroup_pids(const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
+{
+	_cleanup_(pid_list_done) struct pid_list l = {0}, v1 = {0};
+	const struct cgroup_dir *d = cgroup_main_dir(cg), *freezer = cgroup_v1_dir(cg, "freezer");
+	int r = d ? list_dir(cg, d, threads, &l, e) : 0;
+
+	if (r == 0 && freezer && freezer != d) {
+		r = list_dir(cg, freezer, threads, &v1, e);
+		if (r == 0 && add_missing(&l, &v1) < 0)
+			r = error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory while listing tasks");
+	}
+	if (r < 0)
+		return r;
+	*ret = take_ptr(l.pids);
+	*ret_n = l.n;
+	return 0;
 }
 
 /* Returns how many were signalled, or a negative errno. */

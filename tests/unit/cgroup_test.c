@@ -261,7 +261,8 @@ static void test_escaped(void)
 	struct error e = {0};
 	const struct cgroup_dir *d;
 	char path[600], pid_text[24];
-	pid_t pid;
+	pid_t pid, *pids = NULL;
+	size_t n = 0;
 	int dir;
 
 	if (!make(&cg, "escape", &no_limits))
@@ -274,6 +275,8 @@ static void test_escaped(void)
 		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		CHECK(write_string_at(dir, "cgroup.procs", pid_text) == 0);
 		close(dir);
+		CHECK(cgroup_pids(&cg, true, &pids, &n, &e) == 0 && n == 1 && pids[0] == pid);
+		free(pids);
 		CHECK(cgroup_signal(&cg, SIGKILL, &e) == 0, "%s", e.message);
 		CHECK(waitpid(pid, NULL, 0) == pid);
 	}
@@ -655,10 +658,11 @@ static void test_paths(void)
 	CHECK(cgroup_freeze(&cg, 10, &e) == -ENOTSUP && cgroup_is_frozen(&cg) == 0);
 }
 
-/* A nested path of its own, whose parents the cpuset must be given too; attach as for a process that already runs. */
+/* A path with parents, which the cpuset must be given too, and which go when the last container in them goes; attach as
+ * for a process that already runs. */
 static void test_nested_and_attach(void)
 {
-	struct cgroup cg;
+	struct cgroup cg, sibling;
 	struct error e = {0};
 	char path[64], parent[512];
 	pid_t pid;
@@ -667,6 +671,10 @@ static void test_nested_and_attach(void)
 	if (!CHECK(cgroup_init(&cg, path, "x", false, &e) == 0, "%s", e.message) ||
 		!CHECK(cgroup_create(&cg, &no_limits, &e) == 0, "%s", e.message))
 		return;
+	snprintf(path, sizeof(path), "unit-nested-%d/x/z", (int)getpid());
+	CHECK(cgroup_init(&sibling, path, "x", false, &e) == 0 &&
+			cgroup_create(&sibling, &no_limits, &e) == 0,
+		"%s", e.message);
 	pid = fork();
 	if (pid == 0)
 		for (;;)
@@ -674,13 +682,18 @@ static void test_nested_and_attach(void)
 	CHECK(cgroup_attach(&cg, pid, false, &e) == 0, "%s", e.message);
 	CHECK(cgroup_signal(&cg, SIGKILL, &e) == 0, "%s", e.message);
 	CHECK(waitpid(pid, NULL, 0) == pid);
+	CHECK(cg.dirs[0].parents_made == 2 && sibling.dirs[0].parents_made == 0);
+	unmake(&sibling);
+	snprintf(parent, sizeof(parent), "%s", cg.dirs[0].path);
+	*strrchr(parent, '/') = 0;
+	CHECK(access(parent, F_OK) == 0, "the one that did not make the parent removed it");
 	unmake(&cg);
 	for (size_t i = 0; i < cg.n_dirs; i++) {
 		snprintf(parent, sizeof(parent), "%s", cg.dirs[i].path);
 		*strrchr(parent, '/') = 0;
-		CHECK(rmdir(parent) == 0);
+		CHECK(access(parent, F_OK) != 0, "%s is left", parent);
 		*strrchr(parent, '/') = 0;
-		CHECK(rmdir(parent) == 0);
+		CHECK(access(parent, F_OK) != 0, "%s is left", parent);
 	}
 }
 
