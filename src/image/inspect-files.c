@@ -260,7 +260,7 @@ void inspect_print_details(struct json_object *file, char *buf, size_t size)
 		{"peer", "to file"},
 		{"number", ""},
 		{"index", ""},
-		{"pipe", ""},
+		{"pipe", "no."},
 		{"count", "count"},
 		{"ticks", "ticks"},
 		{"mask", ""},
