@@ -207,6 +207,24 @@ static int answer_timers(struct dump *d, const struct question *q, St__Process *
 	return 0;
 }
 
+/* mlockall(MCL_FUTURE) shows only in what is mapped afterwards, as our own area is. */
+static int find_future_locks(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	struct proc_vma *vmas;
+	size_t n;
+	int r;
+
+	if (p->status.vm_locked_kib == 0)
+		return 0;
+	r = proc_read_maps(p->pid, true, &d->arena, &vmas, &n);
+	if (r < 0)
+		return error_errno(e, r, "mappings of pid %d", p->pid);
+	for (size_t i = 0; i < n; i++)
+		if (p->area >= vmas[i].start && p->area < vmas[i].end && (vmas[i].flags & VMA_LO))
+			p->msg->memory->lock_future = MCL_FUTURE | (vmas[i].flags & VMA_LF ? MCL_ONFAULT : 0);
+	return 0;
+}
+
 static int answer_process(struct dump *d, const struct question *q, St__Process *m)
 {
 	m->child_subreaper = q->process->child_subreaper;
@@ -355,6 +373,9 @@ int dump_ask(struct dump *d, struct error *e)
 		r = answer_process(d, &asked[i].questions[0], p->msg);
 		if (r < 0)
 			return error_errno(e, r, "answers of pid %d", p->pid);
+		r = find_future_locks(d, p, e);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

@@ -126,8 +126,42 @@ static int order(struct dump *d, struct error *e)
 	return 0;
 }
 
+/* Zombies are in no cgroup list any more: they are found as children of the living. */
+static int add_zombies(struct dump *d, size_t max, struct error *e)
+{
+	size_t living = d->n_procs;
+
+	for (size_t i = 0; i < living; i++) {
+		for (size_t k = 0; k < d->procs[i].n_threads; k++) {
+			char path[64], text[16384], *at = text, *end;
+
+			snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->procs[i].pid, d->procs[i].threads[k].tid);
+			if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) < 0)
+				continue;
+			for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end) {
+				bool known = false;
+				int r;
+
+				for (size_t n = 0; n < d->n_procs && !known; n++)
+					known = d->procs[n].pid == pid;
+				if (known || d->n_procs == max)
+					continue;
+				r = find_process(d, pid, &d->procs[d->n_procs], e);
+				if (r < 0)
+					return r;
+				if (r == 0 && d->procs[d->n_procs].zombie)
+					d->n_procs++;
+				else
+					close_p(&d->procs[d->n_procs].pidfd);
+			}
+		}
+	}
+	return 0;
+}
+
 int dump_find_processes(struct dump *d, struct error *e)
 {
+	enum { MAX_ZOMBIES = 1024 };
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n;
 	int r;
@@ -136,7 +170,7 @@ int dump_find_processes(struct dump *d, struct error *e)
 	if (r < 0)
 		return r;
 	d->n_procs = 0;
-	d->procs = arena_array(&d->arena, MAX(n, (size_t)1), sizeof(*d->procs));
+	d->procs = arena_array(&d->arena, n + MAX_ZOMBIES, sizeof(*d->procs));
 	if (!d->procs)
 		return no_memory(e);
 	for (size_t i = 0; i < n; i++) {
@@ -148,7 +182,8 @@ int dump_find_processes(struct dump *d, struct error *e)
 	}
 	if (d->n_procs == 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" is not running", d->c->id);
-	return order(d, e);
+	r = add_zombies(d, n + MAX_ZOMBIES, e);
+	return r < 0 ? r : order(d, e);
 }
 
 /* The namespaces of every process must be those of init: others are not recorded. */
@@ -178,8 +213,6 @@ static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 	if (s->tracer_pid != 0 && !d->stopped)
 		dump_refuse(d, p, -1, "traced task", "only one tracer is possible", "end the debugger or strace, then checkpoint",
 			"traced by pid %d", s->tracer_pid);
-	if (s->seccomp == 1)
-		dump_refuse(d, p, -1, "seccomp", "strict mode is not supported yet", "run it without strict seccomp", "seccomp strict mode");
 	if (p->stat.state == 'Z' && p->stat.num_threads > 1)
 		dump_refuse(d, p, -1, "process", "its leader thread has ended while others run", "let it end, then checkpoint",
 			"process %d (%s)", p->ns_pid, p->stat.comm);
@@ -444,7 +477,7 @@ static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
 }
 
 /* personality, oom_score_adj, timer slack and the like: one small number a file. */
-static long small_number(pid_t pid, const char *name, int base)
+long dump_small_number(pid_t pid, const char *name, int base)
 {
 	char path[64], text[64];
 	ssize_t n;
@@ -480,8 +513,9 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 		return 0;
 	}
 	m->umask = s->umask;
-	m->oom_score_adj = small_number(p->pid, "oom_score_adj", 10);
-	m->personality = small_number(p->pid, "personality", 16);
+	m->oom_score_adj = dump_small_number(p->pid, "oom_score_adj", 10);
+	m->personality = dump_small_number(p->pid, "personality", 16);
+	m->exit_code = p->stat.exit_code; /* of a stopped one: whether its parent has been told */
 	return 0;
 }
 

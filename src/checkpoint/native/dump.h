@@ -117,6 +117,8 @@ int dump_ask(struct dump *d, struct error *e) _must_check_;
 /* Takes away what dump_ask() mapped. */
 int dump_unmap(struct dump *d, struct error *e);
 
+/* The one number in /proc/PID/NAME (collect.c); 0 if there is none. */
+long dump_small_number(pid_t pid, const char *name, int base);
 /* Mappings to Vma messages (mappings.c); page contents (pages.c). */
 int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 int dump_pages(struct dump *d, struct error *e) _must_check_;

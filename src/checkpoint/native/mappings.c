@@ -42,7 +42,6 @@ static const struct {
 	{ VMA_HT, "huge page (hugetlb) mapping", "hugetlb memory is not supported yet", "use transparent huge pages (madvise)" },
 	{ VMA_UM | VMA_UW | VMA_UI, "memory watched by userfaultfd", "its fault handler's state is not known", "close the userfaultfd first" },
 	{ VMA_SS, "shadow stack", "user shadow stacks are not supported yet", "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off" },
-	{ VMA_GU, "guard regions (MADV_GUARD_INSTALL)", "not supported yet", "use PROT_NONE mappings as guards" },
 	{ VMA_UNKNOWN, "mapping with a flag this version does not know", "what is not understood is not copied", "use a newer Stasis" },
 };
 
@@ -231,6 +230,7 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
 		return error_errno(e, -ENOMEM, "mappings");
 	m->space = dump_new_id(d);
 	memory_layout(m, &p->stat);
+	m->coredump_filter = dump_small_number(p->pid, "coredump_filter", 16);
 	for (size_t i = 0; i < p->n_vmas; i++) {
 		const struct proc_vma *v = &p->vmas[i];
 		St__Vma *vma;

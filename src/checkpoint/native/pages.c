@@ -24,7 +24,7 @@ struct pm_scan_arg {
 		return_mask;
 };
 #define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pm_scan_arg)
-enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 1 << 5 };
+enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 1 << 5, PM_GUARD = 1 << 8 };
 
 struct page_reader {
 	struct dump *d;
@@ -60,6 +60,29 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 	return 0;
 }
 
+/* Notes a guard region (MADV_GUARD_INSTALL) in the mapping's record. */
+static int note_guard(struct page_reader *pr, const struct proc_vma *v, const struct page_region *g, struct error *e)
+{
+	St__Memory *m = pr->p->msg->memory;
+
+	for (size_t i = 0; i < m->n_vmas; i++) {
+		St__Vma *vma = m->vmas[i];
+		uint64_t *more;
+
+		if (vma->start != v->start)
+			continue;
+		more = arena_array(&pr->d->arena, vma->n_guards + 2, sizeof(*more));
+		if (!more)
+			return error_errno(e, -ENOMEM, "guard regions");
+		if (vma->n_guards)
+			memcpy(more, vma->guards, vma->n_guards * sizeof(*more));
+		more[vma->n_guards++] = g->start;
+		more[vma->n_guards++] = g->end;
+		vma->guards = more;
+	}
+	return 0;
+}
+
 static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file, struct error *e)
 {
 	static _Thread_local struct page_region regions[REGIONS];
@@ -68,7 +91,7 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 	while (at < v->end) {
 		struct pm_scan_arg arg = { .size = sizeof(arg), .start = at, .end = v->end, .vec = (uint64_t)regions, .vec_len = REGIONS,
 			.category_inverted = file ? PM_FILE : 0, .category_mask = file ? PM_FILE : 0,
-			.category_anyof_mask = PM_PRESENT | PM_SWAPPED, .return_mask = PM_PRESENT | PM_SWAPPED };
+			.category_anyof_mask = PM_PRESENT | PM_SWAPPED, .return_mask = PM_PRESENT | PM_SWAPPED | (v->flags & VMA_GU ? PM_GUARD : 0) };
 		int n, r;
 
 		/* The shared zero page is left out by its contents: asking for it makes the scan five times slower. */
@@ -76,7 +99,8 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 		if (n < 0)
 			return errno == ENOTTY || errno == EINVAL ? 1 : error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
 		for (int i = 0; i < n; i++) {
-			r = copy_region(pr, regions[i].start, regions[i].end, e);
+			r = regions[i].categories & PM_GUARD ? note_guard(pr, v, &regions[i], e) :
+							       copy_region(pr, regions[i].start, regions[i].end, e);
 			if (r < 0)
 				return r;
 		}

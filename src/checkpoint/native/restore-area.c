@@ -66,7 +66,7 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 		size_t n_runs;
 		const struct image_run *runs = image_runs(r->image, p->memory->space, &n_runs);
 
-		ops += OPS_PER_VMA + (v->end - v->start) / RUN_BYTES;
+		ops += OPS_PER_VMA + v->n_guards / 2 + (v->end - v->start) / RUN_BYTES;
 		data += v->name ? strlen(v->name) + 32 : 0;
 		if (i == 0)
 			for (size_t k = 0; k < n_runs; k++)

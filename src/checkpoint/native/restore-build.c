@@ -30,6 +30,7 @@
 #define ARCH_MAP_VDSO_64_OP 0x2003
 #define PR_TIMER_CREATE_RESTORE_IDS_OP 77
 #define MSEAL_NR 462
+#define MADV_GUARD_INSTALL_OP 102
 enum { PAGE = 4096, CAPS = 41 };
 #define RUN_BYTES (1ull << 30)
 
@@ -176,6 +177,16 @@ static void op_mm(struct builder *bu)
 
 	map.auxv = (void *)batch_bytes(&bu->b, m->auxv.data, m->auxv.len);
 	batch_call(&bu->b, 0, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, batch_bytes(&bu->b, &map, sizeof(map)), sizeof(map));
+	for (size_t i = 0; i < m->n_vmas; i++) {
+		const St__Vma *v = m->vmas[i];
+
+		for (size_t k = 0; k + 1 < v->n_guards; k += 2)
+			batch_call(&bu->b, 0, SYS_madvise, v->guards[k], v->guards[k + 1] - v->guards[k], MADV_GUARD_INSTALL_OP);
+		if (v->advice & VMA_SL)
+			batch_call(&bu->b, 0, MSEAL_NR, v->start, v->end - v->start, 0);
+	}
+	if (m->lock_future)
+		batch_call(&bu->b, 0, SYS_mlockall, m->lock_future);
 	if (m->thp_disable)
 		batch_call(&bu->b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1);
 	batch_call(&bu->b, 0, SYS_close_range, bu->r->fd_base, ~0u, 0);
@@ -222,6 +233,9 @@ static void op_timers(struct builder *bu)
 	for (size_t i = 0; i < p->n_itimers && i < 3; i++) {
 		struct itimerval v = { to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value) };
 
+		/* An interval without a value: it has expired, and its signal waits. Another expiry then merges with that. */
+		if (!v.it_value.tv_sec && !v.it_value.tv_usec && (v.it_interval.tv_sec || v.it_interval.tv_usec))
+			v.it_value.tv_usec = 1;
 		if (v.it_value.tv_sec || v.it_value.tv_usec)
 			batch_call(&bu->b, 0, SYS_setitimer, i, batch_bytes(&bu->b, &v, sizeof(v)), 0);
 	}
@@ -293,6 +307,8 @@ static const St__SeccompFilter *find_filter(const St__Process *p, uint64_t id)
 
 static void op_seccomp(struct builder *bu, const St__Thread *t)
 {
+	if (t->seccomp_mode == 1)
+		batch_call(&bu->b, 0, SYS_prctl, PR_SET_SECCOMP, 1);
 	for (size_t i = 0; i < t->n_seccomp_filters; i++) {
 		const St__SeccompFilter *f = find_filter(bu->p, t->seccomp_filters[i]);
 		struct {

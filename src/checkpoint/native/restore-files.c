@@ -50,6 +50,17 @@ static int max_descriptor(const struct restore *r)
 	return MIN(max, 1u << 20);
 }
 
+int restore_move_fd(const struct restore *r, int *fd)
+{
+	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
+
+	if (moved < 0)
+		return -errno;
+	close(*fd);
+	*fd = moved;
+	return 0;
+}
+
 /* Our own descriptors go above all others; everything else besides stdio is closed. */
 static int move_own(struct restore *r, int *fd, struct error *e)
 {
@@ -149,6 +160,8 @@ static int set_owner(const St__File *m, int fd, struct error *e)
 
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e)
 {
+	uint32_t gap = 0;
+
 	for (size_t i = 0; i < p->n_descriptors; i++) {
 		const St__Descriptor *d = p->descriptors[i];
 		int from = restore_fd(r, d->file), result = 0;
@@ -168,14 +181,13 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 		if (result < 0)
 			return result;
 	}
-	/* stdio of the caller that the process itself had closed. */
-	for (uint32_t fd = 0; fd < 3; fd++) {
-		bool has = false;
+	/* What the process itself did not have, also of the caller's stdio. */
+	for (size_t i = 0; i <= p->n_descriptors; i++) {
+		uint32_t next = i < p->n_descriptors ? p->descriptors[i]->fd : (uint32_t)r->fd_base;
 
-		for (size_t i = 0; i < p->n_descriptors; i++)
-			has |= p->descriptors[i]->fd == fd;
-		if (!has)
-			close(fd);
+		if (next > gap)
+			close_range(gap, next - 1, 0);
+		gap = next + 1;
 	}
 	return 0;
 }

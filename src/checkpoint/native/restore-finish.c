@@ -179,11 +179,19 @@ static int find_syscall_offset(struct finish *f, struct error *e)
 	return error_set(e, -ENOENT, ERROR_KERNEL, "the vdso has no syscall instruction");
 }
 
+static bool has_seccomp(const St__Process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i]->seccomp_mode != 0)
+			return true;
+	return false;
+}
+
 static int seize_all(struct finish *f, struct error *e)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		struct live_thread *t = &f->threads[i];
-		int result = task_seize(&t->task, t->task.tid, t->proc->n_seccomp_filters > 0, e);
+		int result = task_seize(&t->task, t->task.tid, has_seccomp(t->proc), e);
 
 		if (result < 0)
 			return result;
@@ -302,6 +310,24 @@ static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 	return task_syscall(&parent->task, vdso_of(parent->proc) + f->syscall_offset, SYS_wait4, wait_args, &ignored, e);
 }
 
+/* With the signal that had stopped it, as WSTOPSIG() tells its parent: put in the place of a SIGSTOP on its way. */
+static int stop_leader(struct live_thread *t, struct error *e)
+{
+	int status, sig = t->proc->stop_signal;
+
+	if (kill(t->pid, SIGSTOP) < 0 || ptrace(PTRACE_CONT, t->task.tid, NULL, NULL) < 0)
+		return error_errno(e, -errno, "stop process %d again", t->proc->pid);
+	if (waitpid(t->task.tid, &status, __WALL) < 0 || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP || status >> 16)
+		return error_set(e, -EIO, ERROR_SYSTEM, "process %d does not stop again: status %#x", t->proc->pid, status);
+	for (size_t i = 0; i < t->proc->n_actions; i++)
+		if (t->proc->actions[i]->signal == (unsigned)sig && t->proc->actions[i]->handler)
+			sig = SIGSTOP; /* it has a handler by now: a job control signal would run that */
+	t->task.seized = false;
+	if (ptrace(PTRACE_DETACH, t->task.tid, NULL, (void *)(long)(sig ? sig : SIGSTOP)) < 0)
+		return error_errno(e, -errno, "stop process %d again", t->proc->pid);
+	return 0;
+}
+
 static int stop_again(struct finish *f, struct error *e)
 {
 	for (size_t i = 0; i < f->n; i++) {
@@ -310,11 +336,12 @@ static int stop_again(struct finish *f, struct error *e)
 
 		if (!t->leader || t->proc->state != 1)
 			continue;
-		if (kill(t->pid, SIGSTOP) < 0)
-			return error_errno(e, -errno, "stop process %d again", t->proc->pid);
 		for (size_t k = 0; k < f->n; k++)
-			if (f->threads[k].pid == t->pid && task_detach(&f->threads[k].task, e) < 0)
+			if (f->threads[k].pid == t->pid && !f->threads[k].leader && task_detach(&f->threads[k].task, e) < 0)
 				return e->code;
+		result = stop_leader(t, e);
+		if (result < 0)
+			return result;
 		if (!state_becomes(t->pid, 'T'))
 			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "process %d does not stop again", t->proc->pid);
 		result = forget_stop(f, t->proc, e);
@@ -353,7 +380,7 @@ static int wait_for_zombies(struct finish *f, struct error *e)
 static bool any_filters(const struct restore *r)
 {
 	for (size_t i = 0; i < r->n_procs; i++)
-		if (r->procs[i]->n_seccomp_filters > 0)
+		if (has_seccomp(r->procs[i]))
 			return true;
 	return false;
 }

@@ -148,6 +148,9 @@ static int small_attributes(struct restore *r, const St__Process *p, struct erro
 		if (result < 0)
 			return error_errno(e, result, "oom_score_adj %s of process %d", text, p->pid);
 	}
+	snprintf(text, sizeof(text), "0x%x", p->memory->coredump_filter);
+	if (write_string_at(r->proc_fd, "self/coredump_filter", text) < 0)
+		return error_errno(e, -errno, "coredump_filter of process %d", p->pid);
 	fd = restore_fd(r, p->root_file);
 	if (p->root_file && (fchdir(fd) < 0 || chroot(".") < 0))
 		return error_errno(e, -errno, "root directory of process %d", p->pid);
@@ -214,6 +217,32 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	become(r, p, node->process);
 }
 
+/* By init, so that its pages are charged to the container. Holes stay holes: only runs are touched. */
+static int fill_shared_memory(struct restore *r, struct error *e)
+{
+	for (size_t i = 0; i < r->n_shm; i++) {
+		const struct restore_shm *s = &r->shm[i];
+		const struct image_run *runs;
+		size_t n;
+
+		if (!s->address)
+			continue;
+		runs = image_runs(r->image, s->msg->id, &n);
+		for (size_t k = 0; k < n; k++) {
+			uint64_t len = runs[k].n_pages * IMAGE_PAGE_SIZE, room = ALIGN_UP(s->msg->size, (uint64_t)IMAGE_PAGE_SIZE);
+			int result;
+
+			if (runs[k].address > room || len > room - runs[k].address)
+				return error_set(e, -EBADMSG, ERROR_CORRUPT, "shared memory %llu has pages behind its end",
+					(unsigned long long)s->msg->id);
+			result = image_read(r->image, s->msg->id, runs[k].address, (void *)(s->address + runs[k].address), len, e);
+			if (result < 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
 int restore_init(void *arg, struct error *e)
 {
 	struct restore *r = arg;
@@ -223,7 +252,9 @@ int restore_init(void *arg, struct error *e)
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	/* The whole restore dies with its command, until it is complete. */
-	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : restore_tmpfs(r, e);
+	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : fill_shared_memory(r, e);
+	if (result == 0)
+		result = restore_tmpfs(r, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
 	if (result == 0)

@@ -52,6 +52,9 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd && v->offset <= r->shm[k].msg->size;
 		if (!known || !known_file(r, v->file))
 			return corrupt(e, "a mapping refers to nothing", p->pid);
+		for (size_t k = 0; k < v->n_guards; k++)
+			if (v->guards[k] < v->start || v->guards[k] > v->end || (v->guards[k] & 4095))
+				return corrupt(e, "a guard region lies outside of its mapping", p->pid);
 		last = v->end;
 	}
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
@@ -94,7 +97,7 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 			return result;
 	}
 	for (size_t i = 0; i < p->n_descriptors; i++)
-		if (!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) || p->descriptors[i]->fd > 1 << 20)
+		if ((i > 0 && p->descriptors[i]->fd <= p->descriptors[i - 1]->fd) || !p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) || p->descriptors[i]->fd > 1 << 20)
 			return corrupt(e, "a descriptor refers to nothing", p->pid);
 	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) || bad_queue(p->pending, p->n_pending))
 		return corrupt(e, "a reference leads nowhere", p->pid);

@@ -75,6 +75,8 @@ int restore_fd(const struct restore *r, uint64_t id);
 const St__File *restore_file(const struct restore *r, uint64_t id);
 const St__Process *restore_process(const struct restore *r, int pid);
 
+/* Moves a descriptor of our own out of the way of the container's: to be closed when they are placed. */
+int restore_move_fd(const struct restore *r, int *fd) _must_check_;
 /* restore-files.c: in init. */
 int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;

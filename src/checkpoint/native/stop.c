@@ -34,6 +34,29 @@ static int seize_all(struct dump *d, struct error *e)
 	return 0;
 }
 
+/*
+ * signal(7) lists calls that a mere stop makes return EINTR, without any handler. Ours is not to be noticed: unless a
+ * signal waits for the task, the call is made again.
+ */
+static void hide_interruption(struct dump_thread *t)
+{
+	static const int calls[] = { SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_rt_sigtimedwait, SYS_semop, SYS_semtimedop,
+		SYS_msgrcv, SYS_msgsnd, SYS_accept, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg,
+		SYS_io_getevents };
+	struct user_regs_struct *r = &t->task.regs;
+
+	if ((long)r->rax != -EINTR || (long)r->orig_rax < 0 || ((t->status.sig_pnd | t->status.shd_pnd) & ~t->status.sig_blk))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if ((long)r->orig_rax == calls[i]) {
+			r->rax = r->orig_rax;
+			r->rip -= 2;
+			r->orig_rax = -1;
+			return;
+		}
+	}
+}
+
 static int wait_all(struct dump *d, struct error *e)
 {
 	for (size_t i = 0; i < d->n_procs; i++) {
@@ -47,6 +70,8 @@ static int wait_all(struct dump *d, struct error *e)
 					p->ns_pid);
 			if (r == 0)
 				r = task_read_registers(&p->threads[k].task, &d->arena, e);
+			if (r == 0)
+				hide_interruption(&p->threads[k]);
 			if (r < 0)
 				return r;
 		}

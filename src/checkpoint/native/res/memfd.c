@@ -74,7 +74,7 @@ static int make(struct restore *r, const St__MemFd *m, struct restore_shm *shm, 
 	int result;
 
 	shm->fd = memfd_create(m->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (shm->fd < 0 || ftruncate(shm->fd, shm->msg->size) < 0)
+	if (shm->fd < 0 || restore_move_fd(r, &shm->fd) < 0 || ftruncate(shm->fd, shm->msg->size) < 0)
 		return error_errno(e, -errno, "make memfd %s", m->name);
 	result = restore_contents(r, shm->msg->id, shm->fd, shm->msg->size, e);
 	if (result < 0)

@@ -14,6 +14,8 @@
 
 #include "base/fd.h"
 
+enum { LARGEFILE_FLAG = 0100000 }; /* O_LARGEFILE, which is 0 for 64-bit programs' headers */
+
 static bool match_pipe(const struct dump *d, const struct dump_file *f)
 {
 	return S_ISFIFO(f->st.st_mode) && strncmp(f->link, "pipe:[", 6) == 0;
@@ -70,7 +72,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 static int check_fifo(struct dump *d, struct dump_file *f, struct error *e)
 {
-	if (!dump_path_is(d, f->proc, f->link, &f->st))
+	if (f->st.st_nlink > 0 && !dump_path_is(d, f->proc, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "fifo", "it is no longer found at its path", "keep the FIFO until the checkpoint is done", "%s",
 			f->link);
 	return check(d, f, e);
@@ -133,8 +135,15 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	if (!m)
 		return error_errno(e, -ENOMEM, "pipe");
 	m->pipe = f->st.st_ino;
-	if (match_fifo(d, f))
-		m->fifo_path = (char *)f->link;
+	if (match_fifo(d, f)) {
+		m->deleted = f->st.st_nlink == 0;
+		m->fifo_path = arena_strndup(&d->arena, f->link, strlen(f->link) - (m->deleted ? strlen(" (deleted)") : 0));
+		m->mode = f->st.st_mode & 07777;
+		m->uid = f->st.st_uid;
+		m->gid = f->st.st_gid;
+		if (!m->fifo_path)
+			return error_errno(e, -ENOMEM, "fifo");
+	}
 	f->msg->kind_case = ST__FILE__KIND_PIPE;
 	f->msg->pipe = m;
 	for (struct dump_file *o = d->files; o < f; o++)
@@ -180,22 +189,49 @@ static int refill(const St__Pipe *m, int fd, struct error *e)
 	return 0;
 }
 
+/* The name under which a FIFO is opened: its own, or that of a deleted one until all of its ends are open. */
+static const char *fifo_name(const St__Pipe *m, char buf[4200])
+{
+	if (!m->deleted)
+		return m->fifo_path;
+	snprintf(buf, 4200, "%s.stasis-%llu", m->fifo_path, (unsigned long long)m->pipe);
+	return buf;
+}
+
+static int make_deleted_fifo(const St__Pipe *m, const char *name, struct error *e)
+{
+	if (mkfifo(name, 0600) < 0 || chown(name, m->uid, m->gid) < 0 || chmod(name, m->mode) < 0)
+		return error_errno(e, -errno, "make the deleted FIFO %s again", m->fifo_path);
+	return 0;
+}
+
 /* Makes the pipe and keeps a description for both directions in r->pipes. */
 static int make(struct restore *r, const St__Pipe *m, struct restore_pipe *p, struct error *e)
 {
+	char buf[4200];
 	int ends[2];
 
 	if (m->fifo_path && *m->fifo_path) {
-		p->write_fd = open(m->fifo_path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		const char *name = fifo_name(m, buf);
+		int result = m->deleted ? make_deleted_fifo(m, name, e) : 0;
+
+		if (result < 0)
+			return result;
+		p->write_fd = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 		if (p->write_fd < 0)
 			return error_errno(e, -errno, "open the FIFO %s", m->fifo_path);
-		p->read_fd = p->write_fd;
 	} else {
 		if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 			return error_errno(e, -errno, "make a pipe");
 		p->read_fd = ends[0];
 		p->write_fd = ends[1];
+		if (restore_move_fd(r, &p->read_fd) < 0)
+			return error_errno(e, -errno, "make a pipe");
 	}
+	if (restore_move_fd(r, &p->write_fd) < 0)
+		return error_errno(e, -errno, "make a pipe");
+	if (p->read_fd < 0)
+		p->read_fd = p->write_fd;
 	p->pipe = m->pipe;
 	if (m->capacity && fcntl(p->write_fd, F_SETPIPE_SZ, m->capacity) < 0)
 		return error_errno(e, -errno, "set the capacity of a pipe to %u", m->capacity);
@@ -208,7 +244,7 @@ static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct e
 {
 	size_t first = first_of(r, m->pipe);
 	struct restore_pipe *p = &r->pipes[first];
-	char path[64];
+	char path[64], buf[4200];
 	int result;
 
 	if (p->read_fd < 0) {
@@ -216,14 +252,29 @@ static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct e
 		if (result < 0)
 			return result;
 	}
+	/* The description that pipe2() made is told from those opened again by its lack of O_LARGEFILE. */
+	if (!(m->flags & LARGEFILE_FLAG) && (m->flags & O_ACCMODE) != O_RDWR && !(m->pipe->fifo_path && *m->pipe->fifo_path)) {
+		*ret_fd = fcntl(reads(m->flags) ? p->read_fd : p->write_fd, F_DUPFD_CLOEXEC, r->fd_base);
+		return *ret_fd < 0 ? error_errno(e, -errno, "duplicate a pipe") : 0;
+	}
 	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */
 	if (m->pipe->fifo_path && *m->pipe->fifo_path) {
-		*ret_fd = open(m->pipe->fifo_path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+		*ret_fd = open(fifo_name(m->pipe, buf), (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
 	} else {
 		snprintf(path, sizeof(path), "self/fd/%d", reads(m->flags) ? p->read_fd : p->write_fd);
 		*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
 	}
 	return *ret_fd < 0 ? error_errno(e, -errno, "open a pipe again") : 0;
+}
+
+static int connect_fifo(struct restore *r, const St__File *m, int fd, struct error *e)
+{
+	const St__Pipe *p = m->pipe;
+	char buf[4200];
+
+	if (!p->deleted || renameat2(AT_FDCWD, fifo_name(p, buf), AT_FDCWD, p->fifo_path, RENAME_NOREPLACE) < 0)
+		return !p->deleted || errno == ENOENT || unlink(buf) == 0 ? 0 : error_errno(e, -errno, "unlink %s", buf);
+	return unlink(p->fifo_path) < 0 ? error_errno(e, -errno, "unlink %s", p->fifo_path) : 0;
 }
 
 extern const struct resource resource_pipe, resource_fifo;
@@ -235,6 +286,7 @@ const struct resource resource_pipe = {
 	.check = check,
 	.dump = dump,
 	.open = open_pipe,
+	.connect = connect_fifo,
 };
 const struct resource resource_fifo = {
 	.kind = "fifo",
@@ -244,4 +296,5 @@ const struct resource resource_fifo = {
 	.check = check_fifo,
 	.dump = dump,
 	.open = open_pipe,
+	.connect = connect_fifo,
 };

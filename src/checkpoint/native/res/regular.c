@@ -2,12 +2,15 @@
 /*
  * What is opened again by its path: regular files, directories, harmless device nodes, /proc and /sys files, and O_PATH
  * descriptors of anything. A regular file that is no longer at its path because it was deleted is carried in the image
- * (a "ghost"), made anew and unlinked again; one whose path leads elsewhere is refused.
+ * (a "ghost"), made anew and unlinked again; so is a deleted directory. One whose path leads elsewhere is refused.
  */
 #include "checkpoint/native/res/res.h"
 
+#include <dirent.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
@@ -51,18 +54,46 @@ static bool match_device(const struct dump *d, const struct dump_file *f)
 	return false;
 }
 
+/* A deleted file that has another name left, looked for in the same directory. Arena string, or NULL. */
+static const char *find_other_name(struct dump *d, const struct dump_file *f)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	char dir[4200];
+	const char *slash = strrchr(f->link, '/'), *found = NULL;
+	struct dirent *ent;
+	DIR *list;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)MAX(slash - f->link, 1), f->link);
+	fd = syscall(SYS_openat2, d->root_fd, dir, &how, sizeof(how));
+	list = fd < 0 ? NULL : fdopendir(fd);
+	while (list && !found && (ent = readdir(list))) {
+		struct stat st;
+
+		if (fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->st.st_ino && st.st_dev == f->st.st_dev)
+			found = arena_printf(&d->arena, "%s/%s", slash == f->link ? "" : dir, ent->d_name);
+	}
+	if (list)
+		closedir(list);
+	else if (fd >= 0)
+		close(fd);
+	return found;
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
-	bool gone = f->st.st_nlink == 0;
+	bool gone = says_deleted(f) && f->st.st_nlink == 0;
 
 	if (f->info.has_lock)
 		dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet", "release the lock first", "%s", f->link);
-	if (gone && S_ISREG(f->st.st_mode) && says_deleted(f))
+	if (gone && (S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode)))
 		return 0;
 	if (gone)
-		dump_refuse(d, f->proc, f->fd, "file", "deleted directories and special files are not supported yet",
-			"close it (or leave the directory) first", "%s", f->link);
-	else if (!dump_path_is(d, f->proc, f->link, &f->st))
+		dump_refuse(d, f->proc, f->fd, "file", "deleted special files are not supported yet", "close it first", "%s", f->link);
+	else if (says_deleted(f) && !find_other_name(d, f))
+		dump_refuse(d, f->proc, f->fd, "file", "it was deleted under this name, and its other name is in another directory",
+			"close it, or delete its other names too", "%s", f->link);
+	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "file", "it is no longer found at its path (renamed, replaced or mounted over)",
 			"close it, or restart the program that holds it", "%s", f->link);
 	return 0;
@@ -83,11 +114,15 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 		}
 	}
 	m->ghost = m->space = dump_new_id(d);
+	if (m->other_name)
+		return 0;
 	if (f->fd >= 0)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
 	else
 		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (S_ISDIR(f->st.st_mode))
+		return 0; /* a deleted directory is empty */
 	if (fd < 0)
 		return error_errno(e, -errno, "open the deleted file %s", f->link);
 	return dump_contents(d, m->space, fd, f->st.st_size, e);
@@ -100,7 +135,9 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "file");
-	m->deleted = f->st.st_nlink == 0 && says_deleted(f);
+	m->deleted = says_deleted(f);
+	if (m->deleted && f->st.st_nlink > 0)
+		m->other_name = (char *)find_other_name(d, f);
 	m->path = m->deleted ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix)) : (char *)f->link;
 	m->mode = f->st.st_mode;
 	m->size = f->st.st_size;
@@ -114,7 +151,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		return error_errno(e, -ENOMEM, "file");
 	f->msg->kind_case = ST__FILE__KIND_REGULAR;
 	f->msg->regular = m;
-	return m->deleted ? ghost(d, f, m, e) : 0;
+	return m->deleted ? ghost(d, f, m, e) : 0; /* with a name left its contents are where they are */
 }
 
 static int open_flags(const St__File *m)
@@ -129,7 +166,7 @@ static int ghost_name(const St__Regular *m, char *to, size_t size)
 	return (size_t)snprintf(to, size, "%s.stasis-%llu", m->path, (unsigned long long)m->ghost) >= size ? -ENAMETOOLONG : 0;
 }
 
-static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
+static int make_ghost_file(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
 	_cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct timespec times[2] = { { m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT },
@@ -138,13 +175,25 @@ static int make_ghost(struct restore *r, const St__Regular *m, const char *name,
 
 	if (fd < 0)
 		return errno == EEXIST ? 0 : error_errno(e, -errno, "make the deleted file %s again", m->path);
-	if (ftruncate(fd, m->size) < 0)
-		return error_errno(e, -errno, "make the deleted file %s again", m->path);
 	result = restore_contents(r, m->space, fd, m->size, e);
 	if (result < 0)
 		return result;
 	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode & 07777) < 0 || futimens(fd, times) < 0)
 		return error_errno(e, -errno, "owner and times of %s", m->path);
+	return 0;
+}
+
+/* Another record of the same ghost may have made it already. */
+static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
+{
+	if (m->other_name && *m->other_name)
+		return link(m->other_name, name) < 0 && errno != EEXIST ? error_errno(e, -errno, "link %s to %s", m->other_name, name) : 0;
+	if (!S_ISDIR(m->mode))
+		return make_ghost_file(r, m, name, e);
+	if (mkdir(name, 0700) < 0)
+		return errno == EEXIST ? 0 : error_errno(e, -errno, "make the deleted directory %s again", m->path);
+	if (chown(name, m->uid, m->gid) < 0 || chmod(name, m->mode & 07777) < 0)
+		return error_errno(e, -errno, "owner and mode of %s", m->path);
 	return 0;
 }
 
@@ -186,14 +235,15 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 static int connect_regular(struct restore *r, const St__File *m, int fd, struct error *e)
 {
 	const St__Regular *f = m->regular;
+	int flag = S_ISDIR(f->mode) ? AT_REMOVEDIR : 0;
 	char name[4200];
 
 	/* Under the old name first, if that is free, so that /proc shows it as before. The first of several does it. */
 	if (!f->deleted || ghost_name(f, name, sizeof(name)) < 0)
 		return 0;
 	if (renameat2(AT_FDCWD, name, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
-		return unlink(f->path) < 0 ? error_errno(e, -errno, "unlink %s", f->path) : 0;
-	if (errno != ENOENT && unlink(name) < 0 && errno != ENOENT)
+		return unlinkat(AT_FDCWD, f->path, flag) < 0 ? error_errno(e, -errno, "unlink %s", f->path) : 0;
+	if (errno != ENOENT && unlinkat(AT_FDCWD, name, flag) < 0 && errno != ENOENT)
 		return error_errno(e, -errno, "unlink %s", name);
 	return 0;
 }
@@ -212,6 +262,6 @@ static int connect_regular(struct restore *r, const St__File *m, int fd, struct 
 	}
 
 BY_PATH(regular, "file", "regular files, also deleted ones; files of /proc and /sys", match_regular);
-BY_PATH(directory, "directory", "directories held open", match_directory);
+BY_PATH(directory, "directory", "directories held open, also deleted ones", match_directory);
 BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);
 BY_PATH(device, "/dev node", "null, zero, full, random, urandom, tty", match_device);

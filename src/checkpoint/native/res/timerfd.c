@@ -19,11 +19,19 @@ static bool match(const struct dump *d, const struct dump_file *f)
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__TimerFd *m = pb_new(&d->arena, TimerFd, timer_fd);
+	struct itimerspec its;
+	int r;
 
 	if (!f->info.has_timerfd)
 		return error_set(e, -EOPNOTSUPP, ERROR_KERNEL, "this kernel does not show timers in fdinfo");
 	if (!m)
 		return error_errno(e, -ENOMEM, "timerfd");
+	/* A periodic timer that has expired counts its ticks when it is looked at, and only then goes on. */
+	if (timerfd_gettime(f->local, &its) < 0)
+		return error_errno(e, -errno, "read a timer");
+	r = proc_read_fdinfo(f->proc->pid, f->fd, &d->arena, &f->info);
+	if (r < 0)
+		return error_errno(e, r, "fdinfo of a timer");
 	m->clockid = f->info.clockid;
 	m->ticks = f->info.ticks;
 	m->settime_flags = f->info.settime_flags;
