@@ -268,10 +268,10 @@ def descendants(of):
 # One test's surroundings -----------------------------------------------------------------------------------------
 
 class Env:
-    def __init__(self, name, top, build, cgroup_parent):
+    def __init__(self, name, top, build, cgroup_parent, stasis=None):
         self.name = name
         self.build = Path(build).resolve()
-        self.stasis = self.build / "stasis"
+        self.stasis = (stasis or self.build / "stasis").resolve()
         self.t = top / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         self.root = self.t / "root"
         self.cgroup = cgroup_parent + "/" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
@@ -327,7 +327,8 @@ class Env:
             found += [f"process {p} ({c})" for p, c in descendants(os.getpid()).items()]
             found += [f"process {p} in {self.cgroup}" for p in cgroup_pids(self.cgroup)]
             found += [f"mount {m}" for m in self.mounts()]
-            found += [f"cgroup {d}" for d in cgroup_dirs(self.cgroup)]
+            # The common parent stays, as with runc: who made the first container below it cannot know who else uses it.
+            found += [f"cgroup {x}" for d in cgroup_dirs(self.cgroup) for x in d.iterdir() if x.is_dir()]
             if not found:
                 break
             time.sleep(0.01)

@@ -76,7 +76,6 @@ test_impossible_values() {
 		.process.user.uid = -1
 		.process.user.uid = 4294967296
 		.process.user.uid = "root"
-		.process.capabilities.effective = ["CAP_NOSUCH"]
 		.process.rlimits = [{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}]
 		.process.rlimits = [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}, {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}]
 		.root.path = "nowhere"
@@ -158,6 +157,7 @@ test_damaged_state() {
 test_reused_pid_is_not_signalled() {
 	bundle b
 	start c
+	sleep 0.1 # start times are told apart by 10 ms
 	sleep 1000 &
 	local victim=$! f=$ROOT/c/state.json init
 	init=$(init_pid c)

@@ -23,7 +23,8 @@ test_process() {
 
 test_capabilities() {
 	bundle b
-	edit '.process.capabilities = {"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]}'
+	edit '.process.user.uid = 1000 | .process.capabilities = ({"bounding": ["CAP_KILL", "CAP_CHOWN"]}
+		+ (["permitted", "effective", "inheritable", "ambient"] | map({key: ., value: ["CAP_KILL"]}) | from_entries))'
 	in_container 'grep -E "Cap(Prm|Eff|Bnd)" /proc/self/status'
 	expect "$(printf 'CapPrm:\t0000000000000020\nCapEff:\t0000000000000020\nCapBnd:\t0000000000000021')"
 }

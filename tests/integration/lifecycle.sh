@@ -64,7 +64,7 @@ test_run_of_a_killed_one() {
 
 test_signals_to_run_are_passed_on() {
 	bundle b sh -c 'trap "echo caught > /cr/caught; exit 3" TERM; echo x > /cr/ready; while :; do sleep 0.05; done'
-	stasis run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" &
+	"$STASIS" --root "$ROOT" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" &
 	local pid=$! status=0
 	eventually 5 test -e "$B/rootfs/cr/ready"
 	kill -TERM "$pid"
