@@ -110,6 +110,12 @@ def descriptors(pid, seen):
     return result
 
 
+def timers(listing):
+    """One line a timer, sorted: the kernel's order is by its hash, and thread ids are the host's."""
+    listing = re.sub(r"(notify: \w+/\w+\.)\d+", r"\1", listing)
+    return sorted(" ".join(t.split()) for t in listing.split("ID:") if t.strip())
+
+
 def snapshot(container):
     """All that should be the same after a restore, by process and key."""
     result, seen = {}, {}
@@ -146,7 +152,7 @@ def snapshot(container):
             except OSError:
                 pass
         if "timers" in entry:
-            entry["timers"] = re.sub(r"(signal: \d+/).*|(notify: \w+/\w+\.)\d+", r"\1\2", entry["timers"])
+            entry["timers"] = timers(entry["timers"])
         for name in ("exe", "cwd", "root"):
             entry[name] = os.readlink(f"{proc}/{name}")
         entry["cgroups"] = [line for line in text(f"{proc}/cgroup").splitlines()

@@ -5,10 +5,6 @@
 #define PAGE 4096UL
 #define SIZE (4UL << 20)
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
-
 static struct area {
 	const char *name;
 	int advice, map_flags;
@@ -46,12 +42,6 @@ static void flags_of(const char *at, char *ret, size_t size)
 
 int main(void)
 {
-	char *guarded =
-		must(mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-	bool guards = madvise(guarded + 4 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL) == 0;
-
-	memset(guarded, 1, 4 * PAGE);
-	memset(guarded + 6 * PAGE, 1, 10 * PAGE);
 	for (int i = 0; i < N; i++) {
 		struct area *a = &areas[i];
 		/* With unmapped room on both sides, so that none merges with its neighbour. */
@@ -82,16 +72,6 @@ int main(void)
 			check(!strcmp(now, areas[i].flags), "%s had %s, has %s", areas[i].name,
 				areas[i].flags, now);
 			check(cr_differs(areas[i].at, 8 * PAGE, i) < 0, "contents of %s", areas[i].name);
-		}
-		if (guards) {
-			int p[2];
-
-			must(pipe(p));
-			check(write(p[1], guarded + 4 * PAGE, 1) == -1 && errno == EFAULT,
-				"the guard page is gone");
-			check(write(p[1], guarded + 6 * PAGE, 1) == 1, "behind the guard pages: %m");
-			close(p[0]);
-			close(p[1]);
 		}
 		pid = must(fork());
 		if (pid == 0) {

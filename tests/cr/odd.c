@@ -873,6 +873,118 @@ static void check_tstp(void)
 	check(info.si_pid == child && info.si_status == SIGTSTP, "stopped by signal %d", info.si_status);
 }
 
+static bool set_guard(void)
+{
+	memory = must(mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	cr_fill(memory, 8192, 3);
+	have(madvise(memory + 16384, 8192, 102 /* MADV_GUARD_INSTALL */));
+	return true;
+}
+
+static void check_guard(void)
+{
+	int p[2];
+
+	must(pipe(p));
+	check(write(p[1], memory + 16384, 1) == -1 && errno == EFAULT, "the guard page is gone");
+	check(write(p[1], memory + 32768, 1) == 1, "behind the guard pages: %m");
+	close(p[0]);
+	close(p[1]);
+	check_memory_3();
+}
+
+static bool set_strict(void)
+{
+	int p[2], q[2];
+	char c;
+
+	must(pipe(p));
+	must(pipe(q));
+	child = must(fork());
+	if (child == 0) {
+		must(prctl(PR_SET_SECCOMP, 1 /* strict */));
+		while (syscall(SYS_read, p[0], &c, 1) == 1)
+			syscall(SYS_write, q[1], &c, 1);
+		syscall(SYS_exit, 0);
+	}
+	fd = p[1];
+	fd2 = q[0];
+	return true;
+}
+
+static void check_strict(void)
+{
+	char c;
+
+	must(write(fd, "s", 1));
+	check(read(fd2, &c, 1) == 1 && c == 's', "the strict one does not answer");
+}
+
+static bool set_deleted_cwd(void)
+{
+	must(mkdir("/tmp/gone", 0755));
+	must(chdir("/tmp/gone"));
+	must(rmdir("/tmp/gone"));
+	return true;
+}
+
+static void check_deleted_cwd(void)
+{
+	char b[256];
+
+	check(syscall(SYS_getcwd, b, sizeof(b)) == -1 && errno == ENOENT, "the deleted directory: %m");
+}
+
+static bool set_deleted_dir(void)
+{
+	must(mkdir("/tmp/deleted", 0755));
+	fd = must(open("/tmp/deleted", O_RDONLY | O_DIRECTORY));
+	must(rmdir("/tmp/deleted"));
+	return true;
+}
+
+static void check_deleted_dir(void)
+{
+	check(openat(fd, "x", O_CREAT | O_WRONLY, 0600) == -1 && errno == ENOENT,
+		"the deleted directory lives: %m");
+}
+
+static bool set_deleted_fifo(void)
+{
+	must(mkfifo("/dev/shm/deleted", 0600));
+	fd = must(open("/dev/shm/deleted", O_RDWR | O_NONBLOCK));
+	must(unlink("/dev/shm/deleted"));
+	must(write(fd, "nameless", 8));
+	return true;
+}
+
+static void check_deleted_fifo(void)
+{
+	char b[16];
+
+	check(read(fd, b, 8) == 8 && !memcmp(b, "nameless", 8), "the FIFO without a name: %m");
+	must(write(fd, "nameless", 8));
+}
+
+/* The name it was opened by is gone, but it has another one. */
+static bool set_renamed_link(void)
+{
+	fd = must(open("/tmp/linked", O_RDWR | O_CREAT, 0600));
+	must(write(fd, "has another name", 16));
+	must(link("/tmp/linked", "/tmp/other-name"));
+	must(unlink("/tmp/linked"));
+	return true;
+}
+
+static void check_renamed_link(void)
+{
+	struct stat st, other;
+
+	must(fstat(fd, &st));
+	must(stat("/tmp/other-name", &other));
+	check(st.st_ino == other.st_ino && st.st_nlink == 1, "the other name is another file");
+}
+
 static const struct object {
 	const char *name;
 	bool (*set)(void);
@@ -919,6 +1031,12 @@ static const struct object {
 	{"pkey", set_pkey, check_pkey},
 	{"pty", set_pty, check_pty},
 	{"dead_leader", set_dead_leader, NULL},
+	{"guard_pages", set_guard, check_guard},
+	{"seccomp_strict", set_strict, check_strict},
+	{"deleted_cwd", set_deleted_cwd, check_deleted_cwd},
+	{"deleted_dir", set_deleted_dir, check_deleted_dir},
+	{"deleted_fifo", set_deleted_fifo, check_deleted_fifo},
+	{"renamed_link", set_renamed_link, check_renamed_link},
 	{"tstp", set_tstp, check_tstp},
 };
 

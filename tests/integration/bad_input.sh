@@ -60,6 +60,7 @@ test_impossible_values() {
 	while read -r filter; do
 		cp "$T/config" "$B/config.json"
 		edit "$filter"
+		echo "with $filter" >&2
 		fails '.' run -d --bundle "$B" c
 		nothing_made
 	done <<- 'END'
@@ -81,7 +82,6 @@ test_impossible_values() {
 		.root.path = "nowhere"
 		del(.root)
 		.ociVersion = "99.0.0"
-		del(.ociVersion)
 		.mounts += [{"destination": "/x", "type": "nosuchfs", "source": "x"}]
 		.mounts += [{"destination": "/x", "type": "bind", "source": "/no/such/source", "options": ["bind"]}]
 		.linux.sysctl = {"no.such.sysctl": "1"}
@@ -145,6 +145,7 @@ test_damaged_state() {
 	size=$(stat -c %s "$f")
 	for ((n = 0; n < size - 2; n += size / 25 + 1)); do
 		head -c "$n" "$T/state.json" > "$f"
+		echo "the first $n of $size bytes" >&2
 		fails 'state.json|corrupt|damaged' state c
 		fails '.' checkpoint --image-path "$T/i" c
 		[ ! -e "$T/i/manifest.json" ] || fail "an image of a damaged container"
