@@ -15,8 +15,13 @@
 void container_delete_quietly(struct container *c)
 {
 	struct error e;
+	int r = container_lock(c, &e);
 
-	if (container_delete(c, true, &e) < 0)
+	if (r == -ENOENT)
+		return; /* somebody else's delete --force was its end */
+	if (r == 0)
+		r = container_delete(c, true, &e);
+	if (r < 0)
 		log_error(&e);
 }
 

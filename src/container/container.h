@@ -69,6 +69,8 @@ int container_init_error(struct container *c, struct error *e) _must_check_;
 void container_abort(struct container *c);
 /* Lets other commands at the container, e.g. while the caller waits for its end. */
 void container_unlock(struct container *c);
+/* Takes it again (waits); -ENOENT, ERROR_STATE when the container was deleted meanwhile. */
+int container_lock(struct container *c, struct error *e) _must_check_;
 /* Tells init to exec; startContainer and poststart hooks. STATE unless created. */
 int container_start(struct container *c, struct error *e) _must_check_;
 

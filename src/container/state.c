@@ -80,10 +80,12 @@ void container_unlock(struct container *c)
 	close_p(&c->lock_fd);
 }
 
-static int lock_dir(struct container *c, struct error *e)
+int container_lock(struct container *c, struct error *e)
 {
 	struct stat st;
 
+	if (c->lock_fd >= 0)
+		return 0;
 	/* a descriptor of its own: giving up the lock must not give up the directory */
 	c->lock_fd = openat(c->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->lock_fd < 0)
@@ -152,7 +154,7 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 	c->dir_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (c->dir_fd < 0)
 		return error_errno(e, -errno, "open state directory %s/%s", root, id);
-	r = lock_dir(c, e);
+	r = container_lock(c, e);
 	if (r < 0)
 		return r;
 	set_created(c);
@@ -193,7 +195,7 @@ int container_load(const char *root, const char *id, bool lock, struct container
 		return error_errno(e, -errno, "open state directory %s/%s", root, id);
 	}
 	if (lock) {
-		r = lock_dir(c, e);
+		r = container_lock(c, e);
 		if (r < 0)
 			return r;
 	}
