@@ -42,6 +42,7 @@ struct cli_command {
 	int min_args, max_args; /* -1: any number */
 	bool options_first;	/* what follows the first argument is not ours (exec, ps) */
 	bool hidden;
+	bool enters_container;	/* puts a process of ours into a container: container_protect_runtime() */
 	/* An exit status, or a negative errno with *e filled. args ends with NULL. */
 	int (*run)(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e);
 };

@@ -245,5 +245,6 @@ const struct cli_command cmd_exec = {
 	.min_args = 1,
 	.max_args = -1,
 	.options_first = true,
+	.enters_container = true,
 	.run = run,
 };

@@ -72,5 +72,6 @@ const struct cli_command cmd_restore = {
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,
+	.enters_container = true,
 	.run = run,
 };

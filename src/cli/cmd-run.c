@@ -52,5 +52,6 @@ const struct cli_command cmd_run = {
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,
+	.enters_container = true,
 	.run = run,
 };

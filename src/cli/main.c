@@ -154,6 +154,9 @@ static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *
 	c = find_command(argv[at]);
 	if (!c)
 		return error_set(e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", argv[at]);
+	r = c->enters_container ? container_protect_runtime(argv, e) : 0;
+	if (r < 0)
+		return r;
 	return run_command(c, g, argc - at - 1, argv + at + 1, e);
 }
 

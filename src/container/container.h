@@ -23,6 +23,7 @@ struct container {
 	char *created;		/* RFC 3339, UTC */
 	pid_t init_pid;		/* host pid; 0 before clone */
 	uint64_t init_start_time; /* /proc/PID/stat field 22 */
+	char boot_id[40];	/* of the boot that init_pid and init_start_time belong to */
 	uid_t owner;
 	bool rootless;
 	char *stdio[3];		/* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
@@ -55,6 +56,13 @@ struct container_create_options {
 	uint64_t generation;
 };
 
+/*
+ * Makes sure that the running program is a read-only one, by executing it again (with the same argv) through a read-only
+ * mount of itself: a container's root that reaches /proc/PID/exe of a process of ours (CVE-2019-5736) can't write to it.
+ * First thing in every command that puts a process into a container. Returns 0 when it is so, or could not be made so.
+ */
+int container_protect_runtime(char **argv, struct error *e) _must_check_;
+
 /* Builds the container up to "created": the init process exists and waits on its start socket (or is in restore_init).
  * On failure everything made is undone. *ret: container_free(); it holds the container's lock, see container_unlock().
  * Hooks prestart, createRuntime, createContainer run. The caller must be single-threaded.
@@ -78,7 +86,7 @@ int container_start(struct container *c, struct error *e) _must_check_;
 int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* Parses the kept config.json into c->spec unless it is there. */
 int container_load_spec(struct container *c, struct error *e) _must_check_;
-/* Writes state.json (write, fsync, rename). */
+/* Writes state.json (write, rename: docs/adr/0012 says why there is no fsync). */
 int container_save(struct container *c, struct error *e) _must_check_;
 enum container_status container_status(const struct container *c);
 /* A pidfd of init, verified against the start time, or -ESRCH. Caller closes. */

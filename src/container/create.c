@@ -131,14 +131,14 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 		return error_errno(e, -ENOMEM, "container %s", c->id);
 	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_disabled, e);
 	if (r == 0)
-		r = state_write(c, false, e);
+		r = container_save(c, e);
 	if (r == 0)
 		r = fault_point("create-state-dir", e);
 	if (r == 0)
 		r = cgroup_create(&c->cgroup, &c->spec->resources, e);
 	/* with the inodes: only what is recorded may be removed */
 	if (r == 0)
-		r = state_write(c, false, e);
+		r = container_save(c, e);
 	return r < 0 ? r : fault_point("create-cgroup", e);
 }
 
@@ -302,7 +302,7 @@ static int finish(struct create *cr, struct error *e)
 
 	r = state_record_init(c, e);
 	if (r == 0)
-		r = state_write(c, true, e);
+		r = container_save(c, e);
 	if (r == 0 && cr->o->pid_file)
 		r = write_pid_file(cr->o->pid_file, c->init_pid, e);
 	if (r == 0)

@@ -2,7 +2,8 @@
 /*
  * state.json: the record of one container (mission.md row A2). Numbers are bounded where they are read, because a
  * damaged file must not make us signal or delete anything: a record that is not understood is an error, and delete
- * --force then removes the directory only.
+ * --force then removes the directory only. It is replaced by rename, so that a reader, or we after a kill, see the old or
+ * the new one. It is not fsynced (docs/adr/0012): after a loss of power there is no container, and boot_id says so.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -66,6 +67,7 @@ static struct json_object *to_json(const struct container *c)
 	add_string(o, "id", c->id);
 	json_object_object_add(o, "init_process_pid", json_object_new_int(c->init_pid));
 	json_object_object_add(o, "init_process_start", json_object_new_uint64(c->init_start_time));
+	add_string(o, "boot_id", c->boot_id);
 	add_string(o, "bundle", c->bundle);
 	add_string(o, "created", c->created);
 	json_object_object_add(o, "owner", json_object_new_uint64(c->owner));
@@ -81,7 +83,7 @@ static struct json_object *to_json(const struct container *c)
 	return o;
 }
 
-int state_write(struct container *c, bool sync, struct error *e)
+int container_save(struct container *c, struct error *e)
 {
 	_cleanup_json_ struct json_object *o = to_json(c);
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -90,13 +92,8 @@ int state_write(struct container *c, bool sync, struct error *e)
 	if (r == 0 && c->mountinfo)
 		r = write_file_replace_at(c->dir_fd, "mountinfo", c->mountinfo, strlen(c->mountinfo), 0600);
 	if (r == 0)
-		r = (sync ? write_file_atomic_at : write_file_replace_at)(c->dir_fd, "state.json", text, strlen(text), 0600);
+		r = write_file_replace_at(c->dir_fd, "state.json", text, strlen(text), 0600);
 	return r < 0 ? error_errno(e, r, "write state.json of container %s", c->id) : 0;
-}
-
-int container_save(struct container *c, struct error *e)
-{
-	return state_write(c, true, e);
 }
 
 static int get_string(struct json_object *o, const char *key, char **ret)
@@ -188,6 +185,8 @@ static int from_json(struct json_object *o, struct container *c)
 		r = get_number(o, "owner", UINT32_MAX, &owner);
 	if (r == 0)
 		r = get_number(o, "generation", UINT64_MAX, &c->generation);
+	if (r == 0)
+		r = get_text(o, "boot_id", c->boot_id, sizeof(c->boot_id));
 	if (r == 0)
 		r = get_string(o, "bundle", &c->bundle);
 	if (r == 0)

@@ -118,6 +118,17 @@ static int make_root(const char *root)
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+/* Pids and start times (which count from boot) mean nothing after the next boot, and a state root may be on a disk. */
+static void read_boot_id(char *buf, size_t size)
+{
+	char text[64] = "";
+
+	if (read_small_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", text, sizeof(text)) < 0)
+		text[0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(buf, size, "%.*s", (int)size - 1, text);
+}
+
 static void set_created(struct container *c)
 {
 	char stamp[64];
@@ -160,6 +171,7 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 	set_created(c);
 	if (!c->created)
 		return error_errno(e, -ENOMEM, "container %s", id);
+	read_boot_id(c->boot_id, sizeof(c->boot_id));
 	c->owner = geteuid();
 	c->rootless = c->owner != 0;
 	*ret = take_ptr(c);
@@ -172,6 +184,18 @@ void state_remove_dir(struct container *c)
 
 	if (root_fd >= 0)
 		remove_tree_at(root_fd, c->id);
+}
+
+/* What an earlier boot left is only a directory. */
+static void forget_other_boot(struct container *c)
+{
+	char now[sizeof(c->boot_id)];
+
+	read_boot_id(now, sizeof(now));
+	if (!strcmp(now, c->boot_id))
+		return;
+	c->init_pid = 0;
+	c->cgroup = (struct cgroup){ .mode = CGROUP_NONE };
 }
 
 int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e)
@@ -202,6 +226,7 @@ int container_load(const char *root, const char *id, bool lock, struct container
 	r = state_read(c, e);
 	if (r < 0)
 		return r;
+	forget_other_boot(c);
 	*ret = take_ptr(c);
 	return 0;
 }

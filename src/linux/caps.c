@@ -42,13 +42,14 @@ int caps_set(const struct caps *c)
 
 int caps_limit_bounding(uint64_t keep)
 {
-	int last = caps_last();
-
-	for (int i = 0; i <= last; i++) {
-		if (keep & 1ULL << i || prctl(PR_CAPBSET_READ, i) != 1)
+	/* no look at what is there: one call for each capability, until EINVAL says that there are no more */
+	for (int i = 0; i < 64; i++) {
+		if (keep & 1ULL << i || prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0)
 			continue;
-		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-			return -errno;
+		if (errno == EINVAL)
+			return 0;
+		if (prctl(PR_CAPBSET_READ, i) == 1)
+			return -EPERM;
 	}
 	return 0;
 }
