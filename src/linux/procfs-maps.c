@@ -31,6 +31,7 @@ static uint32_t vma_flag_of(char a, char b)
 	case CODE('r', 'r'): return VMA_RR;
 	case CODE('d', 'c'): return VMA_DC;
 	case CODE('d', 'e'): return VMA_DE;
+	case CODE('d', 'p'): return VMA_DP;
 	case CODE('l', 'o'): return VMA_LO;
 	case CODE('l', 'f'): return VMA_LF;
 	case CODE('a', 'c'): return VMA_AC;

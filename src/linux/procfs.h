@@ -55,7 +55,8 @@ enum vma_flag {
 	VMA_MG = 1 << 19 /* mergeable */, VMA_UM = 1 << 20 /* uffd missing */, VMA_UW = 1 << 21 /* uffd wp */,
 	VMA_UI = 1 << 22 /* uffd minor */, VMA_SL = 1 << 23 /* sealed */, VMA_GU = 1 << 24 /* has guard regions */,
 	VMA_SS = 1 << 25 /* shadow stack */, VMA_LF = 1 << 26 /* lock on fault */, VMA_SF = 1 << 27 /* sync fault (dax) */,
-	VMA_AC = 1 << 28, VMA_WC = 1 << 29 /* wipe on copy */, VMA_MR = 1 << 30, /* mr mw me ms are not kept apart */
+	VMA_DP = 1 << 28 /* droppable (6.11) */, VMA_WC = 1 << 29 /* wipe on copy */,
+	VMA_MR = 1 << 30, VMA_AC = VMA_MR, /* mr mw me ms ac are not kept apart */
 	VMA_UNKNOWN = 1u << 31	/* a flag this list does not know: refuse */
 };
 

@@ -12,6 +12,10 @@
 
 #include "base/fd.h"
 
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* 6.11 */
+#endif
+
 /* Flags that restore puts back; those that describe what the kernel does by itself are not listed. */
 static const uint32_t kept_advice = VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG | VMA_NH | VMA_MG | VMA_SL;
 
@@ -154,7 +158,7 @@ static int dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_v
 	m->end = v->end;
 	m->offset = v->offset;
 	m->prot = v->prot;
-	m->flags = v->shared ? MAP_SHARED : MAP_PRIVATE;
+	m->flags = v->shared ? MAP_SHARED : v->flags & VMA_DP ? MAP_DROPPABLE : MAP_PRIVATE;
 	m->advice = v->flags & kept_advice;
 	if (v->flags & VMA_GD)
 		m->flags |= MAP_GROWSDOWN;

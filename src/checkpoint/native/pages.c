@@ -149,8 +149,10 @@ static int dump_process_pages(struct page_reader *pr, struct error *e)
 		bool file = v->inode != 0;
 		int r;
 
-		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. */
-		if (v->shared || (v->name[0] == '[' && v->name[1] == 'v'))
+		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. Droppable memory may
+		 * turn to zeros at any time, and should here: glibc keeps the state of getrandom() in it, which two
+		 * restored copies must not share. */
+		if (v->shared || (v->flags & VMA_DP) || (v->name[0] == '[' && v->name[1] == 'v'))
 			continue;
 		r = pr->no_scan ? 1 : scan_vma(pr, v, file, e);
 		if (r == 1) {

@@ -40,6 +40,7 @@ const struct support_row support_rows[] = {
 	{ "memory", "private memory", "supported", "anonymous and of files, PROT_NONE, growing stacks, brk, names" },
 	{ "memory", "shared anonymous memory", "supported", "" },
 	{ "memory", "file mappings", "supported", "also of deleted files and memfds" },
+	{ "memory", "droppable memory", "supported", "comes back as zeros, which it may turn to at any time" },
 	{ "memory", "vdso", "supported", "mapped anew by the kernel at its address" },
 	{ "memory", "advice and locks", "supported", "madvise, mlock, mlock2, mlockall, mseal, guard regions" },
 	{ "memory", "hugetlb", "refused", "" },
