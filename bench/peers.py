@@ -136,15 +136,17 @@ class Runtime:
         sweep_cgroups(cid)
 
     def why(self, work):
-        """the last words of a failed command"""
-        lines = []
-        for path in [self.log, self.stderr] + [work + "/" + n for n in ("dump.log", "restore.log")]:
+        """the last words of a failed command: its stderr where there is one, else the runtime's log, and CRIU's own"""
+        said = []
+        for path in (self.stderr, self.log, work + "/dump.log", work + "/restore.log"):
             try:
                 with open(path, errors="replace") as f:
-                    lines += [x.strip() for x in f if "RLIMIT" not in x and ("rror" in x or path == self.stderr)][-2:]
+                    lines = [x.strip() for x in f if path == self.stderr or ("rror" in x and "RLIMIT" not in x)]
             except OSError:
-                pass
-        return " | ".join(lines)[-600:]
+                continue
+            if lines and not (path == self.log and said):
+                said.append(lines[-1][:300])
+        return " / ".join(said)
 
 
 class Runc(Runtime):

@@ -158,7 +158,7 @@ def failures(data):
         bad = [r for r in rows if "error" in r or not r.get("ok", True)]
         if bad:
             why = bad[0].get("error", "the restored program found a part of its state wrong")
-            lines.append("- %s, %s: %d of %d: %s" % (peer, case, len(bad), len(rows), why.replace("|", "/")[:300]))
+            lines.append("- %s, %s: %d of %d: %s" % (peer, case, len(bad), len(rows), why.replace("|", "/")))
     return lines
 
 
