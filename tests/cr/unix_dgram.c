@@ -26,7 +26,7 @@ static void expect_from(int fd, const char *text, const char *name)
 		name);
 }
 
-static void expect_credentials(int fd, const char *text)
+static void expect_credentials(int fd, const char *text, pid_t pid)
 {
 	char buf[100], control[200];
 	struct iovec iov = {buf, sizeof(buf)};
@@ -38,7 +38,7 @@ static void expect_credentials(int fd, const char *text)
 	check(n == (ssize_t)strlen(text), "%zd bytes for \"%s\"", n, text);
 	check(CMSG_FIRSTHDR(&h) && CMSG_FIRSTHDR(&h)->cmsg_type == SCM_CREDENTIALS, "no credentials");
 	memcpy(&c, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(c));
-	check(c.pid == getpid() && c.uid == 0 && c.gid == 0, "credentials %d %u %u", c.pid, c.uid, c.gid);
+	check(c.pid == pid && c.uid == 0 && c.gid == 0, "credentials %d %u %u", c.pid, c.uid, c.gid);
 }
 
 static void ghost(void)
@@ -53,6 +53,7 @@ int main(void)
 {
 	int pair[2], log, sender, client, cred, mutual_a, mutual_b;
 	char *big = malloc(60000);
+	pid_t child;
 
 	unlink("/tmp/log.sock");
 	must(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
@@ -66,7 +67,12 @@ int main(void)
 	must(un_connect(mutual_a, "@b"));
 	must(un_connect(mutual_b, "@a"));
 	cr_fill(big, 60000, 5);
-	for (;;) {
+	if ((child = cr_fork("child")) == 0) {
+		send_to(sender, "from a child", "@cred");
+		cr_idle();
+	}
+	cr_await("ready", 1, ".child");
+	for (int round = 0;; round++) {
 		sk_send(pair[0], "one");
 		sk_send(pair[0], "");
 		sk_send(pair[0], "three");
@@ -88,7 +94,9 @@ int main(void)
 		expect_from(log, "named", "@sender");
 		expect_from(log, "from a ghost", "@ghost");
 		sk_expect_empty(log);
-		expect_credentials(cred, "who");
+		if (round == 0)
+			expect_credentials(cred, "from a child", child);
+		expect_credentials(cred, "who", getpid());
 		expect_from(mutual_b, "a to b", "@a");
 		sk_send(client, "still connected");
 		expect_from(log, "still connected", "");

@@ -50,6 +50,8 @@ int main(void)
 		int own[2];
 
 		close(child[0]);
+		close(closed[1]);
+		close(reset[1]);
 		must(socketpair(AF_UNIX, SOCK_STREAM, 0, own));
 		while (cr_wait()) {
 			sk_expect(child[1], "question");

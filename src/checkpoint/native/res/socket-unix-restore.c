@@ -20,6 +20,7 @@
 
 #include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -504,7 +505,27 @@ static void add_credentials(struct msghdr *h, const St__SocketCredentials *c, ch
 	memcpy(CMSG_DATA(cmsg), &cred, sizeof(cred));
 }
 
-/* One message, whole; a sender that does not exist (yet) is replaced by us. */
+/* A process with that pid, which does nothing: the kernel accepts only credentials of a process that is there. */
+static pid_t summon_ghost(pid_t pid)
+{
+	pid_t ghost = clone_sharing_files(pid);
+
+	if (ghost == 0)
+		for (;;)
+			pause();
+	return ghost;
+}
+
+static void banish_ghost(pid_t ghost)
+{
+	if (ghost <= 0)
+		return;
+	kill(ghost, SIGKILL);
+	while (waitpid(ghost, NULL, __WALL) < 0 && errno == EINTR)
+		;
+}
+
+/* One message, whole. */
 static int send_message(
 	int fd, const struct sockaddr *to, socklen_t to_len, const St__SocketMessage *m, struct error *e)
 {
@@ -512,6 +533,7 @@ static int send_message(
 	St__SocketCredentials ours = ST__SOCKET_CREDENTIALS__INIT;
 	int old_size = -1, old_lock = 0, r = 0;
 	size_t done = 0;
+	pid_t ghost = 0;
 
 	if (m->credentials) {
 		ours.pid = m->credentials->pid;
@@ -529,14 +551,17 @@ static int send_message(
 		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n >= 0)
 			done += n;
+		else if (errno == ESRCH && ours.pid && !ghost)
+			ghost = summon_ghost(ours.pid);
 		else if (errno == ESRCH && ours.pid)
-			ours.pid = 0;
+			ours.pid = 0; /* that pid is not to be had: no pid namespace of its own */
 		else if (errno != EAGAIN && errno != EMSGSIZE && errno != ENOBUFS)
 			r = -errno;
 		else
 			r = grow_buffer(fd, &old_size, &old_lock);
 	} while (r == 0 && done < m->data.len);
 	shrink_buffer(fd, old_size, old_lock);
+	banish_ghost(ghost);
 	return r < 0 ? error_errno(e, r, "put %zu bytes into the queue of a unix socket", m->data.len) : 0;
 }
 

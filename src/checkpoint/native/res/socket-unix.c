@@ -199,6 +199,52 @@ static St__SocketCredentials *new_credentials(
 	return c->groups ? c : NULL;
 }
 
+struct socket_pids {
+	size_t n;
+	struct {
+		pid_t outside;
+		int inside;
+	} known[64];
+};
+
+struct question {
+	int fd, answer;
+};
+
+static int ask_peer(void *arg)
+{
+	struct question *q = arg;
+	struct ucred cred;
+
+	if (getsockopt(q->fd, SOL_SOCKET, SO_PEERCRED, &cred, &(socklen_t){sizeof(cred)}) < 0)
+		return -errno;
+	q->answer = cred.pid;
+	return 0;
+}
+
+static int pid_inside(struct dump *d, int fd, pid_t outside)
+{
+	int inside = socket_ns_pid(d, outside);
+	struct question q = {.fd = fd};
+	struct socket_pids *p;
+
+	if (inside || outside == 0)
+		return inside;
+	if (!d->socket_pids)
+		d->socket_pids = arena_new(&d->arena, struct socket_pids);
+	p = d->socket_pids;
+	for (size_t i = 0; p && i < p->n; i++)
+		if (p->known[i].outside == outside)
+			return p->known[i].inside;
+	if (socket_run_inside(d, ask_peer, &q) == 0)
+		inside = q.answer;
+	if (p && p->n < ARRAY_SIZE(p->known)) {
+		p->known[p->n].outside = outside;
+		p->known[p->n++].inside = inside;
+	}
+	return inside;
+}
+
 /* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
 static int peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e)
 {
@@ -214,7 +260,7 @@ static int peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret,
 	if (getsockopt(fd, SOL_SOCKET, OPT_SO_PEERGROUPS, groups, &len) < 0)
 		len = 0;
 	*ret = new_credentials(
-		d, socket_ns_pid(d, cred.pid), cred.uid, cred.gid, groups, len / sizeof(*groups));
+		d, pid_inside(d, fd, cred.pid), cred.uid, cred.gid, groups, len / sizeof(*groups));
 	return *ret ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
 }
 

@@ -11,10 +11,12 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
 #include "base/fd.h"
@@ -45,6 +47,30 @@ int socket_ns_pid(const struct dump *d, pid_t pid)
 		if (d->procs[i].pid == pid)
 			return d->procs[i].ns_pid;
 	return 0;
+}
+
+/* vfork: the child borrows our memory while we wait, so it may do anything but return from here. */
+int socket_run_inside(struct dump *d, int (*fn)(void *arg), void *arg)
+{
+	_cleanup_close_ int own = open("/proc/self/ns/pid_for_children", O_RDONLY | O_CLOEXEC), ns = -EBADF;
+	volatile int result = -ECHILD;
+	char path[64];
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", d->procs[0].pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (own < 0 || ns < 0 || setns(ns, CLONE_NEWPID) < 0)
+		return -errno;
+	child = vfork();
+	if (child == 0) {
+		result = fn(arg);
+		_exit(0);
+	}
+	if (child < 0)
+		result = -errno;
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	return setns(own, CLONE_NEWPID) < 0 ? -errno : result;
 }
 
 bool socket_address(
@@ -97,7 +123,7 @@ static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, 
 			m->credentials = pb_new(&d->arena, SocketCredentials, socket_credentials);
 			if (!m->credentials)
 				return error_errno(e, -ENOMEM, "queue of a socket");
-			m->credentials->pid = socket_ns_pid(d, cred.pid);
+			m->credentials->pid = cred.pid; /* socket_dump_queue() runs us inside */
 			m->credentials->uid = cred.uid;
 			m->credentials->gid = cred.gid;
 		}
@@ -198,10 +224,27 @@ static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, str
 	return 0;
 }
 
+struct queue_dump {
+	struct dump *d;
+	int fd, waiting;
+	bool begun;
+	St__Socket *m;
+	struct error *e;
+};
+
+static int dump_messages_of(void *arg)
+{
+	struct queue_dump *q = arg;
+
+	q->begun = true;
+	return dump_messages(q->d, q->fd, q->m, q->waiting, q->e);
+}
+
 int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int own, from_start = 0, waiting = -1, r;
+	struct queue_dump q = {.d = d, .fd = fd, .m = m, .e = e};
+	int own, from_start = 0, waiting = -1, credentials = 0, r;
 
 	if (poll(&p, 1, 0) < 0)
 		return error_errno(e, -errno, "poll a socket");
@@ -215,7 +258,11 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, &(socklen_t){sizeof(own)}) < 0 ||
 		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof(from_start)) < 0)
 		return error_errno(e, -errno, "SO_PEEK_OFF");
-	r = dump_messages(d, fd, m, waiting, e);
+	getsockopt(fd, SOL_SOCKET, SO_PASSCRED, &credentials, &(socklen_t){sizeof(credentials)});
+	q.waiting = waiting;
+	r = credentials ? socket_run_inside(d, dump_messages_of, &q) : dump_messages_of(&q);
+	if (r < 0 && !q.begun)
+		r = error_errno(e, r, "look into the container's pid namespace");
 	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, sizeof(own)) < 0 && r == 0)
 		r = error_errno(e, -errno, "SO_PEEK_OFF");
 	return r;

@@ -21,6 +21,10 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e) _m
 /* A pid as the container sees it; 0: not (or no longer) a process of the container. */
 int socket_ns_pid(const struct dump *d, pid_t pid);
 
+/* Runs fn in the pid namespace of the container, where the kernel tells pids as the container sees them, also those
+ * of processes that are gone. Shares all memory with the caller. Returns what fn returned or a negative errno. */
+int socket_run_inside(struct dump *d, int (*fn)(void *arg), void *arg) _must_check_;
+
 enum socket_stage {
 	SOCKET_EARLY, /* before bind */
 	SOCKET_LATE,  /* when the socket is complete */
