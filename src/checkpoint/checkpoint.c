@@ -85,11 +85,7 @@ static int open_image_directory(const char *path, int *ret_fd, bool *ret_created
 
 static void remove_image(int fd, const char *path, bool created)
 {
-	static const char *const names[] = { "manifest.json", "checkpoint.img", "pages_meta.img", "pages.img", "inventory.img",
-		"stats-dump", "descriptors.json" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		unlinkat(fd, names[i], 0);
+	image_remove(fd);
 	if (created)
 		rmdir(path);
 }

@@ -77,6 +77,8 @@ void image_writer_count(const struct image_writer *w, struct image_statistics *s
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
 /* Writes (again) a stats-dump as in the image into another directory: CRIU's callers look for it where the logs are. */
 int image_write_stats(int dirfd, const struct image_statistics *s, struct error *e) _must_check_;
+/* Removes an image's files, finished or not, and nothing else: for whoever outlives a writer that was killed. */
+void image_remove(int dirfd);
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 

@@ -101,6 +101,13 @@ int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
 	return 0;
 }
 
+void image_remove(int dirfd)
+{
+	/* The manifest first: what is left at any moment must not look like a checkpoint. */
+	for (unsigned i = N_FILES; i-- > 0;)
+		unlinkat(dirfd, names[i], 0);
+}
+
 void image_writer_free(struct image_writer *w)
 {
 	if (!w)

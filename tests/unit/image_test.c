@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/fd.h"
@@ -258,6 +259,26 @@ static void test_writer_errors(void)
 	CHECK(count_entries(d.fd) > 0);
 	image_writer_free(w);
 	CHECK(count_entries(d.fd) == 0, "a failed checkpoint leaves nothing");
+}
+
+/* The process that writes dies: whoever survives it removes what it made, and only that. */
+static void test_killed_writer(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_manifest m = manifest();
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		setenv("FAULT", "checkpoint-manifest", 1);
+		make_image(d.fd, &m);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+	CHECK(faccessat(d.fd, IMAGE_MANIFEST, F_OK, 0) < 0 && count_entries(d.fd) == 7);
+	CHECK(mkdirat(d.fd, "other", 0700) == 0);
+	image_remove(d.fd);
+	CHECK(count_entries(d.fd) == 1);
 }
 
 /* A full disk, wherever it strikes: an error that names the file, and an empty directory. */
@@ -529,6 +550,7 @@ int main(void)
 		{"the index is sorted and bisected, holes are zeros", test_index},
 		{"staged, direct and reserved pages, checksums", test_large},
 		{"the writer's errors leave nothing behind", test_writer_errors},
+		{"a killed writer", test_killed_writer},
 		{"a full disk", test_full_disk},
 		{"truncation at every byte", test_truncation},
 		{"every bit flipped", test_bit_flips},
