@@ -89,8 +89,9 @@ int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, boo
 	return disabled ? 0 : cgroup_discover(cg, cgroups_path, id, e);
 }
 
-/* Makes what is missing above the last component. A v1 cpuset starts empty, and so do all below an empty one. */
-static int make_parents(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
+/* Makes what is missing above the last component. The sticky bit, which means nothing on a cgroup, marks what we made,
+ * so that whoever is the last in it removes it again. A v1 cpuset starts empty, and so do all below an empty one. */
+static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)
 {
 	size_t base = strlen(d->path) - strlen(cg->path);
 	bool cpuset = cgroup_has_controller(d->controllers, "cpuset");
@@ -100,9 +101,7 @@ static int make_parents(const struct cgroup *cg, struct cgroup_dir *d, struct er
 	for (size_t at = base + 1 + strcspn(path + base + 1, "/"); path[at];
 		at += 1 + strcspn(path + at + 1, "/")) {
 		path[at] = 0;
-		if (mkdir(path, 0755) == 0)
-			d->parents_made++;
-		else if (errno != EEXIST)
+		if (mkdir(path, S_ISVTX | 0755) < 0 && errno != EEXIST)
 			return fail_path(e, -errno, "make", path);
 		if (cpuset) {
 			_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -386,17 +385,18 @@ static int remove_dir(const struct cgroup *cg, const struct cgroup_dir *d, int64
 	}
 }
 
-/* rmdir(2) takes only empty ones: others may use them by now. */
-static void remove_parents(const struct cgroup *cg, struct cgroup_dir *d)
+/* Those that make_parents() made, as far as they are empty: rmdir(2) takes no others. */
+static void remove_parents(const struct cgroup *cg, const struct cgroup_dir *d)
 {
 	size_t base = strlen(d->path) - MIN(strlen(d->path), strlen(cg->path));
 	char path[sizeof(d->path)], *slash;
+	struct stat st;
 
 	memcpy(path, d->path, sizeof(path));
-	for (; d->parents_made && (slash = strrchr(path, '/')) && slash > path + base; d->parents_made--) {
+	while ((slash = strrchr(path, '/')) && slash > path + base) {
 		*slash = 0;
-		if (rmdir(path) < 0)
-			break;
+		if (lstat(path, &st) < 0 || !(st.st_mode & S_ISVTX) || rmdir(path) < 0)
+			return;
 	}
 }
 

@@ -35,7 +35,6 @@ struct cgroup_dir {
 	char path[512];	      /* absolute host path of the directory */
 	uint64_t inode;	      /* of the directory we made or were given; 0: not made (yet) */
 	bool created;	      /* we made it, so we delete it */
-	uint8_t parents_made; /* how many directories right above it we made as well; removed when they are empty */
 };
 
 /* Plain data, so that state.json can hold it. */

@@ -40,7 +40,6 @@ static struct json_object *cgroup_to_json(const struct cgroup *cg)
 		add_string(j, "path", d->path);
 		json_object_object_add(j, "inode", json_object_new_uint64(d->inode));
 		json_object_object_add(j, "created", json_object_new_boolean(d->created));
-		json_object_object_add(j, "parents_made", json_object_new_int(d->parents_made));
 		json_object_array_add(dirs, j);
 	}
 	json_object_object_add(o, "dirs", dirs);
@@ -135,7 +134,7 @@ static int get_text(struct json_object *o, const char *key, char *buf, size_t si
 static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 {
 	struct json_object *dirs, *created;
-	uint64_t mode, parents;
+	uint64_t mode;
 	int r;
 
 	r = get_number(o, "mode", CGROUP_V2, &mode);
@@ -159,11 +158,8 @@ static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 			r = get_text(j, "path", d->path, sizeof(d->path));
 		if (r == 0)
 			r = get_number(j, "inode", UINT64_MAX, &d->inode);
-		if (r == 0)
-			r = get_number(j, "parents_made", UINT8_MAX, &parents);
 		if (r < 0)
 			return r;
-		d->parents_made = (uint8_t)parents;
 	}
 	return 0;
 }

@@ -139,7 +139,8 @@ static const struct json_field root_fields[] = {
 };
 
 static const struct json_field spec_fields[] = {
-	{"ociVersion", JSON_CUSTOM, .offset = offsetof(struct spec, oci_version), .parse = parse_version},
+	{"ociVersion", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec, oci_version),
+		.parse = parse_version},
 	{"root", JSON_SUB, .required = true, .sub = root_fields},
 	{"hostname", JSON_STRING, .offset = offsetof(struct spec, hostname)},
 	{"domainname", JSON_STRING, .offset = offsetof(struct spec, domainname)},
@@ -215,7 +216,6 @@ static int parse_whole(struct parser *p, const struct jv *v, struct spec *s)
 	static char *const none[] = {NULL};
 	int r;
 
-	s->oci_version = OCI_VERSION;
 	s->masked_paths = s->readonly_paths = (char **)none;
 	s->bundle = arena_strdup(p->arena, p->bundle);
 	if (!s->bundle)

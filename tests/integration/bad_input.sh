@@ -188,7 +188,16 @@ test_cgroup_of_others() {
 	kill -0 %1 || fail "the process in the other cgroup was killed"
 	kill %1
 	wait
-	rmdir "/sys/fs/cgroup/freezer/$CGROUP/busy"
+	rmdir "/sys/fs/cgroup/freezer/$CGROUP/busy" "/sys/fs/cgroup/freezer/$CGROUP"
+}
+
+# The specification: a capability that can't be mapped is warned of.
+test_unknown_capability_is_a_warning() {
+	bundle b true
+	edit '.process.capabilities.effective = ["CAP_NOSUCH"]'
+	ok run --bundle "$B" c
+	grep -q 'CAP_NOSUCH' "$T/err" || fail "no warning: $(cat "$T/err")"
+	expect_nothing_left c
 }
 
 run_test "$@"

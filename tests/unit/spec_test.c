@@ -276,7 +276,7 @@ static void test_hooks(void)
 static void test_minimal(void)
 {
 	struct spec *s =
-		parse("{\"root\":{\"path\":\"/"
+		parse("{\"ociVersion\":\"1.0.0-rc1\",\"root\":{\"path\":\"/"
 		      "r\"},\"future\":{\"x\":[1]},\"linux\":null,\"mounts\":null,\"hostname\":null}\n \t");
 
 	CHECK(s && !s->process && same(s->rootfs, "/r") && !s->masked_paths[0] && !s->hostname &&
@@ -305,10 +305,12 @@ static void test_messages(void)
 		{TOP("\"hostname\":\"x\"") "}", "unexpected text after the end"},
 		{"{root:{}}", "line 1, column 2"},
 		{"[]", "must be an object, not an array"},
-		{"{}", "root: missing"},
-		{"{\"root\":{}}", "root.path: missing"},
-		{"{\"root\":{\"path\":\"\"}}", "root.path: must not be empty"},
-		{"{\"root\":{\"path\":\"a\\u0000b\"}}", "root.path: must not contain a NUL"},
+		{"{}", "ociVersion: missing"},
+		{"{\"ociVersion\":\"1.0.2\"}", "root: missing"},
+		{"{\"ociVersion\":\"1.0.2\",\"root\":{}}", "root.path: missing"},
+		{"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"\"}}", "root.path: must not be empty"},
+		{"{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"a\\u0000b\"}}",
+			"root.path: must not contain a NUL"},
 		{"{\"ociVersion\":\"2.0.0\",\"root\":{\"path\":\"x\"}}", "ociVersion: version \"2.0.0\""},
 		{LINUX("\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"uts\"},{\"type\":\"nets\"}]"),
 			"linux.namespaces[2].type: unknown namespace \"nets\" (pid, network, mount, ipc, "
