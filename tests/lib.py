@@ -394,7 +394,7 @@ class Container:
         return other
 
     def run(self, *options, **kw):
-        self.env.command("run", "-d", "--bundle", self.bundle, *options, self.cid, stdout=self.out, **kw)
+        return self.env.command("run", "-d", "--bundle", self.bundle, *options, self.cid, stdout=self.out, **kw)
 
     def checkpoint(self, image, *options, **kw):
         return self.env.command("checkpoint", "--image-path", image, "--work-path", self.env.t, *options, self.cid, **kw)
