@@ -182,8 +182,8 @@ test_stdio_is_the_callers() {
 	stasis run -d --bundle "$B" c < "$T/in" > "$T/out1" 2> "$T/err1" || fail "run: $(cat "$T/err1")"
 	echo one >&9
 	eventually 5 grep -q 'got one' "$T/out1"
-	exec 9>&-
 	ok checkpoint --image-path "$T/i" c
+	exec 9>&-
 	mkfifo "$T/in2"
 	exec 8<> "$T/in2"
 	stasis --debug --log "$T/log" restore -d --image-path "$T/i" --bundle "$B" c < "$T/in2" > "$T/out2" 2> "$T/err2" || fail "restore: $(cat "$T/err2")"
@@ -273,24 +273,18 @@ test_check() {
 	ok check --format json c
 	jq -e . "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
 	ok delete -f c
-	# An inotify watch and a file lock are obstacles (docs/support.md).
-	mkdir -p "$T/watch"
-	bundle w sh -c 'inotifyd true /tmp:w & echo > /cr/ready; wait'
+	# A file lock is an obstacle unless --file-locks is given (docs/support.md).
+	bundle w /bin/odd flock
+	cp "$BUILD/tests/cr/odd" "$B/rootfs/bin/odd"
 	start c
-	eventually 5 test -e "$B/rootfs/cr/ready"
-	sleep 0.2
-	local status=0
-	stasis check --format json c < /dev/null > "$T/out" 2> "$T/err" || status=$?
-	if [ "$status" != 0 ] || grep -q inotify "$T/out"; then
-		jq -e '[.. | objects | select(has("reason") and has("remedy") and has("pid"))] | length >= 1' "$T/out" > "$T/jq" || fail "check: $(cat "$T/out" "$T/err")"
-		fails 'inotify' checkpoint --image-path "$T/i" c
-		[ ! -e "$T/i/manifest.json" ] || fail "an image was made"
-		expect_status c running
-		! grep -q 'State:.[Tt]' "/proc/$(init_pid c)/status" || fail "the container was stopped"
-	else
-		ok checkpoint --image-path "$T/i" c
-		ok restore -d --image-path "$T/i" --bundle "$B" c
-	fi
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	fails '.' check --format json c
+	jq -e '[.. | objects | select(has("reason") and has("remedy") and has("pid"))] | length >= 1' "$T/out" > "$T/jq" || fail "check: $(cat "$T/out" "$T/err")"
+	fails 'lock' check c
+	fails 'lock' checkpoint --image-path "$T/i" c
+	[ ! -e "$T/i" ] || [ -z "$(ls -A "$T/i")" ] || fail "files were made"
+	expect_status c running
+	! grep -q 'State:.[Tt]' "/proc/$(init_pid c)/status" || fail "the container was stopped"
 }
 
 test_inspect() {
