@@ -44,6 +44,7 @@ struct question {
 	struct thread_answers *thread;
 	struct process_answers *process;
 	uint64_t thread_at, process_at;
+	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one */
 	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *limits, *timers;
 	struct itimerspec *timer_values;
 	size_t ops_at, total;
@@ -129,6 +130,8 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_PDEATHSIG, q->thread_at + offsetof(struct thread_answers, pdeathsig));
 	q->securebits = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_SECUREBITS);
 	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
+	q->thread_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
+	q->process_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0, -2l, 0);
 	if (leader)
 		ask_process(p, q);
 	/* Ends the batch: see task_batch_start(). */
@@ -210,11 +213,12 @@ static int answer_timers(struct dump *d, const struct question *q, St__Process *
 /* mlockall(MCL_FUTURE) shows only in what is mapped afterwards, as our own area is. */
 static int find_future_locks(struct dump *d, struct dump_proc *p, struct error *e)
 {
+	struct proc_status now;
 	struct proc_vma *vmas;
 	size_t n;
 	int r;
 
-	if (p->status.vm_locked_kib == 0)
+	if (proc_read_status(p->pid, p->pid, &d->arena, &now) < 0 || now.vm_locked_kib <= p->status.vm_locked_kib)
 		return 0;
 	r = proc_read_maps(p->pid, true, &d->arena, &vmas, &n);
 	if (r < 0)
@@ -368,8 +372,14 @@ int dump_ask(struct dump *d, struct error *e)
 		r = task_read_memory(p->pid, p->area, asked[i].local, asked[i].len);
 		if (r < 0)
 			return error_errno(e, r, "read the memory of pid %d", p->pid);
-		for (size_t k = 0; k < p->n_threads; k++)
-			answer_thread(&asked[i].questions[k], p->threads[k].msg);
+		for (size_t k = 0; k < p->n_threads; k++) {
+			const struct question *q = &asked[i].questions[k];
+
+			answer_thread(q, p->threads[k].msg);
+			if (q->thread_keyring->result >= 0 || q->process_keyring->result >= 0)
+				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+					"cannot checkpoint: process %d: keyring: kernel keys are not recorded; revoke them first", p->ns_pid);
+		}
 		r = answer_process(d, &asked[i].questions[0], p->msg);
 		if (r < 0)
 			return error_errno(e, r, "answers of pid %d", p->pid);

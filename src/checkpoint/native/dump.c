@@ -68,7 +68,9 @@ static int check_container(struct dump *d, struct error *e)
 	if (d->c->cgroup.mode == CGROUP_NONE)
 		preflight_add(d->report, 0, -1, "cgroup", "without a cgroup the container's tasks cannot be told from others",
 			"run it with a cgroup manager", "no cgroup");
-	return check_mounts(d, e);
+	if (check_mounts(d, e) < 0)
+		return e->code;
+	return dump_check_ipc(d, e);
 }
 
 static int open_root(struct dump *d, struct error *e)
@@ -108,7 +110,6 @@ static int container_message(struct dump *d, struct error *e)
 {
 	St__Container *m = d->container = pb_new(&d->arena, Container, container);
 	struct timespec mono, boot, real;
-	struct utsname un;
 	char path[64], text[256];
 	ssize_t n;
 
@@ -137,8 +138,8 @@ static int container_message(struct dump *d, struct error *e)
 	m->id = d->c->id;
 	m->generation = d->c->generation;
 	m->has_pid_namespace = true;
-	if (uname(&un) == 0)
-		m->hostname = arena_strdup(&d->arena, un.nodename);
+	if (dump_host_names(d, m, e) < 0)
+		return e->code;
 	m->stdio = arena_array(&d->arena, 3, sizeof(*m->stdio));
 	if (!m->stdio)
 		return error_errno(e, -ENOMEM, "container");

@@ -136,11 +136,17 @@ int dump_check_files(struct dump *d, struct error *e) _must_check_;
 int dump_files(struct dump *d, struct error *e) _must_check_;
 /* Is "path" in the container's tree still this inode? */
 bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st);
+/* The file with that id; NULL: none. */
+struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
 /* Finds the File.id of an open file description in the list by its inode (and anonymous kind): 0 none. */
 struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino);
 
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e) _must_check_;
+
+/* What belongs to the container's namespaces (namespaces.c). */
+int dump_host_names(struct dump *d, St__Container *m, struct error *e) _must_check_;
+int dump_check_ipc(struct dump *d, struct error *e) _must_check_;
 
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;

@@ -207,10 +207,34 @@ static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *r
 	return r;
 }
 
+/* Most descriptors are inherited: what the parent has under the same number is likely the same. */
+static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int fd)
+{
+	for (size_t i = 0; i < d->n_procs && &d->procs[i] < p; i++) {
+		const St__Process *m = d->procs[i].msg;
+		size_t lo = 0, hi = m ? m->n_descriptors : 0;
+
+		if (d->procs[i].pid != p->stat.ppid)
+			continue;
+		while (lo < hi) {
+			size_t mid = lo + (hi - lo) / 2;
+
+			if (m->descriptors[mid]->fd < (unsigned)fd)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		if (lo < m->n_descriptors && m->descriptors[lo]->fd == (unsigned)fd)
+			return dump_file_by_id(d, m->descriptors[lo]->file);
+	}
+	return NULL;
+}
+
 static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descriptor *m, struct error *e)
 {
 	struct dump_file f = { .proc = p, .fd = fd, .local = -EBADF };
 	char link[4200], name[32], path[64];
+	struct dump_file *inherited;
 	ssize_t n;
 	int r;
 
@@ -225,6 +249,12 @@ static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descripto
 		return r == -ENOENT ? r : error_errno(e, r, "fdinfo of descriptor %s", path);
 	m->fd = fd;
 	m->cloexec = f.info.flags & O_CLOEXEC;
+	f.link = link;
+	inherited = inherited_file(d, p, fd);
+	if (inherited && same_file(inherited, &f)) {
+		m->file = inherited->id;
+		return 0;
+	}
 	return find_or_add(d, &f, &m->file, e);
 }
 
@@ -291,6 +321,21 @@ bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const s
 	struct stat now;
 
 	return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+}
+
+struct dump_file *dump_file_by_id(struct dump *d, uint64_t id)
+{
+	size_t lo = 0, hi = d->n_files; /* ids ascend */
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (d->files[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < d->n_files && d->files[lo].id == id ? &d->files[lo] : NULL;
 }
 
 struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino)

@@ -226,6 +226,18 @@ static struct timespec to_timespec(const St__TimeSpec *t)
 	return t ? (struct timespec){ t->sec, t->nsec } : (struct timespec){};
 }
 
+/* setitimer() of the CPU clocks adds a tick to what it is given, so that it never fires early. */
+static struct timeval without_tick(struct timeval v)
+{
+	struct timespec tick;
+	int64_t us = v.tv_sec * 1000000 + v.tv_usec;
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	if (us > tick.tv_nsec / 1000)
+		us -= tick.tv_nsec / 1000;
+	return (struct timeval){ us / 1000000, us % 1000000 };
+}
+
 static void op_timers(struct builder *bu)
 {
 	const St__Process *p = bu->p;
@@ -236,12 +248,15 @@ static void op_timers(struct builder *bu)
 		/* An interval without a value: it has expired, and its signal waits. Another expiry then merges with that. */
 		if (!v.it_value.tv_sec && !v.it_value.tv_usec && (v.it_interval.tv_sec || v.it_interval.tv_usec))
 			v.it_value.tv_usec = 1;
+		if (i != ITIMER_REAL)
+			v.it_value = without_tick(v.it_value);
 		if (v.it_value.tv_sec || v.it_value.tv_usec)
 			batch_call(&bu->b, 0, SYS_setitimer, i, batch_bytes(&bu->b, &v, sizeof(v)), 0);
 	}
 	if (p->n_posix_timers)
 		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 1);
-	for (size_t i = 0; i < p->n_posix_timers; i++) {
+	/* /proc lists the newest first. */
+	for (size_t i = p->n_posix_timers; i-- > 0;) {
 		const St__PosixTimer *t = p->posix_timers[i];
 		struct itimerspec v = { to_timespec(t->interval), to_timespec(t->value) };
 		struct sigevent ev = { .sigev_notify = t->notify, .sigev_signo = t->signo, .sigev_value.sival_ptr = (void *)t->sigval };

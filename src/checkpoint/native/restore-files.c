@@ -115,7 +115,7 @@ static int open_file(struct restore *r, size_t i, struct error *e)
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind", (unsigned long long)m->id);
 	result = res->open(r, m, &fd, e);
 	if (result < 0)
-		return error_prefix(e, "%s", res->kind);
+		return m->kind_case == ST__FILE__KIND_REGULAR ? result : error_prefix(e, "%s", res->kind);
 	if (m->kind_case != ST__FILE__KIND_STDIO && !(m->flags & O_PATH) &&
 		fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS & ~O_ASYNC) < 0)
 		return error_errno(e, -errno, "flags of a %s", res->kind);

@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
@@ -243,6 +244,21 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 	return 0;
 }
 
+/* The names that the container had given itself, in a namespace of its own. */
+static int set_names(struct restore *r, struct error *e)
+{
+	const St__Container *c = r->container;
+	struct utsname un;
+
+	if (!r->own_uts || uname(&un) < 0)
+		return 0;
+	if (*c->hostname && strcmp(un.nodename, c->hostname) != 0 && sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return error_errno(e, -errno, "set the host name");
+	if (*c->domainname && strcmp(un.domainname, c->domainname) != 0 && setdomainname(c->domainname, strlen(c->domainname)) < 0)
+		return error_errno(e, -errno, "set the domain name");
+	return 0;
+}
+
 int restore_init(void *arg, struct error *e)
 {
 	struct restore *r = arg;
@@ -253,6 +269,8 @@ int restore_init(void *arg, struct error *e)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	/* The whole restore dies with its command, until it is complete. */
 	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : fill_shared_memory(r, e);
+	if (result == 0)
+		result = set_names(r, e);
 	if (result == 0)
 		result = restore_tmpfs(r, e);
 	if (result == 0)

@@ -147,6 +147,15 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	return fault_point("restore-verified", e);
 }
 
+/* The bundle's word, not the image's: a shared host name is not to be changed. */
+static bool own_uts(const char *bundle)
+{
+	_cleanup_(spec_free_p) struct spec *s = NULL;
+	struct error ignored;
+
+	return spec_load(bundle, &s, &ignored) == 0 && s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
+}
+
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
 	struct container_create_options create = r->options->create;
@@ -156,6 +165,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 
 	create.restore_init = restore_init;
 	create.restore_arg = r;
+	r->own_uts = own_uts(create.bundle);
 	create.generation = image_manifest(r->image)->generation + 1;
 	set_clocks(r, &create.timens);
 	result = container_create(&create, &c, e);

@@ -55,6 +55,7 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	struct tree_plan *tree;
+	bool own_uts;			/* the container has a host name of its own */
 
 	uint64_t area, area_len;	/* the shared area */
 	struct restore_control *control;

@@ -14,14 +14,6 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	return link_is_anon_inode(f, "[eventpoll]");
 }
 
-static struct dump_file *file_by_id(struct dump *d, uint64_t id)
-{
-	for (size_t i = 0; i < d->n_files; i++)
-		if (d->files[i].id == id)
-			return &d->files[i];
-	return NULL;
-}
-
 /* The holder's own descriptor of that number, else anybody's, if the inode agrees. */
 static struct dump_file *find_target(struct dump *d, struct dump_file *f, const struct proc_epoll_target *t)
 {
@@ -33,7 +25,7 @@ static struct dump_file *find_target(struct dump *d, struct dump_file *f, const 
 
 			if (p->msg->descriptors[k]->fd != (uint32_t)t->tfd)
 				continue;
-			target = file_by_id(d, p->msg->descriptors[k]->file);
+			target = dump_file_by_id(d, p->msg->descriptors[k]->file);
 			if (target && target->st.st_ino == t->ino)
 				return target;
 		}

@@ -254,7 +254,7 @@ static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct e
 	}
 	/* The description that pipe2() made is told from those opened again by its lack of O_LARGEFILE. */
 	if (!(m->flags & LARGEFILE_FLAG) && (m->flags & O_ACCMODE) != O_RDWR && !(m->pipe->fifo_path && *m->pipe->fifo_path)) {
-		*ret_fd = fcntl(reads(m->flags) ? p->read_fd : p->write_fd, F_DUPFD_CLOEXEC, r->fd_base);
+		*ret_fd = fcntl(reads(m->flags) ? p->read_fd : p->write_fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
 		return *ret_fd < 0 ? error_errno(e, -errno, "duplicate a pipe") : 0;
 	}
 	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */

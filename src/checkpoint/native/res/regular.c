@@ -114,7 +114,7 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 		}
 	}
 	m->ghost = m->space = dump_new_id(d);
-	if (m->other_name)
+	if (*m->other_name)
 		return 0;
 	if (f->fd >= 0)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
@@ -160,6 +160,12 @@ static int open_flags(const St__File *m)
 		(S_ISREG(m->regular->mode) ? O_NONBLOCK : 0);
 }
 
+/* O_TMPFILE, which a nameless file keeps among its flags, contains O_DIRECTORY. */
+static int open_flags_of(const St__File *m)
+{
+	return S_ISREG(m->regular->mode) ? open_flags(m) & ~O_DIRECTORY : open_flags(m);
+}
+
 /* While the files are being opened the ghost has a name of its own beside its old one. */
 static int ghost_name(const St__Regular *m, char *to, size_t size)
 {
@@ -186,7 +192,7 @@ static int make_ghost_file(struct restore *r, const St__Regular *m, const char *
 /* Another record of the same ghost may have made it already. */
 static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
-	if (m->other_name && *m->other_name)
+	if (*m->other_name)
 		return link(m->other_name, name) < 0 && errno != EEXIST ? error_errno(e, -errno, "link %s to %s", m->other_name, name) : 0;
 	if (!S_ISDIR(m->mode))
 		return make_ghost_file(r, m, name, e);
@@ -226,7 +232,7 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 		if (result < 0)
 			return result;
 	}
-	*ret_fd = open(f->deleted ? name : f->path, open_flags(m));
+	*ret_fd = open(f->deleted ? name : f->path, open_flags_of(m));
 	if (*ret_fd < 0)
 		return error_errno(e, -errno, "open %s", f->path);
 	return verify(f, *ret_fd, e);

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What belongs to the container's namespaces rather than to a process: host name, System V IPC, POSIX queues. /proc
+ * shows each reader its own namespaces' values, so we enter them for a moment; the process is single-threaded.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <dirent.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+
+#include "base/fd.h"
+
+struct visit {
+	int own, theirs;
+};
+
+static int enter(struct visit *v, pid_t pid, const char *name, int flag, struct error *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", name);
+	v->own = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, name);
+	v->theirs = open(path, O_RDONLY | O_CLOEXEC);
+	if (v->own < 0 || v->theirs < 0 || setns(v->theirs, flag) < 0)
+		return error_errno(e, -errno, "enter the container's %s namespace", name);
+	return 0;
+}
+
+static int leave(struct visit *v, int flag, struct error *e)
+{
+	int r = v->own >= 0 && setns(v->own, flag) < 0 ? error_errno(e, -errno, "leave the container's namespaces") : 0;
+
+	close_p(&v->own);
+	close_p(&v->theirs);
+	return r;
+}
+
+int dump_host_names(struct dump *d, St__Container *m, struct error *e)
+{
+	struct visit v = { -EBADF, -EBADF };
+	struct utsname un;
+	int r, left;
+
+	r = enter(&v, d->c->init_pid, "uts", CLONE_NEWUTS, e);
+	if (r == 0 && uname(&un) < 0)
+		r = error_errno(e, -errno, "host name");
+	if (r == 0) {
+		m->hostname = arena_strdup(&d->arena, un.nodename);
+		m->domainname = arena_strdup(&d->arena, strcmp(un.domainname, "(none)") ? un.domainname : "");
+		if (!m->hostname || !m->domainname)
+			r = error_errno(e, -ENOMEM, "host name");
+	}
+	left = leave(&v, CLONE_NEWUTS, r < 0 ? NULL : e);
+	return r < 0 ? r : left;
+}
+
+static void check_sysvipc(struct dump *d, const char *name, const char *object)
+{
+	char path[64], text[8192], *line;
+
+	snprintf(path, sizeof(path), "/proc/sysvipc/%s", name);
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) < 0)
+		return;
+	line = strchr(text, '\n'); /* behind the heading */
+	if (line && line[1])
+		preflight_add(d->report, 0, -1, "System V IPC", "it is not recorded yet", "remove it (ipcrm) before the checkpoint", "%s",
+			object);
+}
+
+/* Queues are files of the mqueue file system, wherever the container has it. */
+static void check_mqueues(struct dump *d)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+
+	for (size_t i = 0; i < d->n_mounts; i++) {
+		struct dirent *ent;
+		DIR *list;
+		int fd;
+
+		if (strcmp(d->mounts[i].fstype, "mqueue") != 0)
+			continue;
+		fd = syscall(SYS_openat2, d->root_fd, d->mounts[i].target, &how, sizeof(how));
+		list = fd < 0 ? NULL : fdopendir(fd);
+		while (list && (ent = readdir(list)))
+			if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+				preflight_add(d->report, 0, -1, "mqueue", "POSIX message queues are not recorded yet", "unlink the queue first",
+					"%s/%s", d->mounts[i].target, ent->d_name);
+		if (list)
+			closedir(list);
+		else if (fd >= 0)
+			close(fd);
+	}
+}
+
+int dump_check_ipc(struct dump *d, struct error *e)
+{
+	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_IPC];
+	struct visit v = { -EBADF, -EBADF };
+	int r, left;
+
+	/* Objects in a namespace of others are not the container's, and stay. */
+	if (!ns->present || ns->path)
+		return 0;
+	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
+	if (r == 0) {
+		check_sysvipc(d, "shm", "shared memory segment");
+		check_sysvipc(d, "sem", "semaphore set");
+		check_sysvipc(d, "msg", "message queue");
+		check_mqueues(d);
+	}
+	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
+	return r < 0 ? r : left;
+}
