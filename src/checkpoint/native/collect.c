@@ -206,6 +206,15 @@ static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e
 	return 0;
 }
 
+bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
+{
+	if (!p->zombie || p->stat.num_threads <= 1)
+		return false;
+	dump_refuse(d, p, -1, "process", "its leader thread has ended while others run", "let it end, then checkpoint",
+		"process %d (%s)", p->ns_pid, p->stat.comm);
+	return true;
+}
+
 static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	const struct proc_status *s = &p->status;
@@ -213,9 +222,7 @@ static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 	if (s->tracer_pid != 0 && !d->stopped)
 		dump_refuse(d, p, -1, "traced task", "only one tracer is possible", "end the debugger or strace, then checkpoint",
 			"traced by pid %d", s->tracer_pid);
-	if (p->stat.state == 'Z' && p->stat.num_threads > 1)
-		dump_refuse(d, p, -1, "process", "its leader thread has ended while others run", "let it end, then checkpoint",
-			"process %d (%s)", p->ns_pid, p->stat.comm);
+	(void)dump_leader_is_dead(d, p);
 	if (p->n_threads > 0 && p->threads[0].tid != p->pid)
 		dump_refuse(d, p, -1, "process", "its leader thread is missing", "let it end, then checkpoint", "process %d", p->ns_pid);
 	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])

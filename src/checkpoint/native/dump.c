@@ -88,9 +88,11 @@ static int look(struct dump *d, struct error *e)
 
 	r = container_load_spec(d->c, e);
 	if (r == 0)
-		r = open_root(d, e);
-	if (r == 0)
 		r = dump_find_processes(d, e);
+	if (r == 0 && dump_leader_is_dead(d, &d->procs[0]))
+		return 0; /* /proc shows nothing of such a process */
+	if (r == 0)
+		r = open_root(d, e);
 	if (r == 0)
 		r = dump_collect(d, e);
 	return r == 0 ? check_container(d, e) : r;

@@ -105,6 +105,8 @@ static inline uint64_t dump_new_id(struct dump *d)
 
 /* Lists the processes and threads (collect.c). */
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;
+/* A process whose leader thread has ended while others run: an obstacle. */
+bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
 /* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
 int dump_collect(struct dump *d, struct error *e) _must_check_;
 

@@ -259,6 +259,15 @@ static int set_names(struct restore *r, struct error *e)
 	return 0;
 }
 
+/* All of them, also the two that glibc keeps for itself and has handlers for once it has made threads. */
+static void reset_signal_actions(void)
+{
+	uint64_t none[4] = {};
+
+	for (int sig = 1; sig <= 64; sig++)
+		syscall(SYS_rt_sigaction, sig, none, NULL, 8);
+}
+
 int restore_init(void *arg, struct error *e)
 {
 	struct restore *r = arg;
@@ -267,6 +276,7 @@ int restore_init(void *arg, struct error *e)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
+	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
 	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : fill_shared_memory(r, e);
 	if (result == 0)
