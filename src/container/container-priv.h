@@ -6,6 +6,7 @@
 #pragma once
 
 #include <linux/filter.h>
+#include <signal.h>
 
 #include "container/container.h"
 
@@ -23,6 +24,19 @@ int sync_send(int fd, enum sync_type type) _must_check_;
 void sync_send_error(int fd, const struct error *e);
 /* Waits for a message of this type. An error message becomes our error; a closed socket is -ECONNRESET. */
 int sync_expect(int fd, enum sync_type type, struct error *e) _must_check_;
+
+/* ---- interrupt.c: what ends a create that is under way ---- */
+struct interrupt {
+	int fd;		   /* signalfd: readable when we were told to end */
+	sigset_t old_mask;
+};
+int interrupt_begin(struct interrupt *i, struct error *e) _must_check_;
+/* Lets signals through again, which may well end us. Only after a failure. */
+void interrupt_end(struct interrupt *i);
+/* Waits until fd is readable (timeout_ms: -1 for ever): 1, or 0 after the timeout, or -EINTR when interrupt_fd (-EBADF:
+ * none) says so. */
+int interrupt_wait(int interrupt_fd, int fd, int timeout_ms) _must_check_;
+int interrupt_error(struct error *e);
 
 /* ---- init.c ---- */
 struct init {
@@ -88,7 +102,7 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 	pid_t pid, struct error *e) _must_check_;
 
 /* ---- state.c ---- */
-/* state-json.c: fills c from state.json and mountinfo; a missing or empty state.json is not an error. */
+/* state-json.c: fills c from state.json and mountinfo; a missing state.json is not an error. */
 int state_read(struct container *c, struct error *e) _must_check_;
 /* Makes <root>/<id>, locked. */
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;

@@ -30,6 +30,7 @@ struct container {
 	char *console_socket;	/* NULL: none was given */
 	char *mountinfo;	/* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
 	uint64_t generation;	/* 0 when created, +1 at each restore */
+	int interrupt_fd;	/* while it is made: readable when the command was told to end; else -EBADF */
 	int init_fd;		/* the creating process only: init's error socket, see container_init_error() */
 	struct cgroup cgroup;
 	struct spec *spec;	/* parsed from the state directory's copy of config.json; NULL until asked for */
@@ -66,6 +67,7 @@ int container_protect_runtime(char **argv, struct error *e) _must_check_;
 /* Builds the container up to "created": the init process exists and waits on its start socket (or is in restore_init).
  * On failure everything made is undone. *ret: container_free(); it holds the container's lock, see container_unlock().
  * Hooks prestart, createRuntime, createContainer run. The caller must be single-threaded.
+ * SIGINT, SIGTERM, SIGHUP and SIGQUIT undo it (-EINTR); after a success they stay blocked in the caller.
  * What restore_init finds: every descriptor of the caller (close-on-exec, but there is no exec: it closes what is not
  * its own); cwd "/"; default signal dispositions, an empty mask; its own session; no dumpable flag. */
 int container_create(const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;

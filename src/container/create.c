@@ -30,6 +30,7 @@ struct create {
 	struct init init;
 	struct cgroup_join_fds cgroups;
 	struct sock_fprog seccomp;
+	struct interrupt interrupt;
 	int sync, child_sync;
 	int cgroup_fd;
 	int pidfd;
@@ -256,6 +257,8 @@ static int clone_init(struct create *cr, struct error *e)
 		close_p(&cr->sync);
 		close_p(&cr->c->lock_fd);
 		close_p(&cr->c->dir_fd);
+		close_p(&cr->interrupt.fd);
+		cr->c->interrupt_fd = -EBADF;
 		init_main(&cr->init);
 	}
 	r = leave_for_children(old_pid, old_time, e);
@@ -271,6 +274,16 @@ static int clone_init(struct create *cr, struct error *e)
 	return r < 0 ? error_errno(e, r, "start time of pid %d", pid) : fault_point("create-clone", e);
 }
 
+/* A message of init's, unless we are told to end first. */
+static int expect(const struct create *cr, enum sync_type type, struct error *e)
+{
+	int r = interrupt_wait(cr->interrupt.fd, cr->sync, -1);
+
+	if (r < 0)
+		return r == -EINTR ? interrupt_error(e) : error_errno(e, r, "wait for the container's init");
+	return sync_expect(cr->sync, type, e);
+}
+
 /* Waits until init is set up; runs the runtime's hooks in between. */
 static int follow_init(struct create *cr, struct error *e)
 {
@@ -279,7 +292,7 @@ static int follow_init(struct create *cr, struct error *e)
 	int r;
 
 	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
-		r = sync_expect(cr->sync, SYNC_HOOKS, e);
+		r = expect(cr, SYNC_HOOKS, e);
 		if (r == 0)
 			r = hooks_run(s, c, HOOK_PRESTART, CONTAINER_CREATING, c->init_pid, e);
 		if (r == 0)
@@ -292,7 +305,7 @@ static int follow_init(struct create *cr, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "send to the container's init");
 	}
-	return sync_expect(cr->sync, SYNC_READY, e);
+	return expect(cr, SYNC_READY, e);
 }
 
 static int finish(struct create *cr, struct error *e)
@@ -309,6 +322,9 @@ static int finish(struct create *cr, struct error *e)
 		r = fault_point("create-state", e);
 	if (r < 0)
 		return r;
+	/* the last moment: from here on there is a container */
+	if (interrupt_wait(cr->interrupt.fd, -1, 0) == -EINTR)
+		return interrupt_error(e);
 	r = sync_send(cr->sync, SYNC_GO);
 	if (r < 0)
 		return error_errno(e, r, "send to the container's init");
@@ -356,6 +372,7 @@ static int create(struct create *cr, struct error *e)
 		r = state_create_dir(cr->o->root, cr->o->id, &cr->c, e);
 	if (r < 0)
 		return r;
+	cr->c->interrupt_fd = cr->interrupt.fd;
 	cr->c->spec = take_ptr(spec);
 	cr->init.c = cr->c;
 	cr->init.spec = cr->c->spec;
@@ -368,6 +385,7 @@ static int create(struct create *cr, struct error *e)
 		r = follow_init(cr, e);
 	if (r == 0)
 		r = finish(cr, e);
+	cr->c->interrupt_fd = -EBADF;
 	if (r < 0)
 		undo(cr->c, cr->pidfd);
 	return r;
@@ -388,11 +406,18 @@ int container_create(const struct container_create_options *o, struct container 
 	cr.init.cgroups = &cr.cgroups;
 	for (int t = 0; t < NS_COUNT; t++)
 		cr.init.ns_fds[t] = -EBADF;
+	r = interrupt_begin(&cr.interrupt, e);
+	if (r < 0)
+		return r;
 	r = create(&cr, e);
 	if (r == 0)
 		*ret = take_ptr(cr.c);
 	container_free(cr.c);
 	create_done(&cr);
+	if (r < 0)
+		interrupt_end(&cr.interrupt);
+	else
+		close_p(&cr.interrupt.fd);
 	return r;
 }
 

@@ -53,7 +53,7 @@ static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd)
 	_exit(127);
 }
 
-static int run_one(const struct spec_hook *h, const char *json, struct error *e)
+static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd, struct error *e)
 {
 	_cleanup_close_ int in = state_fd(json), pidfd = -EBADF;
 	int r, status;
@@ -66,11 +66,13 @@ static int run_one(const struct spec_hook *h, const char *json, struct error *e)
 		return error_errno(e, pid, "fork for hook %s", h->path);
 	if (pid == 0)
 		exec_hook(h, in);
-	r = pidfd_wait_exit(pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
+	r = interrupt_wait(interrupt_fd, pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
 	if (r <= 0)
 		(void)!pidfd_kill(pidfd, SIGKILL);
 	if (pidfd_reap(pidfd, &status) < 0)
 		status = 0;
+	if (r == -EINTR)
+		return interrupt_error(e);
 	if (r < 0)
 		return error_errno(e, r, "wait for hook %s", h->path);
 	if (r == 0)
@@ -107,7 +109,7 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 	for (size_t i = 0; i < list->n; i++) {
 		struct error one;
 
-		r = run_one(&list->hooks[i], json, &one);
+		r = run_one(&list->hooks[i], json, c->interrupt_fd, &one);
 		if (r == 0)
 			continue;
 		if (after) {

@@ -209,11 +209,10 @@ int state_read(struct container *c, struct error *e)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	_cleanup_free_ char *text = NULL;
-	size_t len;
 	int r;
 
-	r = read_file_at(c->dir_fd, "state.json", STATE_LIMIT, &text, &len);
-	if (r == -ENOENT || (r == 0 && len == 0))
+	r = read_file_at(c->dir_fd, "state.json", STATE_LIMIT, &text, NULL);
+	if (r == -ENOENT)
 		return 0; /* create was killed before it wrote one: nothing but the directory is there */
 	if (r < 0)
 		return error_errno(e, r, "read state.json of container %s", c->id);

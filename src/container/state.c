@@ -46,7 +46,7 @@ static struct container *container_new(const char *root, const char *id)
 
 	if (!c)
 		return NULL;
-	c->dir_fd = c->lock_fd = c->init_fd = -EBADF;
+	c->dir_fd = c->lock_fd = c->init_fd = c->interrupt_fd = -EBADF;
 	c->root = strdup(root);
 	c->id = strdup(id);
 	if (!c->root || !c->id) {
