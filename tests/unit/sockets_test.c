@@ -32,6 +32,7 @@ struct scenario {
 	int (*make)(void);
 	void (*check)(void);
 	const char *refused; /* part of the reason, or NULL */
+	bool tcp_close, ext_unix_sk;
 };
 
 static char dir[] = "/tmp/stasis-sockets-XXXXXX";
@@ -633,6 +634,44 @@ static void check_udp(void)
 	expect(FIRST, "x");
 }
 
+/* --- options --- */
+
+static void check_tcp_closed(void)
+{
+	struct tcp_info info;
+	char c;
+	int fd;
+
+	must(getsockopt(FIRST, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t){sizeof(info)}) == 0);
+	must(info.tcpi_state == TCP_LISTEN && info.tcpi_unacked == 0);
+	for (int i = 1; i < 3; i++)
+		must(recv(FIRST + i, &c, 1, MSG_DONTWAIT) == -1 && errno == ENOTCONN);
+	must((fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0 && reach_port(fd, 4000) == 0);
+}
+
+static const char *syslog_path(void)
+{
+	static char path[100];
+
+	snprintf(path, sizeof(path), "%s/syslog.sock", dir);
+	return path;
+}
+
+/* The namespace of the machine: a datagram socket of somebody else, by its path. */
+static int make_external(void)
+{
+	must(chdir(dir) == 0);
+	named(SOCK_DGRAM, syslog_path(), MAX_FDS + 5);
+	connected(SOCK_DGRAM, syslog_path(), 0);
+	return 1;
+}
+
+static void check_external(void)
+{
+	must(chdir(dir) == 0);
+	has_name(FIRST, true, syslog_path());
+}
+
 /* --- the machinery --- */
 
 static const struct scenario scenarios[] = {
@@ -652,6 +691,9 @@ static const struct scenario scenarios[] = {
 	{"refused: TCP connection", make_established, NULL, "TCP connections"},
 	{"refused: TCP connection that waits", make_unaccepted, NULL, "wait to be accepted"},
 	{"refused: netlink", make_netlink, NULL, "protocol"},
+	{"--tcp-close", make_established, check_tcp_closed, NULL, .tcp_close = true},
+	{"refused: datagrams to the outside", make_external, NULL, "outside"},
+	{"--ext-unix-sk needs the peer at restore", make_external, check_external, NULL, .ext_unix_sk = true},
 };
 
 /* Makes the sockets, says how many, and waits to be killed. */
@@ -726,6 +768,10 @@ static _Noreturn void restore_and_check(const struct scenario *s, struct dump *d
 	struct error e;
 
 	new_network();
+	if (s->make == make_external) { /* its server is there again */
+		must(chdir(dir) == 0 && unlink("syslog.sock") == 0);
+		named(SOCK_DGRAM, syslog_path(), MAX_FDS + 5);
+	}
 	must(chdir("/") == 0);
 	for (size_t i = 0; i < r.n_files; i++)
 		files[i] = d->files[i].msg;
@@ -791,7 +837,7 @@ static void run_child(const char *what, const struct scenario *s, struct dump *d
 
 static void run(const struct scenario *s)
 {
-	struct checkpoint_options options = {0};
+	struct checkpoint_options options = {.tcp_close = s->tcp_close, .ext_unix_sk = s->ext_unix_sk};
 	struct preflight_report report = {0};
 	struct dump_proc proc = {.pidfd = -EBADF};
 	struct dump_file files[MAX_FDS];
@@ -841,13 +887,15 @@ static void run(const struct scenario *s)
 		run(&scenarios[i]);                                                                          \
 	}
 SCENARIO(0)
-SCENARIO(1) SCENARIO(2) SCENARIO(3) SCENARIO(4) SCENARIO(5) SCENARIO(6) SCENARIO(7) SCENARIO(8) SCENARIO(9)
-	SCENARIO(10) SCENARIO(11) SCENARIO(12) SCENARIO(13) SCENARIO(14) SCENARIO(15)
+SCENARIO(1)
+SCENARIO(2) SCENARIO(3) SCENARIO(4) SCENARIO(5) SCENARIO(6) SCENARIO(7) SCENARIO(8) SCENARIO(9) SCENARIO(10)
+	SCENARIO(11) SCENARIO(12) SCENARIO(13) SCENARIO(14) SCENARIO(15) SCENARIO(16) SCENARIO(17)
+		SCENARIO(18)
 
-		int main(void)
+			int main(void)
 {
 	static void (*const runs[])(void) = {run_0, run_1, run_2, run_3, run_4, run_5, run_6, run_7, run_8,
-		run_9, run_10, run_11, run_12, run_13, run_14, run_15};
+		run_9, run_10, run_11, run_12, run_13, run_14, run_15, run_16, run_17, run_18};
 	struct tap_test tests[ARRAY_SIZE(scenarios)];
 	int r;
 

@@ -75,7 +75,7 @@ struct dump {
 	struct proc_mount *mounts;	/* of init */
 	size_t n_mounts;
 	int root_fd;			/* the container's "/", O_PATH */
-	struct socket_pids *socket_pids; /* pids of processes that are gone, as the container sees them (socket-unix.c) */
+	struct unix_cache *unix_cache;	/* what socket-unix.c looks up often */
 	struct sockdiag *sockets;	/* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct dump_journal *journal;

@@ -84,6 +84,22 @@ static bool is_unbound(const ProtobufCBinaryData *local)
 	       memcmp(local->data + sizeof(sa_family_t), zeros, local->len - sizeof(sa_family_t)) == 0;
 }
 
+/* What is left of a connection is a new socket with the program's options: without the address, which its
+ * listener may have, and without what the connection had negotiated. */
+static void forget_connection(St__Socket *m)
+{
+	size_t n = 0;
+
+	m->local.len = m->remote.len = 0;
+	for (size_t i = 0; i < m->n_options; i++) {
+		const St__SocketOption *o = m->options[i];
+
+		if (o->level != IPPROTO_TCP || (o->name != TCP_MAXSEG && o->name != TCP_WINDOW_CLAMP))
+			m->options[n++] = m->options[i];
+	}
+	m->n_options = n;
+}
+
 static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e)
 {
 	struct tcp_info info;
@@ -100,9 +116,8 @@ static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct e
 		m->backlog = info.tcpi_sacked;
 		return 0;
 	}
-	/* A connection's address may be in use by its listener; as an unconnected socket it has none. */
 	if (reason)
-		m->local.len = m->remote.len = 0;
+		forget_connection(m);
 	return 0;
 }
 
@@ -259,7 +274,7 @@ static int sender(struct restore *r, const struct sockaddr_storage *from, bool *
 
 static int send_again(struct restore *r, const St__Socket *m, const St__SocketMessage *message, int fd)
 {
-	struct sockaddr_storage from, to;
+	struct sockaddr_storage from, to = {0};
 	socklen_t from_len, to_len = sizeof(to);
 	bool borrowed;
 	int out, result = 0;

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -304,12 +305,15 @@ static int perform(struct unix_restore *u, const St__SocketCredentials *c, const
 	return r < 0 ? error_errno(e, r, "%s", what) : 0;
 }
 
-/* By the name that the target has now. */
+/* By the name that the target has now. A backlog that is full (of a damaged image) must not stop us for
+ * ever. */
 static int connect_to(struct unix_restore *u, int fd, const struct sock *target,
 	const St__SocketCredentials *c, struct error *e)
 {
 	struct deed k = {.call = CALL_CONNECT, .a = fd, .dir = target->dir};
+	struct timeval limit = {.tv_sec = 5}, none = {0};
 	struct sockaddr_un *a = (struct sockaddr_un *)&k.address;
+	int r;
 
 	if (target->dir >= 0) {
 		a->sun_family = AF_UNIX;
@@ -318,7 +322,10 @@ static int connect_to(struct unix_restore *u, int fd, const struct sock *target,
 	} else if (!socket_address(&target->m->local, AF_UNIX, &k.address, &k.len)) {
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "connection to a unix socket without a name");
 	}
-	return perform(u, c, &k, "connect a unix socket", e);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	r = perform(u, c, &k, "connect a unix socket", e);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none)); /* its own is set at the end */
+	return r;
 }
 
 /* A number that a child can put a descriptor on. */
@@ -505,7 +512,8 @@ static void add_credentials(struct msghdr *h, const St__SocketCredentials *c, ch
 	memcpy(CMSG_DATA(cmsg), &cred, sizeof(cred));
 }
 
-/* A process with that pid, which does nothing: the kernel accepts only credentials of a process that is there. */
+/* A process with that pid, which does nothing: the kernel accepts only credentials of a process that is
+ * there. */
 static pid_t summon_ghost(pid_t pid)
 {
 	pid_t ghost = clone_sharing_files(pid);

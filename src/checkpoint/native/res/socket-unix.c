@@ -60,6 +60,8 @@ static int load_sockets(struct dump *d, struct error *e)
 	return 0;
 }
 
+static int get_cache(struct dump *d, struct error *e);
+
 /* *ret NULL: not in the container's network namespace (or closed meanwhile). */
 static int find_socket(
 	struct dump *d, const struct dump_file *f, const struct sockdiag_socket **ret, struct error *e)
@@ -73,20 +75,92 @@ static int find_socket(
 			return r;
 	}
 	*ret = sockdiag_find(d->sockets, f->st.st_ino);
-	if (*ret || fresh || d->stopped)
-		return 0;
-	r = load_sockets(d, e); /* made since the list was taken */
-	if (r == 0)
+	if (!*ret && !fresh && !d->stopped) {
+		r = load_sockets(d, e); /* made since the list was taken */
+		if (r < 0)
+			return r;
 		*ret = sockdiag_find(d->sockets, f->st.st_ino);
-	return r;
+	}
+	return get_cache(d, e);
+}
+
+/* Containers have thousands of sockets: what is looked for again and again must not be searched for. */
+struct unix_cache {
+	const struct dump_file *files; /* of which this is the index */
+	struct dump_file **by_inode;   /* own unix sockets, ascending */
+	size_t n;
+	const struct sockdiag *sockets;
+	const struct sockdiag_socket **listeners;
+	size_t n_listeners;
+	size_t n_pids;
+	struct {
+		pid_t outside;
+		int inside;
+	} pids[64]; /* of processes that are gone */
+};
+
+static int compare_inode(const void *a, const void *b)
+{
+	uint64_t x = (*(struct dump_file *const *)a)->st.st_ino,
+		 y = (*(struct dump_file *const *)b)->st.st_ino;
+
+	return x < y ? -1 : x > y;
+}
+
+static int index_files(struct dump *d, struct unix_cache *c)
+{
+	c->by_inode = arena_array(&d->arena, d->n_files, sizeof(*c->by_inode));
+	if (!c->by_inode)
+		return -ENOMEM;
+	c->n = 0;
+	for (size_t i = 0; i < d->n_files; i++)
+		if (d->files[i].resource == &resource_unix)
+			c->by_inode[c->n++] = &d->files[i];
+	qsort(c->by_inode, c->n, sizeof(*c->by_inode), compare_inode);
+	c->files = d->files;
+	return 0;
+}
+
+static int index_listeners(struct dump *d, struct unix_cache *c)
+{
+	c->listeners = arena_array(&d->arena, d->sockets->n, sizeof(*c->listeners));
+	if (!c->listeners)
+		return -ENOMEM;
+	c->n_listeners = 0;
+	for (size_t i = 0; i < d->sockets->n; i++)
+		if (d->sockets->sockets[i].state == TCP_LISTEN)
+			c->listeners[c->n_listeners++] = &d->sockets->sockets[i];
+	c->sockets = d->sockets;
+	return 0;
+}
+
+/* All files of the container are known by the time that anything here is called. */
+static int get_cache(struct dump *d, struct error *e)
+{
+	struct unix_cache *c = d->unix_cache;
+	int r = 0;
+
+	if (!c)
+		c = d->unix_cache = arena_new(&d->arena, struct unix_cache);
+	if (!c)
+		return error_errno(e, -ENOMEM, "unix sockets");
+	if (c->files != d->files)
+		r = index_files(d, c);
+	if (r == 0 && c->sockets != d->sockets)
+		r = index_listeners(d, c);
+	return r < 0 ? error_errno(e, r, "unix sockets") : 0;
 }
 
 /* The container's own unix socket with this inode. */
-static struct dump_file *find_own(struct dump *d, const struct dump_file *f, uint32_t ino)
+static struct dump_file *find_own(struct dump *d, uint32_t ino)
 {
-	struct dump_file *o = ino ? dump_find_file(d, f->st.st_dev, ino) : NULL;
+	const struct dump_file key = {.st = {.st_ino = ino}}, *k = &key;
+	struct dump_file **found;
 
-	return o && o->resource == &resource_unix ? o : NULL;
+	if (ino == 0)
+		return NULL;
+	found = bsearch(&k, d->unix_cache->by_inode, d->unix_cache->n, sizeof(*found), compare_inode);
+	return found ? *found : NULL;
 }
 
 static bool still_open(const struct dump_file *f)
@@ -115,7 +189,7 @@ static void check_listener(struct dump *d, const struct dump_file *f, const stru
 				"a client connected and left before it was accepted; what it sent cannot be "
 				"read",
 				"let the server accept it, then checkpoint");
-		else if (!find_own(d, f, s->pending[i]))
+		else if (!find_own(d, s->pending[i]))
 			refuse(d, f, "a client outside of the container waits to be accepted",
 				"disconnect the client, then checkpoint");
 	}
@@ -136,7 +210,7 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 			refuse(d, f, outside_reason, outside_remedy);
 		return;
 	}
-	if (!find_own(d, f, listener->ino))
+	if (!find_own(d, listener->ino))
 		refuse(d, f, outside_reason, outside_remedy);
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
@@ -147,7 +221,7 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
 
-	if (find_own(d, f, s->peer)) {
+	if (find_own(d, s->peer)) {
 		if (peer && peer->peer != s->ino && s->type == SOCK_DGRAM && peer->name_len == 0)
 			refuse(d, f, "connected to a datagram socket without a name, which is not its peer",
 				outside_remedy);
@@ -199,14 +273,6 @@ static St__SocketCredentials *new_credentials(
 	return c->groups ? c : NULL;
 }
 
-struct socket_pids {
-	size_t n;
-	struct {
-		pid_t outside;
-		int inside;
-	} known[64];
-};
-
 struct question {
 	int fd, answer;
 };
@@ -226,21 +292,18 @@ static int pid_inside(struct dump *d, int fd, pid_t outside)
 {
 	int inside = socket_ns_pid(d, outside);
 	struct question q = {.fd = fd};
-	struct socket_pids *p;
+	struct unix_cache *c = d->unix_cache;
 
 	if (inside || outside == 0)
 		return inside;
-	if (!d->socket_pids)
-		d->socket_pids = arena_new(&d->arena, struct socket_pids);
-	p = d->socket_pids;
-	for (size_t i = 0; p && i < p->n; i++)
-		if (p->known[i].outside == outside)
-			return p->known[i].inside;
+	for (size_t i = 0; i < c->n_pids; i++)
+		if (c->pids[i].outside == outside)
+			return c->pids[i].inside;
 	if (socket_run_inside(d, ask_peer, &q) == 0)
 		inside = q.answer;
-	if (p && p->n < ARRAY_SIZE(p->known)) {
-		p->known[p->n].outside = outside;
-		p->known[p->n++].inside = inside;
+	if (c->n_pids < ARRAY_SIZE(c->pids)) {
+		c->pids[c->n_pids].outside = outside;
+		c->pids[c->n_pids++].inside = inside;
 	}
 	return inside;
 }
@@ -382,7 +445,7 @@ static int link_listener(
 	if (!m->waiting)
 		return error_errno(e, -ENOMEM, "backlog");
 	for (size_t i = 0; i < s->n_pending; i++) {
-		struct dump_file *client = find_own(d, f, s->pending[i]);
+		struct dump_file *client = find_own(d, s->pending[i]);
 
 		if (!client)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -394,16 +457,15 @@ static int link_listener(
 
 /* The listener of this name, if there is one still: accepted sockets share their listener's name (and
  * file). */
-static struct dump_file *find_listener(
-	struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+static struct dump_file *find_listener(struct dump *d, const struct sockdiag_socket *s)
 {
-	for (size_t i = 0; i < d->sockets->n && s->name_len > 0; i++) {
-		const struct sockdiag_socket *o = &d->sockets->sockets[i];
+	for (size_t i = 0; i < d->unix_cache->n_listeners && s->name_len > 0; i++) {
+		const struct sockdiag_socket *o = d->unix_cache->listeners[i];
 
-		if (o->state == TCP_LISTEN && o->type == s->type && o->name_len == s->name_len &&
+		if (o->type == s->type && o->name_len == s->name_len &&
 			!memcmp(o->name, s->name, s->name_len) && o->has_file == s->has_file &&
 			o->file_ino == s->file_ino && o->file_dev == s->file_dev)
-			return find_own(d, f, o->ino);
+			return find_own(d, o->ino);
 	}
 	return NULL;
 }
@@ -416,17 +478,17 @@ static bool was_accepted(struct dump *d, struct dump_file *f, const struct sockd
 
 	if (s->type == SOCK_DGRAM || s->name_len == 0)
 		return false;
-	if (!peer_named || find_listener(d, f, s))
+	if (!peer_named || find_listener(d, s))
 		return true;
 	/* Both have names and neither has a listener now: the later one was accepted. */
-	return peer && !find_listener(d, f, peer) && s->ino > peer->ino;
+	return peer && !find_listener(d, peer) && s->ino > peer->ino;
 }
 
 static int link_pending(
 	struct dump *d, struct dump_file *f, const struct sockdiag_socket *listener, struct error *e)
 {
 	const struct proc_status *owner = &f->proc->status;
-	struct dump_file *l = find_own(d, f, listener->ino);
+	struct dump_file *l = find_own(d, listener->ino);
 	St__Socket *m = f->msg->socket;
 
 	if (!l)
@@ -441,7 +503,7 @@ static int link_pending(
 static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
-	struct dump_file *o = find_own(d, f, s->peer), *listener;
+	struct dump_file *o = find_own(d, s->peer), *listener;
 	St__Socket *m = f->msg->socket;
 	int r = 0;
 
@@ -456,7 +518,7 @@ static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", outside_reason);
 	}
 	m->accepted = was_accepted(d, f, s, o ? peer : NULL);
-	listener = m->accepted ? find_listener(d, f, s) : NULL;
+	listener = m->accepted ? find_listener(d, s) : NULL;
 	m->listener = listener ? listener->id : 0;
 	return r;
 }
