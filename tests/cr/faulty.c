@@ -94,5 +94,8 @@ int main(void)
 	check(pthread_create(&thread, NULL, spin, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, sleep_long, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, blocked_read, &p[0]) == 0, "pthread_create");
+	while (!loops)
+		cr_msleep(1);
+	cr_msleep(20); /* the others sleep by now */
 	rounds(private, shared, event);
 }

@@ -60,6 +60,9 @@ int main(void)
 
 	for (intptr_t i = 0; i < THREADS; i++)
 		check(pthread_create(&threads[i], NULL, compute, (void *)i) == 0, "pthread_create");
+	for (int i = 0; i < THREADS; i++)
+		while (!loops[i])
+			cr_msleep(1);
 	while (cr_wait()) {
 		for (int i = 0; i < THREADS; i++) {
 			uint64_t n = loops[i];

@@ -99,6 +99,9 @@ int main(void)
 	}
 	for (intptr_t i = 0; i < THREADS; i++)
 		check(pthread_create(&t, NULL, count, (void *)i) == 0, "pthread_create");
+	for (int i = 0; i < THREADS; i++)
+		while (!counts[i])
+			cr_msleep(1);
 	while (cr_wait()) {
 		uint64_t before[THREADS];
 

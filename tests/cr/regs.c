@@ -65,10 +65,11 @@ __asm__(".text\n"
 	"	ret\n");
 
 static struct state in, out;
-static volatile int finished;
+static volatile int started, finished;
 
 static void *spinner(void *arg CR_UNUSED)
 {
+	started = 1;
 	spin(&in, &out);
 	finished = 1;
 	return NULL;
@@ -126,8 +127,10 @@ int main(void)
 		pthread_t thread;
 
 		prepare(round * 1000);
-		finished = 0;
+		started = finished = 0;
 		check(pthread_create(&thread, NULL, spinner, NULL) == 0, "pthread_create");
+		while (!started)
+			cr_msleep(1);
 		if (!cr_wait())
 			break;
 		check(!finished, "the spinning ended by itself");

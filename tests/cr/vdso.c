@@ -56,11 +56,9 @@ int main(void)
 		check(cr_now_ns(CLOCK_BOOTTIME) >= boot, "CLOCK_BOOTTIME went back");
 		check(cr_now_ns(CLOCK_MONOTONIC_RAW) >= raw, "CLOCK_MONOTONIC_RAW went back");
 		check(cr_now_ns(CLOCK_REALTIME) >= real, "CLOCK_REALTIME went back");
-		/* If real time passed 1.5 s more than monotonic time, the latter stood still in the image, as it should. When
-		 * nothing happened, or with --leave-running, both go the same. Jumps in between are wrong. */
-		check(llabs(apart(CLOCK_MONOTONIC) - was_apart) < 50 ||
-				apart(CLOCK_MONOTONIC) - was_apart > 1400,
-			"CLOCK_MONOTONIC jumped: %ld ms", (long)(apart(CLOCK_MONOTONIC) - was_apart));
+		/* In the image it stands still, so it may fall behind real time; it never gets ahead. */
+		check(apart(CLOCK_MONOTONIC) - was_apart > -50, "CLOCK_MONOTONIC jumped ahead by %ld ms",
+			(long)(was_apart - apart(CLOCK_MONOTONIC)));
 		check(cr_now_ns(CLOCK_MONOTONIC) - mono < 1300 * 1000000LL,
 			"CLOCK_MONOTONIC jumped by %ld ms",
 			(long)(cr_now_ns(CLOCK_MONOTONIC) - mono) / 1000000);
