@@ -401,12 +401,10 @@ static void remove_parents(const struct cgroup *cg, const struct cgroup_dir *d)
 }
 
 /* A create that was killed may have made directories whose inodes it could not record any more. rmdir(2) takes only
- * an empty cgroup, and only a name of our own is tried. */
-static void remove_unrecorded(const struct cgroup_dir *d)
+ * an empty cgroup, which make_dir_once() would have replaced as well, and never a hierarchy's root. */
+static void remove_unrecorded(const struct cgroup *cg, const struct cgroup_dir *d)
 {
-	const char *name = strrchr(d->path, '/');
-
-	if (name && strncmp(name, "/" NAME_PREFIX, sizeof(NAME_PREFIX)) == 0)
+	if (cg->path[0] == '/' && cg->path[1])
 		rmdir(d->path);
 }
 
@@ -420,7 +418,7 @@ int cgroup_delete(struct cgroup *cg, struct error *e)
 		int q;
 
 		if (!d->inode)
-			remove_unrecorded(d);
+			remove_unrecorded(cg, d);
 		q = d->created ? remove_dir(cg, d, deadline, r ? NULL : e) : 0;
 		if (q == 0) {
 			d->created = false;
