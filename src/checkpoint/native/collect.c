@@ -190,16 +190,18 @@ int dump_find_processes(struct dump *d, struct error *e)
 static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	static const char *const names[] = { "mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time" };
-	char path[64], mine[64], of_init[64];
+	char path[64], mine[64];
 
-	if (p == &d->procs[0])
-		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char *of_init = d->namespaces[i];
+
 		snprintf(path, sizeof(path), "ns/%s", names[i]);
-		if (proc_readlink(p->pid, path, mine, sizeof(mine)) < 0 ||
-			proc_readlink(d->procs[0].pid, path, of_init, sizeof(of_init)) < 0)
+		if (p == &d->procs[0]) {
+			if (proc_readlink(p->pid, path, of_init, sizeof(d->namespaces[i])) < 0)
+				of_init[0] = '\0';
 			continue;
-		if (strcmp(mine, of_init) != 0)
+		}
+		if (of_init[0] && proc_readlink(p->pid, path, mine, sizeof(mine)) > 0 && strcmp(mine, of_init) != 0)
 			dump_refuse(d, p, -1, "namespace", "a process has a namespace of its own; nested namespaces are not supported yet",
 				"run it in the container's own namespaces", "%s namespace %s", names[i], mine);
 	}

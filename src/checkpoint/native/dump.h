@@ -74,6 +74,7 @@ struct dump {
 	uint64_t next_id;		/* File, SharedMemory and address space ids */
 	struct proc_mount *mounts;	/* of init */
 	size_t n_mounts;
+	char namespaces[9][64];		/* of init, see collect.c */
 	int root_fd;			/* the container's "/", O_PATH */
 	struct unix_cache *unix_cache;	/* what socket-unix.c looks up often */
 	struct sockdiag *sockets;	/* of the container's network namespace; NULL until asked for */

@@ -142,6 +142,8 @@ int restore_open_files(struct restore *r, struct error *e)
 				result = res->connect(r, r->files[i], r->fd_base + i, e);
 		}
 	}
+	while (r->n_made_dirs > 0)
+		rmdir(r->made_dirs[--r->n_made_dirs]);
 	return result;
 }
 

@@ -147,13 +147,44 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	return fault_point("restore-verified", e);
 }
 
-/* The bundle's word, not the image's: a shared host name is not to be changed. */
-static bool own_uts(const char *bundle)
+/* config.json is the ceiling (row F6): an image, whoever made it, gets no privilege that the bundle does not give. */
+static int check_thread_ceiling(const struct spec *s, const St__Process *p, const St__Thread *t, struct error *e)
+{
+	const struct spec_capabilities *c = &s->process->capabilities;
+	const St__Credentials *of = t->credentials;
+	uint64_t allowed = s->process->has_capabilities ?
+				   c->bounding | c->permitted | c->effective | c->inheritable | c->ambient :
+				   ~0ull;
+	uint64_t more = (of->cap_bnd | of->cap_prm | of->cap_eff | of->cap_inh | of->cap_amb) & ~allowed;
+
+	if (more)
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"process %d of the image has capabilities that the bundle's config.json does not allow (mask %#llx): add them "
+			"to process.capabilities.bounding, if they are wanted", p->pid, (unsigned long long)more);
+	if (s->process->no_new_privileges && !of->no_new_privs)
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"process %d of the image lacks the noNewPrivileges that the bundle's config.json asks for", p->pid);
+	if (s->seccomp && t->seccomp_mode == 0)
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"process %d of the image runs without the seccomp filter that the bundle's config.json asks for", p->pid);
+	return 0;
+}
+
+static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 {
 	_cleanup_(spec_free_p) struct spec *s = NULL;
-	struct error ignored;
+	int result = spec_load(bundle, &s, e);
 
-	return spec_load(bundle, &s, &ignored) == 0 && s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
+	if (result < 0)
+		return result;
+	/* The bundle's word, not the image's: a shared host name is not to be changed. */
+	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
+	if (!s->namespaces[NS_PID].present || s->namespaces[NS_PID].path)
+		return error_set(e, -EINVAL, ERROR_CONFIG, "restore needs a pid namespace of the container's own in config.json");
+	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
+		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
+			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
+	return result;
 }
 
 static int run(struct restore *r, struct container **ret, struct error *e)
@@ -165,7 +196,9 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 
 	create.restore_init = restore_init;
 	create.restore_arg = r;
-	r->own_uts = own_uts(create.bundle);
+	result = check_bundle(r, create.bundle, e);
+	if (result < 0)
+		return result;
 	create.generation = image_manifest(r->image)->generation + 1;
 	set_clocks(r, &create.timens);
 	result = container_create(&create, &c, e);

@@ -64,6 +64,8 @@ struct restore {
 
 	/* In the stubs: */
 	struct restore_pipe *pipes;	/* n_files of them, fds -EBADF */
+	char *made_dirs[64];		/* directories that had to be there for a moment, outermost first */
+	size_t n_made_dirs;
 	int fd_base;			/* file i of "files" is descriptor fd_base + i until placed */
 	int root_fd;			/* O_PATH of the container's "/" */
 	int proc_fd;			/* O_PATH of the host's /proc, to open descriptors again */

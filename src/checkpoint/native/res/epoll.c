@@ -8,28 +8,38 @@
 
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
 	return link_is_anon_inode(f, "[eventpoll]");
 }
 
-/* The holder's own descriptor of that number, else anybody's, if the inode agrees. */
-static struct dump_file *find_target(struct dump *d, struct dump_file *f, const struct proc_epoll_target *t)
+/* kcmp(2): is descriptor "fd" of p the file that the epoll set watches under the number t->tfd? */
+static bool is_target(const struct dump_file *set, const struct proc_epoll_target *t, const struct dump_file *f)
 {
-	for (size_t i = 0; i <= d->n_procs; i++) {
-		struct dump_proc *p = i == 0 ? f->proc : &d->procs[i - 1];
+	struct {
+		uint32_t efd, tfd, toff;
+	} slot = { set->fd, t->tfd, 0 };
 
-		for (size_t k = 0; p->msg && k < p->msg->n_descriptors; k++) {
-			struct dump_file *target;
+	return f->fd >= 0 && f->st.st_ino == t->ino &&
+		syscall(SYS_kcmp, f->proc->pid, set->proc->pid, 7 /* KCMP_EPOLL_TFD */, f->fd, &slot) == 0;
+}
 
-			if (p->msg->descriptors[k]->fd != (uint32_t)t->tfd)
-				continue;
-			target = dump_file_by_id(d, p->msg->descriptors[k]->file);
-			if (target && target->st.st_ino == t->ino)
-				return target;
-		}
+/* Nearly always what the holder has under that number; else the number was closed or given to another file. */
+static struct dump_file *find_target(struct dump *d, struct dump_file *set, const struct proc_epoll_target *t)
+{
+	const St__Process *m = set->proc->msg;
+
+	for (size_t k = 0; m && k < m->n_descriptors; k++) {
+		struct dump_file *f = m->descriptors[k]->fd == (uint32_t)t->tfd ? dump_file_by_id(d, m->descriptors[k]->file) : NULL;
+
+		if (f && is_target(set, t, f))
+			return f;
 	}
+	for (size_t i = 0; i < d->n_files; i++)
+		if (is_target(set, t, &d->files[i]))
+			return &d->files[i];
 	return NULL;
 }
 

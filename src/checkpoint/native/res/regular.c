@@ -189,9 +189,33 @@ static int make_ghost_file(struct restore *r, const St__Regular *m, const char *
 	return 0;
 }
 
+/* A deleted file may have been in a directory that is gone as well: it is there again until all files are open. */
+static int make_parents(struct restore *r, const char *path, struct error *e)
+{
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		char *dir = arena_strndup(&r->arena, path, slash - path);
+
+		if (!dir)
+			return error_errno(e, -ENOMEM, "make %s", path);
+		if (mkdir(dir, 0700) < 0) {
+			if (errno == EEXIST)
+				continue;
+			return error_errno(e, -errno, "make the directory %s for a deleted file", dir);
+		}
+		if (r->n_made_dirs == ARRAY_SIZE(r->made_dirs))
+			return error_set(e, -E2BIG, ERROR_REFUSED, "too many deleted directories");
+		r->made_dirs[r->n_made_dirs++] = dir;
+	}
+	return 0;
+}
+
 /* Another record of the same ghost may have made it already. */
 static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
+	int result = make_parents(r, name, e);
+
+	if (result < 0)
+		return result;
 	if (*m->other_name)
 		return link(m->other_name, name) < 0 && errno != EEXIST ? error_errno(e, -errno, "link %s to %s", m->other_name, name) : 0;
 	if (!S_ISDIR(m->mode))
