@@ -243,6 +243,26 @@ static int verify(const St__Regular *m, int fd, struct error *e)
 	return 0;
 }
 
+/* Nameless from the start (O_TMPFILE, which shows in the flags). It gets the ghost's name for others to open it. */
+static int open_nameless(struct restore *r, const St__File *m, const char *name, int *ret_fd, struct error *e)
+{
+	const char *slash = strrchr(m->regular->path, '/');
+	char dir[4200];
+	int result;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)MAX(slash - m->regular->path, 1), m->regular->path);
+	*ret_fd = open(dir, (m->flags & O_ACCMODE) | O_TMPFILE | O_CLOEXEC, m->regular->mode & 07777);
+	if (*ret_fd < 0)
+		return error_errno(e, -errno, "make a nameless file in %s", dir);
+	result = restore_contents(r, m->regular->space, *ret_fd, m->regular->size, e);
+	if (result < 0)
+		return result;
+	if (fchown(*ret_fd, m->regular->uid, m->regular->gid) < 0 || fchmod(*ret_fd, m->regular->mode & 07777) < 0)
+		return error_errno(e, -errno, "owner and mode of a nameless file in %s", dir);
+	(void)!linkat(*ret_fd, "", AT_FDCWD, name, AT_EMPTY_PATH); /* not with O_EXCL: nobody else can have it open by name then */
+	return 0;
+}
+
 static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
 {
 	const St__Regular *f = m->regular;
@@ -252,6 +272,8 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 	if (f->deleted) {
 		if (ghost_name(f, name, sizeof(name)) < 0)
 			return error_set(e, -ENAMETOOLONG, ERROR_CORRUPT, "path of a deleted file is too long");
+		if ((m->flags & O_TMPFILE) == O_TMPFILE && access(name, F_OK) < 0)
+			return open_nameless(r, m, name, ret_fd, e);
 		result = make_ghost(r, f, name, e);
 		if (result < 0)
 			return result;
