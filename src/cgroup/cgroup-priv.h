@@ -6,9 +6,6 @@
 #include "base/fd.h"
 #include "cgroup/cgroup.h"
 
-/* The directory's name without a cgroupsPath: this and the container's id. */
-#define NAME_PREFIX "stasis-"
-
 /* Fills mode, path and dirs[].{controllers,path} (hierarchy.c). */
 int cgroup_discover(
 	struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e) _must_check_;

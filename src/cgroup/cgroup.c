@@ -401,11 +401,15 @@ static void remove_parents(const struct cgroup *cg, const struct cgroup_dir *d)
 }
 
 /* A create that was killed may have made directories whose inodes it could not record any more. rmdir(2) takes only
- * an empty cgroup, which make_dir_once() would have replaced as well, and never a hierarchy's root. */
+ * empty ones, and create would have replaced an empty one as well. */
 static void remove_unrecorded(const struct cgroup *cg, const struct cgroup_dir *d)
 {
-	if (cg->path[0] == '/' && cg->path[1])
-		rmdir(d->path);
+	size_t len = strlen(d->path), tail = strlen(cg->path);
+
+	if (tail < 2 || len <= tail || strcmp(d->path + len - tail, cg->path) != 0)
+		return;
+	if (rmdir(d->path) == 0 || errno == ENOENT)
+		remove_parents(cg, d);
 }
 
 int cgroup_delete(struct cgroup *cg, struct error *e)

@@ -128,7 +128,7 @@ static int set_path(struct cgroup *cg, const char *cgroups_path, const char *id,
 
 	if (cgroups_path && cgroups_path[0])
 		return clean_path(cgroups_path, cg->path, sizeof(cg->path), e);
-	if ((size_t)snprintf(name, sizeof(name), NAME_PREFIX "%s", id) >= sizeof(name))
+	if ((size_t)snprintf(name, sizeof(name), "stasis-%s", id) >= sizeof(name))
 		return error_set(e, -ENAMETOOLONG, ERROR_CONFIG,
 			"container id: too long to name a cgroup (%zu characters; set linux.cgroupsPath)",
 			strlen(id));
