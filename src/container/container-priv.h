@@ -80,6 +80,7 @@ struct process_context {
 	int attr_fd;		/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
 	int preserve_fds;
 	bool no_new_keyring;
+	const unsigned long *personality; /* NULL: leave */
 	char **env;		/* by process_prepare(): with HOME; never freed, the exec is near */
 	char executable[4096];	/* found by process_prepare() */
 };

@@ -151,6 +151,7 @@ static _Noreturn void child_main(struct exec *x)
 		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
 		.seccomp_spec = s->seccomp,
 		.id = x->c->id,
+		.personality = s->has_personality ? &s->personality : NULL,
 		.attr_fd = -EBADF,
 		.preserve_fds = x->o->preserve_fds,
 	};

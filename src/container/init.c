@@ -204,6 +204,7 @@ static void run_program(struct init *in, struct error *e)
 		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
 		.seccomp_spec = s->seccomp,
 		.id = in->c->id,
+		.personality = s->has_personality ? &s->personality : NULL,
 		.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.preserve_fds = in->o->preserve_fds,
 		.no_new_keyring = in->o->no_new_keyring,

@@ -267,6 +267,8 @@ int process_prepare(struct process_context *x, struct error *e)
 		if (r < 0)
 			return r;
 	}
+	if (x->personality && personality(*x->personality) < 0)
+		return error_errno(e, -errno, "set the personality");
 	r = set_scheduling(p, e);
 	if (r == 0)
 		r = process_set_rlimits(p, e);
