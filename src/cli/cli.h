@@ -13,14 +13,15 @@ enum cli_kind {
 	CLI_STRING, /* const char * */
 	CLI_NUMBER, /* int, >= 0 */
 	CLI_LIST,   /* struct cli_list: may be given many times */
-	CLI_IGNORED_FLAG, CLI_IGNORED_STRING, /* taken for compatibility, without meaning here */
+	CLI_IGNORED_FLAG,
+	CLI_IGNORED_STRING, /* taken for compatibility, without meaning here */
 };
 
 struct cli_option {
 	const char *name; /* without dashes; NULL ends a table */
 	char letter;	  /* 0: none */
 	enum cli_kind kind;
-	size_t offset;	  /* in the command's struct */
+	size_t offset; /* in the command's struct */
 	const char *argument, *help;
 };
 
@@ -42,9 +43,10 @@ struct cli_command {
 	int min_args, max_args; /* -1: any number */
 	bool options_first;	/* what follows the first argument is not ours (exec, ps) */
 	bool hidden;
-	bool enters_container;	/* puts a process of ours into a container: container_protect_runtime() */
+	bool enters_container; /* puts a process of ours into a container: container_protect_runtime() */
 	/* An exit status, or a negative errno with *e filled. args ends with NULL. */
-	int (*run)(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e);
+	int (*run)(
+		const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e);
 };
 
 /* Ends with a command without a name. */
@@ -52,8 +54,8 @@ extern const struct cli_command *const cli_commands[];
 extern const struct cli_option cli_global_options[];
 
 /* Parses argv (after the command's name) into *out; *ret_args: the rest. 1: --help was asked for. */
-int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out, char **ret_args,
-	int *ret_n, struct error *e) _must_check_;
+int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out,
+	char **ret_args, int *ret_n, struct error *e) _must_check_;
 void cli_print_help(const struct cli_command *c);
 void cli_print_global_help(void);
 /* "SIGTERM", "term" or "15" to a number; -EINVAL with *e. */
@@ -70,17 +72,20 @@ struct foreground {
 	sigset_t old_mask;
 };
 int foreground_begin(struct foreground *f, struct error *e) _must_check_;
-int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int *ret_status, struct error *e) _must_check_;
+int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int *ret_status,
+	struct error *e) _must_check_;
 void foreground_end(struct foreground *f);
 
 /* How a foreground container comes into being: make() creates it (run) or restores it, start() may be NULL. */
 struct foreground_container {
-	int (*make)(void *arg, const struct container_create_options *create, struct container **ret, struct error *e);
+	int (*make)(void *arg, const struct container_create_options *create, struct container **ret,
+		struct error *e);
 	void *arg;
 	int (*start)(struct container *c, struct error *e);
 	bool keep, no_subreaper;
 };
 /* The container's exit status (128 + signal), or a negative errno. */
-int foreground_container(struct container_create_options *create, const struct foreground_container *how, struct error *e) _must_check_;
+int foreground_container(struct container_create_options *create, const struct foreground_container *how,
+	struct error *e) _must_check_;
 /* Kills and deletes it; an error is logged. */
 void container_delete_quietly(struct container *c);

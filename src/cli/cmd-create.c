@@ -10,9 +10,9 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
-	{ "no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL },
-	{ "detach", 'd', CLI_IGNORED_FLAG, 0, NULL, NULL },
-	{ NULL },
+	{"no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"detach", 'd', CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{NULL},
 };
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)

@@ -11,8 +11,8 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "force", 'f', CLI_FLAG, offsetof(struct options, force), NULL, "kill it first if it is running" },
-	{ NULL },
+	{"force", 'f', CLI_FLAG, offsetof(struct options, force), NULL, "kill it first if it is running"},
+	{NULL},
 };
 
 /* Its record can't be read, so nothing else can be known of it; the id becomes free. */

@@ -20,25 +20,30 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "process", 'p', CLI_STRING, offsetof(struct options, process), "FILE", "process.json" },
-	{ "cwd", 0, CLI_STRING, offsetof(struct options, cwd), "DIR", "working directory in the container" },
-	{ "env", 'e', CLI_LIST, offsetof(struct options, env), "NAME=VALUE", "add to the environment (may be repeated)" },
-	{ "tty", 't', CLI_FLAG, offsetof(struct options, tty), NULL, "with a terminal" },
-	{ "user", 'u', CLI_STRING, offsetof(struct options, user), "UID[:GID]", "as this user" },
-	{ "additional-gids", 'g', CLI_LIST, offsetof(struct options, groups), "GID", "in this group too (may be repeated)" },
-	{ "detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL, "do not wait for its end" },
-	{ "pid-file", 0, CLI_STRING, offsetof(struct options, pid_file), "FILE", "write the pid of the process there" },
-	{ "console-socket", 0, CLI_STRING, offsetof(struct options, console_socket), "SOCKET",
-		"unix socket that gets the master of the terminal" },
-	{ "process-label", 0, CLI_STRING, offsetof(struct options, process_label), "LABEL", "SELinux label" },
-	{ "apparmor", 0, CLI_STRING, offsetof(struct options, apparmor), "PROFILE", "AppArmor profile" },
-	{ "no-new-privs", 0, CLI_FLAG, offsetof(struct options, no_new_privs), NULL, "set no_new_privs" },
-	{ "cap", 'c', CLI_LIST, offsetof(struct options, caps), "CAP_NAME", "add a capability (may be repeated)" },
-	{ "preserve-fds", 0, CLI_NUMBER, offsetof(struct options, preserve_fds), "N", "pass N more descriptors than 0-2" },
-	{ "cgroup", 0, CLI_STRING, offsetof(struct options, cgroup), "PATH", "sub-cgroup" },
-	{ "ignore-paused", 0, CLI_FLAG, offsetof(struct options, ignore_paused), NULL, "also if it is paused" },
-	{ "no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL },
-	{ NULL },
+	{"process", 'p', CLI_STRING, offsetof(struct options, process), "FILE", "process.json"},
+	{"cwd", 0, CLI_STRING, offsetof(struct options, cwd), "DIR", "working directory in the container"},
+	{"env", 'e', CLI_LIST, offsetof(struct options, env), "NAME=VALUE",
+		"add to the environment (may be repeated)"},
+	{"tty", 't', CLI_FLAG, offsetof(struct options, tty), NULL, "with a terminal"},
+	{"user", 'u', CLI_STRING, offsetof(struct options, user), "UID[:GID]", "as this user"},
+	{"additional-gids", 'g', CLI_LIST, offsetof(struct options, groups), "GID",
+		"in this group too (may be repeated)"},
+	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL, "do not wait for its end"},
+	{"pid-file", 0, CLI_STRING, offsetof(struct options, pid_file), "FILE",
+		"write the pid of the process there"},
+	{"console-socket", 0, CLI_STRING, offsetof(struct options, console_socket), "SOCKET",
+		"unix socket that gets the master of the terminal"},
+	{"process-label", 0, CLI_STRING, offsetof(struct options, process_label), "LABEL", "SELinux label"},
+	{"apparmor", 0, CLI_STRING, offsetof(struct options, apparmor), "PROFILE", "AppArmor profile"},
+	{"no-new-privs", 0, CLI_FLAG, offsetof(struct options, no_new_privs), NULL, "set no_new_privs"},
+	{"cap", 'c', CLI_LIST, offsetof(struct options, caps), "CAP_NAME",
+		"add a capability (may be repeated)"},
+	{"preserve-fds", 0, CLI_NUMBER, offsetof(struct options, preserve_fds), "N",
+		"pass N more descriptors than 0-2"},
+	{"cgroup", 0, CLI_STRING, offsetof(struct options, cgroup), "PATH", "sub-cgroup"},
+	{"ignore-paused", 0, CLI_FLAG, offsetof(struct options, ignore_paused), NULL, "also if it is paused"},
+	{"no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{NULL},
 };
 
 static int parse_user(const char *s, struct spec_process *p, struct error *e)
@@ -51,7 +56,8 @@ static int parse_user(const char *s, struct spec_process *p, struct error *e)
 		*colon++ = '\0';
 	if (!copy || cli_parse_number(copy, UINT32_MAX - 1, &uid) < 0 ||
 		(colon && cli_parse_number(colon, UINT32_MAX - 1, &gid) < 0))
-		return error_set(e, -EINVAL, ERROR_USAGE, "invalid user \"%s\": UID[:GID] in numbers is needed", s);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "invalid user \"%s\": UID[:GID] in numbers is needed", s);
 	p->uid = uid;
 	p->gid = gid;
 	return 0;
@@ -113,7 +119,8 @@ static int add_caps(const struct cli_list *list, struct spec_process *p, struct 
 }
 
 /* The container's process with the options applied; lives in the arena. */
-static int process_from_options(const struct options *o, char **args, struct spec *s, struct spec_process **ret, struct error *e)
+static int process_from_options(
+	const struct options *o, char **args, struct spec *s, struct spec_process **ret, struct error *e)
 {
 	struct spec_process *p = arena_memdup(&s->arena, s->process, sizeof(*p));
 	int r;
@@ -166,7 +173,8 @@ static int wait_for(pid_t pid, int pidfd, int console, bool terminal, struct for
 	return r < 0 ? r : status;
 }
 
-static int exec_and_wait(struct container *c, const struct options *o, const struct spec_process *p, struct error *e)
+static int exec_and_wait(
+	struct container *c, const struct options *o, const struct spec_process *p, struct error *e)
 {
 	_cleanup_close_ int pidfd = -EBADF, console = -EBADF, theirs = -EBADF;
 	struct exec_options x = {
@@ -201,7 +209,8 @@ static int exec_and_wait(struct container *c, const struct options *o, const str
 	return r;
 }
 
-static int run_exec(const struct cli_globals *g, const struct options *o, int n_args, char **args, struct error *e)
+static int run_exec(
+	const struct cli_globals *g, const struct options *o, int n_args, char **args, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
 	_cleanup_(spec_free_p) struct spec *file = NULL;

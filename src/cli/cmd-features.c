@@ -14,30 +14,34 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "fault-points", 0, CLI_FLAG, offsetof(struct options, fault_points), NULL, "list the fault points for FAULT=" },
-	{ "support", 0, CLI_FLAG, offsetof(struct options, support), NULL, "list the kinds of kernel objects and what a checkpoint does with them" },
-	{ NULL },
+	{"fault-points", 0, CLI_FLAG, offsetof(struct options, fault_points), NULL,
+		"list the fault points for FAULT="},
+	{"support", 0, CLI_FLAG, offsetof(struct options, support), NULL,
+		"list the kinds of kernel objects and what a checkpoint does with them"},
+	{NULL},
 };
 
-static const char *const hooks[] = { "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-	"poststop", NULL };
-static const char *const mount_options[] = { "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec",
-	"lazytime", "noatime", "nodev", "nodiratime", "noexec", "norelatime", "nostrictatime", "nosuid", "nosymfollow",
-	"private", "ratime", "rbind", "rdev", "rdiratime", "relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec",
-	"rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared",
-	"rslave", "rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync", "tmpcopyup",
-	"unbindable", NULL };
-static const char *const actions[] = { "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-	"SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP", NULL };
-static const char *const operators[] = { "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
-	"SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", NULL };
-static const char *const architectures[] = { "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64",
-	"SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
-	"SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_X32",
-	"SCMP_ARCH_X86", "SCMP_ARCH_X86_64", NULL };
-static const char *const seccomp_flags[] = { "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-	"SECCOMP_FILTER_FLAG_LOG", NULL };
-static const char *const namespaces[] = { "cgroup", "ipc", "mount", "network", "pid", "time", "uts", NULL };
+static const char *const hooks[] = {
+	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", NULL};
+static const char *const mount_options[] = {"async", "atime", "bind", "defaults", "dev", "diratime",
+	"dirsync", "exec", "lazytime", "noatime", "nodev", "nodiratime", "noexec", "norelatime",
+	"nostrictatime", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime",
+	"relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime",
+	"rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
+	"rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync",
+	"tmpcopyup", "unbindable", NULL};
+static const char *const actions[] = {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL",
+	"SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
+	"SCMP_ACT_TRAP", NULL};
+static const char *const operators[] = {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE",
+	"SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", NULL};
+static const char *const architectures[] = {"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS",
+	"SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64",
+	"SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64",
+	"SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", NULL};
+static const char *const seccomp_flags[] = {
+	"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG", NULL};
+static const char *const namespaces[] = {"cgroup", "ipc", "mount", "network", "pid", "time", "uts", NULL};
 
 static void add_list(struct json_object *o, const char *key, const char *const *list)
 {
@@ -120,11 +124,14 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	add_list(o, "hooks", hooks);
 	add_list(o, "mountOptions", mount_options);
 	json_object_object_add(o, "linux", linux_features());
-	json_object_object_add(annotations, "io.github.seccomp.libseccomp.version", json_object_new_string("2.5.4"));
-	json_object_object_add(annotations, "org.opencontainers.runc.checkpoint.enabled", json_object_new_string("true"));
+	json_object_object_add(
+		annotations, "io.github.seccomp.libseccomp.version", json_object_new_string("2.5.4"));
+	json_object_object_add(
+		annotations, "org.opencontainers.runc.checkpoint.enabled", json_object_new_string("true"));
 	json_object_object_add(annotations, "org.stasis.version", json_object_new_string(STASIS_VERSION));
 	json_object_object_add(o, "annotations", annotations);
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(
+		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
 	return 0;
 }

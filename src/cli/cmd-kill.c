@@ -8,8 +8,8 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "all", 'a', CLI_FLAG, offsetof(struct options, all), NULL, "signal every process of the container" },
-	{ NULL },
+	{"all", 'a', CLI_FLAG, offsetof(struct options, all), NULL, "signal every process of the container"},
+	{NULL},
 };
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)

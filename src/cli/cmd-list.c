@@ -14,9 +14,9 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "format", 'f', CLI_STRING, offsetof(struct options, format), "table|json", "output format" },
-	{ "quiet", 'q', CLI_FLAG, offsetof(struct options, quiet), NULL, "print only the ids" },
-	{ NULL },
+	{"format", 'f', CLI_STRING, offsetof(struct options, format), "table|json", "output format"},
+	{"quiet", 'q', CLI_FLAG, offsetof(struct options, quiet), NULL, "print only the ids"},
+	{NULL},
 };
 
 static int by_id(const struct dirent **a, const struct dirent **b)
@@ -32,7 +32,8 @@ static int no_dots(const struct dirent *d)
 static void owner_name(uid_t uid, char *buf, size_t size)
 {
 	char line[512];
-	FILE *f = fopen("/etc/passwd", "re"); /* getpwuid() would drag the name service into a static program */
+	FILE *f =
+		fopen("/etc/passwd", "re"); /* getpwuid() would drag the name service into a static program */
 
 	snprintf(buf, size, "#%u", uid);
 	while (f && fgets(line, sizeof(line), f)) {
@@ -52,12 +53,14 @@ static struct json_object *to_json(struct container *c, enum container_status s,
 {
 	struct json_object *o = json_object_new_object(), *annotations;
 
-	json_object_object_add(o, "ociVersion", json_object_new_string(c->spec ? c->spec->oci_version : "1.2.0"));
+	json_object_object_add(
+		o, "ociVersion", json_object_new_string(c->spec ? c->spec->oci_version : "1.2.0"));
 	json_object_object_add(o, "id", json_object_new_string(c->id));
 	json_object_object_add(o, "pid", json_object_new_int(s == CONTAINER_STOPPED ? 0 : c->init_pid));
 	json_object_object_add(o, "status", json_object_new_string(container_status_name(s)));
 	json_object_object_add(o, "bundle", json_object_new_string(c->bundle ? c->bundle : ""));
-	json_object_object_add(o, "rootfs", json_object_new_string(c->spec && c->spec->rootfs ? c->spec->rootfs : ""));
+	json_object_object_add(
+		o, "rootfs", json_object_new_string(c->spec && c->spec->rootfs ? c->spec->rootfs : ""));
 	json_object_object_add(o, "created", json_object_new_string(c->created ? c->created : ""));
 	if (c->spec && c->spec->n_annotations) {
 		annotations = json_object_new_object();
@@ -101,7 +104,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (json && !o->quiet)
 		array = json_object_new_array();
 	else if (!o->quiet)
-		printf("%-20s %-10s %-10s %-30s %-32s %s\n", "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER");
+		printf("%-20s %-10s %-10s %-30s %-32s %s\n", "ID", "PID", "STATUS", "BUNDLE", "CREATED",
+			"OWNER");
 	for (int i = 0; i < n; i++) {
 		_cleanup_(container_free_p) struct container *c = NULL;
 		struct error one;
@@ -116,7 +120,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	}
 	free(names);
 	if (array)
-		puts(n > 0 ? json_object_to_json_string_ext(array, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : "null");
+		puts(n > 0 ? json_object_to_json_string_ext(
+				     array, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+			   : "null");
 	json_object_put(array);
 	return 0;
 }

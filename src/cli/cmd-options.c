@@ -21,8 +21,13 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	return 0;
 }
 
-static const struct cli_option none[] = { { NULL } };
+static const struct cli_option none[] = {{NULL}};
 
 const struct cli_command cmd_options = {
-	.name = "__options", .arguments = "", .summary = "list every option", .options = none, .hidden = true, .run = run,
+	.name = "__options",
+	.arguments = "",
+	.summary = "list every option",
+	.options = none,
+	.hidden = true,
+	.run = run,
 };

@@ -2,9 +2,10 @@
 /* pause and resume. */
 #include "cli/commands.h"
 
-static const struct cli_option none[] = { { NULL } };
+static const struct cli_option none[] = {{NULL}};
 
-static int run_pause(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+static int run_pause(
+	const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
 	int r = container_load(g->root, args[0], true, &c, e);
@@ -12,7 +13,8 @@ static int run_pause(const struct cli_globals *g, const void *options, int n_arg
 	return r < 0 ? r : container_pause(c, e);
 }
 
-static int run_resume(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+static int run_resume(
+	const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
 	int r = container_load(g->root, args[0], true, &c, e);

@@ -17,8 +17,8 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "format", 'f', CLI_STRING, offsetof(struct options, format), "table|json", "output format" },
-	{ NULL },
+	{"format", 'f', CLI_STRING, offsetof(struct options, format), "table|json", "output format"},
+	{NULL},
 };
 
 static void print_json(const pid_t *pids, size_t n)
@@ -87,7 +87,7 @@ static int filter(FILE *f, const pid_t *pids, size_t n, struct error *e)
 
 static int print_table(char **args, const pid_t *pids, size_t n, struct error *e)
 {
-	char *standard[] = { (char *)"ps", (char *)"-ef", NULL };
+	char *standard[] = {(char *)"ps", (char *)"-ef", NULL};
 	posix_spawn_file_actions_t actions;
 	int pair[2], r, status;
 	FILE *f;

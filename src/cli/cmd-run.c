@@ -12,14 +12,16 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
-	{ "detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL, "do not wait for the container's end" },
-	{ "keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end" },
-	{ "no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
-		"do not become the parent of orphaned processes" },
-	{ NULL },
+	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
+		"do not wait for the container's end"},
+	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
+	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
+		"do not become the parent of orphaned processes"},
+	{NULL},
 };
 
-static int make(void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
+static int make(
+	void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
 	return container_create(create, ret, e);
 }
@@ -33,8 +35,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 	if (!o->detach)
 		return foreground_container(&create,
-			&(struct foreground_container){ .make = make, .start = container_start, .keep = o->keep,
-				.no_subreaper = o->no_subreaper },
+			&(struct foreground_container){.make = make,
+				.start = container_start,
+				.keep = o->keep,
+				.no_subreaper = o->no_subreaper},
 			e);
 	r = container_create(&create, &c, e);
 	if (r < 0)

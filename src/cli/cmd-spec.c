@@ -12,9 +12,10 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "bundle", 'b', CLI_STRING, offsetof(struct options, bundle), "DIR", "where to write it (default: .)" },
-	{ "rootless", 0, CLI_FLAG, offsetof(struct options, rootless), NULL, "for a user without privileges" },
-	{ NULL },
+	{"bundle", 'b', CLI_STRING, offsetof(struct options, bundle), "DIR",
+		"where to write it (default: .)"},
+	{"rootless", 0, CLI_FLAG, offsetof(struct options, rootless), NULL, "for a user without privileges"},
+	{NULL},
 };
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
 
-static const struct cli_option none[] = { { NULL } };
+static const struct cli_option none[] = {{NULL}};
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {

@@ -12,19 +12,24 @@ struct create_options {
 	bool no_pivot, no_new_keyring;
 };
 
-#define CREATE_OPTIONS(type, member)                                                                                   \
-	{ "bundle", 'b', CLI_STRING, offsetof(type, member.bundle), "DIR", "the bundle's directory (default: .)" },     \
-	{ "pid-file", 0, CLI_STRING, offsetof(type, member.pid_file), "FILE", "write the pid of the container there" }, \
-	{ "console-socket", 0, CLI_STRING, offsetof(type, member.console_socket), "SOCKET",                            \
-		"unix socket that gets the master of the container's terminal" },                                      \
-	{ "preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                                     \
-		"pass N more descriptors than 0-2" },                                                                  \
-	{ "no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL, "move the root instead of pivot_root" },      \
-	{ "no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                                  \
-		"keep the caller's session keyring" }
+#define CREATE_OPTIONS(type, member)                                                                         \
+	{"bundle", 'b', CLI_STRING, offsetof(type, member.bundle), "DIR",                                    \
+		"the bundle's directory (default: .)"},                                                      \
+		{"pid-file", 0, CLI_STRING, offsetof(type, member.pid_file), "FILE",                         \
+			"write the pid of the container there"},                                             \
+		{"console-socket", 0, CLI_STRING, offsetof(type, member.console_socket), "SOCKET",           \
+			"unix socket that gets the master of the container's terminal"},                     \
+		{"preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                    \
+			"pass N more descriptors than 0-2"},                                                 \
+		{"no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL,                             \
+			"move the root instead of pivot_root"},                                              \
+	{                                                                                                    \
+		"no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                  \
+			"keep the caller's session keyring"                                                  \
+	}
 
-static inline struct container_create_options create_options_for(const struct cli_globals *g, const struct create_options *o,
-	const char *id)
+static inline struct container_create_options create_options_for(
+	const struct cli_globals *g, const struct create_options *o, const char *id)
 {
 	return (struct container_create_options){
 		.root = g->root,

@@ -25,8 +25,8 @@ void container_delete_quietly(struct container *c)
 		log_error(&e);
 }
 
-static int start_and_wait(const struct foreground_container *how, struct container *c, int console, int *ret_status,
-	struct error *e)
+static int start_and_wait(const struct foreground_container *how, struct container *c, int console,
+	int *ret_status, struct error *e)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c), master = -EBADF;
 	struct foreground f;
@@ -51,7 +51,8 @@ static int start_and_wait(const struct foreground_container *how, struct contain
 	return r;
 }
 
-int foreground_container(struct container_create_options *create, const struct foreground_container *how, struct error *e)
+int foreground_container(
+	struct container_create_options *create, const struct foreground_container *how, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
 	_cleanup_close_ int console = -EBADF, theirs = -EBADF;

@@ -53,7 +53,7 @@ static void copy_size(int master)
 /* Reaps what we inherited as subreaper; the process itself stays for its pidfd. */
 static void reap_orphans(pid_t but)
 {
-	siginfo_t si = { 0 };
+	siginfo_t si = {0};
 
 	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid > 0 && si.si_pid != but) {
 		waitpid(si.si_pid, NULL, WNOHANG);
@@ -89,7 +89,7 @@ static bool copy_some(int from, int to)
 /* What the program wrote before its end is still in the pty. */
 static void drain(int master)
 {
-	struct pollfd p = { .fd = master, .events = POLLIN };
+	struct pollfd p = {.fd = master, .events = POLLIN};
 
 	while (master >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN)
 		if (!copy_some(master, STDOUT_FILENO))
@@ -99,10 +99,10 @@ static void drain(int master)
 static int loop(struct foreground *f, pid_t pid, int pidfd, int master, struct error *e)
 {
 	struct pollfd p[4] = {
-		{ .fd = pidfd, .events = POLLIN },
-		{ .fd = f->signals, .events = POLLIN },
-		{ .fd = master, .events = POLLIN },
-		{ .fd = master >= 0 ? STDIN_FILENO : -1, .events = POLLIN },
+		{.fd = pidfd, .events = POLLIN},
+		{.fd = f->signals, .events = POLLIN},
+		{.fd = master, .events = POLLIN},
+		{.fd = master >= 0 ? STDIN_FILENO : -1, .events = POLLIN},
 	};
 
 	for (;;) {

@@ -10,26 +10,48 @@
 #include "cli/commands.h"
 
 const struct cli_option cli_global_options[] = {
-	{ "root", 0, CLI_STRING, offsetof(struct cli_globals, root), "DIR", "where the containers' state is kept" },
-	{ "log", 0, CLI_STRING, offsetof(struct cli_globals, log), "FILE", "write the log there instead of to stderr" },
-	{ "log-format", 0, CLI_STRING, offsetof(struct cli_globals, log_format), "text|json", "format of the log" },
-	{ "debug", 0, CLI_FLAG, offsetof(struct cli_globals, debug), NULL, "log what is done" },
-	{ "systemd-cgroup", 0, CLI_FLAG, offsetof(struct cli_globals, systemd_cgroup), NULL,
-		"cgroup paths are slice:prefix:name" },
-	{ "cgroup-manager", 0, CLI_STRING, offsetof(struct cli_globals, cgroup_manager), "cgroupfs|systemd|disabled",
-		"how cgroups are made" },
-	{ "rootless", 0, CLI_STRING, offsetof(struct cli_globals, rootless), "true|false|auto",
-		"whether to do without root's privileges" },
-	{ "criu", 0, CLI_IGNORED_STRING, 0, "PATH", NULL },
-	{ "version", 'v', CLI_FLAG, offsetof(struct cli_globals, version), NULL, "print the version" },
-	{ NULL },
+	{"root", 0, CLI_STRING, offsetof(struct cli_globals, root), "DIR",
+		"where the containers' state is kept"},
+	{"log", 0, CLI_STRING, offsetof(struct cli_globals, log), "FILE",
+		"write the log there instead of to stderr"},
+	{"log-format", 0, CLI_STRING, offsetof(struct cli_globals, log_format), "text|json",
+		"format of the log"},
+	{"debug", 0, CLI_FLAG, offsetof(struct cli_globals, debug), NULL, "log what is done"},
+	{"systemd-cgroup", 0, CLI_FLAG, offsetof(struct cli_globals, systemd_cgroup), NULL,
+		"cgroup paths are slice:prefix:name"},
+	{"cgroup-manager", 0, CLI_STRING, offsetof(struct cli_globals, cgroup_manager),
+		"cgroupfs|systemd|disabled", "how cgroups are made"},
+	{"rootless", 0, CLI_STRING, offsetof(struct cli_globals, rootless), "true|false|auto",
+		"whether to do without root's privileges"},
+	{"criu", 0, CLI_IGNORED_STRING, 0, "PATH", NULL},
+	{"version", 'v', CLI_FLAG, offsetof(struct cli_globals, version), NULL, "print the version"},
+	{NULL},
 };
 
 /* The table is the man page's and the completions' source as well. */
 const struct cli_command *const cli_commands[] = {
-	&cmd_check, &cmd_checkpoint, &cmd_create, &cmd_delete, &cmd_events, &cmd_exec, &cmd_features, &cmd_inspect, &cmd_kill, &cmd_list,
-	&cmd_pause, &cmd_ps, &cmd_restore, &cmd_resume, &cmd_run, &cmd_spec, &cmd_start, &cmd_state, &cmd_options,
-	&cmd_support, &cmd_update, NULL,
+	&cmd_check,
+	&cmd_checkpoint,
+	&cmd_create,
+	&cmd_delete,
+	&cmd_events,
+	&cmd_exec,
+	&cmd_features,
+	&cmd_inspect,
+	&cmd_kill,
+	&cmd_list,
+	&cmd_pause,
+	&cmd_ps,
+	&cmd_restore,
+	&cmd_resume,
+	&cmd_run,
+	&cmd_spec,
+	&cmd_start,
+	&cmd_state,
+	&cmd_options,
+	&cmd_support,
+	&cmd_update,
+	NULL,
 };
 
 static const struct cli_command *find_command(const char *name)
@@ -105,15 +127,16 @@ static int check_args(const struct cli_command *c, int n, struct error *e)
 	if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args))
 		return 0;
 	if (c->min_args == c->max_args)
-		return error_set(e, -EINVAL, ERROR_USAGE, "%s: requires exactly %d argument(s): %s", c->name, c->min_args,
-			c->arguments);
+		return error_set(e, -EINVAL, ERROR_USAGE, "%s: requires exactly %d argument(s): %s", c->name,
+			c->min_args, c->arguments);
 	return error_set(e, -EINVAL, ERROR_USAGE, "%s: %s: %s", c->name,
 		n < c->min_args ? "arguments are missing" : "too many arguments", c->arguments);
 }
 
-static int run_command(const struct cli_command *c, const struct cli_globals *g, int argc, char **argv, struct error *e)
+static int run_command(
+	const struct cli_command *c, const struct cli_globals *g, int argc, char **argv, struct error *e)
 {
-	_Alignas(16) char options[CLI_OPTIONS_SIZE] = { 0 };
+	_Alignas(16) char options[CLI_OPTIONS_SIZE] = {0};
 	_cleanup_free_ char **args = calloc(argc + 1, sizeof(char *));
 	int n, r;
 
@@ -153,7 +176,8 @@ static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *
 		return r;
 	c = find_command(argv[at]);
 	if (!c)
-		return error_set(e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", argv[at]);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", argv[at]);
 	r = c->enters_container ? container_protect_runtime(argv, e) : 0;
 	if (r < 0)
 		return r;
@@ -162,8 +186,8 @@ static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *
 
 int main(int argc, char **argv)
 {
-	struct cli_globals g = { 0 };
-	struct error e = { 0 };
+	struct cli_globals g = {0};
+	struct error e = {0};
 	int r;
 
 	r = dispatch(argc, argv, &g, &e);

@@ -39,7 +39,8 @@ int cli_parse_signal(const char *s, struct error *e)
 		if (known && !strcasecmp(known, name))
 			return sig;
 	}
-	if (!strncasecmp(name, "RTMIN", 5) && (!name[5] || (name[5] == '+' && cli_parse_number(name + 6, 30, &n) == 0)))
+	if (!strncasecmp(name, "RTMIN", 5) &&
+		(!name[5] || (name[5] == '+' && cli_parse_number(name + 6, 30, &n) == 0)))
 		return SIGRTMIN + (name[5] ? (int)n : 0);
 	return error_set(e, -EINVAL, ERROR_USAGE, "unknown signal \"%s\"", s);
 }
@@ -76,14 +77,16 @@ static int store(const struct cli_option *o, const char *value, void *out, struc
 	case CLI_FLAG:
 		*(bool *)to = true;
 		if (value && parse_bool(value, to) < 0)
-			return error_set(e, -EINVAL, ERROR_USAGE, "invalid boolean value \"%s\" for -%s", value, o->name);
+			return error_set(e, -EINVAL, ERROR_USAGE, "invalid boolean value \"%s\" for -%s",
+				value, o->name);
 		return 0;
 	case CLI_STRING:
 		*(const char **)to = value;
 		return 0;
 	case CLI_NUMBER:
 		if (cli_parse_number(value, INT32_MAX, &n) < 0)
-			return error_set(e, -EINVAL, ERROR_USAGE, "invalid value \"%s\" for flag -%s", value, o->name);
+			return error_set(
+				e, -EINVAL, ERROR_USAGE, "invalid value \"%s\" for flag -%s", value, o->name);
 		*(int *)to = n;
 		return 0;
 	case CLI_LIST:
@@ -102,7 +105,8 @@ static bool is_flag(const struct cli_option *o)
 }
 
 /* One word that begins with a dash; *i moves on when it takes the next word as its value. 1: --help. */
-static int parse_option(const struct cli_option *options, char **argv, int argc, int *i, void *out, struct error *e)
+static int parse_option(
+	const struct cli_option *options, char **argv, int argc, int *i, void *out, struct error *e)
 {
 	const char *word = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *value = strchr(word, '=');
 	size_t len = value ? (size_t)(value - word) : strlen(word);
@@ -113,7 +117,8 @@ static int parse_option(const struct cli_option *options, char **argv, int argc,
 	if (!o && (!strcmp(word, "help") || !strcmp(word, "h")))
 		return 1;
 	if (!o)
-		return error_set(e, -EINVAL, ERROR_USAGE, "flag provided but not defined: -%.*s", (int)len, word);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "flag provided but not defined: -%.*s", (int)len, word);
 	if (!is_flag(o) && !value) {
 		if (*i + 1 >= argc)
 			return error_set(e, -EINVAL, ERROR_USAGE, "flag needs an argument: -%s", o->name);
@@ -136,8 +141,8 @@ static bool is_letters(const struct cli_option *options, const char *word)
 	return true;
 }
 
-int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out, char **ret_args,
-	int *ret_n, struct error *e)
+int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out,
+	char **ret_args, int *ret_n, struct error *e)
 {
 	int n = 0;
 
@@ -174,7 +179,8 @@ static void print_options(const struct cli_option *options)
 			continue;
 		if (o->letter)
 			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
-		snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+		snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->argument ? " " : "",
+			o->argument ? o->argument : "");
 		printf("   %-34s %s\n", left, o->help ? o->help : "");
 	}
 	printf("   %-34s %s\n", "-h, --help", "show help");
@@ -182,16 +188,16 @@ static void print_options(const struct cli_option *options)
 
 void cli_print_help(const struct cli_command *c)
 {
-	printf("NAME:\n   stasis %s - %s\n\nUSAGE:\n   stasis %s [options] %s\n\nOPTIONS:\n", c->name, c->summary, c->name,
-		c->arguments);
+	printf("NAME:\n   stasis %s - %s\n\nUSAGE:\n   stasis %s [options] %s\n\nOPTIONS:\n", c->name,
+		c->summary, c->name, c->arguments);
 	print_options(c->options);
 }
 
 void cli_print_global_help(void)
 {
 	printf("NAME:\n   stasis - run, checkpoint and restore OCI containers\n\n"
-	       "USAGE:\n   stasis [global options] COMMAND [options] [arguments...]\n\nVERSION:\n   " STASIS_VERSION
-	       "\n\nCOMMANDS:\n");
+	       "USAGE:\n   stasis [global options] COMMAND [options] [arguments...]\n\nVERSION:\n  "
+	       " " STASIS_VERSION "\n\nCOMMANDS:\n");
 	for (size_t i = 0; cli_commands[i]; i++)
 		if (!cli_commands[i]->hidden)
 			printf("   %-12s %s\n", cli_commands[i]->name, cli_commands[i]->summary);

@@ -15,7 +15,7 @@
 
 /* ---- sync.c: messages between the creating process and init, over a SOCK_SEQPACKET pair ---- */
 enum sync_type {
-	SYNC_ERROR = 1,	/* init failed: the error is in the message */
+	SYNC_ERROR = 1, /* init failed: the error is in the message */
 	SYNC_HOOKS,	/* init to parent: namespaces and mounts are made, run prestart and createRuntime */
 	SYNC_READY,	/* init to parent: completely set up */
 	SYNC_GO,	/* parent to init: go on */
@@ -27,7 +27,7 @@ int sync_expect(int fd, enum sync_type type, struct error *e) _must_check_;
 
 /* ---- interrupt.c: what ends a create that is under way ---- */
 struct interrupt {
-	int fd;		   /* signalfd: readable when we were told to end */
+	int fd; /* signalfd: readable when we were told to end */
 	sigset_t old_mask;
 };
 int interrupt_begin(struct interrupt *i, struct error *e) _must_check_;
@@ -44,10 +44,10 @@ struct init {
 	const struct container *c;
 	const struct spec *spec;
 	const struct cgroup_join_fds *cgroups;
-	int sync;		     /* our end of the socket pair */
-	int start_socket;	     /* listening; -EBADF for a restore */
-	int console_socket;	     /* connected; -EBADF: none */
-	int ns_fds[NS_COUNT];	     /* namespaces to join by path; -EBADF: none */
+	int sync;			  /* our end of the socket pair */
+	int start_socket;		  /* listening; -EBADF for a restore */
+	int console_socket;		  /* connected; -EBADF: none */
+	int ns_fds[NS_COUNT];		  /* namespaces to join by path; -EBADF: none */
 	const struct sock_fprog *seccomp; /* NULL: none */
 };
 _Noreturn void init_main(struct init *in);
@@ -67,7 +67,8 @@ int rootfs_copy_up(int from, int to, struct error *e) _must_check_;
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
  * terminal of our session; the master goes over the socket. */
-int terminal_set_up(int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
+int terminal_set_up(
+	int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
 int terminal_connect(const char *path, struct error *e) _must_check_;
 
 /* ---- process.c ---- */
@@ -76,13 +77,13 @@ struct process_context {
 	const struct sock_fprog *seccomp;
 	unsigned long seccomp_flags;
 	const struct spec_seccomp *seccomp_spec;
-	const char *id;		/* for the seccomp listener's state */
-	int attr_fd;		/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
+	const char *id; /* for the seccomp listener's state */
+	int attr_fd;	/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
 	int preserve_fds;
 	bool no_new_keyring;
 	const unsigned long *personality; /* NULL: leave */
-	char **env;		/* by process_prepare(): with HOME; never freed, the exec is near */
-	char executable[4096];	/* found by process_prepare() */
+	char **env;			  /* by process_prepare(): with HOME; never freed, the exec is near */
+	char executable[4096];		  /* found by process_prepare() */
 };
 /* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
 int process_prepare(struct process_context *x, struct error *e) _must_check_;
@@ -99,8 +100,8 @@ int process_set_rlimits(const struct spec_process *p, struct error *e) _must_che
 int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
 
 /* ---- hooks.c ---- */
-int hooks_run(const struct spec *s, const struct container *c, enum hook_type type, enum container_status status,
-	pid_t pid, struct error *e) _must_check_;
+int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
+	enum container_status status, pid_t pid, struct error *e) _must_check_;
 
 /* ---- state.c ---- */
 /* state-json.c: fills c from state.json and mountinfo; a missing state.json is not an error. */

@@ -10,30 +10,36 @@
 #include "cgroup/cgroup.h"
 #include "oci/spec.h"
 
-enum container_status { CONTAINER_CREATING, CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_STOPPED };
+enum container_status {
+	CONTAINER_CREATING,
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
+	CONTAINER_STOPPED
+};
 const char *container_status_name(enum container_status s); /* "creating", ... */
 
 /* What state.json records (mission.md row A2). Strings are malloc'ed, freed by container_free(). */
 struct container {
-	char *root;		/* the state root, absolute */
+	char *root; /* the state root, absolute */
 	char *id;
-	int dir_fd;		/* <root>/<id> */
-	int lock_fd;		/* flock()ed: commands on one container exclude each other; -EBADF: not locked */
+	int dir_fd;  /* <root>/<id> */
+	int lock_fd; /* flock()ed: commands on one container exclude each other; -EBADF: not locked */
 	char *bundle;
-	char *created;		/* RFC 3339, UTC */
-	pid_t init_pid;		/* host pid; 0 before clone */
+	char *created;		  /* RFC 3339, UTC */
+	pid_t init_pid;		  /* host pid; 0 before clone */
 	uint64_t init_start_time; /* /proc/PID/stat field 22 */
-	char boot_id[40];	/* of the boot that init_pid and init_start_time belong to */
+	char boot_id[40];	  /* of the boot that init_pid and init_start_time belong to */
 	uid_t owner;
 	bool rootless;
-	char *stdio[3];		/* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
-	char *console_socket;	/* NULL: none was given */
-	char *mountinfo;	/* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
-	uint64_t generation;	/* 0 when created, +1 at each restore */
-	int interrupt_fd;	/* while it is made: readable when the command was told to end; else -EBADF */
-	int init_fd;		/* the creating process only: init's error socket, see container_init_error() */
+	char *stdio[3]; /* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
+	char *console_socket; /* NULL: none was given */
+	char *mountinfo; /* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
+	uint64_t generation; /* 0 when created, +1 at each restore */
+	int interrupt_fd;    /* while it is made: readable when the command was told to end; else -EBADF */
+	int init_fd;	     /* the creating process only: init's error socket, see container_init_error() */
 	struct cgroup cgroup;
-	struct spec *spec;	/* parsed from the state directory's copy of config.json; NULL until asked for */
+	struct spec *spec; /* parsed from the state directory's copy of config.json; NULL until asked for */
 };
 
 struct timens_offset {
@@ -45,7 +51,7 @@ struct timens_offset {
 struct container_create_options {
 	const char *root, *id, *bundle;
 	const char *pid_file, *console_socket; /* NULL: none */
-	int console_fd;		/* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
+	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
 	int preserve_fds;
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
@@ -70,7 +76,8 @@ int container_protect_runtime(char **argv, struct error *e) _must_check_;
  * SIGINT, SIGTERM, SIGHUP and SIGQUIT undo it (-EINTR); after a success they stay blocked in the caller.
  * What restore_init finds: every descriptor of the caller (close-on-exec, but there is no exec: it closes what is not
  * its own); cwd "/"; default signal dispositions, an empty mask; its own session; no dumpable flag. */
-int container_create(const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;
+int container_create(
+	const struct container_create_options *o, struct container **ret, struct error *e) _must_check_;
 /* After container_create() with restore_init, in the process that called it: 0 while init has reported nothing, or
  * init's error (negative errno, *e filled) when restore_init returned; 1 when init has closed the socket (its death, or
  * restore_init having closed it with the other descriptors). Does not block. */
@@ -85,7 +92,8 @@ int container_lock(struct container *c, struct error *e) _must_check_;
 int container_start(struct container *c, struct error *e) _must_check_;
 
 /* Loads <root>/<id>; ERROR_STATE 'container "x" does not exist' if it is not there. lock: take the lock (waits). */
-int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
+int container_load(
+	const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* Parses the kept config.json into c->spec unless it is there. */
 int container_load_spec(struct container *c, struct error *e) _must_check_;
 /* Writes state.json (write, rename: docs/adr/0012 says why there is no fsync). */
@@ -98,7 +106,8 @@ int container_kill(struct container *c, int sig, bool all, struct error *e) _mus
 int container_pause(struct container *c, struct error *e) _must_check_;
 int container_resume(struct container *c, struct error *e) _must_check_;
 /* Changes limits of a container that runs: all of them, or on failure none. */
-int container_update(struct container *c, const struct spec_resources *resources, struct error *e) _must_check_;
+int container_update(
+	struct container *c, const struct spec_resources *resources, struct error *e) _must_check_;
 /* What it has used, as the "data" of runc's `events --stats`: cgroup and network interfaces. Caller frees *ret. */
 int container_stats_json(struct container *c, char **ret, struct error *e) _must_check_;
 /* Removes a stopped container; force: kills first. poststop hooks. */
@@ -118,7 +127,7 @@ int container_id_check(const char *id, struct error *e) _must_check_;
 struct exec_options {
 	const struct spec_process *process; /* complete: defaults already filled in from the container's */
 	const char *pid_file, *console_socket;
-	int console_fd;	    /* > 2: as in container_create_options */
+	int console_fd; /* > 2: as in container_create_options */
 	bool detach;
 	bool ignore_paused;
 	int preserve_fds;
@@ -126,4 +135,5 @@ struct exec_options {
 };
 /* Runs a process in the container: a child of the caller, whose pidfd is *ret_pidfd (the caller closes it, and reaps the
  * child unless it exits first). Returns when the program has been exec'ed, or with the error of why not. */
-int container_exec(struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd, struct error *e) _must_check_;
+int container_exec(struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd,
+	struct error *e) _must_check_;

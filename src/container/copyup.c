@@ -37,7 +37,8 @@ static int copy_link(int from, int to, const char *name, const struct stat *st)
 	if (n < 0)
 		return -errno;
 	target[n] = '\0';
-	if (symlinkat(target, to, name) < 0 || fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (symlinkat(target, to, name) < 0 ||
+		fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return 0;
 }
@@ -52,7 +53,8 @@ static int copy_directory(int from, int to, int depth);
 
 static int copy_subdirectory(int from, int to, const char *name, const struct stat *st, int depth)
 {
-	_cleanup_close_ int in = openat(from, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -EBADF;
+	_cleanup_close_ int in = openat(from, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+			    out = -EBADF;
 	int r;
 
 	if (in < 0 || mkdirat(to, name, 0700) < 0)
@@ -99,7 +101,8 @@ int rootfs_copy_up(int from, int to, struct error *e)
 	/* "to" is an O_PATH-like mount descriptor: all goes through names below it */
 	if (r == 0)
 		r = copy_directory(from, to, 0);
-	if (r == 0 && (fchownat(to, ".", st.st_uid, st.st_gid, 0) < 0 || fchmodat(to, ".", st.st_mode & 07777, 0) < 0))
+	if (r == 0 && (fchownat(to, ".", st.st_uid, st.st_gid, 0) < 0 ||
+			      fchmodat(to, ".", st.st_mode & 07777, 0) < 0))
 		r = -errno;
 	return r < 0 ? error_errno(e, r, "tmpcopyup") : 0;
 }

@@ -50,7 +50,8 @@ static void create_done(struct create *cr)
 	free(cr->seccomp.filter);
 }
 
-static int read_bundle(struct create *cr, char **ret_text, size_t *ret_len, struct spec **ret, struct error *e)
+static int read_bundle(
+	struct create *cr, char **ret_text, size_t *ret_len, struct spec **ret, struct error *e)
 {
 	_cleanup_free_ char *bundle = realpath(cr->o->bundle, NULL), *text = NULL;
 	char path[PATH_MAX + 16];
@@ -62,7 +63,8 @@ static int read_bundle(struct create *cr, char **ret_text, size_t *ret_len, stru
 	snprintf(path, sizeof(path), "%s/config.json", bundle);
 	r = read_file_at(AT_FDCWD, path, 16 << 20, &text, &len);
 	if (r == -ENOENT)
-		return error_set(e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
+		return error_set(
+			e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
 	if (r < 0)
 		return error_errno(e, r, "read %s", path);
 	r = spec_parse(bundle, text, len, ret, e);
@@ -77,11 +79,14 @@ static int check_namespaces(const struct spec *s, struct error *e)
 {
 	if (s->namespaces[NS_USER].present)
 		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG, "user namespaces are not supported yet");
-	if (!s->namespaces[NS_MNT].present && (s->n_mounts || s->masked_paths || s->readonly_paths || s->rootfs_readonly))
+	if (!s->namespaces[NS_MNT].present &&
+		(s->n_mounts || s->masked_paths || s->readonly_paths || s->rootfs_readonly))
 		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"mounts, masked or read-only paths need a mount namespace: add {\"type\": \"mount\"} to linux.namespaces");
+			"mounts, masked or read-only paths need a mount namespace: add {\"type\": \"mount\"} "
+			"to linux.namespaces");
 	if (!s->namespaces[NS_UTS].present && s->hostname)
-		return error_set(e, -EINVAL, ERROR_CONFIG, "unable to set hostname without a private UTS namespace");
+		return error_set(
+			e, -EINVAL, ERROR_CONFIG, "unable to set hostname without a private UTS namespace");
 	return 0;
 }
 
@@ -110,7 +115,8 @@ static int open_namespaces(struct create *cr, const struct spec *s, struct error
 			continue;
 		cr->init.ns_fds[t] = open(s->namespaces[t].path, O_RDONLY | O_CLOEXEC);
 		if (cr->init.ns_fds[t] < 0)
-			return error_errno(e, -errno, "open %s namespace %s", ns_oci_name(t), s->namespaces[t].path);
+			return error_errno(
+				e, -errno, "open %s namespace %s", ns_oci_name(t), s->namespaces[t].path);
 	}
 	return 0;
 }
@@ -193,8 +199,8 @@ static int new_time_namespace(const struct create *cr, struct error *e)
 	}
 	if (unshare(CLONE_NEWTIME) < 0)
 		return error_errno(e, -errno, "new time namespace");
-	snprintf(text, sizeof(text), "monotonic %lld %d\nboottime %lld %d\n", (long long)t.monotonic_sec, t.monotonic_nsec,
-		(long long)t.boottime_sec, t.boottime_nsec);
+	snprintf(text, sizeof(text), "monotonic %lld %d\nboottime %lld %d\n", (long long)t.monotonic_sec,
+		t.monotonic_nsec, (long long)t.boottime_sec, t.boottime_nsec);
 	r = write_string_at(AT_FDCWD, "/proc/self/timens_offsets", text);
 	return r < 0 ? error_errno(e, r, "set the clocks of the time namespace") : 0;
 }
@@ -230,7 +236,7 @@ static int leave_for_children(int old_pid, int old_time, struct error *e)
 static uint64_t clone_flags(const struct spec *s)
 {
 	/* cgroup: by init, after it has joined; time: above */
-	static const enum ns_type by_clone[] = { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT };
+	static const enum ns_type by_clone[] = {NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT};
 	uint64_t flags = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(by_clone); i++)
@@ -395,7 +401,7 @@ int container_create(const struct container_create_options *o, struct container 
 {
 	struct create cr = {
 		.o = o,
-		.init = { .o = o, .sync = -EBADF, .start_socket = -EBADF, .console_socket = -EBADF },
+		.init = {.o = o, .sync = -EBADF, .start_socket = -EBADF, .console_socket = -EBADF},
 		.sync = -EBADF,
 		.child_sync = -EBADF,
 		.cgroup_fd = -EBADF,
@@ -423,7 +429,7 @@ int container_create(const struct container_create_options *o, struct container 
 
 int container_init_error(struct container *c, struct error *e)
 {
-	struct pollfd p = { .fd = c->init_fd, .events = POLLIN };
+	struct pollfd p = {.fd = c->init_fd, .events = POLLIN};
 	int r;
 
 	if (c->init_fd < 0)

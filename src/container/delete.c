@@ -25,7 +25,8 @@ static int kill_init(struct container *c, struct error *e)
 		(void)!cgroup_thaw(&c->cgroup, NULL);
 	r = pidfd_wait_exit(pidfd, 10000);
 	if (r == 0)
-		return error_set(e, -ETIMEDOUT, ERROR_STATE, "container %s init still running after SIGKILL", c->id);
+		return error_set(
+			e, -ETIMEDOUT, ERROR_STATE, "container %s init still running after SIGKILL", c->id);
 	return r < 0 ? error_errno(e, r, "wait for container %s", c->id) : 0;
 }
 
@@ -36,8 +37,8 @@ int container_delete(struct container *c, bool force, struct error *e)
 
 	if (s != CONTAINER_STOPPED && !force)
 		return error_set(e, -EBUSY, ERROR_STATE,
-			"cannot delete container %s that is not stopped: %s (kill it first, or use --force)", c->id,
-			container_status_name(s));
+			"cannot delete container %s that is not stopped: %s (kill it first, or use --force)",
+			c->id, container_status_name(s));
 	if (s != CONTAINER_STOPPED) {
 		r = kill_init(c, e);
 		if (r < 0)

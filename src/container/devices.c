@@ -15,22 +15,22 @@
 #include "linux/mountfd.h"
 
 static const struct spec_device default_devices[] = {
-	{ .path = "/dev/null", .type = 'c', .major = 1, .minor = 3, .has_mode = true, .mode = 0666 },
-	{ .path = "/dev/zero", .type = 'c', .major = 1, .minor = 5, .has_mode = true, .mode = 0666 },
-	{ .path = "/dev/full", .type = 'c', .major = 1, .minor = 7, .has_mode = true, .mode = 0666 },
-	{ .path = "/dev/random", .type = 'c', .major = 1, .minor = 8, .has_mode = true, .mode = 0666 },
-	{ .path = "/dev/urandom", .type = 'c', .major = 1, .minor = 9, .has_mode = true, .mode = 0666 },
-	{ .path = "/dev/tty", .type = 'c', .major = 5, .minor = 0, .has_mode = true, .mode = 0666 },
+	{.path = "/dev/null", .type = 'c', .major = 1, .minor = 3, .has_mode = true, .mode = 0666},
+	{.path = "/dev/zero", .type = 'c', .major = 1, .minor = 5, .has_mode = true, .mode = 0666},
+	{.path = "/dev/full", .type = 'c', .major = 1, .minor = 7, .has_mode = true, .mode = 0666},
+	{.path = "/dev/random", .type = 'c', .major = 1, .minor = 8, .has_mode = true, .mode = 0666},
+	{.path = "/dev/urandom", .type = 'c', .major = 1, .minor = 9, .has_mode = true, .mode = 0666},
+	{.path = "/dev/tty", .type = 'c', .major = 5, .minor = 0, .has_mode = true, .mode = 0666},
 };
 
 static const struct {
 	const char *name, *target;
 } links[] = {
-	{ "fd", "/proc/self/fd" },
-	{ "stdin", "/proc/self/fd/0" },
-	{ "stdout", "/proc/self/fd/1" },
-	{ "stderr", "/proc/self/fd/2" },
-	{ "core", "/proc/kcore" },
+	{"fd", "/proc/self/fd"},
+	{"stdin", "/proc/self/fd/0"},
+	{"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"},
+	{"core", "/proc/kcore"},
 };
 
 static int bind_device(const struct spec_device *d, int root)
@@ -48,7 +48,7 @@ static bool same_device(int dir, const char *name, mode_t type, dev_t dev)
 	struct stat st;
 
 	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == type &&
-		(type == S_IFIFO || st.st_rdev == dev);
+	       (type == S_IFIFO || st.st_rdev == dev);
 }
 
 static int make_device(const struct spec_device *d, int root, int dev_fd)
@@ -61,7 +61,8 @@ static int make_device(const struct spec_device *d, int root, int dev_fd)
 	dev_t dev = type == S_IFIFO ? 0 : makedev(d->major, d->minor);
 
 	if (dev_fd < 0) {
-		if ((size_t)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - d->path), d->path) >= sizeof(parent))
+		if ((size_t)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - d->path), d->path) >=
+			sizeof(parent))
 			return -ENAMETOOLONG;
 		dir = dev_fd = make_dirs_in_root(root, parent[0] ? parent : "/", 0755);
 		if (dir < 0)

@@ -62,7 +62,8 @@ static int find_namespaces(struct exec *x, struct error *e)
 		if (stat(path, &theirs) < 0) {
 			if (errno == ENOENT && t == NS_TIME)
 				continue;
-			return error_errno(e, -errno, "%s namespace of pid %d", ns_oci_name(t), x->c->init_pid);
+			return error_errno(
+				e, -errno, "%s namespace of pid %d", ns_oci_name(t), x->c->init_pid);
 		}
 		snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_proc_name(t));
 		if (stat(path, &ours) < 0)
@@ -84,7 +85,8 @@ static int prepare(struct exec *x, struct error *e)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"cannot allocate tty if the process will detach without setting console socket");
 	if (!o->process->terminal && o->console_socket)
-		return error_set(e, -EINVAL, ERROR_USAGE, "cannot use console socket if the process has no terminal");
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "cannot use console socket if the process has no terminal");
 	x->init_pidfd = container_init_pidfd(x->c);
 	if (x->init_pidfd < 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container not running");
@@ -97,10 +99,11 @@ static int prepare(struct exec *x, struct error *e)
 			return r;
 	}
 	if (o->process->terminal) {
-		x->console_socket = o->console_socket ? terminal_connect(o->console_socket, e) :
-							fcntl(o->console_fd, F_DUPFD_CLOEXEC, 3);
+		x->console_socket = o->console_socket ? terminal_connect(o->console_socket, e)
+						      : fcntl(o->console_fd, F_DUPFD_CLOEXEC, 3);
 		if (x->console_socket < 0)
-			return o->console_socket ? x->console_socket : error_errno(e, -errno, "console socket");
+			return o->console_socket ? x->console_socket
+						 : error_errno(e, -errno, "console socket");
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(e, -errno, "socketpair");
@@ -155,7 +158,7 @@ static _Noreturn void child_main(struct exec *x)
 		.attr_fd = -EBADF,
 		.preserve_fds = x->o->preserve_fds,
 	};
-	struct error e = { 0 };
+	struct error e = {0};
 
 	if (enter(x, &e) == 0 && take_terminal(x, &e) == 0) {
 		context.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -224,7 +227,8 @@ static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct e
 	return 0;
 }
 
-int container_exec(struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd, struct error *e)
+int container_exec(
+	struct container *c, const struct exec_options *o, pid_t *ret_pid, int *ret_pidfd, struct error *e)
 {
 	struct exec x = {
 		.c = c,

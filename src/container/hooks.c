@@ -43,8 +43,8 @@ static int state_fd(const char *json)
 
 static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd)
 {
-	char *none[] = { NULL };
-	char *args[] = { (char *)h->path, NULL };
+	char *none[] = {NULL};
+	char *args[] = {(char *)h->path, NULL};
 
 	process_reset_signals();
 	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
@@ -76,16 +76,19 @@ static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd
 	if (r < 0)
 		return error_errno(e, r, "wait for hook %s", h->path);
 	if (r == 0)
-		return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "hook %s ran past its timeout of %d s", h->path, h->timeout);
+		return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "hook %s ran past its timeout of %d s", h->path,
+			h->timeout);
 	if (WIFSIGNALED(status))
-		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: killed by signal %d", h->path, WTERMSIG(status));
+		return error_set(
+			e, -EIO, ERROR_SYSTEM, "hook %s: killed by signal %d", h->path, WTERMSIG(status));
 	if (WEXITSTATUS(status) != 0)
-		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: exit status %d", h->path, WEXITSTATUS(status));
+		return error_set(
+			e, -EIO, ERROR_SYSTEM, "hook %s: exit status %d", h->path, WEXITSTATUS(status));
 	return 0;
 }
 
-int hooks_run(const struct spec *s, const struct container *c, enum hook_type type, enum container_status status,
-	pid_t pid, struct error *e)
+int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
+	enum container_status status, pid_t pid, struct error *e)
 {
 	const struct spec_hook_list *list = &s->hooks[type];
 	_cleanup_free_ char *json = NULL;
@@ -128,5 +131,6 @@ int container_run_hooks(struct container *c, enum hook_type type, struct error *
 	enum container_status status = type == HOOK_POSTSTOP ? CONTAINER_STOPPED : container_status(c);
 	int r = container_load_spec(c, e);
 
-	return r < 0 ? r : hooks_run(c->spec, c, type, status, status == CONTAINER_STOPPED ? 0 : c->init_pid, e);
+	return r < 0 ? r
+		     : hooks_run(c->spec, c, type, status, status == CONTAINER_STOPPED ? 0 : c->init_pid, e);
 }

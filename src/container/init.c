@@ -23,7 +23,7 @@
 int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
 {
 	/* the mount namespace last: the others' files were opened outside, but errors are easier to read with /proc */
-	static const enum ns_type order[] = { NS_USER, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_TIME, NS_MNT };
+	static const enum ns_type order[] = {NS_USER, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_TIME, NS_MNT};
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
 		if (ns_fds[order[i]] >= 0 && setns(ns_fds[order[i]], ns_clone_flag(order[i])) < 0)
@@ -35,10 +35,11 @@ int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
 static int loopback_up(struct error *e)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK };
+	struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK};
 
 	if (fd < 0)
-		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* no IPv4: any socket carries the ioctl */
+		fd = socket(
+			AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* no IPv4: any socket carries the ioctl */
 	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0)
 		return error_errno(e, -errno, "bring up lo");
 	return 0;
@@ -65,7 +66,8 @@ static int set_sysctls(const struct spec *s, struct error *e)
 		int r;
 
 		if (strstr(s->sysctl[i].name, "..") || strlen(s->sysctl[i].name) >= sizeof(path) - prefix)
-			return error_set(e, -EINVAL, ERROR_CONFIG, "invalid sysctl name %.100s", s->sysctl[i].name);
+			return error_set(
+				e, -EINVAL, ERROR_CONFIG, "invalid sysctl name %.100s", s->sysctl[i].name);
 		snprintf(path + prefix, sizeof(path) - prefix, "%s", s->sysctl[i].name);
 		for (char *p = path + prefix; *p && separator == '.'; p++)
 			if (*p == '.')
@@ -98,7 +100,8 @@ static int enter(struct init *in, struct error *e)
 	if (r < 0)
 		return r;
 	/* after joining: a cgroup namespace is rooted where its maker is */
-	if (s->namespaces[NS_CGROUP].present && !s->namespaces[NS_CGROUP].path && unshare(CLONE_NEWCGROUP) < 0)
+	if (s->namespaces[NS_CGROUP].present && !s->namespaces[NS_CGROUP].path &&
+		unshare(CLONE_NEWCGROUP) < 0)
 		return error_errno(e, -errno, "new cgroup namespace");
 	if (s->namespaces[NS_NET].present && !s->namespaces[NS_NET].path) {
 		r = loopback_up(e);
@@ -237,7 +240,7 @@ static void run_restore(struct init *in, struct error *e)
 
 void init_main(struct init *in)
 {
-	struct error e = { 0 };
+	struct error e = {0};
 
 	if (enter(in, &e) == 0 && make_root(in, &e) == 0) {
 		if (in->o->restore_init)

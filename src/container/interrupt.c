@@ -13,7 +13,7 @@
 
 int interrupt_begin(struct interrupt *i, struct error *e)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	struct sigaction act;
 	sigset_t set;
 
@@ -39,7 +39,7 @@ void interrupt_end(struct interrupt *i)
 
 int interrupt_wait(int interrupt_fd, int fd, int timeout_ms)
 {
-	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = interrupt_fd, .events = POLLIN } };
+	struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = interrupt_fd, .events = POLLIN}};
 	int n;
 
 	do
@@ -52,5 +52,6 @@ int interrupt_wait(int interrupt_fd, int fd, int timeout_ms)
 
 int interrupt_error(struct error *e)
 {
-	return error_set(e, -EINTR, ERROR_SYSTEM, "interrupted by a signal: everything that was made is removed");
+	return error_set(
+		e, -EINTR, ERROR_SYSTEM, "interrupted by a signal: everything that was made is removed");
 }

@@ -36,7 +36,8 @@ int container_pause(struct container *c, struct error *e)
 	enum container_status s = container_status(c);
 
 	if (s != CONTAINER_RUNNING && s != CONTAINER_CREATED)
-		return error_set(e, -EINVAL, ERROR_STATE, "container not running or created: %s", container_status_name(s));
+		return error_set(e, -EINVAL, ERROR_STATE, "container not running or created: %s",
+			container_status_name(s));
 	if (c->cgroup.mode == CGROUP_NONE)
 		return error_set(e, -EOPNOTSUPP, ERROR_STATE, "cannot pause a container without a cgroup");
 	return cgroup_freeze(&c->cgroup, 10000, e);

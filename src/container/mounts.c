@@ -18,8 +18,17 @@
 
 /* The only places of /proc that may be covered (lxcfs does): elsewhere it could fake what LSMs and we read there. */
 static const char *const proc_allowed[] = {
-	"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
-	"/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+	"/proc/cpuinfo",
+	"/proc/diskstats",
+	"/proc/meminfo",
+	"/proc/stat",
+	"/proc/swaps",
+	"/proc/uptime",
+	"/proc/loadavg",
+	"/proc/slabinfo",
+	"/proc/net/dev",
+	"/proc/sys/kernel/ns_last_pid",
+	"/proc/sys/crypto/fips_enabled",
 };
 
 static int check_target(const struct spec_mount *m, int target, struct error *e)
@@ -33,13 +42,14 @@ static int check_target(const struct spec_mount *m, int target, struct error *e)
 	for (size_t i = 0; i < ARRAY_SIZE(proc_allowed); i++)
 		if (!strcmp(m->destination, proc_allowed[i]))
 			return 0;
-	return error_set(e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is inside /proc", m->destination);
+	return error_set(e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is inside /proc",
+		m->destination);
 }
 
 static int open_target(const struct spec_mount *m, int root, bool directory, struct error *e)
 {
-	_cleanup_close_ int target = directory ? make_dirs_in_root(root, m->destination, 0755) :
-						 make_file_in_root(root, m->destination);
+	_cleanup_close_ int target = directory ? make_dirs_in_root(root, m->destination, 0755)
+					       : make_file_in_root(root, m->destination);
 	int r;
 
 	if (target < 0)
@@ -57,8 +67,9 @@ static int check_no_symlink(const struct spec_mount *m, int root, struct error *
 	while (*p == '/')
 		p++;
 	if (*p && fstatat(root, p, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-		return error_set(e, -ENOTDIR, ERROR_CONFIG, "filesystem \"%s\" must be mounted on ordinary directory %s",
-			m->type, m->destination);
+		return error_set(e, -ENOTDIR, ERROR_CONFIG,
+			"filesystem \"%s\" must be mounted on ordinary directory %s", m->type,
+			m->destination);
 	return 0;
 }
 
@@ -110,8 +121,8 @@ static bool is_one_of(const char *s, const char *const *list, size_t n)
 /* What the superblock, not the mount, must know; the kernel's own filesystems are shared or have no disk to protect. */
 static const char *superblock_options(const struct spec_mount *m, char *buf, size_t size)
 {
-	static const char *const kernels_own[] = { "proc", "sysfs", "mqueue", "devpts", "tmpfs", "cgroup", "cgroup2", "bpf",
-		"debugfs", "tracefs", "securityfs", "devtmpfs" };
+	static const char *const kernels_own[] = {"proc", "sysfs", "mqueue", "devpts", "tmpfs", "cgroup",
+		"cgroup2", "bpf", "debugfs", "tracefs", "securityfs", "devtmpfs"};
 	bool ro = m->flags & MS_RDONLY && !is_one_of(m->type, kernels_own, ARRAY_SIZE(kernels_own));
 	int n = snprintf(buf, size, "%s%s%s%s%s", m->data ? m->data : "", ro ? ",ro" : "",
 		m->flags & MS_SYNCHRONOUS ? ",sync" : "", m->flags & MS_DIRSYNC ? ",dirsync" : "",
@@ -155,10 +166,12 @@ static int mount_filesystem(const struct spec_mount *m, int root, struct error *
 		r = mount_long_options(m, target);
 		return r < 0 ? error_errno(e, r, "mount %s on %s", m->type, m->destination) : 0;
 	}
-	fd = mount_make(m->type, m->source ? m->source : m->type, superblock_options(m, options, sizeof(options)),
+	fd = mount_make(m->type, m->source ? m->source : m->type,
+		superblock_options(m, options, sizeof(options)),
 		mount_attr_of_flags(m->flags) & ~(m->tmpcopyup ? MOUNT_ATTR_RDONLY : 0));
 	if (fd < 0)
-		return error_errno(e, fd, "mount %s on %s (options \"%s\")", m->type, m->destination, m->data ? m->data : "");
+		return error_errno(e, fd, "mount %s on %s (options \"%s\")", m->type, m->destination,
+			m->data ? m->data : "");
 	if (m->tmpcopyup) {
 		r = rootfs_copy_up(target, fd, e);
 		if (r == 0 && m->flags & MS_RDONLY)

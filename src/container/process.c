@@ -29,7 +29,7 @@
 
 void process_reset_signals(void)
 {
-	struct sigaction act = { .sa_handler = SIG_DFL };
+	struct sigaction act = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
@@ -43,7 +43,7 @@ int process_set_rlimits(const struct spec_process *p, struct error *e)
 {
 	for (size_t i = 0; i < p->n_rlimits; i++) {
 		const struct spec_rlimit *l = &p->rlimits[i];
-		struct rlimit limit = { .rlim_cur = l->soft, .rlim_max = l->hard };
+		struct rlimit limit = {.rlim_cur = l->soft, .rlim_max = l->hard};
 
 		if (setrlimit(l->resource, &limit) < 0)
 			return error_errno(e, -errno, "error setting rlimits: set %s to %llu:%llu", l->name,
@@ -154,7 +154,8 @@ static int enter_cwd(const struct spec_process *p, struct error *e)
 	/* CVE-2024-21626: a cwd through a leaked descriptor of the host is not below our root; the kernel says so */
 	n = syscall(SYS_getcwd, buf, sizeof(buf));
 	if (n < 0 || buf[0] != '/')
-		return error_set(e, -EPERM, ERROR_CONFIG, "current working directory is outside of container mount namespace root");
+		return error_set(e, -EPERM, ERROR_CONFIG,
+			"current working directory is outside of container mount namespace root");
 	return 0;
 }
 
@@ -178,12 +179,13 @@ static char *home_of(uid_t uid)
 		return strdup("HOME=/");
 	rest = text;
 	while ((line = strsep(&rest, "\n"))) {
-		char *field[7] = { NULL }, *home;
+		char *field[7] = {NULL}, *home;
 		size_t n = 0;
 
 		while (line && n < ARRAY_SIZE(field))
 			field[n++] = strsep(&line, ":");
-		if (n < 6 || !*field[2] || strtoull(field[2], &home, 10) != uid || *home || field[5][0] != '/')
+		if (n < 6 || !*field[2] || strtoull(field[2], &home, 10) != uid || *home ||
+			field[5][0] != '/')
 			continue;
 		return asprintf(&home, "HOME=%s", field[5]) < 0 ? NULL : home;
 	}
@@ -229,19 +231,23 @@ static int find_executable(struct process_context *x, struct error *e)
 	int denied = 0, r;
 
 	if (strchr(name, '/')) {
-		if ((size_t)snprintf(x->executable, sizeof(x->executable), "%s", name) >= sizeof(x->executable))
+		if ((size_t)snprintf(x->executable, sizeof(x->executable), "%s", name) >=
+			sizeof(x->executable))
 			return error_errno(e, -ENAMETOOLONG, "exec");
 		r = check_executable(name);
 		if (r < 0)
 			return error_set(e, r, ERROR_CONFIG, "exec: \"%s\": stat %s: %s", name, name,
-				r == -ENOENT ? "no such file or directory" : r == -EACCES ? "permission denied" : strerror(-r));
+				r == -ENOENT   ? "no such file or directory"
+				: r == -EACCES ? "permission denied"
+					       : strerror(-r));
 		return 0;
 	}
 	if (!path)
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	for (const char *p = path;; p++) {
 		size_t n = strcspn(p, ":");
-		int len = snprintf(x->executable, sizeof(x->executable), "%.*s/%s", (int)n, n ? p : ".", name);
+		int len =
+			snprintf(x->executable, sizeof(x->executable), "%.*s/%s", (int)n, n ? p : ".", name);
 
 		r = (size_t)len < sizeof(x->executable) ? check_executable(x->executable) : -ENAMETOOLONG;
 		if (r == 0)
@@ -301,8 +307,10 @@ static int send_listener(const struct process_context *x, int listener, struct e
 	if (socket < 0)
 		return error_prefix(e, "seccomp listener");
 	snprintf(text, sizeof(text),
-		"{\"ociVersion\":\"1.2.0\",\"fds\":[\"seccompFd\"],\"pid\":%d,\"metadata\":\"%s\",\"state\":{\"id\":\"%s\"}}",
-		getpid(), x->seccomp_spec->listener_metadata ? x->seccomp_spec->listener_metadata : "", x->id);
+		"{\"ociVersion\":\"1.2.0\",\"fds\":[\"seccompFd\"],\"pid\":%d,\"metadata\":\"%s\",\"state\":{"
+		"\"id\":\"%s\"}}",
+		getpid(), x->seccomp_spec->listener_metadata ? x->seccomp_spec->listener_metadata : "",
+		x->id);
 	r = socket_send_fd(socket, listener, text);
 	return r < 0 ? error_errno(e, r, "send the seccomp listener") : 0;
 }
@@ -328,7 +336,7 @@ static int load_seccomp(const struct process_context *x, struct error *e)
 static int give_up_capabilities(const struct spec_process *p, struct error *e)
 {
 	const struct spec_capabilities *c = &p->capabilities;
-	struct caps caps = { c->effective, c->permitted, c->inheritable };
+	struct caps caps = {c->effective, c->permitted, c->inheritable};
 	int r;
 
 	if (!p->has_capabilities)
@@ -358,8 +366,9 @@ static int set_labels(const struct process_context *x, struct error *e)
 		return r;
 	snprintf(text, sizeof(text), "exec %s", x->p->apparmor_profile);
 	r = write_string_at(x->attr_fd, "apparmor/exec", text); /* 5.8; LSM stacking */
-	return r == -ENOENT ? write_label(x->attr_fd, "exec", text, e) :
-	       r < 0 ? error_errno(e, r, "apply apparmor profile %s", x->p->apparmor_profile) : 0;
+	return r == -ENOENT ? write_label(x->attr_fd, "exec", text, e)
+	       : r < 0	    ? error_errno(e, r, "apply apparmor profile %s", x->p->apparmor_profile)
+			    : 0;
 }
 
 int process_exec(struct process_context *x, struct error *e)
@@ -380,6 +389,8 @@ int process_exec(struct process_context *x, struct error *e)
 	execve(x->executable, x->p->args, x->env);
 	r = -errno;
 	return error_set(e, r, ERROR_CONFIG, "exec %s: %s", x->executable,
-		r == -ENOENT ? "no such file or directory" : r == -EACCES ? "permission denied" :
-		r == -ENOEXEC ? "exec format error" : strerror(-r));
+		r == -ENOENT	? "no such file or directory"
+		: r == -EACCES	? "permission denied"
+		: r == -ENOEXEC ? "exec format error"
+				: strerror(-r));
 }

@@ -33,10 +33,12 @@ static int add_architectures(scmp_filter_ctx ctx, char **names, struct error *e)
 		/* "SCMP_ARCH_X86_64": libseccomp's name is "x86_64" */
 		if (!strncmp(*names, "SCMP_ARCH_", 10))
 			for (size_t i = 0; i + 1 < sizeof(name) && (*names)[i + 10]; i++)
-				name[i] = (*names)[i + 10] | ((*names)[i + 10] >= 'A' && (*names)[i + 10] <= 'Z' ? 0x20 : 0);
+				name[i] = (*names)[i + 10] |
+					  ((*names)[i + 10] >= 'A' && (*names)[i + 10] <= 'Z' ? 0x20 : 0);
 		arch = seccomp_arch_resolve_name(name);
 		if (!arch)
-			return error_set(e, -EINVAL, ERROR_CONFIG, "seccomp: unknown architecture %s", *names);
+			return error_set(
+				e, -EINVAL, ERROR_CONFIG, "seccomp: unknown architecture %s", *names);
 		r = seccomp_arch_add(ctx, arch);
 		if (r < 0 && r != -EEXIST)
 			return error_errno(e, r, "seccomp: add architecture %s", *names);
@@ -68,13 +70,13 @@ static int add_call(scmp_filter_ctx ctx, const struct spec_seccomp_rule *rule, i
 
 	if (!argument_repeats(rule)) {
 		for (size_t i = 0; i < rule->n_args; i++)
-			cmp[n++] = (struct scmp_arg_cmp){ rule->args[i].index, rule->args[i].op, rule->args[i].value,
-				rule->args[i].value_two };
+			cmp[n++] = (struct scmp_arg_cmp){rule->args[i].index, rule->args[i].op,
+				rule->args[i].value, rule->args[i].value_two};
 		return seccomp_rule_add_array(ctx, rule->action, nr, n, cmp);
 	}
 	for (size_t i = 0; i < rule->n_args && r == 0; i++) {
-		cmp[0] = (struct scmp_arg_cmp){ rule->args[i].index, rule->args[i].op, rule->args[i].value,
-			rule->args[i].value_two };
+		cmp[0] = (struct scmp_arg_cmp){
+			rule->args[i].index, rule->args[i].op, rule->args[i].value, rule->args[i].value_two};
 		if (rule->args[i].index > 5)
 			return -EINVAL;
 		r = seccomp_rule_add_array(ctx, rule->action, nr, 1, cmp);
@@ -136,7 +138,8 @@ int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, st
 	int r;
 
 	if (!ctx)
-		return error_set(e, -EINVAL, ERROR_CONFIG, "seccomp: default action %#x is not supported", s->default_action);
+		return error_set(e, -EINVAL, ERROR_CONFIG, "seccomp: default action %#x is not supported",
+			s->default_action);
 	/* our own loader sets no_new_privs as config.json says, not as libseccomp does by itself */
 	(void)!seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
 	r = add_architectures(ctx, s->architectures, e);

@@ -85,7 +85,8 @@ static struct json_object *to_json(const struct container *c)
 int container_save(struct container *c, struct error *e)
 {
 	_cleanup_json_ struct json_object *o = to_json(c);
-	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text =
+		json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	int r = text ? 0 : -ENOMEM;
 
 	if (r == 0 && c->mountinfo)
@@ -140,7 +141,8 @@ static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 	r = get_number(o, "mode", CGROUP_V2, &mode);
 	if (r == 0)
 		r = get_text(o, "path", cg->path, sizeof(cg->path));
-	if (r < 0 || !json_object_object_get_ex(o, "dirs", &dirs) || !json_object_is_type(dirs, json_type_array))
+	if (r < 0 || !json_object_object_get_ex(o, "dirs", &dirs) ||
+		!json_object_is_type(dirs, json_type_array))
 		return -EBADMSG;
 	if (json_object_array_length(dirs) > CGROUP_MAX_DIRS)
 		return -EBADMSG;
@@ -150,7 +152,8 @@ static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 		struct json_object *j = json_object_array_get_idx(dirs, i);
 		struct cgroup_dir *d = &cg->dirs[i];
 
-		if (!json_object_is_type(j, json_type_object) || !json_object_object_get_ex(j, "created", &created))
+		if (!json_object_is_type(j, json_type_object) ||
+			!json_object_object_get_ex(j, "created", &created))
 			return -EBADMSG;
 		d->created = json_object_get_boolean(created);
 		r = get_text(j, "controllers", d->controllers, sizeof(d->controllers));
@@ -194,7 +197,8 @@ static int from_json(struct json_object *o, struct container *c)
 	c->init_pid = pid;
 	c->owner = owner;
 	c->rootless = json_object_object_get_ex(o, "rootless", &v) && json_object_get_boolean(v);
-	if (json_object_object_get_ex(o, "external_descriptors", &v) && json_object_is_type(v, json_type_array))
+	if (json_object_object_get_ex(o, "external_descriptors", &v) &&
+		json_object_is_type(v, json_type_array))
 		for (size_t i = 0; i < ARRAY_SIZE(c->stdio) && i < json_object_array_length(v); i++) {
 			const char *s = json_object_get_string(json_object_array_get_idx(v, i));
 

@@ -24,7 +24,8 @@ int container_id_check(const char *id, struct error *e)
 	if (n == 0)
 		return error_set(e, -EINVAL, ERROR_USAGE, "container id cannot be empty");
 	if (n > 255) /* it names a directory */
-		return error_set(e, -EINVAL, ERROR_USAGE, "invalid container id: %zu characters are too many (255 at most)", n);
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid container id: %zu characters are too many (255 at most)", n);
 	if (!strcmp(id, ".") || !strcmp(id, ".."))
 		return error_set(e, -EINVAL, ERROR_USAGE, "invalid id format: \"%s\"", id);
 	for (const char *p = id; *p; p++)
@@ -35,7 +36,7 @@ int container_id_check(const char *id, struct error *e)
 
 const char *container_status_name(enum container_status s)
 {
-	static const char *const names[] = { "creating", "created", "running", "paused", "stopped" };
+	static const char *const names[] = {"creating", "created", "running", "paused", "stopped"};
 
 	return names[s];
 }
@@ -195,7 +196,7 @@ static void forget_other_boot(struct container *c)
 	if (!strcmp(now, c->boot_id))
 		return;
 	c->init_pid = 0;
-	c->cgroup = (struct cgroup){ .mode = CGROUP_NONE };
+	c->cgroup = (struct cgroup){.mode = CGROUP_NONE};
 }
 
 int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e)
@@ -266,7 +267,7 @@ int container_init_pidfd(const struct container *c)
 static int start_socket_address(const struct container *c, struct sockaddr_un *a)
 {
 	/* by descriptor: the state root's path may be longer than sun_path */
-	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
 	return snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/" START_SOCKET, c->dir_fd);
 }
 

@@ -19,7 +19,7 @@ int sync_send(int fd, enum sync_type type)
 
 void sync_send_error(int fd, const struct error *e)
 {
-	struct sync_message m = { .type = SYNC_ERROR, .error = *e };
+	struct sync_message m = {.type = SYNC_ERROR, .error = *e};
 
 	/* nobody left to tell when this fails */
 	if (send(fd, &m, sizeof(m), MSG_NOSIGNAL) < 0)
@@ -28,7 +28,7 @@ void sync_send_error(int fd, const struct error *e)
 
 int sync_expect(int fd, enum sync_type type, struct error *e)
 {
-	struct sync_message m = { 0 };
+	struct sync_message m = {0};
 	ssize_t n;
 
 	do
@@ -37,7 +37,8 @@ int sync_expect(int fd, enum sync_type type, struct error *e)
 	if (n < 0 && errno != ECONNRESET)
 		return error_errno(e, -errno, "receive from the container's init");
 	if (n <= 0)
-		return error_set(e, -ECONNRESET, ERROR_SYSTEM, "the container's init process died while it was set up");
+		return error_set(e, -ECONNRESET, ERROR_SYSTEM,
+			"the container's init process died while it was set up");
 	if (m.type == SYNC_ERROR && n == sizeof(m) && m.error.code < 0) {
 		m.error.message[sizeof(m.error.message) - 1] = '\0';
 		if (e)
@@ -45,6 +46,7 @@ int sync_expect(int fd, enum sync_type type, struct error *e)
 		return m.error.code;
 	}
 	if (m.type != type)
-		return error_set(e, -EPROTO, ERROR_INTERNAL, "message %u instead of %u from the container's init", m.type, type);
+		return error_set(e, -EPROTO, ERROR_INTERNAL,
+			"message %u instead of %u from the container's init", m.type, type);
 	return 0;
 }

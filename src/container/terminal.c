@@ -21,7 +21,7 @@
 int terminal_connect(const char *path, struct error *e)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), file = -EBADF;
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 	if (fd < 0)
 		return error_errno(e, -errno, "console socket");

@@ -18,7 +18,7 @@ int caps_last(void)
 
 int caps_get(struct caps *ret)
 {
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2];
 
 	if (syscall(SYS_capget, &h, d) < 0)
@@ -31,10 +31,10 @@ int caps_get(struct caps *ret)
 
 int caps_set(const struct caps *c)
 {
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {
-		{ (uint32_t)c->effective, (uint32_t)c->permitted, (uint32_t)c->inheritable },
-		{ c->effective >> 32, c->permitted >> 32, c->inheritable >> 32 },
+		{(uint32_t)c->effective, (uint32_t)c->permitted, (uint32_t)c->inheritable},
+		{c->effective >> 32, c->permitted >> 32, c->inheritable >> 32},
 	};
 
 	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;

@@ -99,12 +99,13 @@ int mount_attach(int mount_fd, int target_fd)
 
 int mount_change(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive)
 {
-	struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
+	struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
 
 	/* the atime bits are one field: to set one of them the field must be cleared as a whole */
 	if (set & MOUNT_ATTR__ATIME || clear & MOUNT_ATTR__ATIME)
 		attr.attr_clr |= MOUNT_ATTR__ATIME;
-	if (mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+	if (mount_setattr(mount_fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) <
+		0)
 		return -errno;
 	return 0;
 }
@@ -129,8 +130,8 @@ static int configure(int fs, const char *source, const char *options)
 			continue;
 		if (value)
 			*value++ = '\0';
-		r = value ? fsconfig(fs, FSCONFIG_SET_STRING, one, value, 0) :
-			    fsconfig(fs, FSCONFIG_SET_FLAG, one, NULL, 0);
+		r = value ? fsconfig(fs, FSCONFIG_SET_STRING, one, value, 0)
+			  : fsconfig(fs, FSCONFIG_SET_FLAG, one, NULL, 0);
 		if (r < 0)
 			return -errno;
 	}
@@ -159,10 +160,14 @@ uint64_t mount_attr_of_flags(unsigned long ms_flags)
 		unsigned long ms;
 		uint64_t attr;
 	} map[] = {
-		{ MS_RDONLY, MOUNT_ATTR_RDONLY },	{ MS_NOSUID, MOUNT_ATTR_NOSUID },
-		{ MS_NODEV, MOUNT_ATTR_NODEV },		{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
-		{ MS_NOATIME, MOUNT_ATTR_NOATIME },	{ MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
-		{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME }, { MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW },
+		{MS_RDONLY, MOUNT_ATTR_RDONLY},
+		{MS_NOSUID, MOUNT_ATTR_NOSUID},
+		{MS_NODEV, MOUNT_ATTR_NODEV},
+		{MS_NOEXEC, MOUNT_ATTR_NOEXEC},
+		{MS_NOATIME, MOUNT_ATTR_NOATIME},
+		{MS_STRICTATIME, MOUNT_ATTR_STRICTATIME},
+		{MS_NODIRATIME, MOUNT_ATTR_NODIRATIME},
+		{MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW},
 	};
 	uint64_t attr = 0;
 

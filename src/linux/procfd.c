@@ -24,7 +24,7 @@ int pidfd_kill(int pidfd, int sig)
 
 int pidfd_wait_exit(int pidfd, int timeout_ms)
 {
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	int n;
 
 	do
@@ -35,7 +35,7 @@ int pidfd_wait_exit(int pidfd, int timeout_ms)
 
 int pidfd_reap(int pidfd, int *ret_status)
 {
-	siginfo_t si = { 0 };
+	siginfo_t si = {0};
 	int r;
 
 	do
@@ -44,8 +44,8 @@ int pidfd_reap(int pidfd, int *ret_status)
 	if (r < 0)
 		return -errno;
 	/* the encoding of wait(2): W_EXITCODE(status, signal) */
-	*ret_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8 :
-						 si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
+	*ret_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8
+					       : si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
 	return 0;
 }
 

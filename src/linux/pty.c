@@ -20,7 +20,7 @@ int pty_open_slave(int master)
 
 int pty_set_size(int fd, unsigned short rows, unsigned short columns)
 {
-	struct winsize size = { .ws_row = rows, .ws_col = columns };
+	struct winsize size = {.ws_row = rows, .ws_col = columns};
 
 	return ioctl(fd, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
@@ -46,8 +46,8 @@ int socket_send_fd(int socket, int fd, const char *text)
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)text, .iov_len = strlen(text) };
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)text, .iov_len = strlen(text)};
 	struct msghdr m = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -68,9 +68,9 @@ int socket_receive_fd(int socket)
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
+	} control = {0};
 	char text[256];
-	struct iovec iov = { .iov_base = text, .iov_len = sizeof(text) };
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
 	struct msghdr m = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
