@@ -233,30 +233,56 @@ static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 	return check_namespaces(d, p, e);
 }
 
-/* kcmp: processes that share memory, descriptor table or fs with another (vfork, CLONE_*) would come back apart. */
+/*
+ * Processes that share memory, descriptor table, fs or handlers with another (vfork, CLONE_*) would come back apart.
+ * kcmp(2) orders processes by each of these, so that a sorted list finds equals in few calls.
+ */
+struct sharing {
+	int type;
+	const char *what;
+	struct dump_proc **sorted;
+	size_t n;
+};
+
+/* The process that shares with p, or NULL: p is then entered. */
+static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
+{
+	size_t lo = 0, hi = s->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int order = syscall(SYS_kcmp, p->pid, s->sorted[mid]->pid, s->type, 0, 0);
+
+		if (order == 0)
+			return s->sorted[mid];
+		if (order < 0)
+			return NULL; /* it ended meanwhile */
+		if (order == 1)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	memmove(s->sorted + lo + 1, s->sorted + lo, (s->n - lo) * sizeof(*s->sorted));
+	s->sorted[lo] = p;
+	s->n++;
+	return NULL;
+}
+
 static int check_sharing(struct dump *d, struct error *e)
 {
-	static const struct {
-		int type;
-		const char *what;
-	} kinds[] = { { 1 /* KCMP_VM */, "memory" }, { 2 /* KCMP_FILES */, "descriptor table" }, { 3 /* KCMP_FS */, "fs (cwd, umask)" },
-		{ 4 /* KCMP_SIGHAND */, "signal handlers" } };
+	struct sharing kinds[] = { { .type = 1 /* KCMP_VM */, .what = "memory" }, { .type = 2 /* KCMP_FILES */, .what = "descriptor table" },
+		{ .type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)" }, { .type = 4 /* KCMP_SIGHAND */, .what = "signal handlers" } };
 
-	for (size_t i = 1; i < d->n_procs; i++) {
-		struct dump_proc *p = &d->procs[i];
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		kinds[k].sorted = arena_array(&d->arena, d->n_procs, sizeof(*kinds[k].sorted));
+		if (!kinds[k].sorted)
+			return no_memory(e);
+		for (size_t i = 0; i < d->n_procs; i++) {
+			struct dump_proc *p = &d->procs[i], *q = p->zombie ? NULL : find_sharer(&kinds[k], p);
 
-		/* Sharing arises by clone from a relative: parent and siblings are looked at. */
-		for (size_t j = 0; j < i && !p->zombie; j++) {
-			struct dump_proc *q = &d->procs[j];
-
-			if (q->zombie || (q->pid != p->stat.ppid && q->stat.ppid != p->stat.ppid))
-				continue;
-			if (q->stat.start_code != p->stat.start_code && q->pid != p->stat.ppid)
-				continue;
-			for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
-				if (syscall(SYS_kcmp, p->pid, q->pid, kinds[k].type, 0, 0) == 0)
-					dump_refuse(d, p, -1, "process", "processes that share this are not supported yet",
-						"use threads or fork", "%s shared with process %d", kinds[k].what, q->ns_pid);
+			if (q)
+				dump_refuse(d, p, -1, "process", "processes that share this are not supported yet", "use threads or fork",
+					"%s shared with process %d", kinds[k].what, q->ns_pid);
 		}
 	}
 	return 0;
@@ -521,6 +547,8 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 		m->exit_code = p->stat.exit_code;
 		return 0;
 	}
+	if (!d->stopped)
+		return 0;
 	m->umask = s->umask;
 	m->oom_score_adj = dump_small_number(p->pid, "oom_score_adj", 10);
 	m->personality = dump_small_number(p->pid, "personality", 16);

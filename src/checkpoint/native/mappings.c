@@ -198,17 +198,18 @@ static void memory_layout(St__Memory *m, const struct proc_stat *s)
 static int process_files(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	char path[64], root[256];
-	size_t n = 0;
-	char *auxv;
+	char auxv[4096];
+	ssize_t n;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
-	r = read_file_at(AT_FDCWD, path, 65536, &auxv, &n);
-	if (r < 0)
-		return error_errno(e, r, "read %s", path);
-	p->msg->memory->auxv.len = n;
-	p->msg->memory->auxv.data = arena_memdup(&d->arena, auxv, n);
-	free(auxv);
+	if (d->stopped) {
+		snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
+		n = read_small_file_at(AT_FDCWD, path, auxv, sizeof(auxv));
+		if (n < 0)
+			return error_errno(e, n, "read %s", path);
+		p->msg->memory->auxv.len = n;
+		p->msg->memory->auxv.data = arena_memdup(&d->arena, auxv, n);
+	}
 	r = dump_file_by_link(d, p, "exe", O_RDONLY, &p->msg->memory->exe_file, e);
 	if (r == 0)
 		r = dump_file_by_link(d, p, "cwd", O_PATH | O_DIRECTORY, &p->msg->cwd_file, e);
@@ -234,7 +235,8 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
 		return error_errno(e, -ENOMEM, "mappings");
 	m->space = dump_new_id(d);
 	memory_layout(m, &p->stat);
-	m->coredump_filter = dump_small_number(p->pid, "coredump_filter", 16);
+	if (d->stopped)
+		m->coredump_filter = dump_small_number(p->pid, "coredump_filter", 16);
 	for (size_t i = 0; i < p->n_vmas; i++) {
 		const struct proc_vma *v = &p->vmas[i];
 		St__Vma *vma;

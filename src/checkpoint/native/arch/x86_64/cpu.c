@@ -9,38 +9,57 @@ enum reg { EAX, EBX, ECX, EDX };
 
 static const struct {
 	const char *name;
-	unsigned leaf, subleaf;
+	unsigned leaf;
 	enum reg reg;
 	unsigned bit;
 } features[] = {
-	{ "sse3", 1, 0, ECX, 0 }, { "pclmulqdq", 1, 0, ECX, 1 }, { "ssse3", 1, 0, ECX, 9 }, { "fma", 1, 0, ECX, 12 },
-	{ "cx16", 1, 0, ECX, 13 }, { "sse4_1", 1, 0, ECX, 19 }, { "sse4_2", 1, 0, ECX, 20 }, { "movbe", 1, 0, ECX, 22 },
-	{ "popcnt", 1, 0, ECX, 23 }, { "aes", 1, 0, ECX, 25 }, { "avx", 1, 0, ECX, 28 }, { "f16c", 1, 0, ECX, 29 },
-	{ "rdrand", 1, 0, ECX, 30 }, { "fsgsbase", 7, 0, EBX, 0 }, { "bmi1", 7, 0, EBX, 3 }, { "avx2", 7, 0, EBX, 5 },
-	{ "bmi2", 7, 0, EBX, 8 }, { "erms", 7, 0, EBX, 9 }, { "rtm", 7, 0, EBX, 11 }, { "avx512f", 7, 0, EBX, 16 },
-	{ "avx512dq", 7, 0, EBX, 17 }, { "rdseed", 7, 0, EBX, 18 }, { "adx", 7, 0, EBX, 19 }, { "clflushopt", 7, 0, EBX, 23 },
-	{ "clwb", 7, 0, EBX, 24 }, { "avx512cd", 7, 0, EBX, 28 }, { "sha", 7, 0, EBX, 29 }, { "avx512bw", 7, 0, EBX, 30 },
-	{ "avx512vl", 7, 0, EBX, 31 }, { "avx512vbmi", 7, 0, ECX, 1 }, { "gfni", 7, 0, ECX, 8 }, { "vaes", 7, 0, ECX, 9 },
-	{ "vpclmulqdq", 7, 0, ECX, 10 }, { "avx512_vnni", 7, 0, ECX, 11 }, { "fsrm", 7, 0, EDX, 4 }, { "amx_tile", 7, 0, EDX, 24 },
-	{ "lzcnt", 0x80000001, 0, ECX, 5 }, { "rdtscp", 0x80000001, 0, EDX, 27 },
+	{ "sse3", 1, ECX, 0 }, { "pclmulqdq", 1, ECX, 1 }, { "ssse3", 1, ECX, 9 }, { "fma", 1, ECX, 12 },
+	{ "cx16", 1, ECX, 13 }, { "sse4_1", 1, ECX, 19 }, { "sse4_2", 1, ECX, 20 }, { "movbe", 1, ECX, 22 },
+	{ "popcnt", 1, ECX, 23 }, { "aes", 1, ECX, 25 }, { "avx", 1, ECX, 28 }, { "f16c", 1, ECX, 29 },
+	{ "rdrand", 1, ECX, 30 }, { "fsgsbase", 7, EBX, 0 }, { "bmi1", 7, EBX, 3 }, { "avx2", 7, EBX, 5 },
+	{ "bmi2", 7, EBX, 8 }, { "erms", 7, EBX, 9 }, { "rtm", 7, EBX, 11 }, { "avx512f", 7, EBX, 16 },
+	{ "avx512dq", 7, EBX, 17 }, { "rdseed", 7, EBX, 18 }, { "adx", 7, EBX, 19 }, { "clflushopt", 7, EBX, 23 },
+	{ "clwb", 7, EBX, 24 }, { "avx512cd", 7, EBX, 28 }, { "sha", 7, EBX, 29 }, { "avx512bw", 7, EBX, 30 },
+	{ "avx512vl", 7, EBX, 31 }, { "avx512vbmi", 7, ECX, 1 }, { "gfni", 7, ECX, 8 }, { "vaes", 7, ECX, 9 },
+	{ "vpclmulqdq", 7, ECX, 10 }, { "avx512_vnni", 7, ECX, 11 }, { "fsrm", 7, EDX, 4 }, { "amx_tile", 7, EDX, 24 },
+	{ "lzcnt", 0x80000001, ECX, 5 }, { "rdtscp", 0x80000001, EDX, 27 },
 };
 
-static bool has(size_t i)
-{
-	unsigned r[4];
+/* CPUID traps in a virtual machine, and takes ten microseconds then: each leaf once. */
+struct leaves {
+	unsigned basic[4], extended[4], amd[4];
+};
 
-	if (!__get_cpuid_count(features[i].leaf, features[i].subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))
-		return false;
+static void read_leaves(struct leaves *l)
+{
+	unsigned max, r[4];
+
+	*l = (struct leaves){};
+	__cpuid(0, max, r[1], r[2], r[3]);
+	if (max >= 1)
+		__cpuid_count(1, 0, l->basic[EAX], l->basic[EBX], l->basic[ECX], l->basic[EDX]);
+	if (max >= 7)
+		__cpuid_count(7, 0, l->extended[EAX], l->extended[EBX], l->extended[ECX], l->extended[EDX]);
+	/* Every x86-64 processor has this one: long mode is reported there. */
+	__cpuid_count(0x80000001, 0, l->amd[EAX], l->amd[EBX], l->amd[ECX], l->amd[EDX]);
+}
+
+static bool has(const struct leaves *l, size_t i)
+{
+	const unsigned *r = features[i].leaf == 1 ? l->basic : features[i].leaf == 7 ? l->extended : l->amd;
+
 	return r[features[i].reg] & (1u << features[i].bit);
 }
 
 const char *cpu_feature_names(char *buf, size_t size)
 {
+	struct leaves l;
 	size_t n = 0;
 
+	read_leaves(&l);
 	buf[0] = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
-		if (has(i) && n < size)
+		if (has(&l, i) && n < size)
 			n += snprintf(buf + n, size - n, "%s%s", n ? " " : "", features[i].name);
 	return buf;
 }
