@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the programs of tests/cr in containers that are checkpointed and restored around their checks.
 
-Each program is run in three ways:
+Each program is run in four ways:
   once     checkpoint that ends the container, restore, check
   cycles   three times in a row
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
+  again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
 A program's source says what it needs in a line "cr: key=value ...":
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from lib import TESTS, Container, Failure, Skip, cgroup_pids, check
 
-MODES = ("once", "cycles", "running")
+MODES = ("once", "cycles", "running", "again")
 
 
 class Program:
@@ -244,6 +245,21 @@ def running(program, env):
     finish(second, 2)
 
 
+def again(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    for n in (1, 2):
+        before = snapshot(c)
+        c.checkpoint(env.t / f"image{n}", "--leave-running")
+        if "all" not in program.words("ignore"):
+            compare(before, snapshot(c), program.words("ignore"), f"with --leave-running, time {n}")
+        time.sleep(0.01)
+    cycle(program, c, env.t / "image")
+    c.verify(1)
+    finish(c, 2)
+
+
 def odd(program, env, name):
     """An object that may be refused, before anything is stopped and with its reason, or else comes back faithfully."""
     c = program.container(env, "one", args=[name])
@@ -314,7 +330,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "host": host}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):
