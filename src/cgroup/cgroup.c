@@ -248,8 +248,6 @@ int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, stru
 			       : 0;
 	limits_init(&l, cg, true, e);
 	r = apply_limits(&l, res);
-	if (r == 0 && res->n_devices)
-		r = apply_devices(&l, res);
 	limits_done(&l, r < 0);
 	return r;
 }

@@ -51,7 +51,9 @@ int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, boo
 	struct error *e) _must_check_;
 /* Makes the directories and writes the limits; undone by cgroup_delete(). An existing, non-empty one is an error. */
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
-/* Writes the limits of an existing one (the update command). When one can't be written, those before it are put back. */
+/* Writes the limits of an existing one (the update command). When one can't be written, those before it are put back.
+ * Device rules are left as they are, as by runc: callers send the whole of linux.resources, and to write v1's list anew
+ * would keep running programs from /dev/null for a moment. */
 int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
 /* An O_DIRECTORY fd of the v2 directory for CLONE_INTO_CGROUP, or -EBADF when v1-only. Caller closes. */
 int cgroup_v2_fd(const struct cgroup *cg);
