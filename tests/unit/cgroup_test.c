@@ -646,6 +646,7 @@ static void test_v2_stats(void)
 
 static void test_paths(void)
 {
+	static const struct spec_resources some = {.has_pids_limit = true, .pids_limit = 5};
 	struct cgroup cg;
 	struct error e = {0};
 
@@ -653,7 +654,7 @@ static void test_paths(void)
 	CHECK(cgroup_init(&cg, "a/b", "x", false, &e) == 0 && strcmp(cg.path, "/a/b") == 0);
 	CHECK(cgroup_init(&cg, NULL, "x", false, &e) == 0 && strcmp(cg.path, "/stasis-x") == 0);
 	CHECK(cgroup_init(&cg, "/a", "x", true, &e) == 0 && cg.mode == CGROUP_NONE && cg.n_dirs == 0);
-	CHECK(cgroup_create(&cg, &no_limits, &e) == 0 && cgroup_attach(&cg, getpid(), false, &e) == 0 &&
+	CHECK(cgroup_create(&cg, &some, &e) == 0 && cgroup_attach(&cg, getpid(), false, &e) == 0 &&
 		cgroup_delete(&cg, &e) == 0 && cgroup_v2_fd(&cg) == -EBADF);
 	CHECK(cgroup_freeze(&cg, 10, &e) == -ENOTSUP && cgroup_is_frozen(&cg) == 0);
 }
