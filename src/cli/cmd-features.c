@@ -120,7 +120,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	o = json_object_new_object();
 	annotations = json_object_new_object();
 	json_object_object_add(o, "ociVersionMin", json_object_new_string("1.0.0"));
-	json_object_object_add(o, "ociVersionMax", json_object_new_string("1.2.1"));
+	json_object_object_add(o, "ociVersionMax", json_object_new_string(OCI_VERSION));
 	add_list(o, "hooks", hooks);
 	add_list(o, "mountOptions", mount_options);
 	json_object_object_add(o, "linux", linux_features());

@@ -54,7 +54,7 @@ static struct json_object *to_json(struct container *c, enum container_status s,
 	struct json_object *o = json_object_new_object(), *annotations;
 
 	json_object_object_add(
-		o, "ociVersion", json_object_new_string(c->spec ? c->spec->oci_version : "1.2.0"));
+		o, "ociVersion", json_object_new_string(c->spec ? c->spec->oci_version : OCI_VERSION));
 	json_object_object_add(o, "id", json_object_new_string(c->id));
 	json_object_object_add(o, "pid", json_object_new_int(s == CONTAINER_STOPPED ? 0 : c->init_pid));
 	json_object_object_add(o, "status", json_object_new_string(container_status_name(s)));

@@ -64,7 +64,7 @@ static const struct cli_command *find_command(const char *name)
 
 static void print_version(void)
 {
-	printf("stasis version " STASIS_VERSION "\ncommit: " STASIS_VERSION "\nspec: 1.2.0\n");
+	printf("stasis version " STASIS_VERSION "\ncommit: " STASIS_VERSION "\nspec: " OCI_VERSION "\n");
 }
 
 /* Sets *ret_command to the index of the command's name in argv. */

@@ -301,16 +301,19 @@ int process_prepare(struct process_context *x, struct error *e)
 static int send_listener(const struct process_context *x, int listener, struct error *e)
 {
 	_cleanup_close_ int socket = terminal_connect(x->seccomp_spec->listener_path, e);
-	char text[1024];
+	_cleanup_free_ char *text = NULL;
+	struct oci_state state = {
+		.id = x->id,
+		.status = container_status_name(CONTAINER_CREATING),
+		.pid = getpid(),
+	};
 	int r;
 
 	if (socket < 0)
 		return error_prefix(e, "seccomp listener");
-	snprintf(text, sizeof(text),
-		"{\"ociVersion\":\"1.2.0\",\"fds\":[\"seccompFd\"],\"pid\":%d,\"metadata\":\"%s\",\"state\":{"
-		"\"id\":\"%s\"}}",
-		getpid(), x->seccomp_spec->listener_metadata ? x->seccomp_spec->listener_metadata : "",
-		x->id);
+	r = oci_process_state_json(&state, getpid(), x->seccomp_spec->listener_metadata, &text);
+	if (r < 0)
+		return error_errno(e, r, "seccomp listener");
 	r = socket_send_fd(socket, listener, text);
 	return r < 0 ? error_errno(e, r, "send the seccomp listener") : 0;
 }

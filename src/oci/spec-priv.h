@@ -5,9 +5,6 @@
 #include "oci/json-priv.h"
 #include "oci/spec.h"
 
-/* The version of the runtime-spec that we implement. */
-#define OCI_VERSION "1.2.1"
-
 int spec_process_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_process ** */
 int spec_mounts_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec * */

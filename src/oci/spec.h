@@ -267,6 +267,9 @@ const char *spec_annotation(const struct spec *s, const char *name);
  * ids the --rootless variant maps). Caller frees *ret. 0 or -ENOMEM. */
 int spec_default_json(bool rootless, char **ret) _must_check_;
 
+/* The version of the runtime-spec that we implement. */
+#define OCI_VERSION "1.2.1"
+
 /* The OCI state that hooks get on stdin and that `state` prints. */
 struct oci_state {
 	const char *oci_version; /* NULL: the one we implement */
@@ -279,3 +282,6 @@ struct oci_state {
 };
 /* pretty: two-space indentation as `runc state` prints it, else one line. Caller frees *ret. 0 or -ENOMEM. */
 int oci_state_json(const struct oci_state *state, bool pretty, char **ret) _must_check_;
+/* What a seccomp agent gets with the listener's descriptor ("containerProcessState"), on one line. metadata: NULL is "". */
+int oci_process_state_json(
+	const struct oci_state *state, pid_t pid, const char *metadata, char **ret) _must_check_;

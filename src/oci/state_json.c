@@ -24,7 +24,7 @@ static bool fill(struct json_object *o, const struct oci_state *s)
 	struct json_object *annotations;
 	bool ok = add_string(o, "ociVersion", s->oci_version ? s->oci_version : OCI_VERSION) &&
 		  add_string(o, "id", s->id) && add(o, "pid", json_object_new_int(s->pid)) &&
-		  add_string(o, "status", s->status) && add_string(o, "bundle", s->bundle) &&
+		  add_string(o, "status", s->status) && (!s->bundle || add_string(o, "bundle", s->bundle)) &&
 		  (!s->rootfs || add_string(o, "rootfs", s->rootfs)) &&
 		  (!s->created || add_string(o, "created", s->created));
 
@@ -42,20 +42,37 @@ static bool fill(struct json_object *o, const struct oci_state *s)
 	return ok && (!s->owner || add_string(o, "owner", s->owner));
 }
 
-int oci_state_json(const struct oci_state *state, bool pretty, char **ret)
+static int to_text(struct json_object *o, bool pretty, char **ret)
 {
-	_cleanup_json_ struct json_object *o = json_object_new_object();
-	const char *text;
-	char *copy;
-
-	if (!o || !fill(o, state))
-		return -ENOMEM;
-	text = json_object_to_json_string_ext(o,
+	const char *text = json_object_to_json_string_ext(o,
 		JSON_C_TO_STRING_NOSLASHESCAPE | (pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
 							 : JSON_C_TO_STRING_PLAIN));
-	copy = text ? strdup(text) : NULL;
+	char *copy = text ? strdup(text) : NULL;
+
 	if (!copy)
 		return -ENOMEM;
 	*ret = copy;
 	return 0;
+}
+
+int oci_state_json(const struct oci_state *state, bool pretty, char **ret)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+
+	return o && fill(o, state) ? to_text(o, pretty, ret) : -ENOMEM;
+}
+
+int oci_process_state_json(const struct oci_state *state, pid_t pid, const char *metadata, char **ret)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object(), *fds = json_object_new_array(),
+					  *inner = json_object_new_object();
+
+	if (!o || !fds || !inner || !fill(inner, state) ||
+		json_object_array_add(fds, json_object_new_string("seccompFd")) < 0)
+		return -ENOMEM;
+	if (!add_string(o, "ociVersion", OCI_VERSION) || !add(o, "fds", take_ptr(fds)) ||
+		!add(o, "pid", json_object_new_int(pid)) ||
+		!add_string(o, "metadata", metadata ? metadata : "") || !add(o, "state", take_ptr(inner)))
+		return -ENOMEM;
+	return to_text(o, false, ret);
 }

@@ -611,6 +611,14 @@ static void test_state(void)
 	CHECK(strstr(text, "  \"rootfs\": \"/b/r\",\n") && strstr(text, "\n  \"owner\": \"\"\n}"), "%s",
 		text);
 	free(text);
+	state = (struct oci_state){.id = "x", .status = "creating"};
+	CHECK(oci_process_state_json(&state, 7, "a\"b", &text) == 0);
+	CHECK(same(text,
+		      "{\"ociVersion\":\"" OCI_VERSION
+		      "\",\"fds\":[\"seccompFd\"],\"pid\":7,\"metadata\":\"a\\\"b\",\"state\":"
+		      "{\"ociVersion\":\"" OCI_VERSION "\",\"id\":\"x\",\"pid\":0,\"status\":\"creating\"}}"),
+		"%s", text);
+	free(text);
 }
 
 int main(int argc, char **argv)
