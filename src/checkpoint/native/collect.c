@@ -375,6 +375,7 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 {
 	struct __ptrace_rseq_configuration rseq = {};
 	struct task *task = &t->task;
+	struct user_regs_struct *regs;
 	St__Thread *m;
 	size_t len = 0;
 	int r;
@@ -383,8 +384,15 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 	if (!m)
 		return no_memory(e);
 	m->tid = t->ns_tid;
-	m->gpr.data = (uint8_t *)&task->regs;
-	m->gpr.len = sizeof(task->regs);
+	/* A copy: what the image says of an interrupted call is not what the running task needs. */
+	regs = arena_memdup(&d->arena, &task->regs, sizeof(task->regs));
+	if (!regs)
+		return no_memory(e);
+	m->gpr.data = (uint8_t *)regs;
+	m->gpr.len = sizeof(*regs);
+	r = dump_interrupted_call(d, t, regs, e);
+	if (r < 0)
+		return r;
 	m->xstate.data = task->xstate;
 	m->xstate.len = task->xstate_len;
 	m->sigmask = task->sigmask;
@@ -415,14 +423,15 @@ static int fix_rseq(struct dump_thread *t, struct error *e)
 		uint32_t version, flags;
 		uint64_t start_ip, post_commit_offset, abort_ip;
 	} cs;
-	uint64_t at, ip = t->task.regs.rip;
+	struct user_regs_struct *regs = (struct user_regs_struct *)t->msg->gpr.data;
+	uint64_t at, ip = regs->rip;
 
 	if (!t->msg->rseq_addr || task_read_memory(t->tid, t->msg->rseq_addr + 8, &at, sizeof(at)) < 0 || !at)
 		return 0;
 	if (task_read_memory(t->tid, at, &cs, sizeof(cs)) < 0)
 		return 0;
 	if (ip - cs.start_ip < cs.post_commit_offset)
-		t->task.regs.rip = cs.abort_ip;
+		regs->rip = cs.abort_ip;
 	return 0;
 }
 

@@ -299,6 +299,8 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 
 	r = open_root(&d, e);
 	if (r == 0)
+		r = dump_remember_waits(&d, e);
+	if (r == 0)
 		r = image_writer_new(image_dir, &d.writer, e);
 	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);

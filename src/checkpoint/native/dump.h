@@ -54,6 +54,12 @@ struct dump_file {
 	St__File *msg;
 };
 
+/* Where a thread slept before the freeze (waits.c). */
+struct dump_wait {
+	pid_t tid;
+	char wchan[64];
+};
+
 struct dump {
 	struct arena arena;
 	struct container *c;
@@ -74,6 +80,8 @@ struct dump {
 	uint64_t next_id;		/* File, SharedMemory and address space ids */
 	struct proc_mount *mounts;	/* of init */
 	size_t n_mounts;
+	struct dump_wait *waits;
+	size_t n_waits;
 	char namespaces[9][64];		/* of init, see collect.c */
 	int root_fd;			/* the container's "/", O_PATH */
 	struct unix_cache *unix_cache;	/* what socket-unix.c looks up often */
@@ -110,6 +118,11 @@ int dump_find_processes(struct dump *d, struct error *e) _must_check_;
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
 /* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
 int dump_collect(struct dump *d, struct error *e) _must_check_;
+
+/* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
+ * refuses. */
+int dump_remember_waits(struct dump *d, struct error *e) _must_check_;
+int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e) _must_check_;
 
 /* Freeze, seize, interrupt, thaw (stop.c). dump_resume puts the tasks back; safe on half-stopped ones. */
 int dump_stop(struct dump *d, struct error *e) _must_check_;

@@ -211,6 +211,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	fork_children(r, self, false);
 	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 		_exit(0);
+	if (fault_point("restore-tree", &e) < 0)
+		fail(r, &e);
 	join_groups(r, node, p);
 	if (!p)
 		_exit(0);

@@ -5,9 +5,12 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "base/fault.h"
@@ -187,11 +190,22 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	return result;
 }
 
+/* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
+static void undo(struct container *c)
+{
+	_cleanup_close_ int pidfd = container_init_pidfd(c);
+
+	if (pidfd >= 0)
+		(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
+		;
+	container_abort(c);
+}
+
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
 	struct container_create_options create = r->options->create;
 	_cleanup_(container_free_p) struct container *c = NULL;
-	struct error undo;
 	int result;
 
 	create.restore_init = restore_init;
@@ -210,8 +224,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {
-		if (container_delete(c, true, &undo) < 0)
-			log_debug("remove the container again: %s", undo.message);
+		undo(c);
 		return result;
 	}
 	*ret = take_ptr(c);

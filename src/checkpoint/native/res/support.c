@@ -12,6 +12,7 @@ const struct support_row support_rows[] = {
 		"restarted by the kernel; a relative sleep or poll without a remainder begins anew" },
 	{ "process", "signals", "supported", "handlers, masks, alternate stacks, pending ones with their siginfo" },
 	{ "process", "timers", "supported", "itimers and POSIX timers with the remaining time" },
+	{ "process", "overruns of a pending timer signal", "lost", "the signal comes, its overrun count begins anew" },
 	{ "process", "credentials", "supported", "ids, groups, five capability sets, securebits, no_new_privs" },
 	{ "process", "seccomp", "supported", "strict mode and filters, per thread" },
 	{ "process", "rlimits", "supported", "" },

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What blocked threads wait in. A call that a stop interrupts and that the kernel continues by restart_syscall(2) (a
+ * sleep, a poll, a futex with a time limit) no longer shows its own number at the next stop; its arguments are still in the
+ * registers. Where the thread slept (wchan) tells which call it was, as long as it sleeps: so this is read just before
+ * the freeze.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+
+enum { ERESTART_RESTARTBLOCK = 516 };
+
+int dump_remember_waits(struct dump *d, struct error *e)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	size_t n;
+	int r;
+
+	r = cgroup_pids(&d->c->cgroup, true, &tids, &n, e);
+	if (r < 0)
+		return r;
+	d->waits = arena_array(&d->arena, n, sizeof(*d->waits));
+	if (!d->waits)
+		return error_errno(e, -ENOMEM, "waiting threads");
+	for (size_t i = 0; i < n; i++) {
+		struct dump_wait *w = &d->waits[d->n_waits];
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/wchan", tids[i]);
+		if (read_small_file_at(AT_FDCWD, path, w->wchan, sizeof(w->wchan)) <= 0)
+			continue;
+		w->tid = tids[i];
+		d->n_waits++;
+	}
+	return 0;
+}
+
+static const char *wait_of(const struct dump *d, pid_t tid)
+{
+	for (size_t i = 0; i < d->n_waits; i++)
+		if (d->waits[i].tid == tid)
+			return d->waits[i].wchan;
+	return "";
+}
+
+int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
+{
+	const char *wchan = wait_of(d, t->tid);
+
+	if ((long)regs->orig_rax != SYS_restart_syscall || (long)regs->rax != -ERESTART_RESTARTBLOCK)
+		return 0;
+	if (strstr(wchan, "nanosleep"))
+		/* One takes a pointer first, the other a small number. */
+		regs->orig_rax = regs->rdi < 4096 ? SYS_clock_nanosleep : SYS_nanosleep;
+	else if (strstr(wchan, "poll"))
+		regs->orig_rax = SYS_poll;
+	else if (strstr(wchan, "futex"))
+		regs->orig_rax = SYS_futex;
+	else
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
+			"cannot checkpoint: thread %d: it waits in a call that an earlier stop had interrupted, and which of them cannot be "
+			"told (wchan \"%.40s\"); try again", t->ns_tid, wchan);
+	return 0;
+}
