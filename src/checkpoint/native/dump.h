@@ -57,7 +57,7 @@ struct dump_file {
 /* Where a thread slept before the freeze (waits.c). */
 struct dump_wait {
 	pid_t tid;
-	char wchan[64];
+	char stack[2048];
 };
 
 struct dump {

@@ -2,8 +2,8 @@
 /*
  * What blocked threads wait in. A call that a stop interrupts and that the kernel continues by restart_syscall(2) (a
  * sleep, a poll, a futex with a time limit) no longer shows its own number at the next stop; its arguments are still in the
- * registers. Where the thread slept (wchan) tells which call it was, as long as it sleeps: so this is read just before
- * the freeze.
+ * registers. Where the thread sleeps (its kernel stack) tells which call it was, as long as it does: so this is read just
+ * before the freeze, of those threads that /proc/TID/syscall shows in restart_syscall.
  */
 #include "checkpoint/native/dump.h"
 
@@ -31,9 +31,12 @@ int dump_remember_waits(struct dump *d, struct error *e)
 		struct dump_wait *w = &d->waits[d->n_waits];
 		char path[64];
 
-		snprintf(path, sizeof(path), "/proc/%d/wchan", tids[i]);
-		if (read_small_file_at(AT_FDCWD, path, w->wchan, sizeof(w->wchan)) <= 0)
+		snprintf(path, sizeof(path), "/proc/%d/syscall", tids[i]);
+		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0 || strtol(w->stack, NULL, 10) != SYS_restart_syscall)
 			continue;
+		snprintf(path, sizeof(path), "/proc/%d/stack", tids[i]);
+		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0)
+			w->stack[0] = '\0';
 		w->tid = tids[i];
 		d->n_waits++;
 	}
@@ -44,26 +47,32 @@ static const char *wait_of(const struct dump *d, pid_t tid)
 {
 	for (size_t i = 0; i < d->n_waits; i++)
 		if (d->waits[i].tid == tid)
-			return d->waits[i].wchan;
+			return d->waits[i].stack;
 	return "";
+}
+
+/* The functions of a sleep are scheduler functions, which the stack leaves out; the arguments must fit. */
+static bool looks_like_sleep(const struct user_regs_struct *regs)
+{
+	return regs->rdi < 4096 ? regs->rsi <= 1 && regs->rdx >= 4096 : regs->rsi == 0 || regs->rsi >= 4096;
 }
 
 int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
 {
-	const char *wchan = wait_of(d, t->tid);
+	const char *stack = wait_of(d, t->tid);
 
 	if ((long)regs->orig_rax != SYS_restart_syscall || (long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return 0;
-	if (strstr(wchan, "nanosleep"))
-		/* One takes a pointer first, the other a small number. */
-		regs->orig_rax = regs->rdi < 4096 ? SYS_clock_nanosleep : SYS_nanosleep;
-	else if (strstr(wchan, "poll"))
+	if (strstr(stack, "poll"))
 		regs->orig_rax = SYS_poll;
-	else if (strstr(wchan, "futex"))
+	else if (strstr(stack, "futex"))
 		regs->orig_rax = SYS_futex;
+	else if (*stack && looks_like_sleep(regs))
+		/* One takes a small number first, the other a pointer. */
+		regs->orig_rax = regs->rdi < 4096 ? SYS_clock_nanosleep : SYS_nanosleep;
 	else
 		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"cannot checkpoint: thread %d: it waits in a call that an earlier stop had interrupted, and which of them cannot be "
-			"told (wchan \"%.40s\"); try again", t->ns_tid, wchan);
+			"told from its kernel stack; try again", t->ns_tid);
 	return 0;
 }
