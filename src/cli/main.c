@@ -152,8 +152,9 @@ static int run_command(
 	return r < 0 ? r : c->run(g, options, n, args, e);
 }
 
-static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *e)
+static int dispatch(int argc, char **argv, struct error *e)
 {
+	struct cli_globals globals = {0}, *g = &globals;
 	const struct cli_command *c;
 	char root[4096];
 	int at = argc, r;
@@ -186,11 +187,10 @@ static int dispatch(int argc, char **argv, struct cli_globals *g, struct error *
 
 int main(int argc, char **argv)
 {
-	struct cli_globals g = {0};
 	struct error e = {0};
 	int r;
 
-	r = dispatch(argc, argv, &g, &e);
+	r = dispatch(argc, argv, &e);
 	if (r >= 0)
 		return fflush(stdout) == 0 ? r : 1;
 	log_error(&e);
