@@ -166,6 +166,9 @@ int dump_find_processes(struct dump *d, struct error *e)
 	size_t n;
 	int r;
 
+	if (d->c->cgroup.mode == CGROUP_NONE)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"container \"%s\" has no cgroup by which its tasks are known: run it with a cgroup manager", d->c->id);
 	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
 	if (r < 0)
 		return r;

@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The same life on machines with v1 only, v2 only, both, and no cgroups at all: each made in a private mount namespace.
+. "$TESTS/lib.sh"
+
+# in_mode SCRIPT FUNCTION: runs a function of this script with other mounts on /sys/fs/cgroup.
+in_mode() {
+	# shellcheck disable=SC2163
+	export -f "$2" whole_life mode_bundle status expect_status init_pid stasis ok fails fail skip edit count counted_beyond expect_progress eventually
+	export B T ROOT STASIS CGROUP TESTS COUNTER
+	unshare --mount --propagation private bash -c "set -u -o pipefail; $1; $2" 2> "$T/mode.err" || {
+		local status=$?
+		[ "$status" != 77 ] || skip "$(tail -n 1 "$T/mode.err")"
+		fail "$(cat "$T/mode.err")"
+	}
+}
+
+mode_bundle() {
+	B=$T/b
+	python3 -B "$TESTS/make-bundle" "$B" "$CGROUP/b" sh -c "$COUNTER" || fail "make-bundle"
+}
+
+# run, pause, resume, checkpoint, restore, kill, delete.
+whole_life() {
+	mode_bundle
+	ok run -d --bundle "$B" c
+	expect_progress
+	ok pause c
+	expect_status c paused
+	local before
+	before=$(count)
+	sleep 0.1
+	[ "$(count)" = "$before" ] || fail "a paused container goes on"
+	ok resume c
+	expect_progress
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	ok kill --all c KILL
+	expect_status c stopped
+	ok delete c
+}
+
+v2_life() {
+	whole_life
+	ok run -d --bundle "$B" c
+	grep -q "^0::.*$CGROUP/b\$" "/proc/$(init_pid c)/cgroup" || fail "not in its v2 cgroup: $(cat "/proc/$(init_pid c)/cgroup")"
+	ok delete -f c
+}
+
+test_v2() {
+	in_mode 'umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 77' v2_life
+	! ls -d /sys/fs/cgroup/*"$CGROUP" 2> /dev/null || fail "cgroups are left"
+}
+
+test_v1() {
+	[ -e /sys/fs/cgroup/freezer ] || skip "no v1 hierarchies"
+	in_mode 'umount -l /sys/fs/cgroup/unified 2> /dev/null || true' whole_life
+}
+
+# v1 hierarchies of which some are not mounted.
+test_few_hierarchies() {
+	[ -e /sys/fs/cgroup/freezer ] || skip "no v1 hierarchies"
+	in_mode 'for h in cpu cpuacct blkio systemd unified pids; do umount -l /sys/fs/cgroup/$h; done' whole_life
+}
+
+# Without cgroups there is no pause and no checkpoint; all else works, and the message says what is missing.
+no_cgroups() {
+	mode_bundle
+	fails 'no cgroup filesystem is mounted' run -d --bundle "$B" c
+	[ -z "$(ls -A "$ROOT")" ] || fail "left: $(ls -A "$ROOT")"
+	ok --cgroup-manager disabled run -d --bundle "$B" c
+	expect_progress
+	fails 'cgroup' pause c
+	fails 'cgroup' checkpoint --image-path "$T/i" c
+	expect_progress
+	ok kill c KILL
+	expect_status c stopped
+	ok delete c
+}
+
+test_none() {
+	in_mode 'umount -l /sys/fs/cgroup' no_cgroups
+}
+
+run_test "$@"
