@@ -63,8 +63,13 @@ static uint32_t participants(const struct restore *r)
 
 static pid_t fork_with_pid(pid_t pid)
 {
-	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)&pid, .set_tid_size = pid ? 1 : 0 };
+	struct clone_args args = { .exit_signal = SIGCHLD };
 
+	/* A list of length 0 is refused (EINVAL): helpers get the next free pid without one. */
+	if (pid) {
+		args.set_tid = (uint64_t)&pid;
+		args.set_tid_size = 1;
+	}
 	return syscall(SYS_clone3, &args, sizeof(args));
 }
 
