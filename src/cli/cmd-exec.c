@@ -13,7 +13,8 @@
 #include "linux/pty.h"
 
 struct options {
-	const char *process, *cwd, *user, *pid_file, *console_socket, *apparmor, *process_label, *cgroup;
+	const char *process, *cwd, *user, *pid_file, *console_socket, *pidfd_socket, *apparmor,
+		*process_label, *cgroup;
 	struct cli_list env, caps, groups;
 	int preserve_fds;
 	bool tty, detach, no_new_privs, ignore_paused;
@@ -33,6 +34,8 @@ static const struct cli_option table[] = {
 		"write the pid of the process there"},
 	{"console-socket", 0, CLI_STRING, offsetof(struct options, console_socket), "SOCKET",
 		"unix socket that gets the master of the terminal"},
+	{"pidfd-socket", 0, CLI_STRING, offsetof(struct options, pidfd_socket), "SOCKET",
+		"unix socket that gets a pidfd of the process"},
 	{"process-label", 0, CLI_STRING, offsetof(struct options, process_label), "LABEL", "SELinux label"},
 	{"apparmor", 0, CLI_STRING, offsetof(struct options, apparmor), "PROFILE", "AppArmor profile"},
 	{"no-new-privs", 0, CLI_FLAG, offsetof(struct options, no_new_privs), NULL, "set no_new_privs"},
@@ -181,6 +184,7 @@ static int exec_and_wait(
 		.process = p,
 		.pid_file = o->pid_file,
 		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
+		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
 		.detach = o->detach,
 		.preserve_fds = o->preserve_fds,
 		.cgroup = o->cgroup,

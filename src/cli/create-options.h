@@ -7,26 +7,28 @@
 #include "cli/cli.h"
 
 struct create_options {
-	const char *bundle, *config, *pid_file, *console_socket;
+	const char *bundle, *pid_file, *console_socket, *pidfd_socket;
 	int preserve_fds;
 	bool no_pivot, no_new_keyring;
 };
 
+/* clang-format off */
 #define CREATE_OPTIONS(type, member)                                                                         \
 	{"bundle", 'b', CLI_STRING, offsetof(type, member.bundle), "DIR",                                    \
 		"the bundle's directory (default: .)"},                                                      \
-		{"pid-file", 0, CLI_STRING, offsetof(type, member.pid_file), "FILE",                         \
-			"write the pid of the container there"},                                             \
-		{"console-socket", 0, CLI_STRING, offsetof(type, member.console_socket), "SOCKET",           \
-			"unix socket that gets the master of the container's terminal"},                     \
-		{"preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                    \
-			"pass N more descriptors than 0-2"},                                                 \
-		{"no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL,                             \
-			"move the root instead of pivot_root"},                                              \
-	{                                                                                                    \
-		"no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                  \
-			"keep the caller's session keyring"                                                  \
-	}
+	{"pid-file", 0, CLI_STRING, offsetof(type, member.pid_file), "FILE",                                 \
+		"write the pid of the container there"},                                                     \
+	{"console-socket", 0, CLI_STRING, offsetof(type, member.console_socket), "SOCKET",                   \
+		"unix socket that gets the master of the container's terminal"},                             \
+	{"pidfd-socket", 0, CLI_STRING, offsetof(type, member.pidfd_socket), "SOCKET",                       \
+		"unix socket that gets a pidfd of the container's first process"},                           \
+	{"preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                            \
+		"pass N more descriptors than 0-2"},                                                         \
+	{"no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL,                                     \
+		"move the root instead of pivot_root"},                                                      \
+	{"no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                         \
+		"keep the caller's session keyring"}
+/* clang-format on */
 
 static inline struct container_create_options create_options_for(
 	const struct cli_globals *g, const struct create_options *o, const char *id)
@@ -37,10 +39,12 @@ static inline struct container_create_options create_options_for(
 		.bundle = o->bundle ? o->bundle : ".",
 		.pid_file = o->pid_file,
 		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
+		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
 		.preserve_fds = o->preserve_fds,
 		.no_pivot = o->no_pivot,
 		.no_new_keyring = o->no_new_keyring,
-		.systemd_cgroup = g->systemd_cgroup,
+		.systemd_cgroup =
+			g->systemd_cgroup || (g->cgroup_manager && !strcmp(g->cgroup_manager, "systemd")),
 		.cgroup_disabled = g->cgroup_manager && !strcmp(g->cgroup_manager, "disabled"),
 	};
 }

@@ -69,6 +69,8 @@ int rootfs_copy_up(int from, int to, struct error *e) _must_check_;
  * terminal of our session; the master goes over the socket. */
 int terminal_set_up(
 	int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
+/* Sends a pidfd to whoever listens there (containerd's shim). */
+int send_pidfd(const char *path, int pidfd, struct error *e) _must_check_;
 int terminal_connect(const char *path, struct error *e) _must_check_;
 
 /* ---- process.c ---- */

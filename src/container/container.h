@@ -52,6 +52,7 @@ struct container_create_options {
 	const char *root, *id, *bundle;
 	const char *pid_file, *console_socket; /* NULL: none */
 	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
+	const char *pidfd_socket; /* NULL: none */
 	int preserve_fds;
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
@@ -127,7 +128,8 @@ int container_id_check(const char *id, struct error *e) _must_check_;
 struct exec_options {
 	const struct spec_process *process; /* complete: defaults already filled in from the container's */
 	const char *pid_file, *console_socket;
-	int console_fd; /* > 2: as in container_create_options */
+	int console_fd;		  /* > 2: as in container_create_options */
+	const char *pidfd_socket; /* NULL: none */
 	bool detach;
 	bool ignore_paused;
 	int preserve_fds;

@@ -95,6 +95,9 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 	const struct container_create_options *o = cr->o;
 	bool socket = o->console_socket || o->console_fd > 2;
 
+	if (o->systemd_cgroup)
+		return error_set(e, -EOPNOTSUPP, ERROR_USAGE,
+			"the systemd cgroup manager is not supported yet: use cgroupfs");
 	if (!s->rootfs)
 		return error_set(e, -EINVAL, ERROR_CONFIG, "root.path is missing in config.json");
 	if (!s->process || !s->process->args || !s->process->args[0])
@@ -324,6 +327,8 @@ static int finish(struct create *cr, struct error *e)
 		r = container_save(c, e);
 	if (r == 0 && cr->o->pid_file)
 		r = write_pid_file(cr->o->pid_file, c->init_pid, e);
+	if (r == 0 && cr->o->pidfd_socket)
+		r = send_pidfd(cr->o->pidfd_socket, cr->pidfd, e);
 	if (r == 0)
 		r = fault_point("create-state", e);
 	if (r < 0)

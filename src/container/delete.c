@@ -30,6 +30,17 @@ static int kill_init(struct container *c, struct error *e)
 	return r < 0 ? error_errno(e, r, "wait for container %s", c->id) : 0;
 }
 
+/* Processes outlive their init only in a pid namespace that is not the container's own. */
+static bool may_outlive_init(struct container *c)
+{
+	const struct spec_namespace *pid;
+
+	if (container_load_spec(c, NULL) < 0)
+		return true;
+	pid = &c->spec->namespaces[NS_PID];
+	return !pid->present || pid->path;
+}
+
 int container_delete(struct container *c, bool force, struct error *e)
 {
 	enum container_status s = container_status(c);
@@ -44,8 +55,7 @@ int container_delete(struct container *c, bool force, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	/* processes that outlive init, in a shared pid namespace */
-	r = cgroup_signal(&c->cgroup, SIGKILL, e);
+	r = may_outlive_init(c) ? cgroup_signal(&c->cgroup, SIGKILL, e) : 0;
 	if (r == 0 || r == -ENOENT || r == -ESRCH)
 		r = cgroup_delete(&c->cgroup, e);
 	if (r < 0)

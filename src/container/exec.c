@@ -217,6 +217,8 @@ static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct e
 		r = 0;
 	if (r == 0 && x->o->pid_file)
 		r = write_pid_file(x->o->pid_file, pid, e);
+	if (r == 0 && x->o->pidfd_socket)
+		r = send_pidfd(x->o->pidfd_socket, pidfd, e);
 	if (r < 0) {
 		(void)!pidfd_kill(pidfd, SIGKILL);
 		(void)!pidfd_reap(pidfd, &status);

@@ -24,15 +24,26 @@ int terminal_connect(const char *path, struct error *e)
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 	if (fd < 0)
-		return error_errno(e, -errno, "console socket");
+		return error_errno(e, -errno, "socket");
 	/* through an O_PATH descriptor: the path may be longer than sun_path */
 	file = open(path, O_PATH | O_CLOEXEC);
 	if (file < 0)
-		return error_errno(e, -errno, "console socket %s", path);
+		return error_errno(e, -errno, "socket %s", path);
 	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", file);
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return error_errno(e, -errno, "connect to console socket %s", path);
+		return error_errno(e, -errno, "connect to socket %s", path);
 	return take_fd(&fd);
+}
+
+int send_pidfd(const char *path, int pidfd, struct error *e)
+{
+	_cleanup_close_ int socket = terminal_connect(path, e);
+	int r;
+
+	if (socket < 0)
+		return error_prefix(e, "pidfd socket");
+	r = socket_send_fd(socket, pidfd, "pidfd");
+	return r < 0 ? error_errno(e, r, "send the pidfd to %s", path) : 0;
 }
 
 static int open_master(int root)
