@@ -53,6 +53,10 @@ const struct support_row support_rows[] = {
 	{ "memory", "protection keys", "lost", "mappings come back with key 0" },
 	{ "memory", "NUMA policy", "lost", "set_mempolicy and mbind; pages are where the kernel puts them" },
 	{ "file", "file lock", "refused", "flock, POSIX and OFD locks, leases" },
+	{ "file", "empty datagrams in a second image", "lost",
+		"that wait unread in a socket since an earlier checkpoint which left the container running: the kernel hides them" },
+	{ "file", "socket state that nobody can read", "lost",
+		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down" },
 };
 const size_t support_rows_len = ARRAY_SIZE(support_rows);
 
