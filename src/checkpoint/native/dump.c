@@ -100,11 +100,20 @@ static int look(struct dump *d, struct error *e)
 
 int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
-	struct cr_statistics stats = {};
-	struct dump d = { .c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats };
-	int result = look(&d, e);
+	int result = 0;
 
-	dump_done(&d);
+	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real. */
+	for (int tries = 0; tries < 3 && result == 0; tries++) {
+		struct cr_statistics stats = {};
+		struct dump d = { .c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats };
+
+		preflight_report_done(r);
+		result = look(&d, e);
+		dump_done(&d);
+		if (r->n == 0)
+			break;
+		usleep(tries * 2000);
+	}
 	return result;
 }
 
