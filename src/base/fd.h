@@ -37,6 +37,9 @@ int pwrite_all(int fd, const void *data, size_t len, off_t offset) _must_check_;
 int read_exact(int fd, void *data, size_t len) _must_check_;
 int pread_exact(int fd, void *data, size_t len, off_t offset) _must_check_;
 
+/* A file that must not be there yet; it stays, partly written, when this fails. */
+int write_new_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
+
 /* Replaces dirfd/name atomically: temporary file, fsync, rename, fsync of the directory. */
 int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
 /* The same without the fsyncs: readers see the old or the new file, a machine that loses power may keep neither. */

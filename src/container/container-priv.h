@@ -108,11 +108,15 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 /* ---- state.c ---- */
 /* state-json.c: fills c from state.json and mountinfo; a missing state.json is not an error. */
 int state_read(struct container *c, struct error *e) _must_check_;
+/* The first state.json of a new directory: container_save() without the detour, which costs a flush on some disks. */
+int state_write_first(struct container *c, struct error *e) _must_check_;
 /* Makes <root>/<id>, locked. */
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
 void state_remove_dir(struct container *c);
-/* Fills c->mountinfo and c->stdio from /proc/<init>. */
-int state_record_init(struct container *c, struct error *e) _must_check_;
+/* c->stdio from /proc/<pid>/fd. */
+int state_record_stdio(struct container *c, pid_t pid, struct error *e) _must_check_;
+/* c->mountinfo from /proc/<init>, and into the state directory. It is there when a container is complete. */
+int state_record_mounts(struct container *c, struct error *e) _must_check_;
 int write_pid_file(const char *path, pid_t pid, struct error *e) _must_check_;
 /* Connects to the start socket: fd, or negative errno (-ECONNREFUSED, -ENOENT: nobody waits there). */
 int start_socket_connect(const struct container *c) _must_check_;

@@ -3,8 +3,9 @@
  * The parent's side of create: state directory, cgroup, clone, hooks, state.json.
  *
  * What a kill at any moment leaves: first the directory, then state.json with the cgroup's paths before anything of it
- * is made, so that delete can remove it all. init dies with us until it has reported ready and we have recorded its
- * pid: there is never a container process that state.json does not know.
+ * is made, so that delete can remove it all, and again with init's pid while init sets itself up. init dies with us
+ * until it has reported ready: there is never a container process that state.json does not know. The file mountinfo
+ * comes last, and makes it a created container.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -130,7 +131,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	struct container *c = cr->c;
 	int r;
 
-	r = write_file_replace_at(c->dir_fd, "config.json", text, len, 0600);
+	r = write_new_file_at(c->dir_fd, "config.json", text, len, 0600);
 	if (r < 0)
 		return error_errno(e, r, "copy config.json to the state directory");
 	c->bundle = strdup(c->spec->bundle);
@@ -140,15 +141,15 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
 		return error_errno(e, -ENOMEM, "container %s", c->id);
 	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_disabled, e);
+	/* ours are theirs, unless there is a terminal */
 	if (r == 0)
-		r = container_save(c, e);
+		r = state_record_stdio(c, getpid(), e);
+	if (r == 0)
+		r = state_write_first(c, e);
 	if (r == 0)
 		r = fault_point("create-state-dir", e);
 	if (r == 0)
 		r = cgroup_create(&c->cgroup, &c->spec->resources, e);
-	/* with the inodes: only what is recorded may be removed */
-	if (r == 0)
-		r = container_save(c, e);
 	return r < 0 ? r : fault_point("create-cgroup", e);
 }
 
@@ -280,7 +281,11 @@ static int clone_init(struct create *cr, struct error *e)
 	close_p(&cr->child_sync);
 	close_p(&cr->init.start_socket);
 	r = process_start_time(pid, &cr->c->init_start_time);
-	return r < 0 ? error_errno(e, r, "start time of pid %d", pid) : fault_point("create-clone", e);
+	if (r < 0)
+		return error_errno(e, r, "start time of pid %d", pid);
+	/* Beside init's own work. With the cgroup's inodes: only what is recorded may be signalled. */
+	r = container_save(cr->c, e);
+	return r < 0 ? r : fault_point("create-clone", e);
 }
 
 /* A message of init's, unless we are told to end first. */
@@ -306,15 +311,14 @@ static int follow_init(struct create *cr, struct error *e)
 			r = hooks_run(s, c, HOOK_PRESTART, CONTAINER_CREATING, c->init_pid, e);
 		if (r == 0)
 			r = hooks_run(s, c, HOOK_CREATE_RUNTIME, CONTAINER_CREATING, c->init_pid, e);
-		if (r == 0)
-			r = fault_point("create-hooks", e);
 		if (r < 0)
 			return r;
 		r = sync_send(cr->sync, SYNC_GO);
 		if (r < 0)
 			return error_errno(e, r, "send to the container's init");
 	}
-	return expect(cr, SYNC_READY, e);
+	r = fault_point("create-hooks", e);
+	return r < 0 ? r : expect(cr, SYNC_READY, e);
 }
 
 static int finish(struct create *cr, struct error *e)
@@ -322,9 +326,14 @@ static int finish(struct create *cr, struct error *e)
 	struct container *c = cr->c;
 	int r;
 
-	r = state_record_init(c, e);
-	if (r == 0)
-		r = container_save(c, e);
+	if (c->spec->process->terminal) {
+		r = state_record_stdio(c, c->init_pid, e);
+		if (r == 0)
+			r = container_save(c, e);
+		if (r < 0)
+			return r;
+	}
+	r = state_record_mounts(c, e);
 	if (r == 0 && cr->o->pid_file)
 		r = write_pid_file(cr->o->pid_file, c->init_pid, e);
 	if (r == 0 && cr->o->pidfd_socket)

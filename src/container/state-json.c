@@ -82,18 +82,27 @@ static struct json_object *to_json(const struct container *c)
 	return o;
 }
 
-int container_save(struct container *c, struct error *e)
+static int write_state(struct container *c, bool first, struct error *e)
 {
 	_cleanup_json_ struct json_object *o = to_json(c);
 	const char *text =
 		json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	int r = text ? 0 : -ENOMEM;
+	int r = -ENOMEM;
 
-	if (r == 0 && c->mountinfo)
-		r = write_file_replace_at(c->dir_fd, "mountinfo", c->mountinfo, strlen(c->mountinfo), 0600);
-	if (r == 0)
-		r = write_file_replace_at(c->dir_fd, "state.json", text, strlen(text), 0600);
+	if (text)
+		r = (first ? write_new_file_at : write_file_replace_at)(
+			c->dir_fd, "state.json", text, strlen(text), 0600);
 	return r < 0 ? error_errno(e, r, "write state.json of container %s", c->id) : 0;
+}
+
+int state_write_first(struct container *c, struct error *e)
+{
+	return write_state(c, true, e);
+}
+
+int container_save(struct container *c, struct error *e)
+{
+	return write_state(c, false, e);
 }
 
 static int get_string(struct json_object *o, const char *key, char **ret)

@@ -306,6 +306,8 @@ enum container_status container_status(const struct container *c)
 
 	if (pidfd < 0)
 		return CONTAINER_STOPPED;
+	if (!c->mountinfo)
+		return CONTAINER_CREATING;
 	if (cgroup_is_frozen(&c->cgroup) > 0)
 		return CONTAINER_PAUSED;
 	/* Init's copy of the listening socket is closed by its exec. Connecting wakes it; it sees no message and waits on. */
@@ -313,26 +315,36 @@ enum container_status container_status(const struct container *c)
 	return socket >= 0 ? CONTAINER_CREATED : CONTAINER_RUNNING;
 }
 
-int state_record_init(struct container *c, struct error *e)
+int state_record_stdio(struct container *c, pid_t pid, struct error *e)
 {
 	char path[64], target[4096];
-	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/mountinfo", c->init_pid);
-	r = read_file_at(AT_FDCWD, path, 16 << 20, &c->mountinfo, NULL);
-	if (r < 0)
-		return error_errno(e, r, "read %s", path);
 	for (int i = 0; i < 3; i++) {
 		ssize_t n;
 
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", c->init_pid, i);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, i);
 		n = readlink(path, target, sizeof(target) - 1);
 		target[MAX(n, 0)] = '\0';
+		free(c->stdio[i]);
 		c->stdio[i] = strdup(n < 0 ? "/dev/null" : target); /* closed: as runc records it */
 		if (!c->stdio[i])
 			return error_errno(e, -ENOMEM, "state of %s", c->id);
 	}
 	return 0;
+}
+
+int state_record_mounts(struct container *c, struct error *e)
+{
+	char path[64];
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", c->init_pid);
+	r = read_file_at(AT_FDCWD, path, 16 << 20, &c->mountinfo, &len);
+	if (r < 0)
+		return error_errno(e, r, "read %s", path);
+	r = write_file_replace_at(c->dir_fd, "mountinfo", c->mountinfo, len, 0600);
+	return r < 0 ? error_errno(e, r, "write mountinfo of container %s", c->id) : 0;
 }
 
 int write_pid_file(const char *path, pid_t pid, struct error *e)
