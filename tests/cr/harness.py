@@ -98,17 +98,18 @@ def mappings(pid):
     return [" ".join(m) for m in result if "[vsyscall]" not in m]
 
 
-def descriptors(pid, seen, out):
+def descriptors(pid, seen, env):
     result = {}
     for fd in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
         if int(fd) < 3:
             continue
         name = same_names(os.readlink(f"/proc/{pid}/fd/{fd}"), seen)
-        name = "stdout" if name == str(out) else name
+        if name.startswith(f"{env.t}/") and not name.startswith(f"{env.t}/bundle"):
+            name = "stdio"  # the caller's, another file each time
         info = dict(line.split(":", 1) for line in text(f"/proc/{pid}/fdinfo/{fd}").splitlines()[:2])
         if "(deleted)" in name:
             name = "deleted"
-        result[fd] = name if name == "stdout" else f"{name} pos {info['pos'].strip()} flags {info['flags'].strip()}"
+        result[fd] = name if name == "stdio" else f"{name} pos {info['pos'].strip()} flags {info['flags'].strip()}"
     return result
 
 
@@ -144,7 +145,7 @@ def snapshot(container):
             entry[key] = {k: s[k] for k in ("SigPnd", "SigBlk", "CapEff", "Uid", "Seccomp", "Cpus_allowed_list")
                           if k in s}
             entry[key]["comm"] = text(f"{proc}/task/{t}/comm")
-        entry["fds"] = descriptors(p, seen, container.out)
+        entry["fds"] = descriptors(p, seen, container.env)
         entry["maps"] = mappings(p)
         entry["code and stack"] = [fields[i] for i in (23, 24, 25, 42, 43, 44, 45, 46, 47, 48)]
         for name in ("cmdline", "environ", "auxv", "limits", "oom_score_adj", "personality", "timers",
