@@ -169,7 +169,7 @@ def compare(before, after, ignore, what):
     for pid, entry in before.items():
         for key in sorted(entry.keys() | after[pid].keys()):
             was, is_ = entry.get(key), after[pid].get(key)
-            if was != is_ and not any(key == i or key.startswith(i + " ") for i in ignore):
+            if was != is_ and not any(i in key.split() for i in ignore):
                 found.append(f"pid {pid} {key}: {difference(was, is_)}")
     check(not found, f"{what}: /proc differs: " + "; ".join(found[:8]))
 

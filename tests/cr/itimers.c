@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: pause=0.3 */
+/* cr: pause=0.3 ignore=ShdPnd */
 /* Interval timers: the remaining time goes on where it was, ITIMER_VIRTUAL and _PROF keep theirs, alarm, periods. */
 #include "cr.h"
 

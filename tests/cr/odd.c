@@ -985,6 +985,81 @@ static void check_renamed_link(void)
 	check(st.st_ino == other.st_ino && st.st_nlink == 1, "the other name is another file");
 }
 
+static bool set_droppable(void)
+{
+	memory = have(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | 8 /* MAP_DROPPABLE */, -1, 0));
+	memory[0] = 1;
+	return true;
+}
+
+static void check_droppable(void)
+{
+	check(memory[0] == 1 || memory[0] == 0, "droppable memory is %d", memory[0]);
+	memory[0] = 1;
+}
+
+static bool set_fanotify(void)
+{
+	fd = have(syscall(SYS_fanotify_init, 0, O_RDONLY));
+	have(syscall(SYS_fanotify_mark, fd, 1 /* FAN_MARK_ADD */, 0x20ULL /* FAN_OPEN */, AT_FDCWD, "/tmp"));
+	return true;
+}
+
+static void check_fanotify(void)
+{
+	check(syscall(SYS_fanotify_mark, fd, 1, 0x20ULL, AT_FDCWD, "/tmp") == 0, "fanotify: %m");
+}
+
+static bool set_bpf(void)
+{
+	struct {
+		uint32_t type, key, value, entries, flags;
+		char rest[100];
+	} attr = {2 /* array */, 4, 4, 4, 0, ""};
+
+	fd = have(syscall(SYS_bpf, 0 /* BPF_MAP_CREATE */, &attr, sizeof(attr)));
+	return true;
+}
+
+static void check_bpf(void)
+{
+	char link[64] = "";
+
+	must(readlink("/proc/self/fd/3", link, sizeof(link) - 1));
+	check(fd == 3 && strstr(link, "bpf-map"), "fd 3 is %s", link);
+}
+
+static bool set_namespace_fd(void)
+{
+	fd = must(open("/proc/self/ns/uts", O_RDONLY));
+	return true;
+}
+
+static void check_namespace_fd(void)
+{
+	struct stat a, b;
+
+	must(fstat(fd, &a));
+	must(stat("/proc/self/ns/uts", &b));
+	check(a.st_ino == b.st_ino, "another namespace");
+}
+
+/* The descriptor alone, not mapped. */
+static bool set_secretmem_fd(void)
+{
+	fd = have(syscall(SYS_memfd_secret, 0));
+	must(ftruncate(fd, 8192));
+	return true;
+}
+
+static void check_secretmem_fd(void)
+{
+	struct stat st;
+
+	must(fstat(fd, &st));
+	check(st.st_size == 8192, "size %ld", (long)st.st_size);
+}
+
 static const struct object {
 	const char *name;
 	bool (*set)(void);
@@ -1037,6 +1112,11 @@ static const struct object {
 	{"deleted_dir", set_deleted_dir, check_deleted_dir},
 	{"deleted_fifo", set_deleted_fifo, check_deleted_fifo},
 	{"renamed_link", set_renamed_link, check_renamed_link},
+	{"droppable", set_droppable, check_droppable},
+	{"fanotify", set_fanotify, check_fanotify},
+	{"bpf", set_bpf, check_bpf},
+	{"namespace_fd", set_namespace_fd, check_namespace_fd},
+	{"secretmem_fd", set_secretmem_fd, check_secretmem_fd},
 	{"tstp", set_tstp, check_tstp},
 };
 
