@@ -125,7 +125,8 @@ int limits_write(struct limits *l, int dir, const char *file, const char *format
 	r = limits_try(l, dir, file, value);
 	if (r == -ENOENT)
 		return error_set(l->e, r, ERROR_KERNEL,
-			"cgroup: there is no %s to write \"%s\" to: the controller is not enabled here, or the kernel lacks it",
+			"cgroup: there is no %s to write \"%s\" to: the controller is not enabled here, or "
+			"the kernel lacks it",
 			file, value);
 	if (r == -EBUSY && strstr(file, "memory"))
 		return error_set(l->e, r, ERROR_SYSTEM,
