@@ -3,7 +3,8 @@
  * /proc/PID/exe of init or of an exec'ed process, before its exec, is our own program on the host. A container that gets
  * hold of it (by "#!/proc/self/exe" as its program, or by ptrace rights) could write to it as host root. So we run from
  * a detached, read-only mount of the program file: opening it for writing is EROFS, and nobody in the container has a
- * way to change that mount. Cost: one exec of a static program, docs/adr/0013.
+ * way to change that mount. Cost: one exec of a static program, docs/adr/0013. On x86_64 src/cli/early.c has done it
+ * before libc's start; here is what says why it could not, and the other builds.
  */
 #include <errno.h>
 #include <fcntl.h>
