@@ -59,9 +59,14 @@ int error_prefix(struct error *e, const char *format, ...)
 const char *error_kind_name(enum error_kind kind)
 {
 	static const char *const names[] = {
-		[ERROR_SYSTEM] = "system",   [ERROR_USAGE] = "usage", [ERROR_CONFIG] = "config",
-		[ERROR_KERNEL] = "kernel",   [ERROR_REFUSED] = "refused", [ERROR_STATE] = "state",
-		[ERROR_CORRUPT] = "corrupt", [ERROR_INTERNAL] = "internal",
+		[ERROR_SYSTEM] = "system",
+		[ERROR_USAGE] = "usage",
+		[ERROR_CONFIG] = "config",
+		[ERROR_KERNEL] = "kernel",
+		[ERROR_REFUSED] = "refused",
+		[ERROR_STATE] = "state",
+		[ERROR_CORRUPT] = "corrupt",
+		[ERROR_INTERNAL] = "internal",
 	};
 
 	return (size_t)kind < ARRAY_SIZE(names) ? names[kind] : "unknown";

@@ -27,9 +27,9 @@ enum error_kind {
 };
 
 struct error {
-	int code;		/* negative errno */
+	int code; /* negative errno */
 	enum error_kind kind;
-	char message[1000];	/* UTF-8, no newline at the end, never empty once set */
+	char message[1000]; /* UTF-8, no newline at the end, never empty once set */
 };
 
 /* Fills *e and returns "code" (negative errno). */

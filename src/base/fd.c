@@ -167,12 +167,14 @@ int pread_exact(int fd, void *data, size_t len, off_t offset)
 
 int write_new_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
 {
-	_cleanup_close_ int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	_cleanup_close_ int fd =
+		openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 
 	return fd < 0 ? -errno : write_all(fd, data, len);
 }
 
-static int write_file_rename(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync)
+static int write_file_rename(
+	int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char tmp[300];

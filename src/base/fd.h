@@ -43,7 +43,8 @@ int write_new_file_at(int dirfd, const char *name, const void *data, size_t len,
 /* Replaces dirfd/name atomically: temporary file, fsync, rename, fsync of the directory. */
 int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
 /* The same without the fsyncs: readers see the old or the new file, a machine that loses power may keep neither. */
-int write_file_replace_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
+int write_file_replace_at(
+	int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
 
 /* Removes a directory tree by fd, never following links; a mount point in it stays (-EBUSY). 0 also if absent. */
 int remove_tree_at(int dirfd, const char *name);

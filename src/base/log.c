@@ -10,7 +10,7 @@ static struct {
 	int fd;
 	enum log_format format;
 	enum log_level max_level;
-} sink = { .fd = -1, .max_level = LOG_LEVEL_INFO };
+} sink = {.fd = -1, .max_level = LOG_LEVEL_INFO};
 
 void log_setup(int fd, enum log_format format, enum log_level max_level)
 {
@@ -28,7 +28,7 @@ enum log_level log_max_level(void)
 
 static const char *level_name(enum log_level level)
 {
-	static const char *const names[] = { "error", "warning", "info", "debug" };
+	static const char *const names[] = {"error", "warning", "info", "debug"};
 
 	return names[level];
 }
@@ -65,13 +65,18 @@ static void emit(enum log_level level, const char *kind, const char *message)
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	json_escape(escaped, sizeof(escaped), message);
 	if (sink.format == LOG_FORMAT_JSON)
-		n = snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"%s\"%s%s%s,\"time\":\"%s\"}\n", level_name(level),
-			escaped, kind ? ",\"kind\":\"" : "", kind ? kind : "", kind ? "\"" : "", stamp);
+		n = snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"%s\"%s%s%s,\"time\":\"%s\"}\n",
+			level_name(level), escaped, kind ? ",\"kind\":\"" : "", kind ? kind : "",
+			kind ? "\"" : "", stamp);
 	else if (sink.fd >= 0)
-		n = snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"%s\"\n", stamp, level_name(level), escaped);
+		n = snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"%s\"\n", stamp,
+			level_name(level), escaped);
 	else
 		n = snprintf(line, sizeof(line), "stasis: %s%s\n",
-			level == LOG_LEVEL_WARNING ? "warning: " : level == LOG_LEVEL_DEBUG ? "debug: " : "", message);
+			level == LOG_LEVEL_WARNING ? "warning: "
+			: level == LOG_LEVEL_DEBUG ? "debug: "
+						   : "",
+			message);
 	n = MIN((size_t)n, sizeof(line) - 1);
 	if (write(sink.fd >= 0 ? sink.fd : STDERR_FILENO, line, n) < 0)
 		return;

@@ -19,12 +19,12 @@
 #define ALIGN_UP(x, a) (((x) + ((a)-1)) & ~((a)-1))
 
 /* Hands a pointer (or fd) on: the variable is emptied, so that its _cleanup_ does nothing. */
-#define take_ptr(p)                                                                                                    \
-	({                                                                                                             \
-		__typeof__(p) *_pp = &(p);                                                                             \
-		__typeof__(p) _v = *_pp;                                                                               \
-		*_pp = NULL;                                                                                           \
-		_v;                                                                                                    \
+#define take_ptr(p)                                                                                          \
+	({                                                                                                   \
+		__typeof__(p) *_pp = &(p);                                                                   \
+		__typeof__(p) _v = *_pp;                                                                     \
+		*_pp = NULL;                                                                                 \
+		_v;                                                                                          \
 	})
 
 static inline void free_p(void *p)

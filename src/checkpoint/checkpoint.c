@@ -57,8 +57,9 @@ static int check_empty(int fd, const char *path, struct error *e)
 	while ((ent = readdir(d)))
 		if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
 			return error_set(e, -ENOTEMPTY, ERROR_USAGE,
-				"the image directory %s is not empty (it holds \"%s\"): choose another --image-path, or remove it", path,
-				ent->d_name);
+				"the image directory %s is not empty (it holds \"%s\"): choose another "
+				"--image-path, or remove it",
+				path, ent->d_name);
 	return 0;
 }
 
@@ -93,7 +94,7 @@ static void remove_image(int fd, const char *path, bool created)
 /* Takes what the dead surgeon has mapped out of one process. */
 static void unmap_leftover(struct dump_journal *j, unsigned i)
 {
-	uint64_t args[6] = { j->mapped[i].area, j->mapped[i].len };
+	uint64_t args[6] = {j->mapped[i].area, j->mapped[i].len};
 	struct arena a = {};
 	struct error ignored;
 	struct task t;
@@ -101,7 +102,8 @@ static void unmap_leftover(struct dump_journal *j, unsigned i)
 
 	if (task_seize(&t, j->mapped[i].pid, true, &ignored) < 0)
 		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 && task_read_registers(&t, &a, &ignored) == 0) {
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 &&
+		task_read_registers(&t, &a, &ignored) == 0) {
 		if (task_syscall(&t, j->mapped[i].syscall_insn, SYS_munmap, args, &result, &ignored) == 0)
 			(void)!task_settle(&t, &ignored);
 	}
@@ -122,10 +124,10 @@ static void undo(struct container *c, struct dump_journal *j)
 		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);
 }
 
-static _Noreturn void surgeon(struct container *c, const struct checkpoint_options *o, int image_dir, int guard_fd,
-	struct preflight_report *report, struct outcome *out)
+static _Noreturn void surgeon(struct container *c, const struct checkpoint_options *o, int image_dir,
+	int guard_fd, struct preflight_report *report, struct outcome *out)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT };
+	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT};
 
 	setsid();
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
@@ -151,14 +153,15 @@ static int watch(struct container *c, pid_t pid, int *guard_fd, struct outcome *
 		return out->result;
 	}
 	undo(c, &out->journal);
-	return error_set(e, -ECANCELED, ERROR_SYSTEM, "the checkpoint process died of signal %d: the container runs on",
+	return error_set(e, -ECANCELED, ERROR_SYSTEM,
+		"the checkpoint process died of signal %d: the container runs on",
 		WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
-static int operate_guarded(struct container *c, const struct checkpoint_options *o, int image_dir, struct preflight_report *report,
-	struct cr_statistics *stats, struct error *e)
+static int operate_guarded(struct container *c, const struct checkpoint_options *o, int image_dir,
+	struct preflight_report *report, struct cr_statistics *stats, struct error *e)
 {
-	struct sigaction cancel = { .sa_handler = on_cancel }, old_int, old_term;
+	struct sigaction cancel = {.sa_handler = on_cancel}, old_int, old_term;
 	_cleanup_close_ int surgeon_end = -EBADF, guard_end = -EBADF;
 	struct outcome *out;
 	uint64_t preflight_us = stats->preflight_us;
@@ -188,7 +191,8 @@ static int operate_guarded(struct container *c, const struct checkpoint_options 
 }
 
 /* dump.log in the work directory: what callers copy and show. */
-static void write_log(const char *dir, const char *name, const struct cr_statistics *s, int result, const struct error *e)
+static void write_log(
+	const char *dir, const char *name, const struct cr_statistics *s, int result, const struct error *e)
 {
 	_cleanup_close_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
 
@@ -198,12 +202,15 @@ static void write_log(const char *dir, const char *name, const struct cr_statist
 	if (fd < 0)
 		return;
 	dprintf(fd, "stasis %s, native engine\n", STASIS_VERSION);
-	dprintf(fd, "preflight %llu us, freeze %llu us, collect %llu us, memory %llu us, image %llu us; frozen %llu us, total %llu us\n",
-		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us, (unsigned long long)s->collect_us,
-		(unsigned long long)s->memory_us, (unsigned long long)s->image_us, (unsigned long long)s->frozen_us,
+	dprintf(fd,
+		"preflight %llu us, freeze %llu us, collect %llu us, memory %llu us, image %llu us; frozen "
+		"%llu us, total %llu us\n",
+		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us,
+		(unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
+		(unsigned long long)s->image_us, (unsigned long long)s->frozen_us,
 		(unsigned long long)s->total_us);
-	dprintf(fd, "%llu processes, %llu threads, %llu files\n", (unsigned long long)s->processes, (unsigned long long)s->threads,
-		(unsigned long long)s->files);
+	dprintf(fd, "%llu processes, %llu threads, %llu files\n", (unsigned long long)s->processes,
+		(unsigned long long)s->threads, (unsigned long long)s->files);
 	if (result < 0)
 		dprintf(fd, "Error: %s\n", e->message);
 	else
@@ -224,18 +231,21 @@ static int check_state(const struct container *c, struct error *e)
 
 	if (s == CONTAINER_RUNNING || s == CONTAINER_PAUSED)
 		return 0;
-	return error_set(e, -EINVAL, ERROR_STATE, "cannot checkpoint container \"%s\": it is %s, not running", c->id, container_status_name(s));
+	return error_set(e, -EINVAL, ERROR_STATE, "cannot checkpoint container \"%s\": it is %s, not running",
+		c->id, container_status_name(s));
 }
 
 static int check_options(const struct checkpoint_options *o, struct error *e)
 {
 	if (o->pre_dump || o->parent_path)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--pre-dump and --parent-path are not supported by the native engine yet: make a full checkpoint");
+			"--pre-dump and --parent-path are not supported by the native engine yet: make a "
+			"full checkpoint");
 	return 0;
 }
 
-int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+int checkpoint_preflight(
+	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	int result = check_state(c, e);
 
@@ -245,7 +255,8 @@ int checkpoint_preflight(struct container *c, const struct checkpoint_options *o
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
 	struct cr_statistics *stats, struct error *e)
 {
-	const char *path = o->image_path ? o->image_path : "checkpoint", *work = o->work_path ? o->work_path : path;
+	const char *path = o->image_path ? o->image_path : "checkpoint",
+		   *work = o->work_path ? o->work_path : path;
 	struct preflight_report own = {}, *rep = report ? report : &own;
 	_cleanup_close_ int image_dir = -EBADF;
 	uint64_t begin = now_us();
@@ -282,7 +293,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	return r;
 }
 
-int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e)
+int restore_run(
+	const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e)
 {
 	const char *path = o->image_path ? o->image_path : "checkpoint";
 	_cleanup_close_ int image_dir = -EBADF;

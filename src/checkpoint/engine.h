@@ -12,12 +12,12 @@
 
 /* One thing that stands in the way of a faithful checkpoint. Strings in the report's arena. */
 struct obstacle {
-	pid_t pid;		/* as the container sees it; 0: the container as a whole */
-	int fd;			/* -1: not about a descriptor */
-	const char *kind;	/* kind of kernel object: a row name of docs/support.md ("inotify", "mapping") */
-	const char *object;	/* which one: "inotify fd watching 3 paths", "/dev/nvidia0" */
+	pid_t pid;	    /* as the container sees it; 0: the container as a whole */
+	int fd;		    /* -1: not about a descriptor */
+	const char *kind;   /* kind of kernel object: a row name of docs/support.md ("inotify", "mapping") */
+	const char *object; /* which one: "inotify fd watching 3 paths", "/dev/nvidia0" */
 	const char *reason;
-	const char *remedy;	/* what the user can do */
+	const char *remedy; /* what the user can do */
 };
 
 struct preflight_report {
@@ -27,14 +27,14 @@ struct preflight_report {
 };
 void preflight_report_done(struct preflight_report *r);
 /* Adds an obstacle; object is formatted. -ENOMEM is remembered as an obstacle of its own. */
-void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason, const char *remedy,
-	const char *object_format, ...) _printf_(7, 8);
+void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason,
+	const char *remedy, const char *object_format, ...) _printf_(7, 8);
 
 /* One error (REFUSED) for a report that is not empty: the first obstacle, and how many more there are. */
 int preflight_refuse(const struct preflight_report *r, struct error *e);
 
 struct checkpoint_options {
-	const char *image_path;	/* default "checkpoint" */
+	const char *image_path; /* default "checkpoint" */
 	const char *work_path;	/* logs; default: the image path */
 	bool leave_running;
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
@@ -57,7 +57,8 @@ struct cr_statistics {
 };
 
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */
-int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e) _must_check_;
+int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
+	struct error *e) _must_check_;
 /* The whole checkpoint. On failure the container runs on as before and no file is left. Obstacles: -EOPNOTSUPP with
  * ERROR_REFUSED and all of them in *r (if not NULL). The container is gone from the machine afterwards (its processes
  * are dead and it is stopped) unless leave_running. */
@@ -65,7 +66,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	struct cr_statistics *stats, struct error *e) _must_check_;
 /* The whole restore: creates the container from its bundle and puts the state back. *ret is the running container. On
  * failure all that was made is removed; the image stays. */
-int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e) _must_check_;
+int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats,
+	struct error *e) _must_check_;
 
 /* Every kind of kernel object and what the native engine does with it: group, kind, "supported", "refused" or
  * "created" (made anew from config.json), and a note, separated by tabs. docs/support.md is made from it. */

@@ -12,8 +12,8 @@ void preflight_report_done(struct preflight_report *r)
 	*r = (struct preflight_report){};
 }
 
-void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason, const char *remedy,
-	const char *object_format, ...)
+void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason,
+	const char *remedy, const char *object_format, ...)
 {
 	char object[512];
 	va_list ap;
@@ -55,5 +55,6 @@ int preflight_refuse(const struct preflight_report *r, struct error *e)
 		snprintf(who, sizeof(who), "process %d: ", o->pid);
 	if (r->n > 1)
 		snprintf(more, sizeof(more), " (and %zu more: see \"stasis check\")", r->n - 1);
-	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object, o->reason, o->remedy, more);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object,
+		o->reason, o->remedy, more);
 }

@@ -12,8 +12,8 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{ "format", 'f', CLI_STRING, offsetof(struct options, format), "text|json", "output format" },
-	{ NULL },
+	{"format", 'f', CLI_STRING, offsetof(struct options, format), "text|json", "output format"},
+	{NULL},
 };
 
 static void print_text(const struct container *c, const struct preflight_report *r)
@@ -66,7 +66,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	int r;
 
 	if (o->format && !json && strcmp(o->format, "text") != 0)
-		return error_set(e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\": text or json", o->format);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\": text or json", o->format);
 	r = container_load(g->root, args[0], true, &c, e);
 	if (r == 0)
 		r = checkpoint_preflight(c, &none, &report, e);

@@ -16,38 +16,47 @@ struct options {
 #define CP(member) offsetof(struct options, checkpoint.member)
 
 static const struct cli_option table[] = {
-	{ "image-path", 0, CLI_STRING, CP(image_path), "DIR", "where the image is written (default: ./checkpoint)" },
-	{ "work-path", 0, CLI_STRING, CP(work_path), "DIR", "where logs are written (default: the image's directory)" },
-	{ "leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on" },
-	{ "print-stats", 0, CLI_FLAG, CP(print_stats), NULL, "print how long each step took, as JSON" },
-	{ "engine", 0, CLI_STRING, offsetof(struct options, engine), "native", "engine to use" },
-	{ "tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "allow open TCP connections" },
-	{ "tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "close open TCP connections" },
-	{ "ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside" },
-	{ "shell-job", 0, CLI_FLAG, CP(shell_job), NULL, "allow a session that began outside" },
-	{ "file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow file locks" },
-	{ "pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL, "write only memory, and leave the container running" },
-	{ "parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one" },
-	{ "manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode), "soft|full|strict|ignore",
-		"how cgroups come back" },
-	{ "empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network", "leave the contents of a namespace out" },
-	{ "lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "serve memory on demand" },
-	{ "status-fd", 0, CLI_NUMBER, offsetof(struct options, status_fd), "FD", "gets a byte when lazy pages are ready" },
-	{ "page-server", 0, CLI_STRING, offsetof(struct options, page_server), "ADDRESS:PORT", "send memory there" },
-	{ "auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL, "drop from the parent what is newer here" },
-	{ "link-remap", 0, CLI_FLAG, offsetof(struct options, link_remap), NULL, "link files that were deleted" },
-	{ NULL },
+	{"image-path", 0, CLI_STRING, CP(image_path), "DIR",
+		"where the image is written (default: ./checkpoint)"},
+	{"work-path", 0, CLI_STRING, CP(work_path), "DIR",
+		"where logs are written (default: the image's directory)"},
+	{"leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on"},
+	{"print-stats", 0, CLI_FLAG, CP(print_stats), NULL, "print how long each step took, as JSON"},
+	{"engine", 0, CLI_STRING, offsetof(struct options, engine), "native", "engine to use"},
+	{"tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "allow open TCP connections"},
+	{"tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "close open TCP connections"},
+	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
+	{"shell-job", 0, CLI_FLAG, CP(shell_job), NULL, "allow a session that began outside"},
+	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow file locks"},
+	{"pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL, "write only memory, and leave the container running"},
+	{"parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one"},
+	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
+		"soft|full|strict|ignore", "how cgroups come back"},
+	{"empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network",
+		"leave the contents of a namespace out"},
+	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "serve memory on demand"},
+	{"status-fd", 0, CLI_NUMBER, offsetof(struct options, status_fd), "FD",
+		"gets a byte when lazy pages are ready"},
+	{"page-server", 0, CLI_STRING, offsetof(struct options, page_server), "ADDRESS:PORT",
+		"send memory there"},
+	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
+		"drop from the parent what is newer here"},
+	{"link-remap", 0, CLI_FLAG, offsetof(struct options, link_remap), NULL,
+		"link files that were deleted"},
+	{NULL},
 };
 
 static int not_yet(struct error *e, const char *option)
 {
-	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "--%s is not supported by the native engine yet: leave it out", option);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"--%s is not supported by the native engine yet: leave it out", option);
 }
 
 static int check_options(const struct options *o, struct error *e)
 {
 	if (o->engine && strcmp(o->engine, "native") != 0)
-		return error_set(e, -EINVAL, ERROR_USAGE, "unknown engine \"%s\": only native is there yet", o->engine);
+		return error_set(e, -EINVAL, ERROR_USAGE, "unknown engine \"%s\": only native is there yet",
+			o->engine);
 	if (o->lazy_pages)
 		return not_yet(e, "lazy-pages");
 	if (o->page_server)
@@ -57,12 +66,15 @@ static int check_options(const struct options *o, struct error *e)
 
 static void print_stats(const struct cr_statistics *s)
 {
-	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, \"collect_us\": %llu, "
-	       "\"memory_us\": %llu, \"image_us\": %llu, \"processes\": %llu, \"threads\": %llu, \"files\": %llu}\n",
-		(unsigned long long)s->total_us, (unsigned long long)s->frozen_us, (unsigned long long)s->preflight_us,
-		(unsigned long long)s->freeze_us, (unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
-		(unsigned long long)s->image_us, (unsigned long long)s->processes, (unsigned long long)s->threads,
-		(unsigned long long)s->files);
+	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, "
+	       "\"collect_us\": %llu, "
+	       "\"memory_us\": %llu, \"image_us\": %llu, \"processes\": %llu, \"threads\": %llu, \"files\": "
+	       "%llu}\n",
+		(unsigned long long)s->total_us, (unsigned long long)s->frozen_us,
+		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us,
+		(unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
+		(unsigned long long)s->image_us, (unsigned long long)s->processes,
+		(unsigned long long)s->threads, (unsigned long long)s->files);
 }
 
 static void print_obstacles(const struct preflight_report *r)

@@ -17,29 +17,34 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
-	{ "image-path", 0, CLI_STRING, RS(image_path), "DIR", "where the image is (default: ./checkpoint)" },
-	{ "work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written" },
-	{ "detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL, "do not wait for the container's end" },
-	{ "keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end" },
-	{ "no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
-		"do not become the parent of orphaned processes" },
-	{ "tcp-established", 0, CLI_FLAG, RS(tcp_established), NULL, "allow open TCP connections" },
-	{ "tcp-close", 0, CLI_FLAG, RS(tcp_close), NULL, "close open TCP connections" },
-	{ "ext-unix-sk", 0, CLI_FLAG, RS(ext_unix_sk), NULL, "allow unix sockets connected to the outside" },
-	{ "shell-job", 0, CLI_FLAG, RS(shell_job), NULL, "allow a session that began outside" },
-	{ "file-locks", 0, CLI_FLAG, RS(file_locks), NULL, "allow file locks" },
-	{ "manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode), "soft|full|strict|ignore",
-		"how cgroups come back" },
-	{ "empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network", "leave the contents of a namespace out" },
-	{ "lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand" },
-	{ "auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL, "drop pages from the image once they are loaded" },
-	{ "lsm-profile", 0, CLI_STRING, offsetof(struct options, lsm_profile), "TYPE:NAME", "LSM profile of the processes" },
-	{ "lsm-mount-context", 0, CLI_STRING, offsetof(struct options, lsm_mount_context), "CONTEXT",
-		"LSM context of the mounts" },
-	{ NULL },
+	{"image-path", 0, CLI_STRING, RS(image_path), "DIR", "where the image is (default: ./checkpoint)"},
+	{"work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written"},
+	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
+		"do not wait for the container's end"},
+	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
+	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
+		"do not become the parent of orphaned processes"},
+	{"tcp-established", 0, CLI_FLAG, RS(tcp_established), NULL, "allow open TCP connections"},
+	{"tcp-close", 0, CLI_FLAG, RS(tcp_close), NULL, "close open TCP connections"},
+	{"ext-unix-sk", 0, CLI_FLAG, RS(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
+	{"shell-job", 0, CLI_FLAG, RS(shell_job), NULL, "allow a session that began outside"},
+	{"file-locks", 0, CLI_FLAG, RS(file_locks), NULL, "allow file locks"},
+	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
+		"soft|full|strict|ignore", "how cgroups come back"},
+	{"empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network",
+		"leave the contents of a namespace out"},
+	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
+	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
+		"drop pages from the image once they are loaded"},
+	{"lsm-profile", 0, CLI_STRING, offsetof(struct options, lsm_profile), "TYPE:NAME",
+		"LSM profile of the processes"},
+	{"lsm-mount-context", 0, CLI_STRING, offsetof(struct options, lsm_mount_context), "CONTEXT",
+		"LSM context of the mounts"},
+	{NULL},
 };
 
-static int make(void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
+static int make(
+	void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
 	struct restore_options restore = *(const struct restore_options *)arg;
 	struct cr_statistics stats;
@@ -56,13 +61,17 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	_cleanup_(container_free_p) struct container *c = NULL;
 
 	if (o->lazy_pages)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "--lazy-pages is not supported by the native engine yet: leave it out");
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"--lazy-pages is not supported by the native engine yet: leave it out");
 	if (o->lsm_profile || o->lsm_mount_context)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "LSM options of restore are not supported yet: set the label in config.json");
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"LSM options of restore are not supported yet: set the label in config.json");
 	if (o->detach)
 		return make(&restore, &create, &c, e);
 	return foreground_container(&create,
-		&(struct foreground_container){ .make = make, .arg = &restore, .keep = o->keep, .no_subreaper = o->no_subreaper }, e);
+		&(struct foreground_container){
+			.make = make, .arg = &restore, .keep = o->keep, .no_subreaper = o->no_subreaper},
+		e);
 }
 
 const struct cli_command cmd_restore = {

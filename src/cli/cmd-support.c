@@ -3,7 +3,7 @@
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
 
-static const struct cli_option none[] = { { NULL } };
+static const struct cli_option none[] = {{NULL}};
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {

@@ -17,12 +17,12 @@ struct proc_stat {
 	char comm[64];
 	char state;
 	unsigned flags;
-	unsigned long long start_time;	/* clock ticks since boot, field 22 */
+	unsigned long long start_time; /* clock ticks since boot, field 22 */
 	int num_threads, exit_signal;
 	int nice, priority;
 	unsigned long start_code, end_code, start_stack, start_data, end_data, start_brk;
 	unsigned long arg_start, arg_end, env_start, env_end;
-	int exit_code;			/* as wait status */
+	int exit_code; /* as wait status */
 };
 int proc_parse_stat(const char *text, struct proc_stat *ret) _must_check_;
 
@@ -31,11 +31,11 @@ struct proc_status {
 	unsigned umask;
 	char state;
 	int tgid, pid, ppid, tracer_pid;
-	uint32_t uid[4], gid[4];	/* real, effective, saved, fs */
-	uint32_t *groups;		/* in the arena */
+	uint32_t uid[4], gid[4]; /* real, effective, saved, fs */
+	uint32_t *groups;	 /* in the arena */
 	size_t n_groups;
 	int ns_pid[32], ns_tgid[32], ns_pgid[32], ns_sid[32]; /* outermost first */
-	size_t n_ns;			/* levels, at least 1 */
+	size_t n_ns;					      /* levels, at least 1 */
 	int threads;
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt;
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
@@ -47,27 +47,49 @@ int proc_parse_status(const char *text, struct arena *a, struct proc_status *ret
 
 /* VmFlags of smaps, as bits. */
 enum vma_flag {
-	VMA_RD = 1 << 0, VMA_WR = 1 << 1, VMA_EX = 1 << 2, VMA_SH = 1 << 3, VMA_GD = 1 << 4 /* growsdown */,
-	VMA_PF = 1 << 5 /* raw pfn */, VMA_IO = 1 << 6, VMA_SR = 1 << 7, VMA_RR = 1 << 8, VMA_DC = 1 << 9 /* dontfork */,
-	VMA_DE = 1 << 10 /* dontexpand */, VMA_LO = 1 << 11 /* locked */, VMA_NR = 1 << 12 /* noreserve */,
-	VMA_HT = 1 << 13 /* hugetlb */, VMA_DD = 1 << 14 /* dontdump */, VMA_WF = 1 << 15 /* wipeonfork */,
-	VMA_MM = 1 << 16 /* mixedmap */, VMA_HG = 1 << 17 /* hugepage */, VMA_NH = 1 << 18 /* nohugepage */,
-	VMA_MG = 1 << 19 /* mergeable */, VMA_UM = 1 << 20 /* uffd missing */, VMA_UW = 1 << 21 /* uffd wp */,
-	VMA_UI = 1 << 22 /* uffd minor */, VMA_SL = 1 << 23 /* sealed */, VMA_GU = 1 << 24 /* has guard regions */,
-	VMA_SS = 1 << 25 /* shadow stack */, VMA_LF = 1 << 26 /* lock on fault */, VMA_SF = 1 << 27 /* sync fault (dax) */,
-	VMA_DP = 1 << 28 /* droppable (6.11) */, VMA_WC = 1 << 29 /* wipe on copy */,
-	VMA_MR = 1 << 30, VMA_AC = VMA_MR, /* mr mw me ms ac are not kept apart */
-	VMA_UNKNOWN = 1u << 31	/* a flag this list does not know: refuse */
+	VMA_RD = 1 << 0,
+	VMA_WR = 1 << 1,
+	VMA_EX = 1 << 2,
+	VMA_SH = 1 << 3,
+	VMA_GD = 1 << 4 /* growsdown */,
+	VMA_PF = 1 << 5 /* raw pfn */,
+	VMA_IO = 1 << 6,
+	VMA_SR = 1 << 7,
+	VMA_RR = 1 << 8,
+	VMA_DC = 1 << 9 /* dontfork */,
+	VMA_DE = 1 << 10 /* dontexpand */,
+	VMA_LO = 1 << 11 /* locked */,
+	VMA_NR = 1 << 12 /* noreserve */,
+	VMA_HT = 1 << 13 /* hugetlb */,
+	VMA_DD = 1 << 14 /* dontdump */,
+	VMA_WF = 1 << 15 /* wipeonfork */,
+	VMA_MM = 1 << 16 /* mixedmap */,
+	VMA_HG = 1 << 17 /* hugepage */,
+	VMA_NH = 1 << 18 /* nohugepage */,
+	VMA_MG = 1 << 19 /* mergeable */,
+	VMA_UM = 1 << 20 /* uffd missing */,
+	VMA_UW = 1 << 21 /* uffd wp */,
+	VMA_UI = 1 << 22 /* uffd minor */,
+	VMA_SL = 1 << 23 /* sealed */,
+	VMA_GU = 1 << 24 /* has guard regions */,
+	VMA_SS = 1 << 25 /* shadow stack */,
+	VMA_LF = 1 << 26 /* lock on fault */,
+	VMA_SF = 1 << 27 /* sync fault (dax) */,
+	VMA_DP = 1 << 28 /* droppable (6.11) */,
+	VMA_WC = 1 << 29 /* wipe on copy */,
+	VMA_MR = 1 << 30,
+	VMA_AC = VMA_MR,       /* mr mw me ms ac are not kept apart */
+	VMA_UNKNOWN = 1u << 31 /* a flag this list does not know: refuse */
 };
 
 struct proc_vma {
 	uint64_t start, end, offset, inode;
 	uint32_t dev_major, dev_minor;
-	unsigned prot;			/* PROT_* */
+	unsigned prot; /* PROT_* */
 	bool shared;
-	uint32_t flags;			/* enum vma_flag; 0 when read from maps */
+	uint32_t flags;				   /* enum vma_flag; 0 when read from maps */
 	uint64_t anonymous_kib, rss_kib, swap_kib; /* smaps only */
-	const char *name;		/* unescaped, in the arena; "" if none; may end in " (deleted)" */
+	const char *name; /* unescaped, in the arena; "" if none; may end in " (deleted)" */
 };
 /* maps or smaps, told apart by what follows the first line. *ret in the arena, ordered by address. */
 int proc_parse_maps(const char *text, struct arena *a, struct proc_vma **ret, size_t *ret_n) _must_check_;
@@ -75,9 +97,11 @@ int proc_parse_maps(const char *text, struct arena *a, struct proc_vma **ret, si
 struct proc_mount {
 	int id, parent_id;
 	uint32_t dev_major, dev_minor;
-	const char *root, *target, *options, *optional, *fstype, *source, *super_options; /* unescaped, in the arena */
+	const char *root, *target, *options, *optional, *fstype, *source,
+		*super_options; /* unescaped, in the arena */
 };
-int proc_parse_mountinfo(const char *text, struct arena *a, struct proc_mount **ret, size_t *ret_n) _must_check_;
+int proc_parse_mountinfo(
+	const char *text, struct arena *a, struct proc_mount **ret, size_t *ret_n) _must_check_;
 
 struct proc_epoll_target {
 	int tfd;
@@ -90,38 +114,42 @@ struct proc_epoll_target {
 /* /proc/PID/fdinfo/N: the common part, then what each kind adds (has_ tells). */
 struct proc_fdinfo {
 	int64_t pos;
-	unsigned flags;			/* O_*, with O_CLOEXEC of the descriptor */
+	unsigned flags; /* O_*, with O_CLOEXEC of the descriptor */
 	int mnt_id;
 	uint64_t ino;
-	bool has_eventfd, has_signalfd, has_timerfd, has_pidfd, has_inotify, has_fanotify, has_lock, has_epoll;
+	bool has_eventfd, has_signalfd, has_timerfd, has_pidfd, has_inotify, has_fanotify, has_lock,
+		has_epoll;
 	uint64_t eventfd_count;
-	int eventfd_semaphore;		/* -1: this kernel does not say */
+	int eventfd_semaphore; /* -1: this kernel does not say */
 	int eventfd_id;
 	uint64_t sigmask;
 	int clockid;
 	uint64_t ticks;
 	int settime_flags;
-	struct { int64_t sec, nsec; } it_value, it_interval;
+	struct {
+		int64_t sec, nsec;
+	} it_value, it_interval;
 	struct proc_epoll_target *epoll; /* in the arena */
 	size_t n_epoll;
 	int pidfd_pid, pidfd_nspid;
-	uint64_t scm_fds;		/* descriptors that wait in the queue of a unix socket */
+	uint64_t scm_fds; /* descriptors that wait in the queue of a unix socket */
 };
 int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret) _must_check_;
 
 /* /proc/PID/timers: POSIX timers. */
 struct proc_posix_timer {
-	int id, signo, notify;		/* SIGEV_* */
+	int id, signo, notify; /* SIGEV_* */
 	uint64_t sigval;
-	int tid;			/* SIGEV_THREAD_ID's target; 0 otherwise */
+	int tid; /* SIGEV_THREAD_ID's target; 0 otherwise */
 	int clockid;
 };
-int proc_parse_timers(const char *text, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
+int proc_parse_timers(
+	const char *text, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
 
 struct proc_limit {
-	uint64_t soft, hard;		/* RLIM_INFINITY: ~0 */
+	uint64_t soft, hard; /* RLIM_INFINITY: ~0 */
 };
-enum { PROC_LIMITS = 16 };		/* RLIM_NLIMITS */
+enum { PROC_LIMITS = 16 }; /* RLIM_NLIMITS */
 /* /proc/PID/limits into the order of RLIMIT_*. */
 int proc_parse_limits(const char *text, struct proc_limit ret[PROC_LIMITS]) _must_check_;
 

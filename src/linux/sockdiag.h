@@ -9,15 +9,15 @@
 #include "base/error.h"
 
 struct sockdiag_socket {
-	uint32_t ino;		/* inode in sockfs: st_ino of the descriptor */
-	uint8_t type;		/* SOCK_STREAM, ... */
-	uint8_t state;		/* TCP_ESTABLISHED (1), TCP_CLOSE (7), TCP_LISTEN (10) */
-	uint8_t shutdown;	/* bit 0: receiving, bit 1: sending is shut down */
-	bool has_peer;		/* connected, ... */
-	uint32_t peer;		/* ... to this inode; 0: to one that is closed or not accepted yet */
-	bool has_file;		/* bound to a path; its file: kernel-packed dev, lower half of the inode */
+	uint32_t ino;	  /* inode in sockfs: st_ino of the descriptor */
+	uint8_t type;	  /* SOCK_STREAM, ... */
+	uint8_t state;	  /* TCP_ESTABLISHED (1), TCP_CLOSE (7), TCP_LISTEN (10) */
+	uint8_t shutdown; /* bit 0: receiving, bit 1: sending is shut down */
+	bool has_peer;	  /* connected, ... */
+	uint32_t peer;	  /* ... to this inode; 0: to one that is closed or not accepted yet */
+	bool has_file;	  /* bound to a path; its file: kernel-packed dev, lower half of the inode */
 	uint32_t file_dev, file_ino;
-	const char *name;	/* sun_path: may begin with NUL (abstract), not terminated */
+	const char *name; /* sun_path: may begin with NUL (abstract), not terminated */
 	size_t name_len;
 	const uint32_t *pending; /* a listener's backlog in order: inodes of the clients, 0: closed since */
 	size_t n_pending;
@@ -27,7 +27,7 @@ struct sockdiag_socket {
 };
 
 struct sockdiag {
-	bool stopped;		/* for the caller: taken while nothing could change */
+	bool stopped;			 /* for the caller: taken while nothing could change */
 	struct sockdiag_socket *sockets; /* ascending by inode */
 	size_t n;
 };

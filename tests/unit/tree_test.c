@@ -21,7 +21,7 @@ static struct tree_plan *plan(struct arena *a, const struct tree_process *p, siz
 
 static void plain(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 1, 1 }, { 6, 5, 1, 1 } };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1}};
 	struct tree_plan *t = plan(a, p, 3, NULL);
 
 	ok(t && t->n_nodes == 3, "a plain tree needs no helpers");
@@ -30,7 +30,7 @@ static void plain(struct arena *a)
 
 static void leader_with_old_child(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 5, 5 }, { 6, 5, 1, 1 }, { 7, 5, 5, 5 } };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 5, 5}, {6, 5, 1, 1}, {7, 5, 5, 5}};
 	struct tree_plan *t = plan(a, p, 4, NULL);
 
 	ok(t && t->nodes[1].setsid && t->nodes[2].before_setsid && !t->nodes[3].before_setsid,
@@ -39,27 +39,29 @@ static void leader_with_old_child(struct arena *a)
 
 static void daemon_with_dead_leader(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 9, 1, 8, 8 }, { 10, 9, 8, 8 } };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {9, 1, 8, 8}, {10, 9, 8, 8}};
 	struct tree_plan *t = plan(a, p, 3, NULL);
 
 	ok(t && t->n_nodes == 4 && t->nodes[3].kind == TREE_SESSION_LEADER && t->nodes[3].pid == 8,
 		"a session whose leader is dead gets a helper");
-	ok(t && t->nodes[1].parent == 3 && t->nodes[2].parent == 1, "only the adopted one is the helper's child");
+	ok(t && t->nodes[1].parent == 3 && t->nodes[2].parent == 1,
+		"only the adopted one is the helper's child");
 	ok(t && t->n_group_leaders == 0, "the session's own group comes with it");
 }
 
 static void adopted_with_living_leader(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 5, 5 }, { 7, 1, 5, 5 } };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 5, 5}, {7, 1, 5, 5}};
 	struct tree_plan *t = plan(a, p, 3, NULL);
 
-	ok(t && t->n_nodes == 4 && t->nodes[3].kind == TREE_PARENT && t->nodes[3].parent == 1 && t->nodes[2].parent == 3,
+	ok(t && t->n_nodes == 4 && t->nodes[3].kind == TREE_PARENT && t->nodes[3].parent == 1 &&
+			t->nodes[2].parent == 3,
 		"an adopted process is forked inside its living leader's session");
 }
 
 static void dead_group_leader(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 4, 1 }, { 6, 1, 4, 1 } };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 4, 1}, {6, 1, 4, 1}};
 	struct tree_plan *t = plan(a, p, 3, NULL);
 
 	ok(t && t->n_group_leaders == 1 && t->nodes[3].kind == TREE_GROUP_LEADER && t->nodes[3].pid == 4,
@@ -68,17 +70,18 @@ static void dead_group_leader(struct arena *a)
 
 static void impossible(struct arena *a)
 {
-	const struct tree_process p[] = { { 1, 0, 1, 1 }, { 5, 1, 1, 1 }, { 6, 5, 9, 9 } };
-	struct error e = { 0 };
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 9, 9}};
+	struct error e = {0};
 
-	ok(!plan(a, p, 3, &e) && e.kind == ERROR_REFUSED, "a session that no living ancestor was in is refused");
+	ok(!plan(a, p, 3, &e) && e.kind == ERROR_REFUSED,
+		"a session that no living ancestor was in is refused");
 }
 
 static void malformed(struct arena *a)
 {
-	const struct tree_process orphan[] = { { 1, 0, 1, 1 }, { 6, 5, 1, 1 } };
-	const struct tree_process no_leader[] = { { 1, 0, 1, 0 } };
-	struct error e = { 0 };
+	const struct tree_process orphan[] = {{1, 0, 1, 1}, {6, 5, 1, 1}};
+	const struct tree_process no_leader[] = {{1, 0, 1, 0}};
+	struct error e = {0};
 
 	ok(!plan(a, orphan, 2, &e) && e.kind == ERROR_CORRUPT, "an unknown parent is an error");
 	ok(!plan(a, no_leader, 1, &e) && e.kind == ERROR_REFUSED, "init that leads no session is refused");

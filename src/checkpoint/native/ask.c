@@ -74,8 +74,10 @@ static size_t question_size(const struct dump_proc *p, const struct dump_thread 
 	size_t ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
 
 	return ops * sizeof(struct op) + 512 +
-		(leader ? sizeof(struct process_answers) + 16 * 16 + p->msg->n_posix_timers * sizeof(struct itimerspec) : 0) +
-		ALIGN_UP(task_sigframe(&t->task, NULL, 0, 0, &(uint64_t){ 0 }) + 64, (size_t)64);
+	       (leader ? sizeof(struct process_answers) + 16 * 16 +
+				       p->msg->n_posix_timers * sizeof(struct itimerspec)
+		       : 0) +
+	       ALIGN_UP(task_sigframe(&t->task, NULL, 0, 0, &(uint64_t){0}) + 64, (size_t)64);
 }
 
 static void ask_process(struct dump_proc *p, struct question *q)
@@ -84,15 +86,19 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	uint64_t values, at = 0;
 
 	q->process = batch_data(b, sizeof(*q->process), &q->process_at);
-	q->timer_values = batch_data(b, MAX(p->msg->n_posix_timers, (size_t)1) * sizeof(struct itimerspec), &values);
+	q->timer_values =
+		batch_data(b, MAX(p->msg->n_posix_timers, (size_t)1) * sizeof(struct itimerspec), &values);
 	batch_data(b, 16 * 16, &at);
 	for (int sig = 1; sig <= 64; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
 			batch_call(b, 0, SYS_rt_sigaction, sig, 0,
-				q->process_at + offsetof(struct process_answers, actions) + sig * sizeof(struct kernel_sigaction), 8);
+				q->process_at + offsetof(struct process_answers, actions) +
+					sig * sizeof(struct kernel_sigaction),
+				8);
 	for (int i = 0; i < 3; i++)
 		batch_call(b, OP_MAY_FAIL, SYS_getitimer, i,
-			q->process_at + offsetof(struct process_answers, itimers) + i * sizeof(struct itimerval));
+			q->process_at + offsetof(struct process_answers, itimers) +
+				i * sizeof(struct itimerval));
 	batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_CHILD_SUBREAPER,
 		q->process_at + offsetof(struct process_answers, child_subreaper));
 	q->dumpable = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_DUMPABLE);
@@ -103,14 +109,15 @@ static void ask_process(struct dump_proc *p, struct question *q)
 		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
 	q->timers = &b->ops[b->n_ops];
 	for (size_t i = 0; i < p->msg->n_posix_timers; i++) {
-		batch_call(b, OP_MAY_FAIL, SYS_timer_gettime, p->msg->posix_timers[i]->id, values + i * sizeof(struct itimerspec));
+		batch_call(b, OP_MAY_FAIL, SYS_timer_gettime, p->msg->posix_timers[i]->id,
+			values + i * sizeof(struct itimerspec));
 		batch_call(b, OP_MAY_FAIL, SYS_timer_getoverrun, p->msg->posix_timers[i]->id);
 	}
 }
 
 /* Builds the batch of one thread at local memory "to", for address "remote". */
-static int build_question(struct dump_proc *p, struct dump_thread *t, struct question *q, char *to, uint64_t remote, size_t size,
-	struct error *e)
+static int build_question(struct dump_proc *p, struct dump_thread *t, struct question *q, char *to,
+	uint64_t remote, size_t size, struct error *e)
 {
 	bool leader = t == &p->threads[0];
 	size_t max_ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
@@ -126,8 +133,10 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	q->b.max_data = size - max_ops * sizeof(struct op);
 	q->thread = batch_data(&q->b, sizeof(*q->thread), &q->thread_at);
 	batch_call(&q->b, 0, SYS_sigaltstack, 0, q->thread_at + offsetof(struct thread_answers, altstack));
-	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TID_ADDRESS, q->thread_at + offsetof(struct thread_answers, tid_address));
-	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_PDEATHSIG, q->thread_at + offsetof(struct thread_answers, pdeathsig));
+	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TID_ADDRESS,
+		q->thread_at + offsetof(struct thread_answers, tid_address));
+	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_PDEATHSIG,
+		q->thread_at + offsetof(struct thread_answers, pdeathsig));
 	q->securebits = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_SECUREBITS);
 	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
 	q->thread_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
@@ -194,7 +203,8 @@ static int answer_timers(struct dump *d, const struct question *q, St__Process *
 		if (!m->itimers[i])
 			return -ENOMEM;
 		m->itimers[i]->value = pb_timespec(&d->arena, v->it_value.tv_sec, v->it_value.tv_usec * 1000);
-		m->itimers[i]->interval = pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_usec * 1000);
+		m->itimers[i]->interval =
+			pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_usec * 1000);
 		if (!m->itimers[i]->value || !m->itimers[i]->interval)
 			return -ENOMEM;
 	}
@@ -202,8 +212,10 @@ static int answer_timers(struct dump *d, const struct question *q, St__Process *
 		const struct itimerspec *v = &q->timer_values[i];
 
 		m->posix_timers[i]->value = pb_timespec(&d->arena, v->it_value.tv_sec, v->it_value.tv_nsec);
-		m->posix_timers[i]->interval = pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_nsec);
-		m->posix_timers[i]->overrun = q->timers[2 * i + 1].result > 0 ? q->timers[2 * i + 1].result : 0;
+		m->posix_timers[i]->interval =
+			pb_timespec(&d->arena, v->it_interval.tv_sec, v->it_interval.tv_nsec);
+		m->posix_timers[i]->overrun =
+			q->timers[2 * i + 1].result > 0 ? q->timers[2 * i + 1].result : 0;
 		if (!m->posix_timers[i]->value || !m->posix_timers[i]->interval)
 			return -ENOMEM;
 	}
@@ -218,7 +230,8 @@ static int find_future_locks(struct dump *d, struct dump_proc *p, struct error *
 	size_t n;
 	int r;
 
-	if (proc_read_status(p->pid, p->pid, &d->arena, &now) < 0 || now.vm_locked_kib <= p->status.vm_locked_kib)
+	if (proc_read_status(p->pid, p->pid, &d->arena, &now) < 0 ||
+		now.vm_locked_kib <= p->status.vm_locked_kib)
 		return 0;
 	r = proc_read_maps(p->pid, true, &d->arena, &vmas, &n);
 	if (r < 0)
@@ -256,21 +269,23 @@ static int answer_process(struct dump *d, const struct question *q, St__Process 
 
 static int map_area(struct dump *d, struct dump_proc *p, size_t len, struct error *e)
 {
-	uint64_t args[6] = { 0, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0 };
+	uint64_t args[6] = {0, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0};
 	struct dump_journal *j = d->journal;
 	int64_t at;
 	int r;
 
 	p->syscall_insn = find_syscall_insn(p);
 	if (!p->syscall_insn)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet", p->ns_pid);
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
+			p->ns_pid);
 	if (j->n == ARRAY_SIZE(j->mapped))
 		return error_set(e, -E2BIG, ERROR_REFUSED, "more than %zu processes", ARRAY_SIZE(j->mapped));
 	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mmap, args, &at, e);
 	if (r < 0)
 		return r;
 	if (at < 0 && at > -4096)
-		return error_errno(e, at, "map %zu bytes into process %d (is its address space limited?)", len, p->ns_pid);
+		return error_errno(e, at, "map %zu bytes into process %d (is its address space limited?)",
+			len, p->ns_pid);
 	p->area = at;
 	p->area_len = len;
 	j->mapped[j->n].pid = p->pid;
@@ -309,10 +324,12 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 		struct dump_thread *t = &p->threads[k];
 		size_t size = ALIGN_UP(question_size(p, t, k == 0), (size_t)64);
 
-		t->task.end_signal = task_choose_end_signal(p->status.sig_cgt, t->status.sig_pnd | t->status.shd_pnd);
+		t->task.end_signal =
+			task_choose_end_signal(p->status.sig_cgt, t->status.sig_pnd | t->status.shd_pnd);
 		if (!t->task.end_signal)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"process %d handles SIGURG, SIGWINCH and SIGCHLD alike: not supported yet", p->ns_pid);
+				"process %d handles SIGURG, SIGWINCH and SIGCHLD alike: not supported yet",
+				p->ns_pid);
 		r = build_question(p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
 		if (r < 0)
 			return r;
@@ -330,8 +347,9 @@ static int run_all(struct dump *d, struct error *e)
 		struct dump_proc *p = &d->procs[i];
 
 		for (size_t k = 0; k < p->n_threads && r == 0; k++)
-			r = task_batch_start(&p->threads[k].task, p->area, p->threads[k].ops, p->threads[k].n_ops,
-				p->area + ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16), p->threads[k].frame, e);
+			r = task_batch_start(&p->threads[k].task, p->area, p->threads[k].ops,
+				p->threads[k].n_ops, p->area + ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16),
+				p->threads[k].frame, e);
 	}
 	if (r < 0)
 		return r;
@@ -378,7 +396,9 @@ int dump_ask(struct dump *d, struct error *e)
 			answer_thread(q, p->threads[k].msg);
 			if (q->thread_keyring->result >= 0 || q->process_keyring->result >= 0)
 				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-					"cannot checkpoint: process %d: keyring: kernel keys are not recorded; revoke them first", p->ns_pid);
+					"cannot checkpoint: process %d: keyring: kernel keys are not "
+					"recorded; revoke them first",
+					p->ns_pid);
 		}
 		r = answer_process(d, &asked[i].questions[0], p->msg);
 		if (r < 0)
@@ -396,7 +416,7 @@ int dump_unmap(struct dump *d, struct error *e)
 
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
-		uint64_t args[6] = { p->area, p->area_len };
+		uint64_t args[6] = {p->area, p->area_len};
 		int64_t result;
 		int r;
 

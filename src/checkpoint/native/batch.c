@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-struct op *batch_op(struct batch *b, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
-	uint64_t a4, uint64_t a5)
+struct op *batch_op(struct batch *b, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2,
+	uint64_t a3, uint64_t a4, uint64_t a5)
 {
 	struct op *op;
 
@@ -16,7 +16,7 @@ struct op *batch_op(struct batch *b, uint32_t flags, uint32_t nr, uint64_t a0, u
 	} else {
 		op = &b->ops[b->n_ops++];
 	}
-	*op = (struct op){ .nr = nr, .flags = flags, .args = { a0, a1, a2, a3, a4, a5 } };
+	*op = (struct op){.nr = nr, .flags = flags, .args = {a0, a1, a2, a3, a4, a5}};
 	return op;
 }
 
@@ -51,16 +51,38 @@ const char *batch_syscall_name(uint32_t nr, char buf[32])
 		uint32_t nr;
 		const char *name;
 	} names[] = {
-		{ SYS_mmap, "mmap" }, { SYS_munmap, "munmap" }, { SYS_mremap, "mremap" }, { SYS_mprotect, "mprotect" },
-		{ SYS_madvise, "madvise" }, { SYS_pread64, "pread" }, { SYS_prctl, "prctl" }, { SYS_arch_prctl, "arch_prctl" },
-		{ SYS_rt_sigaction, "rt_sigaction" }, { SYS_clone3, "clone3" }, { SYS_setresuid, "setresuid" },
-		{ SYS_setresgid, "setresgid" }, { SYS_setgroups, "setgroups" }, { SYS_capset, "capset" },
-		{ SYS_prlimit64, "prlimit" }, { SYS_timer_create, "timer_create" }, { SYS_timer_settime, "timer_settime" },
-		{ SYS_setitimer, "setitimer" }, { SYS_sigaltstack, "sigaltstack" }, { SYS_rseq, "rseq" },
-		{ SYS_set_robust_list, "set_robust_list" }, { SYS_seccomp, "seccomp" }, { SYS_sched_setattr, "sched_setattr" },
-		{ SYS_rt_sigqueueinfo, "rt_sigqueueinfo" }, { SYS_rt_tgsigqueueinfo, "rt_tgsigqueueinfo" },
-		{ SYS_mlock2, "mlock2" }, { SYS_close_range, "close_range" }, { SYS_chdir, "chdir" }, { SYS_fchdir, "fchdir" },
-		{ SYS_sched_setaffinity, "sched_setaffinity" }, { SYS_ioprio_set, "ioprio_set" }, { SYS_futex, "futex" },
+		{SYS_mmap, "mmap"},
+		{SYS_munmap, "munmap"},
+		{SYS_mremap, "mremap"},
+		{SYS_mprotect, "mprotect"},
+		{SYS_madvise, "madvise"},
+		{SYS_pread64, "pread"},
+		{SYS_prctl, "prctl"},
+		{SYS_arch_prctl, "arch_prctl"},
+		{SYS_rt_sigaction, "rt_sigaction"},
+		{SYS_clone3, "clone3"},
+		{SYS_setresuid, "setresuid"},
+		{SYS_setresgid, "setresgid"},
+		{SYS_setgroups, "setgroups"},
+		{SYS_capset, "capset"},
+		{SYS_prlimit64, "prlimit"},
+		{SYS_timer_create, "timer_create"},
+		{SYS_timer_settime, "timer_settime"},
+		{SYS_setitimer, "setitimer"},
+		{SYS_sigaltstack, "sigaltstack"},
+		{SYS_rseq, "rseq"},
+		{SYS_set_robust_list, "set_robust_list"},
+		{SYS_seccomp, "seccomp"},
+		{SYS_sched_setattr, "sched_setattr"},
+		{SYS_rt_sigqueueinfo, "rt_sigqueueinfo"},
+		{SYS_rt_tgsigqueueinfo, "rt_tgsigqueueinfo"},
+		{SYS_mlock2, "mlock2"},
+		{SYS_close_range, "close_range"},
+		{SYS_chdir, "chdir"},
+		{SYS_fchdir, "fchdir"},
+		{SYS_sched_setaffinity, "sched_setaffinity"},
+		{SYS_ioprio_set, "ioprio_set"},
+		{SYS_futex, "futex"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

@@ -47,16 +47,17 @@ struct batch {
 };
 
 /* Appends a call; returns it (a scratch op if the batch is full: overflow is then set). */
-struct op *batch_op(struct batch *b, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
-	uint64_t a4, uint64_t a5);
+struct op *batch_op(struct batch *b, uint32_t flags, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2,
+	uint64_t a3, uint64_t a4, uint64_t a5);
 /* Room for n bytes of data (zeroed, 16-aligned); *ret_remote is its address where the batch runs. */
 void *batch_data(struct batch *b, size_t n, uint64_t *ret_remote);
 /* The same, filled. Returns the remote address. */
 uint64_t batch_bytes(struct batch *b, const void *p, size_t n);
 
 #define batch_call(b, flags, nr, ...) batch_call_(b, flags, nr, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define batch_call_(b, flags, nr, a0, a1, a2, a3, a4, a5, ...)                                                         \
-	batch_op(b, flags, nr, (uint64_t)(a0), (uint64_t)(a1), (uint64_t)(a2), (uint64_t)(a3), (uint64_t)(a4), (uint64_t)(a5))
+#define batch_call_(b, flags, nr, a0, a1, a2, a3, a4, a5, ...)                                               \
+	batch_op(b, flags, nr, (uint64_t)(a0), (uint64_t)(a1), (uint64_t)(a2), (uint64_t)(a3),               \
+		(uint64_t)(a4), (uint64_t)(a5))
 
 /* The name of a system call of a batch, for messages ("mmap"), or "syscall 123". */
 const char *batch_syscall_name(uint32_t nr, char buf[32]);

@@ -76,7 +76,7 @@ static int find_process(struct dump *d, pid_t pid, struct dump_proc *p, struct e
 {
 	int r;
 
-	*p = (struct dump_proc){ .pid = pid, .pidfd = -EBADF };
+	*p = (struct dump_proc){.pid = pid, .pidfd = -EBADF};
 	r = proc_read_stat(pid, &p->stat);
 	if (r == 0)
 		r = proc_read_status(pid, pid, &d->arena, &p->status);
@@ -118,8 +118,10 @@ static int order(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++) {
 		if (used[i])
 			continue;
-		dump_refuse(d, &d->procs[i], -1, "process", "its parent is outside of the container (it was started by exec)",
-			"end the exec session, then checkpoint", "process %d (%s)", d->procs[i].ns_pid, d->procs[i].stat.comm);
+		dump_refuse(d, &d->procs[i], -1, "process",
+			"its parent is outside of the container (it was started by exec)",
+			"end the exec session, then checkpoint", "process %d (%s)", d->procs[i].ns_pid,
+			d->procs[i].stat.comm);
 		sorted[n++] = d->procs[i];
 	}
 	d->procs = sorted;
@@ -135,7 +137,8 @@ static int add_zombies(struct dump *d, size_t max, struct error *e)
 		for (size_t k = 0; k < d->procs[i].n_threads; k++) {
 			char path[64], text[16384], *at = text, *end;
 
-			snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->procs[i].pid, d->procs[i].threads[k].tid);
+			snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->procs[i].pid,
+				d->procs[i].threads[k].tid);
 			if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) < 0)
 				continue;
 			for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end) {
@@ -168,7 +171,9 @@ int dump_find_processes(struct dump *d, struct error *e)
 
 	if (d->c->cgroup.mode == CGROUP_NONE)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"container \"%s\" has no cgroup by which its tasks are known: run it with a cgroup manager", d->c->id);
+			"container \"%s\" has no cgroup by which its tasks are known: run it with a cgroup "
+			"manager",
+			d->c->id);
 	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
 	if (r < 0)
 		return r;
@@ -192,7 +197,8 @@ int dump_find_processes(struct dump *d, struct error *e)
 /* The namespaces of every process must be those of init: others are not recorded. */
 static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 {
-	static const char *const names[] = { "mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time" };
+	static const char *const names[] = {
+		"mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time"};
 	char path[64], mine[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -204,9 +210,13 @@ static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e
 				of_init[0] = '\0';
 			continue;
 		}
-		if (of_init[0] && proc_readlink(p->pid, path, mine, sizeof(mine)) > 0 && strcmp(mine, of_init) != 0)
-			dump_refuse(d, p, -1, "namespace", "a process has a namespace of its own; nested namespaces are not supported yet",
-				"run it in the container's own namespaces", "%s namespace %s", names[i], mine);
+		if (of_init[0] && proc_readlink(p->pid, path, mine, sizeof(mine)) > 0 &&
+			strcmp(mine, of_init) != 0)
+			dump_refuse(d, p, -1, "namespace",
+				"a process has a namespace of its own; nested namespaces are not supported "
+				"yet",
+				"run it in the container's own namespaces", "%s namespace %s", names[i],
+				mine);
 	}
 	return 0;
 }
@@ -215,8 +225,8 @@ bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
 {
 	if (!p->zombie || p->stat.num_threads <= 1)
 		return false;
-	dump_refuse(d, p, -1, "process", "its leader thread has ended while others run", "let it end, then checkpoint",
-		"process %d (%s)", p->ns_pid, p->stat.comm);
+	dump_refuse(d, p, -1, "process", "its leader thread has ended while others run",
+		"let it end, then checkpoint", "process %d (%s)", p->ns_pid, p->stat.comm);
 	return true;
 }
 
@@ -225,13 +235,15 @@ static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 	const struct proc_status *s = &p->status;
 
 	if (s->tracer_pid != 0 && !d->stopped)
-		dump_refuse(d, p, -1, "traced task", "only one tracer is possible", "end the debugger or strace, then checkpoint",
-			"traced by pid %d", s->tracer_pid);
+		dump_refuse(d, p, -1, "traced task", "only one tracer is possible",
+			"end the debugger or strace, then checkpoint", "traced by pid %d", s->tracer_pid);
 	(void)dump_leader_is_dead(d, p);
 	if (p->n_threads > 0 && p->threads[0].tid != p->pid)
-		dump_refuse(d, p, -1, "process", "its leader thread is missing", "let it end, then checkpoint", "process %d", p->ns_pid);
+		dump_refuse(d, p, -1, "process", "its leader thread is missing",
+			"let it end, then checkpoint", "process %d", p->ns_pid);
 	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])
-		dump_refuse(d, p, -1, "process", "its exit signal is not SIGCHLD (made by clone with another one)",
+		dump_refuse(d, p, -1, "process",
+			"its exit signal is not SIGCHLD (made by clone with another one)",
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
 	return check_namespaces(d, p, e);
 }
@@ -273,8 +285,10 @@ static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
 
 static int check_sharing(struct dump *d, struct error *e)
 {
-	struct sharing kinds[] = { { .type = 1 /* KCMP_VM */, .what = "memory" }, { .type = 2 /* KCMP_FILES */, .what = "descriptor table" },
-		{ .type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)" }, { .type = 4 /* KCMP_SIGHAND */, .what = "signal handlers" } };
+	struct sharing kinds[] = {{.type = 1 /* KCMP_VM */, .what = "memory"},
+		{.type = 2 /* KCMP_FILES */, .what = "descriptor table"},
+		{.type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)"},
+		{.type = 4 /* KCMP_SIGHAND */, .what = "signal handlers"}};
 
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
 		kinds[k].sorted = arena_array(&d->arena, d->n_procs, sizeof(*kinds[k].sorted));
@@ -284,8 +298,10 @@ static int check_sharing(struct dump *d, struct error *e)
 			struct dump_proc *p = &d->procs[i], *q = p->zombie ? NULL : find_sharer(&kinds[k], p);
 
 			if (q)
-				dump_refuse(d, p, -1, "process", "processes that share this are not supported yet", "use threads or fork",
-					"%s shared with process %d", kinds[k].what, q->ns_pid);
+				dump_refuse(d, p, -1, "process",
+					"processes that share this are not supported yet",
+					"use threads or fork", "%s shared with process %d", kinds[k].what,
+					q->ns_pid);
 		}
 	}
 	return 0;
@@ -313,7 +329,7 @@ static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
 
 static int collect_scheduling(struct dump *d, struct dump_thread *t, struct error *e)
 {
-	struct sched_attributes attr = { .size = sizeof(attr) };
+	struct sched_attributes attr = {.size = sizeof(attr)};
 	char mask[512];
 	long n;
 
@@ -324,8 +340,8 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 	t->msg->nice = attr.nice;
 	t->msg->sched_flags = attr.flags & 1; /* reset-on-fork */
 	if (attr.policy == 6)
-		preflight_add(d->report, t->ns_tid, -1, "scheduling", "SCHED_DEADLINE is not supported yet", "use another policy",
-			"thread %d", t->ns_tid);
+		preflight_add(d->report, t->ns_tid, -1, "scheduling", "SCHED_DEADLINE is not supported yet",
+			"use another policy", "thread %d", t->ns_tid);
 	n = syscall(SYS_sched_getaffinity, t->tid, sizeof(mask), mask);
 	if (n < 0)
 		return error_errno(e, -errno, "affinity of pid %d", t->tid);
@@ -335,7 +351,8 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 	return t->msg->affinity.data ? 0 : no_memory(e);
 }
 
-static int queued_signals(struct dump *d, pid_t tid, bool shared, St__QueuedSignal ***ret, size_t *ret_n, struct error *e)
+static int queued_signals(
+	struct dump *d, pid_t tid, bool shared, St__QueuedSignal ***ret, size_t *ret_n, struct error *e)
 {
 	enum { AT_ONCE = 32, MAX_SIGNALS = 65536 };
 	siginfo_t info[AT_ONCE];
@@ -344,7 +361,7 @@ static int queued_signals(struct dump *d, pid_t tid, bool shared, St__QueuedSign
 
 	*ret = NULL;
 	do {
-		struct __ptrace_peeksiginfo_args args = { .off = n, .flags = shared ? 1 : 0, .nr = AT_ONCE };
+		struct __ptrace_peeksiginfo_args args = {.off = n, .flags = shared ? 1 : 0, .nr = AT_ONCE};
 
 		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
 		if (got < 0)
@@ -446,7 +463,7 @@ static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thre
 	for (size_t i = 0; i < 64; i++) {
 		struct {
 			unsigned long filter_off, flags;
-		} meta = { i, 0 };
+		} meta = {i, 0};
 		long n = ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, NULL);
 		St__SeccompFilter *f = NULL;
 		St__SeccompFilter **list;

@@ -42,10 +42,12 @@ static int check_mounts(struct dump *d, struct error *e)
 			if (then[k].id == m->id)
 				t = &then[k];
 		if (!t)
-			preflight_add(d->report, 0, -1, "mount", "it was mounted by the container itself; this is not supported yet",
+			preflight_add(d->report, 0, -1, "mount",
+				"it was mounted by the container itself; this is not supported yet",
 				"unmount it, or let config.json mount it", "%s on %s", m->fstype, m->target);
 		else if (strcmp(t->target, m->target) != 0 || strcmp(t->options, m->options) != 0)
-			preflight_add(d->report, 0, -1, "mount", "it was moved or mounted again with other options", "undo the change",
+			preflight_add(d->report, 0, -1, "mount",
+				"it was moved or mounted again with other options", "undo the change",
 				"%s on %s", m->fstype, m->target);
 	}
 	for (size_t k = 0; k < n; k++) {
@@ -54,8 +56,8 @@ static int check_mounts(struct dump *d, struct error *e)
 		for (size_t i = 0; i < d->n_mounts && !there; i++)
 			there = d->mounts[i].id == then[k].id;
 		if (!there)
-			preflight_add(d->report, 0, -1, "mount", "it was unmounted by the container", "mount it again", "%s on %s",
-				then[k].fstype, then[k].target);
+			preflight_add(d->report, 0, -1, "mount", "it was unmounted by the container",
+				"mount it again", "%s on %s", then[k].fstype, then[k].target);
 	}
 	return 0;
 }
@@ -63,10 +65,12 @@ static int check_mounts(struct dump *d, struct error *e)
 static int check_container(struct dump *d, struct error *e)
 {
 	if (!d->c->spec->namespaces[NS_PID].present || d->c->spec->namespaces[NS_PID].path)
-		preflight_add(d->report, 0, -1, "namespace", "processes could not get their pids back in a pid namespace of others",
+		preflight_add(d->report, 0, -1, "namespace",
+			"processes could not get their pids back in a pid namespace of others",
 			"give the container a pid namespace of its own", "shared pid namespace");
 	if (d->c->cgroup.mode == CGROUP_NONE)
-		preflight_add(d->report, 0, -1, "cgroup", "without a cgroup the container's tasks cannot be told from others",
+		preflight_add(d->report, 0, -1, "cgroup",
+			"without a cgroup the container's tasks cannot be told from others",
 			"run it with a cgroup manager", "no cgroup");
 	if (check_mounts(d, e) < 0)
 		return e->code;
@@ -98,14 +102,15 @@ static int look(struct dump *d, struct error *e)
 	return r == 0 ? check_container(d, e) : r;
 }
 
-int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+int native_preflight(
+	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	int result = 0;
 
 	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real. */
 	for (int tries = 0; tries < 3 && result == 0; tries++) {
 		struct cr_statistics stats = {};
-		struct dump d = { .c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats };
+		struct dump d = {.c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats};
 
 		preflight_report_done(r);
 		result = look(&d, e);
@@ -177,10 +182,11 @@ static int write_records(struct dump *d, struct error *e)
 /* The guard is there as long as its end of the pipe is open. */
 static int guard_is_alive(int guard_fd, struct error *e)
 {
-	struct pollfd pfd = { .fd = guard_fd };
+	struct pollfd pfd = {.fd = guard_fd};
 
 	if (guard_fd >= 0 && poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR)))
-		return error_set(e, -ECANCELED, ERROR_SYSTEM, "the checkpoint was cancelled: the container runs on");
+		return error_set(
+			e, -ECANCELED, ERROR_SYSTEM, "the checkpoint was cancelled: the container runs on");
 	return 0;
 }
 
@@ -228,8 +234,14 @@ static void count(struct dump *d)
 static int commit(struct dump *d, struct error *e)
 {
 	struct image_manifest m = {
-		.engine = "native", .stasis_version = STASIS_VERSION, .container_id = d->c->id, .container_name = d->c->id,
-		.container_count = 1, .architecture = "x86_64", .xfeatures = cpu_xfeatures(), .page_size = 4096,
+		.engine = "native",
+		.stasis_version = STASIS_VERSION,
+		.container_id = d->c->id,
+		.container_name = d->c->id,
+		.container_count = 1,
+		.architecture = "x86_64",
+		.xfeatures = cpu_xfeatures(),
+		.page_size = 4096,
 		.generation = d->c->generation,
 	};
 	struct cr_statistics *s = d->stats;
@@ -246,9 +258,16 @@ static int commit(struct dump *d, struct error *e)
 	m.cpu_features = cpu_feature_names(features, sizeof(features));
 	for (int i = 0; i < 3; i++)
 		m.stdio[i] = d->c->stdio[i];
-	m.statistics = (struct image_statistics){ .total_us = s->total_us, .frozen_us = s->frozen_us, .preflight_us = s->preflight_us,
-		.freeze_us = s->freeze_us, .collect_us = s->collect_us, .memory_us = s->memory_us, .image_us = s->image_us,
-		.processes = s->processes, .threads = s->threads, .files = s->files };
+	m.statistics = (struct image_statistics){.total_us = s->total_us,
+		.frozen_us = s->frozen_us,
+		.preflight_us = s->preflight_us,
+		.freeze_us = s->freeze_us,
+		.collect_us = s->collect_us,
+		.memory_us = s->memory_us,
+		.image_us = s->image_us,
+		.processes = s->processes,
+		.threads = s->threads,
+		.files = s->files};
 	return image_writer_commit(d->writer, &m, e);
 }
 
@@ -299,10 +318,16 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	return r;
 }
 
-int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir, struct dump_journal *journal, int guard_fd,
-	struct preflight_report *report, struct cr_statistics *stats, struct error *e)
+int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
+	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
+	struct cr_statistics *stats, struct error *e)
 {
-	struct dump d = { .c = c, .options = o, .report = report, .root_fd = -EBADF, .stats = stats, .journal = journal };
+	struct dump d = {.c = c,
+		.options = o,
+		.report = report,
+		.root_fd = -EBADF,
+		.stats = stats,
+		.journal = journal};
 	uint64_t begin = now_us();
 	int r;
 

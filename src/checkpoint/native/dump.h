@@ -21,7 +21,7 @@ struct dump_thread {
 	pid_t tid, ns_tid;
 	struct proc_status status;
 	St__Thread *msg;
-	uint64_t ops, frame;	/* where its batch lies in the task */
+	uint64_t ops, frame; /* where its batch lies in the task */
 	size_t n_ops;
 };
 
@@ -36,7 +36,7 @@ struct dump_proc {
 	struct proc_vma *vmas;
 	size_t n_vmas;
 	St__Process *msg;
-	uint64_t syscall_insn;	/* address of a syscall instruction in it; 0: not looked for yet */
+	uint64_t syscall_insn;	 /* address of a syscall instruction in it; 0: not looked for yet */
 	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
 };
 
@@ -44,11 +44,11 @@ struct dump_proc {
 struct dump_file {
 	uint64_t id;
 	struct dump_proc *proc;
-	int fd;			/* in proc; -1: not a descriptor */
-	const char *by_name;	/* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
-	int local;		/* our duplicate, by pidfd_getfd; -EBADF: not needed */
+	int fd;		     /* in proc; -1: not a descriptor */
+	const char *by_name; /* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
+	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed */
 	struct stat st;
-	const char *link;	/* what /proc/PID/fd/N points to */
+	const char *link; /* what /proc/PID/fd/N points to */
 	struct proc_fdinfo info;
 	const struct resource *resource;
 	St__File *msg;
@@ -65,9 +65,9 @@ struct dump {
 	struct container *c;
 	const struct checkpoint_options *options;
 	struct preflight_report *report;
-	struct image_writer *writer;	/* NULL in preflight */
-	bool stopped;			/* the tasks are stopped: dump for real */
-	struct dump_proc *procs;	/* parents before children, init first */
+	struct image_writer *writer; /* NULL in preflight */
+	bool stopped;		     /* the tasks are stopped: dump for real */
+	struct dump_proc *procs;     /* parents before children, init first */
 	size_t n_procs;
 	struct dump_file *files;
 	size_t n_files, max_files;
@@ -77,15 +77,15 @@ struct dump {
 	size_t n_shm, max_shm;
 	St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
-	uint64_t next_id;		/* File, SharedMemory and address space ids */
-	struct proc_mount *mounts;	/* of init */
+	uint64_t next_id;	   /* File, SharedMemory and address space ids */
+	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
 	struct dump_wait *waits;
 	size_t n_waits;
-	char namespaces[9][64];		/* of init, see collect.c */
-	int root_fd;			/* the container's "/", O_PATH */
-	struct unix_cache *unix_cache;	/* what socket-unix.c looks up often */
-	struct sockdiag *sockets;	/* of the container's network namespace; NULL until asked for */
+	char namespaces[9][64];	       /* of init, see collect.c */
+	int root_fd;		       /* the container's "/", O_PATH */
+	struct unix_cache *unix_cache; /* what socket-unix.c looks up often */
+	struct sockdiag *sockets;      /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct dump_journal *journal;
 	struct cr_statistics *stats;
@@ -93,8 +93,8 @@ struct dump {
 
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
 struct dump_journal {
-	bool paused;			/* the user had paused it: it must be frozen again */
-	bool frozen;			/* the freezer was written */
+	bool paused; /* the user had paused it: it must be frozen again */
+	bool frozen; /* the freezer was written */
 	unsigned n;
 	struct {
 		pid_t pid;
@@ -109,7 +109,7 @@ static inline uint64_t dump_new_id(struct dump *d)
 }
 
 /* Adds an obstacle about a process; the caller goes on. */
-#define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                               \
+#define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                     \
 	preflight_add((d)->report, (p) ? (p)->ns_pid : 0, fd, kind, reason, remedy, __VA_ARGS__)
 
 /* Lists the processes and threads (collect.c). */
@@ -122,7 +122,8 @@ int dump_collect(struct dump *d, struct error *e) _must_check_;
 /* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
  * refuses. */
 int dump_remember_waits(struct dump *d, struct error *e) _must_check_;
-int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e) _must_check_;
+int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs,
+	struct error *e) _must_check_;
 
 /* Freeze, seize, interrupt, thaw (stop.c). dump_resume puts the tasks back; safe on half-stopped ones. */
 int dump_stop(struct dump *d, struct error *e) _must_check_;
@@ -145,7 +146,8 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 /* Descriptors (files.c). dump_file_for_fd finds or makes the File of a descriptor; *ret_id 0: refused (noted). */
 int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 /* A file that is held otherwise: "cwd", "root", "exe", "map_files/A-B" of /proc/PID; flags as for open. */
-int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id, struct error *e) _must_check_;
+int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id,
+	struct error *e) _must_check_;
 /* Obstacles among the files. */
 int dump_check_files(struct dump *d, struct error *e) _must_check_;
 /* All File records, completed: what can only be said when all descriptors are known. */
@@ -158,7 +160,8 @@ struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
 struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino);
 
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
-int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e) _must_check_;
+int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,
+	struct error *e) _must_check_;
 
 /* What belongs to the container's namespaces (namespaces.c). */
 int dump_host_names(struct dump *d, St__Container *m, struct error *e) _must_check_;
@@ -168,16 +171,18 @@ int dump_check_ipc(struct dump *d, struct error *e) _must_check_;
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
 
 /* The whole of it, in the surgeon process (dump.c). */
-int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir, struct dump_journal *journal,
-	int guard_fd, struct preflight_report *r, struct cr_statistics *stats, struct error *e) _must_check_;
-int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e) _must_check_;
+int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
+	struct dump_journal *journal, int guard_fd, struct preflight_report *r, struct cr_statistics *stats,
+	struct error *e) _must_check_;
+int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
+	struct error *e) _must_check_;
 
 /* proto/image.proto messages in the arena, initialised: pb_new(a, Vma, vma) is a St__Vma *. */
-#define pb_new(a, Type, type)                                                                                          \
-	({                                                                                                             \
-		St__##Type *_m = arena_new(a, St__##Type);                                                             \
-		if (_m)                                                                                                \
-			st__##type##__init(_m);                                                                        \
-		_m;                                                                                                    \
+#define pb_new(a, Type, type)                                                                                \
+	({                                                                                                   \
+		St__##Type *_m = arena_new(a, St__##Type);                                                   \
+		if (_m)                                                                                      \
+			st__##type##__init(_m);                                                              \
+		_m;                                                                                          \
 	})
 St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec);

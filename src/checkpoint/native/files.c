@@ -63,8 +63,9 @@ static int grow_files(struct dump *d)
 
 static bool same_file(const struct dump_file *a, const struct dump_file *b)
 {
-	if (a->st.st_ino != b->st.st_ino || a->st.st_dev != b->st.st_dev || ((a->info.flags ^ b->info.flags) & ~O_CLOEXEC) ||
-		a->info.pos != b->info.pos || (a->fd < 0) != (b->fd < 0))
+	if (a->st.st_ino != b->st.st_ino || a->st.st_dev != b->st.st_dev ||
+		((a->info.flags ^ b->info.flags) & ~O_CLOEXEC) || a->info.pos != b->info.pos ||
+		(a->fd < 0) != (b->fd < 0))
 		return false;
 	if (a->fd < 0)
 		return strcmp(a->link, b->link) == 0;
@@ -84,10 +85,11 @@ static void note_refused(struct dump *d, struct dump_file *f)
 	const struct resource *res = f->resource;
 
 	if (!res)
-		dump_refuse(d, f->proc, f->fd, "file", "a kind of file that this version does not know", "close it before the checkpoint",
-			"%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "file", "a kind of file that this version does not know",
+			"close it before the checkpoint", "%s", f->link);
 	else
-		dump_refuse(d, f->proc, f->fd, res->kind, res->refused_reason, res->refused_remedy, "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, res->kind, res->refused_reason, res->refused_remedy, "%s",
+			f->link);
 }
 
 static int owner(struct dump *d, struct dump_file *f, struct error *e)
@@ -196,7 +198,8 @@ static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *r
 
 	if (!d->file_index && grow_files(d) < 0)
 		return error_errno(e, -ENOMEM, "files");
-	for (uint32_t i = d->file_index->heads[file_hash(seen) % BUCKETS]; i; i = d->file_index->next[i - 1]) {
+	for (uint32_t i = d->file_index->heads[file_hash(seen) % BUCKETS]; i;
+		i = d->file_index->next[i - 1]) {
 		if (same_file(&d->files[i - 1], seen)) {
 			*ret_id = d->files[i - 1].id;
 			return 0;
@@ -232,7 +235,7 @@ static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int
 
 static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descriptor *m, struct error *e)
 {
-	struct dump_file f = { .proc = p, .fd = fd, .local = -EBADF };
+	struct dump_file f = {.proc = p, .fd = fd, .local = -EBADF};
 	char link[4200], name[32], path[64];
 	struct dump_file *inherited;
 	ssize_t n;
@@ -242,7 +245,9 @@ static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descripto
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", p->pid, fd);
 	n = proc_readlink(p->pid, name, link, sizeof(link));
 	if (n < 0 || stat(path, &f.st) < 0)
-		return n == -ENOENT || (n >= 0 && errno == ENOENT) ? -ENOENT : error_errno(e, n < 0 ? n : -errno, "descriptor %s", path);
+		return n == -ENOENT || (n >= 0 && errno == ENOENT)
+			       ? -ENOENT
+			       : error_errno(e, n < 0 ? n : -errno, "descriptor %s", path);
 	f.link = link;
 	r = proc_read_fdinfo(p->pid, fd, &d->arena, &f.info);
 	if (r < 0)
@@ -284,9 +289,10 @@ int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e)
 	return 0;
 }
 
-int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id, struct error *e)
+int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id,
+	struct error *e)
 {
-	struct dump_file f = { .proc = p, .fd = -1, .local = -EBADF, .info = { .flags = flags, .mnt_id = -1 } };
+	struct dump_file f = {.proc = p, .fd = -1, .local = -EBADF, .info = {.flags = flags, .mnt_id = -1}};
 	char link[4200], path[96];
 	ssize_t n;
 
@@ -316,7 +322,7 @@ int dump_files(struct dump *d, struct error *e)
 
 bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st)
 {
-	struct open_how how = { .flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_IN_ROOT };
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_IN_ROOT};
 	_cleanup_close_ int fd = syscall(SYS_openat2, d->root_fd, path, &how, sizeof(how));
 	struct stat now;
 

@@ -17,7 +17,8 @@
 #endif
 
 /* Flags that restore puts back; those that describe what the kernel does by itself are not listed. */
-static const uint32_t kept_advice = VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG | VMA_NH | VMA_MG | VMA_SL;
+static const uint32_t kept_advice =
+	VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG | VMA_NH | VMA_MG | VMA_SL;
 
 static bool name_is(const struct proc_vma *v, const char *prefix)
 {
@@ -43,10 +44,14 @@ static const struct {
 	uint32_t flag;
 	const char *object, *reason, *remedy;
 } refused_flags[] = {
-	{ VMA_HT, "huge page (hugetlb) mapping", "hugetlb memory is not supported yet", "use transparent huge pages (madvise)" },
-	{ VMA_UM | VMA_UW | VMA_UI, "memory watched by userfaultfd", "its fault handler's state is not known", "close the userfaultfd first" },
-	{ VMA_SS, "shadow stack", "user shadow stacks are not supported yet", "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off" },
-	{ VMA_UNKNOWN, "mapping with a flag this version does not know", "what is not understood is not copied", "use a newer Stasis" },
+	{VMA_HT, "huge page (hugetlb) mapping", "hugetlb memory is not supported yet",
+		"use transparent huge pages (madvise)"},
+	{VMA_UM | VMA_UW | VMA_UI, "memory watched by userfaultfd", "its fault handler's state is not known",
+		"close the userfaultfd first"},
+	{VMA_SS, "shadow stack", "user shadow stacks are not supported yet",
+		"start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off"},
+	{VMA_UNKNOWN, "mapping with a flag this version does not know",
+		"what is not understood is not copied", "use a newer Stasis"},
 };
 
 /* True: an obstacle was noted, the mapping is left out. */
@@ -69,20 +74,23 @@ static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *
 	else if (name_is(v, "anon_inode:") || name_is(v, "socket:") || name_is(v, "[uprobes]"))
 		object = v->name;
 	else if (name_is(v, "/dev/") && !name_is(v, "/dev/zero") && !name_is(v, "/dev/shm/"))
-		object = v->name, reason = "memory of a device cannot be copied", remedy = "close the device before the checkpoint";
+		object = v->name, reason = "memory of a device cannot be copied",
+		remedy = "close the device before the checkpoint";
 	else if (!is_vdso_part(v) && (v->flags & (VMA_IO | VMA_PF)))
 		object = "mapping of device memory", reason = "memory of a device cannot be copied";
-	else if (is_vdso_part(v) || strcmp(v->name, "[vsyscall]") == 0 || v->name[0] != '[' || name_is(v, "[heap]") || name_is(v, "[stack") ||
-		 name_is(v, "[anon:") || name_is(v, "[anon_shmem:"))
+	else if (is_vdso_part(v) || strcmp(v->name, "[vsyscall]") == 0 || v->name[0] != '[' ||
+		 name_is(v, "[heap]") || name_is(v, "[stack") || name_is(v, "[anon:") ||
+		 name_is(v, "[anon_shmem:"))
 		return false;
 	else
 		object = v->name;
-	dump_refuse(d, p, -1, "mapping", reason, remedy, "%s at %llx-%llx", object, (unsigned long long)v->start,
-		(unsigned long long)v->end);
+	dump_refuse(d, p, -1, "mapping", reason, remedy, "%s at %llx-%llx", object,
+		(unsigned long long)v->start, (unsigned long long)v->end);
 	return true;
 }
 
-int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
+int dump_shm(
+	struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
 {
 	St__SharedMemory *m;
 
@@ -119,7 +127,8 @@ int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, 
 	return dump_contents(d, m->id, fd, size, e);
 }
 
-static int shared_anonymous(struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
+static int shared_anonymous(
+	struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
@@ -131,20 +140,23 @@ static int shared_anonymous(struct dump *d, struct dump_proc *p, const struct pr
 			return 0;
 		}
 	}
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)v->start, (unsigned long long)v->end);
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)v->start,
+		(unsigned long long)v->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, -errno, "open the shared memory %s", path);
 	return dump_shm(d, v->inode, st.st_size, false, fd, ret_id, e);
 }
 
-static int mapped_file(struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
+static int mapped_file(
+	struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
 {
 	char name[64], path[96];
 	unsigned flags = O_RDONLY;
 	struct stat st;
 
-	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)v->start, (unsigned long long)v->end);
+	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)v->start,
+		(unsigned long long)v->end);
 	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
 	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable. */
 	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
@@ -152,7 +164,8 @@ static int mapped_file(struct dump *d, struct dump_proc *p, const struct proc_vm
 	return dump_file_by_link(d, p, name, flags, ret_id, e);
 }
 
-static int dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma *v, St__Vma *m, struct error *e)
+static int dump_mapping(
+	struct dump *d, struct dump_proc *p, const struct proc_vma *v, St__Vma *m, struct error *e)
 {
 	m->start = v->start;
 	m->end = v->end;
@@ -217,7 +230,9 @@ static int process_files(struct dump *d, struct dump_proc *p, struct error *e)
 		return r;
 	if (proc_readlink(p->pid, "root", root, sizeof(root)) < 0)
 		return error_errno(e, -errno, "root directory of pid %d", p->pid);
-	return strcmp(root, "/") == 0 ? 0 : dump_file_by_link(d, p, "root", O_PATH | O_DIRECTORY, &p->msg->root_file, e);
+	return strcmp(root, "/") == 0
+		       ? 0
+		       : dump_file_by_link(d, p, "root", O_PATH | O_DIRECTORY, &p->msg->root_file, e);
 }
 
 int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)

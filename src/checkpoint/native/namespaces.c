@@ -34,7 +34,9 @@ static int enter(struct visit *v, pid_t pid, const char *name, int flag, struct 
 
 static int leave(struct visit *v, int flag, struct error *e)
 {
-	int r = v->own >= 0 && setns(v->own, flag) < 0 ? error_errno(e, -errno, "leave the container's namespaces") : 0;
+	int r = v->own >= 0 && setns(v->own, flag) < 0
+			? error_errno(e, -errno, "leave the container's namespaces")
+			: 0;
 
 	close_p(&v->own);
 	close_p(&v->theirs);
@@ -43,7 +45,7 @@ static int leave(struct visit *v, int flag, struct error *e)
 
 int dump_host_names(struct dump *d, St__Container *m, struct error *e)
 {
-	struct visit v = { -EBADF, -EBADF };
+	struct visit v = {-EBADF, -EBADF};
 	struct utsname un;
 	int r, left;
 
@@ -69,14 +71,14 @@ static void check_sysvipc(struct dump *d, const char *name, const char *object)
 		return;
 	line = strchr(text, '\n'); /* behind the heading */
 	if (line && line[1])
-		preflight_add(d->report, 0, -1, "System V IPC", "it is not recorded yet", "remove it (ipcrm) before the checkpoint", "%s",
-			object);
+		preflight_add(d->report, 0, -1, "System V IPC", "it is not recorded yet",
+			"remove it (ipcrm) before the checkpoint", "%s", object);
 }
 
 /* Queues are files of the mqueue file system, wherever the container has it. */
 static void check_mqueues(struct dump *d)
 {
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
 
 	for (size_t i = 0; i < d->n_mounts; i++) {
 		struct dirent *ent;
@@ -89,7 +91,8 @@ static void check_mqueues(struct dump *d)
 		list = fd < 0 ? NULL : fdopendir(fd);
 		while (list && (ent = readdir(list)))
 			if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
-				preflight_add(d->report, 0, -1, "mqueue", "POSIX message queues are not recorded yet", "unlink the queue first",
+				preflight_add(d->report, 0, -1, "mqueue",
+					"POSIX message queues are not recorded yet", "unlink the queue first",
 					"%s/%s", d->mounts[i].target, ent->d_name);
 		if (list)
 			closedir(list);
@@ -101,7 +104,7 @@ static void check_mqueues(struct dump *d)
 int dump_check_ipc(struct dump *d, struct error *e)
 {
 	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_IPC];
-	struct visit v = { -EBADF, -EBADF };
+	struct visit v = {-EBADF, -EBADF};
 	int r, left;
 
 	/* Objects in a namespace of others are not the container's, and stay. */

@@ -20,8 +20,8 @@ struct page_region {
 	uint64_t start, end, categories;
 };
 struct pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask,
-		return_mask;
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask,
+		category_anyof_mask, return_mask;
 };
 #define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pm_scan_arg)
 enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 1 << 5, PM_GUARD = 1 << 8 };
@@ -30,7 +30,7 @@ struct page_reader {
 	struct dump *d;
 	struct dump_proc *p;
 	int pagemap_fd, mem_fd;
-	bool no_scan;	/* this kernel has no PAGEMAP_SCAN */
+	bool no_scan; /* this kernel has no PAGEMAP_SCAN */
 	char *buffer;
 };
 
@@ -41,7 +41,8 @@ static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct
 	if (r < 0)
 		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
 	if (r < 0)
-		return error_errno(e, r, "read %zu bytes at %llx of pid %d", len, (unsigned long long)start, pr->p->pid);
+		return error_errno(
+			e, r, "read %zu bytes at %llx of pid %d", len, (unsigned long long)start, pr->p->pid);
 	return 0;
 }
 
@@ -52,7 +53,8 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 		int r = read_range(pr, at, len, e);
 
 		if (r == 0)
-			r = image_writer_pages(pr->d->writer, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+			r = image_writer_pages(
+				pr->d->writer, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
 		if (r < 0)
 			return r;
 		at += len;
@@ -61,7 +63,8 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 }
 
 /* Notes a guard region (MADV_GUARD_INSTALL) in the mapping's record. */
-static int note_guard(struct page_reader *pr, const struct proc_vma *v, const struct page_region *g, struct error *e)
+static int note_guard(
+	struct page_reader *pr, const struct proc_vma *v, const struct page_region *g, struct error *e)
 {
 	St__Memory *m = pr->p->msg->memory;
 
@@ -89,18 +92,27 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 	uint64_t at = v->start;
 
 	while (at < v->end) {
-		struct pm_scan_arg arg = { .size = sizeof(arg), .start = at, .end = v->end, .vec = (uint64_t)regions, .vec_len = REGIONS,
-			.category_inverted = file ? PM_FILE : 0, .category_mask = file ? PM_FILE : 0,
-			.category_anyof_mask = PM_PRESENT | PM_SWAPPED, .return_mask = PM_PRESENT | PM_SWAPPED | (v->flags & VMA_GU ? PM_GUARD : 0) };
+		struct pm_scan_arg arg = {.size = sizeof(arg),
+			.start = at,
+			.end = v->end,
+			.vec = (uint64_t)regions,
+			.vec_len = REGIONS,
+			.category_inverted = file ? PM_FILE : 0,
+			.category_mask = file ? PM_FILE : 0,
+			.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
+			.return_mask = PM_PRESENT | PM_SWAPPED | (v->flags & VMA_GU ? PM_GUARD : 0)};
 		int n, r;
 
 		/* The shared zero page is left out by its contents: asking for it makes the scan five times slower. */
 		n = ioctl(pr->pagemap_fd, PAGEMAP_SCAN_IOCTL, &arg);
 		if (n < 0)
-			return errno == ENOTTY || errno == EINVAL ? 1 : error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
+			return errno == ENOTTY || errno == EINVAL
+				       ? 1
+				       : error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
 		for (int i = 0; i < n; i++) {
-			r = regions[i].categories & PM_GUARD ? note_guard(pr, v, &regions[i], e) :
-							       copy_region(pr, regions[i].start, regions[i].end, e);
+			r = regions[i].categories & PM_GUARD
+				    ? note_guard(pr, v, &regions[i], e)
+				    : copy_region(pr, regions[i].start, regions[i].end, e);
 			if (r < 0)
 				return r;
 		}
@@ -167,7 +179,7 @@ static int dump_process_pages(struct page_reader *pr, struct error *e)
 
 int dump_pages(struct dump *d, struct error *e)
 {
-	struct page_reader pr = { .d = d };
+	struct page_reader pr = {.d = d};
 	int r = 0;
 
 	pr.buffer = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -56,7 +56,8 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
-		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
+		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 +
+			p->threads[i]->affinity.len;
 	}
 	for (size_t i = 0; i < p->n_seccomp_filters; i++)
 		data += p->seccomp_filters[i]->instructions.len + 64;
@@ -93,10 +94,11 @@ static int collect_ranges(struct restore *r, struct range **ret, size_t *ret_n, 
 		return error_errno(e, -ENOMEM, "lay out the restore");
 	n = 0;
 	for (size_t i = 0; i < n_own; i++)
-		(*ret)[n++] = (struct range){ own[i].start, own[i].end };
+		(*ret)[n++] = (struct range){own[i].start, own[i].end};
 	for (size_t i = 0; i < r->n_procs; i++)
 		for (size_t k = 0; r->procs[i]->state != 2 && k < r->procs[i]->memory->n_vmas; k++)
-			(*ret)[n++] = (struct range){ r->procs[i]->memory->vmas[k]->start, r->procs[i]->memory->vmas[k]->end };
+			(*ret)[n++] = (struct range){
+				r->procs[i]->memory->vmas[k]->start, r->procs[i]->memory->vmas[k]->end};
 	*ret_n = n;
 	return 0;
 }
@@ -106,13 +108,15 @@ static int map_at(uint64_t address, uint64_t len, int prot, int flags, struct er
 	void *p = mmap((void *)address, len, prot, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (p == MAP_FAILED || (uint64_t)p != address)
-		return error_errno(e, p == MAP_FAILED ? -errno : -EEXIST, "map %llu bytes for the restore", (unsigned long long)len);
+		return error_errno(e, p == MAP_FAILED ? -errno : -EEXIST, "map %llu bytes for the restore",
+			(unsigned long long)len);
 	return 0;
 }
 
 int restore_lay_out(struct restore *r, struct error *e)
 {
-	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0, shm_len = 0, at;
+	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0,
+		 shm_len = 0, at;
 	struct range *ranges;
 	size_t n = 0;
 	int result;
@@ -133,7 +137,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 		return result;
 	r->area = find_hole(ranges, n, r->area_len);
 	if (!r->area)
-		return error_set(e, -ENOMEM, ERROR_REFUSED, "the processes leave no common hole of %llu bytes in their address space",
+		return error_set(e, -ENOMEM, ERROR_REFUSED,
+			"the processes leave no common hole of %llu bytes in their address space",
 			(unsigned long long)r->area_len);
 
 	r->loop = r->area;

@@ -38,7 +38,7 @@ struct builder {
 	struct restore *r;
 	const St__Process *p;
 	struct batch b;
-	uint64_t all_caps;	/* what this stub has */
+	uint64_t all_caps; /* what this stub has */
 	struct error *e;
 };
 
@@ -89,12 +89,15 @@ static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 			if (bu->r->shm[i].msg->id == v->shm)
 				from = bu->r->shm[i].address;
 		/* An old size of 0 makes another mapping of the same shared pages (mremap(2)). */
-		batch_call(b, OP_EXPECT, SYS_mremap, from + v->offset, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED, v->start)->result = v->start;
+		batch_call(b, OP_EXPECT, SYS_mremap, from + v->offset, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+			v->start)
+			->result = v->start;
 		if (v->prot != (PROT_READ | PROT_WRITE))
 			batch_call(b, 0, SYS_mprotect, v->start, len, v->prot);
 		return;
 	}
-	batch_call(b, OP_EXPECT, SYS_mmap, v->start, len, prot, v->flags | MAP_FIXED, v->file ? restore_fd(bu->r, v->file) : -1, v->offset)
+	batch_call(b, OP_EXPECT, SYS_mmap, v->start, len, prot, v->flags | MAP_FIXED,
+		v->file ? restore_fd(bu->r, v->file) : -1, v->offset)
 		->result = v->start;
 }
 
@@ -113,10 +116,12 @@ static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, 
 static void op_fill(struct builder *bu, const St__Vma *v, const struct image_run *runs, size_t n)
 {
 	for (size_t i = first_run(runs, n, v->start); i < n && runs[i].address < v->end; i++) {
-		uint64_t start = MAX(runs[i].address, v->start), end = MIN(runs[i].address + runs[i].n_pages * PAGE, v->end);
+		uint64_t start = MAX(runs[i].address, v->start),
+			 end = MIN(runs[i].address + runs[i].n_pages * PAGE, v->end);
 
 		if (runs[i].kind == IMAGE_PAGES_DATA)
-			op_read(bu, bu->r->pages_fd, start, end - start, runs[i].offset + (start - runs[i].address));
+			op_read(bu, bu->r->pages_fd, start, end - start,
+				runs[i].offset + (start - runs[i].address));
 		else if (runs[i].kind == IMAGE_PAGES_ZERO && v->file)
 			op_read(bu, bu->r->zero_fd, start, end - start, 0);
 	}
@@ -130,8 +135,14 @@ static void op_advise(struct builder *bu, const St__Vma *v)
 		uint32_t flag;
 		int advice;
 	} advices[] = {
-		{ VMA_SR, MADV_SEQUENTIAL }, { VMA_RR, MADV_RANDOM }, { VMA_DC, MADV_DONTFORK }, { VMA_DD, MADV_DONTDUMP },
-		{ VMA_WF, MADV_WIPEONFORK }, { VMA_HG, MADV_HUGEPAGE }, { VMA_NH, MADV_NOHUGEPAGE }, { VMA_MG, MADV_MERGEABLE },
+		{VMA_SR, MADV_SEQUENTIAL},
+		{VMA_RR, MADV_RANDOM},
+		{VMA_DC, MADV_DONTFORK},
+		{VMA_DD, MADV_DONTDUMP},
+		{VMA_WF, MADV_WIPEONFORK},
+		{VMA_HG, MADV_HUGEPAGE},
+		{VMA_NH, MADV_NOHUGEPAGE},
+		{VMA_MG, MADV_MERGEABLE},
 	};
 	uint64_t len = v->end - v->start;
 
@@ -169,19 +180,30 @@ static void op_mm(struct builder *bu)
 {
 	const St__Memory *m = bu->p->memory;
 	struct prctl_mm_map map = {
-		.start_code = m->start_code, .end_code = m->end_code, .start_data = m->start_data, .end_data = m->end_data,
-		.start_brk = m->start_brk, .brk = m->brk, .start_stack = m->start_stack, .arg_start = m->arg_start,
-		.arg_end = m->arg_end, .env_start = m->env_start, .env_end = m->env_end, .auxv_size = m->auxv.len,
+		.start_code = m->start_code,
+		.end_code = m->end_code,
+		.start_data = m->start_data,
+		.end_data = m->end_data,
+		.start_brk = m->start_brk,
+		.brk = m->brk,
+		.start_stack = m->start_stack,
+		.arg_start = m->arg_start,
+		.arg_end = m->arg_end,
+		.env_start = m->env_start,
+		.env_end = m->env_end,
+		.auxv_size = m->auxv.len,
 		.exe_fd = m->exe_file ? restore_fd(bu->r, m->exe_file) : -1,
 	};
 
 	map.auxv = (void *)batch_bytes(&bu->b, m->auxv.data, m->auxv.len);
-	batch_call(&bu->b, 0, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, batch_bytes(&bu->b, &map, sizeof(map)), sizeof(map));
+	batch_call(&bu->b, 0, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, batch_bytes(&bu->b, &map, sizeof(map)),
+		sizeof(map));
 	for (size_t i = 0; i < m->n_vmas; i++) {
 		const St__Vma *v = m->vmas[i];
 
 		for (size_t k = 0; k + 1 < v->n_guards; k += 2)
-			batch_call(&bu->b, 0, SYS_madvise, v->guards[k], v->guards[k + 1] - v->guards[k], MADV_GUARD_INSTALL_OP);
+			batch_call(&bu->b, 0, SYS_madvise, v->guards[k], v->guards[k + 1] - v->guards[k],
+				MADV_GUARD_INSTALL_OP);
 		if (v->advice & VMA_SL)
 			batch_call(&bu->b, 0, MSEAL_NR, v->start, v->end - v->start, 0);
 	}
@@ -197,7 +219,7 @@ static void op_mm(struct builder *bu)
 static void op_limits(struct builder *bu)
 {
 	for (size_t i = 0; i < bu->p->n_rlimits && i < PROC_LIMITS; i++) {
-		uint64_t value[2] = { bu->p->rlimits[i]->soft, bu->p->rlimits[i]->hard };
+		uint64_t value[2] = {bu->p->rlimits[i]->soft, bu->p->rlimits[i]->hard};
 		struct rlimit now;
 
 		if (getrlimit(i, &now) == 0 && now.rlim_cur == value[0] && now.rlim_max == value[1])
@@ -210,20 +232,21 @@ static void op_actions(struct builder *bu)
 {
 	for (size_t i = 0; i < bu->p->n_actions; i++) {
 		const St__SigAction *a = bu->p->actions[i];
-		uint64_t value[4] = { a->handler, a->flags, a->restorer, a->mask };
+		uint64_t value[4] = {a->handler, a->flags, a->restorer, a->mask};
 
-		batch_call(&bu->b, 0, SYS_rt_sigaction, a->signal, batch_bytes(&bu->b, value, sizeof(value)), 0, 8);
+		batch_call(&bu->b, 0, SYS_rt_sigaction, a->signal, batch_bytes(&bu->b, value, sizeof(value)),
+			0, 8);
 	}
 }
 
 static struct timeval to_timeval(const St__TimeSpec *t)
 {
-	return t ? (struct timeval){ t->sec, t->nsec / 1000 } : (struct timeval){};
+	return t ? (struct timeval){t->sec, t->nsec / 1000} : (struct timeval){};
 }
 
 static struct timespec to_timespec(const St__TimeSpec *t)
 {
-	return t ? (struct timespec){ t->sec, t->nsec } : (struct timespec){};
+	return t ? (struct timespec){t->sec, t->nsec} : (struct timespec){};
 }
 
 /* setitimer() of the CPU clocks adds a tick to what it is given, so that it never fires early. */
@@ -235,7 +258,7 @@ static struct timeval without_tick(struct timeval v)
 	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
 	if (us > tick.tv_nsec / 1000)
 		us -= tick.tv_nsec / 1000;
-	return (struct timeval){ us / 1000000, us % 1000000 };
+	return (struct timeval){us / 1000000, us % 1000000};
 }
 
 static void op_timers(struct builder *bu)
@@ -243,10 +266,11 @@ static void op_timers(struct builder *bu)
 	const St__Process *p = bu->p;
 
 	for (size_t i = 0; i < p->n_itimers && i < 3; i++) {
-		struct itimerval v = { to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value) };
+		struct itimerval v = {to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value)};
 
 		/* An interval without a value: it has expired, and its signal waits. Another expiry then merges with that. */
-		if (!v.it_value.tv_sec && !v.it_value.tv_usec && (v.it_interval.tv_sec || v.it_interval.tv_usec))
+		if (!v.it_value.tv_sec && !v.it_value.tv_usec &&
+			(v.it_interval.tv_sec || v.it_interval.tv_usec))
 			v.it_value.tv_usec = 1;
 		if (i != ITIMER_REAL)
 			v.it_value = without_tick(v.it_value);
@@ -258,8 +282,10 @@ static void op_timers(struct builder *bu)
 	/* /proc lists the newest first. */
 	for (size_t i = p->n_posix_timers; i-- > 0;) {
 		const St__PosixTimer *t = p->posix_timers[i];
-		struct itimerspec v = { to_timespec(t->interval), to_timespec(t->value) };
-		struct sigevent ev = { .sigev_notify = t->notify, .sigev_signo = t->signo, .sigev_value.sival_ptr = (void *)t->sigval };
+		struct itimerspec v = {to_timespec(t->interval), to_timespec(t->value)};
+		struct sigevent ev = {.sigev_notify = t->notify,
+			.sigev_signo = t->signo,
+			.sigev_value.sival_ptr = (void *)t->sigval};
 		uint64_t id_at;
 		int *id = batch_data(&bu->b, sizeof(int), &id_at);
 
@@ -267,9 +293,11 @@ static void op_timers(struct builder *bu)
 			return;
 		*id = t->id;
 		ev._sigev_un._tid = t->tid;
-		batch_call(&bu->b, 0, SYS_timer_create, t->clockid, batch_bytes(&bu->b, &ev, sizeof(ev)), id_at);
+		batch_call(
+			&bu->b, 0, SYS_timer_create, t->clockid, batch_bytes(&bu->b, &ev, sizeof(ev)), id_at);
 		if (v.it_value.tv_sec || v.it_value.tv_nsec)
-			batch_call(&bu->b, 0, SYS_timer_settime, t->id, 0, batch_bytes(&bu->b, &v, sizeof(v)), 0);
+			batch_call(&bu->b, 0, SYS_timer_settime, t->id, 0, batch_bytes(&bu->b, &v, sizeof(v)),
+				0);
 	}
 	if (p->n_posix_timers)
 		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 0);
@@ -279,8 +307,8 @@ static void op_timers(struct builder *bu)
 
 static void op_capset(struct builder *bu, uint64_t eff, uint64_t prm, uint64_t inh)
 {
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = { { eff, prm, inh }, { eff >> 32, prm >> 32, inh >> 32 } };
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{eff, prm, inh}, {eff >> 32, prm >> 32, inh >> 32}};
 	uint64_t head_at = batch_bytes(&bu->b, &head, sizeof(head));
 
 	batch_call(&bu->b, 0, SYS_capset, head_at, batch_bytes(&bu->b, data, sizeof(data)));
@@ -295,7 +323,8 @@ static void op_credentials(struct builder *bu, const St__Credentials *c)
 		if (!(c->cap_bnd & (1ull << cap)))
 			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
 	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
-	batch_call(b, 0, SYS_setgroups, c->n_groups, batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
+	batch_call(b, 0, SYS_setgroups, c->n_groups,
+		batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
 	batch_call(b, 0, SYS_setresgid, c->gid[0], c->gid[1], c->gid[2]);
 	batch_call(b, 0, SYS_setresuid, c->uid[0], c->uid[1], c->uid[2]);
 	op_capset(bu, bu->all_caps, bu->all_caps, c->cap_inh);
@@ -329,22 +358,28 @@ static void op_seccomp(struct builder *bu, const St__Thread *t)
 		struct {
 			uint16_t len;
 			uint64_t filter;
-		} prog = { f->instructions.len / 8, batch_bytes(&bu->b, f->instructions.data, f->instructions.len) };
+		} prog = {f->instructions.len / 8,
+			batch_bytes(&bu->b, f->instructions.data, f->instructions.len)};
 
-		batch_call(&bu->b, 0, SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, f->flags, batch_bytes(&bu->b, &prog, sizeof(prog)));
+		batch_call(&bu->b, 0, SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, f->flags,
+			batch_bytes(&bu->b, &prog, sizeof(prog)));
 	}
 }
 
 static void op_scheduling(struct builder *bu, const St__Thread *t)
 {
-	struct sched_attributes a = { .size = 48, .policy = t->sched_policy, .flags = t->sched_flags, .nice = t->nice,
-		.priority = t->sched_priority };
+	struct sched_attributes a = {.size = 48,
+		.policy = t->sched_policy,
+		.flags = t->sched_flags,
+		.nice = t->nice,
+		.priority = t->sched_priority};
 	int of_nice = (2 << 13) | ((t->nice + 20) / 5);
 
 	if (t->sched_policy != 0 || t->nice != 0 || t->sched_flags)
 		batch_call(&bu->b, 0, SYS_sched_setattr, 0, batch_bytes(&bu->b, &a, sizeof(a)), 0);
 	if (t->affinity.len)
-		batch_call(&bu->b, 0, SYS_sched_setaffinity, 0, t->affinity.len, batch_bytes(&bu->b, t->affinity.data, t->affinity.len));
+		batch_call(&bu->b, 0, SYS_sched_setaffinity, 0, t->affinity.len,
+			batch_bytes(&bu->b, t->affinity.data, t->affinity.len));
 	/* Unset, the kernel derives it from nice: nothing to do then. */
 	if (t->ioprio && t->ioprio != of_nice)
 		batch_call(&bu->b, 0, SYS_ioprio_set, 1, 0, t->ioprio);
@@ -360,7 +395,8 @@ static void op_count(struct builder *bu, uint32_t *counter)
 {
 	uint32_t op = (uint32_t)FUTEX_OP_ADD << 28 | (uint32_t)FUTEX_OP_CMP_GE << 24 | 1u << 12;
 
-	batch_call(&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX, counter, op);
+	batch_call(&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX,
+		counter, op);
 }
 
 static void op_pending(struct builder *bu, St__QueuedSignal **queue, size_t n, int tid)
@@ -383,7 +419,9 @@ static void op_pending(struct builder *bu, St__QueuedSignal **queue, size_t n, i
 static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 {
 	struct batch *b = &bu->b;
-	stack_t ss = { .ss_sp = (void *)t->altstack_sp, .ss_flags = t->altstack_flags & ~SS_ONSTACK, .ss_size = t->altstack_size };
+	stack_t ss = {.ss_sp = (void *)t->altstack_sp,
+		.ss_flags = t->altstack_flags & ~SS_ONSTACK,
+		.ss_size = t->altstack_size};
 	struct timespec zero = {};
 	uint64_t sigchld = 1ull << (SIGCHLD - 1);
 
@@ -408,11 +446,13 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	else if (t->pdeathsig)
 		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, t->pdeathsig);
 	if (leader) {
-		batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE, bu->p->memory->dumpable == 2 ? 0 : bu->p->memory->dumpable);
+		batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE,
+			bu->p->memory->dumpable == 2 ? 0 : bu->p->memory->dumpable);
 		if (bu->p->child_subreaper)
 			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 		/* Children that ended while the tree was made have left a SIGCHLD that nobody may see. */
-		batch_call(b, OP_MAY_FAIL, SYS_rt_sigtimedwait, batch_bytes(b, &sigchld, 8), 0, batch_bytes(b, &zero, sizeof(zero)), 8);
+		batch_call(b, OP_MAY_FAIL, SYS_rt_sigtimedwait, batch_bytes(b, &sigchld, 8), 0,
+			batch_bytes(b, &zero, sizeof(zero)), 8);
 		op_pending(bu, bu->p->pending, bu->p->n_pending, 0);
 	}
 	op_pending(bu, t->pending, t->n_pending, t->tid);
@@ -432,7 +472,7 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 		uint64_t ops, n_ops;
 		int32_t tid, pad;
 		struct clone_args args;
-	} *s;
+	} * s;
 	uint64_t at;
 
 	s = batch_data(&bu->b, sizeof(*s), &at);
@@ -470,7 +510,8 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 	op_memory(bu);
 	op_mm(bu);
 	for (size_t i = 1; i < p->n_threads; i++)
-		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op), threads[i].n);
+		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
+			threads[i].n);
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	op_actions(bu);
@@ -479,7 +520,8 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 	op_timers(bu);
 	op_park(bu);
 	if (bu->b.overflow)
-		return error_set(bu->e, -ENOSPC, ERROR_INTERNAL, "the batch of process %d is too small", p->pid);
+		return error_set(
+			bu->e, -ENOSPC, ERROR_INTERNAL, "the batch of process %d is too small", p->pid);
 	return 0;
 }
 
@@ -495,7 +537,7 @@ static void unregister_rseq(void)
 
 static int own_capabilities(uint64_t *ret, struct error *e)
 {
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(SYS_capget, &head, data) < 0)
@@ -506,7 +548,8 @@ static int own_capabilities(uint64_t *ret, struct error *e)
 
 static _Noreturn void jump(const struct restore *r, uint64_t ops, size_t n)
 {
-	void (*loop)(uint64_t ops, size_t n, struct batch_control *control, uint64_t frame) = (void *)r->loop;
+	void (*loop)(uint64_t ops, size_t n, struct batch_control * control, uint64_t frame) =
+		(void *)r->loop;
 
 	loop(ops, n, &r->control->batch, 0);
 	__builtin_unreachable();
@@ -516,7 +559,7 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 {
 	const struct restore_slot *slot = &r->slots[index];
 	const St__Process *p = r->procs[index];
-	struct builder bu = { .r = r, .p = p, .e = e };
+	struct builder bu = {.r = r, .p = p, .e = e};
 	size_t leader_ops = 0, data_size;
 	int result;
 

@@ -101,8 +101,9 @@ static int make_room(struct restore *r, struct error *e)
 
 static bool is_seekable(const St__File *f)
 {
-	return (f->kind_case == ST__FILE__KIND_REGULAR && !(f->flags & O_PATH) && !S_ISCHR(f->regular->mode)) ||
-		f->kind_case == ST__FILE__KIND_MEMFD;
+	return (f->kind_case == ST__FILE__KIND_REGULAR && !(f->flags & O_PATH) &&
+		       !S_ISCHR(f->regular->mode)) ||
+	       f->kind_case == ST__FILE__KIND_MEMFD;
 }
 
 static int open_file(struct restore *r, size_t i, struct error *e)
@@ -112,7 +113,8 @@ static int open_file(struct restore *r, size_t i, struct error *e)
 	int fd = -EBADF, result;
 
 	if (!res)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind", (unsigned long long)m->id);
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind",
+			(unsigned long long)m->id);
 	result = res->open(r, m, &fd, e);
 	if (result < 0)
 		return m->kind_case == ST__FILE__KIND_REGULAR ? result : error_prefix(e, "%s", res->kind);
@@ -149,7 +151,7 @@ int restore_open_files(struct restore *r, struct error *e)
 
 static int set_owner(const St__File *m, int fd, struct error *e)
 {
-	struct f_owner_ex o = { .type = m->owner->type, .pid = m->owner->pid };
+	struct f_owner_ex o = {.type = m->owner->type, .pid = m->owner->pid};
 
 	if (m->owner->pid && fcntl(fd, F_SETOWN_EX, &o) < 0)
 		return error_errno(e, -errno, "owner of descriptor %d", fd);
@@ -171,7 +173,8 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 		const St__File *m;
 
 		if (from < 0 || d->fd >= (uint32_t)r->fd_base)
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "descriptor %u of process %d refers to an unknown file", d->fd, p->pid);
+			return error_set(e, -EBADMSG, ERROR_CORRUPT,
+				"descriptor %u of process %d refers to an unknown file", d->fd, p->pid);
 		if (dup3(from, d->fd, d->cloexec ? O_CLOEXEC : 0) < 0)
 			return error_errno(e, -errno, "give descriptor %u to process %d", d->fd, p->pid);
 		m = r->files[from - r->fd_base];
@@ -217,7 +220,8 @@ int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, s
 			if (k <= 0) {
 				k = pread(r->pages_fd, buf, MIN(len - at, sizeof(buf)), from);
 				if (k <= 0 || pwrite_all(fd, buf, k, to) < 0)
-					return error_errno(e, k < 0 ? -errno : -EIO, "copy %llu bytes from the image", (unsigned long long)len);
+					return error_errno(e, k < 0 ? -errno : -EIO,
+						"copy %llu bytes from the image", (unsigned long long)len);
 				from += k;
 				to += k;
 			}

@@ -30,7 +30,7 @@ struct live_thread {
 	struct task task;
 	const St__Thread *msg;
 	const St__Process *proc;
-	pid_t pid;	/* of its process, on the host */
+	pid_t pid; /* of its process, on the host */
 	bool leader;
 };
 
@@ -58,16 +58,20 @@ static int batch_failure(struct restore *r, struct error *e)
 	char name[32];
 
 	for (size_t i = 0; i < r->n_procs; i++)
-		if ((uint64_t)op >= r->slots[i].address && (uint64_t)op < r->slots[i].address + r->slots[i].size)
+		if ((uint64_t)op >= r->slots[i].address &&
+			(uint64_t)op < r->slots[i].address + r->slots[i].size)
 			p = r->procs[i];
 	if (!p)
-		return error_set(e, -EIO, ERROR_INTERNAL, "a process of the restore failed at an unknown step");
+		return error_set(
+			e, -EIO, ERROR_INTERNAL, "a process of the restore failed at an unknown step");
 	if (r->control->batch.failed_result >= 0 && (op->flags & OP_EXPECT))
-		return error_set(e, -EIO, ERROR_SYSTEM, "process %d: %s gave %lld, not %lld (is the image complete?)", p->pid,
-			batch_syscall_name(op->nr, name), (long long)r->control->batch.failed_result, (long long)op->result);
+		return error_set(e, -EIO, ERROR_SYSTEM,
+			"process %d: %s gave %lld, not %lld (is the image complete?)", p->pid,
+			batch_syscall_name(op->nr, name), (long long)r->control->batch.failed_result,
+			(long long)op->result);
 	return error_errno(e, r->control->batch.failed_result, "process %d: %s(%#llx, %#llx, %#llx)", p->pid,
-		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0], (unsigned long long)op->args[1],
-		(unsigned long long)op->args[2]);
+		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0],
+		(unsigned long long)op->args[1], (unsigned long long)op->args[2]);
 }
 
 /* Waits until *word has reached n; fails when a stub does. */
@@ -79,8 +83,8 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	while ((have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n) {
-		struct timespec limit = { 0, 5000000 };
-		struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+		struct timespec limit = {0, 5000000};
+		struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 
 		syscall(SYS_futex, word, FUTEX_WAIT, have, &limit, NULL, 0);
 		if (__atomic_load_n(&r->control->failed, __ATOMIC_SEQ_CST)) {
@@ -89,11 +93,14 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 		}
 		if (__atomic_load_n(&r->control->batch.failed_op, __ATOMIC_SEQ_CST))
 			return batch_failure(r, e);
-		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) < n && poll(&pfd, 1, 0) > 0 && !r->control->failing)
-			return error_set(e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) < n && poll(&pfd, 1, 0) > 0 &&
+			!r->control->failing)
+			return error_set(
+				e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - start.tv_sec > READY_TIMEOUT_S)
-			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "the restore makes no progress: %u of %u threads after %d s", have, n,
+			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
+				"the restore makes no progress: %u of %u threads after %d s", have, n,
 				READY_TIMEOUT_S);
 	}
 	return 0;
@@ -135,13 +142,16 @@ static int find_threads(struct finish *f, struct error *e)
 			struct live_thread *t = &f->threads[f->n];
 			struct proc_status st;
 
-			if (proc_read_status(pids[i], tids[k], &f->r->arena, &st) < 0 || st.state == 'Z' || st.state == 'X')
+			if (proc_read_status(pids[i], tids[k], &f->r->arena, &st) < 0 || st.state == 'Z' ||
+				st.state == 'X')
 				continue;
 			if (f->n == thread_count(f->r))
-				return error_set(e, -EBUSY, ERROR_STATE, "more tasks in the container's cgroup than were restored");
+				return error_set(e, -EBUSY, ERROR_STATE,
+					"more tasks in the container's cgroup than were restored");
 			t->msg = find_thread(f->r, st.ns_pid[st.n_ns - 1], &t->proc);
 			if (!t->msg)
-				return error_set(e, -EBUSY, ERROR_STATE, "an unknown task %d is in the container's cgroup", tids[k]);
+				return error_set(e, -EBUSY, ERROR_STATE,
+					"an unknown task %d is in the container's cgroup", tids[k]);
 			t->task.tid = tids[k];
 			t->pid = pids[i];
 			t->leader = tids[k] == pids[i];
@@ -149,7 +159,8 @@ static int find_threads(struct finish *f, struct error *e)
 		}
 	}
 	if (f->n != thread_count(f->r))
-		return error_set(e, -ESRCH, ERROR_STATE, "%zu of %zu threads were found in the container's cgroup", f->n, thread_count(f->r));
+		return error_set(e, -ESRCH, ERROR_STATE,
+			"%zu of %zu threads were found in the container's cgroup", f->n, thread_count(f->r));
 	return 0;
 }
 
@@ -264,7 +275,7 @@ static uint64_t vdso_of(const St__Process *p)
 
 static int unmap_area(struct finish *f, struct live_thread *t, struct error *e)
 {
-	uint64_t args[6] = { f->r->area, f->r->area_len }, death[6] = { PR_SET_PDEATHSIG, t->msg->pdeathsig };
+	uint64_t args[6] = {f->r->area, f->r->area_len}, death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig};
 	uint64_t insn = vdso_of(t->proc) + f->syscall_offset;
 	int64_t result;
 	int r = 0;
@@ -302,12 +313,13 @@ static bool state_becomes(pid_t pid, char state)
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
 	struct live_thread *parent = leader_of(f, p->ppid);
-	uint64_t wait_args[6] = { p->pid, 0, WUNTRACED | WNOHANG, 0 };
+	uint64_t wait_args[6] = {p->pid, 0, WUNTRACED | WNOHANG, 0};
 	int64_t ignored;
 
 	if (!parent || p->exit_code != 0)
 		return 0;
-	return task_syscall(&parent->task, vdso_of(parent->proc) + f->syscall_offset, SYS_wait4, wait_args, &ignored, e);
+	return task_syscall(
+		&parent->task, vdso_of(parent->proc) + f->syscall_offset, SYS_wait4, wait_args, &ignored, e);
 }
 
 /* With the signal that had stopped it, as WSTOPSIG() tells its parent: put in the place of a SIGSTOP on its way. */
@@ -317,8 +329,10 @@ static int stop_leader(struct live_thread *t, struct error *e)
 
 	if (kill(t->pid, SIGSTOP) < 0 || ptrace(PTRACE_CONT, t->task.tid, NULL, NULL) < 0)
 		return error_errno(e, -errno, "stop process %d again", t->proc->pid);
-	if (waitpid(t->task.tid, &status, __WALL) < 0 || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP || status >> 16)
-		return error_set(e, -EIO, ERROR_SYSTEM, "process %d does not stop again: status %#x", t->proc->pid, status);
+	if (waitpid(t->task.tid, &status, __WALL) < 0 || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP ||
+		status >> 16)
+		return error_set(e, -EIO, ERROR_SYSTEM, "process %d does not stop again: status %#x",
+			t->proc->pid, status);
 	for (size_t i = 0; i < t->proc->n_actions; i++)
 		if (t->proc->actions[i]->signal == (unsigned)sig && t->proc->actions[i]->handler)
 			sig = SIGSTOP; /* it has a handler by now: a job control signal would run that */
@@ -337,13 +351,15 @@ static int stop_again(struct finish *f, struct error *e)
 		if (!t->leader || t->proc->state != 1)
 			continue;
 		for (size_t k = 0; k < f->n; k++)
-			if (f->threads[k].pid == t->pid && !f->threads[k].leader && task_detach(&f->threads[k].task, e) < 0)
+			if (f->threads[k].pid == t->pid && !f->threads[k].leader &&
+				task_detach(&f->threads[k].task, e) < 0)
 				return e->code;
 		result = stop_leader(t, e);
 		if (result < 0)
 			return result;
 		if (!state_becomes(t->pid, 'T'))
-			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "process %d does not stop again", t->proc->pid);
+			return error_set(
+				e, -ETIMEDOUT, ERROR_SYSTEM, "process %d does not stop again", t->proc->pid);
 		result = forget_stop(f, t->proc, e);
 		if (result < 0)
 			return result;
@@ -387,7 +403,7 @@ static bool any_filters(const struct restore *r)
 
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
-	struct finish f = { .r = r, .c = c };
+	struct finish f = {.r = r, .c = c};
 	uint32_t total = thread_count(r);
 	bool filters = any_filters(r);
 	int result;

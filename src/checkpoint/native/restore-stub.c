@@ -34,7 +34,8 @@ static _Noreturn void fail(struct restore *r, const struct error *e)
 {
 	uint32_t none = 0;
 
-	if (__atomic_compare_exchange_n(&r->control->failing, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (__atomic_compare_exchange_n(
+		    &r->control->failing, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		r->control->error = *e;
 		__atomic_store_n(&r->control->failed, 1, __ATOMIC_SEQ_CST);
 		futex(&r->control->n_ready, FUTEX_WAKE, INT32_MAX);
@@ -63,7 +64,7 @@ static uint32_t participants(const struct restore *r)
 
 static pid_t fork_with_pid(pid_t pid)
 {
-	struct clone_args args = { .exit_signal = SIGCHLD };
+	struct clone_args args = {.exit_signal = SIGCHLD};
 
 	/* A list of length 0 is refused (EINVAL): helpers get the next free pid without one. */
 	if (pid) {
@@ -85,7 +86,8 @@ static pid_t fork_node(struct restore *r, size_t index)
 		stub(r, index);
 	if (pid < 0) {
 		if (errno == EEXIST)
-			error_set(&e, -EEXIST, ERROR_STATE, "pid %d is already taken in the container's pid namespace", node->pid);
+			error_set(&e, -EEXIST, ERROR_STATE,
+				"pid %d is already taken in the container's pid namespace", node->pid);
 		else
 			error_errno(&e, -errno, "fork process %d", node->pid);
 		fail(r, &e);
@@ -123,7 +125,7 @@ static void reap_group_leaders(struct restore *r, size_t self)
 /* Ends as the zombie had ended: its parent reads the same status. */
 static _Noreturn void die_as(const St__Process *p)
 {
-	struct rlimit no_core = { 0, 0 };
+	struct rlimit no_core = {0, 0};
 	int sig = p->exit_code & 0x7f;
 	sigset_t set;
 
@@ -237,13 +239,16 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 			continue;
 		runs = image_runs(r->image, s->msg->id, &n);
 		for (size_t k = 0; k < n; k++) {
-			uint64_t len = runs[k].n_pages * IMAGE_PAGE_SIZE, room = ALIGN_UP(s->msg->size, (uint64_t)IMAGE_PAGE_SIZE);
+			uint64_t len = runs[k].n_pages * IMAGE_PAGE_SIZE,
+				 room = ALIGN_UP(s->msg->size, (uint64_t)IMAGE_PAGE_SIZE);
 			int result;
 
 			if (runs[k].address > room || len > room - runs[k].address)
-				return error_set(e, -EBADMSG, ERROR_CORRUPT, "shared memory %llu has pages behind its end",
+				return error_set(e, -EBADMSG, ERROR_CORRUPT,
+					"shared memory %llu has pages behind its end",
 					(unsigned long long)s->msg->id);
-			result = image_read(r->image, s->msg->id, runs[k].address, (void *)(s->address + runs[k].address), len, e);
+			result = image_read(r->image, s->msg->id, runs[k].address,
+				(void *)(s->address + runs[k].address), len, e);
 			if (result < 0)
 				return result;
 		}
@@ -259,9 +264,11 @@ static int set_names(struct restore *r, struct error *e)
 
 	if (!r->own_uts || uname(&un) < 0)
 		return 0;
-	if (*c->hostname && strcmp(un.nodename, c->hostname) != 0 && sethostname(c->hostname, strlen(c->hostname)) < 0)
+	if (*c->hostname && strcmp(un.nodename, c->hostname) != 0 &&
+		sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return error_errno(e, -errno, "set the host name");
-	if (*c->domainname && strcmp(un.domainname, c->domainname) != 0 && setdomainname(c->domainname, strlen(c->domainname)) < 0)
+	if (*c->domainname && strcmp(un.domainname, c->domainname) != 0 &&
+		setdomainname(c->domainname, strlen(c->domainname)) < 0)
 		return error_errno(e, -errno, "set the domain name");
 	return 0;
 }
@@ -285,7 +292,8 @@ int restore_init(void *arg, struct error *e)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
-	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : fill_shared_memory(r, e);
+	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl")
+						      : fill_shared_memory(r, e);
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)

@@ -46,10 +46,12 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 		const St__Vma *v = m->vmas[i];
 		bool known = !v->shm;
 
-		if (v->start < last || v->end <= v->start || v->end > TASK_SIZE_MAX_X86 || ((v->start | v->end | v->offset) & 4095))
+		if (v->start < last || v->end <= v->start || v->end > TASK_SIZE_MAX_X86 ||
+			((v->start | v->end | v->offset) & 4095))
 			return corrupt(e, "mappings are not in order", p->pid);
 		for (size_t k = 0; k < r->n_shm && !known; k++)
-			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd && v->offset <= r->shm[k].msg->size;
+			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd &&
+				v->offset <= r->shm[k].msg->size;
 		if (!known || !known_file(r, v->file))
 			return corrupt(e, "a mapping refers to nothing", p->pid);
 		for (size_t k = 0; k < v->n_guards; k++)
@@ -60,13 +62,16 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
 }
 
-static int validate_thread(const struct restore *r, const St__Process *p, const St__Thread *t, struct error *e)
+static int validate_thread(
+	const struct restore *r, const St__Process *p, const St__Thread *t, struct error *e)
 {
 	const St__Credentials *c = t->credentials;
 
-	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 || t->tid <= 0)
+	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 ||
+		t->tid <= 0)
 		return corrupt(e, "registers are missing", p->pid);
-	if (!c || c->n_uid != 4 || c->n_gid != 4 || c->n_groups > 65536 || !t->comm || t->affinity.len > 65536)
+	if (!c || c->n_uid != 4 || c->n_gid != 4 || c->n_groups > 65536 || !t->comm ||
+		t->affinity.len > 65536)
 		return corrupt(e, "credentials are missing", p->pid);
 	if (bad_queue(t->pending, t->n_pending))
 		return corrupt(e, "a pending signal is malformed", p->pid);
@@ -74,7 +79,8 @@ static int validate_thread(const struct restore *r, const St__Process *p, const 
 		bool known = false;
 
 		for (size_t k = 0; k < p->n_seccomp_filters; k++)
-			known |= p->seccomp_filters[k]->id == t->seccomp_filters[i] && p->seccomp_filters[k]->instructions.len % 8 == 0;
+			known |= p->seccomp_filters[k]->id == t->seccomp_filters[i] &&
+				 p->seccomp_filters[k]->instructions.len % 8 == 0;
 		if (!known)
 			return corrupt(e, "a seccomp filter is missing", p->pid);
 	}
@@ -97,9 +103,12 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 			return result;
 	}
 	for (size_t i = 0; i < p->n_descriptors; i++)
-		if ((i > 0 && p->descriptors[i]->fd <= p->descriptors[i - 1]->fd) || !p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) || p->descriptors[i]->fd > 1 << 20)
+		if ((i > 0 && p->descriptors[i]->fd <= p->descriptors[i - 1]->fd) ||
+			!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) ||
+			p->descriptors[i]->fd > 1 << 20)
 			return corrupt(e, "a descriptor refers to nothing", p->pid);
-	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) || bad_queue(p->pending, p->n_pending))
+	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) ||
+		bad_queue(p->pending, p->n_pending))
 		return corrupt(e, "a reference leads nowhere", p->pid);
 	return validate_memory(r, p, e);
 }
@@ -129,8 +138,9 @@ static int validate_shm(const struct restore *r, struct error *e)
 
 		total += MIN(s->size, TASK_SIZE_MAX_X86) + 4096;
 		if (s->id == 0 || s->size > TASK_SIZE_MAX_X86 || (!s->memfd && total > TASK_SIZE_MAX_X86))
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: shared memory %llu of %llu bytes",
-				(unsigned long long)s->id, (unsigned long long)s->size);
+			return error_set(e, -EBADMSG, ERROR_CORRUPT,
+				"checkpoint.img: shared memory %llu of %llu bytes", (unsigned long long)s->id,
+				(unsigned long long)s->size);
 	}
 	return 0;
 }
@@ -148,12 +158,15 @@ int restore_validate(const struct restore *r, struct error *e)
 
 	if (result < 0)
 		return result;
-	if (bad_time(r->container->monotonic) || bad_time(r->container->boottime) || bad_time(r->container->realtime))
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");
+	if (bad_time(r->container->monotonic) || bad_time(r->container->boottime) ||
+		bad_time(r->container->realtime))
+		return error_set(
+			e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");
 
 	for (size_t i = 0; i < r->n_files; i++) {
 		if (r->files[i]->id <= last || !file_is_complete(r->files[i]))
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed", (unsigned long long)r->files[i]->id);
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed",
+				(unsigned long long)r->files[i]->id);
 		last = r->files[i]->id;
 	}
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)

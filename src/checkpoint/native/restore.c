@@ -41,7 +41,8 @@ static int count_records(struct restore *r, struct error *e)
 			break;
 		case IMAGE_RECORD_SHM:
 			if (r->shm)
-				r->shm[r->n_shm] = (struct restore_shm){ .msg = (const St__SharedMemory *)m, .fd = -EBADF };
+				r->shm[r->n_shm] = (struct restore_shm){
+					.msg = (const St__SharedMemory *)m, .fd = -EBADF};
 			r->n_shm++;
 			break;
 		case IMAGE_RECORD_PROCESS:
@@ -90,7 +91,8 @@ static int plan_tree(struct restore *r, struct error *e)
 	if (!procs)
 		return error_errno(e, -ENOMEM, "plan the process tree");
 	for (size_t i = 0; i < r->n_procs; i++)
-		procs[i] = (struct tree_process){ r->procs[i]->pid, r->procs[i]->ppid, r->procs[i]->pgid, r->procs[i]->sid };
+		procs[i] = (struct tree_process){
+			r->procs[i]->pid, r->procs[i]->ppid, r->procs[i]->pgid, r->procs[i]->sid};
 	return tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e);
 }
 
@@ -132,7 +134,8 @@ static int load(struct restore *r, int image_dir, struct error *e)
 
 	result = image_open(image_dir, &r->image, e);
 	if (result == 0 && strcmp(image_manifest(r->image)->engine, "native") != 0)
-		result = error_set(e, -ENOTSUP, ERROR_REFUSED, "the image was made by the engine \"%.40s\", which this stasis lacks",
+		result = error_set(e, -ENOTSUP, ERROR_REFUSED,
+			"the image was made by the engine \"%.40s\", which this stasis lacks",
 			image_manifest(r->image)->engine);
 	if (result == 0)
 		result = image_verify_pages(r->image, e);
@@ -151,25 +154,32 @@ static int load(struct restore *r, int image_dir, struct error *e)
 }
 
 /* config.json is the ceiling (row F6): an image, whoever made it, gets no privilege that the bundle does not give. */
-static int check_thread_ceiling(const struct spec *s, const St__Process *p, const St__Thread *t, struct error *e)
+static int check_thread_ceiling(
+	const struct spec *s, const St__Process *p, const St__Thread *t, struct error *e)
 {
 	const struct spec_capabilities *c = &s->process->capabilities;
 	const St__Credentials *of = t->credentials;
-	uint64_t allowed = s->process->has_capabilities ?
-				   c->bounding | c->permitted | c->effective | c->inheritable | c->ambient :
-				   ~0ull;
+	uint64_t allowed = s->process->has_capabilities
+				   ? c->bounding | c->permitted | c->effective | c->inheritable | c->ambient
+				   : ~0ull;
 	uint64_t more = (of->cap_bnd | of->cap_prm | of->cap_eff | of->cap_inh | of->cap_amb) & ~allowed;
 
 	if (more)
 		return error_set(e, -EPERM, ERROR_REFUSED,
-			"process %d of the image has capabilities that the bundle's config.json does not allow (mask %#llx): add them "
-			"to process.capabilities.bounding, if they are wanted", p->pid, (unsigned long long)more);
+			"process %d of the image has capabilities that the bundle's config.json does not "
+			"allow (mask %#llx): add them "
+			"to process.capabilities.bounding, if they are wanted",
+			p->pid, (unsigned long long)more);
 	if (s->process->no_new_privileges && !of->no_new_privs)
 		return error_set(e, -EPERM, ERROR_REFUSED,
-			"process %d of the image lacks the noNewPrivileges that the bundle's config.json asks for", p->pid);
+			"process %d of the image lacks the noNewPrivileges that the bundle's config.json "
+			"asks for",
+			p->pid);
 	if (s->seccomp && t->seccomp_mode == 0)
 		return error_set(e, -EPERM, ERROR_REFUSED,
-			"process %d of the image runs without the seccomp filter that the bundle's config.json asks for", p->pid);
+			"process %d of the image runs without the seccomp filter that the bundle's "
+			"config.json asks for",
+			p->pid);
 	return 0;
 }
 
@@ -183,7 +193,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	/* The bundle's word, not the image's: a shared host name is not to be changed. */
 	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
 	if (!s->namespaces[NS_PID].present || s->namespaces[NS_PID].path)
-		return error_set(e, -EINVAL, ERROR_CONFIG, "restore needs a pid namespace of the container's own in config.json");
+		return error_set(e, -EINVAL, ERROR_CONFIG,
+			"restore needs a pid namespace of the container's own in config.json");
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
@@ -231,9 +242,10 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	return 0;
 }
 
-int native_restore(const struct restore_options *o, int image_dir, struct container **ret, struct cr_statistics *stats, struct error *e)
+int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
+	struct cr_statistics *stats, struct error *e)
 {
-	struct restore r = { .options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF };
+	struct restore r = {.options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF};
 	int result;
 
 	result = load(&r, image_dir, e);

@@ -15,10 +15,11 @@
 struct restore_control {
 	struct batch_control batch;
 	uint32_t n_forked, n_led, n_joined; /* barriers of the stubs */
-	uint32_t n_ready;	/* threads that are built, and wait for "armed" */
-	uint32_t armed;		/* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
-	uint32_t n_finished;	/* threads that wait for their registers */
-	uint32_t park;		/* never changes: waiting on it never ends */
+	uint32_t n_ready;		    /* threads that are built, and wait for "armed" */
+	uint32_t
+		armed; /* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
+	uint32_t n_finished;	  /* threads that wait for their registers */
+	uint32_t park;		  /* never changes: waiting on it never ends */
 	uint32_t failing, failed; /* failed: error is valid */
 	struct error error;
 };
@@ -31,8 +32,8 @@ struct restore_slot {
 
 struct restore_shm {
 	const St__SharedMemory *msg;
-	uint64_t address;	/* where it is mapped in every stub, until placed */
-	int fd;			/* memfd: its descriptor in init; -EBADF */
+	uint64_t address; /* where it is mapped in every stub, until placed */
+	int fd;		  /* memfd: its descriptor in init; -EBADF */
 };
 
 /* Both directions of a pipe, until its records are opened; by the index of the pipe's first record. */
@@ -48,29 +49,29 @@ struct restore {
 	const St__Container *container;
 	const St__File **files;
 	size_t n_files;
-	const St__Process **procs;	/* parents before children, init first */
+	const St__Process **procs; /* parents before children, init first */
 	size_t n_procs;
 	struct restore_shm *shm;
 	size_t n_shm;
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	struct tree_plan *tree;
-	bool own_uts;			/* the container has a host name of its own */
+	bool own_uts; /* the container has a host name of its own */
 
-	uint64_t area, area_len;	/* the shared area */
+	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;
-	uint64_t loop;			/* address of the batch loop in it */
-	struct restore_slot *slots;	/* by process */
+	uint64_t loop;		    /* address of the batch loop in it */
+	struct restore_slot *slots; /* by process */
 
 	/* In the stubs: */
-	struct restore_pipe *pipes;	/* n_files of them, fds -EBADF */
-	char *made_dirs[64];		/* directories that had to be there for a moment, outermost first */
+	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
+	char *made_dirs[64];	    /* directories that had to be there for a moment, outermost first */
 	size_t n_made_dirs;
-	int fd_base;			/* file i of "files" is descriptor fd_base + i until placed */
-	int root_fd;			/* O_PATH of the container's "/" */
-	int proc_fd;			/* O_PATH of the host's /proc, to open descriptors again */
-	int zero_fd;			/* /dev/zero */
-	int pages_fd;			/* pages.img */
+	int fd_base;  /* file i of "files" is descriptor fd_base + i until placed */
+	int root_fd;  /* O_PATH of the container's "/" */
+	int proc_fd;  /* O_PATH of the host's /proc, to open descriptors again */
+	int zero_fd;  /* /dev/zero */
+	int pages_fd; /* pages.img */
 };
 
 /* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */
@@ -101,4 +102,5 @@ int restore_init(void *arg, struct error *e);
 /* restore-finish.c: in the parent: waits for the stubs, sets registers, lets go. */
 int restore_coordinate(struct restore *r, struct container *c, struct error *e) _must_check_;
 
-int native_restore(const struct restore_options *o, int image_dir, struct container **ret, struct cr_statistics *stats, struct error *e) _must_check_;
+int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
+	struct cr_statistics *stats, struct error *e) _must_check_;

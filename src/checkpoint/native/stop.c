@@ -40,12 +40,13 @@ static int seize_all(struct dump *d, struct error *e)
  */
 static void hide_interruption(struct dump_thread *t)
 {
-	static const int calls[] = { SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_rt_sigtimedwait, SYS_semop, SYS_semtimedop,
-		SYS_msgrcv, SYS_msgsnd, SYS_accept, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg,
-		SYS_io_getevents };
+	static const int calls[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_rt_sigtimedwait,
+		SYS_semop, SYS_semtimedop, SYS_msgrcv, SYS_msgsnd, SYS_accept, SYS_accept4, SYS_recvfrom,
+		SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_io_getevents};
 	struct user_regs_struct *r = &t->task.regs;
 
-	if ((long)r->rax != -EINTR || (long)r->orig_rax < 0 || ((t->status.sig_pnd | t->status.shd_pnd) & ~t->status.sig_blk))
+	if ((long)r->rax != -EINTR || (long)r->orig_rax < 0 ||
+		((t->status.sig_pnd | t->status.shd_pnd) & ~t->status.sig_blk))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		if ((long)r->orig_rax == calls[i]) {
@@ -66,7 +67,8 @@ static int wait_all(struct dump *d, struct error *e)
 			int r = task_wait_stop(&p->threads[k].task, e);
 
 			if (r == 1)
-				return error_set(e, -EAGAIN, ERROR_STATE, "process %d ended at the moment of the checkpoint: try again",
+				return error_set(e, -EAGAIN, ERROR_STATE,
+					"process %d ended at the moment of the checkpoint: try again",
 					p->ns_pid);
 			if (r == 0)
 				r = task_read_registers(&p->threads[k].task, &d->arena, e);
@@ -133,7 +135,8 @@ int dump_kill(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
-		if (!p->zombie && syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		if (!p->zombie && syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0) < 0 &&
+			errno != ESRCH)
 			return error_errno(e, -errno, "kill pid %d", p->pid);
 	}
 	/* Traced tasks stay zombies until their tracer has waited for them. */

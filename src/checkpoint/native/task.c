@@ -33,15 +33,16 @@ int task_seize(struct task *t, pid_t tid, bool suspend_seccomp, struct error *e)
 	unsigned long options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
 	int r;
 
-	*t = (struct task){ .tid = tid };
+	*t = (struct task){.tid = tid};
 	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)options);
 	if (r < 0) {
 		struct proc_status st;
 		struct arena a = {};
 
 		if (r == -EPERM && proc_read_status(tid, tid, &a, &st) == 0 && st.tracer_pid > 0)
-			error_set(e, r, ERROR_REFUSED, "pid %d is being traced by pid %d: end the debugger, then try again",
-				tid, st.tracer_pid);
+			error_set(e, r, ERROR_REFUSED,
+				"pid %d is being traced by pid %d: end the debugger, then try again", tid,
+				st.tracer_pid);
 		else
 			error_errno(e, r, "seize pid %d", tid);
 		arena_done(&a);
@@ -80,7 +81,8 @@ static int wait_status(struct task *t, int *ret_status, struct error *e)
 			deadline = now_ms() + STOP_TIMEOUT_MS;
 		else if (now_ms() > deadline)
 			return error_set(e, -ETIMEDOUT, ERROR_REFUSED,
-				"pid %d does not stop (it waits uninterruptibly in the kernel, see /proc/%d/wchan): try again later",
+				"pid %d does not stop (it waits uninterruptibly in the kernel, see "
+				"/proc/%d/wchan): try again later",
 				t->tid, t->tid);
 		usleep(50);
 	}
@@ -103,7 +105,8 @@ int task_wait_stop(struct task *t, struct error *e)
 			return 0;
 		}
 		/* A signal on its way: the task takes it (frame and all), then stops for us. */
-		r = xptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)(event || sig == (SIGTRAP | 0x80) ? 0 : sig));
+		r = xptrace(PTRACE_CONT, t->tid, NULL,
+			(void *)(long)(event || sig == (SIGTRAP | 0x80) ? 0 : sig));
 		if (r < 0 && r != -ESRCH)
 			return error_errno(e, r, "deliver signal %d to pid %d", sig, t->tid);
 	}
@@ -112,15 +115,16 @@ int task_wait_stop(struct task *t, struct error *e)
 int task_read_registers(struct task *t, struct arena *a, struct error *e)
 {
 	static _Thread_local char buf[16384];
-	struct iovec iov = { &t->regs, sizeof(t->regs) };
+	struct iovec iov = {&t->regs, sizeof(t->regs)};
 	int r;
 
 	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
 	if (r < 0)
 		return error_errno(e, r, "registers of pid %d", t->tid);
 	if (iov.iov_len != sizeof(t->regs))
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "pid %d is a 32-bit program: not supported yet", t->tid);
-	iov = (struct iovec){ buf, sizeof(buf) };
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"pid %d is a 32-bit program: not supported yet", t->tid);
+	iov = (struct iovec){buf, sizeof(buf)};
 	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_X86_XSTATE, &iov);
 	if (r < 0)
 		return error_errno(e, r, "extended registers of pid %d", t->tid);
@@ -134,7 +138,7 @@ int task_read_registers(struct task *t, struct arena *a, struct error *e)
 
 int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e)
 {
-	struct iovec iov = { (void *)regs, sizeof(*regs) };
+	struct iovec iov = {(void *)regs, sizeof(*regs)};
 	int r = xptrace(PTRACE_SETREGSET, tid, (void *)NT_PRSTATUS, &iov);
 
 	return r < 0 ? error_errno(e, r, "set registers of pid %d", tid) : 0;
@@ -142,7 +146,7 @@ int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e
 
 int task_set_xstate(pid_t tid, const void *xstate, size_t len, struct error *e)
 {
-	struct iovec iov = { (void *)xstate, len };
+	struct iovec iov = {(void *)xstate, len};
 	int r = xptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov);
 
 	return r < 0 ? error_errno(e, r, "set extended registers of pid %d", tid) : 0;
@@ -172,10 +176,11 @@ static int step_to_syscall_stop(struct task *t, struct error *e)
 	}
 }
 
-int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
+int task_syscall(
+	struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
 {
 	struct user_regs_struct regs = t->regs, after;
-	struct iovec iov = { &after, sizeof(after) };
+	struct iovec iov = {&after, sizeof(after)};
 	int r;
 
 	regs.rip = syscall_insn;
@@ -227,7 +232,7 @@ int task_settle(struct task *t, struct error *e)
 
 int task_choose_end_signal(uint64_t caught, uint64_t pending)
 {
-	static const int candidates[] = { SIGURG, SIGWINCH, SIGCHLD };
+	static const int candidates[] = {SIGURG, SIGWINCH, SIGCHLD};
 
 	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
 		if (!((caught | pending) & (1ull << (candidates[i] - 1))))
@@ -235,7 +240,8 @@ int task_choose_end_signal(uint64_t caught, uint64_t pending)
 	return 0;
 }
 
-int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control, uint64_t frame, struct error *e)
+int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control,
+	uint64_t frame, struct error *e)
 {
 	struct user_regs_struct regs = t->regs;
 	int r;
@@ -288,7 +294,7 @@ int task_detach(struct task *t, struct error *e)
 
 int task_read_memory(pid_t pid, uint64_t address, void *buf, size_t len)
 {
-	struct iovec local = { buf, len }, remote = { (void *)address, len };
+	struct iovec local = {buf, len}, remote = {(void *)address, len};
 	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
 
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
@@ -296,7 +302,7 @@ int task_read_memory(pid_t pid, uint64_t address, void *buf, size_t len)
 
 int task_write_memory(pid_t pid, uint64_t address, const void *buf, size_t len)
 {
-	struct iovec local = { (void *)buf, len }, remote = { (void *)address, len };
+	struct iovec local = {(void *)buf, len}, remote = {(void *)address, len};
 	ssize_t n = process_vm_writev(pid, &local, 1, &remote, 1, 0);
 
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;

@@ -18,11 +18,11 @@
 struct task {
 	pid_t tid;
 	bool seized, stopped;
-	bool in_group_stop;	/* job control: it was stopped by a signal */
+	bool in_group_stop; /* job control: it was stopped by a signal */
 	int stop_signal;
-	int end_signal;		/* see task_batch_start(); 0: none is free */
+	int end_signal; /* see task_batch_start(); 0: none is free */
 	struct user_regs_struct regs;
-	void *xstate;		/* NT_X86_XSTATE, in the arena */
+	void *xstate; /* NT_X86_XSTATE, in the arena */
 	size_t xstate_len;
 	uint64_t sigmask;
 };
@@ -41,13 +41,15 @@ int task_set_sigmask(pid_t tid, uint64_t mask, struct error *e) _must_check_;
 
 /* One system call at "syscall_insn", the address of a syscall instruction in the task. *ret may be -errno. The task's
  * own registers are back afterwards. Needs task_read_registers() before. */
-int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e) _must_check_;
+int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
+	struct error *e) _must_check_;
 /* After task_syscall(): the stop is one from which the kernel would restart an interrupted call again. */
 int task_settle(struct task *t, struct error *e) _must_check_;
 
 /* Runs a batch that has been placed in the task: start, then wait. The last op must be the tgkill of task_end_op().
  * Between the two several tasks may run at once. Own registers and mask are back after task_batch_wait(). */
-int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control, uint64_t frame, struct error *e) _must_check_;
+int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control,
+	uint64_t frame, struct error *e) _must_check_;
 int task_batch_wait(struct task *t, struct error *e) _must_check_;
 
 /* Lets it go on. sig: delivered (0: none). */

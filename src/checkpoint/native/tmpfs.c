@@ -27,7 +27,7 @@ struct walk {
 	struct {
 		ino_t ino;
 		uint64_t number;
-	} *links; /* inodes with several names */
+	} * links; /* inodes with several names */
 	size_t n_links, max_links;
 };
 
@@ -92,7 +92,9 @@ static int xattrs(struct walk *w, int fd, St__TmpfsEntry *m, struct error *e)
 	size_t count = 0;
 
 	if (len <= 0)
-		return len == 0 || errno == EOPNOTSUPP || errno == EBADF ? 0 : error_errno(e, -errno, "extended attributes of %s", m->path);
+		return len == 0 || errno == EOPNOTSUPP || errno == EBADF
+			       ? 0
+			       : error_errno(e, -errno, "extended attributes of %s", m->path);
 	for (ssize_t i = 0; i < len; i += strlen(names + i) + 1)
 		count++;
 	m->xattrs = arena_array(a, count, sizeof(*m->xattrs));
@@ -103,7 +105,8 @@ static int xattrs(struct walk *w, int fd, St__TmpfsEntry *m, struct error *e)
 
 		n = fgetxattr(fd, names + i, value, sizeof(value));
 		if (n < 0 || !x)
-			return error_errno(e, x ? -errno : -ENOMEM, "extended attribute %s of %s", names + i, m->path);
+			return error_errno(
+				e, x ? -errno : -ENOMEM, "extended attribute %s of %s", names + i, m->path);
 		x->name = arena_strdup(a, names + i);
 		x->value.data = arena_memdup(a, value, n);
 		x->value.len = n;
@@ -112,7 +115,8 @@ static int xattrs(struct walk *w, int fd, St__TmpfsEntry *m, struct error *e)
 	return 0;
 }
 
-static int fill_entry(struct walk *w, int dirfd, const char *name, const struct stat *st, St__TmpfsEntry *m, struct error *e)
+static int fill_entry(struct walk *w, int dirfd, const char *name, const struct stat *st, St__TmpfsEntry *m,
+	struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	bool first = true;
@@ -155,7 +159,8 @@ static int walk_directory(struct walk *w, int fd, const char *prefix, int depth,
 	if (!dir || depth > MAX_DEPTH) {
 		if (copy >= 0 && !dir)
 			close(copy);
-		return error_errno(e, dir ? -ELOOP : -errno, "read the directory %s/%s", w->m->target, prefix);
+		return error_errno(
+			e, dir ? -ELOOP : -errno, "read the directory %s/%s", w->m->target, prefix);
 	}
 	while ((ent = readdir(dir))) {
 		St__TmpfsEntry *m;
@@ -191,9 +196,10 @@ static int walk_directory(struct walk *w, int fd, const char *prefix, int depth,
 
 static int dump_one(struct dump *d, const char *target, struct error *e)
 {
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	_cleanup_close_ int fd = syscall(SYS_openat2, d->root_fd, target, &how, sizeof(how));
-	struct walk w = { .d = d };
+	struct walk w = {.d = d};
 	St__TmpfsEntry *top;
 	struct stat st;
 	int r;
@@ -235,7 +241,8 @@ int dump_tmpfs(struct dump *d, struct error *e)
 
 static bool same_node(const St__TmpfsEntry *m, const struct stat *st)
 {
-	return (m->mode & S_IFMT) == (st->st_mode & S_IFMT) && !S_ISREG(m->mode) && !S_ISLNK(m->mode) && m->rdev == st->st_rdev;
+	return (m->mode & S_IFMT) == (st->st_mode & S_IFMT) && !S_ISREG(m->mode) && !S_ISLNK(m->mode) &&
+	       m->rdev == st->st_rdev;
 }
 
 static const St__TmpfsEntry *find_entry(const St__Tmpfs *m, const char *path)
@@ -291,21 +298,25 @@ static int prune(const St__Tmpfs *m, int fd, const char *prefix, dev_t dev, int 
 
 static int make_file(struct restore *r, int dirfd, const St__TmpfsEntry *m, struct error *e)
 {
-	_cleanup_close_ int fd = openat(dirfd, m->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd =
+		openat(dirfd, m->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return -errno;
 	return restore_contents(r, m->space, fd, m->size, e);
 }
 
-static int make_node(struct restore *r, const St__Tmpfs *t, int dirfd, const St__TmpfsEntry *m, struct error *e)
+static int make_node(
+	struct restore *r, const St__Tmpfs *t, int dirfd, const St__TmpfsEntry *m, struct error *e)
 {
 	struct stat st;
 	int result = 0;
 
 	for (size_t i = 0; m->link && i < t->n_entries && t->entries[i] != m; i++)
 		if (t->entries[i]->link == m->link)
-			return linkat(dirfd, t->entries[i]->path, dirfd, m->path, 0) < 0 ? error_errno(e, -errno, "link %s", m->path) : 0;
+			return linkat(dirfd, t->entries[i]->path, dirfd, m->path, 0) < 0
+				       ? error_errno(e, -errno, "link %s", m->path)
+				       : 0;
 	if (fstatat(dirfd, *m->path ? m->path : ".", &st, AT_SYMLINK_NOFOLLOW) == 0 && same_node(m, &st))
 		return 0;
 	if (S_ISREG(m->mode))
@@ -322,8 +333,8 @@ static int make_node(struct restore *r, const St__Tmpfs *t, int dirfd, const St_
 static int set_attributes(int dirfd, const St__TmpfsEntry *m, struct error *e)
 {
 	const char *path = *m->path ? m->path : ".";
-	struct timespec times[2] = { { m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT },
-		{ m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT } };
+	struct timespec times[2] = {{m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT},
+		{m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT}};
 
 	if (fchownat(dirfd, path, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return error_errno(e, -errno, "owner of %s", path);
@@ -333,8 +344,10 @@ static int set_attributes(int dirfd, const St__TmpfsEntry *m, struct error *e)
 		_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
 		for (size_t i = 0; i < m->n_xattrs; i++)
-			if (fsetxattr(fd, m->xattrs[i]->name, m->xattrs[i]->value.data, m->xattrs[i]->value.len, 0) < 0)
-				return error_errno(e, -errno, "extended attribute %s of %s", m->xattrs[i]->name, path);
+			if (fsetxattr(fd, m->xattrs[i]->name, m->xattrs[i]->value.data,
+				    m->xattrs[i]->value.len, 0) < 0)
+				return error_errno(
+					e, -errno, "extended attribute %s of %s", m->xattrs[i]->name, path);
 	}
 	if (utimensat(dirfd, path, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return error_errno(e, -errno, "times of %s", path);

@@ -20,7 +20,7 @@ static bool is_leader(const struct tree_process *p)
 struct planner {
 	const struct tree_process *procs;
 	size_t n;
-	int *birth;	/* the session each process must be born in; 0: any */
+	int *birth; /* the session each process must be born in; 0: any */
 	struct tree_plan *plan;
 	size_t max_nodes;
 };
@@ -37,7 +37,8 @@ static void find_birth_sessions(struct planner *pl)
 		if (i == 0 || !find(pl->procs, pl->n, p->ppid, &parent))
 			continue;
 		/* Children that init has adopted say nothing about init. */
-		if (parent != 0 && is_leader(&pl->procs[parent]) && pl->birth[i] && pl->birth[i] != pl->procs[parent].pid)
+		if (parent != 0 && is_leader(&pl->procs[parent]) && pl->birth[i] &&
+			pl->birth[i] != pl->procs[parent].pid)
 			pl->birth[parent] = pl->birth[i];
 	}
 }
@@ -46,7 +47,7 @@ static struct tree_node *add_node(struct planner *pl, enum tree_kind kind, int p
 {
 	struct tree_node *node = &pl->plan->nodes[pl->plan->n_nodes++];
 
-	*node = (struct tree_node){ .kind = kind, .pid = pid, .parent = parent };
+	*node = (struct tree_node){.kind = kind, .pid = pid, .parent = parent};
 	return node;
 }
 
@@ -69,7 +70,8 @@ static int plan_adopted(struct planner *pl, size_t i, struct error *e)
 	size_t leader, helper;
 
 	if (p->ppid != pl->procs[0].pid)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d: its parent %d was never in session %d", p->pid, p->ppid, sid);
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"process %d: its parent %d was never in session %d", p->pid, p->ppid, sid);
 	if (find(pl->procs, pl->n, sid, &leader)) {
 		/* The leader lives: it forks a parent that dies at once. */
 		helper = pl->plan->n_nodes;
@@ -87,12 +89,14 @@ static int plan_process(struct planner *pl, size_t i, struct error *e)
 	struct tree_node *node = &pl->plan->nodes[i];
 	size_t parent;
 
-	*node = (struct tree_node){ .kind = TREE_PROCESS, .pid = p->pid, .process = i, .setsid = is_leader(p) && i > 0 };
+	*node = (struct tree_node){
+		.kind = TREE_PROCESS, .pid = p->pid, .process = i, .setsid = is_leader(p) && i > 0};
 	if (i == 0)
 		return 0;
 	q = find(pl->procs, pl->n, p->ppid, &parent);
 	if (!q || parent >= i)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "process %d comes before its parent %d", p->pid, p->ppid);
+		return error_set(
+			e, -EBADMSG, ERROR_CORRUPT, "process %d comes before its parent %d", p->pid, p->ppid);
 	node->parent = parent;
 	if (!pl->birth[i] || pl->birth[i] == q->sid)
 		return 0;
@@ -114,10 +118,12 @@ static void plan_groups(struct planner *pl)
 		if (pgid <= 0 || find(pl->procs, pl->n, pgid, &at))
 			continue;
 		for (size_t k = pl->n; k < pl->plan->n_nodes; k++)
-			have |= pl->plan->nodes[k].kind == TREE_GROUP_LEADER && pl->plan->nodes[k].pid == pgid;
+			have |= pl->plan->nodes[k].kind == TREE_GROUP_LEADER &&
+				pl->plan->nodes[k].pid == pgid;
 		/* A dead session leader's own group comes with the session: its members are born in it. */
 		for (size_t k = pl->n; k < pl->plan->n_nodes; k++)
-			have |= pl->plan->nodes[k].kind == TREE_SESSION_LEADER && pl->plan->nodes[k].pid == pgid;
+			have |= pl->plan->nodes[k].kind == TREE_SESSION_LEADER &&
+				pl->plan->nodes[k].pid == pgid;
 		if (have)
 			continue;
 		add_node(pl, TREE_GROUP_LEADER, pgid, i);
@@ -125,14 +131,16 @@ static void plan_groups(struct planner *pl)
 	}
 }
 
-int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret, struct error *e)
+int tree_plan_make(
+	struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret, struct error *e)
 {
-	struct planner pl = { .procs = procs, .n = n };
+	struct planner pl = {.procs = procs, .n = n};
 	struct tree_plan *plan = arena_new(a, struct tree_plan);
 	int r;
 
 	if (n == 0 || !is_leader(&procs[0]))
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "the container's init is not the leader of its session");
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"the container's init is not the leader of its session");
 	pl.birth = arena_array(a, n, sizeof(*pl.birth));
 	pl.plan = plan;
 	/* At most a session or parent helper and a group leader for each. */

@@ -22,11 +22,11 @@ enum tree_kind {
 
 struct tree_node {
 	enum tree_kind kind;
-	int pid;	/* 0: any */
-	size_t process; /* TREE_PROCESS: index into the input */
-	size_t parent;	/* index of the node that forks it; init's own: itself */
+	int pid;	    /* 0: any */
+	size_t process;	    /* TREE_PROCESS: index into the input */
+	size_t parent;	    /* index of the node that forks it; init's own: itself */
 	bool before_setsid; /* forked before its parent begins a session of its own */
-	bool setsid;	/* begins a session */
+	bool setsid;	    /* begins a session */
 };
 
 struct tree_plan {
@@ -37,4 +37,5 @@ struct tree_plan {
 
 /* procs: parents before children, procs[0] is init (already the leader of session procs[0].sid == its pid). The plan lies in
  * the arena. REFUSED if no sequence of forks can lead there. */
-int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret, struct error *e) _must_check_;
+int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret,
+	struct error *e) _must_check_;

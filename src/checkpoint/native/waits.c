@@ -32,7 +32,8 @@ int dump_remember_waits(struct dump *d, struct error *e)
 		char path[64];
 
 		snprintf(path, sizeof(path), "/proc/%d/syscall", tids[i]);
-		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0 || strtol(w->stack, NULL, 10) != SYS_restart_syscall)
+		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0 ||
+			strtol(w->stack, NULL, 10) != SYS_restart_syscall)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/stack", tids[i]);
 		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0)
@@ -57,7 +58,8 @@ static bool looks_like_sleep(const struct user_regs_struct *regs)
 	return regs->rdi < 4096 ? regs->rsi <= 1 && regs->rdx >= 4096 : regs->rsi == 0 || regs->rsi >= 4096;
 }
 
-int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
+int dump_interrupted_call(
+	struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
 {
 	const char *stack = wait_of(d, t->tid);
 
@@ -72,7 +74,9 @@ int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct us
 		regs->orig_rax = regs->rdi < 4096 ? SYS_clock_nanosleep : SYS_nanosleep;
 	else
 		return error_set(e, -EAGAIN, ERROR_REFUSED,
-			"cannot checkpoint: thread %d: it waits in a call that an earlier stop had interrupted, and which of them cannot be "
-			"told from its kernel stack; try again", t->ns_tid);
+			"cannot checkpoint: thread %d: it waits in a call that an earlier stop had "
+			"interrupted, and which of them cannot be "
+			"told from its kernel stack; try again",
+			t->ns_tid);
 	return 0;
 }

@@ -16,14 +16,15 @@ static bool match(const struct dump *d, const struct dump_file *f)
 }
 
 /* kcmp(2): is descriptor "fd" of p the file that the epoll set watches under the number t->tfd? */
-static bool is_target(const struct dump_file *set, const struct proc_epoll_target *t, const struct dump_file *f)
+static bool is_target(
+	const struct dump_file *set, const struct proc_epoll_target *t, const struct dump_file *f)
 {
 	struct {
 		uint32_t efd, tfd, toff;
-	} slot = { set->fd, t->tfd, 0 };
+	} slot = {set->fd, t->tfd, 0};
 
 	return f->fd >= 0 && f->st.st_ino == t->ino &&
-		syscall(SYS_kcmp, f->proc->pid, set->proc->pid, 7 /* KCMP_EPOLL_TFD */, f->fd, &slot) == 0;
+	       syscall(SYS_kcmp, f->proc->pid, set->proc->pid, 7 /* KCMP_EPOLL_TFD */, f->fd, &slot) == 0;
 }
 
 /* Nearly always what the holder has under that number; else the number was closed or given to another file. */
@@ -32,7 +33,9 @@ static struct dump_file *find_target(struct dump *d, struct dump_file *set, cons
 	const St__Process *m = set->proc->msg;
 
 	for (size_t k = 0; m && k < m->n_descriptors; k++) {
-		struct dump_file *f = m->descriptors[k]->fd == (uint32_t)t->tfd ? dump_file_by_id(d, m->descriptors[k]->file) : NULL;
+		struct dump_file *f = m->descriptors[k]->fd == (uint32_t)t->tfd
+					      ? dump_file_by_id(d, m->descriptors[k]->file)
+					      : NULL;
 
 		if (f && is_target(set, t, f))
 			return f;
@@ -47,8 +50,10 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	for (size_t i = 0; i < f->info.n_epoll; i++)
 		if (!find_target(d, f, &f->info.epoll[i]))
-			dump_refuse(d, f->proc, f->fd, "epoll", "a watched file is no longer open under the number it was added with",
-				"remove it from the epoll set before closing", "epoll target %d", f->info.epoll[i].tfd);
+			dump_refuse(d, f->proc, f->fd, "epoll",
+				"a watched file is no longer open under the number it was added with",
+				"remove it from the epoll set before closing", "epoll target %d",
+				f->info.epoll[i].tfd);
 	return 0;
 }
 
@@ -89,11 +94,12 @@ static int open_epoll(struct restore *r, const St__File *m, int *ret_fd, struct 
 
 static int add_target(struct restore *r, int epfd, const St__EpollTarget *t, struct error *e)
 {
-	struct epoll_event ev = { .events = t->events, .data.u64 = t->data };
+	struct epoll_event ev = {.events = t->events, .data.u64 = t->data};
 	int from = restore_fd(r, t->file), moved = -1, result = 0;
 
 	if (from < 0)
-		return error_set(e, -ENOENT, ERROR_CORRUPT, "epoll target %u refers to an unknown file", t->fd);
+		return error_set(
+			e, -ENOENT, ERROR_CORRUPT, "epoll target %u refers to an unknown file", t->fd);
 	/* The number may be in use by something of ours: out of the way for a moment. */
 	if (from != (int)t->fd) {
 		moved = fcntl(t->fd, F_DUPFD_CLOEXEC, r->fd_base);

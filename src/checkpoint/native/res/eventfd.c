@@ -55,7 +55,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	if (!m)
 		return error_errno(e, -ENOMEM, "eventfd");
 	if (!f->info.has_eventfd)
-		return error_set(e, -EOPNOTSUPP, ERROR_KERNEL, "this kernel does not show the eventfd counter in fdinfo");
+		return error_set(e, -EOPNOTSUPP, ERROR_KERNEL,
+			"this kernel does not show the eventfd counter in fdinfo");
 	if (f->info.eventfd_semaphore < 0) {
 		r = probe_semaphore(f->local, f->info.eventfd_count, &semaphore);
 		if (r < 0)
@@ -76,7 +77,8 @@ static int open_eventfd(struct restore *r, const St__File *m, int *ret_fd, struc
 		return error_errno(e, -errno, "make an eventfd");
 	if (m->eventfd->count && write(fd, &m->eventfd->count, 8) != 8) {
 		close(fd);
-		return error_errno(e, -errno, "set the eventfd's counter to %llu", (unsigned long long)m->eventfd->count);
+		return error_errno(e, -errno, "set the eventfd's counter to %llu",
+			(unsigned long long)m->eventfd->count);
 	}
 	*ret_fd = fd;
 	return 0;

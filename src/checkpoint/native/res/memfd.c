@@ -36,9 +36,11 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	int seals = fd < 0 ? 0 : fcntl(fd, F_GET_SEALS);
 
 	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE))
-		dump_refuse(d, f->proc, f->fd, "memfd", "F_SEAL_FUTURE_WRITE is not supported yet", "use F_SEAL_WRITE", "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "memfd", "F_SEAL_FUTURE_WRITE is not supported yet",
+			"use F_SEAL_WRITE", "%s", f->link);
 	if (strncmp(f->link, "/memfd:hugetlb", 14) == 0)
-		dump_refuse(d, f->proc, f->fd, "memfd", "hugetlb memory is not supported yet", "use an ordinary memfd", "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "memfd", "hugetlb memory is not supported yet",
+			"use an ordinary memfd", "%s", f->link);
 	return 0;
 }
 
@@ -91,7 +93,8 @@ static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct 
 	int result;
 
 	if (!shm)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "memfd %s refers to unknown memory", m->memfd->name);
+		return error_set(
+			e, -EBADMSG, ERROR_CORRUPT, "memfd %s refers to unknown memory", m->memfd->name);
 	if (shm->fd < 0) {
 		result = make(r, m->memfd, shm, e);
 		if (result < 0)

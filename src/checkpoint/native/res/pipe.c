@@ -42,7 +42,8 @@ static bool has_end(const struct dump *d, const struct dump_file *f, bool (*end)
 	for (size_t i = 0; i < d->n_files; i++) {
 		const struct dump_file *o = &d->files[i];
 
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->fd >= 0 && end(o->info.flags))
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->fd >= 0 &&
+			end(o->info.flags))
 			return true;
 	}
 	return false;
@@ -59,7 +60,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	fd = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
 	if (fd < 0)
 		return 0; /* closed meanwhile */
-	pfd = (struct pollfd){ .fd = fd, .events = POLLIN | POLLOUT };
+	pfd = (struct pollfd){.fd = fd, .events = POLLIN | POLLOUT};
 	if (poll(&pfd, 1, 0) < 0)
 		return error_errno(e, -errno, "poll %s", f->link);
 	outside = reads(f->info.flags) ? !(pfd.revents & POLLHUP) : !(pfd.revents & POLLERR);
@@ -73,8 +74,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 static int check_fifo(struct dump *d, struct dump_file *f, struct error *e)
 {
 	if (f->st.st_nlink > 0 && !dump_path_is(d, f->proc, f->link, &f->st))
-		dump_refuse(d, f->proc, f->fd, "fifo", "it is no longer found at its path", "keep the FIFO until the checkpoint is done", "%s",
-			f->link);
+		dump_refuse(d, f->proc, f->fd, "fifo", "it is no longer found at its path",
+			"keep the FIFO until the checkpoint is done", "%s", f->link);
 	return check(d, f, e);
 }
 
@@ -137,7 +138,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->pipe = f->st.st_ino;
 	if (match_fifo(d, f)) {
 		m->deleted = f->st.st_nlink == 0;
-		m->fifo_path = arena_strndup(&d->arena, f->link, strlen(f->link) - (m->deleted ? strlen(" (deleted)") : 0));
+		m->fifo_path = arena_strndup(
+			&d->arena, f->link, strlen(f->link) - (m->deleted ? strlen(" (deleted)") : 0));
 		m->mode = f->st.st_mode & 07777;
 		m->uid = f->st.st_uid;
 		m->gid = f->st.st_gid;
@@ -147,12 +149,14 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	f->msg->kind_case = ST__FILE__KIND_PIPE;
 	f->msg->pipe = m;
 	for (struct dump_file *o = d->files; o < f; o++)
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->msg->kind_case == ST__FILE__KIND_PIPE)
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
+			o->msg->kind_case == ST__FILE__KIND_PIPE)
 			return 0;
 	for (size_t i = 0; i < d->n_files; i++) {
 		const struct dump_file *o = &d->files[i];
 
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && (o->info.flags & O_DIRECT))
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
+			(o->info.flags & O_DIRECT))
 			m->packet = true;
 	}
 	return contents(d, f, m, e);
@@ -181,7 +185,8 @@ static int refill(const St__Pipe *m, int fd, struct error *e)
 		size_t n = m->packet_sizes[i];
 
 		if (n > m->data.len - at)
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "packet sizes of a pipe exceed its contents");
+			return error_set(
+				e, -EBADMSG, ERROR_CORRUPT, "packet sizes of a pipe exceed its contents");
 		if (write(fd, m->data.data + at, n) != (ssize_t)n)
 			return error_errno(e, -errno, "refill a pipe");
 		at += n;
@@ -253,8 +258,10 @@ static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct e
 			return result;
 	}
 	/* The description that pipe2() made is told from those opened again by its lack of O_LARGEFILE. */
-	if (!(m->flags & LARGEFILE_FLAG) && (m->flags & O_ACCMODE) != O_RDWR && !(m->pipe->fifo_path && *m->pipe->fifo_path)) {
-		*ret_fd = fcntl(reads(m->flags) ? p->read_fd : p->write_fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
+	if (!(m->flags & LARGEFILE_FLAG) && (m->flags & O_ACCMODE) != O_RDWR &&
+		!(m->pipe->fifo_path && *m->pipe->fifo_path)) {
+		*ret_fd = fcntl(reads(m->flags) ? p->read_fd : p->write_fd, F_DUPFD_CLOEXEC,
+			r->fd_base + (int)r->n_files);
 		return *ret_fd < 0 ? error_errno(e, -errno, "duplicate a pipe") : 0;
 	}
 	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */
@@ -272,8 +279,11 @@ static int connect_fifo(struct restore *r, const St__File *m, int fd, struct err
 	const St__Pipe *p = m->pipe;
 	char buf[4200];
 
-	if (!p->deleted || renameat2(AT_FDCWD, fifo_name(p, buf), AT_FDCWD, p->fifo_path, RENAME_NOREPLACE) < 0)
-		return !p->deleted || errno == ENOENT || unlink(buf) == 0 ? 0 : error_errno(e, -errno, "unlink %s", buf);
+	if (!p->deleted ||
+		renameat2(AT_FDCWD, fifo_name(p, buf), AT_FDCWD, p->fifo_path, RENAME_NOREPLACE) < 0)
+		return !p->deleted || errno == ENOENT || unlink(buf) == 0
+			       ? 0
+			       : error_errno(e, -errno, "unlink %s", buf);
 	return unlink(p->fifo_path) < 0 ? error_errno(e, -errno, "unlink %s", p->fifo_path) : 0;
 }
 

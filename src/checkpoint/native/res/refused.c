@@ -5,24 +5,26 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define REFUSED(ident, kind_name, what, reason, remedy)                                                                 \
-	static bool match_##ident(const struct dump *d, const struct dump_file *f);                                    \
-	extern const struct resource resource_##ident;                                                                 \
-	const struct resource resource_##ident = {                                                                     \
-		.kind = kind_name,                                                                                     \
-		.description = what,                                                                                   \
-		.refused_reason = reason,                                                                              \
-		.refused_remedy = remedy,                                                                              \
-		.match = match_##ident,                                                                                \
-	};                                                                                                             \
+#define REFUSED(ident, kind_name, what, reason, remedy)                                                      \
+	static bool match_##ident(const struct dump *d, const struct dump_file *f);                          \
+	extern const struct resource resource_##ident;                                                       \
+	const struct resource resource_##ident = {                                                           \
+		.kind = kind_name,                                                                           \
+		.description = what,                                                                         \
+		.refused_reason = reason,                                                                    \
+		.refused_remedy = remedy,                                                                    \
+		.match = match_##ident,                                                                      \
+	};                                                                                                   \
 	static bool match_##ident(const struct dump *d, const struct dump_file *f)
 
-REFUSED(inotify, "inotify", "inotify instances", "watches and queued events are not recorded yet", "close the inotify descriptor first")
+REFUSED(inotify, "inotify", "inotify instances", "watches and queued events are not recorded yet",
+	"close the inotify descriptor first")
 {
 	return link_is_anon_inode(f, "inotify");
 }
 
-REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are not recorded yet", "close the fanotify descriptor first")
+REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are not recorded yet",
+	"close the fanotify descriptor first")
 {
 	return link_is_anon_inode(f, "[fanotify]");
 }
@@ -32,12 +34,14 @@ REFUSED(pidfd, "pidfd", "process descriptors", "not recorded yet", "close the pi
 	return link_is_anon_inode(f, "[pidfd]") || strncmp(f->link, "pidfd:", 6) == 0;
 }
 
-REFUSED(userfaultfd, "userfaultfd", "userfaultfd", "memory watched by it depends on its handler", "close the userfaultfd first")
+REFUSED(userfaultfd, "userfaultfd", "userfaultfd", "memory watched by it depends on its handler",
+	"close the userfaultfd first")
 {
 	return link_is_anon_inode(f, "[userfaultfd]");
 }
 
-REFUSED(io_uring, "io_uring", "io_uring instances", "requests in flight cannot be observed", "let the program use epoll (for example UV_USE_IO_URING=0)")
+REFUSED(io_uring, "io_uring", "io_uring instances", "requests in flight cannot be observed",
+	"let the program use epoll (for example UV_USE_IO_URING=0)")
 {
 	return link_is_anon_inode(f, "[io_uring]");
 }
@@ -47,7 +51,8 @@ REFUSED(bpf, "bpf", "BPF maps, programs and links", "not recorded yet", "unload 
 	return strncmp(f->link, "anon_inode:bpf", 14) == 0 || strncmp(f->link, "anon_inode:[bpf", 15) == 0;
 }
 
-REFUSED(perf, "perf_event", "performance counters", "counters of another machine mean nothing", "stop profiling first")
+REFUSED(perf, "perf_event", "performance counters", "counters of another machine mean nothing",
+	"stop profiling first")
 {
 	return link_is_anon_inode(f, "[perf_event]");
 }
@@ -62,9 +67,11 @@ REFUSED(mqueue, "mqueue", "POSIX message queues", "messages are not recorded yet
 	return false;
 }
 
-REFUSED(namespace, "namespace", "namespaces held open by a descriptor", "not recorded yet", "close the descriptor first")
+REFUSED(namespace, "namespace", "namespaces held open by a descriptor", "not recorded yet",
+	"close the descriptor first")
 {
-	static const char *const names[] = { "mnt:[", "net:[", "ipc:[", "uts:[", "pid:[", "user:[", "cgroup:[", "time:[" };
+	static const char *const names[] = {
+		"mnt:[", "net:[", "ipc:[", "uts:[", "pid:[", "user:[", "cgroup:[", "time:["};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strncmp(f->link, names[i], strlen(names[i])) == 0)
@@ -72,21 +79,22 @@ REFUSED(namespace, "namespace", "namespaces held open by a descriptor", "not rec
 	return false;
 }
 
-REFUSED(terminal, "terminal", "pseudo terminals other than the container's console", "pty pairs are not recorded yet",
-	"end the terminal session in the container first")
+REFUSED(terminal, "terminal", "pseudo terminals other than the container's console",
+	"pty pairs are not recorded yet", "end the terminal session in the container first")
 {
 	unsigned m = S_ISCHR(f->st.st_mode) && !(f->info.flags & O_PATH) ? major(f->st.st_rdev) : 0;
 
 	return (m >= 136 && m <= 143) || (m == 5 && minor(f->st.st_rdev) == 2) || m == 4 || m == 3 || m == 2;
 }
 
-REFUSED(anon_other, "anonymous inode", "other anonymous files of the kernel", "this version does not know this kind", "close the descriptor first")
+REFUSED(anon_other, "anonymous inode", "other anonymous files of the kernel",
+	"this version does not know this kind", "close the descriptor first")
 {
 	return strncmp(f->link, "anon_inode:", 11) == 0;
 }
 
-REFUSED(device_other, "device", "device nodes besides null, zero, full, random, urandom and tty", "the state of a device cannot be copied",
-	"close the device first")
+REFUSED(device_other, "device", "device nodes besides null, zero, full, random, urandom and tty",
+	"the state of a device cannot be copied", "close the device first")
 {
 	return S_ISBLK(f->st.st_mode) || S_ISCHR(f->st.st_mode);
 }

@@ -41,7 +41,8 @@ static bool match_path(const struct dump *d, const struct dump_file *f)
 
 static bool match_device(const struct dump *d, const struct dump_file *f)
 {
-	static const unsigned minors[] = { 3 /* null */, 5 /* zero */, 7 /* full */, 8 /* random */, 9 /* urandom */ };
+	static const unsigned minors[] = {
+		3 /* null */, 5 /* zero */, 7 /* full */, 8 /* random */, 9 /* urandom */};
 	unsigned ma = major(f->st.st_rdev), mi = minor(f->st.st_rdev);
 
 	if (!S_ISCHR(f->st.st_mode) || f->link[0] != '/')
@@ -57,7 +58,7 @@ static bool match_device(const struct dump *d, const struct dump_file *f)
 /* A deleted file that has another name left, looked for in the same directory. Arena string, or NULL. */
 static const char *find_other_name(struct dump *d, const struct dump_file *f)
 {
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
 	char dir[4200];
 	const char *slash = strrchr(f->link, '/'), *found = NULL;
 	struct dirent *ent;
@@ -70,7 +71,8 @@ static const char *find_other_name(struct dump *d, const struct dump_file *f)
 	while (list && !found && (ent = readdir(list))) {
 		struct stat st;
 
-		if (fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->st.st_ino && st.st_dev == f->st.st_dev)
+		if (fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->st.st_ino &&
+			st.st_dev == f->st.st_dev)
 			found = arena_printf(&d->arena, "%s/%s", slash == f->link ? "" : dir, ent->d_name);
 	}
 	if (list)
@@ -85,16 +87,20 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	bool gone = says_deleted(f) && f->st.st_nlink == 0;
 
 	if (f->info.has_lock)
-		dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet", "release the lock first", "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet",
+			"release the lock first", "%s", f->link);
 	if (gone && (S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode)))
 		return 0;
 	if (gone)
-		dump_refuse(d, f->proc, f->fd, "file", "deleted special files are not supported yet", "close it first", "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "file", "deleted special files are not supported yet",
+			"close it first", "%s", f->link);
 	else if (says_deleted(f) && !find_other_name(d, f))
-		dump_refuse(d, f->proc, f->fd, "file", "it was deleted under this name, and its other name is in another directory",
+		dump_refuse(d, f->proc, f->fd, "file",
+			"it was deleted under this name, and its other name is in another directory",
 			"close it, or delete its other names too", "%s", f->link);
 	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st))
-		dump_refuse(d, f->proc, f->fd, "file", "it is no longer found at its path (renamed, replaced or mounted over)",
+		dump_refuse(d, f->proc, f->fd, "file",
+			"it is no longer found at its path (renamed, replaced or mounted over)",
 			"close it, or restart the program that holds it", "%s", f->link);
 	return 0;
 }
@@ -106,8 +112,8 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 	char path[96];
 
 	for (struct dump_file *o = d->files; o < f; o++) {
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->msg->kind_case == ST__FILE__KIND_REGULAR &&
-			o->msg->regular->ghost) {
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
+			o->msg->kind_case == ST__FILE__KIND_REGULAR && o->msg->regular->ghost) {
 			m->ghost = o->msg->regular->ghost;
 			m->space = o->msg->regular->space;
 			return 0;
@@ -138,7 +144,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->deleted = says_deleted(f);
 	if (m->deleted && f->st.st_nlink > 0)
 		m->other_name = (char *)find_other_name(d, f);
-	m->path = m->deleted ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix)) : (char *)f->link;
+	m->path =
+		m->deleted ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix)) : (char *)f->link;
 	m->mode = f->st.st_mode;
 	m->size = f->st.st_size;
 	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
@@ -156,8 +163,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 
 static int open_flags(const St__File *m)
 {
-	return (m->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY) | O_ASYNC)) | O_NOCTTY | O_CLOEXEC |
-		(S_ISREG(m->regular->mode) ? O_NONBLOCK : 0);
+	return (m->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY) | O_ASYNC)) |
+	       O_NOCTTY | O_CLOEXEC | (S_ISREG(m->regular->mode) ? O_NONBLOCK : 0);
 }
 
 /* O_TMPFILE, which a nameless file keeps among its flags, contains O_DIRECTORY. */
@@ -169,18 +176,21 @@ static int open_flags_of(const St__File *m)
 /* While the files are being opened the ghost has a name of its own beside its old one. */
 static int ghost_name(const St__Regular *m, char *to, size_t size)
 {
-	return (size_t)snprintf(to, size, "%s.stasis-%llu", m->path, (unsigned long long)m->ghost) >= size ? -ENAMETOOLONG : 0;
+	return (size_t)snprintf(to, size, "%s.stasis-%llu", m->path, (unsigned long long)m->ghost) >= size
+		       ? -ENAMETOOLONG
+		       : 0;
 }
 
 static int make_ghost_file(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
 	_cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct timespec times[2] = { { m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT },
-		{ m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT } };
+	struct timespec times[2] = {{m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT},
+		{m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT}};
 	int result;
 
 	if (fd < 0)
-		return errno == EEXIST ? 0 : error_errno(e, -errno, "make the deleted file %s again", m->path);
+		return errno == EEXIST ? 0
+				       : error_errno(e, -errno, "make the deleted file %s again", m->path);
 	result = restore_contents(r, m->space, fd, m->size, e);
 	if (result < 0)
 		return result;
@@ -217,11 +227,15 @@ static int make_ghost(struct restore *r, const St__Regular *m, const char *name,
 	if (result < 0)
 		return result;
 	if (*m->other_name)
-		return link(m->other_name, name) < 0 && errno != EEXIST ? error_errno(e, -errno, "link %s to %s", m->other_name, name) : 0;
+		return link(m->other_name, name) < 0 && errno != EEXIST
+			       ? error_errno(e, -errno, "link %s to %s", m->other_name, name)
+			       : 0;
 	if (!S_ISDIR(m->mode))
 		return make_ghost_file(r, m, name, e);
 	if (mkdir(name, 0700) < 0)
-		return errno == EEXIST ? 0 : error_errno(e, -errno, "make the deleted directory %s again", m->path);
+		return errno == EEXIST
+			       ? 0
+			       : error_errno(e, -errno, "make the deleted directory %s again", m->path);
 	if (chown(name, m->uid, m->gid) < 0 || chmod(name, m->mode & 07777) < 0)
 		return error_errno(e, -errno, "owner and mode of %s", m->path);
 	return 0;
@@ -233,13 +247,17 @@ static int verify(const St__Regular *m, int fd, struct error *e)
 
 	if (fstat(fd, &st) < 0)
 		return error_errno(e, -errno, "%s", m->path);
-	if ((st.st_mode & S_IFMT) != (m->mode & S_IFMT) || (!S_ISREG(m->mode) && !S_ISDIR(m->mode) && st.st_rdev != m->rdev))
-		return error_set(e, -ESTALE, ERROR_REFUSED, "%s is of another type than at the checkpoint: restore the bundle's files as they were",
+	if ((st.st_mode & S_IFMT) != (m->mode & S_IFMT) ||
+		(!S_ISREG(m->mode) && !S_ISDIR(m->mode) && st.st_rdev != m->rdev))
+		return error_set(e, -ESTALE, ERROR_REFUSED,
+			"%s is of another type than at the checkpoint: restore the bundle's files as they "
+			"were",
 			m->path);
 	if (S_ISREG(m->mode) && (uint64_t)st.st_size != m->size)
 		return error_set(e, -ESTALE, ERROR_REFUSED,
-			"%s has %lld bytes, at the checkpoint it had %llu: restore the bundle's files as they were", m->path,
-			(long long)st.st_size, (unsigned long long)m->size);
+			"%s has %lld bytes, at the checkpoint it had %llu: restore the bundle's files as "
+			"they were",
+			m->path, (long long)st.st_size, (unsigned long long)m->size);
 	return 0;
 }
 
@@ -257,9 +275,11 @@ static int open_nameless(struct restore *r, const St__File *m, const char *name,
 	result = restore_contents(r, m->regular->space, *ret_fd, m->regular->size, e);
 	if (result < 0)
 		return result;
-	if (fchown(*ret_fd, m->regular->uid, m->regular->gid) < 0 || fchmod(*ret_fd, m->regular->mode & 07777) < 0)
+	if (fchown(*ret_fd, m->regular->uid, m->regular->gid) < 0 ||
+		fchmod(*ret_fd, m->regular->mode & 07777) < 0)
 		return error_errno(e, -errno, "owner and mode of a nameless file in %s", dir);
-	(void)!linkat(*ret_fd, "", AT_FDCWD, name, AT_EMPTY_PATH); /* not with O_EXCL: nobody else can have it open by name then */
+	(void)!linkat(*ret_fd, "", AT_FDCWD, name,
+		AT_EMPTY_PATH); /* not with O_EXCL: nobody else can have it open by name then */
 	return 0;
 }
 
@@ -271,7 +291,8 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 
 	if (f->deleted) {
 		if (ghost_name(f, name, sizeof(name)) < 0)
-			return error_set(e, -ENAMETOOLONG, ERROR_CORRUPT, "path of a deleted file is too long");
+			return error_set(
+				e, -ENAMETOOLONG, ERROR_CORRUPT, "path of a deleted file is too long");
 		if ((m->flags & O_TMPFILE) == O_TMPFILE && access(name, F_OK) < 0)
 			return open_nameless(r, m, name, ret_fd, e);
 		result = make_ghost(r, f, name, e);
@@ -294,23 +315,24 @@ static int connect_regular(struct restore *r, const St__File *m, int fd, struct 
 	if (!f->deleted || ghost_name(f, name, sizeof(name)) < 0)
 		return 0;
 	if (renameat2(AT_FDCWD, name, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
-		return unlinkat(AT_FDCWD, f->path, flag) < 0 ? error_errno(e, -errno, "unlink %s", f->path) : 0;
+		return unlinkat(AT_FDCWD, f->path, flag) < 0 ? error_errno(e, -errno, "unlink %s", f->path)
+							     : 0;
 	if (errno != ENOENT && unlinkat(AT_FDCWD, name, flag) < 0 && errno != ENOENT)
 		return error_errno(e, -errno, "unlink %s", name);
 	return 0;
 }
 
-#define BY_PATH(ident, kind_name, what, match_function)                                                                \
-	extern const struct resource resource_##ident;                                                                 \
-	const struct resource resource_##ident = {                                                                     \
-		.kind = kind_name,                                                                                     \
-		.description = what,                                                                                   \
-		.kind_case = ST__FILE__KIND_REGULAR,                                                                   \
-		.match = match_function,                                                                               \
-		.check = check,                                                                                        \
-		.dump = dump,                                                                                          \
-		.open = open_regular,                                                                                  \
-		.connect = connect_regular,                                                                            \
+#define BY_PATH(ident, kind_name, what, match_function)                                                      \
+	extern const struct resource resource_##ident;                                                       \
+	const struct resource resource_##ident = {                                                           \
+		.kind = kind_name,                                                                           \
+		.description = what,                                                                         \
+		.kind_case = ST__FILE__KIND_REGULAR,                                                         \
+		.match = match_function,                                                                     \
+		.check = check,                                                                              \
+		.dump = dump,                                                                                \
+		.open = open_regular,                                                                        \
+		.connect = connect_regular,                                                                  \
 	}
 
 BY_PATH(regular, "file", "regular files, also deleted ones; files of /proc and /sys", match_regular);

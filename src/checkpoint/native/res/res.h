@@ -11,7 +11,7 @@
 #include "checkpoint/native/restore.h"
 
 struct resource {
-	const char *kind;	/* as in docs/support.md and in obstacles: "eventfd" */
+	const char *kind; /* as in docs/support.md and in obstacles: "eventfd" */
 	const char *description;
 	St__File__KindCase kind_case; /* what its record carries */
 

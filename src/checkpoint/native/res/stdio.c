@@ -60,7 +60,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	if (!m)
 		return error_errno(e, -ENOMEM, "stdio");
 	m->fd = which(d, f);
-	if (is_terminal(f) && ioctl(f->local, 0x802c542a /* TCGETS2 */, &t) == 0 && ioctl(f->local, TIOCGWINSZ, &ws) == 0) {
+	if (is_terminal(f) && ioctl(f->local, 0x802c542a /* TCGETS2 */, &t) == 0 &&
+		ioctl(f->local, TIOCGWINSZ, &ws) == 0) {
 		m->termios.data = arena_memdup(&d->arena, &t, 44);
 		m->termios.len = 44;
 		m->winsize.data = arena_memdup(&d->arena, &ws, sizeof(ws));

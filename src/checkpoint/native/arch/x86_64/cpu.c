@@ -13,16 +13,44 @@ static const struct {
 	enum reg reg;
 	unsigned bit;
 } features[] = {
-	{ "sse3", 1, ECX, 0 }, { "pclmulqdq", 1, ECX, 1 }, { "ssse3", 1, ECX, 9 }, { "fma", 1, ECX, 12 },
-	{ "cx16", 1, ECX, 13 }, { "sse4_1", 1, ECX, 19 }, { "sse4_2", 1, ECX, 20 }, { "movbe", 1, ECX, 22 },
-	{ "popcnt", 1, ECX, 23 }, { "aes", 1, ECX, 25 }, { "avx", 1, ECX, 28 }, { "f16c", 1, ECX, 29 },
-	{ "rdrand", 1, ECX, 30 }, { "fsgsbase", 7, EBX, 0 }, { "bmi1", 7, EBX, 3 }, { "avx2", 7, EBX, 5 },
-	{ "bmi2", 7, EBX, 8 }, { "erms", 7, EBX, 9 }, { "rtm", 7, EBX, 11 }, { "avx512f", 7, EBX, 16 },
-	{ "avx512dq", 7, EBX, 17 }, { "rdseed", 7, EBX, 18 }, { "adx", 7, EBX, 19 }, { "clflushopt", 7, EBX, 23 },
-	{ "clwb", 7, EBX, 24 }, { "avx512cd", 7, EBX, 28 }, { "sha", 7, EBX, 29 }, { "avx512bw", 7, EBX, 30 },
-	{ "avx512vl", 7, EBX, 31 }, { "avx512vbmi", 7, ECX, 1 }, { "gfni", 7, ECX, 8 }, { "vaes", 7, ECX, 9 },
-	{ "vpclmulqdq", 7, ECX, 10 }, { "avx512_vnni", 7, ECX, 11 }, { "fsrm", 7, EDX, 4 }, { "amx_tile", 7, EDX, 24 },
-	{ "lzcnt", 0x80000001, ECX, 5 }, { "rdtscp", 0x80000001, EDX, 27 },
+	{"sse3", 1, ECX, 0},
+	{"pclmulqdq", 1, ECX, 1},
+	{"ssse3", 1, ECX, 9},
+	{"fma", 1, ECX, 12},
+	{"cx16", 1, ECX, 13},
+	{"sse4_1", 1, ECX, 19},
+	{"sse4_2", 1, ECX, 20},
+	{"movbe", 1, ECX, 22},
+	{"popcnt", 1, ECX, 23},
+	{"aes", 1, ECX, 25},
+	{"avx", 1, ECX, 28},
+	{"f16c", 1, ECX, 29},
+	{"rdrand", 1, ECX, 30},
+	{"fsgsbase", 7, EBX, 0},
+	{"bmi1", 7, EBX, 3},
+	{"avx2", 7, EBX, 5},
+	{"bmi2", 7, EBX, 8},
+	{"erms", 7, EBX, 9},
+	{"rtm", 7, EBX, 11},
+	{"avx512f", 7, EBX, 16},
+	{"avx512dq", 7, EBX, 17},
+	{"rdseed", 7, EBX, 18},
+	{"adx", 7, EBX, 19},
+	{"clflushopt", 7, EBX, 23},
+	{"clwb", 7, EBX, 24},
+	{"avx512cd", 7, EBX, 28},
+	{"sha", 7, EBX, 29},
+	{"avx512bw", 7, EBX, 30},
+	{"avx512vl", 7, EBX, 31},
+	{"avx512vbmi", 7, ECX, 1},
+	{"gfni", 7, ECX, 8},
+	{"vaes", 7, ECX, 9},
+	{"vpclmulqdq", 7, ECX, 10},
+	{"avx512_vnni", 7, ECX, 11},
+	{"fsrm", 7, EDX, 4},
+	{"amx_tile", 7, EDX, 24},
+	{"lzcnt", 0x80000001, ECX, 5},
+	{"rdtscp", 0x80000001, EDX, 27},
 };
 
 /* CPUID traps in a virtual machine, and takes ten microseconds then: each leaf once. */
@@ -80,7 +108,8 @@ int cpu_check(const struct image_manifest *m, struct error *e)
 
 	if (missing)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"this CPU lacks register state %#llx that the image holds: restore on a CPU like the one it was made on",
+			"this CPU lacks register state %#llx that the image holds: restore on a CPU like the "
+			"one it was made on",
 			(unsigned long long)missing);
 	cpu_feature_names(mine, sizeof(mine));
 	while (*want) {
@@ -96,7 +125,8 @@ int cpu_check(const struct image_manifest *m, struct error *e)
 		}
 		if (n && !found)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"this CPU lacks the feature \"%.*s\" that the image's CPU had: restore on a CPU like the one it was made on",
+				"this CPU lacks the feature \"%.*s\" that the image's CPU had: restore on a "
+				"CPU like the one it was made on",
 				(int)n, want);
 		want += n + (want[n] == ' ');
 	}

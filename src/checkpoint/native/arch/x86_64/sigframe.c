@@ -26,7 +26,8 @@ enum {
 	UC_FP_XSTATE_FLAG = 1,
 	UC_SIGCONTEXT_SS_FLAG = 2,
 	UC_STRICT_RESTORE_SS_FLAG = 4,
-	NO_ALTSTACK_CHANGE = 0x7fffffff, /* an invalid flag: rt_sigreturn then leaves the alternate stack as it is */
+	NO_ALTSTACK_CHANGE =
+		0x7fffffff, /* an invalid flag: rt_sigreturn then leaves the alternate stack as it is */
 };
 
 /* A system call that the stop interrupted is restarted, as the kernel itself would have done. */
@@ -60,15 +61,34 @@ size_t task_sigframe(const struct task *t, void *buf, size_t size, uint64_t addr
 		.uc_flags = UC_FP_XSTATE_FLAG | UC_SIGCONTEXT_SS_FLAG | UC_STRICT_RESTORE_SS_FLAG,
 		.uc_stack.flags = NO_ALTSTACK_CHANGE,
 		.uc_sigmask = t->sigmask,
-		.mc = {
-			.r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11, .r12 = r->r12, .r13 = r->r13, .r14 = r->r14,
-			.r15 = r->r15, .di = r->rdi, .si = r->rsi, .bp = r->rbp, .bx = r->rbx, .dx = r->rdx, .ax = r->rax,
-			.cx = r->rcx, .sp = r->rsp, .ip = r->rip, .flags = r->eflags, .cs = r->cs, .ss = r->ss,
-			.fpstate = address + fp_at,
-		},
+		.mc =
+			{
+				.r8 = r->r8,
+				.r9 = r->r9,
+				.r10 = r->r10,
+				.r11 = r->r11,
+				.r12 = r->r12,
+				.r13 = r->r13,
+				.r14 = r->r14,
+				.r15 = r->r15,
+				.di = r->rdi,
+				.si = r->rsi,
+				.bp = r->rbp,
+				.bx = r->rbx,
+				.dx = r->rdx,
+				.ax = r->rax,
+				.cx = r->rcx,
+				.sp = r->rsp,
+				.ip = r->rip,
+				.flags = r->eflags,
+				.cs = r->cs,
+				.ss = r->ss,
+				.fpstate = address + fp_at,
+			},
 	};
-	struct _fpx_sw_bytes sw = { .magic1 = FP_XSTATE_MAGIC1, .extended_size = t->xstate_len + FP_XSTATE_MAGIC2_SIZE,
-		.xstate_size = t->xstate_len };
+	struct _fpx_sw_bytes sw = {.magic1 = FP_XSTATE_MAGIC1,
+		.extended_size = t->xstate_len + FP_XSTATE_MAGIC2_SIZE,
+		.xstate_size = t->xstate_len};
 
 	if (!buf || size < total)
 		return total;
