@@ -11,7 +11,7 @@
 enum { PAGES = 64 };
 
 static volatile uint64_t loops;
-static volatile int stop;
+static volatile int stop, started;
 
 static uint64_t sum(uint64_t seed)
 {
@@ -33,6 +33,7 @@ static void *sleep_long(void *arg CR_UNUSED)
 {
 	struct timespec t = {1000, 0};
 
+	__atomic_add_fetch(&started, 1, __ATOMIC_SEQ_CST);
 	check(nanosleep(&t, NULL) == 0 && false, "a sleep of 1000 s is over: %m");
 	return NULL;
 }
@@ -41,6 +42,7 @@ static void *blocked_read(void *arg)
 {
 	char c;
 
+	__atomic_add_fetch(&started, 1, __ATOMIC_SEQ_CST);
 	check(read(*(int *)arg, &c, 1) == 1 && false, "a read of an empty pipe is over: %m");
 	return NULL;
 }
@@ -94,7 +96,7 @@ int main(void)
 	check(pthread_create(&thread, NULL, spin, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, sleep_long, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, blocked_read, &p[0]) == 0, "pthread_create");
-	while (!loops)
+	while (!loops || started < 2)
 		cr_msleep(1);
 	cr_msleep(20); /* the others sleep by now */
 	rounds(private, shared, event);
