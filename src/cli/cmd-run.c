@@ -33,6 +33,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	_cleanup_(container_free_p) struct container *c = NULL;
 	int r;
 
+	create.start = true;
 	if (!o->detach)
 		return foreground_container(&create,
 			&(struct foreground_container){.make = make,

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "linux/procfd.h"
 #include "linux/pty.h"
 
 void container_delete_quietly(struct container *c)
@@ -28,7 +29,8 @@ void container_delete_quietly(struct container *c)
 static int start_and_wait(const struct foreground_container *how, struct container *c, int console,
 	int *ret_status, struct error *e)
 {
-	_cleanup_close_ int pidfd = container_init_pidfd(c), master = -EBADF;
+	/* our own child, not reaped yet: its pid is its own, even if it has ended already */
+	_cleanup_close_ int pidfd = pidfd_open_process(c->init_pid), master = -EBADF;
 	struct foreground f;
 	int r;
 

@@ -36,6 +36,7 @@ struct container {
 	char *console_socket; /* NULL: none was given */
 	char *mountinfo; /* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
 	uint64_t generation; /* 0 when created, +1 at each restore */
+	bool starting;	     /* the creating process only: made with "start" */
 	int interrupt_fd;    /* while it is made: readable when the command was told to end; else -EBADF */
 	int init_fd;	     /* the creating process only: init's error socket, see container_init_error() */
 	struct cgroup cgroup;
@@ -54,6 +55,7 @@ struct container_create_options {
 	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
 	const char *pidfd_socket; /* NULL: none */
 	int preserve_fds;
+	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
 	 * hostname, sysctls, terminal and stdio on fds 0-2), still with every capability and no seccomp filter; it does

@@ -174,7 +174,7 @@ static int prepare_init(struct create *cr, struct error *e)
 	} else if (cr->o->console_fd > 2 && c->spec->process->terminal) {
 		cr->init.console_socket = fcntl(cr->o->console_fd, F_DUPFD_CLOEXEC, 3);
 	}
-	if (!cr->o->restore_init) {
+	if (!cr->o->restore_init && !cr->o->start) {
 		cr->init.start_socket = start_socket_listen(c, e);
 		if (cr->init.start_socket < 0)
 			return cr->init.start_socket;
@@ -349,6 +349,7 @@ static int finish(struct create *cr, struct error *e)
 	if (r < 0)
 		return error_errno(e, r, "send to the container's init");
 	c->init_fd = take_fd(&cr->sync);
+	c->starting = cr->o->start;
 	return 0;
 }
 

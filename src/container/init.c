@@ -219,10 +219,12 @@ static void run_program(struct init *in, struct error *e)
 		r = report_ready(in, e);
 	if (r < 0)
 		return;
-	close_p(&in->sync);
-	starter = wait_for_start(in);
-	in->sync = starter;
-	close_p(&in->start_socket);
+	if (in->start_socket >= 0) {
+		starter = wait_for_start(in);
+		close_p(&in->sync);
+		close_p(&in->start_socket);
+		in->sync = starter;
+	}
 	r = hooks_run(s, in->c, HOOK_START_CONTAINER, CONTAINER_CREATED, getpid(), e);
 	if (r == 0)
 		(void)!process_exec(&x, e);

@@ -23,12 +23,12 @@ static int check_created(const struct container *c, struct error *e)
 	}
 }
 
-int container_start(struct container *c, struct error *e)
+/* Tells the waiting init to go; *ret_fd is where it answers. */
+static int tell_init(struct container *c, int *ret_fd, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
-	int r;
+	int r = check_created(c, e);
 
-	r = check_created(c, e);
 	if (r == 0)
 		r = container_load_spec(c, e);
 	if (r < 0)
@@ -39,11 +39,28 @@ int container_start(struct container *c, struct error *e)
 	r = sync_send(fd, SYNC_GO);
 	if (r < 0)
 		return error_errno(e, r, "send to the container's init");
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int container_start(struct container *c, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r = 0;
+
+	if (c->starting)
+		fd = take_fd(&c->init_fd);
+	else
+		r = tell_init(c, &fd, e);
+	if (r < 0)
+		return r;
 	/* end of file: it has exec'ed (or was killed meanwhile, which is not start's failure) */
 	r = sync_expect(fd, SYNC_READY, e);
 	if (r < 0 && r != -ECONNRESET)
 		return r;
-	unlinkat(c->dir_fd, START_SOCKET, 0);
+	if (!c->starting)
+		unlinkat(c->dir_fd, START_SOCKET, 0);
+	c->starting = false;
 	close_p(&c->init_fd);
 	return hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
 }
