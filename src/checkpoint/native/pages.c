@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "base/fd.h"
+#include "base/progress.h"
 
 enum { PAGE = 4096, BUFFER = 1 << 20, REGIONS = 512 };
 
@@ -32,6 +33,8 @@ struct page_reader {
 	int pagemap_fd, mem_fd;
 	bool no_scan; /* this kernel has no PAGEMAP_SCAN */
 	char *buffer;
+	struct progress progress;
+	uint64_t done;
 };
 
 static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct error *e)
@@ -58,6 +61,8 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 		if (r < 0)
 			return r;
 		at += len;
+		pr->done += len;
+		progress_update(&pr->progress, pr->done);
 	}
 	return 0;
 }
@@ -177,6 +182,16 @@ static int dump_process_pages(struct page_reader *pr, struct error *e)
 	return 0;
 }
 
+/* An estimate for the progress line: what is resident, of whatever kind. */
+static uint64_t resident_bytes(const struct dump *d)
+{
+	uint64_t kib = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		kib += d->procs[i].status.vm_rss_kib;
+	return kib * 1024;
+}
+
 int dump_pages(struct dump *d, struct error *e)
 {
 	struct page_reader pr = {.d = d};
@@ -185,6 +200,7 @@ int dump_pages(struct dump *d, struct error *e)
 	pr.buffer = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (pr.buffer == MAP_FAILED)
 		return error_errno(e, -errno, "buffer");
+	progress_start(&pr.progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
 	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
 		_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
 		char path[64];
@@ -204,6 +220,7 @@ int dump_pages(struct dump *d, struct error *e)
 		pr.mem_fd = mem_fd;
 		r = dump_process_pages(&pr, e);
 	}
+	progress_stop(&pr.progress);
 	munmap(pr.buffer, BUFFER);
 	return r;
 }
