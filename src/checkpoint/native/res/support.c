@@ -32,7 +32,9 @@ const struct support_row support_rows[] = {
 	{"process", "accounting", "lost",
 		"CPU times and fault counts begin at zero; the start time is that of the restore"},
 	{"process", "Landlock", "lost", "the kernel does not show it"},
-	{"process", "keyrings", "lost", "as at create"},
+	{"process", "keyrings", "refused",
+		"thread and process keyrings, which are seen only when the tasks are stopped; the session "
+		"keyring is made anew"},
 	{"process", "other prctl states", "lost",
 		"speculation control, core scheduling, MDWE, TSC and CPUID faulting"},
 	{"namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on"},
