@@ -285,12 +285,12 @@ class Env:
         return dict(os.environ, STASIS=str(self.stasis), T=str(self.t), ROOT=str(self.root), CGROUP=self.cgroup,
                     TESTS=str(TESTS), BUILD=str(self.build), TMPDIR=str(self.t), LC_ALL="C")
 
-    def command(self, *args, env=None, ok=True, timeout=20, stdin=None, stdout=None):
-        """Runs 'stasis --root ROOT args'; ok: True: must succeed, False: must fail, None: either. Output goes to
+    def command(self, *args, env=None, ok=True, timeout=20, stdin=None, stdout=None, wrapper=()):
+        """Runs 'stasis --root ROOT args'; ok: True: must succeed, False: must fail, None: either; wrapper: a command that runs it. Output goes to
         files and not to pipes, as a detached container keeps what it was given. Returns (status, out, err)."""
         n = Env.counter = getattr(Env, "counter", 0) + 1
         out, err = stdout or self.t / f"cmd.{n}.out", self.t / f"cmd.{n}.err"
-        line = [str(self.stasis), "--root", str(self.root), *map(str, args)]
+        line = [*map(str, wrapper), str(self.stasis), "--root", str(self.root), *map(str, args)]
         with open(out, "ab") as o, open(err, "ab") as e, open(stdin or "/dev/null", "rb") as i:
             p = subprocess.Popen(line, stdin=i, stdout=o, stderr=e, env=dict(os.environ, **(env or {})))
             try:
@@ -299,11 +299,11 @@ class Env:
                 state = describe(p.pid)
                 p.kill()
                 p.wait()
-                raise Failure(f"hangs: stasis {' '.join(line[3:])}: {state}: "
+                raise Failure(f"hangs: stasis {' '.join(map(str, args))}: {state}: "
                               f"{err.read_text(errors='replace')[-600:]}") from None
         text = err.read_text(errors="replace")
         if (ok is True and status != 0) or (ok is False and status == 0):
-            raise Failure(f"exit {status}: stasis {' '.join(line[3:])}: {text.strip()[-1200:]}")
+            raise Failure(f"exit {status}: stasis {' '.join(map(str, args))}: {text.strip()[-1200:]}")
         return status, out.read_text(errors="replace"), text
 
     def state(self, cid):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the programs of tests/cr in containers that are checkpointed and restored around their checks.
 
-Each program is run in four ways:
+Each program is run in these ways:
   once     checkpoint that ends the container, restore, check
   cycles   three times in a row
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
+  old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
@@ -38,7 +39,8 @@ class Program:
         return [w for w in self.settings.get(key, "").split(",") if w]
 
     def modes(self):
-        return self.words("modes") or MODES
+        about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
+        return self.words("modes") or (MODES + ("old",) if about_memory else MODES)
 
     def container(self, env, cid, args=()):
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
@@ -187,11 +189,11 @@ def difference(was, is_):
 
 # The ways ----------------------------------------------------------------------------------------------------------
 
-def cycle(program, c, image):
+def cycle(program, c, image, **kw):
     """One checkpoint that ends the container, and its restore, without a check."""
     ignore = program.words("ignore")
     before = snapshot(c)
-    c.checkpoint(image)
+    c.checkpoint(image, **kw)
     c.gone()
     time.sleep(float(program.settings.get("pause", "0")))
     c.restore(image)
@@ -212,6 +214,15 @@ def once(program, env):
     c.run()
     c.wait_ready(1)
     cycle(program, c, env.t / "image")
+    c.verify(1)
+    finish(c, 2)
+
+
+def old(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    cycle(program, c, env.t / "image", wrapper=[env.build / "tests/cr/old_kernel"])
     c.verify(1)
     finish(c, 2)
 
@@ -339,7 +350,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "host": host}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):
