@@ -84,6 +84,34 @@ static int load_records(struct restore *r, struct error *e)
 	return 0;
 }
 
+static bool id_is_used(const struct restore *r, int id)
+{
+	for (size_t i = 0; i < r->n_procs; i++) {
+		const St__Process *p = r->procs[i];
+
+		if (p->pid == id || p->pgid == id || p->sid == id)
+			return true;
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (p->threads[k]->tid == id)
+				return true;
+	}
+	return false;
+}
+
+/* A helper must not get, by chance, the id of something that is made later. */
+static void name_helpers(struct restore *r)
+{
+	int id = 2;
+
+	for (size_t i = r->tree->n_processes; i < r->tree->n_nodes; i++) {
+		if (r->tree->nodes[i].pid)
+			continue;
+		while (id_is_used(r, id))
+			id++;
+		r->tree->nodes[i].pid = id++;
+	}
+}
+
 static int plan_tree(struct restore *r, struct error *e)
 {
 	struct tree_process *procs = arena_array(&r->arena, r->n_procs, sizeof(*procs));
@@ -93,7 +121,10 @@ static int plan_tree(struct restore *r, struct error *e)
 	for (size_t i = 0; i < r->n_procs; i++)
 		procs[i] = (struct tree_process){
 			r->procs[i]->pid, r->procs[i]->ppid, r->procs[i]->pgid, r->procs[i]->sid};
-	return tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e);
+	if (tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e) < 0)
+		return e ? e->code : -EINVAL;
+	name_helpers(r);
+	return 0;
 }
 
 int restore_plan(struct restore *r, struct error *e)

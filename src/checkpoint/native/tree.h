@@ -22,7 +22,7 @@ enum tree_kind {
 
 struct tree_node {
 	enum tree_kind kind;
-	int pid;	    /* 0: any */
+	int pid;	    /* 0: one that nothing else has */
 	size_t process;	    /* TREE_PROCESS: index into the input */
 	size_t parent;	    /* index of the node that forks it; init's own: itself */
 	bool before_setsid; /* forked before its parent begins a session of its own */
