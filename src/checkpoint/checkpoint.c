@@ -116,7 +116,7 @@ static void undo(struct container *c, struct dump_journal *j)
 {
 	struct error ignored;
 
-	if (cgroup_is_frozen(&c->cgroup) == 1)
+	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);

@@ -20,6 +20,8 @@ test_waiting_init() {
 
 # The program of the container is the runtime itself, by its link in /proc.
 test_program_is_the_runtime() {
+	# The sanitizers' build is dynamic: the bundle has no interpreter for it. The static one is tested.
+	if readelf -l "$STASIS" | grep -q INTERP; then return 0; fi
 	bundle b /proc/self/exe --root /nowhere list -q
 	ok run --bundle "$B" c
 	# It goes on being read-only when it is executed inside.

@@ -122,7 +122,7 @@ int dump_resume(struct dump *d, struct error *e)
 			(void)!task_detach(&d->procs[i].threads[k].task, &ignored);
 	if (d->journal->paused)
 		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
-	else if (cgroup_is_frozen(&d->c->cgroup) == 1)
+	else if (d->journal->frozen) /* asked for, whether or not all tasks count as frozen just now */
 		r = cgroup_thaw(&d->c->cgroup, e);
 	d->journal->frozen = false;
 	d->stopped = false;
