@@ -29,7 +29,7 @@ ifdef SAN
 	@[ -e $(BUILD)/build.ninja ] || meson setup -Db_sanitize=address,undefined -Db_lundef=false $(BUILD)
 endif
 	@$(MAKE) --no-print-directory build BUILD=$(BUILD)
-	@tests/run $(BUILD) $(if $(SAN),--only unit --only integration)
+	@tests/run $(BUILD) $(if $(CI),--again) $(if $(SAN),--only unit --only integration)
 
 lint:
 	@scripts/setup --if-missing lint

@@ -144,7 +144,8 @@ static int make_dir(const struct cgroup *cg, struct cgroup_dir *d, struct error 
 {
 	int r = -ENOENT;
 
-	for (int i = 0; r == -ENOENT && i < MAKE_TRIES; i++)
+	/* ENODEV: removed while we had it open. */
+	for (int i = 0; (r == -ENOENT || r == -ENODEV) && i < MAKE_TRIES; i++)
 		r = make_dir_once(cg, d, e);
 	return r;
 }
