@@ -31,6 +31,10 @@ WORKLOADS = {
     "pydict1m": ("rootfs-app", ["/usr/bin/python3", "/data/pydict.py", "1000000"]),
     "mem256": ("rootfs-min", ["/bin/work", "mem", "256"]),
 }
+TRUE = ("rootfs-min", ["/bin/true"])
+COLD = ["true", "seccomp", "exec", "many"]      # cases of a runtime without its checkpoints
+PROFILE = "/usr/share/containers/seccomp.json"  # podman's default one
+MANY, AT_ONCE = 100, 10
 START = int(time.time())
 IDLE_S = 2.0        # between two of `true-spaced`
 WARM_TICKS = 50     # a workload is measured once it has counted this far
@@ -70,6 +74,23 @@ def config(rootfs, args, cid):
             "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                             "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]}}
+
+
+def seccomp():
+    """podman's default profile as it is for a container with these capabilities on this architecture"""
+    with open(PROFILE) as f:
+        profile = json.load(f)
+
+    def applies(rule):
+        includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
+        return set(includes.get("caps") or []) <= set(CAPS) and "amd64" in includes.get("arches", ["amd64"]) and \
+            not set(excludes.get("caps") or []) & set(CAPS) and "amd64" not in (excludes.get("arches") or [])
+
+    own = [a for a in profile["archMap"] if a["architecture"] == "SCMP_ARCH_X86_64"][0]
+    return {"defaultAction": profile["defaultAction"], "defaultErrnoRet": profile["defaultErrnoRet"],
+            "architectures": [own["architecture"]] + own["subArchitectures"],
+            "syscalls": [{k: r[k] for k in ("names", "action", "errnoRet", "args") if r.get(k)}
+                         for r in profile["syscalls"] if applies(r)]}
 
 
 def busy(seconds):
@@ -118,8 +139,9 @@ class Container:
     """One container of one runtime, seen from outside: its counter is /tmp/n in its root."""
     serial = 0
 
-    def __init__(self, runtime, workload, store):
-        root, args = WORKLOADS[workload]
+    def __init__(self, runtime, workload, store, **linux):
+        """linux: what its config.json's section of that name has in addition; None takes something out"""
+        root, args = WORKLOADS.get(workload, TRUE)
         self.runtime, self.workload = runtime, workload
         self.rootfs = "/cache/" + root
         self.base = "/cache/images" if store == "disk" else "/images"
@@ -130,8 +152,10 @@ class Container:
         self.bundle = "%s/bundle-%s" % (peers.STATE, self.cid)
         self.n, self.v = self.rootfs + "/tmp/n", self.rootfs + "/tmp/v"
         os.makedirs(self.bundle)
+        spec = config(self.rootfs, args, self.cid)
+        spec["linux"] = {k: v for k, v in {**spec["linux"], **linux}.items() if v is not None}
         with open(self.bundle + "/config.json", "w") as f:
-            json.dump(config(self.rootfs, args, self.cid), f)
+            json.dump(spec, f)
 
     def __enter__(self):
         self.runtime.prepare()
@@ -253,6 +277,24 @@ def measure_true(c, idle):
     return d
 
 
+def measure_exec(c):
+    """exec of true in a running container"""
+    d = {"busy": None}
+    r = c.timed("exec", c.runtime.exec_cmd(c.cid, ["/bin/true"]))
+    d.update(life_us=r["us"], maxrss_kb=r["maxrss_kb"])
+    return d
+
+
+def measure_many(c):
+    """how many containers a second are started and ended; each has a cgroup of its own, named after its id"""
+    c.runs += 1
+    name = "%s-%d" % (c.cid, c.runs)
+    r = c.timed("run", c.runtime.run_cmd(c.bundle, name + "-%", detach=False), "-n", str(MANY), "-j", str(AT_ONCE))
+    for i in range(MANY):
+        peers.sweep_cgroups("%s-%d" % (name, i))
+    return {"busy": None, "life_us": r["us"] / MANY}
+
+
 class Bench:
     def __init__(self, options):
         os.makedirs(peers.STATE, exist_ok=True)
@@ -292,8 +334,7 @@ class Bench:
         k = i % len(self.runtimes)
         return self.runtimes[k:] + self.runtimes[:k]
 
-    def cold(self):
-        WORKLOADS["true"] = ("rootfs-min", ["/bin/true"])
+    def cold_true(self):
         for i in range(self.options.runs):
             for runtime in self.turns(i):       # three with nothing between; the first pays for the idleness before
                 with Container(runtime, "true", self.options.store) as c:
@@ -305,19 +346,40 @@ class Bench:
                 with Container(runtime, "true", self.options.store) as c:
                     self.record("true-spaced", i, runtime, measure_true, c, IDLE_S)
 
+    def cold_seccomp(self):
+        for i in range(self.options.runs):
+            for runtime in self.turns(i):
+                with Container(runtime, "true", self.options.store, seccomp=seccomp()) as c:
+                    for k in range(3):      # the first one fills a cache of compiled filters, where there is one
+                        self.record("seccomp" if k else "seccomp-first", 3 * i + k, runtime, measure_true, c, 0)
+
+    def cold_exec(self):
+        for i in range(self.options.runs):
+            for runtime in self.turns(i):
+                with Container(runtime, "tick", self.options.store) as c:
+                    c.start()
+                    for k in range(3):
+                        self.record("exec" if k else "exec-first", 3 * i + k, runtime, measure_exec, c)
+
+    def cold_many(self):
+        for i in range(self.options.runs):
+            for runtime in self.turns(i):
+                with Container(runtime, "true", self.options.store, cgroupsPath=None) as c:
+                    self.record("many", i, runtime, measure_many, c)
+
     def floor(self):
         r = subprocess.run(["/cache/bin/floor", "/cache/images", str(self.options.runs)], stdout=subprocess.PIPE, check=True)
         self.emit(case="floor", peer="kernel", us=json.loads(r.stdout))
 
     def run(self):
-        cases = self.options.cases.split(",") if self.options.cases else ["true"] + list(WORKLOADS)
+        cases = self.options.cases.split(",") if self.options.cases else COLD + list(WORKLOADS)
         self.emit(case="meta", versions={r.name: r.version() for r in self.runtimes}, runs=self.options.runs,
                   store=self.options.store, peers=[r.name for r in self.runtimes], **machine())
         if not self.options.cases:
             self.floor()
         for case in cases:
-            if case == "true":
-                self.cold()
+            if case in COLD:
+                getattr(self, "cold_" + case)()
                 continue
             for i in range(self.options.runs):
                 for runtime in self.turns(i):

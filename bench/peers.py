@@ -117,6 +117,9 @@ class Runtime:
     def run_cmd(self, bundle, cid, detach=True):
         return self.cmd + ["run"] + (["-d"] if detach else []) + ["--bundle", bundle, cid]
 
+    def exec_cmd(self, cid, args):
+        return self.cmd + ["exec", cid] + args
+
     def checkpoint_cmd(self, cid, image, work, leave_running=False):
         return self.cmd + ["checkpoint", "--image-path", image, "--work-path", work] + \
             (["--leave-running"] if leave_running else []) + [cid]

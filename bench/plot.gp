@@ -24,7 +24,7 @@ n = words(peers)
 set multiplot layout 2,2 title 'stasis and its peers: median, p10..p90; shorter is better' font ',16'
 set yrange [0.5:*]
 set key top left horizontal
-set xrange [-0.7:1.7]
+set xrange [-0.7:cold_rows - 0.3]
 set title cold_title
 if (cold_rows) plot for [i=1:n] $cold using (column(3*i-1)):(column(3*i)):(column(3*i+1)):xtic(1) \
 	lc rgb color(i) title word(peers, i)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * timer [-f FILE [-g]] [-e FILE] [-t SECONDS] -- COMMAND...
+ * timer [-f FILE [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- COMMAND...
  *
  * Runs COMMAND with stdin, stdout and stderr at /dev/null and prints one line of JSON:
  *
@@ -10,6 +10,9 @@
  *              after the exit), -1: none
  *   gap_us     with -g: the longest time without a modification of FILE, from spawn to 50 ms after the exit
  *   user_us, sys_us, maxrss_kb   of COMMAND and the children it has waited for
+ *
+ * With -n, COMMAND runs N times, JOBS at once, with its number for each "%" that ends an argument; us is the time for all, rc
+ * that of the last that failed.
  *
  * Progress is seen by inotify, from outside of the container, so it means the same for every runtime: also
  * for gVisor, whose programs write through another process. FILE is one that the program in the container
@@ -66,7 +69,7 @@ static long now_us(void)
 	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
 }
 
-static int spawn(struct timer *t, char **argv)
+static int spawn(const struct timer *t, char **argv)
 {
 	posix_spawn_file_actions_t fa;
 	pid_t pid;
@@ -80,18 +83,72 @@ static int spawn(struct timer *t, char **argv)
 	else
 		posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
 
-	t->start = now_us();
 	r = posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&fa);
 	if (r) {
 		fprintf(stderr, "timer: %s: %s\n", argv[0], strerror(r));
 		return -r;
 	}
+	return pid;
+}
+
+static pid_t spawn_watched(struct timer *t, char **argv)
+{
+	pid_t pid;
+
+	t->start = now_us();
+	pid = spawn(t, argv);
+	if (pid < 0)
+		return pid;
 	t->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (t->pidfd < 0) {
 		perror("timer: pidfd_open");
 		return -errno;
 	}
 	return pid;
+}
+
+static pid_t spawn_numbered(const struct timer *t, char **argv, int number)
+{
+	static char text[64][4096];
+	char *numbered[64];
+	int i;
+
+	for (i = 0; argv[i] && i < 63; i++) {
+		size_t n = strlen(argv[i]);
+
+		numbered[i] = argv[i];
+		if (n && argv[i][n - 1] == '%') {
+			snprintf(text[i], sizeof(text[i]), "%.*s%d", (int)n - 1, argv[i], number);
+			numbered[i] = text[i];
+		}
+	}
+	numbered[i] = NULL;
+	return spawn(t, numbered);
+}
+
+static int exit_code(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void many(struct timer *t, char **argv, int total, int jobs)
+{
+	int begun = 0, running = 0, status;
+
+	t->start = now_us();
+	while (begun < total || running) {
+		while (begun < total && running < jobs && spawn_numbered(t, argv, begun) > 0) {
+			begun++;
+			running++;
+		}
+		if (wait4(-1, &status, 0, &t->usage) < 0)
+			break;
+		running--;
+		if (exit_code(status))
+			t->status = status;
+	}
+	t->exited = now_us() - t->start;
 }
 
 /* a runtime may well touch the file (truncate it to its size, say): only the program makes it say something
@@ -156,13 +213,6 @@ static void watch(struct timer *t, pid_t pid)
 	}
 }
 
-static int exit_code(const struct timer *t)
-{
-	if (t->exited < 0)
-		return -1;
-	return WIFEXITED(t->status) ? WEXITSTATUS(t->status) : 128 + WTERMSIG(t->status);
-}
-
 static long tv_us(struct timeval tv)
 {
 	return tv.tv_sec * 1000000L + tv.tv_usec;
@@ -172,10 +222,9 @@ int main(int argc, char **argv)
 {
 	struct timer t = {
 		.limit_us = 120 * 1000000L, .watch = -EBADF, .pidfd = -EBADF, .exited = -1, .first = -1};
-	pid_t pid;
-	int c;
+	int c, total = 0, jobs = 1;
 
-	while ((c = getopt(argc, argv, "+f:ge:t:")) != -1) {
+	while ((c = getopt(argc, argv, "+f:ge:t:n:j:")) != -1) {
 		switch (c) {
 		case 'f':
 			t.file = optarg;
@@ -189,12 +238,19 @@ int main(int argc, char **argv)
 		case 't':
 			t.limit_us = strtol(optarg, NULL, 10) * 1000000L;
 			break;
+		case 'n':
+			total = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'j':
+			jobs = (int)strtol(optarg, NULL, 10);
+			break;
 		default:
 			return 2;
 		}
 	}
 	if (optind >= argc || (t.gap && !t.file)) {
-		fprintf(stderr, "usage: timer [-f FILE [-g]] [-e FILE] [-t SECONDS] -- COMMAND...\n");
+		fprintf(stderr, "usage: timer [-f FILE [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- "
+				"COMMAND...\n");
 		return 2;
 	}
 	if (t.file) {
@@ -206,16 +262,22 @@ int main(int argc, char **argv)
 		contents(&t, t.before, sizeof(t.before));
 	}
 
-	pid = spawn(&t, argv + optind);
-	if (pid < 0)
-		return 2;
-	watch(&t, pid);
-	if (t.exited < 0)
-		kill(pid, SIGKILL); /* not reaped yet, so the pid is still its own */
+	if (total) {
+		many(&t, argv + optind, total, jobs);
+	} else {
+		pid_t pid = spawn_watched(&t, argv + optind);
+
+		if (pid < 0)
+			return 2;
+		watch(&t, pid);
+		if (t.exited < 0)
+			kill(pid, SIGKILL); /* not reaped yet, so the pid is still its own */
+	}
 
 	printf("{\"rc\": %d, \"us\": %ld, \"prog_us\": %ld, \"gap_us\": %ld, \"user_us\": %ld, \"sys_us\": "
 	       "%ld, \"maxrss_kb\": %ld}\n",
-		exit_code(&t), t.exited, t.first, t.gap && t.first >= 0 ? t.longest : -1,
-		tv_us(t.usage.ru_utime), tv_us(t.usage.ru_stime), t.usage.ru_maxrss);
+		t.exited < 0 ? -1 : exit_code(t.status), t.exited, t.first,
+		t.gap && t.first >= 0 ? t.longest : -1, tv_us(t.usage.ru_utime), tv_us(t.usage.ru_stime),
+		t.usage.ru_maxrss);
 	return 0;
 }
