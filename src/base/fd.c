@@ -16,14 +16,11 @@ void close_p(int *fd)
 	errno = saved;
 }
 
-int read_file_at(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len)
+int read_fd(int fd, size_t limit, char **ret, size_t *ret_len)
 {
-	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *buf = NULL;
 	size_t size = 0, len = 0;
 
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		ssize_t n;
 
@@ -56,6 +53,13 @@ int read_file_at(int dirfd, const char *path, size_t limit, char **ret, size_t *
 	if (ret_len)
 		*ret_len = len;
 	return 0;
+}
+
+int read_file_at(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len)
+{
+	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_fd(fd, limit, ret, ret_len);
 }
 
 ssize_t read_small_file_at(int dirfd, const char *path, char *buf, size_t size)

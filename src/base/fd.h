@@ -23,6 +23,9 @@ static inline int take_fd(int *fd)
  * most, else -EFBIG. dirfd AT_FDCWD allowed. Returns 0 or a negative errno. */
 int read_file_at(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len) _must_check_;
 
+/* The same of an open file, from where it stands. */
+int read_fd(int fd, size_t limit, char **ret, size_t *ret_len) _must_check_;
+
 /* Reads a small file into the caller's buffer, NUL-terminated. Returns the length or a negative errno
  * (-EFBIG: does not fit). No allocation. */
 ssize_t read_small_file_at(int dirfd, const char *path, char *buf, size_t size) _must_check_;

@@ -47,6 +47,7 @@ struct init {
 	int sync;			  /* our end of the socket pair */
 	int start_socket;		  /* listening; -EBADF for a restore */
 	int console_socket;		  /* connected; -EBADF: none */
+	int attr_fd;			  /* process_open_attr() */
 	int ns_fds[NS_COUNT];		  /* namespaces to join by path; -EBADF: none */
 	const struct sock_fprog *seccomp; /* NULL: none */
 };
@@ -63,6 +64,9 @@ int rootfs_devices(const struct spec *s, int root, struct error *e) _must_check_
 int rootfs_protect(const struct spec *s, int root, struct error *e) _must_check_;
 int rootfs_pivot(const struct spec *s, int root, bool no_pivot, struct error *e) _must_check_;
 int rootfs_copy_up(int from, int to, struct error *e) _must_check_;
+/* An image may have made a link to the container's /proc of the path "name" that we are about to cover: refused, as a
+ * mount there could fake what LSMs and we read, or bare what is masked. */
+int rootfs_check_target(int target, const char *name, struct error *e) _must_check_;
 
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
@@ -80,7 +84,7 @@ struct process_context {
 	unsigned long seccomp_flags;
 	const struct spec_seccomp *seccomp_spec;
 	const char *id; /* for the seccomp listener's state */
-	int attr_fd;	/* /proc/self/attr, opened while the host's /proc was there; -EBADF */
+	int attr_fd;	/* process_open_attr() */
 	int preserve_fds;
 	bool no_new_keyring;
 	const unsigned long *personality; /* NULL: leave */
@@ -93,8 +97,15 @@ int process_prepare(struct process_context *x, struct error *e) _must_check_;
 int process_exec(struct process_context *x, struct error *e) _must_check_;
 /* Default dispositions, empty mask. */
 void process_reset_signals(void);
-/* Through the host's /proc, before the mounts change. */
-int process_set_oom_score(const struct spec_process *p, struct error *e) _must_check_;
+/* Through the host's /proc (procfs_open()). */
+int process_set_oom_score(const struct spec_process *p, int proc, struct error *e) _must_check_;
+/* Our attr directory in the host's /proc, where labels are written; *ret stays -EBADF when there are none to write. */
+int process_open_attr(const struct spec_process *p, int proc, int *ret, struct error *e) _must_check_;
+/* Closes all but 0-2, the preserved ones and those of "keep" (-EBADF: none): from here on we follow the container's
+ * paths, and no magic link of /proc may lead back to the host (CVE-2024-21626). */
+int process_close_others(int preserve_fds, const int *keep, size_t n_keep, struct error *e) _must_check_;
+/* Nobody in the container may ptrace us before our exec (CVE-2016-9962): from before there is anything of us in it. */
+int process_hide(struct error *e) _must_check_;
 int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
 
 /* ---- seccomp.c ---- */

@@ -112,8 +112,29 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 	return check_namespaces(s, e);
 }
 
+/* A namespace given by its path may be the host's own: its sysctls are not the container's to set. */
+static int check_host_sysctls(const struct spec *s, enum ns_type t, int ns_fd, struct error *e)
+{
+	char path[40];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_proc_name(t));
+	if (fstat(ns_fd, &theirs) < 0 || stat(path, &ours) < 0)
+		return error_errno(e, -errno, "%s namespace", ns_oci_name(t));
+	if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev)
+		return 0;
+	for (size_t i = 0; i < s->n_sysctl; i++)
+		if (spec_sysctl_namespace(s->sysctl[i].name) == t)
+			return error_set(e, -EINVAL, ERROR_CONFIG,
+				"linux.sysctl[\"%s\"]: not allowed in the host's %s namespace",
+				s->sysctl[i].name, ns_oci_name(t));
+	return 0;
+}
+
 static int open_namespaces(struct create *cr, const struct spec *s, struct error *e)
 {
+	int r;
+
 	for (int t = 0; t < NS_COUNT; t++) {
 		if (!s->namespaces[t].present || !s->namespaces[t].path)
 			continue;
@@ -121,6 +142,9 @@ static int open_namespaces(struct create *cr, const struct spec *s, struct error
 		if (cr->init.ns_fds[t] < 0)
 			return error_errno(
 				e, -errno, "open %s namespace %s", ns_oci_name(t), s->namespaces[t].path);
+		r = check_host_sysctls(s, t, cr->init.ns_fds[t], e);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -255,7 +279,9 @@ static int clone_init(struct create *cr, struct error *e)
 	pid_t pid;
 	int r;
 
-	r = enter_for_children(cr, &old_pid, &old_time, e);
+	r = process_hide(e);
+	if (r == 0)
+		r = enter_for_children(cr, &old_pid, &old_time, e);
 	if (r < 0) {
 		(void)!leave_for_children(old_pid, old_time, NULL);
 		return r;
@@ -416,7 +442,11 @@ int container_create(const struct container_create_options *o, struct container 
 {
 	struct create cr = {
 		.o = o,
-		.init = {.o = o, .sync = -EBADF, .start_socket = -EBADF, .console_socket = -EBADF},
+		.init = {.o = o,
+			.sync = -EBADF,
+			.start_socket = -EBADF,
+			.console_socket = -EBADF,
+			.attr_fd = -EBADF},
 		.sync = -EBADF,
 		.child_sync = -EBADF,
 		.cgroup_fd = -EBADF,

@@ -40,7 +40,9 @@ static int bind_device(const struct spec_device *d, int root)
 	if (tree < 0)
 		return tree;
 	target = make_file_in_root(root, d->path);
-	return target < 0 ? target : mount_attach(tree, target);
+	if (target < 0)
+		return target;
+	return rootfs_check_target(target, d->path, NULL) < 0 ? -EPERM : mount_attach(tree, target);
 }
 
 static bool same_device(int dir, const char *name, mode_t type, dev_t dev)

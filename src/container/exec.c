@@ -26,6 +26,7 @@ struct exec {
 	int init_pidfd, cgroup_fd, console_socket;
 	int sync, child_sync;
 	int namespaces; /* CLONE_NEW* to join */
+	int attr_fd;	/* process_open_attr() */
 };
 
 static void exec_done(struct exec *x)
@@ -116,7 +117,10 @@ static int prepare(struct exec *x, struct error *e)
 static int enter(struct exec *x, struct error *e)
 {
 	int rest = x->namespaces & ~CLONE_NEWPID, r;
+	_cleanup_close_ int proc = procfs_open();
 
+	if (proc < 0)
+		return error_errno(e, proc, "open the host's /proc");
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_errno(e, -errno, "prctl");
 	process_reset_signals();
@@ -125,7 +129,9 @@ static int enter(struct exec *x, struct error *e)
 	r = cgroup_join(&x->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
-	r = process_set_oom_score(x->o->process, e);
+	r = process_set_oom_score(x->o->process, proc, e);
+	if (r == 0) /* of the host's /proc: the container's own may be anything (CVE-2019-16884) */
+		r = process_open_attr(x->o->process, proc, &x->attr_fd, e);
 	if (r < 0)
 		return r;
 	if (rest && setns(x->init_pidfd, rest) < 0)
@@ -155,14 +161,16 @@ static _Noreturn void child_main(struct exec *x)
 		.seccomp_spec = s->seccomp,
 		.id = x->c->id,
 		.personality = s->has_personality ? &s->personality : NULL,
-		.attr_fd = -EBADF,
 		.preserve_fds = x->o->preserve_fds,
 	};
 	struct error e = {0};
 
 	if (enter(x, &e) == 0 && take_terminal(x, &e) == 0) {
-		context.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (process_prepare(&context, &e) == 0) {
+		const int keep[] = {x->child_sync, x->attr_fd};
+
+		context.attr_fd = x->attr_fd;
+		if (process_close_others(x->o->preserve_fds, keep, ARRAY_SIZE(keep), &e) == 0 &&
+			process_prepare(&context, &e) == 0) {
 			/* a detached process outlives us; whoever kills us now has started it all the same */
 			prctl(PR_SET_PDEATHSIG, 0);
 			(void)!process_exec(&context, &e);
@@ -177,6 +185,8 @@ static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
 	_cleanup_close_ int old = -EBADF;
 	pid_t pid;
 
+	if (process_hide(e) < 0)
+		return e->code;
 	if (x->namespaces & CLONE_NEWPID) {
 		old = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 		if (old < 0 || setns(x->init_pidfd, CLONE_NEWPID) < 0)
@@ -240,6 +250,7 @@ int container_exec(
 		.console_socket = -EBADF,
 		.sync = -EBADF,
 		.child_sync = -EBADF,
+		.attr_fd = -EBADF,
 	};
 	int r = exec_process(&x, ret_pid, ret_pidfd, e);
 

@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "container/container-priv.h"
+#include "linux/procfd.h"
 
 int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
 {
@@ -55,12 +56,12 @@ static int set_names(const struct spec *s, struct error *e)
 }
 
 /* Through the host's /proc, which shows each reader its own namespaces' values. */
-static int set_sysctls(const struct spec *s, struct error *e)
+static int set_sysctls(const struct spec *s, int proc, struct error *e)
 {
 	char path[512];
 
 	for (size_t i = 0; i < s->n_sysctl; i++) {
-		size_t prefix = snprintf(path, sizeof(path), "/proc/sys/");
+		size_t prefix = snprintf(path, sizeof(path), "sys/");
 		/* "net.ipv4.conf.eth0" or, where a name has a dot in it, "net/ipv4/conf/eth0.1" */
 		char separator = s->sysctl[i].name[strcspn(s->sysctl[i].name, "./")];
 		int r;
@@ -74,7 +75,7 @@ static int set_sysctls(const struct spec *s, struct error *e)
 				*p = '/';
 			else if (*p == '/')
 				*p = '.';
-		r = write_string_at(AT_FDCWD, path, s->sysctl[i].value);
+		r = procfs_write(proc, path, s->sysctl[i].value);
 		if (r < 0)
 			return error_errno(e, r, "sysctl %s=%s", s->sysctl[i].name, s->sysctl[i].value);
 	}
@@ -85,7 +86,11 @@ static int set_sysctls(const struct spec *s, struct error *e)
 static int enter(struct init *in, struct error *e)
 {
 	const struct spec *s = in->spec;
+	_cleanup_close_ int proc = procfs_open();
 	int r;
+
+	if (proc < 0)
+		return error_errno(e, proc, "open the host's /proc");
 
 	/* both undone by a change of credentials or by us when we are complete */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
@@ -96,7 +101,10 @@ static int enter(struct init *in, struct error *e)
 	r = cgroup_join(in->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
-	r = join_namespaces(in->ns_fds, e);
+	/* /proc as it is here: a mount namespace to join may be a container's */
+	r = s->process ? process_open_attr(s->process, proc, &in->attr_fd, e) : 0;
+	if (r == 0)
+		r = join_namespaces(in->ns_fds, e);
 	if (r < 0)
 		return r;
 	/* after joining: a cgroup namespace is rooted where its maker is */
@@ -110,9 +118,9 @@ static int enter(struct init *in, struct error *e)
 	}
 	r = set_names(s, e);
 	if (r == 0)
-		r = set_sysctls(s, e);
+		r = set_sysctls(s, proc, e);
 	if (r == 0 && s->process)
-		r = process_set_oom_score(s->process, e);
+		r = process_set_oom_score(s->process, proc, e);
 	return r < 0 ? r : fault_point("create-namespaces", e);
 }
 
@@ -208,13 +216,16 @@ static void run_program(struct init *in, struct error *e)
 		.seccomp_spec = s->seccomp,
 		.id = in->c->id,
 		.personality = s->has_personality ? &s->personality : NULL,
-		.attr_fd = open("/proc/self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC),
+		.attr_fd = in->attr_fd,
 		.preserve_fds = in->o->preserve_fds,
 		.no_new_keyring = in->o->no_new_keyring,
 	};
+	const int keep[] = {in->sync, in->start_socket, in->attr_fd};
 	int r, starter;
 
-	r = process_prepare(&x, e);
+	r = process_close_others(in->o->preserve_fds, keep, ARRAY_SIZE(keep), e);
+	if (r == 0)
+		r = process_prepare(&x, e);
 	if (r == 0)
 		r = report_ready(in, e);
 	if (r < 0)

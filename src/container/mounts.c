@@ -31,22 +31,49 @@ static const char *const proc_allowed[] = {
 	"/proc/sys/crypto/fips_enabled",
 };
 
-static int check_target(const struct spec_mount *m, int target, struct error *e)
+static bool on_procfs(int fd)
 {
 	struct statfs fs;
 
-	if (fstatfs(target, &fs) < 0)
-		return error_errno(e, -errno, "mount point %s", m->destination);
-	if (fs.f_type != PROC_SUPER_MAGIC || (m->type && !strcmp(m->type, "proc")))
+	return fstatfs(fd, &fs) < 0 || fs.f_type == PROC_SUPER_MAGIC;
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+int rootfs_check_target(int target, const char *name, struct error *e)
+{
+	if (!on_procfs(target))
+		return 0;
+	return error_set(
+		e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is inside /proc", name);
+}
+
+/* "source": what a bind mount brings; -EBADF: no bind mount. */
+static int check_target(const struct spec_mount *m, int root, int target, int source, struct error *e)
+{
+	_cleanup_close_ int proc = -EBADF;
+
+	if (m->type && !strcmp(m->type, "proc"))
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(proc_allowed); i++)
 		if (!strcmp(m->destination, proc_allowed[i]))
 			return 0;
-	return error_set(e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is inside /proc",
+	/* /proc itself may come from elsewhere, but must be a procfs (CVE-2019-16884: a volume of the image's) */
+	proc = open_in_root(root, "/proc", O_PATH, 0);
+	if (proc < 0 || !same_file(proc, target))
+		return rootfs_check_target(target, m->destination, e);
+	if (source >= 0 && on_procfs(source))
+		return 0;
+	return error_set(e, -EPERM, ERROR_CONFIG, "\"%s\" cannot be mounted because it is not of type proc",
 		m->destination);
 }
 
-static int open_target(const struct spec_mount *m, int root, bool directory, struct error *e)
+static int open_target(const struct spec_mount *m, int root, bool directory, int source, struct error *e)
 {
 	_cleanup_close_ int target = directory ? make_dirs_in_root(root, m->destination, 0755)
 					       : make_file_in_root(root, m->destination);
@@ -54,23 +81,20 @@ static int open_target(const struct spec_mount *m, int root, bool directory, str
 
 	if (target < 0)
 		return error_errno(e, target, "make mount point %s", m->destination);
-	r = check_target(m, target, e);
+	r = check_target(m, root, target, source, e);
 	return r < 0 ? r : take_fd(&target);
 }
 
-/* proc and sysfs of an image whose /proc is a symlink would land elsewhere (CVE-2019-19921). */
-static int check_no_symlink(const struct spec_mount *m, int root, struct error *e)
+/* proc and sysfs of an image whose /proc is a symlink would land elsewhere (CVE-2019-19921). By the descriptor that is
+ * mounted on: the link may be put there while we look (CVE-2023-27561). */
+static int check_no_symlink(const struct spec_mount *m, int root, int target, struct error *e)
 {
-	struct stat st;
-	const char *p = m->destination;
+	_cleanup_close_ int plain = open_in_root(root, m->destination, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 
-	while (*p == '/')
-		p++;
-	if (*p && fstatat(root, p, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-		return error_set(e, -ENOTDIR, ERROR_CONFIG,
-			"filesystem \"%s\" must be mounted on ordinary directory %s", m->type,
-			m->destination);
-	return 0;
+	if (plain >= 0 && same_file(plain, target))
+		return 0;
+	return error_set(e, -ENOTDIR, ERROR_CONFIG,
+		"filesystem \"%s\" must be mounted on ordinary directory %s", m->type, m->destination);
 }
 
 static int apply_attributes(const struct spec_mount *m, int fd, struct error *e)
@@ -101,7 +125,7 @@ static int mount_bind(const struct spec_mount *m, int root, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "set the flags of bind mount %s", m->source);
 	}
-	target = open_target(m, root, S_ISDIR(st.st_mode), e);
+	target = open_target(m, root, S_ISDIR(st.st_mode), tree, e);
 	if (target < 0)
 		return target;
 	r = mount_attach(tree, target);
@@ -154,14 +178,14 @@ static int mount_filesystem(const struct spec_mount *m, int root, struct error *
 	char options[4200];
 	int r;
 
+	target = open_target(m, root, true, -EBADF, e);
+	if (target < 0)
+		return target;
 	if (!strcmp(m->type, "proc") || !strcmp(m->type, "sysfs")) {
-		r = check_no_symlink(m, root, e);
+		r = check_no_symlink(m, root, target, e);
 		if (r < 0)
 			return r;
 	}
-	target = open_target(m, root, true, e);
-	if (target < 0)
-		return target;
 	if (has_long_value(m->data)) {
 		r = mount_long_options(m, target);
 		return r < 0 ? error_errno(e, r, "mount %s on %s", m->type, m->destination) : 0;
@@ -235,7 +259,7 @@ static int mount_cgroup_v1_dir(const struct cgroup_dir *d, int top, uint64_t att
 
 static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int root, struct error *e)
 {
-	_cleanup_close_ int target = open_target(m, root, true, e), top = -EBADF;
+	_cleanup_close_ int target = open_target(m, root, true, -EBADF, e), top = -EBADF;
 	uint64_t attr = mount_attr_of_flags(m->flags);
 	int r;
 

@@ -22,8 +22,10 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "container/container-priv.h"
 #include "linux/caps.h"
+#include "linux/procfd.h"
 #include "linux/pty.h"
 #include "linux/seccomp-load.h"
 
@@ -52,7 +54,7 @@ int process_set_rlimits(const struct spec_process *p, struct error *e)
 	return 0;
 }
 
-int process_set_oom_score(const struct spec_process *p, struct error *e)
+int process_set_oom_score(const struct spec_process *p, int proc, struct error *e)
 {
 	char text[16], now[16];
 	int r;
@@ -60,11 +62,46 @@ int process_set_oom_score(const struct spec_process *p, struct error *e)
 	if (!p->has_oom_score_adj)
 		return 0;
 	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
-	r = write_string_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
-	if (r == -EACCES && read_small_file_at(AT_FDCWD, "/proc/self/oom_score_adj", now, sizeof(now)) > 0 &&
+	r = procfs_write(proc, "self/oom_score_adj", text);
+	if (r == -EACCES && read_small_file_at(proc, "self/oom_score_adj", now, sizeof(now)) > 0 &&
 		!strncmp(now, text, strlen(text)) && now[strlen(text)] == '\n')
 		return 0; /* may not be lowered, but is what was asked for */
 	return r < 0 ? error_errno(e, r, "set oom_score_adj to %s", text) : 0;
+}
+
+int process_open_attr(const struct spec_process *p, int proc, int *ret, struct error *e)
+{
+	if (!p->apparmor_profile && !p->selinux_label)
+		return 0;
+	*ret = openat(proc, "self/attr", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? error_errno(e, -errno, "open /proc/self/attr") : 0;
+}
+
+int process_close_others(int preserve_fds, const int *keep, size_t n_keep, struct error *e)
+{
+	unsigned int from = 3 + preserve_fds;
+
+	log_setup(-1, LOG_FORMAT_TEXT, LOG_LEVEL_ERROR); /* its file is the host's, too */
+	for (;;) {
+		unsigned int next = ~0U;
+
+		for (size_t i = 0; i < n_keep; i++)
+			if (keep[i] >= 0 && (unsigned int)keep[i] >= from && (unsigned int)keep[i] < next)
+				next = keep[i];
+		if (next != from && close_range(from, next == ~0U ? next : next - 1, 0) < 0)
+			return error_errno(e, -errno, "close descriptors");
+		if (next == ~0U)
+			return 0;
+		from = next + 1;
+	}
+}
+
+int process_hide(struct error *e)
+{
+	/* an ordinary user's process has no rights that a container could want, and needs its own files in /proc */
+	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
+		return error_errno(e, -errno, "prctl");
+	return 0;
 }
 
 static int set_scheduling(const struct spec_process *p, struct error *e)
@@ -172,10 +209,13 @@ static const char *get_env(const struct spec_process *p, const char *name)
 /* The home directory of a uid by the container's /etc/passwd ("/" if it is not there), malloc'ed. */
 static char *home_of(uid_t uid)
 {
+	/* the image's: it may be a FIFO, a device, endless */
+	_cleanup_close_ int fd = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	_cleanup_free_ char *text = NULL;
 	char *rest, *line;
+	struct stat st;
 
-	if (read_file_at(AT_FDCWD, "/etc/passwd", 1 << 20, &text, NULL) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || read_fd(fd, 1 << 20, &text, NULL) < 0)
 		return strdup("HOME=/");
 	rest = text;
 	while ((line = strsep(&rest, "\n"))) {

@@ -7,10 +7,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include "base/fd.h"
 #include "container/container-priv.h"
@@ -80,19 +84,52 @@ static int mask_directory(int target, int *empty)
 	return copy < 0 ? copy : mount_attach(copy, target);
 }
 
+/* The host's /dev/null, and nothing that somebody put there (CVE-2025-31133 did in a container's). */
 static int mask_file(int target)
 {
 	_cleanup_close_ int null = mount_clone(AT_FDCWD, "/dev/null", false);
+	struct stat st;
 
-	return null < 0 ? null : mount_attach(null, target);
+	if (null < 0)
+		return null;
+	if (fstat(null, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return -ENODEV;
+	return mount_attach(null, target);
 }
 
-static int mask_paths(const struct spec *s, int root, struct error *e)
+/* What is masked and made read-only in /proc is looked up in the mount that is there, which must be a procfs when
+ * config.json mounts one: whoever shares the root with us could move the mount point away, and bare everything. */
+static int open_proc(const struct spec *s, int root, int *ret, struct error *e)
+{
+	struct statfs fs;
+	bool mounted = false;
+
+	for (size_t i = 0; i < s->n_mounts; i++)
+		mounted |= s->mounts[i].type && !strcmp(s->mounts[i].type, "proc") &&
+			   !strcmp(s->mounts[i].destination, "/proc");
+	if (!mounted)
+		return 0;
+	*ret = open_in_root(root, "/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (*ret < 0 || fstatfs(*ret, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+		return error_set(e, -EPERM, ERROR_CONFIG,
+			"/proc is not what was mounted there: something changes the root filesystem %s",
+			s->rootfs);
+	return 0;
+}
+
+static int open_protected(int root, int proc, const char *path)
+{
+	if (proc >= 0 && !strncmp(path, "/proc/", 6))
+		return open_in_root(proc, path + 5, O_PATH, 0);
+	return open_in_root(root, path, O_PATH, 0);
+}
+
+static int mask_paths(const struct spec *s, int root, int proc, struct error *e)
 {
 	_cleanup_close_ int empty = -EBADF;
 
 	for (char **p = s->masked_paths; p && *p; p++) {
-		_cleanup_close_ int target = open_in_root(root, *p, O_PATH, 0);
+		_cleanup_close_ int target = open_protected(root, proc, *p);
 		struct stat st;
 		int r;
 
@@ -109,9 +146,9 @@ static int mask_paths(const struct spec *s, int root, struct error *e)
 	return 0;
 }
 
-static int readonly_path(int root, const char *path)
+static int readonly_path(int root, int proc, const char *path)
 {
-	_cleanup_close_ int target = open_in_root(root, path, O_PATH, 0), tree = -EBADF;
+	_cleanup_close_ int target = open_protected(root, proc, path), tree = -EBADF;
 	int r;
 
 	if (target == -ENOENT || target == -ENOTDIR)
@@ -127,14 +164,18 @@ static int readonly_path(int root, const char *path)
 
 int rootfs_protect(const struct spec *s, int root, struct error *e)
 {
+	_cleanup_close_ int proc = -EBADF;
 	int r;
 
+	r = open_proc(s, root, &proc, e);
+	if (r < 0)
+		return r;
 	for (char **p = s->readonly_paths; p && *p; p++) {
-		r = readonly_path(root, *p);
+		r = readonly_path(root, proc, *p);
 		if (r < 0)
 			return error_errno(e, r, "make %s read-only", *p);
 	}
-	r = mask_paths(s, root, e);
+	r = mask_paths(s, root, proc, e);
 	if (r < 0)
 		return r;
 	if (s->rootfs_readonly) {

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 #include "base/fd.h"
@@ -49,19 +50,34 @@ int send_pidfd(const char *path, int pidfd, struct error *e)
 static int open_master(int root)
 {
 	/* /dev/ptmx is a link to pts/ptmx in a container; a bind-mounted /dev has the host's node */
-	int fd = open_in_root(root, "/dev/ptmx", O_RDWR | O_NOCTTY, 0);
+	_cleanup_close_ int fd = open_in_root(root, "/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0);
+	struct stat st;
 
-	return fd == -ENOENT ? open_in_root(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, 0) : fd;
+	if (fd == -ENOENT)
+		fd = open_in_root(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	/* the container may have put anything there */
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
+		return -ENOTTY;
+	return fcntl(fd, F_SETFL, O_RDWR) < 0 ? -errno : take_fd(&fd);
 }
 
-static int bind_console(int root, int slave)
+/* What is mounted is the slave itself, no path of the container's; where, a link of the image may say, but not in /proc
+ * (CVE-2025-52565). */
+static int bind_console(int root, int slave, struct error *e)
 {
 	_cleanup_close_ int tree = -EBADF, target = make_file_in_root(root, "/dev/console");
+	int r;
 
 	if (target < 0)
-		return target;
+		return error_errno(e, target, "make /dev/console");
+	r = rootfs_check_target(target, "/dev/console", e);
+	if (r < 0)
+		return r;
 	tree = mount_clone(slave, "", false);
-	return tree < 0 ? tree : mount_attach(tree, target);
+	r = tree < 0 ? tree : mount_attach(tree, target);
+	return r < 0 ? error_errno(e, r, "mount the terminal on /dev/console") : 0;
 }
 
 static int use_slave(int slave, const struct spec_process *p)
@@ -91,9 +107,9 @@ int terminal_set_up(int root, const struct spec_process *p, int socket, bool con
 	if (slave < 0)
 		return error_errno(e, slave, "open the terminal");
 	if (console) {
-		r = bind_console(root, slave);
+		r = bind_console(root, slave, e);
 		if (r < 0)
-			return error_errno(e, r, "mount the terminal on /dev/console");
+			return r;
 	}
 	r = socket_send_fd(socket, master, "/dev/ptmx");
 	if (r < 0)

@@ -25,61 +25,104 @@ int open_in_root(int root, const char *path, uint64_t flags, mode_t mode)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Opens the parent of the last component of path and copies that component to name. */
-static int split_parent(int root, const char *path, char *name, size_t size, mode_t mode)
-{
-	size_t len = strlen(path), start;
-	char parent[4096];
+struct place {
+	char path[4096]; /* below the root */
+	size_t done;	 /* what is there already: path[0..done) */
+	bool directory;
+	mode_t mode;
+};
 
-	while (len > 0 && path[len - 1] == '/')
-		len--;
-	for (start = len; start > 0 && path[start - 1] != '/'; start--)
-		;
-	if (len == start || len - start >= size || start >= sizeof(parent))
+/* path[done..end) is a symlink to nothing yet: its target takes its place, and we begin anew (0); or it is none (1). */
+static int follow_link(struct place *p, int parent, const char *name, size_t end)
+{
+	char link[4096], to[sizeof(p->path)];
+	ssize_t n = readlinkat(parent, name, link, sizeof(link) - 1);
+	int len;
+
+	if (n < 0)
+		return errno == EINVAL ? 1 : -errno;
+	len = snprintf(to, sizeof(to), "%.*s/%.*s%s", link[0] == '/' ? 0 : (int)p->done, p->path, (int)n,
+		link, p->path + end);
+	if ((size_t)len >= sizeof(to))
 		return -ENAMETOOLONG;
-	memcpy(name, path + start, len - start);
-	name[len - start] = '\0';
-	memcpy(parent, path, start);
-	parent[start] = '\0';
-	while (start > 0 && parent[start - 1] == '/')
-		parent[--start] = '\0';
-	return make_dirs_in_root(root, start ? parent : "/", mode);
+	memcpy(p->path, to, len + 1);
+	p->done = 0;
+	return 0;
+}
+
+/* The next component, in the directory *parent, takes its place; or 1 when it was a link that leads on. */
+static int make_component(struct place *p, int root, int *parent)
+{
+	size_t start = p->done + strspn(p->path + p->done, "/"), end = start + strcspn(p->path + start, "/");
+	bool last = p->path[end + strspn(p->path + end, "/")] == '\0';
+	uint64_t flags = last && !p->directory ? O_PATH : O_PATH | O_DIRECTORY;
+	char name[256], prefix[sizeof(p->path)];
+	int fd, r;
+
+	if (end - start >= sizeof(name))
+		return -ENAMETOOLONG;
+	snprintf(name, sizeof(name), "%.*s", (int)(end - start), p->path + start);
+	snprintf(prefix, sizeof(prefix), "%.*s", (int)end, p->path);
+	fd = open_in_root(root, prefix, flags, 0);
+	if (fd == -ENOENT) {
+		if (flags & O_DIRECTORY)
+			r = mkdirat(*parent, name, p->mode) < 0 ? -errno : 0;
+		else
+			r = mknodat(*parent, name, S_IFREG | 0644, 0) < 0 ? -errno : 0;
+		if (r == -EEXIST) {
+			r = follow_link(p, *parent, name, end);
+			if (r == 0)
+				return 1;
+		}
+		if (r < 0)
+			return r;
+		fd = open_in_root(root, prefix, flags, 0);
+	}
+	if (fd < 0)
+		return fd;
+	close_p(parent);
+	*parent = fd;
+	p->done = last ? strlen(p->path) : end;
+	return 0;
+}
+
+/* Makes what is missing of path. An image may bring symlinks that lead nowhere yet (/etc/resolv.conf to /run/...): then
+ * what they name is made, below the root like all else. */
+static int make_in_root(int root, const char *path, bool directory, mode_t mode)
+{
+	struct place p = {.directory = directory, .mode = mode};
+	_cleanup_close_ int parent = -EBADF;
+	int fd = open_in_root(root, path, directory ? O_PATH | O_DIRECTORY : O_PATH, 0), links = 0, r;
+
+	if (fd != -ENOENT)
+		return fd;
+	if ((size_t)snprintf(p.path, sizeof(p.path), "%s", path) >= sizeof(p.path))
+		return -ENAMETOOLONG;
+	while (p.path[p.done]) {
+		if (p.done == 0) {
+			close_p(&parent);
+			parent = open_in_root(root, "/", O_PATH | O_DIRECTORY, 0);
+			if (parent < 0)
+				return parent;
+		}
+		r = make_component(&p, root, &parent);
+		if (r < 0)
+			return r;
+		links += r;
+		if (links > 40) /* as many as the kernel follows */
+			return -ELOOP;
+	}
+	return take_fd(&parent);
 }
 
 int make_dirs_in_root(int root, const char *path, mode_t mode)
 {
-	_cleanup_close_ int parent = -EBADF;
-	char name[256];
-	int fd;
-
-	fd = open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
-	if (fd != -ENOENT)
-		return fd;
-	parent = split_parent(root, path, name, sizeof(name), mode);
-	if (parent < 0)
-		return parent;
-	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
-		return -errno;
-	return open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
+	return make_in_root(root, path, true, mode);
 }
 
 int make_file_in_root(int root, const char *path)
 {
-	_cleanup_close_ int parent = -EBADF;
-	char name[256];
-	int fd;
-
-	fd = open_in_root(root, path, O_PATH, 0);
-	if (fd != -ENOENT)
-		return fd;
-	parent = split_parent(root, path, name, sizeof(name), 0755);
-	if (parent < 0)
-		return parent;
-	fd = openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_RDONLY, 0644);
-	if (fd < 0 && errno != EEXIST)
-		return -errno;
-	close_p(&fd);
-	return open_in_root(root, path, O_PATH, 0);
+	return make_in_root(root, path, false, 0755);
 }
 
 int mount_clone(int dirfd, const char *path, bool recursive)

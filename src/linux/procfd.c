@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "linux/procfd.h"
 
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/fd.h"
@@ -47,6 +50,37 @@ int pidfd_reap(int pidfd, int *ret_status)
 	*ret_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8
 					       : si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
 	return 0;
+}
+
+static bool is_procfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+int procfs_open(void)
+{
+	_cleanup_close_ int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return is_procfs(fd) ? take_fd(&fd) : -ENOTSUP;
+}
+
+int procfs_write(int proc, const char *path, const char *value)
+{
+	struct open_how how = {
+		.flags = O_WRONLY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	_cleanup_close_ int fd = syscall(SYS_openat2, proc, path, &how, sizeof(how));
+
+	if (fd < 0)
+		return -errno;
+	if (!is_procfs(fd))
+		return -EXDEV;
+	return write(fd, value, strlen(value)) < 0 ? -errno : 0;
 }
 
 int process_start_time(pid_t pid, uint64_t *ret)

@@ -12,5 +12,10 @@ int pidfd_kill(int pidfd, int sig) _must_check_;
 int pidfd_wait_exit(int pidfd, int timeout_ms) _must_check_;
 /* Reaps a child: *ret_status in the form of wait(2). -ECHILD: not our child. */
 int pidfd_reap(int pidfd, int *ret_status) _must_check_;
+/* The root of /proc, O_PATH, when it is a procfs; else -ENOTSUP. Opened while we are still in a mount namespace that no
+ * container can change, it stays good whatever is mounted over /proc where we go (CVE-2025-52881). */
+int procfs_open(void) _must_check_;
+/* One write(2) to a file below it: never outside of it, never through a magic link, and only to a procfs. */
+int procfs_write(int proc, const char *path, const char *value) _must_check_;
 /* Field 22 of /proc/PID/stat: with the pid it names a process for all time. */
 int process_start_time(pid_t pid, uint64_t *ret) _must_check_;

@@ -168,8 +168,7 @@ static bool sysctl_name_valid(const char *name)
 	}
 }
 
-/* Which namespace keeps the value to the container; NS_COUNT: none, the value would be the host's. */
-static enum ns_type sysctl_namespace(const char *name)
+enum ns_type spec_sysctl_namespace(const char *name)
 {
 	static const struct {
 		const char *prefix;
@@ -297,7 +296,7 @@ static int check_sysctls(struct parser *p, const struct jv *v, const struct spec
 	for (size_t i = 0; i < s->n_sysctl; i++) {
 		const char *name = s->sysctl[i].name;
 		struct jv entry = {.up = &map, .key = name, .quote_key = true};
-		enum ns_type ns = sysctl_namespace(name);
+		enum ns_type ns = spec_sysctl_namespace(name);
 
 		if (ns == NS_COUNT)
 			return jv_fail(

@@ -260,6 +260,9 @@ const char *ns_oci_name(enum ns_type t);
 const char *ns_proc_name(enum ns_type t);
 int ns_clone_flag(enum ns_type t);
 
+/* Which namespace keeps a sysctl to the container; NS_COUNT: none, the value would be the host's. */
+enum ns_type spec_sysctl_namespace(const char *name);
+
 /* The value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *s, const char *name);
 

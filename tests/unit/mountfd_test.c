@@ -2,6 +2,7 @@
 /* Paths below a root that is not to be trusted: whatever the links say, nothing outside is opened or made. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,6 +41,35 @@ static void test_directories(void)
 	fd = make_dirs_in_root(root, "../../x", 0755);
 	CHECK(is_inside(fd, "x"));
 	close_p(&fd);
+}
+
+/* As images bring them: /etc/resolv.conf leads to what only the running system makes. */
+static void test_dangling_links(void)
+{
+	char chain[8], to[8];
+	int fd;
+
+	CHECK(mkdirat(root, "etc2", 0755) == 0 && symlinkat("../run/made/file", root, "etc2/resolv") == 0);
+	fd = make_file_in_root(root, "/etc2/resolv");
+	CHECK(is_inside(fd, "run/made/file"));
+	close_p(&fd);
+	CHECK(symlinkat("/no/such/dir", root, "to_dir") == 0);
+	fd = make_dirs_in_root(root, "/to_dir/below", 0755);
+	CHECK(is_inside(fd, "no/such/dir/below"));
+	close_p(&fd);
+	/* it is never followed out of the root, in a circle, or for ever */
+	CHECK(symlinkat("../../../../tmp/out", root, "out") == 0);
+	fd = make_file_in_root(root, "out");
+	CHECK(is_inside(fd, "tmp/out"));
+	close_p(&fd);
+	CHECK(symlinkat("circle", root, "circle") == 0 && make_file_in_root(root, "circle") == -ELOOP);
+	for (int i = 0; i < 60; i++) {
+		snprintf(chain, sizeof(chain), "l%d", i);
+		snprintf(to, sizeof(to), "l%d/x", i + 1);
+		CHECK(symlinkat(to, root, chain) == 0);
+	}
+	CHECK(make_file_in_root(root, "l0") == -ELOOP);
+	CHECK(is_empty(outside));
 }
 
 static void test_links(void)
@@ -87,6 +117,7 @@ int main(void)
 	static const struct tap_test tests[] = {
 		{"directories are made below the root", test_directories},
 		{"links do not lead out", test_links},
+		{"what links to nothing lead to is made", test_dangling_links},
 		{"files are made below the root", test_files},
 		{"flags of mount(2) as attributes", test_attributes},
 	};
