@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Named fault points, at every phase boundary of create, checkpoint and restore. FAULT=name in the environment kills
+ * Named fault points, at every phase boundary of create, start, exec, delete, checkpoint and restore. FAULT=name in the environment kills
  * the process that reaches the point (SIGKILL); FAULT=name:EIO (an errno's name or number) makes fault_point() return
  * that error instead. Costs one getenv() a process. Known names are listed by `stasis features --fault-points`; tests/faults
  * runs them all.

@@ -24,6 +24,8 @@ int sync_send(int fd, enum sync_type type) _must_check_;
 void sync_send_error(int fd, const struct error *e);
 /* Waits for a message of this type. An error message becomes our error; a closed socket is -ECONNRESET. */
 int sync_expect(int fd, enum sync_type type, struct error *e) _must_check_;
+/* Nobody is at the other end any more. */
+bool sync_is_closed(int fd);
 
 /* ---- interrupt.c: what ends a create that is under way ---- */
 struct interrupt {

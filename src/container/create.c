@@ -35,6 +35,7 @@ struct create {
 	int sync, child_sync;
 	int cgroup_fd;
 	int pidfd;
+	bool pid_file_written;
 };
 
 static void create_done(struct create *cr)
@@ -188,7 +189,9 @@ static int prepare_init(struct create *cr, struct error *e)
 			return r;
 		cr->init.seccomp = &cr->seccomp;
 	}
-	r = open_namespaces(cr, c->spec, e);
+	r = fault_point("create-seccomp", e);
+	if (r == 0)
+		r = open_namespaces(cr, c->spec, e);
 	if (r < 0)
 		return r;
 	if (cr->o->console_socket && c->spec->process->terminal) {
@@ -208,7 +211,8 @@ static int prepare_init(struct create *cr, struct error *e)
 	cr->sync = pair[0];
 	cr->child_sync = pair[1];
 	cr->cgroup_fd = cgroup_v2_fd(&c->cgroup);
-	return cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, &cr->cgroups, e);
+	r = fault_point("create-sockets", e);
+	return r < 0 ? r : cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, &cr->cgroups, e);
 }
 
 /* Time namespaces are entered by being born into them, after their offsets are written. */
@@ -344,7 +348,9 @@ static int follow_init(struct create *cr, struct error *e)
 			return error_errno(e, r, "send to the container's init");
 	}
 	r = fault_point("create-hooks", e);
-	return r < 0 ? r : expect(cr, SYNC_READY, e);
+	if (r == 0)
+		r = expect(cr, SYNC_READY, e);
+	return r < 0 ? r : fault_point("create-ready", e);
 }
 
 static int finish(struct create *cr, struct error *e)
@@ -360,8 +366,14 @@ static int finish(struct create *cr, struct error *e)
 			return r;
 	}
 	r = state_record_mounts(c, e);
-	if (r == 0 && cr->o->pid_file)
+	if (r == 0)
+		r = fault_point("create-mountinfo", e);
+	if (r == 0 && cr->o->pid_file) {
 		r = write_pid_file(cr->o->pid_file, c->init_pid, e);
+		cr->pid_file_written = r == 0;
+	}
+	if (r == 0)
+		r = fault_point("create-pid-file", e);
 	if (r == 0 && cr->o->pidfd_socket)
 		r = send_pidfd(cr->o->pidfd_socket, cr->pidfd, e);
 	if (r == 0)
@@ -405,7 +417,7 @@ static int create(struct create *cr, struct error *e)
 {
 	_cleanup_(spec_free_p) struct spec *spec = NULL;
 	_cleanup_free_ char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	r = fault_point("create-start", e);
@@ -415,6 +427,8 @@ static int create(struct create *cr, struct error *e)
 		r = read_bundle(cr, &text, &len, &spec, e);
 	if (r == 0)
 		r = check_spec(cr, spec, e);
+	if (r == 0)
+		r = fault_point("create-config", e);
 	if (r == 0)
 		r = state_create_dir(cr->o->root, cr->o->id, &cr->c, e);
 	if (r < 0)
@@ -433,8 +447,11 @@ static int create(struct create *cr, struct error *e)
 	if (r == 0)
 		r = finish(cr, e);
 	cr->c->interrupt_fd = -EBADF;
-	if (r < 0)
-		undo(cr->c, cr->pidfd);
+	if (r == 0)
+		return 0;
+	undo(cr->c, cr->pidfd);
+	if (cr->pid_file_written)
+		unlink(cr->o->pid_file);
 	return r;
 }
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "container/container-priv.h"
@@ -44,8 +45,10 @@ static bool may_outlive_init(struct container *c)
 int container_delete(struct container *c, bool force, struct error *e)
 {
 	enum container_status s = container_status(c);
-	int r;
+	int r = fault_point("delete-start", e);
 
+	if (r < 0)
+		return r;
 	if (s != CONTAINER_STOPPED && !force)
 		return error_set(e, -EBUSY, ERROR_STATE,
 			"cannot delete container %s that is not stopped: %s (kill it first, or use --force)",
@@ -55,9 +58,14 @@ int container_delete(struct container *c, bool force, struct error *e)
 		if (r < 0)
 			return r;
 	}
+	r = fault_point("delete-killed", e);
+	if (r < 0)
+		return r;
 	r = may_outlive_init(c) ? cgroup_signal(&c->cgroup, SIGKILL, e) : 0;
 	if (r == 0 || r == -ENOENT || r == -ESRCH)
 		r = cgroup_delete(&c->cgroup, e);
+	if (r == 0)
+		r = fault_point("delete-cgroup", e);
 	if (r < 0)
 		return error_prefix(e, "delete container %s", c->id);
 	if (c->init_pid > 0) { /* a create that never came so far had nothing to tell hooks about */
@@ -67,6 +75,9 @@ int container_delete(struct container *c, bool force, struct error *e)
 		if (r < 0)
 			log_warning("poststop hooks: %s", ignored.message);
 	}
+	r = fault_point("delete-hooks", e);
+	if (r < 0)
+		return r;
 	state_remove_dir(c);
-	return 0;
+	return fault_point("delete-end", e);
 }

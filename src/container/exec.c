@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "container/container-priv.h"
 #include "linux/clone.h"
@@ -123,6 +124,9 @@ static int enter(struct exec *x, struct error *e)
 		return error_errno(e, proc, "open the host's /proc");
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_errno(e, -errno, "prctl");
+	/* who died before we asked to die with him sends no signal */
+	if (sync_is_closed(x->child_sync))
+		return error_errno(e, -ECONNRESET, "exec");
 	process_reset_signals();
 	umask(0);
 	setsid();
@@ -132,11 +136,9 @@ static int enter(struct exec *x, struct error *e)
 	r = process_set_oom_score(x->o->process, proc, e);
 	if (r == 0) /* of the host's /proc: the container's own may be anything (CVE-2019-16884) */
 		r = process_open_attr(x->o->process, proc, &x->attr_fd, e);
-	if (r < 0)
-		return r;
-	if (rest && setns(x->init_pidfd, rest) < 0)
-		return error_errno(e, -errno, "join the container's namespaces");
-	return 0;
+	if (r == 0 && rest && setns(x->init_pidfd, rest) < 0)
+		r = error_errno(e, -errno, "join the container's namespaces");
+	return r < 0 ? r : fault_point("exec-namespaces", e);
 }
 
 static int take_terminal(struct exec *x, struct error *e)
@@ -163,20 +165,30 @@ static _Noreturn void child_main(struct exec *x)
 		.personality = s->has_personality ? &s->personality : NULL,
 		.preserve_fds = x->o->preserve_fds,
 	};
+	const int sync = x->child_sync;
 	struct error e = {0};
+	int r;
 
-	if (enter(x, &e) == 0 && take_terminal(x, &e) == 0) {
-		const int keep[] = {x->child_sync, x->attr_fd};
-
-		context.attr_fd = x->attr_fd;
-		if (process_close_others(x->o->preserve_fds, keep, ARRAY_SIZE(keep), &e) == 0 &&
-			process_prepare(&context, &e) == 0) {
-			/* a detached process outlives us; whoever kills us now has started it all the same */
-			prctl(PR_SET_PDEATHSIG, 0);
-			(void)!process_exec(&context, &e);
-		}
+	r = enter(x, &e);
+	if (r == 0)
+		r = take_terminal(x, &e);
+	if (r == 0)
+		r = fault_point("exec-console", &e);
+	context.attr_fd = x->attr_fd;
+	if (r == 0)
+		r = process_close_others(x->o->preserve_fds, (int[]){sync, x->attr_fd}, 2, &e);
+	if (r == 0)
+		r = fault_point("exec-closed", &e);
+	if (r == 0)
+		r = process_prepare(&context, &e);
+	if (r == 0)
+		r = fault_point("exec-process", &e);
+	if (r == 0) {
+		/* a detached process outlives us; whoever kills us now has started it all the same */
+		prctl(PR_SET_PDEATHSIG, 0);
+		(void)!process_exec(&context, &e);
 	}
-	sync_send_error(x->child_sync, &e);
+	sync_send_error(sync, &e);
 	_exit(255);
 }
 
@@ -207,14 +219,19 @@ static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
 static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct error *e)
 {
 	_cleanup_close_ int pidfd = -EBADF;
+	bool pid_file_written = false;
 	int r, status;
 	pid_t pid;
 
-	r = check_status(x, e);
+	r = fault_point("exec-start", e);
+	if (r == 0)
+		r = check_status(x, e);
 	if (r == 0)
 		r = container_load_spec(x->c, e);
 	if (r == 0)
 		r = prepare(x, e);
+	if (r == 0)
+		r = fault_point("exec-prepared", e);
 	if (r < 0)
 		return r;
 	pid = clone_child(x, &pidfd, e);
@@ -222,16 +239,24 @@ static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct e
 		return pid;
 	close_p(&x->child_sync);
 	/* the end of file is its exec, or its death, which the caller will see */
-	r = sync_expect(x->sync, SYNC_READY, e);
+	r = fault_point("exec-clone", e);
+	if (r == 0)
+		r = sync_expect(x->sync, SYNC_READY, e);
 	if (r == -ECONNRESET)
-		r = 0;
-	if (r == 0 && x->o->pid_file)
+		r = fault_point("exec-ready", e);
+	if (r == 0 && x->o->pid_file) {
 		r = write_pid_file(x->o->pid_file, pid, e);
+		pid_file_written = r == 0;
+	}
+	if (r == 0)
+		r = fault_point("exec-pid-file", e);
 	if (r == 0 && x->o->pidfd_socket)
 		r = send_pidfd(x->o->pidfd_socket, pidfd, e);
 	if (r < 0) {
 		(void)!pidfd_kill(pidfd, SIGKILL);
 		(void)!pidfd_reap(pidfd, &status);
+		if (pid_file_written)
+			unlink(x->o->pid_file);
 		return r;
 	}
 	*ret_pid = pid;

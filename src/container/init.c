@@ -89,8 +89,9 @@ static int enter(struct init *in, struct error *e)
 	_cleanup_close_ int proc = procfs_open();
 	int r;
 
-	if (proc < 0)
-		return error_errno(e, proc, "open the host's /proc");
+	r = proc < 0 ? error_errno(e, proc, "open the host's /proc") : fault_point("create-init", e);
+	if (r < 0)
+		return r;
 
 	/* both undone by a change of credentials or by us when we are complete */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
@@ -101,8 +102,10 @@ static int enter(struct init *in, struct error *e)
 	r = cgroup_join(in->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
+	r = fault_point("create-joined", e);
 	/* /proc as it is here: a mount namespace to join may be a container's */
-	r = s->process ? process_open_attr(s->process, proc, &in->attr_fd, e) : 0;
+	if (r == 0 && s->process)
+		r = process_open_attr(s->process, proc, &in->attr_fd, e);
 	if (r == 0)
 		r = join_namespaces(in->ns_fds, e);
 	if (r < 0)
@@ -156,21 +159,31 @@ static int make_root(struct init *in, struct error *e)
 	if (own) {
 		r = rootfs_open(s, &root, e);
 		if (r == 0)
+			r = fault_point("create-root", e);
+		if (r == 0)
 			r = rootfs_mounts(s, &in->c->cgroup, root, e);
+		if (r == 0)
+			r = fault_point("create-mounts", e);
 		if (r == 0)
 			r = rootfs_devices(s, root, e);
 		if (r == 0)
-			r = fault_point("create-mounts", e);
+			r = fault_point("create-devices", e);
 	} else {
 		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		r = root < 0 ? error_errno(e, -errno, "open /") : 0;
 	}
 	if (r == 0)
 		r = run_hooks(in, e);
+	if (r == 0)
+		r = fault_point("create-container-hooks", e);
 	if (r == 0 && in->console_socket >= 0)
 		r = terminal_set_up(root, s->process, in->console_socket, own, e);
+	if (r == 0)
+		r = fault_point("create-console", e);
 	if (r == 0 && own)
 		r = rootfs_protect(s, root, e);
+	if (r == 0)
+		r = fault_point("create-protected", e);
 	if (r == 0 && own)
 		r = rootfs_pivot(s, root, in->o->no_pivot, e);
 	return r < 0 ? r : fault_point("create-pivot", e);
@@ -225,7 +238,11 @@ static void run_program(struct init *in, struct error *e)
 
 	r = process_close_others(in->o->preserve_fds, keep, ARRAY_SIZE(keep), e);
 	if (r == 0)
+		r = fault_point("create-closed", e);
+	if (r == 0)
 		r = process_prepare(&x, e);
+	if (r == 0)
+		r = fault_point("create-process", e);
 	if (r == 0)
 		r = report_ready(in, e);
 	if (r < 0)
@@ -236,7 +253,11 @@ static void run_program(struct init *in, struct error *e)
 		close_p(&in->start_socket);
 		in->sync = starter;
 	}
-	r = hooks_run(s, in->c, HOOK_START_CONTAINER, CONTAINER_CREATED, getpid(), e);
+	r = fault_point("start-go", e);
+	if (r == 0)
+		r = hooks_run(s, in->c, HOOK_START_CONTAINER, CONTAINER_CREATED, getpid(), e);
+	if (r == 0)
+		r = fault_point("start-hooks", e);
 	if (r == 0)
 		(void)!process_exec(&x, e);
 }

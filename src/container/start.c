@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "container/container-priv.h"
 
@@ -46,12 +47,14 @@ static int tell_init(struct container *c, int *ret_fd, struct error *e)
 int container_start(struct container *c, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
-	int r = 0;
+	int r = fault_point("start-start", e);
 
-	if (c->starting)
+	if (r == 0 && c->starting)
 		fd = take_fd(&c->init_fd);
-	else
+	else if (r == 0)
 		r = tell_init(c, &fd, e);
+	if (r == 0)
+		r = fault_point("start-told", e);
 	if (r < 0)
 		return r;
 	/* end of file: it has exec'ed (or was killed meanwhile, which is not start's failure) */
@@ -62,5 +65,6 @@ int container_start(struct container *c, struct error *e)
 		unlinkat(c->dir_fd, START_SOCKET, 0);
 	c->starting = false;
 	close_p(&c->init_fd);
-	return hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
+	r = fault_point("start-end", e);
+	return r < 0 ? r : hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
 }

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "container/container-priv.h"
 #include "linux/procfd.h"
@@ -166,12 +167,14 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 	c->dir_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (c->dir_fd < 0)
 		return error_errno(e, -errno, "open state directory %s/%s", root, id);
-	r = container_lock(c, e);
-	if (r < 0)
-		return r;
 	set_created(c);
-	if (!c->created)
-		return error_errno(e, -ENOMEM, "container %s", id);
+	r = c->created ? container_lock(c, e) : error_errno(e, -ENOMEM, "container %s", id);
+	if (r == 0)
+		r = fault_point("create-dir", e);
+	if (r < 0) {
+		state_remove_dir(c);
+		return r;
+	}
 	read_boot_id(c->boot_id, sizeof(c->boot_id));
 	c->owner = geteuid();
 	c->rootless = c->owner != 0;

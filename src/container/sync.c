@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One datagram a message, so that no framing is needed and a dead peer is an end of file. */
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,6 +25,13 @@ void sync_send_error(int fd, const struct error *e)
 	/* nobody left to tell when this fails */
 	if (send(fd, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 		return;
+}
+
+bool sync_is_closed(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
 int sync_expect(int fd, enum sync_type type, struct error *e)

@@ -4,7 +4,7 @@
 checkpoint: the container is the same before and after (all that /proc shows, its mappings, its own checks), runs, is not
   frozen or traced; an error leaves no file of the image, and a kill none that would pass for a whole one.
 restore:    an error leaves nothing; after a kill 'delete -f' removes what is there; the image restores afterwards.
-create:     likewise, without an image.
+create, start, exec, delete: tests/faults/steps.py.
 The program under test is one with threads, children, shared memory and pipes (tests/cr/faulty.c).
 """
 import re
@@ -14,7 +14,9 @@ from pathlib import Path
 from lib import TESTS, Failure, cgroup_dirs, check, poll, proc_stat
 
 sys.path.insert(0, str(TESTS / "cr"))
+sys.path.append(str(TESTS / "faults"))
 import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
+import steps  # noqa: E402  pylint: disable=wrong-import-position
 
 PROGRAM = cr.Program(TESTS / "cr/faulty.c")
 
@@ -139,24 +141,19 @@ def nothing_left(env, c, what):
         raise Failure(f"{what}: left behind: {left()}") from None
 
 
-def create(env, name, error):
-    c = PROGRAM.container(env, "one")
-    c.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
-    c.write_config()
-    status, _ = fault_of(env, c.run, name, error)
-    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
-    if status == 0:
-        raise Failure(f"{what}: the fault point is never reached, or its failure is ignored")
-    if not error:
-        c.delete(ok=None)
-    nothing_left(env, c, what)
-    c.run()
-    c.wait_ready(1)
-    c.verify(1)
-    cr.finish(c, 2)
+def all_points_are_listed(env):
+    """What the program lists is what its source has: a new fault point is tested, or its prefix has no test and is an error."""
+    _, listed, _ = env.command("features", "--fault-points")
+    used = set()
+    for f in (TESTS.parent / "src").glob("**/*.c"):
+        used |= set(re.findall(r'fault(?:_point|_at)?\("([a-z-]+)"', f.read_text()))
+    listed = {line.split()[0] for line in listed.splitlines() if line.strip()}
+    check(listed == set(names()), f"listed but not in the table, or the other way: {listed ^ set(names())}")
+    check(used - listed == set(), f"not listed: {used - listed}")
 
 
 def tests():
+    yield "faults/listed", all_points_are_listed, 20
     for name in names():
         for error in (False, True):
             suffix = "EIO" if error else "kill"
@@ -167,5 +164,5 @@ def tests():
                     yield (f"faults/{name}/{suffix}{'-leave-running' if leave else ''}",
                            lambda env, n=name, e=error, r=leave: checkpoint(env, n, e, r), 60)
             else:
-                run = {"restore": restore, "create": create}[command]
-                yield f"faults/{name}/{suffix}", lambda env, n=name, e=error, r=run: r(env, n, e), 60
+                for way, run in ({"": restore} if command == "restore" else steps.WAYS[command]).items():
+                    yield f"faults/{name}/{suffix}{way}", lambda env, n=name, e=error, r=run: r(env, n, e), 60
