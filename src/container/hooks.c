@@ -27,45 +27,59 @@ static const char *const hook_names[HOOK_COUNT] = {
 	[HOOK_POSTSTOP] = "poststop",
 };
 
-/* The state goes to a memfd, not a pipe: a hook that never reads it can't block us. */
-static int state_fd(const char *json)
+/* The state goes in, and what a hook says comes out, through memfds: a hook that never reads or never ends a line can't
+ * block us, and its output is neither the caller's nor the container's. */
+static int memory_fd(const char *text)
 {
-	int fd = memfd_create("state", MFD_CLOEXEC);
+	int fd = memfd_create("hook", MFD_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
-	if (write_all(fd, json, strlen(json)) < 0 || lseek(fd, 0, SEEK_SET) < 0) {
+	if (write_all(fd, text, strlen(text)) < 0 || lseek(fd, 0, SEEK_SET) < 0) {
 		close(fd);
 		return -EIO;
 	}
 	return fd;
 }
 
-static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd)
+static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd, int output_fd)
 {
 	char *none[] = {NULL};
 	char *args[] = {(char *)h->path, NULL};
 
 	process_reset_signals();
-	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && dup2(output_fd, STDOUT_FILENO) >= 0 &&
+		dup2(output_fd, STDERR_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
 		execve(h->path, h->args && h->args[0] ? h->args : args, h->env ? h->env : none);
-	dprintf(STDERR_FILENO, "exec hook %s: %s\n", h->path, strerror(errno));
+	dprintf(STDERR_FILENO, "exec hook %s: %s", h->path, strerror(errno));
 	_exit(127);
+}
+
+/* ": " and the beginning of what it said, if it said something. */
+static void what_it_said(int output_fd, char *buf, size_t size)
+{
+	ssize_t n = pread(output_fd, buf + 2, size - 3, 0);
+
+	while (n > 0 && (buf[n + 1] == '\n' || buf[n + 1] == ' '))
+		n--;
+	memcpy(buf, ": ", 2);
+	buf[n > 0 ? n + 2 : 0] = '\0';
 }
 
 static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd, struct error *e)
 {
-	_cleanup_close_ int in = state_fd(json), pidfd = -EBADF;
+	_cleanup_close_ int in = memory_fd(json), output = memory_fd(""), pidfd = -EBADF;
+	char said[300];
 	int r, status;
 	pid_t pid;
 
-	if (in < 0)
-		return error_errno(e, in, "hook %s", h->path);
+	if (in < 0 || output < 0)
+		return error_errno(e, in < 0 ? in : output, "hook %s", h->path);
 	pid = clone_fork(0, -EBADF, &pidfd);
 	if (pid < 0)
 		return error_errno(e, pid, "fork for hook %s", h->path);
 	if (pid == 0)
-		exec_hook(h, in);
+		exec_hook(h, in, output);
 	r = interrupt_wait(interrupt_fd, pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
 	if (r <= 0)
 		(void)!pidfd_kill(pidfd, SIGKILL);
@@ -78,12 +92,13 @@ static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd
 	if (r == 0)
 		return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "hook %s ran past its timeout of %d s", h->path,
 			h->timeout);
+	what_it_said(output, said, sizeof(said));
 	if (WIFSIGNALED(status))
-		return error_set(
-			e, -EIO, ERROR_SYSTEM, "hook %s: killed by signal %d", h->path, WTERMSIG(status));
+		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: killed by signal %d%s", h->path,
+			WTERMSIG(status), said);
 	if (WEXITSTATUS(status) != 0)
-		return error_set(
-			e, -EIO, ERROR_SYSTEM, "hook %s: exit status %d", h->path, WEXITSTATUS(status));
+		return error_set(e, -EIO, ERROR_SYSTEM, "hook %s: exit status %d%s", h->path,
+			WEXITSTATUS(status), said);
 	return 0;
 }
 

@@ -42,13 +42,22 @@ test_a_failing_hook() {
 	for kind in prestart createRuntime createContainer; do
 		bundle "b-$kind"
 		edit '.hooks[$k] = [{"path": "/bin/sh", "args": ["sh", "-c", "echo this went wrong >&2; exit 5"]}]' --arg k "$kind"
-		fails 'hook' run -d --bundle "$B" c
+		fails 'hook.*this went wrong' run -d --bundle "$B" c
 		expect_nothing_left c
 	done
 	bundle b
 	edit '.hooks.createRuntime = [{"path": "/no/such/hook"}]'
 	fails 'hook' run -d --bundle "$B" c
 	expect_nothing_left c
+}
+
+# What a hook prints is neither the container's output nor the command's.
+test_output_of_hooks() {
+	bundle b echo program
+	edit '.hooks = {"createRuntime": [{"path": "/bin/echo", "args": ["echo", "hook"]}], "poststart": [{"path": "/bin/echo", "args": ["echo", "hook"]}],
+		"startContainer": [{"path": "/bin/echo", "args": ["echo", "hook"]}], "poststop": [{"path": "/bin/echo", "args": ["echo", "hook"]}]}'
+	ok run --bundle "$B" c
+	[ "$(cat "$T/out" "$T/err")" = program ] || fail "it says: $(cat "$T/out" "$T/err")"
 }
 
 test_a_hook_that_hangs() {
