@@ -101,8 +101,7 @@ int rootfs_copy_up(int from, int to, struct error *e)
 	/* "to" is an O_PATH-like mount descriptor: all goes through names below it */
 	if (r == 0)
 		r = copy_directory(from, to, 0);
-	if (r == 0 && (fchownat(to, ".", st.st_uid, st.st_gid, 0) < 0 ||
-			      fchmodat(to, ".", st.st_mode & 07777, 0) < 0))
+	if (r == 0 && fchownat(to, ".", st.st_uid, st.st_gid, 0) < 0)
 		r = -errno;
 	return r < 0 ? error_errno(e, r, "tmpcopyup") : 0;
 }

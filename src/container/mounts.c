@@ -142,13 +142,25 @@ static bool is_one_of(const char *s, const char *const *list, size_t n)
 	return false;
 }
 
+/* As runc: a tmpfs over a directory that is there starts with its mode. Before that is made: "" if it is not there. */
+static void tmpfs_mode(const struct spec_mount *m, int root, char ret[static 16])
+{
+	_cleanup_close_ int there =
+		strcmp(m->type, "tmpfs") != 0 ? -EBADF : open_in_root(root, m->destination, O_PATH, 0);
+	struct stat st;
+
+	*ret = '\0';
+	if (there >= 0 && fstat(there, &st) == 0)
+		snprintf(ret, 16, "mode=%04o,", st.st_mode & 07777);
+}
+
 /* What the superblock, not the mount, must know; the kernel's own filesystems are shared or have no disk to protect. */
-static const char *superblock_options(const struct spec_mount *m, char *buf, size_t size)
+static const char *superblock_options(const struct spec_mount *m, const char *mode, char *buf, size_t size)
 {
 	static const char *const kernels_own[] = {"proc", "sysfs", "mqueue", "devpts", "tmpfs", "cgroup",
 		"cgroup2", "bpf", "debugfs", "tracefs", "securityfs", "devtmpfs"};
 	bool ro = m->flags & MS_RDONLY && !is_one_of(m->type, kernels_own, ARRAY_SIZE(kernels_own));
-	int n = snprintf(buf, size, "%s%s%s%s%s", m->data ? m->data : "", ro ? ",ro" : "",
+	int n = snprintf(buf, size, "%s%s%s%s%s%s", mode, m->data ? m->data : "", ro ? ",ro" : "",
 		m->flags & MS_SYNCHRONOUS ? ",sync" : "", m->flags & MS_DIRSYNC ? ",dirsync" : "",
 		m->flags & MS_LAZYTIME ? ",lazytime" : "");
 
@@ -175,9 +187,10 @@ static bool has_long_value(const char *options)
 static int mount_filesystem(const struct spec_mount *m, int root, struct error *e)
 {
 	_cleanup_close_ int target = -EBADF, fd = -EBADF;
-	char options[4200];
+	char options[4200], mode[16];
 	int r;
 
+	tmpfs_mode(m, root, mode);
 	target = open_target(m, root, true, -EBADF, e);
 	if (target < 0)
 		return target;
@@ -191,7 +204,7 @@ static int mount_filesystem(const struct spec_mount *m, int root, struct error *
 		return r < 0 ? error_errno(e, r, "mount %s on %s", m->type, m->destination) : 0;
 	}
 	fd = mount_make(m->type, m->source ? m->source : m->type,
-		superblock_options(m, options, sizeof(options)),
+		superblock_options(m, mode, options, sizeof(options)),
 		mount_attr_of_flags(m->flags) & ~(m->tmpcopyup ? MOUNT_ATTR_RDONLY : 0));
 	if (fd < 0)
 		return error_errno(e, fd, "mount %s on %s (options \"%s\")", m->type, m->destination,

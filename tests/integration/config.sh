@@ -89,6 +89,22 @@ test_mounts() {
 	expect_nothing_left c
 }
 
+# As with runc, a tmpfs has the mode that its options say, else that of the directory below it.
+test_mode_of_a_tmpfs() {
+	bundle b
+	mkdir -m 751 "$B/rootfs/there" && echo text > "$B/rootfs/there/file"
+	local options
+	for options in '"tmpcopyup"' '"size=1m"'; do
+		edit ".mounts += [{destination: \"/there\", type: \"tmpfs\", source: \"tmpfs\", options: [$options]}]"
+		in_container 'stat -c %a /there'
+		expect 751
+		edit ".mounts[-1].options += [\"mode=1700\"]"
+		in_container 'stat -c %a /there; ls /there'
+		[ "$(head -1 "$T/out")" = 1700 ] || fail "with $options,mode=1700: $(cat "$T/out")"
+		edit 'del(.mounts[-1])'
+	done
+}
+
 # A link in the root file system must not lead a mount out of it.
 test_mount_through_a_link() {
 	bundle b
