@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "container/container-priv.h"
+#include "linux/mountfd.h"
 #include "linux/procfd.h"
 
 int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
@@ -149,6 +150,14 @@ static int run_hooks(struct init *in, struct error *e)
 	return hooks_run(s, in->c, HOOK_CREATE_CONTAINER, CONTAINER_CREATING, getpid(), e);
 }
 
+/* create makes the working directory, as runc does; whether it is there and may be entered is seen when that is tried. */
+static void make_cwd(int root, const struct spec *s)
+{
+	_cleanup_close_ int cwd = s->process ? make_dirs_in_root(root, s->process->cwd, 0755) : -EBADF;
+
+	(void)cwd;
+}
+
 static int make_root(struct init *in, struct error *e)
 {
 	const struct spec *s = in->spec;
@@ -172,8 +181,10 @@ static int make_root(struct init *in, struct error *e)
 		root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		r = root < 0 ? error_errno(e, -errno, "open /") : 0;
 	}
-	if (r == 0)
+	if (r == 0) {
+		make_cwd(root, s);
 		r = run_hooks(in, e);
+	}
 	if (r == 0)
 		r = fault_point("create-container-hooks", e);
 	if (r == 0 && in->console_socket >= 0)

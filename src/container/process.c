@@ -168,25 +168,13 @@ static int set_ids(const struct spec_process *p, struct error *e)
 	return 0;
 }
 
-static int enter_cwd(const struct spec_process *p, struct error *e)
+/* As runc: it has to be open to us or to the program's user. */
+static int enter_cwd(const struct spec_process *p, bool entered, struct error *e)
 {
 	char buf[4096];
 	long n;
 
-	if (mkdir(p->cwd, 0755) < 0 && errno == ENOENT) {
-		_cleanup_free_ char *path = strdup(p->cwd);
-
-		for (char *s = path ? path + 1 : NULL; s && *s; s++) {
-			if (*s != '/')
-				continue;
-			*s = '\0';
-			if (mkdir(path, 0755) < 0 && errno != EEXIST)
-				break;
-			*s = '/';
-		}
-		(void)!mkdir(p->cwd, 0755);
-	}
-	if (chdir(p->cwd) < 0)
+	if (!entered && chdir(p->cwd) < 0)
 		return error_errno(e, -errno, "chdir to cwd (\"%s\") set in config.json failed", p->cwd);
 	/* CVE-2024-21626: a cwd through a leaked descriptor of the host is not below our root; the kernel says so */
 	n = syscall(SYS_getcwd, buf, sizeof(buf));
@@ -306,6 +294,7 @@ static int find_executable(struct process_context *x, struct error *e)
 int process_prepare(struct process_context *x, struct error *e)
 {
 	const struct spec_process *p = x->p;
+	bool entered;
 	int r;
 
 	if (!x->no_new_keyring) {
@@ -327,9 +316,10 @@ int process_prepare(struct process_context *x, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "limit the bounding set of capabilities");
 	}
+	entered = chdir(p->cwd) == 0;
 	r = set_ids(p, e);
 	if (r == 0)
-		r = enter_cwd(p, e);
+		r = enter_cwd(p, entered, e);
 	if (r < 0)
 		return r;
 	umask(p->has_umask ? p->umask : 0022);

@@ -84,4 +84,18 @@ test_exec_and_checkpoint() {
 	fi
 }
 
+# create makes the working directory (with the mode of what root makes, also for another user), exec does not.
+test_working_directory() {
+	bundle b sh -c 'pwd; stat -c "%a %u" .; exec sleep 1000'
+	edit '.process.cwd = "/made/here" | .process.user = {"uid": 1000, "gid": 1000}'
+	start c
+	eventually 5 grep -q '755 0' "$T/out"
+	fails 'chdir.*no such file' exec --cwd /not/made c true
+	[ ! -e "$B/rootfs/not" ] || fail "exec made its working directory"
+	# As with runc, where root may go is enough.
+	mkdir -m 700 "$B/rootfs/closed"
+	ok exec --cwd /closed c pwd
+	[ "$(cat "$T/out")" = /closed ] || fail "$(cat "$T/out")"
+}
+
 run_test "$@"
