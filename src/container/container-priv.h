@@ -52,6 +52,8 @@ struct init {
 	int attr_fd;			  /* process_open_attr() */
 	int ns_fds[NS_COUNT];		  /* namespaces to join by path; -EBADF: none */
 	const struct sock_fprog *seccomp; /* NULL: none */
+	int agent;			  /* connected to the seccomp agent; -EBADF: none */
+	pid_t host_pid;			  /* by init_main(): ours as the runtime sees it */
 };
 _Noreturn void init_main(struct init *in);
 /* Joins the namespaces of fds (those but pid, which the parent joins for us); mount last. */
@@ -83,10 +85,10 @@ int terminal_connect(const char *path, struct error *e) _must_check_;
 struct process_context {
 	const struct spec_process *p;
 	const struct sock_fprog *seccomp;
-	unsigned long seccomp_flags;
 	const struct spec_seccomp *seccomp_spec;
-	const char *id; /* for the seccomp listener's state */
-	int attr_fd;	/* process_open_attr() */
+	int agent;		       /* connected to the seccomp agent; -EBADF: none */
+	const struct oci_state *state; /* what the agent is told, with the host's pid */
+	int attr_fd;		       /* process_open_attr() */
 	int preserve_fds;
 	bool no_new_keyring;
 	const unsigned long *personality; /* NULL: leave */
@@ -97,6 +99,8 @@ struct process_context {
 int process_prepare(struct process_context *x, struct error *e) _must_check_;
 /* Capabilities, seccomp, exec. Returns only on failure. */
 int process_exec(struct process_context *x, struct error *e) _must_check_;
+/* Our pid in the pid namespace of that /proc: the host's by the host's (procfs_open()). */
+pid_t process_host_pid(int proc);
 /* Default dispositions, empty mask. */
 void process_reset_signals(void);
 /* Through the host's /proc (procfs_open()). */
@@ -110,11 +114,29 @@ int process_close_others(int preserve_fds, const int *keep, size_t n_keep, struc
 int process_hide(struct error *e) _must_check_;
 int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
 
-/* ---- seccomp.c ---- */
-/* Compiles to BPF; program->filter is malloc'ed. */
+/* ---- seccomp.c, seccomp-cache.c, seccomp-enosys.c: program->filter is malloc'ed ---- */
+enum {
+	SECCOMP_INSTRUCTIONS_MAX = 4096, /* BPF_MAXINSNS */
+	SECCOMP_FORM = 1,		 /* raised when the same profile gives another program */
+};
+/* The compiled profile, from the cache beside the state directory or by seccomp_compile(), and then kept there. */
+int seccomp_program(int state_dir, const struct spec_seccomp *s, struct sock_fprog *program,
+	struct error *e) _must_check_;
 int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
+/* ENOSYS for calls that are newer than the profile, before the rest of the program. */
+int seccomp_add_enosys(const struct spec_seccomp *s, struct sock_fprog *program) _must_check_;
+/* seccomp-notify.c: connects to the agent, if the profile has SCMP_ACT_NOTIFY; *ret is left alone otherwise. */
+int seccomp_connect_agent(const struct spec_seccomp *s, int *ret, struct error *e) _must_check_;
+/* Loads the filter and sends its listener over the socket. */
+int seccomp_load_with_agent(const struct sock_fprog *program, unsigned long flags, int socket,
+	const struct oci_state *state, const char *metadata, struct error *e) _must_check_;
+/* libseccomp's number of "SCMP_ARCH_X86_64"; 0: not known. */
+uint32_t seccomp_architecture(const char *oci_name);
 
 /* ---- hooks.c ---- */
+/* As hooks and the seccomp agent are told; borrows from both. */
+struct oci_state container_oci_state(
+	const struct container *c, const struct spec *s, enum container_status status, pid_t pid);
 int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
 	enum container_status status, pid_t pid, struct error *e) _must_check_;
 

@@ -46,6 +46,7 @@ static void create_done(struct create *cr)
 	close_p(&cr->pidfd);
 	close_p(&cr->init.start_socket);
 	close_p(&cr->init.console_socket);
+	close_p(&cr->init.agent);
 	for (int t = 0; t < NS_COUNT; t++)
 		close_p(&cr->init.ns_fds[t]);
 	cgroup_join_close(&cr->cgroups);
@@ -184,7 +185,9 @@ static int prepare_init(struct create *cr, struct error *e)
 	int pair[2], r;
 
 	if (c->spec->seccomp) {
-		r = seccomp_compile(c->spec->seccomp, &cr->seccomp, e);
+		r = seccomp_program(c->dir_fd, c->spec->seccomp, &cr->seccomp, e);
+		if (r == 0)
+			r = seccomp_connect_agent(c->spec->seccomp, &cr->init.agent, e);
 		if (r < 0)
 			return r;
 		cr->init.seccomp = &cr->seccomp;
@@ -463,7 +466,8 @@ int container_create(const struct container_create_options *o, struct container 
 			.sync = -EBADF,
 			.start_socket = -EBADF,
 			.console_socket = -EBADF,
-			.attr_fd = -EBADF},
+			.attr_fd = -EBADF,
+			.agent = -EBADF},
 		.sync = -EBADF,
 		.child_sync = -EBADF,
 		.cgroup_fd = -EBADF,

@@ -24,8 +24,9 @@ struct exec {
 	const struct exec_options *o;
 	struct cgroup_join_fds cgroups;
 	struct sock_fprog seccomp;
-	int init_pidfd, cgroup_fd, console_socket;
+	int init_pidfd, cgroup_fd, console_socket, agent;
 	int sync, child_sync;
+	pid_t host_pid; /* the child's own, by itself */
 	int namespaces; /* CLONE_NEW* to join */
 	int attr_fd;	/* process_open_attr() */
 };
@@ -35,6 +36,7 @@ static void exec_done(struct exec *x)
 	close_p(&x->init_pidfd);
 	close_p(&x->cgroup_fd);
 	close_p(&x->console_socket);
+	close_p(&x->agent);
 	close_p(&x->sync);
 	close_p(&x->child_sync);
 	cgroup_join_close(&x->cgroups);
@@ -96,7 +98,9 @@ static int prepare(struct exec *x, struct error *e)
 	if (r < 0)
 		return r;
 	if (x->c->spec->seccomp) {
-		r = seccomp_compile(x->c->spec->seccomp, &x->seccomp, e);
+		r = seccomp_program(x->c->dir_fd, x->c->spec->seccomp, &x->seccomp, e);
+		if (r == 0)
+			r = seccomp_connect_agent(x->c->spec->seccomp, &x->agent, e);
 		if (r < 0)
 			return r;
 	}
@@ -122,6 +126,7 @@ static int enter(struct exec *x, struct error *e)
 
 	if (proc < 0)
 		return error_errno(e, proc, "open the host's /proc");
+	x->host_pid = process_host_pid(proc);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_errno(e, -errno, "prctl");
 	/* who died before we asked to die with him sends no signal */
@@ -156,12 +161,13 @@ static int take_terminal(struct exec *x, struct error *e)
 static _Noreturn void child_main(struct exec *x)
 {
 	const struct spec *s = x->c->spec;
+	struct oci_state state = container_oci_state(x->c, s, CONTAINER_RUNNING, 0);
 	struct process_context context = {
 		.p = x->o->process,
 		.seccomp = s->seccomp ? &x->seccomp : NULL,
-		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
 		.seccomp_spec = s->seccomp,
-		.id = x->c->id,
+		.agent = x->agent,
+		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
 		.preserve_fds = x->o->preserve_fds,
 	};
@@ -175,8 +181,9 @@ static _Noreturn void child_main(struct exec *x)
 	if (r == 0)
 		r = fault_point("exec-console", &e);
 	context.attr_fd = x->attr_fd;
+	state.pid = x->host_pid;
 	if (r == 0)
-		r = process_close_others(x->o->preserve_fds, (int[]){sync, x->attr_fd}, 2, &e);
+		r = process_close_others(x->o->preserve_fds, (int[]){sync, x->attr_fd, x->agent}, 3, &e);
 	if (r == 0)
 		r = fault_point("exec-closed", &e);
 	if (r == 0)
@@ -273,6 +280,7 @@ int container_exec(
 		.init_pidfd = -EBADF,
 		.cgroup_fd = -EBADF,
 		.console_socket = -EBADF,
+		.agent = -EBADF,
 		.sync = -EBADF,
 		.child_sync = -EBADF,
 		.attr_fd = -EBADF,

@@ -102,12 +102,10 @@ static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd
 	return 0;
 }
 
-int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
-	enum container_status status, pid_t pid, struct error *e)
+struct oci_state container_oci_state(
+	const struct container *c, const struct spec *s, enum container_status status, pid_t pid)
 {
-	const struct spec_hook_list *list = &s->hooks[type];
-	_cleanup_free_ char *json = NULL;
-	struct oci_state state = {
+	return (struct oci_state){
 		.oci_version = s->oci_version,
 		.id = c->id,
 		.status = container_status_name(status),
@@ -116,6 +114,14 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 		.annotations = s->annotations,
 		.n_annotations = s->n_annotations,
 	};
+}
+
+int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
+	enum container_status status, pid_t pid, struct error *e)
+{
+	const struct spec_hook_list *list = &s->hooks[type];
+	_cleanup_free_ char *json = NULL;
+	struct oci_state state = container_oci_state(c, s, status, pid);
 	bool after = type == HOOK_POSTSTART || type == HOOK_POSTSTOP;
 	int r;
 

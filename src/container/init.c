@@ -93,7 +93,7 @@ static int enter(struct init *in, struct error *e)
 	r = proc < 0 ? error_errno(e, proc, "open the host's /proc") : fault_point("create-init", e);
 	if (r < 0)
 		return r;
-
+	in->host_pid = process_host_pid(proc);
 	/* both undone by a change of credentials or by us when we are complete */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_errno(e, -errno, "prctl");
@@ -233,18 +233,19 @@ static int wait_for_start(struct init *in)
 static void run_program(struct init *in, struct error *e)
 {
 	const struct spec *s = in->spec;
+	struct oci_state state = container_oci_state(in->c, s, CONTAINER_CREATING, in->host_pid);
 	struct process_context x = {
 		.p = s->process,
 		.seccomp = in->seccomp,
-		.seccomp_flags = s->seccomp ? s->seccomp->flags : 0,
 		.seccomp_spec = s->seccomp,
-		.id = in->c->id,
+		.agent = in->agent,
+		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
 		.attr_fd = in->attr_fd,
 		.preserve_fds = in->o->preserve_fds,
 		.no_new_keyring = in->o->no_new_keyring,
 	};
-	const int keep[] = {in->sync, in->start_socket, in->attr_fd};
+	const int keep[] = {in->sync, in->start_socket, in->attr_fd, in->agent};
 	int r, starter;
 
 	r = process_close_others(in->o->preserve_fds, keep, ARRAY_SIZE(keep), e);

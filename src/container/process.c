@@ -4,12 +4,12 @@
  * seccomp, working directory. Shared by init and exec.
  *
  * Order matters. The bounding set goes before the user id (needs CAP_SETPCAP); permitted capabilities are kept over the
- * change of user id; without no_new_privs a filter needs CAP_SYS_ADMIN, so it is loaded before capabilities are given
- * up; with no_new_privs it is loaded last, so that it need not allow what we do ourselves.
+ * change of user id; the seccomp filter is loaded last, so that it need not allow what we do ourselves.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -26,7 +26,6 @@
 #include "container/container-priv.h"
 #include "linux/caps.h"
 #include "linux/procfd.h"
-#include "linux/pty.h"
 #include "linux/seccomp-load.h"
 
 void process_reset_signals(void)
@@ -102,6 +101,18 @@ int process_hide(struct error *e)
 	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
 		return error_errno(e, -errno, "prctl");
 	return 0;
+}
+
+pid_t process_host_pid(int proc)
+{
+	char text[16];
+	ssize_t n = readlinkat(proc, "self", text, sizeof(text) - 1);
+	long pid;
+	char *end;
+
+	text[MAX(n, 0)] = '\0';
+	pid = strtol(text, &end, 10);
+	return pid > 0 && !*end ? (pid_t)pid : getpid();
 }
 
 static int set_scheduling(const struct spec_process *p, struct error *e)
@@ -298,7 +309,7 @@ int process_prepare(struct process_context *x, struct error *e)
 	int r;
 
 	if (!x->no_new_keyring) {
-		r = join_keyring(x->id, e);
+		r = join_keyring(x->state->id, e);
 		if (r < 0)
 			return r;
 	}
@@ -327,53 +338,38 @@ int process_prepare(struct process_context *x, struct error *e)
 	return r < 0 ? r : find_executable(x, e);
 }
 
-/* The SCMP_ACT_NOTIFY listener goes to an agent, with the state that the runtime-spec defines. */
-static int send_listener(const struct process_context *x, int listener, struct error *e)
-{
-	_cleanup_close_ int socket = terminal_connect(x->seccomp_spec->listener_path, e);
-	_cleanup_free_ char *text = NULL;
-	struct oci_state state = {
-		.id = x->id,
-		.status = container_status_name(CONTAINER_CREATING),
-		.pid = getpid(),
-	};
-	int r;
-
-	if (socket < 0)
-		return error_prefix(e, "seccomp listener");
-	r = oci_process_state_json(&state, getpid(), x->seccomp_spec->listener_metadata, &text);
-	if (r < 0)
-		return error_errno(e, r, "seccomp listener");
-	r = socket_send_fd(socket, listener, text);
-	return r < 0 ? error_errno(e, r, "send the seccomp listener") : 0;
-}
-
 static int load_seccomp(const struct process_context *x, struct error *e)
 {
-	_cleanup_close_ int listener = -EBADF;
-	unsigned long flags = x->seccomp_flags;
-	bool notify = x->seccomp_spec && x->seccomp_spec->listener_path;
+	const struct spec_seccomp *s = x->seccomp_spec;
 	int r;
 
 	if (!x->seccomp)
 		return 0;
-	r = seccomp_install(x->seccomp, notify ? flags | SECCOMP_FILTER_FLAG_NEW_LISTENER : flags);
-	if (r < 0)
-		return error_errno(e, r, "load the seccomp filter");
-	if (!notify)
-		return 0;
-	listener = r;
-	return send_listener(x, listener, e);
+	if (s->notifies)
+		return seccomp_load_with_agent(
+			x->seccomp, s->flags, x->agent, x->state, s->listener_metadata, e);
+	/* is about answers to a listener, and an error to the kernel where there is none */
+	r = seccomp_install(x->seccomp, s->flags & ~SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	return r < 0 ? error_errno(e, r, "load the seccomp filter") : 0;
 }
 
-static int give_up_capabilities(const struct spec_process *p, struct error *e)
+/*
+ * Without no_new_privs, loading a filter needs CAP_SYS_ADMIN. It is kept until the exec, which computes permitted and
+ * effective anew, from the bounding, inheritable and ambient sets only; so nothing has to be done after the filter is
+ * loaded that it could forbid. The others go now: they would let execve(2) open what the program's user may not.
+ */
+static int give_up_capabilities(const struct process_context *x, struct error *e)
 {
-	const struct spec_capabilities *c = &p->capabilities;
-	struct caps caps = {c->effective, c->permitted, c->inheritable};
+	const struct spec_capabilities *c = &x->p->capabilities;
+	struct caps caps = {c->effective, c->permitted, c->inheritable}, now;
 	int r;
 
-	if (!p->has_capabilities)
+	if (!x->p->has_capabilities)
 		return 0;
+	if (x->seccomp && !x->p->no_new_privileges && caps_get(&now) == 0) {
+		caps.effective |= now.permitted & 1ULL << CAP_SYS_ADMIN;
+		caps.permitted |= now.permitted & 1ULL << CAP_SYS_ADMIN;
+	}
 	r = caps_set(&caps);
 	if (r < 0)
 		return error_errno(e, r, "set the capabilities");
@@ -408,14 +404,13 @@ int process_exec(struct process_context *x, struct error *e)
 {
 	int r = set_labels(x, e);
 
-	if (r == 0 && !x->p->no_new_privileges)
-		r = load_seccomp(x, e);
 	if (r == 0)
-		r = give_up_capabilities(x->p, e);
+		r = give_up_capabilities(x, e);
 	/* whatever is still open, by us or by our caller, ends here */
 	if (r == 0 && close_range(3 + x->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		r = error_errno(e, -errno, "mark descriptors close-on-exec");
-	if (r == 0 && x->p->no_new_privileges)
+	/* last: the filter need not allow anything that we do ourselves, but execve */
+	if (r == 0)
 		r = load_seccomp(x, e);
 	if (r < 0)
 		return r;

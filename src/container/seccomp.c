@@ -3,6 +3,7 @@
  * linux.seccomp to BPF, by libseccomp. A system call name that this libseccomp does not know is skipped: profiles are
  * written for the union of kernels, and an unknown call gets the default action anyway.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -15,30 +16,33 @@
 #include "base/log.h"
 #include "container/container-priv.h"
 
-enum { PROGRAM_LIMIT = 4096 * sizeof(struct sock_filter) }; /* BPF_MAXINSNS */
-
 static void release_p(scmp_filter_ctx *ctx)
 {
 	if (*ctx)
 		seccomp_release(*ctx);
 }
 
+/* "SCMP_ARCH_X86_64": libseccomp's name is "x86_64". */
+uint32_t seccomp_architecture(const char *oci_name)
+{
+	char name[32] = "";
+
+	if (strncmp(oci_name, "SCMP_ARCH_", 10) != 0)
+		return 0;
+	for (size_t i = 0; i + 1 < sizeof(name) && oci_name[i + 10]; i++)
+		name[i] = tolower(oci_name[i + 10]);
+	return seccomp_arch_resolve_name(name);
+}
+
 static int add_architectures(scmp_filter_ctx ctx, char **names, struct error *e)
 {
 	for (; names && *names; names++) {
-		char name[32] = "";
-		uint32_t arch;
+		uint32_t arch = seccomp_architecture(*names);
 		int r;
 
-		/* "SCMP_ARCH_X86_64": libseccomp's name is "x86_64" */
-		if (!strncmp(*names, "SCMP_ARCH_", 10))
-			for (size_t i = 0; i + 1 < sizeof(name) && (*names)[i + 10]; i++)
-				name[i] = (*names)[i + 10] |
-					  ((*names)[i + 10] >= 'A' && (*names)[i + 10] <= 'Z' ? 0x20 : 0);
-		arch = seccomp_arch_resolve_name(name);
 		if (!arch)
-			return error_set(
-				e, -EINVAL, ERROR_CONFIG, "seccomp: unknown architecture %s", *names);
+			return error_set(e, -EINVAL, ERROR_CONFIG,
+				"seccomp: architecture %s is not known to this libseccomp", *names);
 		r = seccomp_arch_add(ctx, arch);
 		if (r < 0 && r != -EEXIST)
 			return error_errno(e, r, "seccomp: add architecture %s", *names);
@@ -119,7 +123,8 @@ static int export(scmp_filter_ctx ctx, struct sock_fprog *program, struct error 
 	r = seccomp_export_bpf(ctx, fd);
 	if (r < 0)
 		return error_errno(e, r, "seccomp: compile the filter");
-	if (fstat(fd, &st) < 0 || st.st_size <= 0 || (size_t)st.st_size > PROGRAM_LIMIT)
+	if (fstat(fd, &st) < 0 || st.st_size <= 0 ||
+		(size_t)st.st_size > SECCOMP_INSTRUCTIONS_MAX * sizeof(struct sock_filter))
 		return error_set(e, -E2BIG, ERROR_CONFIG, "seccomp: the filter is too long for the kernel");
 	text = malloc(st.st_size);
 	if (!text)
@@ -142,8 +147,15 @@ int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, st
 			s->default_action);
 	/* our own loader sets no_new_privs as config.json says, not as libseccomp does by itself */
 	(void)!seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
+	/* a binary tree: the kernel, which tries every call at load time, and each call thereafter take fewer steps */
+	(void)!seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	r = add_architectures(ctx, s->architectures, e);
 	if (r == 0)
 		r = add_rules(ctx, s, e);
-	return r < 0 ? r : export(ctx, program, e);
+	if (r == 0)
+		r = export(ctx, program, e);
+	if (r < 0)
+		return r;
+	r = seccomp_add_enosys(s, program);
+	return r < 0 ? error_errno(e, r, "seccomp") : 0;
 }

@@ -200,21 +200,19 @@ static const struct json_field seccomp_fields[] = {
 };
 
 /* Without a listener nobody answers; and the descriptor could not even be handed over if write(2) asked for it. */
-static int check_notify(struct parser *p, const struct jv *v, const struct spec_seccomp *s)
+static int check_notify(struct parser *p, const struct jv *v, struct spec_seccomp *s)
 {
-	bool notifies = false;
-
 	if (s->default_action == SECCOMP_RET_USER_NOTIF)
 		return jv_fail(p, v, "SCMP_ACT_NOTIFY cannot be the default action");
 	for (size_t i = 0; i < s->n_rules; i++) {
 		if (s->rules[i].action != SECCOMP_RET_USER_NOTIF)
 			continue;
-		notifies = true;
+		s->notifies = true;
 		for (char **name = s->rules[i].names; *name; name++)
 			if (strcmp(*name, "write") == 0)
 				return jv_fail(p, v, "SCMP_ACT_NOTIFY cannot be used for write");
 	}
-	if (notifies && !s->listener_path)
+	if (s->notifies && !s->listener_path)
 		return jv_fail(p, v, "SCMP_ACT_NOTIFY needs a listenerPath");
 	return 0;
 }

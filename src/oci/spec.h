@@ -193,6 +193,7 @@ struct spec_seccomp {
 	char **architectures;	 /* NULL-terminated, "SCMP_ARCH_X86_64" */
 	unsigned long flags;	 /* SECCOMP_FILTER_FLAG_* */
 	const char *listener_path, *listener_metadata;
+	bool notifies; /* SCMP_ACT_NOTIFY is among the actions: listener_path is there */
 	struct spec_seccomp_rule *rules;
 	size_t n_rules;
 };

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SCMP_ACT_NOTIFY: the filter's listener goes to an agent, with the state that the runtime-spec defines. Only who loads
+ * the filter gets the listener, and by then its own system calls may wait for the very agent that has not got it yet. So
+ * a second thread, which the filter does not hold for, sends it; the first one waits without a system call until that
+ * is done. The exec ends the thread.
+ */
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+#include "linux/pty.h"
+#include "linux/seccomp-load.h"
+
+enum { UNKNOWN = 1 };
+
+struct handover {
+	int socket;
+	const char *text;
+	atomic_int listener; /* UNKNOWN, a descriptor, or a negative errno: there is none */
+	atomic_int result;   /* UNKNOWN, 0 or a negative errno */
+};
+
+int seccomp_connect_agent(const struct spec_seccomp *s, int *ret, struct error *e)
+{
+	int fd;
+
+	if (!s || !s->notifies)
+		return 0;
+	fd = terminal_connect(s->listener_path, e);
+	if (fd < 0)
+		return error_prefix(e, "linux.seccomp.listenerPath");
+	*ret = fd;
+	return 0;
+}
+
+static void *hand_over(void *arg)
+{
+	const struct timespec moment = {.tv_nsec = 20 * 1000};
+	struct handover *h = arg;
+	int listener;
+
+	while ((listener = atomic_load(&h->listener)) == UNKNOWN)
+		nanosleep(&moment, NULL);
+	atomic_store(&h->result, listener < 0 ? listener : socket_send_fd(h->socket, listener, h->text));
+	return NULL;
+}
+
+/* The filter may hold for every call by now. Only a thread that has a processor of its own may wait so; one that takes
+ * it from the other (a real-time policy, one processor) gives way after a while, at the filter's mercy. */
+static int wait_without_calls(const struct handover *h)
+{
+	const long patience = 1L << 30;
+	int r;
+
+	for (long i = 0; (r = atomic_load(&h->result)) == UNKNOWN; i++)
+		if (i > patience)
+			sched_yield();
+	return r;
+}
+
+int seccomp_load_with_agent(const struct sock_fprog *program, unsigned long flags, int socket,
+	const struct oci_state *state, const char *metadata, struct error *e)
+{
+	struct handover h = {.socket = socket, .listener = UNKNOWN, .result = UNKNOWN};
+	_cleanup_free_ char *text = NULL;
+	pthread_t thread;
+	int r;
+
+	r = oci_process_state_json(state, state->pid, metadata, &text);
+	if (r < 0)
+		return error_errno(e, r, "state for the seccomp agent");
+	h.text = text;
+	r = -pthread_create(&thread, NULL, hand_over, &h);
+	if (r < 0)
+		return error_errno(e, r, "start a thread to send the seccomp listener");
+	/* this thread only: the other has to send yet, and no third one is there */
+	flags &= ~SECCOMP_FILTER_FLAG_TSYNC;
+	r = seccomp_install(program, flags | SECCOMP_FILTER_FLAG_NEW_LISTENER);
+	atomic_store(&h.listener, r);
+	if (r < 0) {
+		pthread_join(thread, NULL);
+		return error_errno(e, r, "load the seccomp filter");
+	}
+	r = wait_without_calls(&h);
+	return r < 0 ? error_errno(e, r, "send the seccomp listener to its agent") : 0;
+}
