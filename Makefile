@@ -3,7 +3,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build demo test lint fuzz bench install clean
+.PHONY: all build demo test test-guest lint fuzz bench install clean
 
 all: build
 
@@ -30,6 +30,11 @@ ifdef SAN
 endif
 	@$(MAKE) --no-print-directory build BUILD=$(BUILD)
 	@tests/run $(BUILD) $(if $(CI),--again) $(if $(SAN),--only unit --only integration)
+
+# In a virtual machine with systemd, cgroups of version 2 only and Debian's kernel.
+test-guest: build
+	@scripts/setup --if-missing test guest
+	@tests/guest/run $(BUILD)
 
 lint:
 	@scripts/setup --if-missing lint

@@ -102,6 +102,34 @@ expect_progress() {
 	eventually 5 counted_beyond "$(count)"
 }
 
+pure_v2() {
+	[ -e /sys/fs/cgroup/cgroup.controllers ]
+}
+
+# cgroup_dir CONTROLLER [ID]: the directory of the container's cgroup in that hierarchy; on a machine without it, in v2's.
+cgroup_dir() {
+	local path mount
+	if pure_v2; then
+		echo "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(init_pid "${2:-c}")/cgroup")"
+		return
+	fi
+	path=$(awk -F: -v c="$1" '{ n = split($2, a, ","); for (i = 1; i <= n; i++) if (a[i] == c) print $3 }' "/proc/$(init_pid "${2:-c}")/cgroup")
+	mount=$(awk -v c="$1" '$0 ~ " - cgroup " && $0 ~ ("[ ,]" c "(,|$)") { print $5; exit }' /proc/self/mountinfo)
+	[ -n "$mount" ] && [ -n "$path" ] || skip "not on this machine: a $1 hierarchy"
+	echo "$mount$path"
+}
+
+# expect_limit CONTROLLER V1-FILE VALUE V2-FILE VALUE: what the container's cgroup says.
+expect_limit() {
+	local dir file=$2 expected=$3 value
+	dir=$(cgroup_dir "$1") || skip "$dir"
+	if pure_v2; then
+		file=$4 expected=$5
+	fi
+	value=$(cat "$dir/$file") || fail "no $file"
+	[ "$value" = "$expected" ] || fail "$file is $value, not $expected"
+}
+
 # The processes of the container in $B, by its cgroups.
 container_pids() {
 	local d

@@ -53,8 +53,10 @@ int v1_apply(struct limits *l, const struct spec_resources *res) _must_check_;
 int v2_apply(struct limits *l, int dir, const struct spec_resources *res) _must_check_;
 /* A new v1 cpuset takes no task before it has cpus and mems: copies them from the parent. */
 int v1_cpuset_init(int dir) _must_check_;
-/* Lets the children of "path" (below mount) have controllers, from the top down; failures show when limits are written. */
-void v2_enable_controllers(const char *path, size_t mount_len);
+/* Lets the children of a directory have the controllers that it has; failures show when limits are written. */
+void v2_enable_controllers(int dir);
+/* cpu.shares of v1 as cpu.weight. */
+unsigned v2_cpu_weight(uint64_t shares);
 
 /* Statistics of a v2 directory, split like v2_apply(). s is empty. */
 struct cgroup_stats;

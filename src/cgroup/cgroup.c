@@ -89,27 +89,41 @@ int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, boo
 	return disabled ? 0 : cgroup_discover(cg, cgroups_path, id, e);
 }
 
+/* A directory above the container's. A v1 cpuset starts empty, and so do all below an empty one; on v2 a directory has the
+ * controllers that the one above it gives it. */
+static int prepare_parent(const struct cgroup *cg, const struct cgroup_dir *d, const char *path)
+{
+	bool cpuset = cgroup_has_controller(d->controllers, "cpuset");
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!cpuset && cg->mode != CGROUP_V2)
+		return 0;
+	fd = open(path[0] ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	if (cpuset)
+		return v1_cpuset_init(fd);
+	v2_enable_controllers(fd);
+	return 0;
+}
+
 /* Makes what is missing above the last component. The sticky bit, which means nothing on a cgroup, marks what we made,
- * so that whoever is the last in it removes it again. A v1 cpuset starts empty, and so do all below an empty one. */
+ * so that whoever is the last in it removes it again. */
 static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)
 {
 	size_t base = strlen(d->path) - strlen(cg->path);
-	bool cpuset = cgroup_has_controller(d->controllers, "cpuset");
 	char path[sizeof(d->path)];
+	int r = 0;
 
 	memcpy(path, d->path, sizeof(path));
-	for (size_t at = base + 1 + strcspn(path + base + 1, "/"); path[at];
-		at += 1 + strcspn(path + at + 1, "/")) {
+	for (size_t at = base; r == 0 && path[at]; at += 1 + strcspn(path + at + 1, "/")) {
 		path[at] = 0;
-		if (mkdir(path, S_ISVTX | 0755) < 0 && errno != EEXIST)
+		if (at > base && mkdir(path, S_ISVTX | 0755) < 0 && errno != EEXIST)
 			return fail_path(e, -errno, "make", path);
-		if (cpuset) {
-			_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-			int r = fd < 0 ? -errno : v1_cpuset_init(fd);
-
-			if (r < 0)
-				return fail_path(e, r, "set up the cpuset of", path);
-		}
+		if (at > base || cg->mode == CGROUP_V2)
+			r = prepare_parent(cg, d, path);
+		if (r < 0)
+			return fail_path(e, r, "set up", path);
 		path[at] = '/';
 	}
 	return 0;
@@ -220,13 +234,8 @@ int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct er
 	/* Disabled: whoever asked for that has limits made elsewhere, or none. */
 	if (cg->mode == CGROUP_NONE)
 		return 0;
-	for (size_t i = 0; r == 0 && i < cg->n_dirs; i++) {
-		struct cgroup_dir *d = &cg->dirs[i];
-
-		if (cg->mode == CGROUP_V2)
-			v2_enable_controllers(d->path, strlen(d->path) - strlen(cg->path));
-		r = make_dir(cg, d, e);
-	}
+	for (size_t i = 0; r == 0 && i < cg->n_dirs; i++)
+		r = make_dir(cg, &cg->dirs[i], e);
 	if (r == 0)
 		r = set_up(cg, res, e);
 	if (r == 0)

@@ -4,27 +4,24 @@
  * and memory plus swap becomes swap, by the formulas of the runtime-spec.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cgroup/cgroup-priv.h"
 
-void v2_enable_controllers(const char *path, size_t mount_len)
+void v2_enable_controllers(int dir)
 {
-	static const char *const wanted[] = {"+cpuset", "+cpu", "+io", "+memory", "+hugetlb", "+pids"};
-	char dir[512];
+	char available[512], *name, *rest = available;
 
-	if ((size_t)snprintf(dir, sizeof(dir), "%s", path) >= sizeof(dir))
+	if (read_small_file_at(dir, "cgroup.controllers", available, sizeof(available)) < 0)
 		return;
-	/* The mount's root first, then each directory on the way, but not the last, which will have the processes. */
-	for (size_t at = mount_len; dir[at] == '/'; at += 1 + strcspn(dir + at + 1, "/")) {
-		_cleanup_close_ int fd = -EBADF;
+	/* One by one: the kernel takes all of a line or nothing. */
+	while ((name = strsep(&rest, " \n"))) {
+		char wanted[64];
 
-		dir[at] = 0;
-		fd = open(at ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		dir[at] = '/';
-		for (size_t i = 0; fd >= 0 && i < ARRAY_SIZE(wanted); i++)
-			(void)!write_string_at(fd, "cgroup.subtree_control", wanted[i]);
+		if (name[0] && (size_t)snprintf(wanted, sizeof(wanted), "+%s", name) < sizeof(wanted))
+			(void)!write_string_at(dir, "cgroup.subtree_control", wanted);
 	}
 }
 
@@ -62,6 +59,19 @@ static int v2_memory(struct limits *l, int dir, const struct spec_resources *res
 	return r;
 }
 
+/* v1's 2 to 262144 become v2's 1 to 10000 by a curve through the defaults, 1024 and 100 (runc since 1.3.2). */
+unsigned v2_cpu_weight(uint64_t shares)
+{
+	double l;
+
+	if (shares <= 2)
+		return 1;
+	if (shares >= 262144)
+		return 10000;
+	l = log2((double)shares);
+	return (unsigned)ceil(pow(10, (l * l + 125 * l) / 612 - 7.0 / 34));
+}
+
 static int v2_cpu(struct limits *l, int dir, const struct spec_resources *res)
 {
 	bool quota = res->has_cpu_quota && res->cpu_quota, period = res->has_cpu_period && res->cpu_period;
@@ -71,9 +81,7 @@ static int v2_cpu(struct limits *l, int dir, const struct spec_resources *res)
 	if (res->has_cpu_idle)
 		r = limits_write(l, dir, "cpu.idle", "%" PRId64, res->cpu_idle);
 	if (r == 0 && res->has_cpu_shares && res->cpu_shares && !(res->has_cpu_idle && res->cpu_idle)) {
-		uint64_t shares = MIN(MAX(res->cpu_shares, (uint64_t)2), (uint64_t)262144);
-
-		r = limits_write(l, dir, "cpu.weight", "%" PRIu64, 1 + (shares - 2) * 9999 / 262142);
+		r = limits_write(l, dir, "cpu.weight", "%u", v2_cpu_weight(res->cpu_shares));
 	}
 	if (r == 0 && (quota || period)) {
 		uint64_t us = period ? res->cpu_period : 100000;

@@ -175,20 +175,21 @@ test_reused_pid_is_not_signalled() {
 # Never in a cgroup that is not the container's own: a later kill or delete would hit everything in it.
 test_cgroup_of_others() {
 	bundle b
-	local p
+	local p top=/sys/fs/cgroup/freezer
+	! pure_v2 || top=/sys/fs/cgroup
 	for p in / /.. /../.. "$CGROUP/busy"; do
-		mkdir -p "/sys/fs/cgroup/freezer/$CGROUP/busy"
+		mkdir -p "$top/$CGROUP/busy"
 		edit '.linux.cgroupsPath = $p' --arg p "$p"
 		if [ "$p" = "$CGROUP/busy" ]; then
 			sleep 1000 &
-			echo $! > "/sys/fs/cgroup/freezer/$p/cgroup.procs"
+			echo $! > "$top/$p/cgroup.procs"
 		fi
 		fails 'cgroup' run -d --bundle "$B" c
 	done
 	kill -0 %1 || fail "the process in the other cgroup was killed"
 	kill %1
 	wait
-	rmdir "/sys/fs/cgroup/freezer/$CGROUP/busy" "/sys/fs/cgroup/freezer/$CGROUP"
+	rmdir "$top/$CGROUP/busy" "$top/$CGROUP"
 }
 
 # The specification: a capability that can't be mapped is warned of.

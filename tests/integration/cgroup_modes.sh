@@ -6,7 +6,7 @@
 # in_mode SCRIPT FUNCTION: runs a function of this script with other mounts on /sys/fs/cgroup.
 in_mode() {
 	# shellcheck disable=SC2163
-	export -f "$2" whole_life mode_bundle status expect_status init_pid stasis ok fails fail skip edit count counted_beyond expect_progress eventually
+	export -f "$2" pure_v2 whole_life mode_bundle status expect_status init_pid stasis ok fails fail skip edit count counted_beyond expect_progress eventually
 	export B T ROOT STASIS CGROUP TESTS COUNTER
 	unshare --mount --propagation private bash -c "set -u -o pipefail; $1; $2" 2> "$T/mode.err" || {
 		local status=$?
@@ -54,13 +54,13 @@ test_v2() {
 }
 
 test_v1() {
-	[ -e /sys/fs/cgroup/freezer ] || skip "no v1 hierarchies"
+	[ -e /sys/fs/cgroup/freezer ] || skip "not on this machine: v1 hierarchies"
 	in_mode 'umount -l /sys/fs/cgroup/unified 2> /dev/null || true' whole_life
 }
 
 # v1 hierarchies of which some are not mounted.
 test_few_hierarchies() {
-	[ -e /sys/fs/cgroup/freezer ] || skip "no v1 hierarchies"
+	[ -e /sys/fs/cgroup/freezer ] || skip "not on this machine: v1 hierarchies"
 	in_mode 'for h in cpu cpuacct blkio systemd unified pids; do umount -l /sys/fs/cgroup/$h; done' whole_life
 }
 

@@ -3,23 +3,14 @@
 # Limits by cgroups, where they are made, and that nothing is left of them.
 . "$TESTS/lib.sh"
 
-# dir CONTROLLER: the container's directory in that hierarchy.
-dir() {
-	local path mount
-	path=$(awk -F: -v c="$1" '{ n = split($2, a, ","); for (i = 1; i <= n; i++) if (a[i] == c) print $3 }' "/proc/$(init_pid c)/cgroup")
-	mount=$(awk -v c="$1" '$0 ~ " - cgroup " && $0 ~ ("[ ,]" c "(,|$)") { print $5; exit }' /proc/self/mountinfo)
-	[ -n "$mount" ] && [ -n "$path" ] || skip "no $1 hierarchy"
-	echo "$mount$path"
-}
-
 test_limits() {
 	bundle b
 	edit '.linux.resources += {"memory": {"limit": 67108864}, "pids": {"limit": 17}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}}'
 	start c
-	[ "$(cat "$(dir memory)/memory.limit_in_bytes")" = 67108864 ] || fail "memory: $(cat "$(dir memory)/memory.limit_in_bytes")"
-	[ "$(cat "$(dir pids)/pids.max")" = 17 ] || fail "pids"
-	[ "$(cat "$(dir cpu)/cpu.shares")" = 512 ] || fail "cpu shares"
-	[ "$(cat "$(dir cpu)/cpu.cfs_quota_us")" = 50000 ] || fail "cpu quota"
+	expect_limit memory memory.limit_in_bytes 67108864 memory.max 67108864
+	expect_limit pids pids.max 17 pids.max 17
+	expect_limit cpu cpu.shares 512 cpu.weight 59
+	expect_limit cpu cpu.cfs_quota_us 50000 cpu.max "50000 100000"
 	ok delete -f c
 	expect_nothing_left c
 }
@@ -53,8 +44,8 @@ test_limits_after_a_restore() {
 	start c
 	ok checkpoint --image-path "$T/i" c
 	ok restore -d --image-path "$T/i" --bundle "$B" c
-	[ "$(cat "$(dir memory)/memory.limit_in_bytes")" = 67108864 ] || fail "memory"
-	[ "$(cat "$(dir pids)/pids.max")" = 17 ] || fail "pids"
+	expect_limit memory memory.limit_in_bytes 67108864 memory.max 67108864
+	expect_limit pids pids.max 17 pids.max 17
 	grep -qx "$(init_pid c)" <(container_pids) || fail "the restored process is not in the cgroup"
 	ok delete -f c
 	expect_nothing_left c
@@ -79,7 +70,7 @@ test_foreign_processes_in_the_cgroup() {
 	start c
 	sleep 1000 &
 	local pid=$!
-	echo "$pid" > "$(dir freezer)/cgroup.procs"
+	echo "$pid" > "$(cgroup_dir freezer)/cgroup.procs"
 	# A process that is not of the container's pid namespace: refused, not killed, not lost.
 	fails '.' checkpoint --image-path "$T/i" c
 	kill -0 "$pid" || fail "the foreign process was killed"

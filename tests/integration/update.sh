@@ -3,34 +3,19 @@
 # update changes the limits of a running container, all of them or none; events tells what it uses.
 . "$TESTS/lib.sh"
 
-# limit CONTROLLER FILE: the value in the container's cgroup.
-limit() {
-	local path mount
-	path=$(awk -F: -v c="$1" '{ n = split($2, a, ","); for (i = 1; i <= n; i++) if (a[i] == c) print $3 }' "/proc/$(init_pid c)/cgroup")
-	mount=$(awk -v c="$1" '$0 ~ " - cgroup " && $0 ~ ("[ ,]" c "(,|$)") { print $5; exit }' /proc/self/mountinfo)
-	[ -n "$mount" ] && [ -n "$path" ] || skip "no $1 hierarchy"
-	cat "$mount$path/$2"
-}
-
-expect_limit() {
-	local value
-	value=$(limit "$1" "$2")
-	[ "$value" = "$3" ] || fail "$2 is $value, not $3"
-}
-
 test_options() {
 	bundle b
 	start c
 	ok update --memory 64m --memory-swap 128M --pids-limit 17 --cpu-share 512 --cpu-period 100000 --cpu-quota 50000 c
-	expect_limit memory memory.limit_in_bytes 67108864
-	expect_limit memory memory.memsw.limit_in_bytes 134217728
-	expect_limit pids pids.max 17
-	expect_limit cpu cpu.shares 512
-	expect_limit cpu cpu.cfs_quota_us 50000
+	expect_limit memory memory.limit_in_bytes 67108864 memory.max 67108864
+	expect_limit memory memory.memsw.limit_in_bytes 134217728 memory.swap.max 67108864
+	expect_limit pids pids.max 17 pids.max 17
+	expect_limit cpu cpu.shares 512 cpu.weight 59
+	expect_limit cpu cpu.cfs_quota_us 50000 cpu.max "50000 100000"
 	ok update -m 1.5g --memory-swap=-1 --pids-limit -1 c
-	expect_limit memory memory.limit_in_bytes 1610612736
-	expect_limit pids pids.max max
-	expect_limit cpu cpu.shares 512
+	expect_limit memory memory.limit_in_bytes 1610612736 memory.max 1610612736
+	expect_limit pids pids.max max pids.max max
+	expect_limit cpu cpu.shares 512 cpu.weight 59
 	expect_status c running
 	ok delete -f c
 	expect_nothing_left c
@@ -41,11 +26,11 @@ test_document() {
 	start c
 	echo '{"pids": {"limit": 21}, "memory": {"limit": 33554432}}' > "$T/resources"
 	ok update --resources="$T/resources" c
-	expect_limit pids pids.max 21
-	expect_limit memory memory.limit_in_bytes 33554432
+	expect_limit pids pids.max 21 pids.max 21
+	expect_limit memory memory.limit_in_bytes 33554432 memory.max 33554432
 	echo '{"pids": {"limit": 22}}' | stasis update -r - c || fail "from stdin"
-	expect_limit pids pids.max 22
-	expect_limit memory memory.limit_in_bytes 33554432
+	expect_limit pids pids.max 22 pids.max 22
+	expect_limit memory memory.limit_in_bytes 33554432 memory.max 33554432
 }
 
 test_all_or_nothing() {
@@ -53,11 +38,11 @@ test_all_or_nothing() {
 	edit '.linux.resources += {"memory": {"limit": 67108864}, "pids": {"limit": 17}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}}'
 	start c
 	# The kernel takes no quota below 1 ms; by then memory and shares have been written.
-	fails 'cfs_quota.*invalid' update --memory 128m --cpu-share 100 --cpu-quota 5 --pids-limit 3 c
-	expect_limit memory memory.limit_in_bytes 67108864
-	expect_limit cpu cpu.shares 512
-	expect_limit cpu cpu.cfs_quota_us 50000
-	expect_limit pids pids.max 17
+	fails '(cfs_quota|cpu.max).*invalid' update --memory 128m --cpu-share 100 --cpu-quota 5 --pids-limit 3 c
+	expect_limit memory memory.limit_in_bytes 67108864 memory.max 67108864
+	expect_limit cpu cpu.shares 512 cpu.weight 59
+	expect_limit cpu cpu.cfs_quota_us 50000 cpu.max "50000 100000"
+	expect_limit pids pids.max 17 pids.max 17
 	expect_status c running
 }
 

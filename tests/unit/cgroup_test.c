@@ -511,7 +511,9 @@ static void test_v2_limits(void)
 	check_v2(folder, "memory.max", "100");
 	check_v2(folder, "memory.swap.max", "50");
 	check_v2(folder, "memory.low", "max");
-	check_v2(folder, "cpu.weight", "39");
+	check_v2(folder, "cpu.weight", "100");
+	CHECK(v2_cpu_weight(2) == 1 && v2_cpu_weight(512) == 59 && v2_cpu_weight(262144) == 10000 &&
+		v2_cpu_weight(UINT64_MAX) == 10000);
 	check_v2(folder, "cpu.max", "20000 100000");
 	check_v2(folder, "cpu.max.burst", "7");
 	check_v2(folder, "cpuset.cpus", "0-1");
