@@ -24,6 +24,17 @@ int error_set(struct error *e, int code, enum error_kind kind, const char *forma
 	return code;
 }
 
+struct error_text error_text(int code)
+{
+	struct error_text t;
+
+	/* libc begins with a capital, Go (and so runc, whose callers compare) does not; "RFS ..." stays */
+	snprintf(t.s, sizeof(t.s), "%s", strerror(-code));
+	if (t.s[0] >= 'A' && t.s[0] <= 'Z' && t.s[1] >= 'a' && t.s[1] <= 'z')
+		t.s[0] += 'a' - 'A';
+	return t;
+}
+
 int error_errno(struct error *e, int code, const char *format, ...)
 {
 	va_list ap;
@@ -35,7 +46,7 @@ int error_errno(struct error *e, int code, const char *format, ...)
 	error_vset(e, code, ERROR_SYSTEM, format, ap);
 	va_end(ap);
 	n = strlen(e->message);
-	snprintf(e->message + n, sizeof(e->message) - n, ": %s", strerror(-code));
+	snprintf(e->message + n, sizeof(e->message) - n, ": %s", error_text(code).s);
 	return code;
 }
 

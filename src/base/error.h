@@ -35,7 +35,14 @@ struct error {
 /* Fills *e and returns "code" (negative errno). */
 int error_set(struct error *e, int code, enum error_kind kind, const char *format, ...) _printf_(4, 5);
 
-/* A failed system call: the message gets ": <strerror>" appended. "code" is a negative errno. Returns it. */
+/* What a negative errno means, in the words of runc's messages, which callers match: "no such file or directory". To be
+ * used in one expression: error_text(r).s */
+struct error_text {
+	char s[64];
+};
+struct error_text error_text(int code);
+
+/* A failed system call: the message gets ": <error_text()>" appended. "code" is a negative errno. Returns it. */
 int error_errno(struct error *e, int code, const char *format, ...) _printf_(3, 4);
 
 /* Puts "format: " before the message that is there. Returns e->code (or -EINVAL if e is NULL). */

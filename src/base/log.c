@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
+
 static struct {
 	int fd;
 	enum log_format format;
@@ -33,21 +35,28 @@ static const char *level_name(enum log_level level)
 	return names[level];
 }
 
-/* JSON string contents: quotes, backslashes and control characters escaped. */
+/* JSON string contents: quotes, backslashes and control characters escaped; what is not UTF-8 (a file's name) becomes
+ * U+FFFD, as a line with it would be no JSON. */
 static void json_escape(char *to, size_t size, const char *from)
 {
 	size_t n = 0;
 
 	for (; *from && n + 7 < size; from++) {
 		unsigned char c = *from;
+		uint32_t character;
+		size_t len = utf8_decode(from, strnlen(from, 4), &character);
 
-		if (c == '"' || c == '\\') {
+		if (len == 0) {
+			n += snprintf(to + n, size - n, "\\ufffd");
+		} else if (c == '"' || c == '\\') {
 			to[n++] = '\\';
 			to[n++] = c;
 		} else if (c < 0x20) {
 			n += snprintf(to + n, size - n, "\\u%04x", c);
 		} else {
-			to[n++] = c;
+			memcpy(to + n, from, len);
+			n += len;
+			from += len - 1;
 		}
 	}
 	to[n] = '\0';

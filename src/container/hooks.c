@@ -51,7 +51,7 @@ static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd, int out
 	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && dup2(output_fd, STDOUT_FILENO) >= 0 &&
 		dup2(output_fd, STDERR_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
 		execve(h->path, h->args && h->args[0] ? h->args : args, h->env ? h->env : none);
-	dprintf(STDERR_FILENO, "exec hook %s: %s", h->path, strerror(errno));
+	dprintf(STDERR_FILENO, "exec hook %s: %s", h->path, error_text(-errno).s);
 	_exit(127);
 }
 

@@ -18,7 +18,8 @@ static int check_created(const struct container *c, struct error *e)
 	case CONTAINER_RUNNING:
 		return error_set(e, -EINVAL, ERROR_STATE, "cannot start an already running container");
 	case CONTAINER_PAUSED:
-		return error_set(e, -EINVAL, ERROR_STATE, "cannot start a paused container: resume it first");
+		return error_set(e, -EINVAL, ERROR_STATE,
+			"cannot start a container in the paused state: resume it first");
 	default:
 		return error_set(e, -EINVAL, ERROR_STATE, "cannot start a container in the creating state");
 	}

@@ -97,7 +97,7 @@ int container_lock(struct container *c, struct error *e)
 			return error_errno(e, -errno, "lock container %s", c->id);
 	/* deleted while we waited */
 	if (fstat(c->lock_fd, &st) < 0 || st.st_nlink == 0)
-		return error_set(e, -ENOENT, ERROR_STATE, "container \"%s\" does not exist", c->id);
+		return error_set(e, -ENOENT, ERROR_STATE, "container does not exist: %s", c->id);
 	return 0;
 }
 
@@ -161,7 +161,8 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 		return error_errno(e, -errno, "open state root %s", root);
 	if (mkdirat(root_fd, id, 0700) < 0) {
 		if (errno == EEXIST)
-			return error_set(e, -EEXIST, ERROR_STATE, "container with id exists: %s", id);
+			return error_set(
+				e, -EEXIST, ERROR_STATE, "container with given ID already exists: %s", id);
 		return error_errno(e, -errno, "make state directory %s/%s", root, id);
 	}
 	c->dir_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -219,7 +220,7 @@ int container_load(const char *root, const char *id, bool lock, struct container
 		c->dir_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (c->dir_fd < 0) {
 		if (errno == ENOENT || errno == ENOTDIR)
-			return error_set(e, -ENOENT, ERROR_STATE, "container \"%s\" does not exist", id);
+			return error_set(e, -ENOENT, ERROR_STATE, "container does not exist: %s", id);
 		return error_errno(e, -errno, "open state directory %s/%s", root, id);
 	}
 	if (lock) {

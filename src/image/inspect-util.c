@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "image/inspect-priv.h"
 
 void inspect_add(struct inspection *x, struct json_object *o, const char *key, struct json_object *value)
@@ -48,24 +49,11 @@ void inspect_add_hex(struct inspection *x, struct json_object *o, const char *ke
 static size_t printable(const uint8_t *s, size_t len)
 {
 	uint32_t c;
-	size_t n;
+	size_t n = utf8_decode(s, len, &c);
 
-	if (s[0] < 0x80)
-		return s[0] >= 0x20 && s[0] != 0x7f;
-	n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-	if (s[0] < 0xc2 || s[0] > 0xf4 || len < n)
-		return 0;
-	c = s[0] & (0xff >> (n + 1));
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	if ((n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) || (c >= 0xd800 && c < 0xe000))
-		return 0;
-	/* C1 controls, and the characters that turn the direction of the text around */
-	if (c < 0xa0 || (c >= 0x200e && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
-		(c >= 0x2066 && c <= 0x2069))
+	/* controls, and the characters that turn the direction of the text around */
+	if (n == 0 || c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200e && c <= 0x200f) ||
+		(c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
 		return 0;
 	return n;
 }
