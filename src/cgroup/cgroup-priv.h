@@ -26,6 +26,10 @@ const struct cgroup_dir *cgroup_main_dir(const struct cgroup *cg);
  * cgroup filesystem, called as cg->path says. -ESTALE: it is another one now; -ENOENT: gone. */
 int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e) _must_check_;
 
+/* The same of the sub-cgroup that is asked for. subs: NULL or checked by cgroup_v2_sub_fd(). */
+int cgroup_sub_open(const struct cgroup *cg, const struct cgroup_dir *d, const struct cgroup_subs *subs,
+	struct error *e) _must_check_;
+
 /* Limits: one write after the other, each undone when a later one fails (limits.c). */
 struct limits_undo;
 struct limits {

@@ -301,7 +301,8 @@ void cgroup_join_close(struct cgroup_join_fds *j)
 		close_p(&j->fds[--j->n]);
 }
 
-int cgroup_join_open(const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e)
+int cgroup_join_open(const struct cgroup *cg, bool skip_v2, const struct cgroup_subs *subs,
+	struct cgroup_join_fds *ret, struct error *e)
 {
 	struct cgroup_join_fds j = {.n = 0};
 
@@ -313,7 +314,7 @@ int cgroup_join_open(const struct cgroup *cg, bool skip_v2, struct cgroup_join_f
 
 		if (skip_v2 && v2)
 			continue;
-		dir = cgroup_dir_open(cg, d, e);
+		dir = cgroup_sub_open(cg, d, subs, e);
 		/* v1's "tasks" moves one thread, which needs no lock when it is the writer: docs/adr/0011. */
 		fd = dir < 0 ? dir : openat(dir, v2 ? "cgroup.procs" : "tasks", O_WRONLY | O_CLOEXEC);
 		if (fd < 0) {

@@ -68,8 +68,20 @@ struct cgroup_join_fds {
 	int fds[CGROUP_MAX_DIRS];
 	size_t n;
 };
-int cgroup_join_open(
-	const struct cgroup *cg, bool skip_v2, struct cgroup_join_fds *ret, struct error *e) _must_check_;
+/* Which sub-cgroup, as exec's --cgroup says it: one "path" for all hierarchies, or "controller[,controller]:path"s. */
+struct cgroup_subs {
+	const char *const *paths;
+	size_t n;
+};
+/* subs: NULL, or those that cgroup_v2_sub_fd() has checked. */
+int cgroup_join_open(const struct cgroup *cg, bool skip_v2, const struct cgroup_subs *subs,
+	struct cgroup_join_fds *ret, struct error *e) _must_check_;
+/* Checks them, and opens v2's as cgroup_v2_fd() does; *ret stays untouched where there is no v2. */
+int cgroup_v2_sub_fd(
+	const struct cgroup *cg, const struct cgroup_subs *subs, int *ret, struct error *e) _must_check_;
+/* The v2 sub-cgroup that a process of the container is in: where a further one can go when the container has given
+ * controllers to its children, so that its own directory takes no processes (EBUSY). */
+int cgroup_v2_fd_of(const struct cgroup *cg, pid_t pid);
 /* Puts the calling thread into them. Only write(2): may be called after clone() in any state. 0 or a negative errno. */
 int cgroup_join(const struct cgroup_join_fds *j) _must_check_;
 void cgroup_join_close(struct cgroup_join_fds *j);

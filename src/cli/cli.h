@@ -25,13 +25,14 @@ struct cli_option {
 	const char *argument, *help;
 };
 
+/* For the life of the program, like argv, which it points into. */
 struct cli_list {
-	const char *v[64];
+	const char **v;
 	size_t n;
 };
 
 struct cli_globals {
-	const char *root, *log, *log_format, *cgroup_manager, *rootless;
+	const char *root, *log, *log_format, *log_level, *cgroup_manager, *rootless;
 	bool debug, systemd_cgroup, version, help;
 };
 
@@ -60,8 +61,15 @@ void cli_print_help(const struct cli_command *c);
 void cli_print_global_help(void);
 /* "SIGTERM", "term" or "15" to a number; -EINVAL with *e. */
 int cli_parse_signal(const char *s, struct error *e) _must_check_;
+/* As Go's strconv.ParseBool: "true", "t", "1" and their opposites. */
+int cli_parse_bool(const char *s, bool *ret) _must_check_;
 /* A decimal number without sign up to max. */
 int cli_parse_number(const char *s, uint64_t max, uint64_t *ret) _must_check_;
+
+/* Whether n descriptors from number "from" on have been given to us by our caller. */
+int cli_check_preserved(int from, int n, struct error *e) _must_check_;
+/* What systemd's socket activation has given to us; none: n is 0. */
+int cli_listen_fds(struct listen_fds *ret, struct error *e) _must_check_;
 
 /*
  * Waits for a process of ours in the foreground (foreground.c): signals are passed on, orphans reaped, a terminal's

@@ -24,6 +24,8 @@ static const struct cli_option table[] = {
 	{"print-stats", 0, CLI_FLAG, CP(print_stats), NULL, "print how long each step took, as JSON"},
 	{"engine", 0, CLI_STRING, offsetof(struct options, engine), "native", "engine to use"},
 	{"tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "allow open TCP connections"},
+	{"tcp-skip-in-flight", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"network-lock", 0, CLI_IGNORED_STRING, 0, "METHOD", NULL},
 	{"tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "close open TCP connections"},
 	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
 	{"shell-job", 0, CLI_FLAG, CP(shell_job), NULL, "allow a session that began outside"},

@@ -10,6 +10,7 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
+	CONFIG_OPTION(struct options, create),
 	{"no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"detach", 'd', CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{NULL},
@@ -18,10 +19,11 @@ static const struct cli_option table[] = {
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
-	struct container_create_options create = create_options_for(g, &o->create, args[0]);
 	_cleanup_(container_free_p) struct container *c = NULL;
+	struct container_create_options create;
+	int r = create_options_for(g, &o->create, args[0], &create, e);
 
-	return container_create(&create, &c, e);
+	return r < 0 ? r : container_create(&create, &c, e);
 }
 
 const struct cli_command cmd_create = {

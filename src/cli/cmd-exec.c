@@ -14,8 +14,8 @@
 
 struct options {
 	const char *process, *cwd, *user, *pid_file, *console_socket, *pidfd_socket, *apparmor,
-		*process_label, *cgroup;
-	struct cli_list env, caps, groups;
+		*process_label;
+	struct cli_list env, caps, groups, cgroups;
 	int preserve_fds;
 	bool tty, detach, no_new_privs, ignore_paused;
 };
@@ -43,7 +43,8 @@ static const struct cli_option table[] = {
 		"add a capability (may be repeated)"},
 	{"preserve-fds", 0, CLI_NUMBER, offsetof(struct options, preserve_fds), "N",
 		"pass N more descriptors than 0-2"},
-	{"cgroup", 0, CLI_STRING, offsetof(struct options, cgroup), "PATH", "sub-cgroup"},
+	{"cgroup", 0, CLI_LIST, offsetof(struct options, cgroups), "[CONTROLLER:]PATH",
+		"in this sub-cgroup of the container's (may be repeated)"},
 	{"ignore-paused", 0, CLI_FLAG, offsetof(struct options, ignore_paused), NULL, "also if it is paused"},
 	{"no-subreaper", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{NULL},
@@ -102,23 +103,28 @@ static int add_env(const struct cli_list *list, struct spec_process *p, struct a
 		all[i] = p->env[i];
 	for (size_t i = 0; i < list->n; i++)
 		all[n + i] = (char *)list->v[i];
+	for (size_t i = 0; i < list->n; i++)
+		if (list->v[i][0] == '=' || !strchr(list->v[i], '='))
+			return error_set(e, -EINVAL, ERROR_USAGE,
+				"invalid environment variable \"%s\": NAME=VALUE is needed", list->v[i]);
 	p->env = all;
 	return 0;
 }
 
-static int add_caps(const struct cli_list *list, struct spec_process *p, struct error *e)
+static void add_caps(const struct cli_list *list, struct spec_process *p)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		cap_value_t cap;
 
-		if (cap_from_name(list->v[i], &cap) < 0)
-			return error_set(e, -EINVAL, ERROR_USAGE, "unknown capability \"%s\"", list->v[i]);
+		if (strncasecmp(list->v[i], "CAP_", 4) != 0 || cap_from_name(list->v[i], &cap) < 0) {
+			log_warning("ignoring unknown or unavailable capabilities: [%s]", list->v[i]);
+			continue;
+		}
 		p->has_capabilities = true;
 		p->capabilities.bounding |= 1ULL << cap;
 		p->capabilities.effective |= 1ULL << cap;
 		p->capabilities.permitted |= 1ULL << cap;
 	}
-	return 0;
 }
 
 /* The container's process with the options applied; lives in the arena. */
@@ -141,14 +147,13 @@ static int process_from_options(
 	if (o->no_new_privs)
 		p->no_new_privileges = true;
 	if (p->cwd[0] != '/')
-		return error_set(e, -EINVAL, ERROR_USAGE, "cwd must be an absolute path");
+		return error_set(e, -EINVAL, ERROR_USAGE, "Cwd must be an absolute path: %s", p->cwd);
 	r = o->user ? parse_user(o->user, p, e) : 0;
 	if (r == 0)
 		r = add_groups(&o->groups, p, &s->arena, e);
 	if (r == 0)
 		r = add_env(&o->env, p, &s->arena, e);
-	if (r == 0)
-		r = add_caps(&o->caps, p, e);
+	add_caps(&o->caps, p);
 	*ret = p;
 	return r;
 }
@@ -187,7 +192,7 @@ static int exec_and_wait(
 		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
 		.detach = o->detach,
 		.preserve_fds = o->preserve_fds,
-		.cgroup = o->cgroup,
+		.cgroups = {o->cgroups.v, o->cgroups.n},
 		.ignore_paused = o->ignore_paused,
 	};
 	struct foreground f;
@@ -221,7 +226,9 @@ static int run_exec(
 	struct spec_process *p = NULL;
 	int r;
 
-	r = container_load(g->root, args[0], false, &c, e);
+	r = cli_check_preserved(3, o->preserve_fds, e);
+	if (r == 0)
+		r = container_load(g->root, args[0], false, &c, e);
 	if (r == 0)
 		r = container_load_spec(c, e);
 	if (r < 0)

@@ -25,6 +25,7 @@ static const struct cli_option table[] = {
 	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
 		"do not become the parent of orphaned processes"},
 	{"tcp-established", 0, CLI_FLAG, RS(tcp_established), NULL, "allow open TCP connections"},
+	{"network-lock", 0, CLI_IGNORED_STRING, 0, "METHOD", NULL},
 	{"tcp-close", 0, CLI_FLAG, RS(tcp_close), NULL, "close open TCP connections"},
 	{"ext-unix-sk", 0, CLI_FLAG, RS(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
 	{"shell-job", 0, CLI_FLAG, RS(shell_job), NULL, "allow a session that began outside"},
@@ -56,10 +57,13 @@ static int make(
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
-	struct container_create_options create = create_options_for(g, &o->create, args[0]);
+	struct container_create_options create;
 	struct restore_options restore = o->restore;
 	_cleanup_(container_free_p) struct container *c = NULL;
+	int r = create_options_for(g, &o->create, args[0], &create, e);
 
+	if (r < 0)
+		return r;
 	if (o->lazy_pages)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lazy-pages is not supported by the native engine yet: leave it out");

@@ -12,6 +12,7 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
+	CONFIG_OPTION(struct options, create),
 	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
 		"do not wait for the container's end"},
 	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
@@ -29,10 +30,12 @@ static int make(
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
-	struct container_create_options create = create_options_for(g, &o->create, args[0]);
 	_cleanup_(container_free_p) struct container *c = NULL;
-	int r;
+	struct container_create_options create;
+	int r = create_options_for(g, &o->create, args[0], &create, e);
 
+	if (r < 0)
+		return r;
 	create.start = true;
 	if (!o->detach)
 		return foreground_container(&create,

@@ -29,7 +29,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		.n_annotations = c->spec ? c->spec->n_annotations : 0,
 		.rootfs = c->spec && c->spec->rootfs ? c->spec->rootfs : "",
 		.created = c->created ? c->created : "",
-		.owner = c->owner == 0 ? "" : "user",
+		.owner = "",
 	};
 	r = oci_state_json(&state, true, &json);
 	if (r < 0)

@@ -106,7 +106,6 @@ static int parse_number(const char *s, enum number_kind kind, uint64_t *ret)
 
 static int resources_from_options(const struct options *o, struct spec_resources *res, struct error *e)
 {
-	bool any = o->blkio_weight || o->cpuset_cpus || o->cpuset_mems;
 	uint64_t n;
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -119,7 +118,6 @@ static int resources_from_options(const struct options *o, struct spec_resources
 				numbers[i].name);
 		memcpy((char *)res + numbers[i].to, &n, sizeof(n)); /* all are 64 bits wide */
 		*(bool *)((char *)res + numbers[i].has) = true;
-		any = true;
 	}
 	if (o->blkio_weight) {
 		if (cli_parse_number(o->blkio_weight, 1000, &n) < 0)
@@ -130,9 +128,7 @@ static int resources_from_options(const struct options *o, struct spec_resources
 	}
 	res->cpuset_cpus = o->cpuset_cpus;
 	res->cpuset_mems = o->cpuset_mems;
-	return any ? 0
-		   : error_set(e, -EINVAL, ERROR_USAGE,
-			     "update: nothing to change was given (see stasis update --help)");
+	return 0;
 }
 
 static int read_document(const char *path, char **ret, size_t *ret_len, struct error *e)

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 struct create_options {
-	const char *bundle, *pid_file, *console_socket, *pidfd_socket;
+	const char *bundle, *config, *pid_file, *console_socket, *pidfd_socket;
 	int preserve_fds;
 	bool no_pivot, no_new_keyring;
 };
@@ -28,15 +28,20 @@ struct create_options {
 		"move the root instead of pivot_root"},                                                      \
 	{"no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                         \
 		"keep the caller's session keyring"}
+/* Not of restore: an image belongs to the bundle's own. */
+#define CONFIG_OPTION(type, member)                                                                          \
+	{"config", 'f', CLI_STRING, offsetof(type, member.config), "FILE",                                   \
+		"the configuration, instead of config.json in the bundle"}
 /* clang-format on */
 
-static inline struct container_create_options create_options_for(
-	const struct cli_globals *g, const struct create_options *o, const char *id)
+static inline int create_options_for(const struct cli_globals *g, const struct create_options *o,
+	const char *id, struct container_create_options *ret, struct error *e)
 {
-	return (struct container_create_options){
+	*ret = (struct container_create_options){
 		.root = g->root,
 		.id = id,
 		.bundle = o->bundle ? o->bundle : ".",
+		.config = o->config,
 		.pid_file = o->pid_file,
 		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
 		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
@@ -47,4 +52,9 @@ static inline struct container_create_options create_options_for(
 			g->systemd_cgroup || (g->cgroup_manager && !strcmp(g->cgroup_manager, "systemd")),
 		.cgroup_disabled = g->cgroup_manager && !strcmp(g->cgroup_manager, "disabled"),
 	};
+	if (cli_listen_fds(&ret->listen_fds, e) < 0 ||
+		cli_check_preserved(3 + ret->listen_fds.n, o->preserve_fds, e) < 0)
+		return e->code;
+	ret->preserve_fds += ret->listen_fds.n;
+	return 0;
 }

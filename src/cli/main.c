@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/commit.h"
 
 const struct cli_option cli_global_options[] = {
 	{"root", 0, CLI_STRING, offsetof(struct cli_globals, root), "DIR",
@@ -16,6 +17,8 @@ const struct cli_option cli_global_options[] = {
 		"write the log there instead of to stderr"},
 	{"log-format", 0, CLI_STRING, offsetof(struct cli_globals, log_format), "text|json",
 		"format of the log"},
+	{"log-level", 0, CLI_STRING, offsetof(struct cli_globals, log_level), "error|warning|info|debug",
+		"what is logged (default: info)"},
 	{"debug", 0, CLI_FLAG, offsetof(struct cli_globals, debug), NULL, "log what is done"},
 	{"systemd-cgroup", 0, CLI_FLAG, offsetof(struct cli_globals, systemd_cgroup), NULL,
 		"cgroup paths are slice:prefix:name"},
@@ -64,7 +67,8 @@ static const struct cli_command *find_command(const char *name)
 
 static void print_version(void)
 {
-	printf("stasis version " STASIS_VERSION "\ncommit: " STASIS_VERSION "\nspec: " OCI_VERSION "\n");
+	/* the lines that callers of runc look for */
+	printf("stasis version " STASIS_VERSION "\ncommit: " STASIS_COMMIT "\nspec: " OCI_VERSION "\n");
 }
 
 /* Sets *ret_command to the index of the command's name in argv. */
@@ -81,21 +85,56 @@ static int parse_globals(int argc, char **argv, struct cli_globals *g, int *ret_
 	return r;
 }
 
+static int log_level_from(const struct cli_globals *g, enum log_level *ret, struct error *e)
+{
+	static const char *const names[] = {"error", "warning", "info", "debug"}; /* enum log_level */
+
+	*ret = g->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+	if (!g->log_level || g->debug)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(g->log_level, names[i])) {
+			*ret = i;
+			return 0;
+		}
+	return error_set(e, -EINVAL, ERROR_USAGE, "unknown log-level \"%s\": error, warning, info or debug",
+		g->log_level);
+}
+
 static int set_up_log(const struct cli_globals *g, struct error *e)
 {
 	enum log_format format = LOG_FORMAT_TEXT;
-	int fd = -1;
+	enum log_level level;
+	int fd = -1, r = log_level_from(g, &level, e);
+
+	if (r < 0)
+		return r;
 
 	if (g->log_format && !strcmp(g->log_format, "json"))
 		format = LOG_FORMAT_JSON;
 	else if (g->log_format && strcmp(g->log_format, "text") != 0)
-		return error_set(e, -EINVAL, ERROR_USAGE, "unknown log-format \"%s\"", g->log_format);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "unknown log-format \"%s\": text or json", g->log_format);
 	if (g->log && *g->log) {
 		fd = open(g->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 		if (fd < 0)
 			return error_errno(e, -errno, "open log %s", g->log);
 	}
-	log_setup(fd, format, g->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_setup(fd, format, level);
+	return 0;
+}
+
+static int check_globals(const struct cli_globals *g, struct error *e)
+{
+	const char *m = g->cgroup_manager;
+	bool rootless;
+
+	if (g->rootless && strcmp(g->rootless, "auto") != 0 && cli_parse_bool(g->rootless, &rootless) < 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid value \"%s\" for --rootless: true, false or auto", g->rootless);
+	if (m && strcmp(m, "cgroupfs") != 0 && strcmp(m, "systemd") != 0 && strcmp(m, "disabled") != 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"unknown cgroup manager \"%s\": cgroupfs, systemd or disabled", m);
 	return 0;
 }
 
@@ -127,9 +166,9 @@ static int check_args(const struct cli_command *c, int n, struct error *e)
 	if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args))
 		return 0;
 	if (c->min_args == c->max_args)
-		return error_set(e, -EINVAL, ERROR_USAGE, "%s: requires exactly %d argument(s): %s", c->name,
-			c->min_args, c->arguments);
-	return error_set(e, -EINVAL, ERROR_USAGE, "%s: %s: %s", c->name,
+		return error_set(e, -EINVAL, ERROR_USAGE, "\"%s\" requires exactly %d argument(s): %s",
+			c->name, c->min_args, c->arguments);
+	return error_set(e, -EINVAL, ERROR_USAGE, "\"%s\": %s: %s", c->name,
 		n < c->min_args ? "arguments are missing" : "too many arguments", c->arguments);
 }
 
@@ -152,6 +191,25 @@ static int run_command(
 	return r < 0 ? r : c->run(g, options, n, args, e);
 }
 
+static int unknown_command(const char *name, struct error *e)
+{
+	return error_set(e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", name);
+}
+
+/* help [COMMAND] */
+static int print_help_of(const char *name, struct error *e)
+{
+	const struct cli_command *c = name ? find_command(name) : NULL;
+
+	if (name && !c)
+		return unknown_command(name, e);
+	if (c)
+		cli_print_help(c);
+	else
+		cli_print_global_help();
+	return 0;
+}
+
 static int dispatch(int argc, char **argv, struct error *e)
 {
 	struct cli_globals globals = {0}, *g = &globals;
@@ -162,23 +220,26 @@ static int dispatch(int argc, char **argv, struct error *e)
 	r = parse_globals(argc, argv, g, &at, e);
 	if (r < 0)
 		return r;
-	if (r > 0 || (at == argc && !g->version) || (at < argc && !strcmp(argv[at], "help"))) {
+	if (r > 0 || (at == argc && !g->version)) {
 		cli_print_global_help();
 		return 0;
 	}
+	if (at < argc && (!strcmp(argv[at], "help") || !strcmp(argv[at], "h")))
+		return print_help_of(argv[at + 1], e);
 	if (g->version) {
 		print_version();
 		return 0;
 	}
 	r = set_up_log(g, e);
 	if (r == 0)
+		r = check_globals(g, e);
+	if (r == 0)
 		r = set_root(g, root, sizeof(root), e);
 	if (r < 0)
 		return r;
 	c = find_command(argv[at]);
 	if (!c)
-		return error_set(
-			e, -EINVAL, ERROR_USAGE, "unknown command \"%s\" (see stasis --help)", argv[at]);
+		return unknown_command(argv[at], e);
 	r = c->enters_container ? container_protect_runtime(argv, e) : 0;
 	if (r < 0)
 		return r;

@@ -29,7 +29,7 @@ int cli_parse_signal(const char *s, struct error *e)
 	const char *name = s;
 	uint64_t n;
 
-	if (cli_parse_number(s, NSIG - 1, &n) == 0 && n > 0)
+	if (cli_parse_number(s, NSIG - 1, &n) == 0) /* 0: only asks whether it is there */
 		return n;
 	if (!strncasecmp(name, "SIG", 3))
 		name += 3;
@@ -39,9 +39,13 @@ int cli_parse_signal(const char *s, struct error *e)
 		if (known && !strcasecmp(known, name))
 			return sig;
 	}
+	n = 0;
 	if (!strncasecmp(name, "RTMIN", 5) &&
-		(!name[5] || (name[5] == '+' && cli_parse_number(name + 6, 30, &n) == 0)))
-		return SIGRTMIN + (name[5] ? (int)n : 0);
+		(!name[5] || (name[5] == '+' && cli_parse_number(name + 6, SIGRTMAX - SIGRTMIN, &n) == 0)))
+		return SIGRTMIN + (int)n;
+	if (!strncasecmp(name, "RTMAX", 5) &&
+		(!name[5] || (name[5] == '-' && cli_parse_number(name + 6, SIGRTMAX - SIGRTMIN, &n) == 0)))
+		return SIGRTMAX - (int)n;
 	return error_set(e, -EINVAL, ERROR_USAGE, "unknown signal \"%s\"", s);
 }
 
@@ -56,7 +60,7 @@ static const struct cli_option *find(const struct cli_option *options, const cha
 	return NULL;
 }
 
-static int parse_bool(const char *s, bool *ret)
+int cli_parse_bool(const char *s, bool *ret)
 {
 	if (!strcasecmp(s, "true") || !strcmp(s, "1") || !strcasecmp(s, "t"))
 		*ret = true;
@@ -64,6 +68,20 @@ static int parse_bool(const char *s, bool *ret)
 		*ret = false;
 	else
 		return -EINVAL;
+	return 0;
+}
+
+static int add_to_list(struct cli_list *list, const char *value)
+{
+	/* room for the next power of two */
+	if ((list->n & (list->n - 1)) == 0) {
+		const char **more = reallocarray(list->v, list->n ? list->n * 2 : 1, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		list->v = more;
+	}
+	list->v[list->n++] = value;
 	return 0;
 }
 
@@ -76,7 +94,7 @@ static int store(const struct cli_option *o, const char *value, void *out, struc
 	switch (o->kind) {
 	case CLI_FLAG:
 		*(bool *)to = true;
-		if (value && parse_bool(value, to) < 0)
+		if (value && cli_parse_bool(value, to) < 0)
 			return error_set(e, -EINVAL, ERROR_USAGE, "invalid boolean value \"%s\" for -%s",
 				value, o->name);
 		return 0;
@@ -90,10 +108,7 @@ static int store(const struct cli_option *o, const char *value, void *out, struc
 		*(int *)to = n;
 		return 0;
 	case CLI_LIST:
-		if (list->n == ARRAY_SIZE(list->v))
-			return error_set(e, -E2BIG, ERROR_USAGE, "-%s is given too often", o->name);
-		list->v[list->n++] = value;
-		return 0;
+		return add_to_list(list, value) < 0 ? error_errno(e, -ENOMEM, "-%s", o->name) : 0;
 	default:
 		return 0;
 	}

@@ -90,6 +90,7 @@ struct process_context {
 	const struct oci_state *state; /* what the agent is told, with the host's pid */
 	int attr_fd;		       /* process_open_attr() */
 	int preserve_fds;
+	struct listen_fds listen_fds; /* the first of those to preserve */
 	bool no_new_keyring;
 	const unsigned long *personality; /* NULL: leave */
 	char **env;			  /* by process_prepare(): with HOME; never freed, the exec is near */

@@ -49,12 +49,20 @@ struct timens_offset {
 	int32_t monotonic_nsec, boottime_nsec;
 };
 
+/* Descriptors from number 3 on that the program finds by LISTEN_FDS and LISTEN_FDNAMES, sd_listen_fds(3). */
+struct listen_fds {
+	int n;
+	const char *names; /* NULL: none */
+};
+
 struct container_create_options {
 	const char *root, *id, *bundle;
+	const char *config;		       /* NULL: config.json in the bundle */
 	const char *pid_file, *console_socket; /* NULL: none */
 	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
-	const char *pidfd_socket; /* NULL: none */
-	int preserve_fds;
+	const char *pidfd_socket;     /* NULL: none */
+	int preserve_fds;	      /* from number 3 on */
+	struct listen_fds listen_fds; /* the first of these */
 	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
@@ -94,7 +102,7 @@ int container_lock(struct container *c, struct error *e) _must_check_;
 /* Tells init to exec; startContainer and poststart hooks. STATE unless created. */
 int container_start(struct container *c, struct error *e) _must_check_;
 
-/* Loads <root>/<id>; ERROR_STATE 'container "x" does not exist' if it is not there. lock: take the lock (waits). */
+/* Loads <root>/<id>; ERROR_STATE 'container does not exist: ID' if it is not there. lock: take the lock (waits). */
 int container_load(
 	const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* Parses the kept config.json into c->spec unless it is there. */
@@ -128,14 +136,15 @@ static inline void container_free_p(struct container **c)
 int container_id_check(const char *id, struct error *e) _must_check_;
 
 struct exec_options {
-	const struct spec_process *process; /* complete: defaults already filled in from the container's */
+	const struct spec_process
+		*process; /* capabilities, LSM labels, umask ...: by default the container's */
 	const char *pid_file, *console_socket;
 	int console_fd;		  /* > 2: as in container_create_options */
 	const char *pidfd_socket; /* NULL: none */
 	bool detach;
 	bool ignore_paused;
 	int preserve_fds;
-	const char *cgroup; /* sub-cgroup; NULL: the container's */
+	struct cgroup_subs cgroups; /* none: the container's */
 };
 /* Runs a process in the container: a child of the caller, whose pidfd is *ret_pidfd (the caller closes it, and reaps the
  * child unless it exits first). Returns when the program has been exec'ed, or with the error of why not. */

@@ -63,9 +63,12 @@ static int read_bundle(
 
 	if (!bundle)
 		return error_errno(e, -errno, "bundle %s", cr->o->bundle);
-	snprintf(path, sizeof(path), "%s/config.json", bundle);
+	if (cr->o->config)
+		snprintf(path, sizeof(path), "%s", cr->o->config);
+	else
+		snprintf(path, sizeof(path), "%s/config.json", bundle);
 	r = read_file_at(AT_FDCWD, path, 16 << 20, &text, &len);
-	if (r == -ENOENT)
+	if (r == -ENOENT && !cr->o->config)
 		return error_set(
 			e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
 	if (r < 0)
@@ -215,7 +218,7 @@ static int prepare_init(struct create *cr, struct error *e)
 	cr->child_sync = pair[1];
 	cr->cgroup_fd = cgroup_v2_fd(&c->cgroup);
 	r = fault_point("create-sockets", e);
-	return r < 0 ? r : cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, &cr->cgroups, e);
+	return r < 0 ? r : cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, NULL, &cr->cgroups, e);
 }
 
 /* Time namespaces are entered by being born into them, after their offsets are written. */

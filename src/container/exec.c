@@ -22,6 +22,7 @@
 struct exec {
 	struct container *c;
 	const struct exec_options *o;
+	struct spec_process process; /* o's, with the container's where it says nothing */
 	struct cgroup_join_fds cgroups;
 	struct sock_fprog seccomp;
 	int init_pidfd, cgroup_fd, console_socket, agent;
@@ -78,13 +79,42 @@ static int find_namespaces(struct exec *x, struct error *e)
 	return 0;
 }
 
+/* As runc: what the process does not say is the container's, but for its no_new_privs and its limits, which are as
+ * given. Without this a process.json that names no capabilities would give all of ours. */
+static void inherit(struct spec_process *p, const struct spec_process *from)
+{
+	if (!p->has_capabilities) {
+		p->has_capabilities = from->has_capabilities;
+		p->capabilities = from->capabilities;
+	}
+	if (!p->has_oom_score_adj) {
+		p->has_oom_score_adj = from->has_oom_score_adj;
+		p->oom_score_adj = from->oom_score_adj;
+	}
+	if (!p->has_umask) {
+		p->has_umask = from->has_umask;
+		p->umask = from->umask;
+	}
+	if (!p->has_io_priority) {
+		p->has_io_priority = from->has_io_priority;
+		p->io_priority = from->io_priority;
+	}
+	if (!p->scheduler)
+		p->scheduler = from->scheduler;
+	if (!p->apparmor_profile || !*p->apparmor_profile)
+		p->apparmor_profile = from->apparmor_profile;
+	if (!p->selinux_label || !*p->selinux_label)
+		p->selinux_label = from->selinux_label;
+}
+
 static int prepare(struct exec *x, struct error *e)
 {
 	const struct exec_options *o = x->o;
 	int pair[2], r;
 
-	if (o->cgroup)
-		return error_set(e, -EOPNOTSUPP, ERROR_USAGE, "--cgroup is not supported yet");
+	x->process = *o->process;
+	if (x->c->spec->process)
+		inherit(&x->process, x->c->spec->process);
 	if (o->process->terminal && !o->console_socket && o->console_fd <= 2)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"cannot allocate tty if the process will detach without setting console socket");
@@ -115,8 +145,10 @@ static int prepare(struct exec *x, struct error *e)
 		return error_errno(e, -errno, "socketpair");
 	x->sync = pair[0];
 	x->child_sync = pair[1];
-	x->cgroup_fd = cgroup_v2_fd(&x->c->cgroup);
-	return cgroup_join_open(&x->c->cgroup, x->cgroup_fd >= 0, &x->cgroups, e);
+	r = cgroup_v2_sub_fd(&x->c->cgroup, &o->cgroups, &x->cgroup_fd, e);
+	if (r < 0)
+		return r;
+	return cgroup_join_open(&x->c->cgroup, x->cgroup_fd >= 0, &o->cgroups, &x->cgroups, e);
 }
 
 static int enter(struct exec *x, struct error *e)
@@ -138,9 +170,9 @@ static int enter(struct exec *x, struct error *e)
 	r = cgroup_join(&x->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
-	r = process_set_oom_score(x->o->process, proc, e);
+	r = process_set_oom_score(&x->process, proc, e);
 	if (r == 0) /* of the host's /proc: the container's own may be anything (CVE-2019-16884) */
-		r = process_open_attr(x->o->process, proc, &x->attr_fd, e);
+		r = process_open_attr(&x->process, proc, &x->attr_fd, e);
 	if (r == 0 && rest && setns(x->init_pidfd, rest) < 0)
 		r = error_errno(e, -errno, "join the container's namespaces");
 	return r < 0 ? r : fault_point("exec-namespaces", e);
@@ -155,7 +187,7 @@ static int take_terminal(struct exec *x, struct error *e)
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return error_errno(e, -errno, "open /");
-	return terminal_set_up(root, x->o->process, x->console_socket, false, e);
+	return terminal_set_up(root, &x->process, x->console_socket, false, e);
 }
 
 static _Noreturn void child_main(struct exec *x)
@@ -163,7 +195,7 @@ static _Noreturn void child_main(struct exec *x)
 	const struct spec *s = x->c->spec;
 	struct oci_state state = container_oci_state(x->c, s, CONTAINER_RUNNING, 0);
 	struct process_context context = {
-		.p = x->o->process,
+		.p = &x->process,
 		.seccomp = s->seccomp ? &x->seccomp : NULL,
 		.seccomp_spec = s->seccomp,
 		.agent = x->agent,
@@ -212,6 +244,12 @@ static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
 			return error_errno(e, -errno, "join the container's pid namespace");
 	}
 	pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
+	if (pid == -EBUSY && x->o->cgroups.n == 0) {
+		close_p(&x->cgroup_fd);
+		x->cgroup_fd = cgroup_v2_fd_of(&x->c->cgroup, x->c->init_pid);
+		if (x->cgroup_fd >= 0)
+			pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
+	}
 	if (pid == 0) {
 		close_p(&x->sync);
 		close_p(&x->c->lock_fd);

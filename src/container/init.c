@@ -243,6 +243,7 @@ static void run_program(struct init *in, struct error *e)
 		.personality = s->has_personality ? &s->personality : NULL,
 		.attr_fd = in->attr_fd,
 		.preserve_fds = in->o->preserve_fds,
+		.listen_fds = in->o->listen_fds,
 		.no_new_keyring = in->o->no_new_keyring,
 	};
 	const int keep[] = {in->sync, in->start_socket, in->attr_fd, in->agent};

@@ -231,22 +231,62 @@ static char *home_of(uid_t uid)
 	return strdup("HOME=/");
 }
 
-/* The environment with HOME, which programs expect and config.json need not give. */
+/* Of a variable that is given twice the later one counts, as to runc; getenv(3) would find the earlier one. */
+static void put_env(char **env, size_t *n, char *entry)
+{
+	size_t name = strcspn(entry, "=") + 1;
+
+	for (size_t i = 0; i < *n; i++)
+		if (!strncmp(env[i], entry, name)) {
+			memmove(&env[i], &env[i + 1], (*n - i - 1) * sizeof(char *));
+			--*n;
+			break;
+		}
+	env[(*n)++] = entry;
+}
+
+/* 0, or -ENOMEM when the entry is NULL: it could not be made. */
+static int put_made(char **env, size_t *n, char *entry)
+{
+	if (!entry)
+		return -ENOMEM;
+	put_env(env, n, entry);
+	return 0;
+}
+
+/* sd_listen_fds(3): LISTEN_PID is the program's own, and a container's first process is pid 1 there, as runc says. */
+static int put_listen_fds(char **env, size_t *n, const struct listen_fds *l)
+{
+	char *fds = NULL, *names = NULL;
+
+	if (asprintf(&fds, "LISTEN_FDS=%d", l->n) < 0)
+		return -ENOMEM;
+	put_env(env, n, fds);
+	put_env(env, n, (char *)"LISTEN_PID=1");
+	if (!l->names)
+		return 0;
+	return put_made(env, n, asprintf(&names, "LISTEN_FDNAMES=%s", l->names) < 0 ? NULL : names);
+}
+
+/* The environment, with HOME, which programs expect and config.json need not give. */
 static int complete_env(struct process_context *x, struct error *e)
 {
-	size_t n = 0;
+	size_t given = 0, n = 0;
+	int r = 0;
 
-	while (x->p->env && x->p->env[n])
-		n++;
-	x->env = calloc(n + 2, sizeof(char *));
+	while (x->p->env && x->p->env[given])
+		given++;
+	x->env = calloc(given + 5, sizeof(char *)); /* HOME, three LISTEN_*, NULL */
 	if (!x->env)
 		return error_errno(e, -ENOMEM, "environment");
-	if (n)
-		memcpy(x->env, x->p->env, n * sizeof(char *));
-	if (get_env(x->p, "HOME"))
-		return 0;
-	x->env[n] = home_of(x->p->uid);
-	return x->env[n] ? 0 : error_errno(e, -ENOMEM, "environment");
+	for (size_t i = 0; i < given; i++)
+		put_env(x->env, &n, x->p->env[i]);
+	if (!get_env(x->p, "HOME"))
+		r = put_made(x->env, &n, home_of(x->p->uid));
+	if (r == 0 && x->listen_fds.n)
+		r = put_listen_fds(x->env, &n, &x->listen_fds);
+	x->env[n] = NULL;
+	return r < 0 ? error_errno(e, r, "environment") : 0;
 }
 
 /* 0 or why this file can't be executed. */
@@ -274,11 +314,11 @@ static int find_executable(struct process_context *x, struct error *e)
 			sizeof(x->executable))
 			return error_errno(e, -ENAMETOOLONG, "exec");
 		r = check_executable(name);
+		if (r == -EACCES || r == -EISDIR)
+			return error_set(e, r, ERROR_CONFIG, "exec: \"%s\": %s", name, error_text(r).s);
 		if (r < 0)
-			return error_set(e, r, ERROR_CONFIG, "exec: \"%s\": stat %s: %s", name, name,
-				r == -ENOENT   ? "no such file or directory"
-				: r == -EACCES ? "permission denied"
-					       : strerror(-r));
+			return error_set(
+				e, r, ERROR_CONFIG, "exec: \"%s\": stat %s: %s", name, name, error_text(r).s);
 		return 0;
 	}
 	if (!path)
@@ -416,9 +456,5 @@ int process_exec(struct process_context *x, struct error *e)
 		return r;
 	execve(x->executable, x->p->args, x->env);
 	r = -errno;
-	return error_set(e, r, ERROR_CONFIG, "exec %s: %s", x->executable,
-		r == -ENOENT	? "no such file or directory"
-		: r == -EACCES	? "permission denied"
-		: r == -ENOEXEC ? "exec format error"
-				: strerror(-r));
+	return error_set(e, r, ERROR_CONFIG, "exec %s: %s", x->executable, error_text(r).s);
 }

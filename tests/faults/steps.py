@@ -165,7 +165,7 @@ def create(way):
         case.around.compare(case.before, f"{what}: before delete", "process")
         status, _, text = case.command("create", *case.options, "one", ok=None)
         if status != 0:
-            check("container with id exists: one" in text, f"{what}: create again says '{text.strip()}'")
+            check("container with given ID already exists: one" in text, f"{what}: create again says '{text.strip()}'")
         case.command("delete", "--force", "one")
         case.pid_file.unlink(missing_ok=True)
         case.ends(what)

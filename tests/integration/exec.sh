@@ -98,4 +98,164 @@ test_working_directory() {
 	[ "$(cat "$T/out")" = /closed ] || fail "$(cat "$T/out")"
 }
 
+# What a process.json does not say is the container's: above all its capabilities, not all of ours.
+test_process_file_inherits() {
+	bundle b
+	edit '.process.oomScoreAdj = 77 | .process.scheduler = {policy: "SCHED_BATCH"} | .process.user.umask = 63
+		| .process.ioPriority = {class: "IOPRIO_CLASS_BE", priority: 6} | .process.noNewPrivileges = true
+		| .process.capabilities = (.process.capabilities | map_values(["CAP_KILL"]))
+		| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", syscalls: [{names: ["mkdir"], action: "SCMP_ACT_ERRNO"}]}'
+	start c
+	cat > "$T/process.json" <<- 'END'
+		{"cwd": "/tmp", "args": ["/bin/sh", "-c",
+		 "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; cat /proc/self/oom_score_adj; umask; pwd; grep policy /proc/self/sched"]}
+	END
+	ok exec --process "$T/process.json" c
+	local want
+	for want in CapPrm:.0000000000000020 CapEff:.0000000000000020 CapBnd:.0000000000000020 NoNewPrivs:.0 Seccomp:.2 77 0077 \
+		/tmp 'policy.* 3'; do
+		grep -Eqx "$want" "$T/out" || fail "no $want: $(cat "$T/out")"
+	done
+	jq '.capabilities = {bounding: [], effective: [], permitted: []} | .oomScoreAdj = 99 | .user = {uid: 0, gid: 0, umask: 18}
+		| .noNewPrivileges = true' "$T/process.json" > "$T/other.json"
+	ok exec --process "$T/other.json" c
+	for want in CapEff:.0000000000000000 NoNewPrivs:.1 99 0022; do
+		grep -Eqx "$want" "$T/out" || fail "no $want: $(cat "$T/out")"
+	done
+	ok exec c sh -c 'grep -E "CapEff|NoNew" /proc/self/status; cat /proc/self/oom_score_adj; umask'
+	for want in CapEff:.0000000000000020 NoNewPrivs:.1 77 0077; do
+		grep -Eqx "$want" "$T/out" || fail "no $want: $(cat "$T/out")"
+	done
+}
+
+test_environment_of_exec() {
+	bundle b
+	edit '.process.env += ["A=config", "B=1", "B=2"]'
+	start c
+	# not by the shell, which would hide what is there twice
+	ok exec -e A=first --env A=second -e C= c cat /proc/self/environ
+	tr '\0' '\n' < "$T/out" > "$T/env"
+	[ "$(grep '^A=' "$T/env")" = A=second ] || fail "$(cat "$T/env")"
+	[ "$(grep '^B=' "$T/env")" = B=2 ] || fail "$(cat "$T/env")"
+	grep -qx 'C=' "$T/env" && grep -qx 'HOME=/.*' "$T/env" || fail "$(cat "$T/env")"
+	fails 'environment' exec -e NOVALUE c true
+	local many=() i
+	for ((i = 0; i < 200; i++)); do
+		many+=(--env "V$i=$i")
+	done
+	ok exec "${many[@]}" c env
+	[ "$(grep -c '^V' "$T/out")" = 200 ] || fail "$(cat "$T/out")"
+}
+
+test_capabilities_of_exec() {
+	bundle b
+	edit '.process.capabilities = (.process.capabilities | map_values(["CAP_KILL"]))'
+	start c
+	ok exec --cap CAP_CHOWN -c CAP_NET_RAW c grep Cap /proc/self/status
+	grep -q 'CapEff:.0000000000002021' "$T/out" && grep -q 'CapBnd:.0000000000002021' "$T/out" || fail "$(cat "$T/out")"
+	ok exec --cap CAP_TO_FLY c true
+	grep -q 'ignoring unknown.*CAP_TO_FLY' "$T/err" || fail "no warning: $(cat "$T/err")"
+	ok exec -u 12:34 -g 5 --additional-gids 6 c sh -c 'id -u; id -g; id -G; cat /proc/self/status'
+	[ "$(head -3 "$T/out" | tr '\n' ' ')" = "12 34 34 5 6 " ] || fail "$(cat "$T/out")"
+	grep -q 'CapEff:.0000000000000000' "$T/out" || fail "an ordinary user has capabilities: $(cat "$T/out")"
+	fails 'user' exec -u root c true
+	fails 'group' exec -g wheel c true
+	fails 'Cwd must be an absolute path' exec --cwd tmp c true
+}
+
+# All cgroups of the container's, and a file of one of them: "CONTROLLER DIR" lines.
+cgroup_dirs() {
+	local d
+	for d in /sys/fs/cgroup/*/"$CGROUP/b" /sys/fs/cgroup/"$CGROUP/b"; do
+		[ ! -e "$d/cgroup.procs" ] || echo "$d"
+	done
+}
+
+test_sub_cgroups() {
+	bundle b
+	edit '.linux.namespaces -= [{type: "cgroup"}]' # it would hide the upper part of the paths
+	start c
+	local d
+	for d in $(cgroup_dirs); do
+		mkdir "$d/sub" || fail "mkdir"
+		[ ! -e "$d/cpuset.cpus" ] || { cat "$d/cpuset.cpus" > "$d/sub/cpuset.cpus" && cat "$d/cpuset.mems" > "$d/sub/cpuset.mems"; }
+	done
+	ok exec --cgroup sub c cat /proc/self/cgroup
+	[ "$(grep -c "/b/sub$" "$T/out")" -ge "$(cgroup_dirs | wc -l)" ] || fail "$(cat "$T/out")"
+	ok exec --cgroup / c cat /proc/self/cgroup
+	! grep -q /sub "$T/out" || fail "$(cat "$T/out")"
+	fails 'no such file' exec --cgroup none c true
+	# never above the container's own
+	ok exec --cgroup ../../.. c cat /proc/self/cgroup
+	[ "$(grep -c "/b$" "$T/out")" -ge "$(cgroup_dirs | wc -l)" ] || fail "out of its cgroup: $(cat "$T/out")"
+	fails 'prefix' exec --cgroup sub --cgroup sub c true
+	fails 'empty' exec --cgroup :sub c true
+	fails 'controller' exec --cgroup nosuch:sub c true
+	[ -d "/sys/fs/cgroup/pids/$CGROUP/b" ] || return 0
+	ok exec --cgroup pids:sub --cgroup memory,freezer:/sub c cat /proc/self/cgroup
+	[ "$(grep -c "/b/sub$" "$T/out")" = 3 ] || fail "$(cat "$T/out")"
+	fails 'multiple times' exec --cgroup pids:sub --cgroup pids:/ c true
+}
+
+# The descriptors that are asked for and no others; a number that the caller did not open is none of ours.
+test_preserved_descriptors() {
+	bundle b
+	start c
+	echo three > "$T/three"
+	echo four > "$T/four"
+	ok exec --preserve-fds 2 c sh -c 'cat <&3; cat <&4; ls -l /proc/self/fd' 3< "$T/three" 4< "$T/four" 5< "$T/four"
+	[ "$(head -2 "$T/out" | tr '\n' ' ')" = "three four " ] || fail "$(cat "$T/out")"
+	! grep -q ' [5-9] -> ' "$T/out" || fail "$(cat "$T/out")"
+	ok exec c ls -l /proc/self/fd 3< "$T/three" 4< "$T/four"
+	! grep -q 'three\|four' "$T/out" || fail "$(cat "$T/out")"
+	fails 'preserved-fd 1 \(of 2\)' exec --preserve-fds 2 c true 3< "$T/three"
+	fails 'preserved-fd 1 \(of 2\)' --log "$T/log" exec --preserve-fds 2 c true 3< "$T/three"
+	bundle p sh -c 'cat <&3; ls -l /proc/self/fd'
+	ok run --bundle "$B" --preserve-fds 1 p 3< "$T/three"
+	grep -qx three "$T/out" || fail "$(cat "$T/out")"
+	fails 'preserved-fd 0' run --bundle "$B" --preserve-fds 1 p
+	[ ! -e "$ROOT/p" ] || fail "left"
+}
+
+# systemd's socket activation: LISTEN_PID is ours, and becomes the container's.
+test_listen_fds() {
+	bundle b sh -c 'env | grep LISTEN; cat <&3; cat <&4; ls /proc/self/fd'
+	echo three > "$T/three"
+	echo four > "$T/four"
+	# exec keeps the pid; timeout(1) would not
+	# shellcheck disable=SC2016
+	LISTEN_FDS=1 LISTEN_FDNAMES=first sh -c 'export LISTEN_PID=$$; exec "$@"' sh "$STASIS" --root "$ROOT" run --bundle "$B" \
+		--preserve-fds 1 c 3< "$T/three" 4< "$T/four" > "$T/out" 2> "$T/err" < /dev/null || fail "$(cat "$T/err")"
+	local want
+	for want in LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=first three four; do
+		grep -qx "$want" "$T/out" || fail "no $want: $(cat "$T/out")"
+	done
+	bundle n sh -c 'env; ls -l /proc/self/fd'
+	LISTEN_FDS=1 LISTEN_PID=1 stasis run --bundle "$B" c 3< "$T/three" > "$T/out" 2> "$T/err" < /dev/null || fail "$(cat "$T/err")"
+	! grep -q 'LISTEN\|three' "$T/out" || fail "somebody else's: $(cat "$T/out")"
+}
+
+test_exec_in_a_time_namespace() {
+	bundle b
+	edit '.linux.namespaces += [{type: "time"}] | .linux.timeOffsets = {boottime: {secs: 1000000}}'
+	start c
+	ok exec c sh -c 'cut -d. -f1 /proc/uptime; readlink /proc/self/ns/time'
+	[ "$(head -1 "$T/out")" -gt 1000000 ] || fail "another clock: $(cat "$T/out")"
+	[ "$(tail -1 "$T/out")" = "$(readlink "/proc/$(init_pid c)/ns/time")" ] || fail "$(cat "$T/out")"
+}
+
+test_exec_ignores_the_pause() {
+	bundle b
+	start c
+	ok pause c
+	stasis exec --ignore-paused c sh -c 'echo > /cr/ran; exit 5' < /dev/null > "$T/exec" 2>&1 &
+	local pid=$! status=0
+	sleep 0.3
+	[ ! -e "$B/rootfs/cr/ran" ] || fail "it ran in a paused container"
+	ok resume c
+	wait "$pid" || status=$?
+	[ "$status" = 5 ] || fail "status $status: $(cat "$T/exec")"
+	[ -e "$B/rootfs/cr/ran" ] || fail "it never ran"
+}
+
 run_test "$@"

@@ -58,7 +58,7 @@ static pid_t spawn(const struct cgroup *cg)
 		args.flags = CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)v2;
 	}
-	if (!CHECK(cgroup_join_open(cg, v2 >= 0, &join, &e) == 0, "%s", e.message) ||
+	if (!CHECK(cgroup_join_open(cg, v2 >= 0, NULL, &join, &e) == 0, "%s", e.message) ||
 		!CHECK(pipe(ready) == 0))
 		exit(1);
 	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));

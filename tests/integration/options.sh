@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Options that callers of runc and crun bring, in the ways that they write them.
+. "$TESTS/lib.sh"
+
+test_forms_of_options() {
+	bundle b
+	# one dash, "=", values that follow, options after the id
+	ok run -d -bundle="$B" c --pid-file "$T/pid" -no-subreaper
+	[ "$(cat "$T/pid")" = "$(init_pid c)" ] || fail "pid file"
+	ok kill c --all=true KILL
+	expect_status c stopped
+	ok delete c -force=true
+	ok list -format=json
+	"$STASIS" "--root=$ROOT" -debug --rootless=false --systemd-cgroup=false list > "$T/out" 2> "$T/err" < /dev/null || fail "$(cat "$T/err")"
+}
+
+test_global_values() {
+	fails 'rootless' --rootless maybe list
+	ok --rootless auto list
+	ok --rootless=1 list
+	fails 'cgroup manager' --cgroup-manager cgroup3 list
+	fails 'flag provided but not defined: -nosuch' --nosuch list
+	fails 'unknown command' frobnicate
+}
+
+test_root_of_an_ordinary_user() {
+	mkdir -m 777 "$T/run"
+	setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_RUNTIME_DIR="$T/run" "$STASIS" list > "$T/out" 2>&1 < /dev/null || fail "$(cat "$T/out")"
+	mkdir "$T/run/stasis" && mkdir "$T/run/stasis/seen"
+	setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_RUNTIME_DIR="$T/run" "$STASIS" list -q > "$T/out" 2>&1 < /dev/null
+	grep -q seen "$T/out" || fail "it does not look in XDG_RUNTIME_DIR: $(cat "$T/out")"
+}
+
+test_config_from_elsewhere() {
+	bundle b echo from the bundle
+	jq '.process.args = ["echo", "from elsewhere"]' "$B/config.json" > "$T/other.json"
+	ok run --bundle "$B" --config "$T/other.json" c
+	[ "$(cat "$T/out")" = "from elsewhere" ] || fail "$(cat "$T/out")"
+	(cd "$T" && stasis create --bundle b -f other.json c < /dev/null > "$T/c" 2> "$T/err") || fail "$(cat "$T/err")"
+	ok start c
+	expect_status c stopped
+	[ "$(cat "$T/c")" = "from elsewhere" ] || fail "$(cat "$T/c")"
+	ok delete c
+	fails 'no such file' run --bundle "$B" --config "$T/none.json" c
+	rm "$B/config.json"
+	fails 'config.json not found' run --bundle "$B" c
+	ok run --bundle "$B" --config "$T/other.json" c
+}
+
+test_keep() {
+	bundle b sh -c 'exit 3'
+	local status=0
+	stasis run --keep --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || status=$?
+	[ "$status" = 3 ] || fail "status $status: $(cat "$T/err")"
+	expect_status c stopped
+	ok delete c
+}
+
+test_spec_elsewhere() {
+	mkdir "$T/b"
+	ok spec --bundle "$T/b" --file other.json
+	jq -e .process "$T/b/other.json" > "$T/jq" || fail "$(cat "$T/b/other.json")"
+	[ ! -e "$T/b/config.json" ] || fail "config.json too"
+	fails 'other.json exists' spec --bundle "$T/b" -f other.json
+	ok spec --rootless --bundle "$T/b"
+	jq -e '.linux.uidMappings[0].containerID == 0' "$T/b/config.json" > "$T/jq" || fail "$(cat "$T/b/config.json")"
+}
+
+test_help() {
+	local c
+	ok help
+	grep -q '^COMMANDS' "$T/out" || fail "$(cat "$T/out")"
+	for c in $("$STASIS" __options | cut -f1 | sort -u); do
+		ok "$c" --help
+		grep -q "stasis $c" "$T/out" || fail "$c: $(cat "$T/out")"
+		cp "$T/out" "$T/long"
+		ok help "$c"
+		diff "$T/out" "$T/long" || fail "help $c"
+		ok "$c" -h
+		diff "$T/out" "$T/long" || fail "$c -h"
+	done
+	fails 'unknown command' help frobnicate
+}
+
+test_kill_spellings() {
+	bundle b sh -c 'trap "echo >> /cr/got" USR1; trap "echo >> /cr/got" 35; trap "echo >> /cr/got" 63
+		while :; do usleep 10000; done'
+	start c
+	sleep 0.1
+	local s n=0
+	for s in USR1 SIGUSR1 usr1 sigusr1 10 RTMIN+1 SIGRTMIN+1 rtmin+1 RTMAX-1 SIGRTMAX-1; do
+		ok kill c "$s"
+		n=$((n + 1))
+		eventually 5 got "$n"
+	done
+	ok kill c 0
+	fails 'unknown signal' kill c SIGNOTHING
+	fails 'unknown signal' kill c 65
+	[ "$(status c)" = running ] || fail "$(status c)"
+}
+
+got() {
+	[ "$(cat "$B/rootfs/cr/got" 2> /dev/null | wc -l)" = "$1" ]
+}
+
+run_test "$@"
