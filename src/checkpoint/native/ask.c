@@ -45,7 +45,7 @@ struct question {
 	struct process_answers *process;
 	uint64_t thread_at, process_at;
 	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one */
-	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *limits, *timers;
+	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *personality, *unlocked, *limits, *timers;
 	struct itimerspec *timer_values;
 	size_t ops_at, total;
 };
@@ -104,6 +104,9 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	q->dumpable = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_DUMPABLE);
 	q->thp = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_THP_DISABLE);
 	q->brk = batch_call(b, OP_MAY_FAIL, SYS_brk, 0);
+	q->personality = batch_call(b, 0, SYS_personality, 0xffffffff);
+	/* Refused for locked memory, without effect else (on memory of ours). */
+	q->unlocked = batch_call(b, OP_MAY_FAIL, SYS_madvise, p->area, 4096, MADV_COLD);
 	q->limits = &b->ops[b->n_ops];
 	for (int i = 0; i < PROC_LIMITS; i++)
 		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
@@ -223,15 +226,13 @@ static int answer_timers(struct dump *d, const struct question *q, St__Process *
 }
 
 /* mlockall(MCL_FUTURE) shows only in what is mapped afterwards, as our own area is. */
-static int find_future_locks(struct dump *d, struct dump_proc *p, struct error *e)
+static int find_future_locks(struct dump *d, struct dump_proc *p, const struct question *q, struct error *e)
 {
-	struct proc_status now;
 	struct proc_vma *vmas;
 	size_t n;
 	int r;
 
-	if (proc_read_status(p->pid, p->pid, &d->arena, &now) < 0 ||
-		now.vm_locked_kib <= p->status.vm_locked_kib)
+	if (q->unlocked->result == 0)
 		return 0;
 	r = proc_read_maps(p->pid, true, &d->arena, &vmas, &n);
 	if (r < 0)
@@ -245,6 +246,7 @@ static int find_future_locks(struct dump *d, struct dump_proc *p, struct error *
 static int answer_process(struct dump *d, const struct question *q, St__Process *m)
 {
 	m->child_subreaper = q->process->child_subreaper;
+	m->personality = q->personality->result;
 	m->memory->dumpable = q->dumpable->result;
 	m->memory->thp_disable = q->thp->result > 0;
 	m->memory->brk = q->brk->result;
@@ -403,7 +405,7 @@ int dump_ask(struct dump *d, struct error *e)
 		r = answer_process(d, &asked[i].questions[0], p->msg);
 		if (r < 0)
 			return error_errno(e, r, "answers of pid %d", p->pid);
-		r = find_future_locks(d, p, e);
+		r = find_future_locks(d, p, &asked[i].questions[0], e);
 		if (r < 0)
 			return r;
 	}

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -35,59 +34,11 @@ static int no_memory(struct error *e)
 	return error_errno(e, -ENOMEM, "collect the container's state");
 }
 
-static bool vanished(int r)
+int dump_hire(struct dump *d, size_t n_tasks, struct error *e)
 {
-	return r == -ENOENT || r == -ESRCH;
-}
+	enum { WORTHWHILE = 8 };
 
-/* Threads: ids in both namespaces, status. 1: the process is gone. */
-static int find_threads(struct dump *d, struct dump_proc *p, struct error *e)
-{
-	pid_t *tids;
-	size_t n;
-	int r;
-
-	r = proc_read_tids(p->pid, &d->arena, &tids, &n);
-	if (r < 0)
-		return vanished(r) ? 1 : error_errno(e, r, "threads of pid %d", p->pid);
-	p->threads = arena_array(&d->arena, MAX(n, (size_t)1), sizeof(*p->threads));
-	if (!p->threads)
-		return no_memory(e);
-	for (size_t i = 0; i < n; i++) {
-		struct dump_thread *t = &p->threads[p->n_threads];
-
-		t->tid = tids[i];
-		if (tids[i] == p->pid) {
-			t->status = p->status;
-		} else {
-			r = proc_read_status(p->pid, tids[i], &d->arena, &t->status);
-			if (vanished(r))
-				continue;
-			if (r < 0)
-				return error_errno(e, r, "status of thread %d", tids[i]);
-		}
-		t->ns_tid = t->status.ns_pid[t->status.n_ns - 1];
-		p->n_threads++;
-	}
-	return p->n_threads == 0;
-}
-
-static int find_process(struct dump *d, pid_t pid, struct dump_proc *p, struct error *e)
-{
-	int r;
-
-	*p = (struct dump_proc){.pid = pid, .pidfd = -EBADF};
-	r = proc_read_stat(pid, &p->stat);
-	if (r == 0)
-		r = proc_read_status(pid, pid, &d->arena, &p->status);
-	if (r < 0)
-		return vanished(r) ? 1 : error_errno(e, r, "state of pid %d", pid);
-	p->zombie = p->stat.state == 'Z' || p->stat.state == 'X';
-	p->ns_pid = p->status.ns_pid[p->status.n_ns - 1];
-	p->pidfd = pidfd_open(pid, 0);
-	if (p->pidfd < 0)
-		return errno == ESRCH ? 1 : error_errno(e, -errno, "pidfd of pid %d", pid);
-	return p->zombie ? 0 : find_threads(d, p, e);
+	return d->crew ? 0 : crew_new(n_tasks < WORTHWHILE ? 0 : CREW_HELPERS, &d->crew, e);
 }
 
 /* Parents before children, init first: a stable selection by depth below init. Init's own parent is outside. */
@@ -134,32 +85,52 @@ static int add_zombies(struct dump *d, size_t max, struct error *e)
 	size_t living = d->n_procs;
 
 	for (size_t i = 0; i < living; i++) {
-		for (size_t k = 0; k < d->procs[i].n_threads; k++) {
-			char path[64], text[16384], *at = text, *end;
+		for (size_t k = 0; k < d->procs[i].n_children; k++) {
+			pid_t pid = d->procs[i].children[k];
+			bool known = false;
+			int r;
 
-			snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->procs[i].pid,
-				d->procs[i].threads[k].tid);
-			if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) < 0)
+			for (size_t n = 0; n < d->n_procs && !known; n++)
+				known = d->procs[n].pid == pid;
+			if (known || d->n_procs == max)
 				continue;
-			for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end) {
-				bool known = false;
-				int r;
-
-				for (size_t n = 0; n < d->n_procs && !known; n++)
-					known = d->procs[n].pid == pid;
-				if (known || d->n_procs == max)
-					continue;
-				r = find_process(d, pid, &d->procs[d->n_procs], e);
-				if (r < 0)
-					return r;
-				if (r == 0 && d->procs[d->n_procs].zombie)
-					d->n_procs++;
-				else
-					close_p(&d->procs[d->n_procs].pidfd);
-			}
+			r = dump_look_first(d, pid, &d->procs[d->n_procs], &d->arena, e);
+			if (r < 0)
+				return r;
+			if (r == 0 && d->procs[d->n_procs].zombie)
+				d->n_procs++;
+			else
+				close_p(&d->procs[d->n_procs].pidfd);
 		}
 	}
 	return 0;
+}
+
+struct finding {
+	struct dump *d;
+	const pid_t *pids;
+};
+
+static int find_process(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct finding *f = arg;
+
+	return dump_look_first(f->d, f->pids[item], &f->d->procs[item], dump_arena(f->d, worker), e);
+}
+
+static int find_living(struct dump *d, const pid_t *pids, size_t n, struct error *e)
+{
+	struct finding f = {d, pids};
+	int r = crew_start(d->crew, find_process, &f, n, e);
+
+	d->n_procs = 0;
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		r = crew_need(d->crew, i, e);
+		if (r == 0)
+			d->procs[d->n_procs++] = d->procs[i];
+	}
+	crew_drop(d->crew);
+	return MIN(r, 0);
 }
 
 int dump_find_processes(struct dump *d, struct error *e)
@@ -175,19 +146,16 @@ int dump_find_processes(struct dump *d, struct error *e)
 			"manager",
 			d->c->id);
 	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
+	if (r == 0)
+		r = dump_hire(d, n, e);
 	if (r < 0)
 		return r;
-	d->n_procs = 0;
 	d->procs = arena_array(&d->arena, n + MAX_ZOMBIES, sizeof(*d->procs));
 	if (!d->procs)
 		return no_memory(e);
-	for (size_t i = 0; i < n; i++) {
-		r = find_process(d, pids[i], &d->procs[d->n_procs], e);
-		if (r < 0)
-			return r;
-		if (r == 0)
-			d->n_procs++;
-	}
+	r = find_living(d, pids, n, e);
+	if (r < 0)
+		return r;
 	if (d->n_procs == 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" is not running", d->c->id);
 	r = add_zombies(d, n + MAX_ZOMBIES, e);
@@ -195,30 +163,21 @@ int dump_find_processes(struct dump *d, struct error *e)
 }
 
 /* The namespaces of every process must be those of init: others are not recorded. */
-static int check_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
+static void check_namespaces(struct dump *d, struct dump_proc *p)
 {
-	static const char *const names[] = {
-		"mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time"};
-	char path[64], mine[64];
+	char name[64], mine[64];
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		char *of_init = d->namespaces[i];
-
-		snprintf(path, sizeof(path), "ns/%s", names[i]);
-		if (p == &d->procs[0]) {
-			if (proc_readlink(p->pid, path, of_init, sizeof(d->namespaces[i])) < 0)
-				of_init[0] = '\0';
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++) {
+		if (!(p->other_namespaces & 1u << i))
 			continue;
-		}
-		if (of_init[0] && proc_readlink(p->pid, path, mine, sizeof(mine)) > 0 &&
-			strcmp(mine, of_init) != 0)
-			dump_refuse(d, p, -1, "namespace",
-				"a process has a namespace of its own; nested namespaces are not supported "
-				"yet",
-				"run it in the container's own namespaces", "%s namespace %s", names[i],
-				mine);
+		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
+		if (proc_readlink(p->pid, name, mine, sizeof(mine)) < 0)
+			snprintf(mine, sizeof(mine), "of its own");
+		dump_refuse(d, p, -1, "namespace",
+			"a process has a namespace of its own; nested namespaces are not supported yet",
+			"run it in the container's own namespaces", "%s namespace %s", dump_namespaces[i],
+			mine);
 	}
-	return 0;
 }
 
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
@@ -230,7 +189,7 @@ bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
 	return true;
 }
 
-static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
+static void check_process(struct dump *d, struct dump_proc *p)
 {
 	const struct proc_status *s = &p->status;
 
@@ -245,12 +204,13 @@ static int check_process(struct dump *d, struct dump_proc *p, struct error *e)
 		dump_refuse(d, p, -1, "process",
 			"its exit signal is not SIGCHLD (made by clone with another one)",
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
-	return check_namespaces(d, p, e);
+	check_namespaces(d, p);
 }
 
 /*
- * Processes that share memory, descriptor table, fs or handlers with another (vfork, CLONE_*) would come back apart.
- * kcmp(2) orders processes by each of these, so that a sorted list finds equals in few calls.
+ * Processes that share memory, descriptor table or fs with another (vfork, CLONE_*) would come back apart. kcmp(2) orders
+ * processes by each of these, so that a sorted list finds equals in few calls. Who shares signal handlers also shares
+ * memory: clone(2) wants it, and exec ends both.
  */
 struct sharing {
 	int type;
@@ -287,8 +247,7 @@ static int check_sharing(struct dump *d, struct error *e)
 {
 	struct sharing kinds[] = {{.type = 1 /* KCMP_VM */, .what = "memory"},
 		{.type = 2 /* KCMP_FILES */, .what = "descriptor table"},
-		{.type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)"},
-		{.type = 4 /* KCMP_SIGHAND */, .what = "signal handlers"}};
+		{.type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)"}};
 
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
 		kinds[k].sorted = arena_array(&d->arena, d->n_procs, sizeof(*kinds[k].sorted));
@@ -512,13 +471,9 @@ static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thre
 
 static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
 {
-	struct proc_posix_timer *timers;
-	size_t n;
-	int r;
+	const struct proc_posix_timer *timers = p->timers;
+	size_t n = p->n_timers;
 
-	r = proc_read_timers(p->pid, &d->arena, &timers, &n);
-	if (r < 0)
-		return error_errno(e, r, "POSIX timers of pid %d", p->pid);
 	p->msg->n_posix_timers = n;
 	p->msg->posix_timers = arena_array(&d->arena, n, sizeof(*p->msg->posix_timers));
 	if (!p->msg->posix_timers)
@@ -538,17 +493,6 @@ static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
 				t->tid = p->threads[k].ns_tid;
 	}
 	return 0;
-}
-
-/* personality, oom_score_adj, timer slack and the like: one small number a file. */
-long dump_small_number(pid_t pid, const char *name, int base)
-{
-	char path[64], text[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
-	return n < 0 ? 0 : strtol(text, NULL, base);
 }
 
 static pid_t ns_id(const struct dump *d, pid_t host, const int *ids, size_t n)
@@ -579,8 +523,7 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	if (!d->stopped)
 		return 0;
 	m->umask = s->umask;
-	m->oom_score_adj = dump_small_number(p->pid, "oom_score_adj", 10);
-	m->personality = dump_small_number(p->pid, "personality", 16);
+	m->oom_score_adj = p->oom_score_adj;
 	m->exit_code = p->stat.exit_code; /* of a stopped one: whether its parent has been told */
 	return 0;
 }
@@ -617,9 +560,8 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	int r;
 
-	r = check_process(d, p, e);
-	if (r == 0)
-		r = process_message(d, p, e);
+	check_process(d, p);
+	r = process_message(d, p, e);
 	if (r < 0 || p->zombie)
 		return r;
 	if (d->stopped)
@@ -628,8 +570,33 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 		r = dump_mappings(d, p, e);
 	if (r == 0)
 		r = dump_descriptors(d, p, e);
-	/* A task that ended while preflight looked at it is no obstacle. */
-	return vanished(r) && !d->stopped ? 0 : r;
+	return r;
+}
+
+static void read_own_namespaces(struct dump *d)
+{
+	char name[64];
+
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++) {
+		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
+		if (proc_readlink(d->procs[0].pid, name, d->namespaces[i], sizeof(d->namespaces[i])) < 0)
+			d->namespaces[i][0] = '\0';
+	}
+}
+
+static int collect_processes(struct dump *d, struct error *e)
+{
+	int r = crew_start(d->crew, dump_look, d, d->n_procs, e);
+
+	for (size_t i = 0; i < d->n_procs && r >= 0; i++) {
+		r = crew_need(d->crew, i, e);
+		if (r == 0)
+			r = collect_process(d, &d->procs[i], e);
+		if ((r == -ENOENT || r == -ESRCH) && !d->stopped)
+			r = 0; /* it ended while preflight looked at it */
+	}
+	crew_drop(d->crew);
+	return MIN(r, 0);
 }
 
 int dump_collect(struct dump *d, struct error *e)
@@ -639,22 +606,23 @@ int dump_collect(struct dump *d, struct error *e)
 	r = proc_read_mountinfo(d->procs[0].pid, &d->arena, &d->mounts, &d->n_mounts);
 	if (r < 0)
 		return error_errno(e, r, "mounts of the container");
-	for (size_t i = 0; i < d->n_procs; i++) {
-		r = collect_process(d, &d->procs[i], e);
-		if (r < 0)
-			return r;
-	}
-	r = check_sharing(d, e);
+	read_own_namespaces(d);
+	r = collect_processes(d, e);
+	if (r == 0)
+		r = check_sharing(d, e);
 	return r < 0 ? r : dump_check_files(d, e);
 }
 
 void dump_done(struct dump *d)
 {
+	crew_free(d->crew);
 	for (size_t i = 0; i < d->n_procs; i++)
 		close_p(&d->procs[i].pidfd);
 	for (size_t i = 0; i < d->n_files; i++)
 		close_p(&d->files[i].local);
 	close_p(&d->root_fd);
 	free(d->files);
+	for (size_t i = 0; i < ARRAY_SIZE(d->helper_arenas); i++)
+		arena_done(&d->helper_arenas[i]);
 	arena_done(&d->arena);
 }

@@ -199,6 +199,8 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0 && d->report->n > 0)
 		r = preflight_refuse(d->report, e);
 	if (r == 0)
+		r = dump_pages_start(d, e);
+	if (r == 0)
 		r = dump_ask(d, e);
 	if (r == 0)
 		r = container_message(d, e);
@@ -215,8 +217,9 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 		r = fault_point("checkpoint-files", e);
 	start = now_us();
 	if (r == 0)
-		r = dump_pages(d, e);
+		r = dump_pages_finish(d, e);
 	d->stats->memory_us = now_us() - start;
+	crew_drop(d->crew);
 	if (r == 0)
 		r = fault_point("checkpoint-memory", e);
 	return r < 0 ? r : guard_is_alive(guard_fd, e);
@@ -336,6 +339,8 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 		r = dump_remember_waits(&d, e);
 	if (r == 0)
 		r = image_writer_new(image_dir, &d.writer, e);
+	if (r == 0)
+		r = dump_pages_prepare(&d, e);
 	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
 	stats->total_us = now_us() - begin;

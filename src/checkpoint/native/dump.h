@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/arena.h"
+#include "base/crew.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/native/task.h"
 #include "image.pb-c.h"
@@ -25,16 +26,31 @@ struct dump_thread {
 	size_t n_ops;
 };
 
+/* What one of the links of /proc/PID says and leads to. */
+struct dump_link {
+	const char *text;
+	struct stat st;
+};
+
 struct dump_proc {
 	pid_t pid, ns_pid;
-	int pidfd;
+	int pidfd; /* -EBADF: not needed yet */
 	bool zombie;
 	struct proc_stat stat;
 	struct proc_status status;
 	struct dump_thread *threads; /* leader first */
 	size_t n_threads;
+	pid_t *children; /* of all threads */
+	size_t n_children;
 	struct proc_vma *vmas;
 	size_t n_vmas;
+	unsigned other_namespaces; /* bit n: not that of init (collect.c) */
+	struct dump_link exe, cwd, root;
+	struct proc_posix_timer *timers; /* from here on only when stopped */
+	size_t n_timers;
+	long oom_score_adj, coredump_filter;
+	void *auxv;
+	size_t auxv_len;
 	St__Process *msg;
 	uint64_t syscall_insn;	 /* address of a syscall instruction in it; 0: not looked for yet */
 	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
@@ -60,18 +76,24 @@ struct dump_wait {
 	char stack[2048];
 };
 
+enum { DUMP_NAMESPACES = 9 };
+
 struct dump {
 	struct arena arena;
+	struct arena helper_arenas[CREW_HELPERS];
+	struct crew *crew; /* reads /proc ahead, and copies pages */
 	struct container *c;
 	const struct checkpoint_options *options;
 	struct preflight_report *report;
 	struct image_writer *writer; /* NULL in preflight */
+	struct page_job *pages;	     /* who shares the writer (pages.c) */
 	bool stopped;		     /* the tasks are stopped: dump for real */
 	struct dump_proc *procs;     /* parents before children, init first */
 	size_t n_procs;
 	struct dump_file *files;
 	size_t n_files, max_files;
 	struct file_index *file_index;
+	struct mapped_index *mapped; /* files by what maps tells of them (mappings.c) */
 	St__SharedMemory **shm;
 	uint64_t *shm_inode;
 	size_t n_shm, max_shm;
@@ -82,10 +104,10 @@ struct dump {
 	size_t n_mounts;
 	struct dump_wait *waits;
 	size_t n_waits;
-	char namespaces[9][64];	       /* of init, see collect.c */
-	int root_fd;		       /* the container's "/", O_PATH */
-	struct unix_cache *unix_cache; /* what socket-unix.c looks up often */
-	struct sockdiag *sockets;      /* of the container's network namespace; NULL until asked for */
+	char namespaces[DUMP_NAMESPACES][64]; /* of init */
+	int root_fd;			      /* the container's "/", O_PATH */
+	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
+	struct sockdiag *sockets;	      /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct dump_journal *journal;
 	struct cr_statistics *stats;
@@ -135,11 +157,26 @@ int dump_ask(struct dump *d, struct error *e) _must_check_;
 /* Takes away what dump_ask() mapped. */
 int dump_unmap(struct dump *d, struct error *e);
 
-/* The one number in /proc/PID/NAME (collect.c); 0 if there is none. */
-long dump_small_number(pid_t pid, const char *name, int base);
-/* Mappings to Vma messages (mappings.c); page contents (pages.c). */
+/* What /proc says of one process (look.c): no obstacle is noted and nothing else is touched, so that helpers can do it.
+ * First who it is, then, "item" being its index in d->procs, the rest. 1: it is gone. */
+int dump_look_first(
+	struct dump *d, pid_t pid, struct dump_proc *p, struct arena *a, struct error *e) _must_check_;
+int dump_look(void *d, size_t item, unsigned worker, struct error *e) _must_check_;
+/* Namespaces that all of them must share with init. */
+extern const char *const dump_namespaces[DUMP_NAMESPACES];
+/* Helpers, if there is work for them. */
+int dump_hire(struct dump *d, size_t n_tasks, struct error *e) _must_check_;
+static inline struct arena *dump_arena(struct dump *d, unsigned worker)
+{
+	return worker ? &d->helper_arenas[worker - 1] : &d->arena;
+}
+/* Mappings to Vma messages (mappings.c). */
 int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
-int dump_pages(struct dump *d, struct error *e) _must_check_;
+/* Page contents (pages.c). Prepare before the freeze; once all mappings are known helpers begin to copy, and finish sees to
+ * it that all is copied. An error in between: crew_drop(). */
+int dump_pages_prepare(struct dump *d, struct error *e) _must_check_;
+int dump_pages_start(struct dump *d, struct error *e) _must_check_;
+int dump_pages_finish(struct dump *d, struct error *e) _must_check_;
 /* Contents of a file (from fd, its holes left out) as address space "space". */
 int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 
@@ -148,12 +185,19 @@ int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e) _must
 /* A file that is held otherwise: "cwd", "root", "exe", "map_files/A-B" of /proc/PID; flags as for open. */
 int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id,
 	struct error *e) _must_check_;
+/* In two steps: what the link says (-ENOENT: the process has ended), and the file of it. */
+int dump_look_link(
+	pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e) _must_check_;
+int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
+	const struct dump_link *link, uint64_t *ret_id, struct error *e) _must_check_;
 /* Obstacles among the files. */
 int dump_check_files(struct dump *d, struct error *e) _must_check_;
 /* All File records, completed: what can only be said when all descriptors are known. */
 int dump_files(struct dump *d, struct error *e) _must_check_;
 /* Is "path" in the container's tree still this inode? */
 bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st);
+/* Our own descriptor of one that a process has, or a negative errno. */
+int dump_duplicate(const struct dump_file *f) _must_check_;
 /* The file with that id; NULL: none. */
 struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
 /* Finds the File.id of an open file description in the list by its inode (and anonymous kind): 0 none. */

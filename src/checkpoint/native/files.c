@@ -8,6 +8,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/syscall.h>
 
 #include "base/fd.h"
@@ -165,6 +166,17 @@ int dump_check_files(struct dump *d, struct error *e)
 	return r;
 }
 
+int dump_duplicate(const struct dump_file *f)
+{
+	struct dump_proc *p = f->proc;
+	int fd;
+
+	if (p->pidfd < 0)
+		p->pidfd = pidfd_open(p->pid, 0);
+	fd = p->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, p->pidfd, f->fd, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 /* Opens f->local, and lets the kind fill the message. */
 static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 {
@@ -174,9 +186,9 @@ static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 	if (!f->resource || f->resource->refused_reason)
 		return 0;
 	if (f->fd >= 0)
-		f->local = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+		f->local = dump_duplicate(f);
 	if (f->fd >= 0 && f->local < 0)
-		return error_errno(e, -errno, "duplicate descriptor %d of pid %d", f->fd, f->proc->pid);
+		return error_errno(e, f->local, "duplicate descriptor %d of pid %d", f->fd, f->proc->pid);
 	if (f->fd >= 0) {
 		r = owner(d, f, e);
 		if (r < 0)
@@ -289,23 +301,42 @@ int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e)
 	return 0;
 }
 
+int dump_look_link(pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e)
+{
+	char text[4200], path[96];
+	ssize_t n;
+
+	n = proc_readlink(pid, name, text, sizeof(text));
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	if (n >= 0 && stat(path, &ret->st) < 0)
+		n = -errno;
+	if (n < 0)
+		return error_errno(e, n, "%s of pid %d", name, pid);
+	ret->text = arena_strdup(a, text);
+	return ret->text ? 0 : error_errno(e, -ENOMEM, "%s of pid %d", name, pid);
+}
+
+int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
+	const struct dump_link *link, uint64_t *ret_id, struct error *e)
+{
+	struct dump_file f = {.proc = p,
+		.fd = -1,
+		.local = -EBADF,
+		.info = {.flags = flags, .mnt_id = -1},
+		.link = link->text,
+		.st = link->st};
+
+	f.by_name = arena_strdup(&d->arena, name);
+	return f.by_name ? find_or_add(d, &f, ret_id, e) : error_errno(e, -ENOMEM, "files");
+}
+
 int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id,
 	struct error *e)
 {
-	struct dump_file f = {.proc = p, .fd = -1, .local = -EBADF, .info = {.flags = flags, .mnt_id = -1}};
-	char link[4200], path[96];
-	ssize_t n;
+	struct dump_link link;
+	int r = dump_look_link(p->pid, name, &d->arena, &link, e);
 
-	n = proc_readlink(p->pid, name, link, sizeof(link));
-	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
-	if (n < 0 || stat(path, &f.st) < 0) {
-		int r = n < 0 ? n : -errno;
-
-		return r == -ENOENT && !d->stopped ? r : error_errno(e, r, "%s of pid %d", name, p->pid);
-	}
-	f.link = link;
-	f.by_name = arena_strdup(&d->arena, name);
-	return find_or_add(d, &f, ret_id, e);
+	return r < 0 ? r : dump_file_by_looked(d, p, name, flags, &link, ret_id, e);
 }
 
 int dump_files(struct dump *d, struct error *e)

@@ -148,7 +148,32 @@ static int shared_anonymous(
 	return dump_shm(d, v->inode, st.st_size, false, fd, ret_id, e);
 }
 
-static int mapped_file(
+/* Every process maps its program and libraries in several pieces, and its siblings map the same ones. What maps tells
+ * of two private mappings alike (device, inode and path) is the same file; links are followed only once. */
+struct mapped {
+	const struct proc_vma *vma;
+	uint64_t file;
+	struct mapped *next;
+};
+
+enum { MAPPED_BUCKETS = 256 };
+
+struct mapped_index {
+	struct mapped *heads[MAPPED_BUCKETS];
+};
+
+static struct mapped **find_mapped(struct dump *d, const struct proc_vma *v)
+{
+	struct mapped **at = &d->mapped->heads[v->inode % MAPPED_BUCKETS];
+
+	while (*at &&
+		((*at)->vma->inode != v->inode || (*at)->vma->dev_major != v->dev_major ||
+			(*at)->vma->dev_minor != v->dev_minor || strcmp((*at)->vma->name, v->name) != 0))
+		at = &(*at)->next;
+	return at;
+}
+
+static int file_by_mapping(
 	struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
 {
 	char name[64], path[96];
@@ -162,6 +187,32 @@ static int mapped_file(
 	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
 		flags = O_RDWR;
 	return dump_file_by_link(d, p, name, flags, ret_id, e);
+}
+
+static int mapped_file(
+	struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
+{
+	struct mapped **at, *m;
+	int r;
+
+	if (v->shared) /* here it also matters how it was opened */
+		return file_by_mapping(d, p, v, ret_id, e);
+	if (!d->mapped && !(d->mapped = arena_new(&d->arena, struct mapped_index)))
+		return error_errno(e, -ENOMEM, "mappings");
+	at = find_mapped(d, v);
+	if (*at) {
+		*ret_id = (*at)->file;
+		return 0;
+	}
+	r = file_by_mapping(d, p, v, ret_id, e);
+	if (r < 0)
+		return r;
+	m = *at = arena_new(&d->arena, struct mapped);
+	if (!m)
+		return error_errno(e, -ENOMEM, "mappings");
+	m->vma = v;
+	m->file = *ret_id;
+	return 0;
 }
 
 static int dump_mapping(
@@ -210,29 +261,14 @@ static void memory_layout(St__Memory *m, const struct proc_stat *s)
 
 static int process_files(struct dump *d, struct dump_proc *p, struct error *e)
 {
-	char path[64], root[256];
-	char auxv[4096];
-	ssize_t n;
 	int r;
 
-	if (d->stopped) {
-		snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
-		n = read_small_file_at(AT_FDCWD, path, auxv, sizeof(auxv));
-		if (n < 0)
-			return error_errno(e, n, "read %s", path);
-		p->msg->memory->auxv.len = n;
-		p->msg->memory->auxv.data = arena_memdup(&d->arena, auxv, n);
-	}
-	r = dump_file_by_link(d, p, "exe", O_RDONLY, &p->msg->memory->exe_file, e);
+	r = dump_file_by_looked(d, p, "exe", O_RDONLY, &p->exe, &p->msg->memory->exe_file, e);
 	if (r == 0)
-		r = dump_file_by_link(d, p, "cwd", O_PATH | O_DIRECTORY, &p->msg->cwd_file, e);
-	if (r < 0)
-		return r;
-	if (proc_readlink(p->pid, "root", root, sizeof(root)) < 0)
-		return error_errno(e, -errno, "root directory of pid %d", p->pid);
-	return strcmp(root, "/") == 0
-		       ? 0
-		       : dump_file_by_link(d, p, "root", O_PATH | O_DIRECTORY, &p->msg->root_file, e);
+		r = dump_file_by_looked(d, p, "cwd", O_PATH | O_DIRECTORY, &p->cwd, &p->msg->cwd_file, e);
+	if (r == 0 && p->root.text)
+		r = dump_file_by_looked(d, p, "root", O_PATH | O_DIRECTORY, &p->root, &p->msg->root_file, e);
+	return r;
 }
 
 int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
@@ -241,17 +277,15 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
 	bool vdso = false;
 	int r;
 
-	r = proc_read_maps(p->pid, d->stopped, &d->arena, &p->vmas, &p->n_vmas);
-	if (r < 0)
-		return error_errno(e, r, "mappings of pid %d", p->pid);
 	if (m)
 		m->vmas = arena_array(&d->arena, p->n_vmas, sizeof(*m->vmas));
 	if (!m || !m->vmas)
 		return error_errno(e, -ENOMEM, "mappings");
 	m->space = dump_new_id(d);
 	memory_layout(m, &p->stat);
-	if (d->stopped)
-		m->coredump_filter = dump_small_number(p->pid, "coredump_filter", 16);
+	m->coredump_filter = p->coredump_filter;
+	m->auxv.data = p->auxv;
+	m->auxv.len = p->auxv_len;
 	for (size_t i = 0; i < p->n_vmas; i++) {
 		const struct proc_vma *v = &p->vmas[i];
 		St__Vma *vma;

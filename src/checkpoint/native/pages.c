@@ -5,6 +5,7 @@
  */
 #include "checkpoint/native/dump.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -30,9 +31,16 @@ enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 
 struct page_reader {
 	struct dump *d;
 	struct dump_proc *p;
+	struct arena *arena;
 	int pagemap_fd, mem_fd;
 	bool no_scan; /* this kernel has no PAGEMAP_SCAN */
 	char *buffer;
+};
+
+/* The copying of all processes, by as many readers as there are helpers: what they read goes through the one writer. */
+struct page_job {
+	struct page_reader readers[1 + CREW_HELPERS];
+	pthread_mutex_t lock; /* of d->writer and all below */
 	struct progress progress;
 	uint64_t done;
 };
@@ -49,6 +57,20 @@ static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct
 	return 0;
 }
 
+static int write_pages(
+	struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+{
+	struct page_job *j = d->pages;
+	int r;
+
+	pthread_mutex_lock(&j->lock);
+	r = image_writer_pages(d->writer, space, address, data, n_pages, e);
+	j->done += n_pages * PAGE;
+	progress_update(&j->progress, j->done);
+	pthread_mutex_unlock(&j->lock);
+	return r;
+}
+
 static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
 	for (uint64_t at = start; at < end;) {
@@ -56,13 +78,10 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 		int r = read_range(pr, at, len, e);
 
 		if (r == 0)
-			r = image_writer_pages(
-				pr->d->writer, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+			r = write_pages(pr->d, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
 		if (r < 0)
 			return r;
 		at += len;
-		pr->done += len;
-		progress_update(&pr->progress, pr->done);
 	}
 	return 0;
 }
@@ -79,7 +98,7 @@ static int note_guard(
 
 		if (vma->start != v->start)
 			continue;
-		more = arena_array(&pr->d->arena, vma->n_guards + 2, sizeof(*more));
+		more = arena_array(pr->arena, vma->n_guards + 2, sizeof(*more));
 		if (!more)
 			return error_errno(e, -ENOMEM, "guard regions");
 		if (vma->n_guards)
@@ -157,7 +176,7 @@ static int read_pagemap(struct page_reader *pr, const struct proc_vma *v, bool f
 	return run ? copy_region(pr, run, v->end, e) : 0;
 }
 
-static int dump_process_pages(struct page_reader *pr, struct error *e)
+static int copy_process(struct page_reader *pr, struct error *e)
 {
 	struct dump_proc *p = pr->p;
 
@@ -182,6 +201,38 @@ static int dump_process_pages(struct page_reader *pr, struct error *e)
 	return 0;
 }
 
+static int open_of_process(pid_t pid, const char *name, int *ret, struct error *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	*ret = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret < 0 ? error_errno(e, -errno, "open %s", path) : 0;
+}
+
+static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct dump *d = arg;
+	struct page_reader *pr = &d->pages->readers[worker];
+	struct dump_proc *p = &d->procs[item];
+	_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
+	int r;
+
+	if (p->zombie)
+		return 0;
+	r = open_of_process(p->pid, "pagemap", &pagemap_fd, e);
+	if (r == 0)
+		r = open_of_process(p->pid, "mem", &mem_fd, e);
+	if (r < 0)
+		return r;
+	pr->d = d;
+	pr->p = p;
+	pr->arena = dump_arena(d, worker);
+	pr->pagemap_fd = pagemap_fd;
+	pr->mem_fd = mem_fd;
+	return copy_process(pr, e);
+}
+
 /* An estimate for the progress line: what is resident, of whatever kind. */
 static uint64_t resident_bytes(const struct dump *d)
 {
@@ -192,36 +243,34 @@ static uint64_t resident_bytes(const struct dump *d)
 	return kib * 1024;
 }
 
-int dump_pages(struct dump *d, struct error *e)
+int dump_pages_prepare(struct dump *d, struct error *e)
 {
-	struct page_reader pr = {.d = d};
-	int r = 0;
+	struct page_job *j = d->pages = arena_new(&d->arena, struct page_job);
 
-	pr.buffer = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (pr.buffer == MAP_FAILED)
-		return error_errno(e, -errno, "buffer");
-	progress_start(&pr.progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
-	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
-		_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
-		char path[64];
-
-		if (d->procs[i].zombie)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/pagemap", d->procs[i].pid);
-		pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-		snprintf(path, sizeof(path), "/proc/%d/mem", d->procs[i].pid);
-		mem_fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (pagemap_fd < 0 || mem_fd < 0) {
-			r = error_errno(e, -errno, "open %s", path);
-			break;
-		}
-		pr.p = &d->procs[i];
-		pr.pagemap_fd = pagemap_fd;
-		pr.mem_fd = mem_fd;
-		r = dump_process_pages(&pr, e);
+	if (!j)
+		return error_errno(e, -ENOMEM, "buffer");
+	pthread_mutex_init(&j->lock, NULL);
+	j->progress.fd = -EBADF;
+	for (size_t i = 0; i < ARRAY_SIZE(j->readers); i++) {
+		j->readers[i].buffer =
+			mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (j->readers[i].buffer == MAP_FAILED)
+			return error_errno(e, -errno, "buffer");
 	}
-	progress_stop(&pr.progress);
-	munmap(pr.buffer, BUFFER);
+	return 0;
+}
+
+int dump_pages_start(struct dump *d, struct error *e)
+{
+	progress_start(&d->pages->progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
+	return crew_start(d->crew, copy_item, d, d->n_procs, e);
+}
+
+int dump_pages_finish(struct dump *d, struct error *e)
+{
+	int r = crew_finish(d->crew, e);
+
+	progress_stop(&d->pages->progress);
 	return r;
 }
 
@@ -247,7 +296,7 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 			hole = size;
 		data &= ~(off_t)(PAGE - 1);
 		hole = ALIGN_UP(hole, (off_t)PAGE);
-		r = image_writer_pages(d->writer, space, data, map + data, (hole - data) / PAGE, e);
+		r = write_pages(d, space, data, map + data, (hole - data) / PAGE, e);
 		at = hole;
 	}
 	munmap(map, ALIGN_UP(size, (uint64_t)PAGE));

@@ -22,6 +22,8 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	int r;
 
 	r = cgroup_pids(&d->c->cgroup, true, &tids, &n, e);
+	if (r == 0)
+		r = dump_hire(d, n, e);
 	if (r < 0)
 		return r;
 	d->waits = arena_array(&d->arena, n, sizeof(*d->waits));

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "base/fd.h"
 
@@ -57,7 +56,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (has_end(d, f, reads) && has_end(d, f, writes))
 		return 0;
-	fd = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+	fd = dump_duplicate(f);
 	if (fd < 0)
 		return 0; /* closed meanwhile */
 	pfd = (struct pollfd){.fd = fd, .events = POLLIN | POLLOUT};

@@ -16,7 +16,6 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -61,7 +60,7 @@ static const char *refusal(const struct tcp_info *info)
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
-	_cleanup_close_ int fd = syscall(SYS_pidfd_getfd, f->proc->pidfd, f->fd, 0);
+	_cleanup_close_ int fd = dump_duplicate(f);
 	struct tcp_info info;
 	const char *reason;
 

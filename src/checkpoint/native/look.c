@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What /proc says of one process. Only reading: what it means is for collect.c, mappings.c and files.c to say. So
+ * several processes can be looked at at once, by helper threads (base/crew.h).
+ *
+ * In preflight the process may end or change at any moment; later it is frozen, or stopped by ptrace.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+
+#include "base/fd.h"
+
+const char *const dump_namespaces[DUMP_NAMESPACES] = {
+	"mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time"};
+
+static int no_memory(struct error *e)
+{
+	return error_errno(e, -ENOMEM, "look at the container's processes");
+}
+
+static bool vanished(int r)
+{
+	return r == -ENOENT || r == -ESRCH;
+}
+
+/* The threads that there are, leader first. Most processes have one only, as stat has said. */
+static int read_tids(const struct dump_proc *p, struct arena *a, pid_t **ret, size_t *ret_n)
+{
+	if (p->stat.num_threads != 1)
+		return proc_read_tids(p->pid, a, ret, ret_n);
+	*ret_n = 1;
+	*ret = arena_memdup(a, &p->pid, sizeof(p->pid));
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* Threads: ids in both namespaces, status. 1: the process is gone. */
+static int find_threads(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	pid_t *tids;
+	size_t n;
+	int r;
+
+	r = read_tids(p, a, &tids, &n);
+	if (r < 0)
+		return vanished(r) ? 1 : error_errno(e, r, "threads of pid %d", p->pid);
+	p->threads = arena_array(a, MAX(n, (size_t)1), sizeof(*p->threads));
+	if (!p->threads)
+		return no_memory(e);
+	for (size_t i = 0; i < n; i++) {
+		struct dump_thread *t = &p->threads[p->n_threads];
+
+		t->tid = tids[i];
+		if (tids[i] == p->pid) {
+			t->status = p->status;
+		} else {
+			r = proc_read_status(p->pid, tids[i], a, &t->status);
+			if (vanished(r))
+				continue;
+			if (r < 0)
+				return error_errno(e, r, "status of thread %d", tids[i]);
+		}
+		t->ns_tid = t->status.ns_pid[t->status.n_ns - 1];
+		p->n_threads++;
+	}
+	return p->n_threads == 0;
+}
+
+static int add_children(struct dump_proc *p, const char *text, struct arena *a)
+{
+	size_t n = 0;
+	pid_t *more;
+	char *end;
+
+	for (const char *at = text; *at; at++)
+		n += *at == ' '; /* one behind each */
+	if (n == 0)
+		return 0;
+	more = arena_array(a, p->n_children + n, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	if (p->n_children)
+		memcpy(more, p->children, p->n_children * sizeof(*more));
+	p->children = more;
+	for (long pid; n > 0 && (pid = strtol(text, &end, 10)) > 0 && end != text; text = end, n--)
+		p->children[p->n_children++] = pid;
+	return 0;
+}
+
+static int find_children(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	enum { LIMIT = 64 << 20 };
+
+	for (size_t k = 0; k < p->n_threads; k++) {
+		char path[64], small[4096], *text = small;
+		_cleanup_free_ char *large = NULL;
+		size_t len;
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", p->pid, p->threads[k].tid);
+		n = read_small_file_at(AT_FDCWD, path, small, sizeof(small));
+		if (n == -EFBIG) {
+			n = read_file_at(AT_FDCWD, path, LIMIT, &large, &len);
+			text = large;
+		}
+		if (n < 0 && !vanished(n))
+			return error_errno(e, n, "read %s", path);
+		if (n >= 0 && add_children(p, text, a) < 0)
+			return no_memory(e);
+	}
+	return 0;
+}
+
+int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena *a, struct error *e)
+{
+	int r;
+
+	*p = (struct dump_proc){.pid = pid, .pidfd = -EBADF};
+	r = proc_read_stat(pid, &p->stat);
+	if (r == 0)
+		r = proc_read_status(pid, 0, a, &p->status);
+	if (r < 0)
+		return vanished(r) ? 1 : error_errno(e, r, "state of pid %d", pid);
+	p->zombie = p->stat.state == 'Z' || p->stat.state == 'X';
+	p->ns_pid = p->status.ns_pid[p->status.n_ns - 1];
+	if (d->writer) {
+		p->pidfd = pidfd_open(pid, 0);
+		if (p->pidfd < 0)
+			return errno == ESRCH ? 1 : error_errno(e, -errno, "pidfd of pid %d", pid);
+	}
+	if (p->zombie)
+		return 0;
+	r = find_threads(p, a, e);
+	return r == 0 ? find_children(p, a, e) : r;
+}
+
+static void compare_namespaces(const struct dump *d, struct dump_proc *p)
+{
+	char name[64], mine[64];
+
+	p->other_namespaces = 0;
+	for (size_t i = 0; i < DUMP_NAMESPACES && p != &d->procs[0]; i++) {
+		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
+		if (d->namespaces[i][0] && proc_readlink(p->pid, name, mine, sizeof(mine)) > 0 &&
+			strcmp(mine, d->namespaces[i]) != 0)
+			p->other_namespaces |= 1u << i;
+	}
+}
+
+static int look_at_links(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	char root[256];
+	ssize_t n;
+	int r;
+
+	r = dump_look_link(p->pid, "exe", a, &p->exe, e);
+	if (r == 0)
+		r = dump_look_link(p->pid, "cwd", a, &p->cwd, e);
+	if (r < 0)
+		return r;
+	n = proc_readlink(p->pid, "root", root, sizeof(root));
+	if (n < 0)
+		return error_errno(e, n, "root directory of pid %d", p->pid);
+	return strcmp(root, "/") == 0 ? 0 : dump_look_link(p->pid, "root", a, &p->root, e);
+}
+
+/* The one number in a file; 0 if there is none. */
+static long small_number(pid_t pid, const char *name, int base)
+{
+	char path[64], text[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	return n < 0 ? 0 : strtol(text, NULL, base);
+}
+
+static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	char path[64], auxv[4096];
+	ssize_t n;
+	int r;
+
+	p->oom_score_adj = small_number(p->pid, "oom_score_adj", 10);
+	p->coredump_filter = small_number(p->pid, "coredump_filter", 16);
+	r = proc_read_timers(p->pid, a, &p->timers, &p->n_timers);
+	if (r < 0)
+		return error_errno(e, r, "POSIX timers of pid %d", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
+	n = read_small_file_at(AT_FDCWD, path, auxv, sizeof(auxv));
+	if (n < 0)
+		return error_errno(e, n, "read %s", path);
+	p->auxv_len = n;
+	p->auxv = arena_memdup(a, auxv, n);
+	return p->auxv ? 0 : no_memory(e);
+}
+
+int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct dump *d = arg;
+	struct dump_proc *p = &d->procs[item];
+	struct arena *a = dump_arena(d, worker);
+	int r;
+
+	if (p->zombie)
+		return 0;
+	compare_namespaces(d, p);
+	r = proc_read_maps(p->pid, d->stopped, a, &p->vmas, &p->n_vmas);
+	if (r < 0)
+		error_errno(e, r, "mappings of pid %d", p->pid);
+	if (r == 0)
+		r = look_at_links(p, a, e);
+	if (r == 0 && d->stopped)
+		r = look_at_stopped(p, a, e);
+	/* A task that ended while preflight looked at it is no obstacle. */
+	return vanished(r) && !d->stopped ? 1 : r;
+}
