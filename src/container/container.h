@@ -99,7 +99,8 @@ void container_abort(struct container *c);
 void container_unlock(struct container *c);
 /* Takes it again (waits); -ENOENT, ERROR_STATE when the container was deleted meanwhile. */
 int container_lock(struct container *c, struct error *e) _must_check_;
-/* Tells init to exec; startContainer and poststart hooks. STATE unless created. */
+/* Tells init to exec; startContainer and poststart hooks. STATE unless created. When a poststart hook fails, the container
+ * is deleted (and *c knows it: container_delete() once more does no harm). */
 int container_start(struct container *c, struct error *e) _must_check_;
 
 /* Loads <root>/<id>; ERROR_STATE 'container does not exist: ID' if it is not there. lock: take the lock (waits). */

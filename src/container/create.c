@@ -409,6 +409,9 @@ static void undo(struct container *c, int pidfd)
 	}
 	(void)!cgroup_signal(&c->cgroup, SIGKILL, NULL);
 	(void)!cgroup_delete(&c->cgroup, NULL);
+	/* what prestart and createRuntime hooks set up, these take down */
+	if (c->spec && c->init_pid > 0)
+		(void)!hooks_run(c->spec, c, HOOK_POSTSTOP, CONTAINER_STOPPED, 0, NULL);
 	state_remove_dir(c);
 }
 

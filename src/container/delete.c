@@ -79,5 +79,6 @@ int container_delete(struct container *c, bool force, struct error *e)
 	if (r < 0)
 		return r;
 	state_remove_dir(c);
+	c->init_pid = 0; /* a second delete has nothing to tell hooks about, either */
 	return fault_point("delete-end", e);
 }

@@ -2,7 +2,7 @@
 /*
  * Hooks: programs that get the container's state as JSON on stdin. They run in the namespaces of whoever calls
  * hooks_run(): the runtime's, or init's for createContainer and startContainer. One that fails, or takes longer than
- * its timeout, ends the operation (poststart and poststop: only a warning, as the runtime-spec says).
+ * its timeout, ends the operation (poststop: only a warning, as the runtime-spec says).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,15 +42,26 @@ static int memory_fd(const char *text)
 	return fd;
 }
 
-static _Noreturn void exec_hook(const struct spec_hook *h, int stdin_fd, int output_fd)
+/* What the hooks of one type have in common. */
+struct surroundings {
+	const char *state; /* JSON */
+	const char
+		*cwd; /* as with runc: the bundle, or for createContainer the root file system; NULL: leave */
+	char **env;   /* of a hook that has none of its own */
+	int interrupt_fd;
+};
+
+static _Noreturn void exec_hook(
+	const struct spec_hook *h, const struct surroundings *around, int stdin_fd, int output_fd)
 {
-	char *none[] = {NULL};
 	char *args[] = {(char *)h->path, NULL};
 
 	process_reset_signals();
+	if (around->cwd && chdir(around->cwd) < 0)
+		(void)!chdir("/"); /* a bundle may be gone before its container is */
 	if (dup2(stdin_fd, STDIN_FILENO) >= 0 && dup2(output_fd, STDOUT_FILENO) >= 0 &&
 		dup2(output_fd, STDERR_FILENO) >= 0 && close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-		execve(h->path, h->args && h->args[0] ? h->args : args, h->env ? h->env : none);
+		execve(h->path, h->args && h->args[0] ? h->args : args, h->env ? h->env : around->env);
 	dprintf(STDERR_FILENO, "exec hook %s: %s", h->path, error_text(-errno).s);
 	_exit(127);
 }
@@ -66,9 +77,9 @@ static void what_it_said(int output_fd, char *buf, size_t size)
 	buf[n > 0 ? n + 2 : 0] = '\0';
 }
 
-static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd, struct error *e)
+static int run_one(const struct spec_hook *h, const struct surroundings *around, struct error *e)
 {
-	_cleanup_close_ int in = memory_fd(json), output = memory_fd(""), pidfd = -EBADF;
+	_cleanup_close_ int in = memory_fd(around->state), output = memory_fd(""), pidfd = -EBADF;
 	char said[300];
 	int r, status;
 	pid_t pid;
@@ -79,8 +90,9 @@ static int run_one(const struct spec_hook *h, const char *json, int interrupt_fd
 	if (pid < 0)
 		return error_errno(e, pid, "fork for hook %s", h->path);
 	if (pid == 0)
-		exec_hook(h, in, output);
-	r = interrupt_wait(interrupt_fd, pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
+		exec_hook(h, around, in, output);
+	r = interrupt_wait(
+		around->interrupt_fd, pidfd, h->timeout > 0 ? MIN(h->timeout, 2000000) * 1000 : -1);
 	if (r <= 0)
 		(void)!pidfd_kill(pidfd, SIGKILL);
 	if (pidfd_reap(pidfd, &status) < 0)
@@ -119,10 +131,18 @@ struct oci_state container_oci_state(
 int hooks_run(const struct spec *s, const struct container *c, enum hook_type type,
 	enum container_status status, pid_t pid, struct error *e)
 {
+	/* the caller's environment is no business of what runs in the container */
+	bool inside = type == HOOK_CREATE_CONTAINER || type == HOOK_START_CONTAINER;
+	struct oci_state state = container_oci_state(c, s, status, pid);
 	const struct spec_hook_list *list = &s->hooks[type];
 	_cleanup_free_ char *json = NULL;
-	struct oci_state state = container_oci_state(c, s, status, pid);
-	bool after = type == HOOK_POSTSTART || type == HOOK_POSTSTOP;
+	struct surroundings around = {
+		.cwd = type == HOOK_CREATE_CONTAINER ? s->rootfs
+		       : inside			     ? NULL
+						     : c->bundle,
+		.env = inside ? (char *[]){NULL} : environ,
+		.interrupt_fd = c->interrupt_fd,
+	};
 	int r;
 
 	if (list->n == 0)
@@ -130,14 +150,15 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 	r = oci_state_json(&state, false, &json);
 	if (r < 0)
 		return error_errno(e, r, "state for the hooks");
+	around.state = json;
 	for (size_t i = 0; i < list->n; i++) {
 		struct error one;
 
-		r = run_one(&list->hooks[i], json, c->interrupt_fd, &one);
+		r = run_one(&list->hooks[i], &around, &one);
 		if (r == 0)
 			continue;
-		if (after) {
-			log_warning("%s %s", hook_names[type], one.message);
+		if (type == HOOK_POSTSTOP) {
+			log_warning("error running %s hook #%zu: %s", hook_names[type], i, one.message);
 			continue;
 		}
 		if (e)

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "container/container-priv.h"
 
 static int check_created(const struct container *c, struct error *e)
@@ -48,6 +49,7 @@ static int tell_init(struct container *c, int *ret_fd, struct error *e)
 int container_start(struct container *c, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
+	struct error later;
 	int r = fault_point("start-start", e);
 
 	if (r == 0 && c->starting)
@@ -67,5 +69,11 @@ int container_start(struct container *c, struct error *e)
 	c->starting = false;
 	close_p(&c->init_fd);
 	r = fault_point("start-end", e);
-	return r < 0 ? r : hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
+	if (r < 0)
+		return r;
+	r = hooks_run(c->spec, c, HOOK_POSTSTART, CONTAINER_RUNNING, c->init_pid, e);
+	/* the runtime-spec: such a container is stopped and destroyed */
+	if (r < 0 && container_delete(c, true, &later) < 0)
+		log_warning("after a failed poststart hook: %s", later.message);
+	return r;
 }

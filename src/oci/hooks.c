@@ -12,12 +12,9 @@ static const struct json_field hook_fields[] = {
 
 static int parse_hook(struct parser *p, const struct jv *v, void *dest)
 {
-	static char *const no_env[] = {NULL};
 	struct spec_hook *hook = dest;
-	int r;
+	int r = jv_fields(p, v, hook_fields, hook);
 
-	hook->env = (char **)no_env;
-	r = jv_fields(p, v, hook_fields, hook);
 	if (r < 0 || (hook->args && hook->args[0]))
 		return r;
 	hook->args = arena_array(p->arena, 2, sizeof(*hook->args));

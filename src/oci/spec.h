@@ -105,7 +105,7 @@ struct spec_sysctl {
 struct spec_hook {
 	const char *path;
 	char **args; /* NULL-terminated; args[0] given or the path */
-	char **env;  /* NULL-terminated */
+	char **env;  /* NULL-terminated; NULL: not given */
 	int timeout; /* seconds; 0: none */
 };
 

@@ -47,8 +47,80 @@ test_a_failing_hook() {
 	done
 	bundle b
 	edit '.hooks.createRuntime = [{"path": "/no/such/hook"}]'
-	fails 'hook' run -d --bundle "$B" c
+	fails 'createRuntime hook #0.*no such file' run -d --bundle "$B" c
 	expect_nothing_left c
+}
+
+# A hook that fails at create ends it: the later ones don't run, but those that take down do.
+test_a_failing_hook_and_the_others() {
+	local kind before
+	while read -r kind before; do
+		hooks_bundle
+		: > "$B/rootfs/cr/log"
+		edit '.hooks[$k] |= [{"path": "/bin/false"}] + .' --arg k "$kind"
+		fails "$kind hook #0.*exit status 1" create --bundle "$B" c
+		[ "$(tr '\n' ' ' < "$B/rootfs/cr/log")" = "${before:+$before }poststop env " ] || fail "$kind: $(cat "$B/rootfs/cr/log")"
+		jq -e '.status == "stopped"' "$T/poststop.state" > "$T/jq" || fail "$(cat "$T/poststop.state")"
+		expect_nothing_left c
+	done <<- 'END'
+		prestart
+		createRuntime prestart env
+		createContainer prestart env createRuntime env
+	END
+}
+
+# The runtime-spec: startContainer's failure stops the container, poststart's too, poststop's is a warning.
+test_a_failing_hook_at_start_and_delete() {
+	hooks_bundle
+	edit '.hooks.startContainer |= [{"path": "/bin/false"}] + .'
+	ok create --bundle "$B" c
+	fails 'startContainer hook #0.*exit status 1' start c
+	expect_status c stopped
+	! grep -q program "$B/rootfs/cr/log" || fail "the program ran"
+	ok delete c
+	grep -q poststop "$B/rootfs/cr/log" || fail "no poststop"
+	expect_nothing_left c
+
+	hooks_bundle
+	: > "$B/rootfs/cr/log"
+	edit '.hooks.poststart |= [{"path": "/bin/sh", "args": ["sh", "-c", "echo why not >&2; exit 3"]}] + .'
+	ok create --bundle "$B" c
+	fails 'poststart hook #0.*exit status 3.*why not' start c
+	expect_nothing_left c
+	[ "$(grep -c poststop "$B/rootfs/cr/log")" = 1 ] || fail "poststop: $(cat "$B/rootfs/cr/log")"
+	! grep -q poststart "$B/rootfs/cr/log" || fail "a later poststart hook ran"
+	: > "$B/rootfs/cr/log"
+	fails 'poststart hook #0' run --bundle "$B" c
+	expect_nothing_left c
+	[ "$(grep -c poststop "$B/rootfs/cr/log")" = 1 ] || fail "poststop after run: $(cat "$B/rootfs/cr/log")"
+
+	hooks_bundle
+	: > "$B/rootfs/cr/log"
+	edit '.hooks.poststop |= [{"path": "/bin/false"}] + .'
+	start c
+	ok delete -f c
+	grep -q 'warning.*poststop hook #0.*exit status 1' "$T/err" || fail "no warning: $(cat "$T/err")"
+	grep -q 'poststop env' "$B/rootfs/cr/log" || fail "the next hook didn't run"
+	expect_nothing_left c
+}
+
+# As with runc: those of the runtime have its environment unless they bring one, and begin in the bundle; the container's have none.
+test_surroundings_of_hooks() {
+	local kind
+	bundle b true
+	edit '.hooks = ((["prestart", "createRuntime", "createContainer", "poststart", "poststop"] | map({key: ., value: [{"path": "/bin/sh",
+		"args": ["sh", "-c", "/bin/pwd > \($t)/pwd.\(.); /usr/bin/env > \($t)/env.\(.); /usr/bin/readlink /proc/self/ns/mnt > \($t)/ns.\(.)"]}]}) | from_entries)
+		+ {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "pwd > /cr/pwd; env > /cr/env"]}]})' --arg t "$T"
+	HOOK_TEST=inherited "$STASIS" --root "$ROOT" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
+	for kind in prestart createRuntime poststart poststop; do
+		grep -q HOOK_TEST=inherited "$T/env.$kind" || fail "$kind: no environment"
+		[ "$(cat "$T/pwd.$kind")" = "$B" ] || fail "$kind in $(cat "$T/pwd.$kind")"
+		[ "$(cat "$T/ns.$kind")" = "$(readlink /proc/self/ns/mnt)" ] || fail "$kind is not in the runtime's mount namespace"
+	done
+	[ "$(cat "$T/pwd.createContainer")" = "$B/rootfs" ] || fail "createContainer in $(cat "$T/pwd.createContainer")"
+	[ "$(cat "$T/ns.createContainer")" != "$(readlink /proc/self/ns/mnt)" ] || fail "createContainer is in the runtime's mount namespace"
+	[ "$(cat "$B/rootfs/cr/pwd")" = / ] || fail "startContainer in $(cat "$B/rootfs/cr/pwd")"
+	! grep -q HOOK_TEST "$T/env.createContainer" "$B/rootfs/cr/env" || fail "the caller's environment is in the container"
 }
 
 # What a hook prints is neither the container's output nor the command's.
