@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* features: what this program can do, in the JSON of the runtime-spec (features.md). Only what is true. */
 #include <json-c/json.h>
+#include <seccomp.h>
 #include <stdio.h>
-#include <sys/capability.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
-#include "linux/caps.h"
+#include "cli/commit.h"
 
 struct options {
 	bool fault_points, support;
@@ -23,26 +24,6 @@ static const struct cli_option table[] = {
 
 static const char *const hooks[] = {
 	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", NULL};
-static const char *const mount_options[] = {"async", "atime", "bind", "defaults", "dev", "diratime",
-	"dirsync", "exec", "lazytime", "noatime", "nodev", "nodiratime", "noexec", "norelatime",
-	"nostrictatime", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime",
-	"relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime",
-	"rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
-	"rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync",
-	"tmpcopyup", "unbindable", NULL};
-static const char *const actions[] = {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL",
-	"SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
-	"SCMP_ACT_TRAP", NULL};
-static const char *const operators[] = {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE",
-	"SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", NULL};
-static const char *const architectures[] = {"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS",
-	"SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64",
-	"SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64",
-	"SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", NULL};
-static const char *const seccomp_flags[] = {
-	"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG", NULL};
-static const char *const namespaces[] = {"cgroup", "ipc", "mount", "network", "pid", "time", "uts", NULL};
-
 static void add_list(struct json_object *o, const char *key, const char *const *list)
 {
 	struct json_object *array = json_object_new_array();
@@ -52,61 +33,84 @@ static void add_list(struct json_object *o, const char *key, const char *const *
 	json_object_object_add(o, key, array);
 }
 
-static struct json_object *enabled(bool yes)
+static int by_name(const void *a, const void *b)
 {
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, "enabled", json_object_new_boolean(yes));
-	return o;
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static struct json_object *capabilities(void)
+/* Sorted, but for the capabilities, which have an order of their own. */
+static void add_names(struct json_object *o, const char *key, enum spec_names what)
 {
-	struct json_object *array = json_object_new_array();
-	int last = caps_last();
+	const char *list[128] = {NULL};
+	size_t n = 0;
 
-	for (int i = 0; i <= last; i++) {
-		char *name = cap_to_name(i);
+	while (n + 1 < ARRAY_SIZE(list) && (list[n] = spec_name(what, n)))
+		n++;
+	if (what != SPEC_CAPABILITIES)
+		qsort(list, n, sizeof(*list), by_name);
+	add_list(o, key, list);
+}
 
-		for (char *p = name; p && *p; p++)
-			if (*p >= 'a' && *p <= 'z')
-				*p -= 'a' - 'A';
-		if (name)
-			json_object_array_add(array, json_object_new_string(name));
-		cap_free(name);
+static struct json_object *add_object(struct json_object *o, const char *key)
+{
+	struct json_object *new = json_object_new_object();
+
+	json_object_object_add(o, key, new);
+	return new;
+}
+
+static void add_bool(struct json_object *o, const char *key, bool yes)
+{
+	json_object_object_add(o, key, json_object_new_boolean(yes));
+}
+
+static void add_linux(struct json_object *o)
+{
+	struct json_object *cgroup, *seccomp;
+
+	add_names(o, "namespaces", SPEC_NAMESPACES);
+	add_names(o, "capabilities", SPEC_CAPABILITIES);
+	cgroup = add_object(o, "cgroup");
+	add_bool(cgroup, "v1", true);
+	add_bool(cgroup, "v2", true);
+	add_bool(cgroup, "systemd", false);
+	add_bool(cgroup, "systemdUser", false);
+	add_bool(cgroup, "rdma", false);
+	seccomp = add_object(o, "seccomp");
+	add_bool(seccomp, "enabled", true);
+	add_names(seccomp, "actions", SPEC_SECCOMP_ACTIONS);
+	add_names(seccomp, "operators", SPEC_SECCOMP_OPERATORS);
+	add_names(seccomp, "archs", SPEC_SECCOMP_ARCHITECTURES);
+	add_names(seccomp, "knownFlags", SPEC_SECCOMP_FLAGS);
+	add_names(seccomp, "supportedFlags", SPEC_SECCOMP_FLAGS);
+	add_bool(add_object(o, "apparmor"), "enabled", true);
+	add_bool(add_object(o, "selinux"), "enabled", true);
+	add_bool(add_object(o, "intelRdt"), "enabled", false);
+	add_bool(add_object(o, "netDevices"), "enabled", false);
+	add_bool(add_object(add_object(o, "mountExtensions"), "idmap"), "enabled", false);
+}
+
+static void add_annotations(struct json_object *o)
+{
+	const struct scmp_version *v = seccomp_version();
+	char text[48];
+
+	if (v) {
+		snprintf(text, sizeof(text), "%u.%u.%u", v->major, v->minor, v->micro);
+		json_object_object_add(
+			o, "io.github.seccomp.libseccomp.version", json_object_new_string(text));
 	}
-	return array;
-}
-
-static struct json_object *linux_features(void)
-{
-	struct json_object *o = json_object_new_object(), *cgroup = json_object_new_object(),
-			   *seccomp = enabled(true);
-
-	add_list(o, "namespaces", namespaces);
-	json_object_object_add(o, "capabilities", capabilities());
-	json_object_object_add(cgroup, "v1", json_object_new_boolean(true));
-	json_object_object_add(cgroup, "v2", json_object_new_boolean(true));
-	json_object_object_add(cgroup, "systemd", json_object_new_boolean(false));
-	json_object_object_add(cgroup, "systemdUser", json_object_new_boolean(false));
-	json_object_object_add(cgroup, "rdma", json_object_new_boolean(false));
-	json_object_object_add(o, "cgroup", cgroup);
-	add_list(seccomp, "actions", actions);
-	add_list(seccomp, "operators", operators);
-	add_list(seccomp, "archs", architectures);
-	add_list(seccomp, "knownFlags", seccomp_flags);
-	add_list(seccomp, "supportedFlags", seccomp_flags);
-	json_object_object_add(o, "seccomp", seccomp);
-	json_object_object_add(o, "apparmor", enabled(true));
-	json_object_object_add(o, "selinux", enabled(true));
-	json_object_object_add(o, "intelRdt", enabled(false));
-	return o;
+	/* docker and CRI-O ask by this name whether there is checkpoint */
+	json_object_object_add(
+		o, "org.opencontainers.runc.checkpoint.enabled", json_object_new_string("true"));
+	json_object_object_add(o, "org.stasis.version", json_object_new_string(STASIS_VERSION));
+	json_object_object_add(o, "org.stasis.commit", json_object_new_string(STASIS_COMMIT));
 }
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *opt = options;
-	struct json_object *o, *annotations;
+	struct json_object *o;
 
 	if (opt->fault_points) {
 		for (size_t i = 0; fault_names[i]; i++)
@@ -118,18 +122,12 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		return 0;
 	}
 	o = json_object_new_object();
-	annotations = json_object_new_object();
 	json_object_object_add(o, "ociVersionMin", json_object_new_string("1.0.0"));
 	json_object_object_add(o, "ociVersionMax", json_object_new_string(OCI_VERSION));
 	add_list(o, "hooks", hooks);
-	add_list(o, "mountOptions", mount_options);
-	json_object_object_add(o, "linux", linux_features());
-	json_object_object_add(
-		annotations, "io.github.seccomp.libseccomp.version", json_object_new_string("2.5.4"));
-	json_object_object_add(
-		annotations, "org.opencontainers.runc.checkpoint.enabled", json_object_new_string("true"));
-	json_object_object_add(annotations, "org.stasis.version", json_object_new_string(STASIS_VERSION));
-	json_object_object_add(o, "annotations", annotations);
+	add_names(o, "mountOptions", SPEC_MOUNT_OPTIONS);
+	add_linux(add_object(o, "linux"));
+	add_annotations(add_object(o, "annotations"));
 	puts(json_object_to_json_string_ext(
 		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);

@@ -12,7 +12,7 @@ struct namespace_entry {
 	const char *path;
 };
 
-static const struct name_number namespace_types[] = {
+const struct name_number spec_namespace_types[] = {
 	{"pid", NS_PID},
 	{"network", NS_NET},
 	{"mount", NS_MNT},
@@ -26,7 +26,7 @@ static const struct name_number namespace_types[] = {
 
 static int parse_namespace_type(struct parser *p, const struct jv *v, void *dest)
 {
-	return spec_lookup(p, v, namespace_types, "namespace", dest);
+	return spec_lookup(p, v, spec_namespace_types, "namespace", dest);
 }
 
 /* Docker and podman write "path": "" for "a new one". */

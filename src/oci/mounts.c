@@ -115,6 +115,14 @@ static const struct mount_option *find_option(const char *text)
 	return NULL;
 }
 
+const char *mount_option_name(size_t i)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(options); k++)
+		if (options[k].kind != OPTION_UNSUPPORTED && i-- == 0)
+			return options[k].name;
+	return NULL;
+}
+
 unsigned long mount_propagation(const char *name)
 {
 	const struct mount_option *o = find_option(name);

@@ -55,6 +55,11 @@ static const char *const capability_names[] = {
 	"CAP_CHECKPOINT_RESTORE",
 };
 
+const char *capability_name(size_t i)
+{
+	return i < ARRAY_SIZE(capability_names) ? capability_names[i] : NULL;
+}
+
 static const struct name_number rlimit_names[] = {
 	{"RLIMIT_AS", RLIMIT_AS},
 	{"RLIMIT_CORE", RLIMIT_CORE},

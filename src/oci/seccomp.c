@@ -15,7 +15,7 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-static const struct name_number actions[] = {
+const struct name_number spec_seccomp_actions[] = {
 	{"SCMP_ACT_ALLOW", SECCOMP_RET_ALLOW},
 	{"SCMP_ACT_ERRNO", SECCOMP_RET_ERRNO},
 	{"SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD},
@@ -29,7 +29,7 @@ static const struct name_number actions[] = {
 };
 
 /* libseccomp's enum scmp_compare. */
-static const struct name_number operators[] = {
+const struct name_number spec_seccomp_operators[] = {
 	{"SCMP_CMP_NE", 1},
 	{"SCMP_CMP_LT", 2},
 	{"SCMP_CMP_LE", 3},
@@ -40,7 +40,7 @@ static const struct name_number operators[] = {
 	{NULL},
 };
 
-static const struct name_number filter_flags[] = {
+const struct name_number spec_seccomp_flags[] = {
 	{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
 	{"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
 	{"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
@@ -48,7 +48,7 @@ static const struct name_number filter_flags[] = {
 	{NULL},
 };
 
-static const struct name_number architectures[] = {
+const struct name_number spec_seccomp_architectures[] = {
 	{"SCMP_ARCH_X86", 0},
 	{"SCMP_ARCH_X86_64", 0},
 	{"SCMP_ARCH_X32", 0},
@@ -88,7 +88,7 @@ static int parse_action(
 		action = (struct jv){.up = v, .key = key};
 		return jv_fail(p, &action, "missing");
 	}
-	r = spec_lookup(p, &action, actions, "seccomp action", &value);
+	r = spec_lookup(p, &action, spec_seccomp_actions, "seccomp action", &value);
 	if (r < 0)
 		return r;
 	given = jv_member(v, errno_key, &number);
@@ -108,7 +108,7 @@ static int parse_action(
 static int parse_operator(struct parser *p, const struct jv *v, void *dest)
 {
 	uint64_t op = 0;
-	int r = spec_lookup(p, v, operators, "comparison operator", &op);
+	int r = spec_lookup(p, v, spec_seccomp_operators, "comparison operator", &op);
 
 	*(int *)dest = (int)op;
 	return r;
@@ -169,7 +169,7 @@ static int parse_flags(struct parser *p, const struct jv *v, void *dest)
 		struct jv item = jv_element(v, i);
 		uint64_t flag = 0;
 
-		r = spec_lookup(p, &item, filter_flags, "seccomp flag", &flag);
+		r = spec_lookup(p, &item, spec_seccomp_flags, "seccomp flag", &flag);
 		flags |= flag;
 	}
 	*(unsigned long *)dest = flags;
@@ -184,7 +184,7 @@ static int parse_architectures(struct parser *p, const struct jv *v, void *dest)
 		struct jv item = jv_element(v, i);
 		uint64_t unused;
 
-		r = spec_lookup(p, &item, architectures, "architecture", &unused);
+		r = spec_lookup(p, &item, spec_seccomp_architectures, "architecture", &unused);
 	}
 	return r;
 }

@@ -29,6 +29,11 @@ struct name_number {
 	const char *name;
 	uint64_t number;
 };
+extern const struct name_number spec_namespace_types[], spec_seccomp_actions[], spec_seccomp_operators[],
+	spec_seccomp_architectures[], spec_seccomp_flags[];
+/* The i-th that is supported, or NULL. */
+const char *mount_option_name(size_t i);
+const char *capability_name(size_t i);
 /* An index into the table, or an error naming "what" and all that is allowed. */
 int spec_lookup(struct parser *p, const struct jv *v, const struct name_number *table, const char *what,
 	uint64_t *ret) _must_check_;

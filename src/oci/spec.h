@@ -267,6 +267,18 @@ enum ns_type spec_sysctl_namespace(const char *name);
 /* The value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *s, const char *name);
 
+/* What config.json may say, as `features` prints it. NULL: there is no i-th name of this kind. */
+enum spec_names {
+	SPEC_NAMESPACES,
+	SPEC_SECCOMP_ACTIONS,
+	SPEC_SECCOMP_OPERATORS,
+	SPEC_SECCOMP_ARCHITECTURES,
+	SPEC_SECCOMP_FLAGS,
+	SPEC_MOUNT_OPTIONS,
+	SPEC_CAPABILITIES,
+};
+const char *spec_name(enum spec_names what, size_t i);
+
 /* The config.json that `stasis spec` prints (the content of `runc spec`), for root or for an unprivileged user (whose
  * ids the --rootless variant maps). Caller frees *ret. 0 or -ENOMEM. */
 int spec_default_json(bool rootless, char **ret) _must_check_;

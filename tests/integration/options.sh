@@ -83,6 +83,31 @@ test_help() {
 	fails 'unknown command' help frobnicate
 }
 
+# What features lists is what the parsers take: each name is tried.
+test_features() {
+	ok features
+	cp "$T/out" "$T/features"
+	jq -e '.ociVersionMin == "1.0.0" and .ociVersionMax and (.hooks | length == 6)
+		and (.linux | .cgroup.v1 and .cgroup.v2 and .seccomp.enabled and .apparmor.enabled and .selinux.enabled
+			and (.intelRdt | has("enabled")) and (.netDevices | has("enabled")) and (.mountExtensions.idmap | has("enabled")))
+		and (.linux.namespaces | index("mount") and index("time")) and (.linux.capabilities | length >= 41)
+		and .annotations["org.opencontainers.runc.checkpoint.enabled"] == "true"' "$T/features" > "$T/jq" ||
+		fail "$(cat "$T/features")"
+	bundle b true
+	edit '.mounts += [$f[0].mountOptions - ["bind", "rbind", "remount", "mand"] | to_entries[]
+			| {destination: "/tmp/\(.key)", type: "tmpfs", source: "tmpfs", options: [.value]}]
+		| .process.capabilities.bounding = $f[0].linux.capabilities
+		| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW",
+			flags: ($f[0].linux.seccomp.supportedFlags - ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]),
+			syscalls: ([$f[0].linux.seccomp.operators[] | {names: ["kcmp"], action: "SCMP_ACT_ERRNO",
+				args: [{index: 0, value: 1, valueTwo: 1, op: .}]}] +
+				[["acct", "swapon", "swapoff", "reboot", "kexec_load", "init_module", "quotactl", "delete_module"] as $calls
+				| $f[0].linux.seccomp.actions - ["SCMP_ACT_NOTIFY"] | to_entries[] | {names: [$calls[.key]], action: .value}])}
+		' --slurpfile f "$T/features"
+	ok run --bundle "$B" c
+	[ ! -s "$T/err" ] || fail "$(cat "$T/err")"
+}
+
 test_kill_spellings() {
 	bundle b sh -c 'trap "echo >> /cr/got" USR1; trap "echo >> /cr/got" 35; trap "echo >> /cr/got" 63
 		while :; do usleep 10000; done'
