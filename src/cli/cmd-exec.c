@@ -164,7 +164,10 @@ static int process_from_file(const char *path, struct spec **ret, struct error *
 	size_t len;
 	int r = read_file_at(AT_FDCWD, path, 1 << 20, &text, &len);
 
-	return r < 0 ? error_errno(e, r, "open %s", path) : spec_parse_process(text, len, ret, e);
+	if (r < 0)
+		return error_errno(e, r, "open %s", path);
+	r = spec_parse_process(text, len, ret, e);
+	return r < 0 ? error_prefix(e, "%s", path) : 0;
 }
 
 static int wait_for(pid_t pid, int pidfd, int console, bool terminal, struct foreground *f, struct error *e)

@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,6 +26,8 @@
 #include "container/container-priv.h"
 #include "linux/clone.h"
 #include "linux/procfd.h"
+
+enum { CONFIG_MAX = 16 << 20 };
 
 struct create {
 	const struct container_create_options *o;
@@ -67,7 +71,9 @@ static int read_bundle(
 		snprintf(path, sizeof(path), "%s", cr->o->config);
 	else
 		snprintf(path, sizeof(path), "%s/config.json", bundle);
-	r = read_file_at(AT_FDCWD, path, 16 << 20, &text, &len);
+	r = read_file_at(AT_FDCWD, path, CONFIG_MAX, &text, &len);
+	if (r == -EFBIG)
+		return error_set(e, r, ERROR_CONFIG, "%s: larger than %d MiB", path, CONFIG_MAX >> 20);
 	if (r == -ENOENT && !cr->o->config)
 		return error_set(
 			e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
@@ -86,13 +92,12 @@ static int check_namespaces(const struct spec *s, struct error *e)
 	if (s->namespaces[NS_USER].present)
 		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG, "user namespaces are not supported yet");
 	if (!s->namespaces[NS_MNT].present &&
-		(s->n_mounts || s->masked_paths || s->readonly_paths || s->rootfs_readonly))
-		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"mounts, masked or read-only paths need a mount namespace: add {\"type\": \"mount\"} "
-			"to linux.namespaces");
-	if (!s->namespaces[NS_UTS].present && s->hostname)
-		return error_set(
-			e, -EINVAL, ERROR_CONFIG, "unable to set hostname without a private UTS namespace");
+		(s->n_mounts || s->masked_paths[0] || s->readonly_paths[0] || s->rootfs_readonly))
+		return error_set(e, -EINVAL, ERROR_CONFIG, "%s: needs a mount namespace in linux.namespaces",
+			s->n_mounts	       ? "mounts"
+			: s->masked_paths[0]   ? "linux.maskedPaths"
+			: s->readonly_paths[0] ? "linux.readonlyPaths"
+					       : "root.readonly");
 	return 0;
 }
 
@@ -100,14 +105,17 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 {
 	const struct container_create_options *o = cr->o;
 	bool socket = o->console_socket || o->console_fd > 2;
+	struct stat st;
 
 	if (o->systemd_cgroup)
 		return error_set(e, -EOPNOTSUPP, ERROR_USAGE,
 			"the systemd cgroup manager is not supported yet: use cgroupfs");
-	if (!s->rootfs)
-		return error_set(e, -EINVAL, ERROR_CONFIG, "root.path is missing in config.json");
-	if (!s->process || !s->process->args || !s->process->args[0])
-		return error_set(e, -EINVAL, ERROR_CONFIG, "process.args is missing in config.json");
+	if (!s->process)
+		return error_set(e, -EINVAL, ERROR_CONFIG, "process: missing");
+	if (stat(s->rootfs, &st) < 0)
+		return error_errno(e, -errno, "root.path: %s", s->rootfs);
+	if (!S_ISDIR(st.st_mode))
+		return error_set(e, -ENOTDIR, ERROR_CONFIG, "root.path: %s must be a directory", s->rootfs);
 	if (s->process->terminal && !socket)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"cannot allocate tty if the container will detach without setting console socket");
@@ -145,8 +153,11 @@ static int open_namespaces(struct create *cr, const struct spec *s, struct error
 			continue;
 		cr->init.ns_fds[t] = open(s->namespaces[t].path, O_RDONLY | O_CLOEXEC);
 		if (cr->init.ns_fds[t] < 0)
-			return error_errno(
-				e, -errno, "open %s namespace %s", ns_oci_name(t), s->namespaces[t].path);
+			return error_errno(e, -errno, "linux.namespaces: open %s namespace %s",
+				ns_oci_name(t), s->namespaces[t].path);
+		if (ioctl(cr->init.ns_fds[t], NS_GET_NSTYPE) != ns_clone_flag(t))
+			return error_set(e, -EINVAL, ERROR_CONFIG, "linux.namespaces: %s is no %s namespace",
+				s->namespaces[t].path, ns_oci_name(t));
 		r = check_host_sysctls(s, t, cr->init.ns_fds[t], e);
 		if (r < 0)
 			return r;

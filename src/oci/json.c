@@ -5,9 +5,11 @@
  */
 #include "oci/json-priv.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { JSON_DEPTH = 64, JSON_SIZE_MAX = 16 * 1024 * 1024 };
@@ -101,6 +103,53 @@ static int syntax_error(const char *text, size_t at, const char *what, const cha
 	return error_set(e, -EINVAL, ERROR_CONFIG, "%s: line %zu, column %zu: %s", what, line, column, why);
 }
 
+/* What json-c would read as something else, without saying so: the nearest number that 64 bits hold (a limit, or an
+ * argument that seccomp compares, would be another than the one that is written), a name as far as its NUL. */
+static bool beyond_64_bits(const char *p, const char **ret_end)
+{
+	const char *digits = *p == '-' ? p + 1 : p, *q = digits + strspn(digits, "0123456789");
+
+	errno = 0;
+	if (*p == '-')
+		(void)!strtoll(p, NULL, 10);
+	else
+		(void)!strtoull(p, NULL, 10);
+	*ret_end = q + strspn(q, "0123456789.eE+-");
+	return errno == ERANGE && *ret_end == q;
+}
+
+/* A string, from its opening quote: what is wrong with it, or NULL. */
+static const char *check_string(const char *p, const char **ret_end)
+{
+	bool nul = false;
+	const char *q;
+
+	for (q = p + 1; *q && *q != '"'; q++) {
+		if ((unsigned char)*q < 0x20)
+			return "a control character in a string";
+		nul |= !strncmp(q, "\\u0000", 6);
+		q += *q == '\\' && q[1];
+	}
+	*ret_end = *q ? q + 1 : q;
+	return nul && (*ret_end)[strspn(*ret_end, " \t\r\n")] == ':' ? "a NUL character in a name" : NULL;
+}
+
+static int check_exact(const char *text, size_t len, const char *what, struct error *e)
+{
+	for (const char *p = text, *end; p < text + len; p = end) {
+		const char *wrong = NULL;
+
+		end = p + 1;
+		if (*p == '"')
+			wrong = check_string(p, &end);
+		else if ((*p == '-' || (*p >= '0' && *p <= '9')) && beyond_64_bits(p, &end))
+			wrong = "the number is out of range (-9223372036854775808 to 18446744073709551615)";
+		if (wrong)
+			return syntax_error(text, p - text, what, wrong, e);
+	}
+	return 0;
+}
+
 int jv_parse_text(const char *text, size_t len, const char *what, struct json_object **ret, struct error *e)
 {
 	struct json_tokener *tok;
@@ -114,7 +163,8 @@ int jv_parse_text(const char *text, size_t len, const char *what, struct json_ob
 	tok = json_tokener_new_ex(JSON_DEPTH);
 	if (!tok)
 		return error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory while reading %s", what);
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS);
+	json_tokener_set_flags(
+		tok, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS | JSON_TOKENER_VALIDATE_UTF8);
 	o = json_tokener_parse_ex(tok, text, (int)len);
 	err = json_tokener_get_error(tok);
 	end = MIN(json_tokener_get_parse_end(tok), len);
@@ -132,6 +182,9 @@ int jv_parse_text(const char *text, size_t len, const char *what, struct json_ob
 	if (!json_object_is_type(o, json_type_object))
 		return error_set(e, -EINVAL, ERROR_CONFIG, "%s: must be an object, not %s", what,
 			type_name(json_object_get_type(o)));
+	/* an object's text ends with a brace: no number or string runs up to its end */
+	if (check_exact(text, end, what, e) < 0)
+		return -EINVAL;
 	*ret = take_ptr(o);
 	return 0;
 }
@@ -203,9 +256,7 @@ int jv_absolute(struct parser *p, const struct jv *v, const char **ret)
 	return 0;
 }
 
-/* json-c keeps integers as int64 or, above INT64_MAX, as uint64, and clamps what fits neither, without saying so: a
- * number beyond uint64 is read as UINT64_MAX. Every field with a range of its own refuses it; elsewhere the nearest
- * number is what the user meant ("no limit"). */
+/* json-c keeps integers as int64 or, above INT64_MAX, as uint64; there are no others (beyond_64_bits()). */
 int jv_i64(struct parser *p, const struct jv *v, int64_t min, int64_t max, int64_t *ret)
 {
 	int r = jv_expect(p, v, json_type_int);

@@ -131,14 +131,19 @@ static const struct json_field device_fields[] = {
 
 static int parse_device(struct parser *p, const struct jv *v, void *dest)
 {
+	static const char *const numbers[] = {"major", "minor"};
 	struct spec_device *d = dest;
 	struct jv member;
 	int r = jv_fields(p, v, device_fields, d);
 
 	if (r < 0)
 		return r;
-	if (d->type != 'p' && (!jv_member(v, "major", &member) || !jv_member(v, "minor", &member)))
-		return jv_fail(p, v, "a device needs major and minor");
+	for (size_t i = 0; d->type != 'p' && i < ARRAY_SIZE(numbers); i++) {
+		if (jv_member(v, numbers[i], &member))
+			continue;
+		member = (struct jv){.up = v, .key = numbers[i]};
+		return jv_fail(p, &member, "missing (only a device of type p has none)");
+	}
 	/* Callers put the whole st_mode here; the type bits are said by "type". */
 	d->mode &= 07777;
 	return 0;

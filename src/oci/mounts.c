@@ -243,12 +243,14 @@ static const struct json_field mount_fields[] = {
 static int parse_mount(struct parser *p, const struct jv *v, void *dest)
 {
 	struct spec_mount *m = dest;
+	struct jv member = {.up = v};
 	int r = jv_fields(p, v, mount_fields, m);
 
 	if (r < 0)
 		return r;
+	member.key = "destination";
 	if (!m->destination[0])
-		return jv_fail(p, v, "destination must not be empty");
+		return jv_fail(p, &member, "must not be empty");
 	/* The specification wants an absolute one since 1.0.2; older callers mean "below the root", as runc reads it. */
 	if (m->destination[0] != '/')
 		m->destination = arena_printf(p->arena, "/%s", m->destination);
@@ -256,12 +258,14 @@ static int parse_mount(struct parser *p, const struct jv *v, void *dest)
 		return jv_no_memory(p);
 	m->is_bind = (m->flags & MS_BIND) || (m->type && strcmp(m->type, "bind") == 0);
 	if (!m->is_bind) {
+		member.key = "type";
 		if (!m->type || !m->type[0])
-			return jv_fail(p, v, "type is missing (only bind mounts have none)");
+			return jv_fail(p, &member, "missing (only bind mounts have none)");
 		return 0;
 	}
+	member.key = "source";
 	if (!m->source || !m->source[0])
-		return jv_fail(p, v, "a bind mount needs a source");
+		return jv_fail(p, &member, "missing (a bind mount needs one)");
 	m->flags |= MS_BIND;
 	m->type = NULL;
 	m->source = spec_from_bundle(p, m->source);

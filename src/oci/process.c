@@ -121,9 +121,23 @@ static const struct json_field capability_fields[] = {
 	{NULL},
 };
 
+/* What capset(2) would refuse without saying which. */
+static int check_capability_sets(struct parser *p, const struct jv *v, const struct spec_capabilities *c)
+{
+	struct jv effective = {.up = v, .key = "effective"};
+	uint64_t more = c->effective & ~c->permitted;
+
+	if (!more)
+		return 0;
+	return jv_fail(
+		p, &effective, "%s must be in permitted, too", capability_names[__builtin_ctzll(more)]);
+}
+
 static int parse_capabilities(struct parser *p, const struct jv *v, void *dest)
 {
-	return jv_fields(p, v, capability_fields, dest);
+	int r = jv_fields(p, v, capability_fields, dest);
+
+	return r < 0 ? r : check_capability_sets(p, v, dest);
 }
 
 static const struct json_field rlimit_fields[] = {
@@ -302,8 +316,10 @@ static int parse_io_priority(struct parser *p, const struct jv *v, void *dest)
 		if (r < 0)
 			return r;
 	}
-	if (!jv_member(v, "class", &member))
-		return jv_fail(p, v, "class is missing");
+	if (!jv_member(v, "class", &member)) {
+		member = (struct jv){.up = v, .key = "class"};
+		return jv_fail(p, &member, "missing");
+	}
 	r = spec_lookup(p, &member, io_classes, "i/o priority class", &class);
 	if (r == 0)
 		*(int *)dest = (int)(class << IOPRIO_CLASS_SHIFT) | (int)level;

@@ -148,8 +148,11 @@ static int parse_rule(struct parser *p, const struct jv *v, void *dest)
 
 	if (r < 0)
 		return r;
-	if (!rule->names[0])
-		return jv_fail(p, v, "names is empty");
+	if (!rule->names[0]) {
+		struct jv names = {.up = v, .key = "names"};
+
+		return jv_fail(p, &names, "must not be empty");
+	}
 	return parse_action(p, v, "action", "errnoRet", &rule->action);
 }
 

@@ -24,6 +24,7 @@ static void check_process(const struct spec_process *p)
 {
 	must(p->args && p->args[0] && p->args[0][0] && p->env && p->cwd && p->cwd[0] == '/');
 	must(p->uid != (uid_t)-1 && p->gid != (gid_t)-1 && p->umask <= 0777);
+	must((p->capabilities.effective & ~p->capabilities.permitted) == 0);
 	for (char **env = p->env; *env; env++)
 		must(strchr(*env, '=') > *env);
 	for (size_t i = 0; i < p->n_rlimits; i++)
@@ -55,8 +56,15 @@ static void check_spec(const struct spec *s)
 	for (size_t i = 0; i < s->n_sysctl; i++)
 		must(s->sysctl[i].name[0] && !strstr(s->sysctl[i].name, "/../") &&
 			strncmp(s->sysctl[i].name, "../", 3) != 0);
-	for (size_t i = 0; i < s->n_devices; i++)
+	for (size_t i = 0; i < s->n_devices; i++) {
 		check_absolute(s->devices[i].path);
+		must(s->devices[i].major >= 0 && s->devices[i].major < 1 << 12 && s->devices[i].minor >= 0 &&
+			s->devices[i].minor < 1 << 20);
+	}
+	for (char **path = s->masked_paths; *path; path++)
+		check_absolute(*path);
+	for (char **path = s->readonly_paths; *path; path++)
+		check_absolute(*path);
 	for (size_t i = 0; i < s->resources.n_unified; i++)
 		must(!strchr(s->resources.unified[i].name, '/') && s->resources.unified[i].name[0] != '.');
 }

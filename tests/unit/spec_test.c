@@ -102,7 +102,7 @@ static void test_process(void)
 		p->capabilities.bounding == (1ULL << CAP_KILL | 1ULL << CAP_CHECKPOINT_RESTORE) &&
 		p->capabilities.effective == 1ULL << CAP_KILL &&
 		p->capabilities.inheritable == 1ULL << CAP_CHOWN &&
-		p->capabilities.permitted == 1ULL << CAP_NET_RAW &&
+		p->capabilities.permitted == (1ULL << CAP_NET_RAW | 1ULL << CAP_KILL) &&
 		p->capabilities.ambient == 1ULL << CAP_BPF);
 	CHECK(p->n_rlimits == 2 && p->rlimits[0].resource == RLIMIT_NOFILE && p->rlimits[0].soft == 512 &&
 		same(p->rlimits[0].name, "RLIMIT_NOFILE") && p->rlimits[1].resource == RLIMIT_CORE &&
@@ -337,7 +337,7 @@ static void test_messages(void)
 		{LINUX("\"sysctl\":{\"kernel.shmmax\":5}"),
 			"linux.sysctl[\"kernel.shmmax\"]: must be a string, not an integer"},
 		{LINUX("\"devices\":[{\"type\":\"c\",\"path\":\"/dev/x\"}]"),
-			"linux.devices[0]: a device needs major and minor"},
+			"linux.devices[0].major: missing (only a device of type p has none)"},
 		{LINUX("\"devices\":[{\"type\":\"x\",\"path\":\"/dev/x\"}]"),
 			"unknown device type \"x\" (c, b, u, p)"},
 		{LINUX("\"rootfsPropagation\":\"bind\""), "unknown mount propagation \"bind\" (private,"},
@@ -362,7 +362,7 @@ static void test_messages(void)
 			"linux.seccomp.defaultErrnoRet: only SCMP_ACT_ERRNO"},
 		{LINUX("\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[],"
 		       "\"action\":\"SCMP_ACT_LOG\"}]}"),
-			"linux.seccomp.syscalls[0]: names is empty"},
+			"linux.seccomp.syscalls[0].names: must not be empty"},
 		{LINUX("\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"x\"],"
 		       "\"action\":\"SCMP_ACT_NOTIFY\"}]}"),
 			"needs a listenerPath"},
@@ -383,6 +383,10 @@ static void test_messages(void)
 		{PROCESS("\"user\":{\"umask\":512}"), "process.user.umask: 512 is out of range (0 to 511)"},
 		{PROCESS("\"oomScoreAdj\":1001"),
 			"process.oomScoreAdj: 1001 is out of range (-1000 to 1000)"},
+		{PROCESS("\"capabilities\":{\"effective\":[\"CAP_KILL\"]}"),
+			"process.capabilities.effective: CAP_KILL must be in permitted, too"},
+		{PROCESS("\"oomScoreAdj\":18446744073709551616"), "config.json: line 1, column"},
+		{TOP("\"hostname\":\"\xff\""), "config.json: line 1, column"},
 		{PROCESS("\"rlimits\":[{\"type\":\"RLIMIT_X\",\"soft\":1,\"hard\":1}]"),
 			"process.rlimits[0].type: unknown resource limit \"RLIMIT_X\" (RLIMIT_AS,"},
 		{PROCESS("\"rlimits\":[{\"type\":\"RLIMIT_CPU\",\"soft\":2,\"hard\":1}]"),
@@ -394,11 +398,11 @@ static void test_messages(void)
 			"process.ioPriority.class: unknown i/o priority class \"X\" (IOPRIO_CLASS_RT,"},
 		{PROCESS("\"scheduler\":{\"policy\":\"X\"}"),
 			"process.scheduler.policy: unknown scheduling policy"},
-		{TOP("\"mounts\":[{\"destination\":\"/x\"}]"), "mounts[0]: type is missing"},
+		{TOP("\"mounts\":[{\"destination\":\"/x\"}]"), "mounts[0].type: missing (only"},
 		{TOP("\"mounts\":[{\"destination\":\"\",\"type\":\"tmpfs\"}]"),
-			"mounts[0]: destination must not be empty"},
+			"mounts[0].destination: must not be empty"},
 		{TOP("\"mounts\":[{\"destination\":\"/x\",\"options\":[\"rbind\"]}]"),
-			"mounts[0]: a bind mount needs a source"},
+			"mounts[0].source: missing (a bind mount needs one)"},
 		{TOP("\"hooks\":{\"poststop\":[{\"path\":\"x\"}]}"),
 			"hooks.poststop[0].path: must be an absolute path"},
 		{TOP("\"hooks\":{\"poststop\":[{\"path\":\"/x\",\"timeout\":0}]}"),
