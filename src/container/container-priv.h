@@ -19,13 +19,18 @@ enum sync_type {
 	SYNC_HOOKS,	/* init to parent: namespaces and mounts are made, run prestart and createRuntime */
 	SYNC_READY,	/* init to parent: completely set up */
 	SYNC_GO,	/* parent to init: go on */
+	SYNC_CLONED, /* the process between to the parent: the number is the pid of the container's process */
+	SYNC_SOURCE, /* init to parent: send me the source of the mount of this number */
 };
 int sync_send(int fd, enum sync_type type) _must_check_;
+int sync_send_number(int fd, enum sync_type type, int number) _must_check_;
 void sync_send_error(int fd, const struct error *e);
 /* Waits for a message of this type. An error message becomes our error; a closed socket is -ECONNRESET. */
 int sync_expect(int fd, enum sync_type type, struct error *e) _must_check_;
 /* Nobody is at the other end any more. */
 bool sync_is_closed(int fd);
+/* The same for a message of any other type, which is returned; ret_number may be NULL. */
+int sync_receive(int fd, int *ret_number, struct error *e) _must_check_;
 
 /* ---- interrupt.c: what ends a create that is under way ---- */
 struct interrupt {
@@ -46,23 +51,57 @@ struct init {
 	const struct container *c;
 	const struct spec *spec;
 	const struct cgroup_join_fds *cgroups;
-	int sync;			  /* our end of the socket pair */
-	int start_socket;		  /* listening; -EBADF for a restore */
-	int console_socket;		  /* connected; -EBADF: none */
-	int attr_fd;			  /* process_open_attr() */
-	int ns_fds[NS_COUNT];		  /* namespaces to join by path; -EBADF: none */
+	bool between;	      /* a process between has joined cgroups and namespaces for us */
+	int sync;	      /* our end of the socket pair */
+	int start_socket;     /* listening; -EBADF for a restore */
+	int console_socket;   /* connected; -EBADF: none */
+	int proc;	      /* procfs_open(), by the runtime: one that we join may be a container's */
+	int attr_fd;	      /* process_open_attr() */
+	int ns_fds[NS_COUNT]; /* namespaces to join by path; -EBADF: none */
 	const struct sock_fprog *seccomp; /* NULL: none */
 	int agent;			  /* connected to the seccomp agent; -EBADF: none */
 	pid_t host_pid;			  /* by init_main(): ours as the runtime sees it */
 };
 _Noreturn void init_main(struct init *in);
-/* Joins the namespaces of fds (those but pid, which the parent joins for us); mount last. */
-int join_namespaces(const int ns_fds[NS_COUNT], struct error *e) _must_check_;
+/* By the process between, if there is one. */
+int init_enter_between(struct init *in, struct error *e) _must_check_;
+
+/* ---- namespaces.c ---- */
+/* Opens those that config.json gives by path. */
+int namespaces_open(const struct spec *s, int fds[NS_COUNT], struct error *e) _must_check_;
+/* Joins those that are open, and closes them. (pid: the children of the caller.) */
+int namespaces_join(int fds[NS_COUNT], struct error *e) _must_check_;
+/* Moves the caller to a new time namespace, if config.json or the restore want one. */
+int namespaces_new_time(const struct init *in, struct error *e) _must_check_;
+
+/* ---- userns.c ---- */
+/* A child of the caller made by a process between, which calls enter() first: see there. The child, in main(), waits for
+ * SYNC_GO before it says anything. */
+struct clone_between {
+	int cgroup_fd;	/* as for clone_fork() */
+	uint64_t flags; /* of the child */
+	int (*enter)(void *arg, struct error *e);
+	void (*main)(void *arg); /* does not return */
+	void *arg;
+	int sync, child_sync;
+};
+pid_t clone_between(const struct clone_between *b, int *ret_pidfd, struct error *e) _must_check_;
+/* By the runtime, for a process in a new user namespace. */
+int userns_write_maps(pid_t pid, const struct spec *s, struct error *e) _must_check_;
+/* The death signal is gone after this, and the process is not dumpable. */
+int userns_become_root(struct error *e) _must_check_;
+
+/* ---- sources.c ---- */
+enum { SOURCE_ROOT = -1 }; /* else an index of spec->mounts */
+/* By init: a detached mount (the root is attached already). */
+int source_open(const struct init *in, int index, struct error *e) _must_check_;
+/* By the runtime, when init asks with SYNC_SOURCE. */
+int source_serve(const struct init *in, int index, int init_pidfd, int sync, struct error *e) _must_check_;
 
 /* ---- rootfs.c, mounts.c, devices.c: everything by fds below "root" ---- */
 /* Makes the mount namespace's propagation right and returns the attached root mount's fd. */
-int rootfs_open(const struct spec *s, int *ret_root, struct error *e) _must_check_;
-int rootfs_mounts(const struct spec *s, const struct cgroup *cg, int root, struct error *e) _must_check_;
+int rootfs_open(const struct init *in, int *ret_root, struct error *e) _must_check_;
+int rootfs_mounts(const struct init *in, int root, struct error *e) _must_check_;
 int rootfs_devices(const struct spec *s, int root, struct error *e) _must_check_;
 /* Masked and read-only paths, and the read-only root. */
 int rootfs_protect(const struct spec *s, int root, struct error *e) _must_check_;
@@ -92,6 +131,7 @@ struct process_context {
 	int preserve_fds;
 	struct listen_fds listen_fds; /* the first of those to preserve */
 	bool no_new_keyring;
+	bool userns;			  /* in another user namespace than the runtime's */
 	const unsigned long *personality; /* NULL: leave */
 	char **env;			  /* by process_prepare(): with HOME; never freed, the exec is near */
 	char executable[4096];		  /* found by process_prepare() */
@@ -113,6 +153,8 @@ int process_open_attr(const struct spec_process *p, int proc, int *ret, struct e
 int process_close_others(int preserve_fds, const int *keep, size_t n_keep, struct error *e) _must_check_;
 /* Nobody in the container may ptrace us before our exec (CVE-2016-9962): from before there is anything of us in it. */
 int process_hide(struct error *e) _must_check_;
+/* What takes the host's privileges, before a user namespace is entered: hard limits that are to be higher. */
+int process_raise_rlimits(const struct spec_process *p, struct error *e) _must_check_;
 int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
 
 /* ---- seccomp.c, seccomp-cache.c, seccomp-enosys.c: program->filter is malloc'ed ---- */

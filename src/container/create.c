@@ -11,12 +11,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <linux/nsfs.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -50,6 +47,7 @@ static void create_done(struct create *cr)
 	close_p(&cr->pidfd);
 	close_p(&cr->init.start_socket);
 	close_p(&cr->init.console_socket);
+	close_p(&cr->init.proc);
 	close_p(&cr->init.agent);
 	for (int t = 0; t < NS_COUNT; t++)
 		close_p(&cr->init.ns_fds[t]);
@@ -89,8 +87,6 @@ static int read_bundle(
 
 static int check_namespaces(const struct spec *s, struct error *e)
 {
-	if (s->namespaces[NS_USER].present)
-		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG, "user namespaces are not supported yet");
 	if (!s->namespaces[NS_MNT].present &&
 		(s->n_mounts || s->masked_paths[0] || s->readonly_paths[0] || s->rootfs_readonly))
 		return error_set(e, -EINVAL, ERROR_CONFIG, "%s: needs a mount namespace in linux.namespaces",
@@ -123,46 +119,6 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"cannot use console socket if the container will not detach or allocate tty");
 	return check_namespaces(s, e);
-}
-
-/* A namespace given by its path may be the host's own: its sysctls are not the container's to set. */
-static int check_host_sysctls(const struct spec *s, enum ns_type t, int ns_fd, struct error *e)
-{
-	char path[40];
-	struct stat theirs, ours;
-
-	snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_proc_name(t));
-	if (fstat(ns_fd, &theirs) < 0 || stat(path, &ours) < 0)
-		return error_errno(e, -errno, "%s namespace", ns_oci_name(t));
-	if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev)
-		return 0;
-	for (size_t i = 0; i < s->n_sysctl; i++)
-		if (spec_sysctl_namespace(s->sysctl[i].name) == t)
-			return error_set(e, -EINVAL, ERROR_CONFIG,
-				"linux.sysctl[\"%s\"]: not allowed in the host's %s namespace",
-				s->sysctl[i].name, ns_oci_name(t));
-	return 0;
-}
-
-static int open_namespaces(struct create *cr, const struct spec *s, struct error *e)
-{
-	int r;
-
-	for (int t = 0; t < NS_COUNT; t++) {
-		if (!s->namespaces[t].present || !s->namespaces[t].path)
-			continue;
-		cr->init.ns_fds[t] = open(s->namespaces[t].path, O_RDONLY | O_CLOEXEC);
-		if (cr->init.ns_fds[t] < 0)
-			return error_errno(e, -errno, "linux.namespaces: open %s namespace %s",
-				ns_oci_name(t), s->namespaces[t].path);
-		if (ioctl(cr->init.ns_fds[t], NS_GET_NSTYPE) != ns_clone_flag(t))
-			return error_set(e, -EINVAL, ERROR_CONFIG, "linux.namespaces: %s is no %s namespace",
-				s->namespaces[t].path, ns_oci_name(t));
-		r = check_host_sysctls(s, t, cr->init.ns_fds[t], e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 /* The state directory's contents, then the cgroup. */
@@ -208,7 +164,7 @@ static int prepare_init(struct create *cr, struct error *e)
 	}
 	r = fault_point("create-seccomp", e);
 	if (r == 0)
-		r = open_namespaces(cr, c->spec, e);
+		r = namespaces_open(c->spec, cr->init.ns_fds, e);
 	if (r < 0)
 		return r;
 	if (cr->o->console_socket && c->spec->process->terminal) {
@@ -227,65 +183,18 @@ static int prepare_init(struct create *cr, struct error *e)
 		return error_errno(e, -errno, "socketpair");
 	cr->sync = pair[0];
 	cr->child_sync = pair[1];
+	cr->init.proc = procfs_open();
+	if (cr->init.proc < 0)
+		return error_errno(e, cr->init.proc, "open /proc");
 	cr->cgroup_fd = cgroup_v2_fd(&c->cgroup);
 	r = fault_point("create-sockets", e);
 	return r < 0 ? r : cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, NULL, &cr->cgroups, e);
 }
 
-/* Time namespaces are entered by being born into them, after their offsets are written. */
-static int new_time_namespace(const struct create *cr, struct error *e)
-{
-	const struct spec *s = cr->c->spec;
-	struct timens_offset t = cr->o->timens;
-	char text[128];
-	int r;
-
-	if (!t.present) {
-		t.monotonic_sec = s->time_monotonic.present ? s->time_monotonic.sec : 0;
-		t.monotonic_nsec = s->time_monotonic.present ? s->time_monotonic.nsec : 0;
-		t.boottime_sec = s->time_boottime.present ? s->time_boottime.sec : 0;
-		t.boottime_nsec = s->time_boottime.present ? s->time_boottime.nsec : 0;
-	}
-	if (unshare(CLONE_NEWTIME) < 0)
-		return error_errno(e, -errno, "new time namespace");
-	snprintf(text, sizeof(text), "monotonic %lld %d\nboottime %lld %d\n", (long long)t.monotonic_sec,
-		t.monotonic_nsec, (long long)t.boottime_sec, t.boottime_nsec);
-	r = write_string_at(AT_FDCWD, "/proc/self/timens_offsets", text);
-	return r < 0 ? error_errno(e, r, "set the clocks of the time namespace") : 0;
-}
-
-/* Namespaces that apply to children only: set before the clone, put back after it. */
-static int enter_for_children(struct create *cr, int *old_pid, int *old_time, struct error *e)
-{
-	const struct spec_namespace *ns = cr->c->spec->namespaces;
-
-	if (cr->init.ns_fds[NS_PID] >= 0) {
-		*old_pid = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-		if (*old_pid < 0 || setns(cr->init.ns_fds[NS_PID], CLONE_NEWPID) < 0)
-			return error_errno(e, -errno, "join the pid namespace");
-	}
-	if (cr->o->timens.present || (ns[NS_TIME].present && !ns[NS_TIME].path)) {
-		*old_time = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC);
-		if (*old_time < 0)
-			return error_errno(e, -errno, "open /proc/self/ns/time");
-		return new_time_namespace(cr, e);
-	}
-	return 0;
-}
-
-static int leave_for_children(int old_pid, int old_time, struct error *e)
-{
-	if (old_pid >= 0 && setns(old_pid, CLONE_NEWPID) < 0)
-		return error_errno(e, -errno, "return to the pid namespace");
-	if (old_time >= 0 && setns(old_time, CLONE_NEWTIME) < 0)
-		return error_errno(e, -errno, "return to the time namespace");
-	return 0;
-}
-
 static uint64_t clone_flags(const struct spec *s)
 {
-	/* cgroup: by init, after it has joined; time: above */
-	static const enum ns_type by_clone[] = {NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT};
+	/* by init itself: cgroup, after it has joined; time, whose clocks are set before */
+	static const enum ns_type by_clone[] = {NS_USER, NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT};
 	uint64_t flags = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(by_clone); i++)
@@ -294,39 +203,77 @@ static uint64_t clone_flags(const struct spec *s)
 	return flags;
 }
 
+/* In init: the lock must not live on in us, and the host's directories are not ours. */
+static _Noreturn void child_main(struct create *cr)
+{
+	close_p(&cr->sync);
+	close_p(&cr->c->lock_fd);
+	close_p(&cr->c->dir_fd);
+	close_p(&cr->interrupt.fd);
+	cr->c->interrupt_fd = -EBADF;
+	init_main(&cr->init);
+}
+
+static void between_child(void *arg)
+{
+	child_main(arg);
+}
+
+static int between_enter(void *arg, struct error *e)
+{
+	struct create *cr = arg;
+
+	return init_enter_between(&cr->init, e);
+}
+
+/* A pid namespace is entered by being born in it. */
+static pid_t clone_process(struct create *cr, struct error *e)
+{
+	const struct spec_namespace *ns = cr->c->spec->namespaces;
+	uint64_t flags = clone_flags(cr->c->spec);
+	pid_t pid;
+
+	cr->init.sync = cr->child_sync;
+	cr->init.between = ns[NS_USER].present || ns[NS_PID].path;
+	if (cr->init.between)
+		return clone_between(&(struct clone_between){.cgroup_fd = cr->cgroup_fd,
+					     .flags = flags,
+					     .enter = between_enter,
+					     .main = between_child,
+					     .arg = cr,
+					     .sync = cr->sync,
+					     .child_sync = cr->child_sync},
+			&cr->pidfd, e);
+	pid = clone_fork(flags, cr->cgroup_fd, &cr->pidfd);
+	if (pid == 0)
+		child_main(cr);
+	return pid < 0 ? error_errno(e, pid, "clone the container's init") : pid;
+}
+
 static int clone_init(struct create *cr, struct error *e)
 {
-	_cleanup_close_ int old_pid = -EBADF, old_time = -EBADF;
+	const struct spec_namespace *user = &cr->c->spec->namespaces[NS_USER];
+	int r = process_hide(e);
 	pid_t pid;
-	int r;
 
-	r = process_hide(e);
-	if (r == 0)
-		r = enter_for_children(cr, &old_pid, &old_time, e);
-	if (r < 0) {
-		(void)!leave_for_children(old_pid, old_time, NULL);
-		return r;
-	}
-	cr->init.sync = cr->child_sync;
-	pid = clone_fork(clone_flags(cr->c->spec), cr->cgroup_fd, &cr->pidfd);
-	if (pid == 0) {
-		/* the lock must not live on in us, and the host's directories are not ours */
-		close_p(&cr->sync);
-		close_p(&cr->c->lock_fd);
-		close_p(&cr->c->dir_fd);
-		close_p(&cr->interrupt.fd);
-		cr->c->interrupt_fd = -EBADF;
-		init_main(&cr->init);
-	}
-	r = leave_for_children(old_pid, old_time, e);
-	if (pid < 0)
-		return error_errno(e, pid, "clone the container's init");
 	if (r < 0)
 		return r;
+	pid = clone_process(cr, e);
+	if (pid < 0)
+		return pid;
 	cr->c->init_pid = pid;
 	/* only init may hold these: their closing is what its death or exec is seen by */
 	close_p(&cr->child_sync);
 	close_p(&cr->init.start_socket);
+	if (user->present && !user->path)
+		r = userns_write_maps(pid, cr->c->spec, e);
+	if (r < 0)
+		return r;
+	if (cr->init.between) {
+		r = sync_send(cr->sync, SYNC_GO);
+		if (r < 0)
+			return error_errno(e, r, "send to the container's init");
+	}
 	r = process_start_time(pid, &cr->c->init_start_time);
 	if (r < 0)
 		return error_errno(e, r, "start time of pid %d", pid);
@@ -335,14 +282,28 @@ static int clone_init(struct create *cr, struct error *e)
 	return r < 0 ? r : fault_point("create-clone", e);
 }
 
-/* A message of init's, unless we are told to end first. */
+/* A message of init's, unless we are told to end first. It may ask for mounts before. */
 static int expect(const struct create *cr, enum sync_type type, struct error *e)
 {
-	int r = interrupt_wait(cr->interrupt.fd, cr->sync, -1);
+	for (;;) {
+		int r = interrupt_wait(cr->interrupt.fd, cr->sync, -1), number;
 
-	if (r < 0)
-		return r == -EINTR ? interrupt_error(e) : error_errno(e, r, "wait for the container's init");
-	return sync_expect(cr->sync, type, e);
+		if (r < 0)
+			return r == -EINTR ? interrupt_error(e)
+					   : error_errno(e, r, "wait for the container's init");
+		r = sync_receive(cr->sync, &number, e);
+		if (r < 0)
+			return r;
+		if (r == (int)type)
+			return 0;
+		if (r == SYNC_SOURCE)
+			r = source_serve(&cr->init, number, cr->pidfd, cr->sync, e);
+		else
+			r = error_set(e, -EPROTO, ERROR_INTERNAL,
+				"unexpected message %d of the container's init", r);
+		if (r < 0)
+			return r;
+	}
 }
 
 /* Waits until init is set up; runs the runtime's hooks in between. */
@@ -484,6 +445,7 @@ int container_create(const struct container_create_options *o, struct container 
 			.start_socket = -EBADF,
 			.console_socket = -EBADF,
 			.attr_fd = -EBADF,
+			.proc = -EBADF,
 			.agent = -EBADF},
 		.sync = -EBADF,
 		.child_sync = -EBADF,

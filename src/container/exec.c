@@ -26,6 +26,7 @@ struct exec {
 	struct cgroup_join_fds cgroups;
 	struct sock_fprog seccomp;
 	int init_pidfd, cgroup_fd, console_socket, agent;
+	int proc; /* procfs_open() */
 	int sync, child_sync;
 	pid_t host_pid; /* the child's own, by itself */
 	int namespaces; /* CLONE_NEW* to join */
@@ -38,10 +39,17 @@ static void exec_done(struct exec *x)
 	close_p(&x->cgroup_fd);
 	close_p(&x->console_socket);
 	close_p(&x->agent);
+	close_p(&x->proc);
 	close_p(&x->sync);
 	close_p(&x->child_sync);
 	cgroup_join_close(&x->cgroups);
 	free(x->seccomp.filter);
+}
+
+/* A user namespace is entered for good, and its ids change what a process may do: by a process between. */
+static bool between(const struct exec *x)
+{
+	return x->namespaces & CLONE_NEWUSER;
 }
 
 static int check_status(const struct exec *x, struct error *e)
@@ -145,36 +153,61 @@ static int prepare(struct exec *x, struct error *e)
 		return error_errno(e, -errno, "socketpair");
 	x->sync = pair[0];
 	x->child_sync = pair[1];
+	x->proc = procfs_open();
+	if (x->proc < 0)
+		return error_errno(e, x->proc, "open the host's /proc");
 	r = cgroup_v2_sub_fd(&x->c->cgroup, &o->cgroups, &x->cgroup_fd, e);
 	if (r < 0)
 		return r;
 	return cgroup_join_open(&x->c->cgroup, x->cgroup_fd >= 0, &o->cgroups, &x->cgroups, e);
 }
 
+/* Until the end of this we have our own privileges, and are not to be traced by those who live there. */
+static int join(struct exec *x, int namespaces, struct error *e)
+{
+	int r = process_set_oom_score(&x->process, x->proc, e);
+
+	if (r < 0)
+		return r;
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return error_errno(e, -errno, "prctl");
+	r = cgroup_join(&x->cgroups);
+	if (r < 0)
+		return error_errno(e, r, "join the cgroup");
+	if (namespaces && setns(x->init_pidfd, namespaces) < 0)
+		return error_errno(e, -errno, "join the container's namespaces");
+	return 0;
+}
+
+/* All namespaces at once, also pid: it is for the child. */
+static int enter_between(void *arg, struct error *e)
+{
+	struct exec *x = arg;
+	int r = process_raise_rlimits(&x->process, e);
+
+	if (r == 0)
+		r = join(x, x->namespaces, e);
+	return r < 0 ? r : userns_become_root(e);
+}
+
 static int enter(struct exec *x, struct error *e)
 {
-	int rest = x->namespaces & ~CLONE_NEWPID, r;
-	_cleanup_close_ int proc = procfs_open();
+	int r;
 
-	if (proc < 0)
-		return error_errno(e, proc, "open the host's /proc");
-	x->host_pid = process_host_pid(proc);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+	process_reset_signals();
+	umask(0);
+	setsid();
+	r = between(x) ? sync_expect(x->child_sync, SYNC_GO, e) : join(x, x->namespaces & ~CLONE_NEWPID, e);
+	if (r < 0)
+		return r;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return error_errno(e, -errno, "prctl");
 	/* who died before we asked to die with him sends no signal */
 	if (sync_is_closed(x->child_sync))
 		return error_errno(e, -ECONNRESET, "exec");
-	process_reset_signals();
-	umask(0);
-	setsid();
-	r = cgroup_join(&x->cgroups);
-	if (r < 0)
-		return error_errno(e, r, "join the cgroup");
-	r = process_set_oom_score(&x->process, proc, e);
-	if (r == 0) /* of the host's /proc: the container's own may be anything (CVE-2019-16884) */
-		r = process_open_attr(&x->process, proc, &x->attr_fd, e);
-	if (r == 0 && rest && setns(x->init_pidfd, rest) < 0)
-		r = error_errno(e, -errno, "join the container's namespaces");
+	x->host_pid = process_host_pid(x->proc);
+	/* of the host's /proc: the container's own may be anything (CVE-2019-16884) */
+	r = process_open_attr(&x->process, x->proc, &x->attr_fd, e);
 	return r < 0 ? r : fault_point("exec-namespaces", e);
 }
 
@@ -202,6 +235,7 @@ static _Noreturn void child_main(struct exec *x)
 		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
 		.preserve_fds = x->o->preserve_fds,
+		.userns = between(x),
 	};
 	const int sync = x->child_sync;
 	struct error e = {0};
@@ -231,34 +265,70 @@ static _Noreturn void child_main(struct exec *x)
 	_exit(255);
 }
 
-static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
+static _Noreturn void child(struct exec *x)
+{
+	close_p(&x->sync);
+	close_p(&x->c->lock_fd);
+	close_p(&x->c->dir_fd);
+	child_main(x);
+}
+
+static void between_child(void *arg)
+{
+	child(arg);
+}
+
+static pid_t clone_by_between(struct exec *x, int *ret_pidfd, struct error *e)
+{
+	struct clone_between b = {
+		.cgroup_fd = x->cgroup_fd,
+		.enter = enter_between,
+		.main = between_child,
+		.arg = x,
+		.sync = x->sync,
+		.child_sync = x->child_sync,
+	};
+	pid_t pid = clone_between(&b, ret_pidfd, e);
+	int r = pid < 0 ? 0 : sync_send(x->sync, SYNC_GO);
+
+	return r < 0 ? error_errno(e, r, "send to the process") : pid;
+}
+
+static pid_t clone_directly(struct exec *x, int *ret_pidfd, struct error *e)
 {
 	_cleanup_close_ int old = -EBADF;
 	pid_t pid;
 
-	if (process_hide(e) < 0)
-		return e->code;
 	if (x->namespaces & CLONE_NEWPID) {
 		old = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 		if (old < 0 || setns(x->init_pidfd, CLONE_NEWPID) < 0)
 			return error_errno(e, -errno, "join the container's pid namespace");
 	}
 	pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
+	if (pid == 0)
+		child(x);
+	if (old >= 0 && setns(old, CLONE_NEWPID) < 0 && pid > 0)
+		return error_errno(e, -errno, "return to the pid namespace");
+	return pid < 0 ? error_errno(e, pid, "clone a process into the container") : pid;
+}
+
+static pid_t clone_child(struct exec *x, int *ret_pidfd, struct error *e)
+{
+	pid_t (*const clone)(struct exec * x, int *ret_pidfd, struct error *e) =
+		between(x) ? clone_by_between : clone_directly;
+	pid_t pid;
+
+	if (process_hide(e) < 0)
+		return e->code;
+	pid = clone(x, ret_pidfd, e);
+	/* v2: no process may be where there are controllers for those below; then beside init, wherever that has moved */
 	if (pid == -EBUSY && x->o->cgroups.n == 0) {
 		close_p(&x->cgroup_fd);
 		x->cgroup_fd = cgroup_v2_fd_of(&x->c->cgroup, x->c->init_pid);
 		if (x->cgroup_fd >= 0)
-			pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
+			pid = clone(x, ret_pidfd, e);
 	}
-	if (pid == 0) {
-		close_p(&x->sync);
-		close_p(&x->c->lock_fd);
-		close_p(&x->c->dir_fd);
-		child_main(x);
-	}
-	if (old >= 0 && setns(old, CLONE_NEWPID) < 0 && pid > 0)
-		return error_errno(e, -errno, "return to the pid namespace");
-	return pid < 0 ? error_errno(e, pid, "clone a process into the container") : pid;
+	return pid;
 }
 
 static int exec_process(struct exec *x, pid_t *ret_pid, int *ret_pidfd, struct error *e)
@@ -322,6 +392,7 @@ int container_exec(
 		.sync = -EBADF,
 		.child_sync = -EBADF,
 		.attr_fd = -EBADF,
+		.proc = -EBADF,
 	};
 	int r = exec_process(&x, ret_pid, ret_pidfd, e);
 

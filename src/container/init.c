@@ -22,17 +22,6 @@
 #include "linux/mountfd.h"
 #include "linux/procfd.h"
 
-int join_namespaces(const int ns_fds[NS_COUNT], struct error *e)
-{
-	/* the mount namespace last: the others' files were opened outside, but errors are easier to read with /proc */
-	static const enum ns_type order[] = {NS_USER, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_TIME, NS_MNT};
-
-	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
-		if (ns_fds[order[i]] >= 0 && setns(ns_fds[order[i]], ns_clone_flag(order[i])) < 0)
-			return error_errno(e, -errno, "join the %s namespace", ns_oci_name(order[i]));
-	return 0;
-}
-
 /* A new network namespace's lo is down. */
 static int loopback_up(struct error *e)
 {
@@ -83,32 +72,62 @@ static int set_sysctls(const struct spec *s, int proc, struct error *e)
 	return 0;
 }
 
+/* cgroups and namespaces that are there. */
+static int join(struct init *in, struct error *e)
+{
+	int r = cgroup_join(in->cgroups);
+
+	return r < 0 ? error_errno(e, r, "join the cgroup") : namespaces_join(in->ns_fds, e);
+}
+
+int init_enter_between(struct init *in, struct error *e)
+{
+	bool joins_user = in->ns_fds[NS_USER] >= 0;
+	int r;
+
+	r = process_raise_rlimits(in->spec->process, e);
+	if (r == 0)
+		r = process_set_oom_score(in->spec->process, in->proc, e);
+	/* those who live there could trace us */
+	if (r == 0 && joins_user && prctl(PR_SET_DUMPABLE, 0) < 0)
+		r = error_errno(e, -errno, "prctl");
+	if (r == 0)
+		r = join(in, e);
+	return r < 0 || !joins_user ? r : namespaces_new_time(in, e);
+}
+
+/* Until here the maps of a new user namespace were written, and files of /proc/self (the clocks') had to be ours. */
+static int become_ours(struct init *in, struct error *e)
+{
+	int r = in->spec->namespaces[NS_USER].present ? userns_become_root(e) : 0;
+
+	/* both undone by a change of credentials or by us when we are complete */
+	if (r == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0))
+		r = error_errno(e, -errno, "prctl");
+	return r;
+}
+
 /* Session, cgroups and namespaces: what must come before any mount. */
 static int enter(struct init *in, struct error *e)
 {
 	const struct spec *s = in->spec;
-	_cleanup_close_ int proc = procfs_open();
-	int r;
+	int r = fault_point("create-init", e);
 
-	r = proc < 0 ? error_errno(e, proc, "open the host's /proc") : fault_point("create-init", e);
 	if (r < 0)
 		return r;
-	in->host_pid = process_host_pid(proc);
-	/* both undone by a change of credentials or by us when we are complete */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-		return error_errno(e, -errno, "prctl");
 	process_reset_signals();
 	umask(0);
 	setsid(); /* fails only for a group leader, which a new process is not */
-	r = cgroup_join(in->cgroups);
-	if (r < 0)
-		return error_errno(e, r, "join the cgroup");
-	r = fault_point("create-joined", e);
-	/* /proc as it is here: a mount namespace to join may be a container's */
-	if (r == 0 && s->process)
-		r = process_open_attr(s->process, proc, &in->attr_fd, e);
+	r = in->between ? sync_expect(in->sync, SYNC_GO, e) : join(in, e);
 	if (r == 0)
-		r = join_namespaces(in->ns_fds, e);
+		r = fault_point("create-joined", e);
+	in->host_pid = process_host_pid(in->proc);
+	if (r == 0)
+		r = process_open_attr(s->process, in->proc, &in->attr_fd, e);
+	if (r == 0 && !s->namespaces[NS_USER].path)
+		r = namespaces_new_time(in, e);
+	if (r == 0)
+		r = become_ours(in, e);
 	if (r < 0)
 		return r;
 	/* after joining: a cgroup namespace is rooted where its maker is */
@@ -122,9 +141,10 @@ static int enter(struct init *in, struct error *e)
 	}
 	r = set_names(s, e);
 	if (r == 0)
-		r = set_sysctls(s, proc, e);
-	if (r == 0 && s->process)
-		r = process_set_oom_score(s->process, proc, e);
+		r = set_sysctls(s, in->proc, e);
+	if (r == 0 && !in->between)
+		r = process_set_oom_score(s->process, in->proc, e);
+	close_p(&in->proc);
 	return r < 0 ? r : fault_point("create-namespaces", e);
 }
 
@@ -166,11 +186,11 @@ static int make_root(struct init *in, struct error *e)
 	int r;
 
 	if (own) {
-		r = rootfs_open(s, &root, e);
+		r = rootfs_open(in, &root, e);
 		if (r == 0)
 			r = fault_point("create-root", e);
 		if (r == 0)
-			r = rootfs_mounts(s, &in->c->cgroup, root, e);
+			r = rootfs_mounts(in, root, e);
 		if (r == 0)
 			r = fault_point("create-mounts", e);
 		if (r == 0)
@@ -245,6 +265,7 @@ static void run_program(struct init *in, struct error *e)
 		.preserve_fds = in->o->preserve_fds,
 		.listen_fds = in->o->listen_fds,
 		.no_new_keyring = in->o->no_new_keyring,
+		.userns = s->namespaces[NS_USER].present,
 	};
 	const int keep[] = {in->sync, in->start_socket, in->attr_fd, in->agent};
 	int r, starter;

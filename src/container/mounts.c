@@ -108,22 +108,35 @@ static int apply_attributes(const struct spec_mount *m, int fd, struct error *e)
 	return r < 0 ? error_errno(e, r, "set the attributes of mount %s", m->destination) : 0;
 }
 
-static int mount_bind(const struct spec_mount *m, int root, struct error *e)
+/* A mount that comes from outside of the user namespace keeps what restricts it. */
+static int fail_flags(struct error *e, int r, const struct init *in, const struct spec_mount *m)
 {
+	if (r == -EPERM && in->spec->namespaces[NS_USER].present)
+		return error_set(e, r, ERROR_CONFIG,
+			"bind mount %s: the flags that it has on the host (ro, nodev, nosuid, noexec, atime) "
+			"are locked "
+			"in a user namespace and can't be lifted by its options",
+			m->source);
+	return error_errno(e, r, "set the flags of bind mount %s", m->source);
+}
+
+static int mount_bind(const struct init *in, size_t index, int root, struct error *e)
+{
+	const struct spec_mount *m = &in->spec->mounts[index];
 	uint64_t set = mount_attr_of_flags(m->flags), clear = mount_attr_of_flags(m->clear_flags) & ~set;
 	_cleanup_close_ int tree = -EBADF, target = -EBADF;
 	struct stat st;
 	int r;
 
-	tree = mount_clone(AT_FDCWD, m->source, m->flags & MS_REC);
+	tree = source_open(in, (int)index, e);
 	if (tree < 0)
-		return error_errno(e, tree, "bind mount %s", m->source);
+		return tree;
 	if (fstat(tree, &st) < 0)
 		return error_errno(e, -errno, "bind mount %s", m->source);
 	if (set || clear) {
 		r = mount_change(tree, set, clear, 0, false);
 		if (r < 0)
-			return error_errno(e, r, "set the flags of bind mount %s", m->source);
+			return fail_flags(e, r, in, m);
 	}
 	target = open_target(m, root, S_ISDIR(st.st_mode), tree, e);
 	if (target < 0)
@@ -184,6 +197,25 @@ static bool has_long_value(const char *options)
 	return false;
 }
 
+/* The owner of the namespace that these show may mount them, nobody else: the container gets the host's. */
+static int bind_instead(const struct spec_mount *m)
+{
+	static const char *const bound[][2] = {{"sysfs", "/sys"}, {"mqueue", "/dev/mqueue"}};
+	uint64_t attr = mount_attr_of_flags(m->flags);
+
+	for (size_t i = 0; i < ARRAY_SIZE(bound); i++) {
+		_cleanup_close_ int tree = -EBADF;
+		int r;
+
+		if (strcmp(m->type, bound[i][0]) != 0)
+			continue;
+		tree = mount_clone(AT_FDCWD, bound[i][1], true);
+		r = tree < 0 ? -EPERM : attr ? mount_change(tree, attr, 0, 0, true) : 0;
+		return r < 0 ? r : take_fd(&tree);
+	}
+	return -EPERM;
+}
+
 static int mount_filesystem(const struct spec_mount *m, int root, struct error *e)
 {
 	_cleanup_close_ int target = -EBADF, fd = -EBADF;
@@ -206,6 +238,8 @@ static int mount_filesystem(const struct spec_mount *m, int root, struct error *
 	fd = mount_make(m->type, m->source ? m->source : m->type,
 		superblock_options(m, mode, options, sizeof(options)),
 		mount_attr_of_flags(m->flags) & ~(m->tmpcopyup ? MOUNT_ATTR_RDONLY : 0));
+	if (fd == -EPERM)
+		fd = bind_instead(m);
 	if (fd < 0)
 		return error_errno(e, fd, "mount %s on %s (options \"%s\")", m->type, m->destination,
 			m->data ? m->data : "");
@@ -296,16 +330,18 @@ static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int
 	return r < 0 ? error_errno(e, r, "mount cgroups on %s", m->destination) : apply_attributes(m, top, e);
 }
 
-int rootfs_mounts(const struct spec *s, const struct cgroup *cg, int root, struct error *e)
+int rootfs_mounts(const struct init *in, int root, struct error *e)
 {
+	const struct spec *s = in->spec;
+
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		const struct spec_mount *m = &s->mounts[i];
 		int r;
 
 		if (m->is_bind)
-			r = mount_bind(m, root, e);
+			r = mount_bind(in, i, root, e);
 		else if (m->type && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")))
-			r = mount_cgroup(m, cg, root, e);
+			r = mount_cgroup(m, &in->c->cgroup, root, e);
 		else if (m->type)
 			r = mount_filesystem(m, root, e);
 		else

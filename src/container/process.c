@@ -40,6 +40,25 @@ void process_reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+int process_raise_rlimits(const struct spec_process *p, struct error *e)
+{
+	for (size_t i = 0; i < p->n_rlimits; i++) {
+		const struct spec_rlimit *l = &p->rlimits[i];
+		struct rlimit now;
+
+		if (getrlimit(l->resource, &now) < 0)
+			return error_errno(e, -errno, "read limit %s", l->name);
+		if (now.rlim_max >= l->hard)
+			continue;
+		now.rlim_max = l->hard;
+		if (setrlimit(l->resource, &now) < 0)
+			return error_errno(e, -errno,
+				"error setting rlimits: raise the hard limit %s to %llu", l->name,
+				(unsigned long long)l->hard);
+	}
+	return 0;
+}
+
 int process_set_rlimits(const struct spec_process *p, struct error *e)
 {
 	for (size_t i = 0; i < p->n_rlimits; i++) {
@@ -155,13 +174,31 @@ static int join_keyring(const char *id, struct error *e)
 	return 0;
 }
 
-static int set_ids(const struct spec_process *p, struct error *e)
+/* In a user namespace of an ordinary user nobody may drop groups: what he is in he stays in. */
+static int set_groups(const struct process_context *x, struct error *e)
 {
+	const struct spec_process *p = x->p;
+
+	if (setgroups(p->n_additional_gids, p->additional_gids) == 0)
+		return 0;
+	if (errno != EPERM || !x->userns)
+		return error_errno(e, -errno, "set the supplementary groups");
+	if (p->n_additional_gids == 0)
+		return 0;
+	return error_set(e, -EPERM, ERROR_CONFIG,
+		"process.user.additionalGids: a user namespace whose only mapped group is its owner's can't "
+		"have others");
+}
+
+static int set_ids(const struct process_context *x, struct error *e)
+{
+	const struct spec_process *p = x->p;
 	struct caps caps;
 	int r;
 
-	if (setgroups(p->n_additional_gids, p->additional_gids) < 0)
-		return error_errno(e, -errno, "set the supplementary groups");
+	r = set_groups(x, e);
+	if (r < 0)
+		return r;
 	if (setresgid(p->gid, p->gid, p->gid) < 0)
 		return error_errno(e, -errno, "set the group id to %u", p->gid);
 	if (p->uid == geteuid() && p->uid == getuid())
@@ -368,7 +405,7 @@ int process_prepare(struct process_context *x, struct error *e)
 			return error_errno(e, r, "limit the bounding set of capabilities");
 	}
 	entered = chdir(p->cwd) == 0;
-	r = set_ids(p, e);
+	r = set_ids(x, e);
 	if (r == 0)
 		r = enter_cwd(p, entered, e);
 	if (r < 0)

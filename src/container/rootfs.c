@@ -42,9 +42,9 @@ static int make_parent_private(const char *rootfs)
 	}
 }
 
-int rootfs_open(const struct spec *s, int *ret_root, struct error *e)
+int rootfs_open(const struct init *in, int *ret_root, struct error *e)
 {
-	_cleanup_close_ int tree = -EBADF, target = -EBADF;
+	const struct spec *s = in->spec;
 	unsigned long propagation = s->rootfs_propagation ? s->rootfs_propagation : MS_SLAVE | MS_REC;
 	int r;
 
@@ -55,17 +55,8 @@ int rootfs_open(const struct spec *s, int *ret_root, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "make the mount of %s private", s->rootfs);
 	}
-	target = open(s->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (target < 0)
-		return error_errno(e, -errno, "rootfs %s", s->rootfs);
-	tree = mount_clone(target, "", true);
-	if (tree < 0)
-		return error_errno(e, tree, "bind rootfs %s", s->rootfs);
-	r = mount_attach(tree, target);
-	if (r < 0)
-		return error_errno(e, r, "mount rootfs %s", s->rootfs);
-	*ret_root = take_fd(&tree);
-	return 0;
+	*ret_root = source_open(in, SOURCE_ROOT, e);
+	return MIN(*ret_root, 0);
 }
 
 /* An empty, read-only directory to lay over masked ones. One instance serves all of them. */

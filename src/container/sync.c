@@ -8,6 +8,7 @@
 
 struct sync_message {
 	uint32_t type;
+	int32_t number;	    /* SYNC_CLONED, SYNC_SOURCE */
 	struct error error; /* SYNC_ERROR only */
 };
 
@@ -16,6 +17,13 @@ int sync_send(int fd, enum sync_type type)
 	uint32_t t = type;
 
 	return send(fd, &t, sizeof(t), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int sync_send_number(int fd, enum sync_type type, int number)
+{
+	struct sync_message m = {.type = type, .number = number};
+
+	return send(fd, &m, offsetof(struct sync_message, error), MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 void sync_send_error(int fd, const struct error *e)
@@ -34,7 +42,7 @@ bool sync_is_closed(int fd)
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
-int sync_expect(int fd, enum sync_type type, struct error *e)
+int sync_receive(int fd, int *ret_number, struct error *e)
 {
 	struct sync_message m = {0};
 	ssize_t n;
@@ -53,8 +61,17 @@ int sync_expect(int fd, enum sync_type type, struct error *e)
 			*e = m.error;
 		return m.error.code;
 	}
-	if (m.type != type)
-		return error_set(e, -EPROTO, ERROR_INTERNAL,
-			"message %u instead of %u from the container's init", m.type, type);
-	return 0;
+	if (ret_number)
+		*ret_number = m.number;
+	return (int)(m.type & INT32_MAX);
+}
+
+int sync_expect(int fd, enum sync_type type, struct error *e)
+{
+	int r = sync_receive(fd, NULL, e);
+
+	if (r < 0 || r == (int)type)
+		return r < 0 ? r : 0;
+	return error_set(e, -EPROTO, ERROR_INTERNAL, "message %d instead of %d from the container's init", r,
+		(int)type);
 }

@@ -8,6 +8,7 @@
 
 /*
  * A fork into new namespaces ("flags", CLONE_NEW*), born in the v2 cgroup of cgroup_fd (-EBADF: the caller's).
+ * CLONE_PARENT: the new process is a sibling of the caller.
  * Returns the pid in the parent, 0 in the child, or a negative errno. *ret_pidfd is close-on-exec. The caller must be
  * single-threaded: the child runs on in a copy of the caller's memory, and libc's fork handlers are not called.
  */

@@ -153,6 +153,14 @@ int mount_change(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagatio
 	return 0;
 }
 
+int mount_map_ids(int mount_fd, int userns_fd, bool recursive)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = userns_fd};
+	unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+
+	return mount_setattr(mount_fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
 static int configure(int fs, const char *source, const char *options)
 {
 	_cleanup_free_ char *copy = NULL;

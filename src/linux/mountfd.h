@@ -24,6 +24,8 @@ int mount_attach(int mount_fd, int target_fd) _must_check_;
 /* mount_setattr on an fd: MOUNT_ATTR_* to set and clear, propagation MS_* or 0. */
 int mount_change(
 	int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) _must_check_;
+/* A detached mount (tree, if recursive) shows ids as that user namespace maps them (5.12). */
+int mount_map_ids(int mount_fd, int userns_fd, bool recursive) _must_check_;
 /* A new filesystem instance, detached, MOUNT_ATTR_* applied; options comma-separated or NULL. */
 int mount_make(const char *fstype, const char *source, const char *options, uint64_t attr) _must_check_;
 /* MS_RDONLY, MS_NOSUID, ... as MOUNT_ATTR_*. */

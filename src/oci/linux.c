@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "linux" of config.json but for resources and seccomp: namespaces, id mappings, devices, sysctls, paths. */
+/* "linux" of config.json but for resources and seccomp: namespaces, devices, sysctls, paths. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -64,40 +64,6 @@ static int parse_namespaces(struct parser *p, const struct jv *v, void *dest)
 		s->namespaces[entry.type] = (struct spec_namespace){.present = true, .path = entry.path};
 	}
 	return r;
-}
-
-static const struct json_field id_map_fields[] = {
-	{"containerID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, container_id)},
-	{"hostID", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, host_id)},
-	{"size", JSON_U32, .required = true, .offset = offsetof(struct spec_id_map, size), .min = 1,
-		.max = UINT32_MAX},
-	{NULL},
-};
-
-static int parse_id_map(struct parser *p, const struct jv *v, void *dest)
-{
-	const struct spec_id_map *map = dest;
-	int r = jv_fields(p, v, id_map_fields, dest);
-
-	if (r < 0)
-		return r;
-	if (map->size - 1 > UINT32_MAX - MAX(map->container_id, map->host_id))
-		return jv_fail(p, v, "the range goes beyond the last id");
-	return 0;
-}
-
-static int parse_uid_map(struct parser *p, const struct jv *v, void *dest)
-{
-	struct spec *s = dest;
-
-	return jv_array(p, v, sizeof(*s->uid_map), parse_id_map, &s->uid_map, &s->n_uid_map);
-}
-
-static int parse_gid_map(struct parser *p, const struct jv *v, void *dest)
-{
-	struct spec *s = dest;
-
-	return jv_array(p, v, sizeof(*s->gid_map), parse_id_map, &s->gid_map, &s->n_gid_map);
 }
 
 static int parse_device_type(struct parser *p, const struct jv *v, void *dest)
@@ -274,8 +240,8 @@ static const struct json_field personality_fields[] = {
 
 static const struct json_field linux_fields[] = {
 	{"namespaces", JSON_CUSTOM, .parse = parse_namespaces},
-	{"uidMappings", JSON_CUSTOM, .parse = parse_uid_map},
-	{"gidMappings", JSON_CUSTOM, .parse = parse_gid_map},
+	{"uidMappings", JSON_CUSTOM, .offset = offsetof(struct spec, ids), .parse = spec_uid_maps_parse},
+	{"gidMappings", JSON_CUSTOM, .offset = offsetof(struct spec, ids), .parse = spec_gid_maps_parse},
 	{"timeOffsets", JSON_SUB, .sub = time_offsets_fields},
 	{"devices", JSON_CUSTOM, .parse = parse_devices},
 	{"netDevices", JSON_UNSUPPORTED},

@@ -21,6 +21,9 @@ int spec_name_value_parse(struct parser *p, const struct jv *v, void *dest) _mus
 const char *spec_from_bundle(struct parser *p, const char *path) _must_check_;
 /* An env array: every entry NAME=value. dest: char *** */
 int spec_env_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
+/* An array of mappings that don't overlap; dest: struct id_maps *. */
+int spec_uid_maps_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
+int spec_gid_maps_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
 /* "shared", "rslave"...: MS_* (| MS_REC), or 0 when it is none of them. */
 unsigned long mount_propagation(const char *name);
 

@@ -154,10 +154,34 @@ static const struct json_field spec_fields[] = {
 	{NULL},
 };
 
+/* A new one has the maps of config.json, one that is joined has its own. */
+static int check_user_namespace(struct parser *p, const struct spec *s)
+{
+	const struct spec_namespace *user = &s->namespaces[NS_USER];
+	const struct id_maps *ids = &s->ids;
+
+	if ((ids->n_uid || ids->n_gid) && !user->present)
+		return error_set(p->e, -EINVAL, ERROR_CONFIG,
+			"linux.%s: needs a user namespace in linux.namespaces",
+			ids->n_uid ? "uidMappings" : "gidMappings");
+	if (!user->present || user->path)
+		return 0;
+	if (!ids->n_uid || !ids->n_gid)
+		return error_set(p->e, -EINVAL, ERROR_CONFIG,
+			"linux.%s: missing (a new user namespace needs mappings of uids and gids)",
+			ids->n_uid ? "gidMappings" : "uidMappings");
+	if (!idmap_contains(ids->uid, ids->n_uid, 0) || !idmap_contains(ids->gid, ids->n_gid, 0))
+		return error_set(p->e, -EINVAL, ERROR_CONFIG,
+			"linux.%s: id 0 is not mapped (the container is set up by its root)",
+			idmap_contains(ids->uid, ids->n_uid, 0) ? "gidMappings" : "uidMappings");
+	return 0;
+}
+
 /* What needs a namespace of the container's own, because it would change the host otherwise. */
 static int check_namespaces(struct parser *p, const struct spec *s)
 {
 	bool uts = s->namespaces[NS_UTS].present;
+	int r;
 
 	if (s->hostname && s->hostname[0] && !uts)
 		return error_set(
@@ -165,10 +189,9 @@ static int check_namespaces(struct parser *p, const struct spec *s)
 	if (s->domainname && s->domainname[0] && !uts)
 		return error_set(
 			p->e, -EINVAL, ERROR_CONFIG, "domainname: needs a uts namespace in linux.namespaces");
-	if ((s->n_uid_map || s->n_gid_map) && !s->namespaces[NS_USER].present)
-		return error_set(p->e, -EINVAL, ERROR_CONFIG,
-			"linux.%s: needs a user namespace in linux.namespaces",
-			s->n_uid_map ? "uidMappings" : "gidMappings");
+	r = check_user_namespace(p, s);
+	if (r < 0)
+		return r;
 	if ((s->time_monotonic.present || s->time_boottime.present) &&
 		(!s->namespaces[NS_TIME].present || s->namespaces[NS_TIME].path))
 		return error_set(p->e, -EINVAL, ERROR_CONFIG,

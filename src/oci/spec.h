@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "linux/idmap.h"
 
 enum ns_type { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_CGROUP, NS_USER, NS_TIME, NS_COUNT };
 
@@ -74,6 +75,9 @@ struct spec_mount {
 	unsigned long rec_clear;
 	bool is_bind;
 	bool tmpcopyup;
+	bool idmap,
+		idmap_recursive; /* bind: with "ids", or without any with those of the container's user namespace */
+	struct id_maps ids;
 	const char *data; /* the options that are the filesystem's own, comma-separated; NULL: none */
 };
 
@@ -92,10 +96,6 @@ struct spec_device_rule {
 	char type;	      /* 'a', 'b', 'c' */
 	int64_t major, minor; /* -1: all */
 	const char *access;   /* subset of "rwm" */
-};
-
-struct spec_id_map {
-	uint32_t container_id, host_id, size;
 };
 
 struct spec_sysctl {
@@ -221,8 +221,7 @@ struct spec {
 	struct spec_mount *mounts;
 	size_t n_mounts;
 	struct spec_namespace namespaces[NS_COUNT];
-	struct spec_id_map *uid_map, *gid_map;
-	size_t n_uid_map, n_gid_map;
+	struct id_maps ids; /* of the user namespace */
 	struct spec_device *devices;
 	size_t n_devices;
 	struct spec_time_offset time_monotonic, time_boottime; /* of the time namespace */

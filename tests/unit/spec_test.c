@@ -57,6 +57,7 @@ static void refuse(const char *json, const char *message)
 /* The smallest document, with something in "linux" or "process" or at the top. */
 #define TOP(more) "{\"ociVersion\":\"1.2.0\",\"root\":{\"path\":\"rootfs\"}," more "}"
 #define LINUX(more) TOP("\"linux\":{" more "}")
+#define USER_NS "\"namespaces\":[{\"type\":\"user\"}]"
 #define PROCESS(more) TOP("\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"," more "}")
 
 static bool same(const char *a, const char *b)
@@ -189,8 +190,8 @@ static void test_linux(void)
 	CHECK(same(s->namespaces[NS_NET].path, "/run/netns/a") && !s->namespaces[NS_PID].path);
 	CHECK(ns_clone_flag(NS_NET) == CLONE_NEWNET && same(ns_proc_name(NS_MNT), "mnt") &&
 		same(ns_oci_name(NS_NET), "network"));
-	CHECK(s->n_uid_map == 1 && s->uid_map[0].host_id == 100000 && s->uid_map[0].size == 65536 &&
-		s->n_gid_map == 1 && s->gid_map[0].container_id == 1);
+	CHECK(s->ids.n_uid == 1 && s->ids.uid[0].host_id == 100000 && s->ids.uid[0].size == 65536 &&
+		s->ids.n_gid == 1 && s->ids.gid[0].container_id == 0);
 	CHECK(s->n_devices == 2 && same(s->devices[0].path, "/dev/fuse") && s->devices[0].type == 'c' &&
 		s->devices[0].major == 10 && s->devices[0].minor == 229 && s->devices[0].has_mode &&
 		s->devices[0].mode == 0666 && s->devices[0].gid == 5 && s->devices[1].type == 'p' &&
@@ -323,6 +324,18 @@ static void test_messages(void)
 		{LINUX("\"namespaces\":[null]"), "linux.namespaces[0]: must be an object, not null"},
 		{LINUX("\"uidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":1}]"),
 			"linux.uidMappings: needs a user namespace"},
+		{LINUX(USER_NS), "linux.uidMappings: missing"},
+		{LINUX(USER_NS ",\"uidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":1}]"),
+			"linux.gidMappings: missing"},
+		{LINUX(USER_NS ",\"gidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":1}],"
+			       "\"uidMappings\":[{\"containerID\":1,\"hostID\":5,\"size\":1}]"),
+			"linux.uidMappings: id 0 is not mapped"},
+		{LINUX(USER_NS ",\"uidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":10},"
+			       "{\"containerID\":9,\"hostID\":50,\"size\":1}]"),
+			"linux.uidMappings: mappings 0 and 1 overlap"},
+		{LINUX(USER_NS ",\"gidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":10},"
+			       "{\"containerID\":10,\"hostID\":1,\"size\":5}]"),
+			"linux.gidMappings: mappings 0 and 1 overlap"},
 		{LINUX("\"uidMappings\":[{\"containerID\":0,\"hostID\":0,\"size\":0}]"),
 			"linux.uidMappings[0].size: 0 is out of range"},
 		{LINUX("\"uidMappings\":[{\"containerID\":0,\"hostID\":4294967295,\"size\":2}]"),

@@ -38,6 +38,7 @@ const struct support_row support_rows[] = {
 	{"process", "other prctl states", "lost",
 		"speculation control, core scheduling, MDWE, TSC and CPUID faulting"},
 	{"namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on"},
+	{"namespace", "user", "refused", "the container's own, or one that it has joined"},
 	{"namespace", "nested", "refused", "processes with namespaces of their own"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "created",

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "linux/idmap.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/fd.h"
+#include "linux/clone.h"
+#include "linux/procfd.h"
+
+int idmap_write(pid_t pid, const char *file, const struct id_map *map, size_t n)
+{
+	enum { LINE = 34 }; /* three numbers of ten digits */
+	_cleanup_free_ char *text = malloc(n * LINE + 1);
+	char path[40];
+	size_t at = 0;
+
+	if (!text)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		at += (size_t)snprintf(
+			text + at, LINE + 1, "%u %u %u\n", map[i].container_id, map[i].host_id, map[i].size);
+	if (at >= 4096) /* the kernel takes less than a page */
+		return -E2BIG;
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	return write_string_at(AT_FDCWD, path, text);
+}
+
+bool idmap_contains(const struct id_map *map, size_t n, uint32_t container_id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (container_id >= map[i].container_id && container_id - map[i].container_id < map[i].size)
+			return true;
+	return false;
+}
+
+int idmap_make_userns(const struct id_maps *maps)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	char path[40];
+	int fd = -EBADF, r, status;
+	pid_t pid = clone_fork(CLONE_NEWUSER, -EBADF, &pidfd);
+
+	if (pid < 0)
+		return pid;
+	if (pid == 0)
+		for (;;)
+			pause();
+	r = idmap_write(pid, "uid_map", maps->uid, maps->n_uid);
+	if (r == 0)
+		r = idmap_write(pid, "gid_map", maps->gid, maps->n_gid);
+	if (r == 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		r = fd < 0 ? -errno : fd;
+	}
+	(void)!pidfd_kill(pidfd, SIGKILL);
+	(void)!pidfd_reap(pidfd, &status);
+	return r;
+}
