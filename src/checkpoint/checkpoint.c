@@ -26,7 +26,7 @@
 /* What the surgeon tells. */
 struct outcome {
 	struct dump_journal journal;
-	struct cr_statistics stats;
+	struct image_statistics stats;
 	struct error error;
 	int result;
 	bool done;
@@ -45,7 +45,19 @@ static void closedir_p(DIR **d)
 		closedir(*d);
 }
 
-static int check_empty(int fd, const char *path, struct error *e)
+/* What may be there: an earlier image, which is replaced (podman checkpoints into the same directory again and again), and
+ * what we write beside it. */
+static bool may_be_there(const char *name)
+{
+	static const char *const beside[] = {".", "..", "dump.log", "restore.log", "stats-restore"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(beside); i++)
+		if (!strcmp(name, beside[i]))
+			return true;
+	return image_owns(name);
+}
+
+static int check_usable(int fd, const char *path, struct error *e)
 {
 	_cleanup_(closedir_p) DIR *d = NULL;
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -55,10 +67,11 @@ static int check_empty(int fd, const char *path, struct error *e)
 	if (!d)
 		return error_errno(e, -errno, "read the image directory %s", path);
 	while ((ent = readdir(d)))
-		if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+		if (!may_be_there(ent->d_name))
 			return error_set(e, -ENOTEMPTY, ERROR_USAGE,
-				"the image directory %s is not empty (it holds \"%s\"): choose another "
-				"--image-path, or remove it",
+				"the image directory %s is not empty (it holds \"%s\", which is not of an "
+				"image): "
+				"choose another --image-path, or remove it",
 				path, ent->d_name);
 	return 0;
 }
@@ -75,7 +88,7 @@ static int open_image_directory(const char *path, int *ret_fd, bool *ret_created
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, -errno, "open the image directory %s", path);
-	r = check_empty(fd, path, e);
+	r = check_usable(fd, path, e);
 	if (r < 0)
 		return r;
 	if (faccessat(fd, ".", W_OK | X_OK, 0) < 0)
@@ -159,7 +172,7 @@ static int watch(struct container *c, pid_t pid, int *guard_fd, struct outcome *
 }
 
 static int operate_guarded(struct container *c, const struct checkpoint_options *o, int image_dir,
-	struct preflight_report *report, struct cr_statistics *stats, struct error *e)
+	struct preflight_report *report, struct image_statistics *stats, struct error *e)
 {
 	struct sigaction cancel = {.sa_handler = on_cancel}, old_int, old_term;
 	_cleanup_close_ int surgeon_end = -EBADF, guard_end = -EBADF;
@@ -190,14 +203,18 @@ static int operate_guarded(struct container *c, const struct checkpoint_options 
 	return r;
 }
 
-/* dump.log in the work directory: what callers copy and show. */
-static void write_log(
-	const char *dir, const char *name, const struct cr_statistics *s, int result, const struct error *e)
+/* The log and the statistics in the work directory: what callers copy and show. */
+static void write_log(const char *dir, enum image_operation operation, const struct image_statistics *s,
+	int result, const struct error *e)
 {
+	const char *name = operation == IMAGE_DUMP ? "dump.log" : "restore.log";
 	_cleanup_close_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+	struct error ignored;
 
 	if (dirfd < 0)
 		return;
+	if (result == 0 && image_write_stats(dirfd, operation, s, &ignored) < 0)
+		log_warning("%s", ignored.message);
 	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
@@ -253,7 +270,7 @@ int checkpoint_preflight(
 }
 
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
-	struct cr_statistics *stats, struct error *e)
+	struct image_statistics *stats, struct error *e)
 {
 	const char *path = o->image_path ? o->image_path : "checkpoint",
 		   *work = o->work_path ? o->work_path : path;
@@ -263,7 +280,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	bool created = false;
 	int r;
 
-	*stats = (struct cr_statistics){};
+	*stats = (struct image_statistics){};
 	r = check_options(o, e);
 	if (r == 0)
 		r = check_state(c, e);
@@ -279,6 +296,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	if (r == 0)
 		r = open_image_directory(path, &image_dir, &created, e);
 	if (r == 0) {
+		image_remove(image_dir);
 		r = operate_guarded(c, o, image_dir, rep, stats, e);
 		if (r < 0)
 			remove_image(image_dir, path, created);
@@ -288,20 +306,20 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	stats->total_us = now_us() - begin;
 	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
 	if (r == 0 || o->work_path)
-		write_log(work, "dump.log", stats, r, e);
+		write_log(work, IMAGE_DUMP, stats, r, e);
 	preflight_report_done(&own);
 	return r;
 }
 
-int restore_run(
-	const struct restore_options *o, struct container **ret, struct cr_statistics *stats, struct error *e)
+int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
+	struct error *e)
 {
 	const char *path = o->image_path ? o->image_path : "checkpoint";
 	_cleanup_close_ int image_dir = -EBADF;
 	uint64_t begin = now_us();
 	int r;
 
-	*stats = (struct cr_statistics){};
+	*stats = (struct image_statistics){};
 	r = fault_point("restore-start", e);
 	if (r < 0)
 		return r;
@@ -313,6 +331,6 @@ int restore_run(
 	if (r == 0)
 		r = container_run_hooks(*ret, HOOK_POSTSTART, e);
 	if (o->work_path)
-		write_log(o->work_path, "restore.log", stats, r, e);
+		write_log(o->work_path, IMAGE_RESTORE, stats, r, e);
 	return r;
 }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "container/container.h"
+#include "image/image.h"
 
 /* One thing that stands in the way of a faithful checkpoint. Strings in the report's arena. */
 struct obstacle {
@@ -50,12 +51,6 @@ struct restore_options {
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
 };
 
-/* Microseconds and counts of one operation, kept in manifest.json ("statistics"). */
-struct cr_statistics {
-	uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
-	uint64_t processes, threads, files, pages_data, pages_zero, bytes;
-};
-
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */
 int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
 	struct error *e) _must_check_;
@@ -63,10 +58,10 @@ int checkpoint_preflight(struct container *c, const struct checkpoint_options *o
  * ERROR_REFUSED and all of them in *r (if not NULL). The container is gone from the machine afterwards (its processes
  * are dead and it is stopped) unless leave_running. */
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
-	struct cr_statistics *stats, struct error *e) _must_check_;
+	struct image_statistics *stats, struct error *e) _must_check_;
 /* The whole restore: creates the container from its bundle and puts the state back. *ret is the running container. On
  * failure all that was made is removed; the image stays. */
-int restore_run(const struct restore_options *o, struct container **ret, struct cr_statistics *stats,
+int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
 	struct error *e) _must_check_;
 
 /* Every kind of kernel object and what the native engine does with it: group, kind, "supported", "refused" or

@@ -66,7 +66,7 @@ static int check_options(const struct options *o, struct error *e)
 	return 0;
 }
 
-static void print_stats(const struct cr_statistics *s)
+static void print_stats(const struct image_statistics *s)
 {
 	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, "
 	       "\"collect_us\": %llu, "
@@ -97,7 +97,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	const struct options *o = options;
 	_cleanup_(container_free_p) struct container *c = NULL;
 	struct preflight_report report = {};
-	struct cr_statistics stats = {};
+	struct image_statistics stats = {};
 	int r;
 
 	r = check_options(o, e);

@@ -48,7 +48,7 @@ static int make(
 	void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
 	struct restore_options restore = *(const struct restore_options *)arg;
-	struct cr_statistics stats;
+	struct image_statistics stats;
 
 	restore.create = *create;
 	return restore_run(&restore, ret, &stats, e);

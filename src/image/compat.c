@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files that podman, CRI-O and containerd look for in a checkpoint directory, whoever wrote it: CRIU's inventory.img
- * (podman checks that it exists), stats-dump (--print-stats) and runc's descriptors.json. The numbers are facts of
+ * (podman checks that it exists), stats-dump and stats-restore (--print-stats) and runc's descriptors.json. The numbers are facts of
  * CRIU's image format. We never read these files.
  */
 #include <json-c/json.h>
@@ -57,9 +57,11 @@ static uint32_t clamp32(uint64_t v)
 	return MIN(v, (uint64_t)UINT32_MAX);
 }
 
-int image_compat_stats(struct image_buffer *b, const struct image_statistics *s)
+int image_compat_stats(
+	struct image_buffer *b, enum image_operation operation, const struct image_statistics *s)
 {
 	Criu__DumpStatsEntry dump = CRIU__DUMP_STATS_ENTRY__INIT;
+	Criu__RestoreStatsEntry restore = CRIU__RESTORE_STATS_ENTRY__INIT;
 	Criu__StatsEntry m = CRIU__STATS_ENTRY__INIT;
 	int r;
 
@@ -69,7 +71,13 @@ int image_compat_stats(struct image_buffer *b, const struct image_statistics *s)
 	dump.memwrite_time = clamp32(s->image_us);
 	dump.pages_scanned = s->pages_data + s->pages_zero;
 	dump.pages_written = s->pages_data;
-	m.dump = &dump;
+	restore.restore_time = clamp32(s->total_us);
+	restore.has_pages_restored = true;
+	restore.pages_restored = s->pages_data;
+	if (operation == IMAGE_DUMP)
+		m.dump = &dump;
+	else
+		m.restore = &restore;
 	r = add_u32(b, CRIU_SERVICE_MAGIC);
 	if (r == 0)
 		r = add_u32(b, CRIU_STATS_MAGIC);

@@ -137,5 +137,6 @@ void image_pages_count(const struct image_pages *p, struct image_statistics *s);
 
 /* compat.c: files that callers of CRIU look for; appended to b. */
 int image_compat_inventory(struct image_buffer *b) _must_check_;
-int image_compat_stats(struct image_buffer *b, const struct image_statistics *s) _must_check_;
+int image_compat_stats(struct image_buffer *b, enum image_operation operation,
+	const struct image_statistics *s) _must_check_;
 int image_compat_descriptors(struct image_buffer *b, const char *const stdio[3]) _must_check_;

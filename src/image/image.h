@@ -44,6 +44,7 @@ struct image_manifest {
 	const char *created; /* RFC 3339 */
 	uint64_t generation;
 	const char *stdio[3]; /* what fds 0-2 of init are, for descriptors.json; not read back */
+	/* Microseconds and counts of one operation. */
 	struct image_statistics {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
 		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
@@ -75,8 +76,13 @@ void image_writer_count(const struct image_writer *w, struct image_statistics *s
  * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are
  * the writer's own count, whatever m says. */
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
-/* Writes (again) a stats-dump as in the image into another directory: CRIU's callers look for it where the logs are. */
-int image_write_stats(int dirfd, const struct image_statistics *s, struct error *e) _must_check_;
+/* Writes stats-dump (again: it is in the image, too) or stats-restore into another directory: CRIU's callers look for
+ * them where the logs are. */
+enum image_operation { IMAGE_DUMP, IMAGE_RESTORE };
+int image_write_stats(int dirfd, enum image_operation operation, const struct image_statistics *s,
+	struct error *e) _must_check_;
+/* Whether a file in an image's directory is part of it. */
+bool image_owns(const char *name);
 /* Removes an image's files, finished or not, and nothing else: for whoever outlives a writer that was killed. */
 void image_remove(int dirfd);
 /* Frees; without a commit all files that were made are removed. */

@@ -101,6 +101,14 @@ int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
 	return 0;
 }
 
+bool image_owns(const char *name)
+{
+	for (unsigned i = 0; i < N_FILES; i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
 void image_remove(int dirfd)
 {
 	/* The manifest first: what is left at any moment must not look like a checkpoint. */
@@ -182,7 +190,7 @@ static int put_compat(
 	r = put_new_file(w, FILE_INVENTORY, b, e);
 	if (r < 0)
 		return r;
-	r = image_compat_stats(b, &m->statistics);
+	r = image_compat_stats(b, IMAGE_DUMP, &m->statistics);
 	if (r < 0)
 		return error_errno(e, r, "%s", names[FILE_STATS]);
 	r = put_new_file(w, FILE_STATS, b, e);
@@ -194,12 +202,13 @@ static int put_compat(
 	return put_new_file(w, FILE_DESCRIPTORS, b, e);
 }
 
-int image_write_stats(int dirfd, const struct image_statistics *s, struct error *e)
+int image_write_stats(
+	int dirfd, enum image_operation operation, const struct image_statistics *s, struct error *e)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
-	const char *name = names[FILE_STATS];
+	const char *name = operation == IMAGE_DUMP ? names[FILE_STATS] : "stats-restore";
 	_cleanup_close_ int fd = -EBADF;
-	int r = image_compat_stats(&b, s);
+	int r = image_compat_stats(&b, operation, s);
 
 	if (r < 0)
 		return error_errno(e, r, "%s", name);

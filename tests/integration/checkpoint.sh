@@ -122,6 +122,39 @@ test_image_paths() {
 	expect_progress
 }
 
+# An image in the directory is replaced (also podman checkpoints there again and again), but not before preflight is passed.
+test_an_image_is_replaced() {
+	counting
+	start c
+	expect_progress
+	ok checkpoint --leave-running --image-path "$T/i" c
+	local first second
+	first=$(stat -c %i "$T/i/manifest.json") second=$(count)
+	expect_progress
+	touch "$T/i/mine"
+	fails 'empty.*mine' checkpoint --image-path "$T/i" c
+	rm "$T/i/mine"
+	[ "$(stat -c %i "$T/i/manifest.json")" = "$first" ] || fail "the image was touched"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	[ "$(count)" -gt "$second" ] || fail "the older image was restored"
+}
+
+# Where podman and CRI-O look for the statistics.
+test_statistics_in_the_work_directory() {
+	counting
+	start c
+	mkdir "$T/w"
+	ok checkpoint --image-path "$T/i" --work-path "$T/w" c
+	ok restore -d --image-path "$T/i" --work-path "$T/w" --bundle "$B" c
+	[ "$(ls "$T/w" | paste -sd' ')" = "dump.log restore.log stats-dump stats-restore" ] || fail "$(ls "$T/w")"
+	local f
+	for f in stats-dump stats-restore; do
+		[ "$(od -An -tx4 -N8 "$T/w/$f")" = " 55105940 57093306" ] || fail "$f: $(od -tx1 "$T/w/$f")"
+	done
+}
+
 # On a full disk the container runs on and no half image stays, wherever the space ends.
 test_full_disk() {
 	local kib

@@ -508,7 +508,8 @@ static void test_compat(void)
 	n = read_small_file_at(d.fd, "inventory.img", buf, sizeof(buf));
 	CHECK(n > 8 && get_le32(buf) == 0x58313116 && get_le32(buf + 4) == n - 8);
 	CHECK(unlinkat(d.fd, "stats-dump", 0) == 0 && symlinkat("manifest.json", d.fd, "stats-dump") == 0);
-	CHECK(image_write_stats(d.fd, &m.statistics, &e) == 0, "replaces what is there: %s", e.message);
+	CHECK(image_write_stats(d.fd, IMAGE_DUMP, &m.statistics, &e) == 0, "replaces what is there: %s",
+		e.message);
 	n = read_small_file_at(d.fd, "stats-dump", buf, sizeof(buf));
 	CHECK(n > 12 && get_le32(buf) == 0x55105940 && get_le32(buf + 4) == 0x57093306 &&
 		get_le32(buf + 8) == n - 12);

@@ -114,7 +114,7 @@ int native_preflight(
 
 	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real. */
 	for (int tries = 0; tries < 3 && result == 0; tries++) {
-		struct cr_statistics stats = {};
+		struct image_statistics stats = {};
 		struct dump d = {.c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats};
 
 		preflight_report_done(r);
@@ -252,7 +252,6 @@ static int commit(struct dump *d, struct error *e)
 		.page_size = 4096,
 		.generation = d->c->generation,
 	};
-	struct cr_statistics *s = d->stats;
 	char features[1024], created[40];
 	struct utsname un;
 	struct tm tm;
@@ -266,16 +265,8 @@ static int commit(struct dump *d, struct error *e)
 	m.cpu_features = cpu_feature_names(features, sizeof(features));
 	for (int i = 0; i < 3; i++)
 		m.stdio[i] = d->c->stdio[i];
-	m.statistics = (struct image_statistics){.total_us = s->total_us,
-		.frozen_us = s->frozen_us,
-		.preflight_us = s->preflight_us,
-		.freeze_us = s->freeze_us,
-		.collect_us = s->collect_us,
-		.memory_us = s->memory_us,
-		.image_us = s->image_us,
-		.processes = s->processes,
-		.threads = s->threads,
-		.files = s->files};
+	image_writer_count(d->writer, d->stats);
+	m.statistics = *d->stats;
 	return image_writer_commit(d->writer, &m, e);
 }
 
@@ -328,7 +319,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
-	struct cr_statistics *stats, struct error *e)
+	struct image_statistics *stats, struct error *e)
 {
 	struct dump d = {.c = c,
 		.options = o,

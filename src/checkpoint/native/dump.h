@@ -110,7 +110,7 @@ struct dump {
 	struct sockdiag *sockets;	      /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct dump_journal *journal;
-	struct cr_statistics *stats;
+	struct image_statistics *stats;
 };
 
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
@@ -216,8 +216,8 @@ int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
 
 /* The whole of it, in the surgeon process (dump.c). */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
-	struct dump_journal *journal, int guard_fd, struct preflight_report *r, struct cr_statistics *stats,
-	struct error *e) _must_check_;
+	struct dump_journal *journal, int guard_fd, struct preflight_report *r,
+	struct image_statistics *stats, struct error *e) _must_check_;
 int native_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
 	struct error *e) _must_check_;
 

@@ -274,14 +274,23 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 }
 
 int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
-	struct cr_statistics *stats, struct error *e)
+	struct image_statistics *stats, struct error *e)
 {
 	struct restore r = {.options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF};
 	int result;
 
 	result = load(&r, image_dir, e);
-	if (result == 0)
+	if (result == 0) {
+		const struct image_statistics *made = &image_manifest(r.image)->statistics;
+
+		*stats = (struct image_statistics){.processes = made->processes,
+			.threads = made->threads,
+			.files = made->files,
+			.pages_data = made->pages_data,
+			.pages_zero = made->pages_zero,
+			.bytes = made->bytes};
 		result = run(&r, ret, e);
+	}
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
 	image_free(r.image);

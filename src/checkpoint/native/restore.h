@@ -103,4 +103,4 @@ int restore_init(void *arg, struct error *e);
 int restore_coordinate(struct restore *r, struct container *c, struct error *e) _must_check_;
 
 int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
-	struct cr_statistics *stats, struct error *e) _must_check_;
+	struct image_statistics *stats, struct error *e) _must_check_;
