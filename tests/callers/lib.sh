@@ -105,11 +105,11 @@ callers_cgroups_gone() {
 	[ -z "$(callers_cgroups)" ]
 }
 
-# Nothing of stasis is left: its state here, its cgroups and processes by tests/run.
+# Nothing of stasis is left (its caches are called .NAME): its state here, its cgroups and processes by tests/run.
 nothing_left() {
 	local d
 	for d in /run/stasis "$ROOT"; do
-		[ -z "$(ls -A "$d" 2> /dev/null)" ] || fail "left in $d: $(ls -A "$d")"
+		[ -z "$(ls "$d" 2> /dev/null)" ] || fail "left in $d: $(ls "$d")"
 	done
 	eventually 5 callers_cgroups_gone
 }
