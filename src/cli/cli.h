@@ -79,6 +79,8 @@ struct foreground {
 	int signals; /* signalfd */
 	sigset_t old_mask;
 };
+/* Of our terminal, 0 by 0 if stdin is none. */
+struct console_size foreground_size(void);
 int foreground_begin(struct foreground *f, struct error *e) _must_check_;
 int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int *ret_status,
 	struct error *e) _must_check_;

@@ -207,6 +207,7 @@ static int exec_and_wait(
 			return error_errno(e, -errno, "socketpair");
 		console = pair[0];
 		theirs = x.console_fd = pair[1];
+		x.console_size = foreground_size();
 	}
 	if (o->detach)
 		return container_exec(c, &x, &pid, &pidfd, e);

@@ -68,6 +68,7 @@ int foreground_container(
 		console = pair[0];
 		theirs = pair[1];
 		create->console_fd = theirs;
+		create->console_size = foreground_size();
 	}
 	r = how->make(how->arg, create, &c, e);
 	if (r < 0)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The foreground: one poll loop over the process's pidfd, our signals and, with a terminal, its master and our stdin.
+ * Only a write to our stdout waits: who stops our output stops the container's.
  * Our own terminal is in raw mode meanwhile and is put back on every way out.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -42,6 +44,15 @@ void foreground_end(struct foreground *f)
 	sigprocmask(SIG_SETMASK, &f->old_mask, NULL);
 }
 
+struct console_size foreground_size(void)
+{
+	struct winsize size;
+
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+		return (struct console_size){0};
+	return (struct console_size){size.ws_row, size.ws_col};
+}
+
 static void copy_size(int master)
 {
 	struct winsize size;
@@ -75,15 +86,47 @@ static void pass_signals(struct foreground *f, pid_t pid, int pidfd, int master)
 	}
 }
 
-/* False at the end: EIO when the last slave is closed. */
-static bool copy_some(int from, int to)
+/* What was typed and the container has not read yet. Its terminal takes some kilobytes; to wait for more room in a write
+ * would keep us from reading what the container writes, for which it may wait itself. */
+struct typed {
+	char buf[4096];
+	size_t n;
+};
+
+/* False when the terminal takes no more. */
+static bool pass_typed(struct typed *t, int master)
+{
+	ssize_t n = t->n ? write(master, t->buf, t->n) : 0;
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	t->n -= (size_t)n;
+	memmove(t->buf, t->buf + n, t->n);
+	return true;
+}
+
+/* False at the end of our stdin, which becomes theirs. */
+static bool read_typed(struct typed *t)
+{
+	ssize_t n = read(STDIN_FILENO, t->buf + t->n, sizeof(t->buf) - t->n);
+
+	if (n > 0)
+		t->n += (size_t)n;
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return true;
+	t->buf[t->n++] = 4; /* ^D; there is room: we read only into an empty buffer */
+	return false;
+}
+
+/* False at the end: EIO when the last slave is closed. Who does not read our stdout must not stop the container. */
+static bool show(int master)
 {
 	char buf[16384];
-	ssize_t n = read(from, buf, sizeof(buf));
+	ssize_t n = read(master, buf, sizeof(buf));
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
-	return n > 0 && write_all(to, buf, n) == 0;
+	if (n > 0)
+		(void)!write_all(STDOUT_FILENO, buf, n);
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 /* What the program wrote before its end is still in the pty. */
@@ -92,20 +135,23 @@ static void drain(int master)
 	struct pollfd p = {.fd = master, .events = POLLIN};
 
 	while (master >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLIN)
-		if (!copy_some(master, STDOUT_FILENO))
+		if (!show(master))
 			break;
 }
 
 static int loop(struct foreground *f, pid_t pid, int pidfd, int master, struct error *e)
 {
-	struct pollfd p[4] = {
-		{.fd = pidfd, .events = POLLIN},
-		{.fd = f->signals, .events = POLLIN},
-		{.fd = master, .events = POLLIN},
-		{.fd = master >= 0 ? STDIN_FILENO : -1, .events = POLLIN},
-	};
+	struct typed typed = {.n = 0};
+	bool more = master >= 0, open = more;
 
 	for (;;) {
+		struct pollfd p[] = {
+			{.fd = pidfd, .events = POLLIN},
+			{.fd = f->signals, .events = POLLIN},
+			{.fd = open ? master : -1, .events = POLLIN | (typed.n ? POLLOUT : 0)},
+			{.fd = open && more && !typed.n ? STDIN_FILENO : -1, .events = POLLIN},
+		};
+
 		if (poll(p, ARRAY_SIZE(p), -1) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -113,14 +159,12 @@ static int loop(struct foreground *f, pid_t pid, int pidfd, int master, struct e
 		}
 		if (p[1].revents)
 			pass_signals(f, pid, pidfd, master);
-		if (p[2].revents && !copy_some(master, STDOUT_FILENO))
-			p[2].fd = -1;
-		if (p[3].revents && !copy_some(STDIN_FILENO, master)) {
-			char eof = 4; /* our stdin ended: so does theirs */
-
-			p[3].fd = -1;
-			(void)!write(master, &eof, 1);
-		}
+		if (p[2].revents & ~POLLOUT)
+			open = show(master);
+		if (p[3].revents)
+			more = read_typed(&typed);
+		if (open && typed.n)
+			open = pass_typed(&typed, master);
 		if (p[0].revents)
 			return 0;
 	}
@@ -132,6 +176,8 @@ int foreground_wait(struct foreground *f, pid_t pid, int pidfd, int master, int 
 	struct termios old;
 	int r, status;
 
+	if (master >= 0 && fcntl(master, F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(e, -errno, "the terminal");
 	if (master >= 0 && isatty(STDIN_FILENO)) {
 		copy_size(master);
 		raw = tty_make_raw(STDIN_FILENO, &old) == 0;

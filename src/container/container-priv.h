@@ -114,6 +114,8 @@ int rootfs_check_target(int target, const char *name, struct error *e) _must_che
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
  * terminal of our session; the master goes over the socket. */
+/* A caller's own size is more than what config.json says. */
+void terminal_use_size(struct spec_process *p, struct console_size size);
 int terminal_set_up(
 	int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
 /* Sends a pidfd to whoever listens there (containerd's shim). */

@@ -55,11 +55,17 @@ struct listen_fds {
 	const char *names; /* NULL: none */
 };
 
+/* Of the caller's terminal, instead of process.consoleSize; 0: unknown. Set before the program starts. */
+struct console_size {
+	uint16_t height, width;
+};
+
 struct container_create_options {
 	const char *root, *id, *bundle;
 	const char *config;		       /* NULL: config.json in the bundle */
 	const char *pid_file, *console_socket; /* NULL: none */
 	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
+	struct console_size console_size;
 	const char *pidfd_socket;     /* NULL: none */
 	int preserve_fds;	      /* from number 3 on */
 	struct listen_fds listen_fds; /* the first of these */
@@ -140,7 +146,8 @@ struct exec_options {
 	const struct spec_process
 		*process; /* capabilities, LSM labels, umask ...: by default the container's */
 	const char *pid_file, *console_socket;
-	int console_fd;		  /* > 2: as in container_create_options */
+	int console_fd; /* > 2: as in container_create_options */
+	struct console_size console_size;
 	const char *pidfd_socket; /* NULL: none */
 	bool detach;
 	bool ignore_paused;

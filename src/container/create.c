@@ -415,6 +415,7 @@ static int create(struct create *cr, struct error *e)
 	if (r < 0)
 		return r;
 	cr->c->interrupt_fd = cr->interrupt.fd;
+	terminal_use_size(spec->process, cr->o->console_size);
 	cr->c->spec = take_ptr(spec);
 	cr->init.c = cr->c;
 	cr->init.spec = cr->c->spec;

@@ -123,6 +123,7 @@ static int prepare(struct exec *x, struct error *e)
 	x->process = *o->process;
 	if (x->c->spec->process)
 		inherit(&x->process, x->c->spec->process);
+	terminal_use_size(&x->process, o->console_size);
 	if (o->process->terminal && !o->console_socket && o->console_fd <= 2)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"cannot allocate tty if the process will detach without setting console socket");

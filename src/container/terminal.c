@@ -80,6 +80,14 @@ static int bind_console(int root, int slave, struct error *e)
 	return r < 0 ? error_errno(e, r, "mount the terminal on /dev/console") : 0;
 }
 
+void terminal_use_size(struct spec_process *p, struct console_size size)
+{
+	if (!size.height && !size.width)
+		return;
+	p->console_height = size.height;
+	p->console_width = size.width;
+}
+
 static int use_slave(int slave, const struct spec_process *p)
 {
 	if (p->console_height || p->console_width) {
