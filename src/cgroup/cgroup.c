@@ -228,7 +228,6 @@ static bool wants_limits(const struct spec_resources *res)
 
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e)
 {
-	bool unprivileged = geteuid() != 0;
 	int r = 0;
 
 	/* Disabled: whoever asked for that has limits made elsewhere, or none. */
@@ -242,7 +241,7 @@ int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct er
 		return 0;
 	(void)!cgroup_delete(cg, NULL);
 	/* An ordinary user without a delegated cgroup: containers run without one, as with runc, unless limits are asked. */
-	if (unprivileged && (r == -EACCES || r == -EROFS || r == -EPERM) && !wants_limits(res)) {
+	if (cg->optional && (r == -EACCES || r == -EROFS || r == -EPERM) && !wants_limits(res)) {
 		log_debug("no permission to make cgroups, the container gets none: %s", e ? e->message : "");
 		memset(cg, 0, sizeof(*cg));
 		return 0;

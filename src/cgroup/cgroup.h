@@ -40,6 +40,7 @@ struct cgroup_dir {
 /* Plain data, so that state.json can hold it. */
 struct cgroup {
 	enum cgroup_mode mode;
+	bool optional; /* not recorded: rootless, whoever may not make cgroups does without, unless there are limits */
 	char path[512]; /* "/stasis/abc": relative to each hierarchy's root */
 	size_t n_dirs;
 	struct cgroup_dir dirs[CGROUP_MAX_DIRS];

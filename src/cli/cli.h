@@ -63,6 +63,8 @@ void cli_print_global_help(void);
 int cli_parse_signal(const char *s, struct error *e) _must_check_;
 /* As Go's strconv.ParseBool: "true", "t", "1" and their opposites. */
 int cli_parse_bool(const char *s, bool *ret) _must_check_;
+/* Whether to do without root's privileges: what --rootless says, else who we are. */
+bool cli_is_rootless(const struct cli_globals *g);
 /* A decimal number without sign up to max. */
 int cli_parse_number(const char *s, uint64_t max, uint64_t *ret) _must_check_;
 

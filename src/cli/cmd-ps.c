@@ -127,6 +127,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r < 0)
 		return r;
 	if (container_status(c) != CONTAINER_STOPPED) {
+		if (c->cgroup.mode == CGROUP_NONE)
+			return error_set(e, -EOPNOTSUPP, ERROR_STATE,
+				"cannot list the processes of a container without a cgroup");
 		r = cgroup_pids(&c->cgroup, false, &pids, &n, e);
 		if (r < 0)
 			return r;

@@ -50,6 +50,7 @@ static inline int create_options_for(const struct cli_globals *g, const struct c
 		.no_new_keyring = o->no_new_keyring,
 		.systemd_cgroup =
 			g->systemd_cgroup || (g->cgroup_manager && !strcmp(g->cgroup_manager, "systemd")),
+		.rootless = cli_is_rootless(g),
 		.cgroup_disabled = g->cgroup_manager && !strcmp(g->cgroup_manager, "disabled"),
 	};
 	if (cli_listen_fds(&ret->listen_fds, e) < 0 ||

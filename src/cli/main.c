@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/commit.h"
+#include "linux/idmap.h"
 
 const struct cli_option cli_global_options[] = {
 	{"root", 0, CLI_STRING, offsetof(struct cli_globals, root), "DIR",
@@ -138,15 +139,32 @@ static int check_globals(const struct cli_globals *g, struct error *e)
 	return 0;
 }
 
+bool cli_is_rootless(const struct cli_globals *g)
+{
+	bool said;
+
+	if (g->rootless && cli_parse_bool(g->rootless, &said) == 0)
+		return said;
+	return geteuid() != 0 || !idmap_is_initial();
+}
+
+/* Root of a user namespace has the user's directory, unless he says that he is root (as runc has it). */
+static bool has_own_runtime_dir(void)
+{
+	const char *user = getenv("USER");
+
+	return getenv("XDG_RUNTIME_DIR") &&
+	       (geteuid() != 0 || (!(user && !strcmp(user, "root")) && !idmap_is_initial()));
+}
+
 /* An absolute state root: init and hooks have other working directories. */
 static int set_root(struct cli_globals *g, char *buf, size_t size, struct error *e)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char cwd[4096];
 	int n;
 
-	if (!g->root && geteuid() != 0 && runtime)
-		n = snprintf(buf, size, "%s/stasis", runtime);
+	if (!g->root && has_own_runtime_dir())
+		n = snprintf(buf, size, "%s/stasis", getenv("XDG_RUNTIME_DIR"));
 	else if (!g->root)
 		n = snprintf(buf, size, "/run/stasis");
 	else if (g->root[0] == '/')

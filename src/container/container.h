@@ -71,6 +71,7 @@ struct container_create_options {
 	struct listen_fds listen_fds; /* the first of these */
 	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
 	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
+	bool rootless; /* the caller may have no privilege over cgroups */
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
 	 * hostname, sysctls, terminal and stdio on fds 0-2), still with every capability and no seccomp filter; it does
 	 * not return on success. rlimits, credentials, seccomp and cwd are then the image's business. NULL: create. */

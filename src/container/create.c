@@ -136,7 +136,9 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 		c->console_socket = strdup(cr->o->console_socket);
 	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
 		return error_errno(e, -ENOMEM, "container %s", c->id);
+	c->rootless = cr->o->rootless;
 	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_disabled, e);
+	c->cgroup.optional = c->rootless;
 	/* ours are theirs, unless there is a terminal */
 	if (r == 0)
 		r = state_record_stdio(c, getpid(), e);

@@ -236,7 +236,7 @@ static _Noreturn void child_main(struct exec *x)
 		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
 		.preserve_fds = x->o->preserve_fds,
-		.userns = between(x),
+		.userns = between(x) || x->c->rootless,
 	};
 	const int sync = x->child_sync;
 	struct error e = {0};

@@ -265,7 +265,7 @@ static void run_program(struct init *in, struct error *e)
 		.preserve_fds = in->o->preserve_fds,
 		.listen_fds = in->o->listen_fds,
 		.no_new_keyring = in->o->no_new_keyring,
-		.userns = s->namespaces[NS_USER].present,
+		.userns = s->namespaces[NS_USER].present || in->c->rootless,
 	};
 	const int keep[] = {in->sync, in->start_socket, in->attr_fd, in->agent};
 	int r, starter;

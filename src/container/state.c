@@ -154,6 +154,11 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 	if (!c)
 		return error_errno(e, -ENOMEM, "container %s", id);
 	r = make_root(root);
+	if (r == -EACCES && geteuid() != 0)
+		return error_set(e, r, ERROR_SYSTEM,
+			"make state root %s: permission denied (set XDG_RUNTIME_DIR to a directory of yours, "
+			"or give --root)",
+			root);
 	if (r < 0)
 		return error_errno(e, r, "make state root %s", root);
 	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -178,7 +183,6 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 	}
 	read_boot_id(c->boot_id, sizeof(c->boot_id));
 	c->owner = geteuid();
-	c->rootless = c->owner != 0;
 	*ret = take_ptr(c);
 	return 0;
 }

@@ -36,6 +36,17 @@ bool idmap_contains(const struct id_map *map, size_t n, uint32_t container_id)
 	return false;
 }
 
+bool idmap_is_initial(void)
+{
+	char text[4096];
+	unsigned a, b, n;
+	ssize_t len = read_small_file_at(AT_FDCWD, "/proc/self/uid_map", text, sizeof(text));
+
+	if (len < 0)
+		return len != -EFBIG; /* there are none in this kernel, or it has many lines */
+	return sscanf(text, "%u %u %u", &a, &b, &n) == 3 && a == 0 && b == 0 && n == UINT32_MAX;
+}
+
 int idmap_make_userns(const struct id_maps *maps)
 {
 	_cleanup_close_ int pidfd = -EBADF;

@@ -22,6 +22,8 @@ enum { ID_MAP_MAX = 340 }; /* lines that the kernel takes */
 int idmap_write(pid_t pid, const char *file, const struct id_map *map, size_t n) _must_check_;
 /* Is this id of the namespace mapped? */
 bool idmap_contains(const struct id_map *map, size_t n, uint32_t container_id);
+/* Are we in the user namespace of the machine, or one that maps all its ids to themselves? */
+bool idmap_is_initial(void);
 /* A descriptor of a new user namespace with these maps, for idmapped mounts; nobody lives in it. Needs privileges over
  * the ids. */
 int idmap_make_userns(const struct id_maps *maps) _must_check_;

@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# An unprivileged user (12345, who is in no file of this machine) and his containers.
+. "$TESTS/lib.sh"
+
+as_user() {
+	setpriv --reuid 12345 --regid 12345 --clear-groups env XDG_RUNTIME_DIR="$T/run" "$@"
+}
+
+# user_ok ARG...: stasis as the user, with his own state root; its output is in $T/out.
+user_ok() {
+	local status=0
+	as_user timeout 30 "$T/stasis" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	[ "$status" = 0 ] || fail "exit $status: stasis $*: $(cat "$T/err")"
+}
+
+user_fails() {
+	local pattern=$1 status=0
+	shift
+	as_user timeout 30 "$T/stasis" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	[ "$status" != 0 ] || fail "succeeds, should fail: stasis $*"
+	grep -Eiq -- "$pattern" "$T/err" || fail "the message of 'stasis $*' does not match '$pattern': $(cat "$T/err")"
+}
+
+# user_bundle [FILTER]: a bundle as the user makes it, with the config.json of "spec --rootless".
+user_bundle() {
+	bundle b
+	rm "$B/config.json"
+	chmod 711 "$(dirname "$T")"
+	chmod 755 "$T"
+	cp "$STASIS" "$T/stasis"
+	mkdir "$T/run"
+	chown -R 12345:12345 "$T/run" "$B"
+	as_user "$T/stasis" spec --rootless --bundle "$B" || fail "spec --rootless"
+	edit '.process.terminal = false | .process.args = ["sleep", "1000"] | .root.readonly = false'
+	trap 'as_user timeout 20 "$T/stasis" delete -f c > /dev/null 2>&1 < /dev/null' EXIT
+}
+
+in_container() {
+	edit '.process.args = ["sh", "-c", $s]' --arg s "$1"
+	user_ok run --bundle "$B" c
+}
+
+expect() {
+	[ "$(cat "$T/out")" = "$1" ] || fail "output '$(cat "$T/out")', expected '$1'"
+}
+
+test_single_id() {
+	user_bundle
+	in_container 'id -u; id -g; cat /proc/self/uid_map | tr -s " "; cat /proc/self/setgroups; echo > /tmp/mine
+		for d in null zero tty; do [ -c /dev/$d ] || echo no $d; done; [ -d /sys/class ] && echo sys; readlink /proc/self/ns/net; hostname'
+	expect "$(printf '0\n0\n 0 12345 1\ndeny\nsys\n'; readlink /proc/self/ns/net; echo stasis)"
+	[ "$(stat -c %u "$B/rootfs/tmp/mine")" = 12345 ] || fail "the file is not the user's"
+	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
+}
+
+test_lifecycle() {
+	local pid
+	user_bundle
+	user_ok create --bundle "$B" c
+	user_ok state c
+	[ "$(jq -r .status "$T/out")" = created ] || fail "$(cat "$T/out")"
+	user_ok start c
+	user_ok list
+	grep -q 'c .*running' "$T/out" || fail "$(cat "$T/out")"
+	user_ok state c
+	pid=$(jq .pid "$T/out")
+	[ "$(awk '/^Uid/ { print $2 }' "/proc/$pid/status")" = 12345 ] || fail "it is not the user's process"
+	user_ok exec --env A=b c sh -c 'id -u; echo $A; readlink /proc/self/ns/user'
+	expect "$(printf '0\nb\n'; readlink "/proc/$pid/ns/user")"
+	user_ok exec -d c sleep 1234
+	user_fails 'without a cgroup' pause c
+	user_fails 'without a cgroup' ps c
+	user_fails 'not stopped' delete c
+	user_ok kill c KILL
+	eventually 5 test ! -e "/proc/$pid"
+	user_ok delete c
+	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
+}
+
+test_new_network() {
+	user_bundle
+	edit '.linux.namespaces += [{"type": "network"}] | .mounts |= map(if .destination == "/sys" then {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]} else . end)
+		| .linux.sysctl = {"net.ipv4.ip_forward": "1"}'
+	in_container 'ls /sys/class/net; cat /sys/class/net/lo/operstate /proc/sys/net/ipv4/ip_forward; ping -c 1 -W 1 127.0.0.1 > /dev/null 2>&1; ifconfig lo | grep -c UP'
+	[ "$(head -1 "$T/out")" = lo ] && [ "$(tail -2 "$T/out" | tr '\n' ' ')" = "1 1 " ] || fail "$(cat "$T/out")"
+}
+
+# newuidmap knows who may have which ids: a user in /etc/subuid, in a mount namespace where there is such a user.
+test_sub_ids() {
+	user_bundle
+	cat > "$T/with-user" <<-'END'
+		set -e
+		mkdir "$T/upper" "$T/work"
+		mount -t tmpfs none "$T/upper"
+		mkdir "$T/upper/u" "$T/upper/w"
+		mount -t overlay -o "lowerdir=/etc,upperdir=$T/upper/u,workdir=$T/upper/w" overlay /etc
+		echo 'rootless:x:12345:12345::/:/bin/sh' >> /etc/passwd
+		echo 'rootless:x:12345:' >> /etc/group
+		echo 'rootless:300000:1000' > /etc/subuid
+		echo 'rootless:400000:1000' > /etc/subgid
+		exec setpriv --reuid 12345 --regid 12345 --clear-groups env XDG_RUNTIME_DIR="$T/run" "$T/stasis" "$@"
+	END
+	edit '.linux.uidMappings += [{"containerID": 1, "hostID": 300000, "size": 1000}] | .linux.gidMappings += [{"containerID": 1, "hostID": 400000, "size": 1000}]
+		| .process.user = {"uid": 7, "gid": 8, "additionalGids": [9]} | .process.args = ["sh", "-c", "id -u; id -G; cat /proc/self/uid_map | tr -s \" \"; echo > /tmp/mine"]'
+	export T
+	unshare -m bash "$T/with-user" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
+	expect "$(printf '7\n8 9\n 0 12345 1\n 1 300000 1000')"
+	[ "$(stat -c %u:%g "$B/rootfs/tmp/mine")" = 300006:400007 ] || fail "the file is $(stat -c %u:%g "$B/rootfs/tmp/mine")"
+	rmdir "$T/upper" "$T/work"
+	edit '.linux.uidMappings[1].size = 1001'
+	! unshare -m bash "$T/with-user" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "more ids than he has"
+	grep -q 'newuidmap refuses the mappings of linux.uidMappings.*subuid' "$T/err" || fail "$(cat "$T/err")"
+	# who is in no such file has none
+	user_fails 'newuidmap refuses' run --bundle "$B" c
+}
+
+test_what_is_refused() {
+	user_bundle
+	edit '.process.user.additionalGids = [5]'
+	user_fails 'additionalGids' run --bundle "$B" c
+	edit 'del(.process.user.additionalGids) | .linux.resources = {"memory": {"limit": 100000000}}'
+	user_fails 'cgroup: .*permission denied' run --bundle "$B" c
+	edit 'del(.linux.resources)'
+	user_fails 'cgroup: .*permission denied' --rootless false run --bundle "$B" c
+	user_fails 'XDG_RUNTIME_DIR' --root /no/such/directory run --bundle "$B" c
+	edit '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'
+	user_fails 'clone.*permitted' run --bundle "$B" c
+	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
+}
+
+# As podman runs it for a user: root of a user and mount namespace of his own. Cgroups can't be made there either.
+test_in_a_user_namespace() {
+	user_bundle
+	edit '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings) | .mounts |= map(select(.type != "sysfs"))
+		| .process.args = ["sh", "-c", "id -u; cat /proc/self/uid_map | tr -s \" \""]'
+	as_user unshare -Urm timeout 30 "$T/stasis" run --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null || fail "$(cat "$T/err")"
+	expect "$(printf '0\n 0 12345 1')"
+}
+
+run_test "$@"
