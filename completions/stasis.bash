@@ -9,7 +9,7 @@ _stasis() {
 		case ${COMP_WORDS[i]} in
 		--root) root=${COMP_WORDS[i + 1]}; i=$((i + 1)) ;;
 		--root=*) root=${COMP_WORDS[i]#*=} ;;
-		--log | --log-format | --cgroup-manager) i=$((i + 1)) ;;
+		--log | --log-format | --log-level | --cgroup-manager | --rootless) i=$((i + 1)) ;;
 		-* | =) ;;
 		*) command=${COMP_WORDS[i]}; break ;;
 		esac
@@ -21,10 +21,11 @@ _stasis() {
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2> /dev/null
 		return ;;
-	--log | --pid-file | --console-socket | --process | -p)
+	--log | --pid-file | --console-socket | --pidfd-socket | --process | -p | --config | --resources | -r)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2> /dev/null
 		return ;;
+	--log-level) mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur"); return ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
 	--format | -f)
 		case $command in

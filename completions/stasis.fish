@@ -5,7 +5,7 @@ function __stasis_command
     set -l i 2
     while test $i -le (count $words)
         switch $words[$i]
-            case --root --log --log-format --cgroup-manager
+            case --root --log --log-format --log-level --cgroup-manager --rootless
                 set i (math $i + 1)
             case '-*'
             case '*'

@@ -44,6 +44,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_inspect,
 	&cmd_kill,
 	&cmd_list,
+	&cmd_mounts,
 	&cmd_pause,
 	&cmd_ps,
 	&cmd_restore,

@@ -60,6 +60,7 @@ struct init {
 	int ns_fds[NS_COUNT]; /* namespaces to join by path; -EBADF: none */
 	const struct sock_fprog *seccomp; /* NULL: none */
 	int agent;			  /* connected to the seccomp agent; -EBADF: none */
+	const int *sources;		  /* of bind mounts, opened before; NULL: source_open() opens them */
 	pid_t host_pid;			  /* by init_main(): ours as the runtime sees it */
 };
 _Noreturn void init_main(struct init *in);
@@ -95,12 +96,16 @@ int userns_become_root(struct error *e) _must_check_;
 enum { SOURCE_ROOT = -1 }; /* else an index of spec->mounts */
 /* By init: a detached mount (the root is attached already). */
 int source_open(const struct init *in, int index, struct error *e) _must_check_;
+/* With our own mounts and privileges; init: whose user namespace's mappings an id-mapped mount has. */
+int source_open_here(const struct spec *s, int index, pid_t init, struct error *e) _must_check_;
 /* By the runtime, when init asks with SYNC_SOURCE. */
 int source_serve(const struct init *in, int index, int init_pidfd, int sync, struct error *e) _must_check_;
 
 /* ---- rootfs.c, mounts.c, devices.c: everything by fds below "root" ---- */
 /* Makes the mount namespace's propagation right and returns the attached root mount's fd. */
 int rootfs_open(const struct init *in, int *ret_root, struct error *e) _must_check_;
+/* One of them, by its index. */
+int rootfs_mount(const struct init *in, size_t index, int root, struct error *e) _must_check_;
 int rootfs_mounts(const struct init *in, int root, struct error *e) _must_check_;
 int rootfs_devices(const struct spec *s, int root, struct error *e) _must_check_;
 /* Masked and read-only paths, and the read-only root. */

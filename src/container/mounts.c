@@ -330,24 +330,24 @@ static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int
 	return r < 0 ? error_errno(e, r, "mount cgroups on %s", m->destination) : apply_attributes(m, top, e);
 }
 
+int rootfs_mount(const struct init *in, size_t index, int root, struct error *e)
+{
+	const struct spec_mount *m = &in->spec->mounts[index];
+
+	if (m->is_bind)
+		return mount_bind(in, index, root, e);
+	if (!m->type)
+		return error_set(e, -EINVAL, ERROR_CONFIG, "mount %s has no type", m->destination);
+	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
+		return mount_cgroup(m, &in->c->cgroup, root, e);
+	return mount_filesystem(m, root, e);
+}
+
 int rootfs_mounts(const struct init *in, int root, struct error *e)
 {
-	const struct spec *s = in->spec;
+	int r = 0;
 
-	for (size_t i = 0; i < s->n_mounts; i++) {
-		const struct spec_mount *m = &s->mounts[i];
-		int r;
-
-		if (m->is_bind)
-			r = mount_bind(in, i, root, e);
-		else if (m->type && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")))
-			r = mount_cgroup(m, &in->c->cgroup, root, e);
-		else if (m->type)
-			r = mount_filesystem(m, root, e);
-		else
-			r = error_set(e, -EINVAL, ERROR_CONFIG, "mount %s has no type", m->destination);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < in->spec->n_mounts; i++)
+		r = rootfs_mount(in, i, root, e);
+	return r;
 }

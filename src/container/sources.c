@@ -60,7 +60,7 @@ static int open_root(const struct spec *s, struct error *e)
 	return r < 0 ? error_errno(e, r, "mount rootfs %s", s->rootfs) : take_fd(&tree);
 }
 
-static int open_source(const struct spec *s, int index, pid_t init, struct error *e)
+int source_open_here(const struct spec *s, int index, pid_t init, struct error *e)
 {
 	const struct spec_mount *m = &s->mounts[index];
 	_cleanup_close_ int tree = -EBADF;
@@ -85,8 +85,12 @@ int source_open(const struct init *in, int index, struct error *e)
 	bool idmap = index != SOURCE_ROOT && in->spec->mounts[index].idmap;
 	int fd;
 
+	if (in->sources) {
+		fd = fcntl(in->sources[index], F_DUPFD_CLOEXEC, 3);
+		return fd < 0 ? error_errno(e, -errno, "a mount's source") : fd;
+	}
 	if (!idmap || !own_userns(in)) {
-		fd = open_source(in->spec, index, getpid(), e);
+		fd = source_open_here(in->spec, index, getpid(), e);
 		if (fd != -EACCES || !own_userns(in))
 			return fd;
 	}
@@ -117,7 +121,7 @@ static int open_and_send(const struct init *in, int index, int init_pidfd, int s
 
 	if (r < 0)
 		return error_errno(e, r, "enter the container's mount namespace");
-	fd = open_source(in->spec, index, init, e);
+	fd = source_open_here(in->spec, index, init, e);
 	if (fd < 0)
 		return fd;
 	r = socket_send_fd(sync, fd, "source");

@@ -56,9 +56,9 @@ struct json_field {
 	const struct json_field *sub; /* JSON_SUB; tables end with a NULL key */
 };
 
-/* Parses a text: broken JSON is an error with line and column. Free with json_object_put(). */
-int jv_parse_text(const char *text, size_t len, const char *what, struct json_object **ret,
-	struct error *e) _must_check_;
+/* Parses a text, an object or an array: broken JSON is an error with line and column. Free with json_object_put(). */
+int jv_parse_text(const char *text, size_t len, const char *what, enum json_type type,
+	struct json_object **ret, struct error *e) _must_check_;
 static inline void json_object_put_p(struct json_object **o)
 {
 	if (*o)

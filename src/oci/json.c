@@ -150,7 +150,8 @@ static int check_exact(const char *text, size_t len, const char *what, struct er
 	return 0;
 }
 
-int jv_parse_text(const char *text, size_t len, const char *what, struct json_object **ret, struct error *e)
+int jv_parse_text(const char *text, size_t len, const char *what, enum json_type type,
+	struct json_object **ret, struct error *e)
 {
 	struct json_tokener *tok;
 	_cleanup_json_ struct json_object *o = NULL;
@@ -179,10 +180,10 @@ int jv_parse_text(const char *text, size_t len, const char *what, struct json_ob
 		end++;
 	if (end < len)
 		return syntax_error(text, end, what, "unexpected text after the end of the document", e);
-	if (!json_object_is_type(o, json_type_object))
-		return error_set(e, -EINVAL, ERROR_CONFIG, "%s: must be an object, not %s", what,
+	if (!json_object_is_type(o, type))
+		return error_set(e, -EINVAL, ERROR_CONFIG, "%s: must be %s, not %s", what, type_name(type),
 			type_name(json_object_get_type(o)));
-	/* an object's text ends with a brace: no number or string runs up to its end */
+	/* the text of either ends with a bracket: no number or string runs up to its end */
 	if (check_exact(text, end, what, e) < 0)
 		return -EINVAL;
 	*ret = take_ptr(o);

@@ -210,8 +210,8 @@ void spec_free(struct spec *s)
 #define _cleanup_spec_ _cleanup_(spec_free_p)
 
 /* Parses "json" by one parser function that gets the whole document and the member of the spec. */
-static int parse_document(const char *what, const char *bundle, const char *json, size_t len,
-	int (*parse)(struct parser *p, const struct jv *v, struct spec *s), struct spec **ret,
+static int parse_document(const char *what, enum json_type type, const char *bundle, const char *json,
+	size_t len, int (*parse)(struct parser *p, const struct jv *v, struct spec *s), struct spec **ret,
 	struct error *e)
 {
 	_cleanup_json_ struct json_object *o = NULL;
@@ -222,7 +222,7 @@ static int parse_document(const char *what, const char *bundle, const char *json
 
 	if (!s)
 		return error_set(e, -ENOMEM, ERROR_SYSTEM, "out of memory while reading %s", what);
-	r = jv_parse_text(json, len, what, &o, e);
+	r = jv_parse_text(json, len, what, type, &o, e);
 	if (r < 0)
 		return r;
 	p = (struct parser){.arena = &s->arena, .bundle = bundle, .e = e};
@@ -259,17 +259,27 @@ static int parse_only_resources(struct parser *p, const struct jv *v, struct spe
 
 int spec_parse(const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e)
 {
-	return parse_document("config.json", bundle, json, len, parse_whole, ret, e);
+	return parse_document("config.json", json_type_object, bundle, json, len, parse_whole, ret, e);
 }
 
 int spec_parse_process(const char *json, size_t len, struct spec **ret, struct error *e)
 {
-	return parse_document("process.json", NULL, json, len, parse_only_process, ret, e);
+	return parse_document("process.json", json_type_object, NULL, json, len, parse_only_process, ret, e);
+}
+
+static int parse_only_mounts(struct parser *p, const struct jv *v, struct spec *s)
+{
+	return spec_mounts_parse(p, v, s);
+}
+
+int spec_parse_mounts(const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e)
+{
+	return parse_document("mounts", json_type_array, bundle, json, len, parse_only_mounts, ret, e);
 }
 
 int spec_parse_resources(const char *json, size_t len, struct spec **ret, struct error *e)
 {
-	return parse_document("resources", NULL, json, len, parse_only_resources, ret, e);
+	return parse_document("resources", json_type_object, NULL, json, len, parse_only_resources, ret, e);
 }
 
 int spec_load(const char *bundle, struct spec **ret, struct error *e)

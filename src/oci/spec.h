@@ -249,6 +249,9 @@ int spec_parse(
 int spec_parse_process(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 /* The resources of the update command, {"memory": {...}, ...}; a spec that has only .resources. */
 int spec_parse_resources(const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
+/* The array "mounts" of a config.json; a spec that has only .mounts. Sources are relative to the bundle. */
+int spec_parse_mounts(
+	const char *bundle, const char *json, size_t len, struct spec **ret, struct error *e) _must_check_;
 void spec_free(struct spec *s);
 static inline void spec_free_p(struct spec **s)
 {

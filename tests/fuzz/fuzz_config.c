@@ -87,5 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	spec_free(take_ptr(s));
 	(void)!spec_parse_resources(text, size, &s, &e);
 	spec_free(take_ptr(s));
+	(void)!spec_parse_mounts("/bundle", text, size, &s, &e);
+	spec_free(take_ptr(s));
 	return 0;
 }
