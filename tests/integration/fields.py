@@ -70,8 +70,8 @@ MAPS = ("annotations", "linux.sysctl", "linux.resources.unified")
 CONTRADICTIONS = [
     ({"hostname": "x", "-": ["uts"]}, r"hostname: needs a uts namespace in linux\.namespaces"),
     ({"domainname": "x", "-": ["uts"], "hostname": None}, r"domainname: needs a uts namespace"),
-    ({"linux.uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}, r"linux\.uidMappings: needs a user namespace"),
-    ({"linux.gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}, r"linux\.gidMappings: needs a user namespace"),
+    ({"-": ["user"]}, r"linux\.uidMappings: needs a user namespace"),
+    ({"-": ["user"], "linux.uidMappings": None}, r"linux\.gidMappings: needs a user namespace"),
     ({"-": ["time"]}, r"linux\.timeOffsets: needs a new time namespace"),
     ({"-": ["mount"]}, r"mounts: needs a mount namespace"),
     ({"-": ["mount"], "mounts": None}, r"linux\.maskedPaths: needs a mount namespace"),
@@ -135,8 +135,7 @@ def base():
     """full.json, without what create needs something besides for."""
     config = json.loads(FULL.read_text())
     config["process"]["terminal"] = False
-    config["linux"]["namespaces"] = [{"type": n["type"]} for n in config["linux"]["namespaces"] if n["type"] != "user"]
-    del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+    config["linux"]["namespaces"] = [{"type": n["type"]} for n in config["linux"]["namespaces"]]
     return config
 
 
@@ -222,14 +221,13 @@ def wrong_types(env, part):
 
 def absent(env):
     cases, config, found = Cases(env), base(), set()
-    config["linux"]["namespaces"].append({"type": "user"})
     for keys, path in list(members(config)):
         if isinstance(keys[-1], int):
             continue
         said = cases.ask(json.dumps(removed(config, keys)))
         if re.match(re.escape(path) + ": missing", said):
             found.add(general(path))
-    missing = [r for r in REQUIRED if r not in found and "Mappings" not in r]
+    missing = [r for r in REQUIRED if r not in found]
     check(not missing, f"accepted without {missing}")
     # Members that nobody knows are ignored, wherever they are.
     config = base()
@@ -268,7 +266,7 @@ def ranges(env):
             marked = json.dumps(replaced(config, keys, 987654321)).replace("987654321", text)
             cases.expect(f"{path} = {text[:9]}", cases.ask(marked),
                          re.escape(path) + ": must be an integer|config.json: line 1, column|" + re.escape(path) + ": .*out of range")
-    gone = set(RANGES) - seen - {r for r in RANGES if "Mappings" in r}
+    gone = set(RANGES) - seen
     check(not gone, f"in the table of ranges, but not in full.json: {gone}")
     cases.end(300)
 
