@@ -79,6 +79,7 @@ static void print_stats(const struct image_statistics *s)
 		(unsigned long long)s->threads, (unsigned long long)s->files);
 }
 
+/* A line each: containerd shows only the first one. */
 static void print_obstacles(const struct preflight_report *r)
 {
 	for (size_t i = 0; i < r->n; i++) {
@@ -88,7 +89,7 @@ static void print_obstacles(const struct preflight_report *r)
 			fprintf(stderr, "  process %d fd %d: ", o->pid, o->fd);
 		else
 			fprintf(stderr, "  process %d: ", o->pid);
-		fprintf(stderr, "%s: %s\n    %s; %s\n", o->kind, o->object, o->reason, o->remedy);
+		fprintf(stderr, "%s: %s: %s; %s\n", o->kind, o->object, o->reason, o->remedy);
 	}
 }
 

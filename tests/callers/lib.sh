@@ -89,10 +89,12 @@ ends() {
 	[ -z "$pattern" ] || grep -Eiq -- "$pattern" "$T/out" "$T/err" || fail "what '$*' says does not match '$pattern': $(cat "$T/out" "$T/err")"
 }
 
+# says PATTERN COMMAND...: whether it prints that (not through a pipe, which may close too early for it).
 says() {
-	local pattern=$1
+	local pattern=$1 said
 	shift
-	"$@" 2>&1 < /dev/null | grep -Eq -- "$pattern"
+	said=$("$@" 2>&1 < /dev/null)
+	grep -Eq -- "$pattern" <<< "$said"
 }
 
 callers_cgroups() {

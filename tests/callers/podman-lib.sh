@@ -34,7 +34,7 @@ expect_state() {
 }
 
 logged() {
-	podman logs "$1" 2>&1 | grep -Eq -- "$2"
+	says "$2" podman logs "$1"
 }
 
 clean_up() {
