@@ -24,13 +24,13 @@ struct crew {
 	pthread_cond_t work, done;
 	struct helper helpers[CREW_HELPERS];
 	unsigned n_helpers;
-	bool quit;
+	bool quit, owner_waits;
 
 	crew_item_fn *f;
 	void *arg;
 	struct item *items;
-	size_t n, next;	    /* helpers begin no item before "next" */
-	struct error error; /* of the first item that a helper failed at */
+	size_t n, next;	    /* none before "next" waits */
+	struct error error; /* of the first item that failed when nobody needed it yet */
 };
 
 /* With the lock, which is let go meanwhile. */
@@ -44,8 +44,26 @@ static int do_item(struct crew *c, size_t i, unsigned worker, struct error *e)
 	pthread_mutex_lock(&c->lock);
 	c->items[i].result = r;
 	c->items[i].state = ITEM_DONE;
-	pthread_cond_signal(&c->done); /* only the owner waits for it */
+	if (c->owner_waits && worker)
+		pthread_cond_signal(&c->done);
 	return r;
+}
+
+/* With the lock: the first item that waits, if there is one. */
+static bool do_next(struct crew *c, unsigned worker)
+{
+	struct error e;
+
+	while (c->next < c->n && c->items[c->next].state != ITEM_WAITS)
+		c->next++;
+	if (c->next == c->n)
+		return false;
+	if (do_item(c, c->next, worker, &e) < 0) {
+		if (c->error.code == 0)
+			c->error = e;
+		c->next = c->n;
+	}
+	return true;
 }
 
 static void *help(void *arg)
@@ -54,19 +72,9 @@ static void *help(void *arg)
 	struct crew *c = h->crew;
 
 	pthread_mutex_lock(&c->lock);
-	while (!c->quit) {
-		struct error e;
-
-		while (c->next < c->n && c->items[c->next].state != ITEM_WAITS)
-			c->next++;
-		if (c->next == c->n) {
+	while (!c->quit)
+		if (!do_next(c, h->worker))
 			pthread_cond_wait(&c->work, &c->lock);
-		} else if (do_item(c, c->next, h->worker, &e) < 0) {
-			if (c->error.code == 0)
-				c->error = e;
-			c->next = c->n;
-		}
-	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
@@ -142,8 +150,10 @@ int crew_start(struct crew *c, crew_item_fn *f, void *arg, size_t n, struct erro
 /* With the lock: until a helper has done what it has begun. */
 static void await(struct crew *c, size_t i)
 {
+	c->owner_waits = true;
 	while (c->items[i].state == ITEM_BEGUN)
 		pthread_cond_wait(&c->done, &c->lock);
+	c->owner_waits = false;
 }
 
 int crew_need(struct crew *c, size_t item, struct error *e)
@@ -154,6 +164,8 @@ int crew_need(struct crew *c, size_t item, struct error *e)
 	if (c->items[item].state == ITEM_WAITS) {
 		r = do_item(c, item, 0, e);
 	} else {
+		while (c->items[item].state == ITEM_BEGUN && do_next(c, 0))
+			;
 		await(c, item);
 		r = c->items[item].result;
 		if (r < 0 && e)

@@ -27,7 +27,7 @@ int crew_new(unsigned helpers, struct crew **ret, struct error *e) _must_check_;
 void crew_free(struct crew *c);
 
 int crew_start(struct crew *c, crew_item_fn *f, void *arg, size_t n, struct error *e) _must_check_;
-/* Does the item, or waits for who does; returns its result. */
+/* Does the item, or others until who does it is ready; returns its result. */
 int crew_need(struct crew *c, size_t item, struct error *e) _must_check_;
 /* Until all are done, or one has failed: its error. */
 int crew_finish(struct crew *c, struct error *e) _must_check_;
