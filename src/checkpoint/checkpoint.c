@@ -107,19 +107,19 @@ static void remove_image(int fd, const char *path, bool created)
 /* Takes what the dead surgeon has mapped out of one process. */
 static void unmap_leftover(struct dump_journal *j, unsigned i)
 {
-	uint64_t args[6] = {j->mapped[i].area, j->mapped[i].len};
 	struct arena a = {};
 	struct error ignored;
 	struct task t;
-	int64_t result;
+	struct task_call unmap = {.task = &t,
+		.insn = j->mapped[i].syscall_insn,
+		.nr = SYS_munmap,
+		.args = {j->mapped[i].area, j->mapped[i].len}};
 
 	if (task_seize(&t, j->mapped[i].pid, true, &ignored) < 0)
 		return;
 	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 &&
-		task_read_registers(&t, &a, &ignored) == 0) {
-		if (task_syscall(&t, j->mapped[i].syscall_insn, SYS_munmap, args, &result, &ignored) == 0)
-			(void)!task_settle(&t, &ignored);
-	}
+		task_read_registers(&t, &a, &ignored) == 0 && task_calls(&unmap, 1, &ignored) == 0)
+		(void)!task_settle(&unmap, 1, &ignored);
 	(void)!task_detach(&t, &ignored);
 	arena_done(&a);
 }

@@ -269,55 +269,87 @@ static int answer_process(struct dump *d, const struct question *q, St__Process 
 	return answer_timers(d, q, m);
 }
 
-static int map_area(struct dump *d, struct dump_proc *p, size_t len, struct error *e)
-{
-	uint64_t args[6] = {0, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0};
-	struct dump_journal *j = d->journal;
-	int64_t at;
-	int r;
-
-	p->syscall_insn = find_syscall_insn(p);
-	if (!p->syscall_insn)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
-			p->ns_pid);
-	if (j->n == ARRAY_SIZE(j->mapped))
-		return error_set(e, -E2BIG, ERROR_REFUSED, "more than %zu processes", ARRAY_SIZE(j->mapped));
-	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mmap, args, &at, e);
-	if (r < 0)
-		return r;
-	if (at < 0 && at > -4096)
-		return error_errno(e, at, "map %zu bytes into process %d (is its address space limited?)",
-			len, p->ns_pid);
-	p->area = at;
-	p->area_len = len;
-	j->mapped[j->n].pid = p->pid;
-	j->mapped[j->n].area = at;
-	j->mapped[j->n].len = len;
-	j->mapped[j->n].syscall_insn = p->syscall_insn;
-	j->n++;
-	return 0;
-}
-
 struct asked {
 	char *local;
 	size_t len;
 	struct question *questions;
 };
 
-static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struct error *e)
+static size_t area_size(const struct dump_proc *p)
 {
-	size_t len = ALIGN_UP(BATCH_LOOP_SIZE + sizeof(struct batch_control), (size_t)256), at;
-	int r;
+	size_t len = ALIGN_UP(BATCH_LOOP_SIZE + sizeof(struct batch_control), (size_t)256);
 
-	at = len;
 	for (size_t k = 0; k < p->n_threads; k++)
 		len += ALIGN_UP(question_size(p, &p->threads[k], k == 0), (size_t)64);
-	len = ALIGN_UP(len, (size_t)4096);
-	r = map_area(d, p, len, e);
+	return ALIGN_UP(len, (size_t)4096);
+}
+
+static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
+{
+	p->syscall_insn = find_syscall_insn(p);
+	if (!p->syscall_insn)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
+			p->ns_pid);
+	p->area_len = area_size(p);
+	*call = (struct task_call){.task = &p->threads[0].task,
+		.insn = p->syscall_insn,
+		.nr = SYS_mmap,
+		.args = {0, p->area_len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0}};
+	return 0;
+}
+
+/* The journal knows of every area before anything else can fail. */
+static int note_area(struct dump *d, struct dump_proc *p, const struct task_call *call, struct error *e)
+{
+	struct dump_journal *j = d->journal;
+
+	if (call->failed)
+		return 0; /* reported already */
+	if (call->result < 0 && call->result > -4096)
+		return error_errno(e, call->result,
+			"map %zu bytes into process %d (is its address space limited?)", (size_t)p->area_len,
+			p->ns_pid);
+	p->area = call->result;
+	j->mapped[j->n].pid = p->pid;
+	j->mapped[j->n].area = p->area;
+	j->mapped[j->n].len = p->area_len;
+	j->mapped[j->n].syscall_insn = p->syscall_insn;
+	j->n++;
+	return 0;
+}
+
+static int map_areas(struct dump *d, struct error *e)
+{
+	struct task_call *calls = d->calls = arena_array(&d->arena, d->n_procs, sizeof(*calls));
+	size_t n = 0;
+	int r = 0;
+
+	if (!calls)
+		return error_errno(e, -ENOMEM, "questions");
+	if (d->n_procs > ARRAY_SIZE(d->journal->mapped))
+		return error_set(
+			e, -E2BIG, ERROR_REFUSED, "more than %zu processes", ARRAY_SIZE(d->journal->mapped));
+	for (size_t i = 0; i < d->n_procs && r == 0; i++)
+		if (!d->procs[i].zombie)
+			r = prepare_mapping(d, &d->procs[i], &calls[n++], e);
 	if (r < 0)
 		return r;
-	asked->len = len;
-	asked->local = arena_alloc(&d->arena, len);
+	r = task_calls(calls, n, e);
+	n = 0;
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (!d->procs[i].zombie && note_area(d, &d->procs[i], &calls[n++], r < 0 ? NULL : e) < 0)
+			r = r < 0 ? r : e->code;
+	return r;
+}
+
+static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struct error *e)
+{
+	size_t at = ALIGN_UP(BATCH_LOOP_SIZE + sizeof(struct batch_control), (size_t)256);
+	int r;
+
+	asked->len = p->area_len;
+	asked->local = arena_alloc(&d->arena, asked->len);
 	asked->questions = arena_array(&d->arena, p->n_threads, sizeof(*asked->questions));
 	if (!asked->local || !asked->questions)
 		return error_errno(e, -ENOMEM, "questions for pid %d", p->pid);
@@ -337,7 +369,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 			return r;
 		at += size;
 	}
-	r = task_write_memory(p->pid, p->area, asked->local, len);
+	r = task_write_memory(p->pid, p->area, asked->local, asked->len);
 	return r < 0 ? error_errno(e, r, "write to the memory of pid %d", p->pid) : 0;
 }
 
@@ -372,6 +404,9 @@ int dump_ask(struct dump *d, struct error *e)
 
 	if (!asked)
 		return error_errno(e, -ENOMEM, "questions");
+	r = map_areas(d, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < d->n_procs; i++) {
 		if (d->procs[i].zombie)
 			continue;
@@ -414,23 +449,21 @@ int dump_ask(struct dump *d, struct error *e)
 
 int dump_unmap(struct dump *d, struct error *e)
 {
-	int first = 0;
+	size_t n = 0;
+	int r, settled;
 
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
-		uint64_t args[6] = {p->area, p->area_len};
-		int64_t result;
-		int r;
 
-		if (!p->area)
-			continue;
-		r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_munmap, args, &result, e);
-		if (r == 0)
-			r = task_settle(&p->threads[0].task, e);
-		if (r < 0 && first == 0)
-			first = r;
+		if (p->area)
+			d->calls[n++] = (struct task_call){.task = &p->threads[0].task,
+				.insn = p->syscall_insn,
+				.nr = SYS_munmap,
+				.args = {p->area, p->area_len}};
 		p->area = 0;
 	}
+	r = task_calls(d->calls, n, e);
+	settled = task_settle(d->calls, n, r < 0 ? NULL : e);
 	d->journal->n = 0;
-	return first;
+	return r < 0 ? r : settled;
 }

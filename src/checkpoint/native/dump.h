@@ -109,6 +109,7 @@ struct dump {
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
 	struct sockdiag *sockets;	      /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
+	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
 };

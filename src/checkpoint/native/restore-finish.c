@@ -273,20 +273,35 @@ static uint64_t vdso_of(const St__Process *p)
 	return 0;
 }
 
-static int unmap_area(struct finish *f, struct live_thread *t, struct error *e)
+/* The area lasts as long as a process, and the wish that all die with the command as long as init: both end here. */
+static int unmap_areas(struct finish *f, struct error *e)
 {
-	uint64_t args[6] = {f->r->area, f->r->area_len}, death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig};
-	uint64_t insn = vdso_of(t->proc) + f->syscall_offset;
-	int64_t result;
+	struct task_call *calls = arena_array(&f->r->arena, f->n, sizeof(*calls));
+	size_t n = 0;
 	int r = 0;
 
-	if (t->proc == f->r->procs[0])
-		r = task_syscall(&t->task, insn, SYS_prctl, death, &result, e);
+	if (!calls)
+		return error_errno(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < f->n && r == 0; i++) {
+		struct live_thread *t = &f->threads[i];
+		uint64_t death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig},
+			 insn = vdso_of(t->proc) + f->syscall_offset;
+
+		if (!t->leader)
+			continue;
+		if (t->proc == f->r->procs[0])
+			r = task_syscall(&t->task, insn, SYS_prctl, death, &(int64_t){0}, e);
+		calls[n++] = (struct task_call){.task = &t->task,
+			.insn = insn,
+			.nr = SYS_munmap,
+			.args = {f->r->area, f->r->area_len}};
+	}
 	if (r == 0)
-		r = task_syscall(&t->task, insn, SYS_munmap, args, &result, e);
-	if (r == 0 && result != 0)
-		r = error_errno(e, result, "process %d: unmap the restore's area", t->proc->pid);
-	return r < 0 ? r : task_settle(&t->task, e);
+		r = task_calls(calls, n, e);
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (calls[i].result != 0)
+			r = error_errno(e, calls[i].result, "unmap the restore's area");
+	return r < 0 ? r : task_settle(calls, n, e);
 }
 
 static struct live_thread *leader_of(struct finish *f, int pid)
@@ -429,9 +444,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = set_all_registers(&f, e);
 	if (result == 0)
 		result = fault_point("restore-registers", e);
-	for (size_t i = 0; i < f.n && result == 0; i++)
-		if (f.threads[i].leader)
-			result = unmap_area(&f, &f.threads[i], e);
+	if (result == 0)
+		result = unmap_areas(&f, e);
 	if (result == 0)
 		result = stop_again(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)

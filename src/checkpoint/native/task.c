@@ -159,75 +159,148 @@ int task_set_sigmask(pid_t tid, uint64_t mask, struct error *e)
 	return r < 0 ? error_errno(e, r, "set signal mask of pid %d", tid) : 0;
 }
 
-/* Continues to the next syscall stop. Other stops (a thaw, a signal) are passed over: all signals are blocked. */
-static int step_to_syscall_stop(struct task *t, struct error *e)
+static int go_to_syscall_stop(struct task *t, struct error *e)
+{
+	int r = xptrace(PTRACE_SYSCALL, t->tid, NULL, NULL);
+
+	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
+}
+
+/* Other stops (a thaw, a signal) are passed over: all signals are blocked. */
+static int wait_syscall_stop(struct task *t, struct error *e)
 {
 	for (;;) {
 		int status, r;
 
-		r = xptrace(PTRACE_SYSCALL, t->tid, NULL, NULL);
-		if (r < 0)
-			return error_errno(e, r, "continue pid %d", t->tid);
 		r = wait_status(t, &status, e);
 		if (r != 0)
 			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
 		if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))
 			return 0;
+		r = go_to_syscall_stop(t, e);
+		if (r < 0)
+			return r;
 	}
 }
 
-int task_syscall(
-	struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
+static int call_begin(struct task_call *c, struct error *e)
 {
-	struct user_regs_struct regs = t->regs, after;
-	struct iovec iov = {&after, sizeof(after)};
+	struct task *t = c->task;
+	struct user_regs_struct regs = t->regs;
 	int r;
 
-	regs.rip = syscall_insn;
-	regs.rax = nr;
+	regs.rip = c->insn;
+	regs.rax = c->nr;
 	regs.orig_rax = -1; /* no restart of the interrupted call */
-	regs.rdi = args[0];
-	regs.rsi = args[1];
-	regs.rdx = args[2];
-	regs.r10 = args[3];
-	regs.r8 = args[4];
-	regs.r9 = args[5];
+	regs.rdi = c->args[0];
+	regs.rsi = c->args[1];
+	regs.rdx = c->args[2];
+	regs.r10 = c->args[3];
+	regs.r8 = c->args[4];
+	regs.r9 = c->args[5];
 	r = task_set_sigmask(t->tid, ~0ull, e);
 	if (r == 0)
 		r = task_set_gpr(t->tid, &regs, e);
-	if (r == 0)
-		r = step_to_syscall_stop(t, e);
-	if (r == 0)
-		r = step_to_syscall_stop(t, e);
+	return r == 0 ? go_to_syscall_stop(t, e) : r;
+}
+
+static int call_enter(struct task_call *c, struct error *e)
+{
+	int r = wait_syscall_stop(c->task, e);
+
+	return r == 0 ? go_to_syscall_stop(c->task, e) : r;
+}
+
+static int call_end(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+	struct user_regs_struct after;
+	struct iovec iov = {&after, sizeof(after)};
+	int r;
+
+	r = wait_syscall_stop(t, e);
 	if (r < 0)
 		return r;
 	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
 	if (r < 0)
 		return error_errno(e, r, "registers of pid %d", t->tid);
-	*ret = after.rax;
+	c->result = after.rax;
 	r = task_set_gpr(t->tid, &t->regs, e);
 	return r < 0 ? r : task_set_sigmask(t->tid, t->sigmask, e);
 }
 
-int task_settle(struct task *t, struct error *e)
-{
-	int status, r;
+typedef int call_step(struct task_call *c, struct error *e);
 
-	r = task_interrupt(t, e);
-	if (r == 0) {
-		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
-		if (r < 0)
-			return error_errno(e, r, "continue pid %d", t->tid);
+/* Each step for all before the next one; what fails is left out from there on. */
+static int do_steps(
+	struct task_call *calls, size_t n, call_step *const *steps, size_t n_steps, struct error *e)
+{
+	int first = 0;
+
+	for (size_t k = 0; k < n_steps; k++) {
+		for (size_t i = 0; i < n; i++) {
+			int r = calls[i].failed ? 0 : steps[k](&calls[i], first < 0 ? NULL : e);
+
+			calls[i].failed |= r < 0;
+			first = first < 0 ? first : r;
+		}
 	}
-	while (r == 0) {
+	return first;
+}
+
+int task_calls(struct task_call *calls, size_t n, struct error *e)
+{
+	static call_step *const steps[] = {call_begin, call_enter, call_end};
+
+	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
+}
+
+int task_syscall(
+	struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
+{
+	struct task_call c = {.task = t, .insn = syscall_insn, .nr = nr};
+	int r;
+
+	memcpy(c.args, args, sizeof(c.args));
+	r = task_calls(&c, 1, e);
+	*ret = c.result;
+	return r;
+}
+
+static int settle_begin(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+	int r = task_interrupt(t, e);
+
+	if (r < 0)
+		return r;
+	r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
+}
+
+static int settle_end(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+
+	for (;;) {
+		int status, r;
+
 		r = wait_status(t, &status, e);
 		if (r != 0)
 			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
 		if (status >> 16 == PTRACE_EVENT_STOP)
 			return 0;
 		r = xptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)(status >> 16 ? 0 : WSTOPSIG(status)));
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
 	}
-	return r;
+}
+
+int task_settle(struct task_call *calls, size_t n, struct error *e)
+{
+	static call_step *const steps[] = {settle_begin, settle_end};
+
+	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
 int task_choose_end_signal(uint64_t caught, uint64_t pending)

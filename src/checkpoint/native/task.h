@@ -2,7 +2,7 @@
 /*
  * One stopped thread, by ptrace: seize, interrupt, registers, single remote system calls and batches.
  *
- * Invariant: outside of task_syscall() and task_batch_*(), a stopped task has its own registers and its own signal
+ * Invariant: outside of task_calls() and task_batch_*(), a stopped task has its own registers and its own signal
  * mask, so that if the tracer dies the kernel lets the task run on as if nothing had been (also a system call that was
  * interrupted is restarted by the kernel itself).
  */
@@ -39,12 +39,24 @@ int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e
 int task_set_xstate(pid_t tid, const void *xstate, size_t len, struct error *e) _must_check_;
 int task_set_sigmask(pid_t tid, uint64_t mask, struct error *e) _must_check_;
 
-/* One system call at "syscall_insn", the address of a syscall instruction in the task. *ret may be -errno. The task's
- * own registers are back afterwards. Needs task_read_registers() before. */
+/* A system call at "insn", the address of a syscall instruction in the task. */
+struct task_call {
+	struct task *task;
+	uint64_t insn;
+	long nr;
+	uint64_t args[6];
+	int64_t result; /* may be -errno */
+	bool failed;	/* it could not be made to call */
+};
+/* One call in each of several tasks, at the same time: to wait for one after the other would cost two changes of context
+ * for each. The tasks' own registers and masks are back afterwards, also of the others if one fails. Needs
+ * task_read_registers() before. */
+int task_calls(struct task_call *calls, size_t n, struct error *e) _must_check_;
+/* The same for one task. */
 int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
 	struct error *e) _must_check_;
-/* After task_syscall(): the stop is one from which the kernel would restart an interrupted call again. */
-int task_settle(struct task *t, struct error *e) _must_check_;
+/* After calls: makes the stops ones from which the kernel would restart an interrupted call again. */
+int task_settle(struct task_call *calls, size_t n, struct error *e) _must_check_;
 
 /* Runs a batch that has been placed in the task: start, then wait. The last op must be the tgkill of task_end_op().
  * Between the two several tasks may run at once. Own registers and mask are back after task_batch_wait(). */
