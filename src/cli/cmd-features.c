@@ -66,7 +66,7 @@ static void add_bool(struct json_object *o, const char *key, bool yes)
 
 static void add_linux(struct json_object *o)
 {
-	struct json_object *cgroup, *seccomp;
+	struct json_object *cgroup, *seccomp, *memory_policy;
 
 	add_names(o, "namespaces", SPEC_NAMESPACES);
 	add_names(o, "capabilities", SPEC_CAPABILITIES);
@@ -86,7 +86,10 @@ static void add_linux(struct json_object *o)
 	add_bool(add_object(o, "apparmor"), "enabled", true);
 	add_bool(add_object(o, "selinux"), "enabled", true);
 	add_bool(add_object(o, "intelRdt"), "enabled", false);
-	add_bool(add_object(o, "netDevices"), "enabled", false);
+	add_bool(add_object(o, "netDevices"), "enabled", true);
+	memory_policy = add_object(o, "memoryPolicy");
+	add_names(memory_policy, "modes", SPEC_MEMORY_POLICY_MODES);
+	add_names(memory_policy, "flags", SPEC_MEMORY_POLICY_FLAGS);
 	add_bool(add_object(add_object(o, "mountExtensions"), "idmap"), "enabled", false);
 }
 

@@ -16,6 +16,7 @@
 /* ---- sync.c: messages between the creating process and init, over a SOCK_SEQPACKET pair ---- */
 enum sync_type {
 	SYNC_ERROR = 1, /* init failed: the error is in the message */
+	SYNC_NETWORK,	/* init to parent: the network namespace is there, move linux.netDevices into it */
 	SYNC_HOOKS,	/* init to parent: namespaces and mounts are made, run prestart and createRuntime */
 	SYNC_READY,	/* init to parent: completely set up */
 	SYNC_GO,	/* parent to init: go on */
@@ -140,8 +141,9 @@ struct process_context {
 	bool no_new_keyring;
 	bool userns;			  /* in another user namespace than the runtime's */
 	const unsigned long *personality; /* NULL: leave */
-	char **env;			  /* by process_prepare(): with HOME; never freed, the exec is near */
-	char executable[4096];		  /* found by process_prepare() */
+	const struct spec_memory_policy *memory_policy;
+	char **env;	       /* by process_prepare(): with HOME; never freed, the exec is near */
+	char executable[4096]; /* found by process_prepare() */
 };
 /* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
 int process_prepare(struct process_context *x, struct error *e) _must_check_;
@@ -162,7 +164,23 @@ int process_close_others(int preserve_fds, const int *keep, size_t n_keep, struc
 int process_hide(struct error *e) _must_check_;
 /* What takes the host's privileges, before a user namespace is entered: hard limits that are to be higher. */
 int process_raise_rlimits(const struct spec_process *p, struct error *e) _must_check_;
+/* What we do not have ourselves nobody gets, with a warning: the runtime-spec wants no error. Not for who enters a user
+ * namespace, where all are had. */
+void process_limit_capabilities(struct spec_process *p);
 int process_set_rlimits(const struct spec_process *p, struct error *e) _must_check_;
+
+/* ---- scheduling.c ---- */
+int process_set_scheduling(const struct spec_process *p, struct error *e) _must_check_;
+int process_set_memory_policy(
+	const struct spec_memory_policy *policy, struct error *e) _must_check_; /* NULL: leave */
+/* Absent: left alone. */
+int process_set_cpus(const struct spec_number_set *cpus, struct error *e) _must_check_;
+/* After joining the cgroup. Absent or NULL: what the cgroup allows. */
+int process_set_final_cpus(const struct spec_number_set *cpus, struct error *e) _must_check_;
+
+/* ---- netdevices.c ---- */
+/* From our network namespace into that of init. */
+int net_devices_move(const struct spec *s, pid_t init, struct error *e) _must_check_;
 
 /* ---- seccomp.c, seccomp-cache.c, seccomp-enosys.c: program->filter is malloc'ed ---- */
 enum {

@@ -252,6 +252,13 @@ static pid_t clone_process(struct create *cr, struct error *e)
 	return pid < 0 ? error_errno(e, pid, "clone the container's init") : pid;
 }
 
+static int go_on(const struct create *cr, struct error *e)
+{
+	int r = sync_send(cr->sync, SYNC_GO);
+
+	return r < 0 ? error_errno(e, r, "send to the container's init") : 0;
+}
+
 static int clone_init(struct create *cr, struct error *e)
 {
 	const struct spec_namespace *user = &cr->c->spec->namespaces[NS_USER];
@@ -272,9 +279,9 @@ static int clone_init(struct create *cr, struct error *e)
 	if (r < 0)
 		return r;
 	if (cr->init.between) {
-		r = sync_send(cr->sync, SYNC_GO);
+		r = go_on(cr, e);
 		if (r < 0)
-			return error_errno(e, r, "send to the container's init");
+			return r;
 	}
 	r = process_start_time(pid, &cr->c->init_start_time);
 	if (r < 0)
@@ -308,24 +315,32 @@ static int expect(const struct create *cr, enum sync_type type, struct error *e)
 	}
 }
 
-/* Waits until init is set up; runs the runtime's hooks in between. */
+/* Waits until init is set up; moves its network devices and runs the runtime's hooks in between. */
 static int follow_init(struct create *cr, struct error *e)
 {
 	struct container *c = cr->c;
 	const struct spec *s = c->spec;
 	int r;
 
+	if (s->n_net_devices) {
+		r = expect(cr, SYNC_NETWORK, e);
+		if (r == 0)
+			r = net_devices_move(s, c->init_pid, e);
+		if (r == 0)
+			r = go_on(cr, e);
+		if (r < 0)
+			return r;
+	}
 	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
 		r = expect(cr, SYNC_HOOKS, e);
 		if (r == 0)
 			r = hooks_run(s, c, HOOK_PRESTART, CONTAINER_CREATING, c->init_pid, e);
 		if (r == 0)
 			r = hooks_run(s, c, HOOK_CREATE_RUNTIME, CONTAINER_CREATING, c->init_pid, e);
+		if (r == 0)
+			r = go_on(cr, e);
 		if (r < 0)
 			return r;
-		r = sync_send(cr->sync, SYNC_GO);
-		if (r < 0)
-			return error_errno(e, r, "send to the container's init");
 	}
 	r = fault_point("create-hooks", e);
 	if (r == 0)
@@ -363,9 +378,9 @@ static int finish(struct create *cr, struct error *e)
 	/* the last moment: from here on there is a container */
 	if (interrupt_wait(cr->interrupt.fd, -1, 0) == -EINTR)
 		return interrupt_error(e);
-	r = sync_send(cr->sync, SYNC_GO);
+	r = go_on(cr, e);
 	if (r < 0)
-		return error_errno(e, r, "send to the container's init");
+		return r;
 	c->init_fd = take_fd(&cr->sync);
 	c->starting = cr->o->start;
 	return 0;
@@ -419,6 +434,8 @@ static int create(struct create *cr, struct error *e)
 	cr->c->interrupt_fd = cr->interrupt.fd;
 	terminal_use_size(spec->process, cr->o->console_size);
 	cr->c->spec = take_ptr(spec);
+	if (!cr->c->spec->namespaces[NS_USER].present)
+		process_limit_capabilities(cr->c->spec->process);
 	cr->init.c = cr->c;
 	cr->init.spec = cr->c->spec;
 	r = prepare_state(cr, text, len, e);

@@ -107,11 +107,15 @@ static void inherit(struct spec_process *p, const struct spec_process *from)
 		p->has_io_priority = from->has_io_priority;
 		p->io_priority = from->io_priority;
 	}
+	if (!p->exec_initial_cpus.present && !p->exec_final_cpus.present) {
+		p->exec_initial_cpus = from->exec_initial_cpus;
+		p->exec_final_cpus = from->exec_final_cpus;
+	}
 	if (!p->scheduler)
 		p->scheduler = from->scheduler;
-	if (!p->apparmor_profile || !*p->apparmor_profile)
+	if (!p->apparmor_profile)
 		p->apparmor_profile = from->apparmor_profile;
-	if (!p->selinux_label || !*p->selinux_label)
+	if (!p->selinux_label)
 		p->selinux_label = from->selinux_label;
 }
 
@@ -130,12 +134,17 @@ static int prepare(struct exec *x, struct error *e)
 	if (!o->process->terminal && o->console_socket)
 		return error_set(
 			e, -EINVAL, ERROR_USAGE, "cannot use console socket if the process has no terminal");
+	r = process_set_cpus(&x->process.exec_initial_cpus, e);
+	if (r < 0)
+		return r;
 	x->init_pidfd = container_init_pidfd(x->c);
 	if (x->init_pidfd < 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container not running");
 	r = find_namespaces(x, e);
 	if (r < 0)
 		return r;
+	if (!(x->namespaces & CLONE_NEWUSER))
+		process_limit_capabilities(&x->process);
 	if (x->c->spec->seccomp) {
 		r = seccomp_program(x->c->dir_fd, x->c->spec->seccomp, &x->seccomp, e);
 		if (r == 0)
@@ -175,6 +184,9 @@ static int join(struct exec *x, int namespaces, struct error *e)
 	r = cgroup_join(&x->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
+	r = process_set_final_cpus(&x->process.exec_final_cpus, e);
+	if (r < 0)
+		return r;
 	if (namespaces && setns(x->init_pidfd, namespaces) < 0)
 		return error_errno(e, -errno, "join the container's namespaces");
 	return 0;
@@ -235,6 +247,7 @@ static _Noreturn void child_main(struct exec *x)
 		.agent = x->agent,
 		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
+		.memory_policy = s->memory_policy,
 		.preserve_fds = x->o->preserve_fds,
 		.userns = between(x) || x->c->rootless,
 	};

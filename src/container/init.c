@@ -77,7 +77,10 @@ static int join(struct init *in, struct error *e)
 {
 	int r = cgroup_join(in->cgroups);
 
-	return r < 0 ? error_errno(e, r, "join the cgroup") : namespaces_join(in->ns_fds, e);
+	if (r < 0)
+		return error_errno(e, r, "join the cgroup");
+	r = process_set_final_cpus(NULL, e);
+	return r < 0 ? r : namespaces_join(in->ns_fds, e);
 }
 
 int init_enter_between(struct init *in, struct error *e)
@@ -105,6 +108,13 @@ static int become_ours(struct init *in, struct error *e)
 	if (r == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0))
 		r = error_errno(e, -errno, "prctl");
 	return r;
+}
+
+static int ask_parent(const struct init *in, enum sync_type what, struct error *e)
+{
+	int r = sync_send(in->sync, what);
+
+	return r < 0 ? error_errno(e, r, "ask the runtime") : sync_expect(in->sync, SYNC_GO, e);
 }
 
 /* Session, cgroups and namespaces: what must come before any mount. */
@@ -139,7 +149,9 @@ static int enter(struct init *in, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	r = set_names(s, e);
+	r = s->n_net_devices ? ask_parent(in, SYNC_NETWORK, e) : 0;
+	if (r == 0)
+		r = set_names(s, e);
 	if (r == 0)
 		r = set_sysctls(s, in->proc, e);
 	if (r == 0 && !in->between)
@@ -160,10 +172,7 @@ static int run_hooks(struct init *in, struct error *e)
 	int r;
 
 	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
-		r = sync_send(in->sync, SYNC_HOOKS);
-		if (r < 0)
-			return error_errno(e, r, "ask for the hooks");
-		r = sync_expect(in->sync, SYNC_GO, e);
+		r = ask_parent(in, SYNC_HOOKS, e);
 		if (r < 0)
 			return r;
 	}
@@ -261,6 +270,7 @@ static void run_program(struct init *in, struct error *e)
 		.agent = in->agent,
 		.state = &state,
 		.personality = s->has_personality ? &s->personality : NULL,
+		.memory_policy = s->memory_policy,
 		.attr_fd = in->attr_fd,
 		.preserve_fds = in->o->preserve_fds,
 		.listen_fds = in->o->listen_fds,

@@ -59,6 +59,26 @@ int process_raise_rlimits(const struct spec_process *p, struct error *e)
 	return 0;
 }
 
+void process_limit_capabilities(struct spec_process *p)
+{
+	struct spec_capabilities *c = &p->capabilities;
+	uint64_t *const sets[] = {&c->bounding, &c->effective, &c->inheritable, &c->permitted, &c->ambient};
+	uint64_t missing = 0;
+	struct caps own;
+	const char *name;
+
+	if (!p->has_capabilities || caps_get(&own) < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+		missing |= *sets[i] & ~own.permitted;
+		*sets[i] &= own.permitted;
+	}
+	for (size_t i = 0; missing && (name = spec_name(SPEC_CAPABILITIES, i)); i++)
+		if (missing >> i & 1)
+			log_warning(
+				"process.capabilities: %s is ignored: stasis does not have it itself", name);
+}
+
 int process_set_rlimits(const struct spec_process *p, struct error *e)
 {
 	for (size_t i = 0; i < p->n_rlimits; i++) {
@@ -132,35 +152,6 @@ pid_t process_host_pid(int proc)
 	text[MAX(n, 0)] = '\0';
 	pid = strtol(text, &end, 10);
 	return pid > 0 && !*end ? (pid_t)pid : getpid();
-}
-
-static int set_scheduling(const struct spec_process *p, struct error *e)
-{
-	if (p->scheduler) {
-		struct {
-			uint32_t size, policy;
-			uint64_t flags;
-			int32_t nice;
-			uint32_t priority;
-			uint64_t runtime, deadline, period;
-		} attr = {
-			.size = 48, /* SCHED_ATTR_SIZE_VER0 */
-			.policy = p->scheduler->policy,
-			.flags = p->scheduler->flags,
-			.nice = p->scheduler->nice,
-			.priority = p->scheduler->priority,
-			.runtime = p->scheduler->runtime,
-			.deadline = p->scheduler->deadline,
-			.period = p->scheduler->period,
-		};
-
-		if (syscall(SYS_sched_setattr, 0, &attr, 0) < 0)
-			return error_errno(e, -errno, "set the scheduler");
-	}
-	/* 1: IOPRIO_WHO_PROCESS */
-	if (p->has_io_priority && syscall(SYS_ioprio_set, 1, 0, p->io_priority) < 0)
-		return error_errno(e, -errno, "set the io priority");
-	return 0;
 }
 
 /* A session keyring of its own, so that the container never sees the caller's keys. */
@@ -392,7 +383,9 @@ int process_prepare(struct process_context *x, struct error *e)
 	}
 	if (x->personality && personality(*x->personality) < 0)
 		return error_errno(e, -errno, "set the personality");
-	r = set_scheduling(p, e);
+	r = process_set_scheduling(p, e);
+	if (r == 0)
+		r = process_set_memory_policy(x->memory_policy, e);
 	if (r == 0)
 		r = process_set_rlimits(p, e);
 	if (r < 0)

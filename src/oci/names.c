@@ -8,6 +8,8 @@ static const struct name_number *const tables[] = {
 	[SPEC_SECCOMP_OPERATORS] = spec_seccomp_operators,
 	[SPEC_SECCOMP_ARCHITECTURES] = spec_seccomp_architectures,
 	[SPEC_SECCOMP_FLAGS] = spec_seccomp_flags,
+	[SPEC_MEMORY_POLICY_MODES] = spec_memory_policy_modes,
+	[SPEC_MEMORY_POLICY_FLAGS] = spec_memory_policy_flags,
 };
 
 const char *spec_name(enum spec_names what, size_t i)

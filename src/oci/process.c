@@ -135,9 +135,21 @@ static int check_capability_sets(struct parser *p, const struct jv *v, const str
 
 static int parse_capabilities(struct parser *p, const struct jv *v, void *dest)
 {
-	int r = jv_fields(p, v, capability_fields, dest);
+	struct spec_capabilities *c = dest;
+	uint64_t lost;
+	int r = jv_fields(p, v, capability_fields, c);
 
-	return r < 0 ? r : check_capability_sets(p, v, dest);
+	if (r < 0)
+		return r;
+	lost = c->ambient & ~(c->permitted & c->inheritable); /* the kernel has no such ones */
+	for (size_t i = 0; i < ARRAY_SIZE(capability_names); i++)
+		if (lost >> i & 1)
+			log_warning(
+				"process.capabilities.ambient: %s is ignored: it has to be in permitted and "
+				"inheritable, too",
+				capability_names[i]);
+	c->ambient &= ~lost;
+	return check_capability_sets(p, v, c);
 }
 
 static const struct json_field rlimit_fields[] = {
@@ -351,7 +363,7 @@ static const struct json_field process_fields[] = {
 		.parse = parse_scheduler},
 	{"ioPriority", JSON_CUSTOM, .offset = offsetof(struct spec_process, io_priority),
 		.has_offset = offsetof(struct spec_process, has_io_priority), .parse = parse_io_priority},
-	{"execCPUAffinity", JSON_UNSUPPORTED},
+	{"execCPUAffinity", JSON_CUSTOM, .parse = spec_affinity_parse},
 	{NULL},
 };
 
@@ -372,6 +384,11 @@ int spec_process_parse(struct parser *p, const struct jv *v, void *dest)
 
 		return jv_fail(p, &args, "must name a program to run");
 	}
+	/* callers write "" for "none" */
+	if (process->apparmor_profile && !process->apparmor_profile[0])
+		process->apparmor_profile = NULL;
+	if (process->selinux_label && !process->selinux_label[0])
+		process->selinux_label = NULL;
 	*(struct spec_process **)dest = process;
 	return 0;
 }

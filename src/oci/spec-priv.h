@@ -13,6 +13,11 @@ int spec_resources_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_resources * */
 int spec_seccomp_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_seccomp ** */
+int spec_net_devices_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec * */
+int spec_memory_policy_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_memory_policy ** */
+int spec_affinity_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_process * */
 int spec_hooks_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* spec_hook_list[HOOK_COUNT] */
 /* One member of a map of strings; dest is a struct spec_sysctl or spec_annotation: {name, value}. */
@@ -33,7 +38,8 @@ struct name_number {
 	uint64_t number;
 };
 extern const struct name_number spec_namespace_types[], spec_seccomp_actions[], spec_seccomp_operators[],
-	spec_seccomp_architectures[], spec_seccomp_flags[];
+	spec_seccomp_architectures[], spec_seccomp_flags[], spec_memory_policy_modes[],
+	spec_memory_policy_flags[];
 /* The i-th that is supported, or NULL. */
 const char *mount_option_name(size_t i);
 const char *capability_name(size_t i);

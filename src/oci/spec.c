@@ -192,6 +192,9 @@ static int check_namespaces(struct parser *p, const struct spec *s)
 	r = check_user_namespace(p, s);
 	if (r < 0)
 		return r;
+	if (s->n_net_devices && !s->namespaces[NS_NET].present)
+		return error_set(p->e, -EINVAL, ERROR_CONFIG,
+			"linux.netDevices: needs a network namespace in linux.namespaces");
 	if ((s->time_monotonic.present || s->time_boottime.present) &&
 		(!s->namespaces[NS_TIME].present || s->namespaces[NS_TIME].path))
 		return error_set(p->e, -EINVAL, ERROR_CONFIG,

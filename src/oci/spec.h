@@ -39,6 +39,19 @@ struct spec_scheduler {
 	uint64_t runtime, deadline, period;
 };
 
+/* "0-3,7": bit n of the array is number n. */
+enum { NUMBER_SET_MAX = 1024 };
+struct spec_number_set {
+	bool present;
+	uint64_t bits[NUMBER_SET_MAX / 64];
+};
+
+/* As set_mempolicy(2) takes it. */
+struct spec_memory_policy {
+	unsigned mode; /* MPOL_* | MPOL_F_* */
+	struct spec_number_set nodes;
+};
+
 struct spec_process {
 	bool terminal;
 	uint16_t console_height, console_width; /* 0: leave */
@@ -61,6 +74,7 @@ struct spec_process {
 	int oom_score_adj;
 	struct spec_scheduler *scheduler; /* NULL: leave */
 	bool has_io_priority;
+	struct spec_number_set exec_initial_cpus, exec_final_cpus; /* of exec, never of init */
 	int io_priority; /* class << 13 | level, as ioprio_set(2) takes it */
 };
 
@@ -89,6 +103,12 @@ struct spec_device {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
+};
+
+/* A network device of the host that the container gets. */
+struct spec_net_device {
+	const char *host_name;
+	const char *name; /* in the container; may end with "%d" */
 };
 
 struct spec_device_rule {
@@ -226,8 +246,11 @@ struct spec {
 	size_t n_devices;
 	struct spec_time_offset time_monotonic, time_boottime; /* of the time namespace */
 	bool has_personality;
-	unsigned long personality; /* PER_* */
-	const char *cgroups_path;  /* NULL: "/<id>" or the systemd default */
+	unsigned long personality;		  /* PER_* */
+	struct spec_memory_policy *memory_policy; /* NULL: leave */
+	struct spec_net_device *net_devices;
+	size_t n_net_devices;
+	const char *cgroups_path; /* NULL: "/<id>" or the systemd default */
 	struct spec_resources resources;
 	struct spec_sysctl *sysctl;
 	size_t n_sysctl;
@@ -276,6 +299,8 @@ enum spec_names {
 	SPEC_SECCOMP_OPERATORS,
 	SPEC_SECCOMP_ARCHITECTURES,
 	SPEC_SECCOMP_FLAGS,
+	SPEC_MEMORY_POLICY_MODES,
+	SPEC_MEMORY_POLICY_FLAGS,
 	SPEC_MOUNT_OPTIONS,
 	SPEC_CAPABILITIES,
 };

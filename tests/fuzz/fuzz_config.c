@@ -51,11 +51,13 @@ static void check_spec(const struct spec *s)
 		check_absolute(s->namespaces[t].path);
 	for (int t = 0; t < HOOK_COUNT; t++)
 		for (size_t i = 0; i < s->hooks[t].n; i++)
-			must(s->hooks[t].hooks[i].path[0] == '/' && s->hooks[t].hooks[i].args[0] &&
-				s->hooks[t].hooks[i].env);
+			must(s->hooks[t].hooks[i].path[0] == '/' && s->hooks[t].hooks[i].args[0]);
 	for (size_t i = 0; i < s->n_sysctl; i++)
 		must(s->sysctl[i].name[0] && !strstr(s->sysctl[i].name, "/../") &&
 			strncmp(s->sysctl[i].name, "../", 3) != 0);
+	for (size_t i = 0; i < s->n_net_devices; i++)
+		must(strlen(s->net_devices[i].host_name) < 16 && strlen(s->net_devices[i].name) < 16 &&
+			s->net_devices[i].name[0]);
 	for (size_t i = 0; i < s->n_devices; i++) {
 		check_absolute(s->devices[i].path);
 		must(s->devices[i].major >= 0 && s->devices[i].major < 1 << 12 && s->devices[i].minor >= 0 &&

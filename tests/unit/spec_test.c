@@ -102,8 +102,9 @@ static void test_process(void)
 	CHECK(p->has_capabilities &&
 		p->capabilities.bounding == (1ULL << CAP_KILL | 1ULL << CAP_CHECKPOINT_RESTORE) &&
 		p->capabilities.effective == 1ULL << CAP_KILL &&
-		p->capabilities.inheritable == 1ULL << CAP_CHOWN &&
-		p->capabilities.permitted == (1ULL << CAP_NET_RAW | 1ULL << CAP_KILL) &&
+		p->capabilities.inheritable == (1ULL << CAP_CHOWN | 1ULL << CAP_BPF) &&
+		p->capabilities.permitted ==
+			(1ULL << CAP_NET_RAW | 1ULL << CAP_KILL | 1ULL << CAP_BPF) &&
 		p->capabilities.ambient == 1ULL << CAP_BPF);
 	CHECK(p->n_rlimits == 2 && p->rlimits[0].resource == RLIMIT_NOFILE && p->rlimits[0].soft == 512 &&
 		same(p->rlimits[0].name, "RLIMIT_NOFILE") && p->rlimits[1].resource == RLIMIT_CORE &&
@@ -115,6 +116,12 @@ static void test_process(void)
 		p->scheduler->priority == 7 && p->scheduler->flags == 1 && p->scheduler->runtime == 1 &&
 		p->scheduler->period == 3);
 	CHECK(p->has_io_priority && p->io_priority == (2 << 13 | 4));
+	CHECK(p->exec_initial_cpus.present && p->exec_initial_cpus.bits[0] == 0xf &&
+		p->exec_initial_cpus.bits[1] == 1 << 6 && p->exec_final_cpus.bits[0] == 1 << 5);
+	CHECK(s->memory_policy && s->memory_policy->mode == (3 | 1 << 15) &&
+		s->memory_policy->nodes.bits[0] == 0xd);
+	CHECK(s->n_net_devices == 2 && same(s->net_devices[0].host_name, "eth9") &&
+		same(s->net_devices[0].name, "inside%d") && same(s->net_devices[1].name, "eth8"));
 	spec_free(s);
 }
 
