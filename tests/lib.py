@@ -275,6 +275,8 @@ class Env:
         self.t = top / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         self.root = self.t / "root"
         self.cgroup = cgroup_parent + "/" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
+        if cgroup_parent.endswith(".slice"):
+            self.cgroup = f"{cgroup_parent}{cgroup_parent[:-6]}-{re.sub('[^A-Za-z0-9_]', '_', name)}.slice"
 
     def prepare(self):
         self.t.mkdir(parents=True)

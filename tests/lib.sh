@@ -14,15 +14,36 @@ skip() {
 	exit 77
 }
 
+# With CGROUP_DRIVER=systemd (tests/run --systemd) every container is made by the systemd driver.
+DRIVER=()
+[ "${CGROUP_DRIVER:-}" != systemd ] || DRIVER=(--systemd-cgroup)
+
+# cgroup_name NAME: the cgroup of the bundle NAME, from the root of the hierarchies; cgroups_path NAME: how config.json says that.
+cgroup_name() {
+	if [ "${CGROUP_DRIVER:-}" = systemd ]; then
+		echo "$CGROUP/ctr-$1.scope"
+	else
+		echo "$CGROUP/$1"
+	fi
+}
+
+cgroups_path() {
+	if [ "${CGROUP_DRIVER:-}" = systemd ]; then
+		echo "${CGROUP##*/}:ctr:$1"
+	else
+		echo "$CGROUP/$1"
+	fi
+}
+
 # The command under test. Its output goes to a file, as a detached container keeps what it was given.
 stasis() {
-	"$STASIS" --root "$ROOT" "$@"
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" "$@"
 }
 
 # ok COMMAND...: must succeed; its output is in $T/out.
 ok() {
 	local status=0
-	timeout 30 "$STASIS" --root "$ROOT" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	timeout 30 "$STASIS" --root "$ROOT" "${DRIVER[@]}" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
 	[ "$status" = 0 ] || fail "exit $status: stasis $*: $(cat "$T/err")"
 }
 
@@ -30,7 +51,7 @@ ok() {
 fails() {
 	local pattern=$1 status=0
 	shift
-	timeout 30 "$STASIS" --root "$ROOT" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
+	timeout 30 "$STASIS" --root "$ROOT" "${DRIVER[@]}" "$@" > "$T/out" 2> "$T/err" < /dev/null || status=$?
 	[ "$status" != 0 ] || fail "succeeds, should fail: stasis $*"
 	[ "$status" -lt 124 ] || [ "$status" = 255 ] || fail "exit $status: stasis $*: $(cat "$T/err")"
 	[ -s "$T/err" ] || fail "no message: stasis $*"
@@ -42,7 +63,7 @@ bundle() {
 	B=$T/$1
 	shift
 	[ $# -gt 0 ] || set -- sleep 1000
-	python3 -B "$TESTS/make-bundle" "$B" "$CGROUP/${B##*/}" "$@" || fail "make-bundle"
+	python3 -B "$TESTS/make-bundle" "$B" "$(cgroups_path "${B##*/}")" "$@" || fail "make-bundle"
 }
 
 # edit FILTER [jq options]: changes $B/config.json.
@@ -132,9 +153,10 @@ expect_limit() {
 
 # The processes of the container in $B, by its cgroups.
 container_pids() {
-	local d
-	for d in /sys/fs/cgroup/*/"$CGROUP/${B##*/}" /sys/fs/cgroup/"$CGROUP/${B##*/}" \
-		/sys/fs/cgroup/memory"$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/$CGROUP/${B##*/}"; do
+	local d path
+	path=$(cgroup_name "${B##*/}")
+	for d in /sys/fs/cgroup/*/"$path" /sys/fs/cgroup/"$path" \
+		/sys/fs/cgroup/memory"$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/$path"; do
 		[ -e "$d/cgroup.procs" ] && cat "$d/cgroup.procs"
 	done 2> /dev/null | sort -un
 }
@@ -148,7 +170,7 @@ expect_nothing_left() {
 	eventually 5 no_processes
 	[ ! -e "$ROOT/$1" ] || fail "left in the state root: $(ls -R "$ROOT/$1")"
 	! grep -q " $T/" /proc/self/mountinfo || fail "left mounted: $(grep " $T/" /proc/self/mountinfo)"
-	! ls -d /sys/fs/cgroup/*/"$CGROUP/${B##*/}" 2> /dev/null || fail "cgroups are left"
+	! ls -d /sys/fs/cgroup/*/"$(cgroup_name "${B##*/}")" /sys/fs/cgroup/"$(cgroup_name "${B##*/}")" 2> /dev/null || fail "cgroups are left"
 }
 
 remove_all() {

@@ -30,6 +30,12 @@ int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct 
 int cgroup_sub_open(const struct cgroup *cg, const struct cgroup_dir *d, const struct cgroup_subs *subs,
 	struct error *e) _must_check_;
 
+/* The parts that systemd does (systemd.c): what cgroup_init(), _create(), _apply() and _delete() call for it. */
+int systemd_init(struct cgroup *cg, const char *cgroups_path, const char *id, struct error *e) _must_check_;
+int systemd_start(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
+int systemd_set(const struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
+int systemd_stop(struct cgroup *cg, struct error *e) _must_check_;
+
 /* Limits: one write after the other, each undone when a later one fails (limits.c). */
 struct limits_undo;
 struct limits {

@@ -83,10 +83,14 @@ int cgroup_dir_open(const struct cgroup *cg, const struct cgroup_dir *d, struct 
 	return take_fd(&fd);
 }
 
-int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled, struct error *e)
+int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, enum cgroup_manager manager,
+	struct error *e)
 {
 	memset(cg, 0, sizeof(*cg));
-	return disabled ? 0 : cgroup_discover(cg, cgroups_path, id, e);
+	if (manager == CGROUP_DISABLED)
+		return 0;
+	return manager == CGROUP_SYSTEMD ? systemd_init(cg, cgroups_path, id, e)
+					 : cgroup_discover(cg, cgroups_path, id, e);
 }
 
 /* A directory above the container's. A v1 cpuset starts empty, and so do all below an empty one; on v2 a directory has the
@@ -137,7 +141,8 @@ static int make_dir_once(const struct cgroup *cg, struct cgroup_dir *d, struct e
 
 	if (r < 0)
 		return r;
-	if (mkdir(d->path, 0755) < 0) {
+	/* systemd has made those that it uses itself. */
+	if (mkdir(d->path, 0755) < 0 && !(errno == EEXIST && cg->started)) {
 		if (errno != EEXIST)
 			return fail_path(e, -errno, "make", d->path);
 		if (rmdir(d->path) < 0)
@@ -233,6 +238,8 @@ int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct er
 	/* Disabled: whoever asked for that has limits made elsewhere, or none. */
 	if (cg->mode == CGROUP_NONE)
 		return 0;
+	if (cg->unit[0])
+		r = systemd_start(cg, res, e);
 	for (size_t i = 0; r == 0 && i < cg->n_dirs; i++)
 		r = make_dir(cg, &cg->dirs[i], e);
 	if (r == 0)
@@ -260,6 +267,8 @@ int cgroup_apply(const struct cgroup *cg, const struct spec_resources *res, stru
 			       : 0;
 	limits_init(&l, cg, true, e);
 	r = apply_limits(&l, res);
+	if (r == 0 && cg->unit[0])
+		r = systemd_set(cg, res, e);
 	limits_done(&l, r < 0);
 	return r;
 }
@@ -426,7 +435,10 @@ static void remove_unrecorded(const struct cgroup *cg, const struct cgroup_dir *
 int cgroup_delete(struct cgroup *cg, struct error *e)
 {
 	int64_t deadline = now_ms() + DELETE_MS;
-	int r = 0;
+	int r;
+
+	cgroup_release(cg);
+	r = cg->unit[0] ? systemd_stop(cg, e) : 0;
 
 	for (size_t i = 0; i < cg->n_dirs; i++) {
 		struct cgroup_dir *d = &cg->dirs[i];

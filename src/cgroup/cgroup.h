@@ -28,6 +28,9 @@
 
 enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
 
+/* Who makes the cgroup: we, nobody, or systemd (which then also is told of the limits). */
+enum cgroup_manager { CGROUP_FS, CGROUP_DISABLED, CGROUP_SYSTEMD };
+
 enum { CGROUP_MAX_DIRS = 24 };
 
 struct cgroup_dir {
@@ -41,17 +44,24 @@ struct cgroup_dir {
 struct cgroup {
 	enum cgroup_mode mode;
 	bool optional; /* not recorded: rootless, whoever may not make cgroups does without, unless there are limits */
-	char path[512]; /* "/stasis/abc": relative to each hierarchy's root */
+	char path[512];	 /* "/stasis/abc": relative to each hierarchy's root */
+	char unit[256];	 /* systemd: the scope or slice; "": not by systemd */
+	char slice[256]; /* the unit is below that */
+	bool user_unit;	 /* of the user's own systemd */
+	bool started;	 /* the unit is to be stopped */
+	pid_t holder;	 /* not stored: cgroup_release() */
 	size_t n_dirs;
 	struct cgroup_dir dirs[CGROUP_MAX_DIRS];
 };
 
-/* Finds the mounted hierarchies; makes nothing. A path that would be a hierarchy's root is refused. "disabled": mode
- * CGROUP_NONE, all calls succeed and do nothing (--cgroup-manager disabled). */
-int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, bool disabled,
+/* Finds the mounted hierarchies; makes nothing. A path that would be a hierarchy's root is refused. CGROUP_DISABLED: mode
+ * CGROUP_NONE, all calls succeed and do nothing. CGROUP_SYSTEMD: the path is "slice:prefix:name". */
+int cgroup_init(struct cgroup *cg, const char *cgroups_path, const char *id, enum cgroup_manager manager,
 	struct error *e) _must_check_;
 /* Makes the directories and writes the limits; undone by cgroup_delete(). An existing, non-empty one is an error. */
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e) _must_check_;
+/* To be called when the container's init is in it: until then a process of ours keeps systemd's scope alive. */
+void cgroup_release(struct cgroup *cg);
 /* Writes the limits of an existing one (the update command). When one can't be written, those before it are put back.
  * Device rules are left as they are, as by runc: callers send the whole of linux.resources, and to write v1's list anew
  * would keep running programs from /dev/null for a moment. */

@@ -73,8 +73,8 @@ static void add_linux(struct json_object *o)
 	cgroup = add_object(o, "cgroup");
 	add_bool(cgroup, "v1", true);
 	add_bool(cgroup, "v2", true);
-	add_bool(cgroup, "systemd", false);
-	add_bool(cgroup, "systemdUser", false);
+	add_bool(cgroup, "systemd", true);
+	add_bool(cgroup, "systemdUser", true);
 	add_bool(cgroup, "rdma", false);
 	seccomp = add_object(o, "seccomp");
 	add_bool(seccomp, "enabled", true);

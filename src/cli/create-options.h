@@ -34,6 +34,15 @@ struct create_options {
 		"the configuration, instead of config.json in the bundle"}
 /* clang-format on */
 
+static inline enum cgroup_manager cli_cgroup_manager(const struct cli_globals *g)
+{
+	const char *name = g->cgroup_manager ? g->cgroup_manager : "";
+
+	if (strcmp(name, "disabled") == 0)
+		return CGROUP_DISABLED;
+	return g->systemd_cgroup || strcmp(name, "systemd") == 0 ? CGROUP_SYSTEMD : CGROUP_FS;
+}
+
 static inline int create_options_for(const struct cli_globals *g, const struct create_options *o,
 	const char *id, struct container_create_options *ret, struct error *e)
 {
@@ -48,10 +57,8 @@ static inline int create_options_for(const struct cli_globals *g, const struct c
 		.preserve_fds = o->preserve_fds,
 		.no_pivot = o->no_pivot,
 		.no_new_keyring = o->no_new_keyring,
-		.systemd_cgroup =
-			g->systemd_cgroup || (g->cgroup_manager && !strcmp(g->cgroup_manager, "systemd")),
 		.rootless = cli_is_rootless(g),
-		.cgroup_disabled = g->cgroup_manager && !strcmp(g->cgroup_manager, "disabled"),
+		.cgroup_manager = cli_cgroup_manager(g),
 	};
 	if (cli_listen_fds(&ret->listen_fds, e) < 0 ||
 		cli_check_preserved(3 + ret->listen_fds.n, o->preserve_fds, e) < 0)

@@ -70,7 +70,8 @@ struct container_create_options {
 	int preserve_fds;	      /* from number 3 on */
 	struct listen_fds listen_fds; /* the first of these */
 	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
-	bool no_pivot, no_new_keyring, systemd_cgroup, cgroup_disabled;
+	bool no_pivot, no_new_keyring;
+	enum cgroup_manager cgroup_manager;
 	bool rootless; /* the caller may have no privilege over cgroups */
 	/* Restore only. init calls restore_init() in the container when all is set up (namespaces, mounts, pivot_root,
 	 * hostname, sysctls, terminal and stdio on fds 0-2), still with every capability and no seccomp filter; it does

@@ -103,9 +103,6 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 	bool socket = o->console_socket || o->console_fd > 2;
 	struct stat st;
 
-	if (o->systemd_cgroup)
-		return error_set(e, -EOPNOTSUPP, ERROR_USAGE,
-			"the systemd cgroup manager is not supported yet: use cgroupfs");
 	if (!s->process)
 		return error_set(e, -EINVAL, ERROR_CONFIG, "process: missing");
 	if (stat(s->rootfs, &st) < 0)
@@ -137,7 +134,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
 		return error_errno(e, -ENOMEM, "container %s", c->id);
 	c->rootless = cr->o->rootless;
-	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_disabled, e);
+	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_manager, e);
 	c->cgroup.optional = c->rootless;
 	/* ours are theirs, unless there is a terminal */
 	if (r == 0)
@@ -445,6 +442,7 @@ static int create(struct create *cr, struct error *e)
 		r = clone_init(cr, e);
 	if (r == 0)
 		r = follow_init(cr, e);
+	cgroup_release(&cr->c->cgroup);
 	if (r == 0)
 		r = finish(cr, e);
 	cr->c->interrupt_fd = -EBADF;

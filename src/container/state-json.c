@@ -32,6 +32,10 @@ static struct json_object *cgroup_to_json(const struct cgroup *cg)
 
 	json_object_object_add(o, "mode", json_object_new_int(cg->mode));
 	add_string(o, "path", cg->path);
+	if (cg->unit[0]) {
+		add_string(o, "unit", cg->unit);
+		json_object_object_add(o, "user_unit", json_object_new_boolean(cg->user_unit));
+	}
 	for (size_t i = 0; i < cg->n_dirs; i++) {
 		const struct cgroup_dir *d = &cg->dirs[i];
 		struct json_object *j = json_object_new_object();
@@ -143,11 +147,18 @@ static int get_text(struct json_object *o, const char *key, char *buf, size_t si
 
 static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 {
-	struct json_object *dirs, *created;
+	struct json_object *dirs, *created, *user_unit;
 	uint64_t mode;
 	int r;
 
 	r = get_number(o, "mode", CGROUP_V2, &mode);
+	if (r == 0 && json_object_object_get_ex(o, "unit", &dirs)) {
+		if (!json_object_object_get_ex(o, "user_unit", &user_unit))
+			return -EBADMSG;
+		cg->user_unit = json_object_get_boolean(user_unit);
+		cg->started = true;
+		r = get_text(o, "unit", cg->unit, sizeof(cg->unit));
+	}
 	if (r == 0)
 		r = get_text(o, "path", cg->path, sizeof(cg->path));
 	if (r < 0 || !json_object_object_get_ex(o, "dirs", &dirs) ||

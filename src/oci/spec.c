@@ -104,6 +104,24 @@ static int parse_annotations(struct parser *p, const struct jv *v, void *dest)
 		p, v, sizeof(*s->annotations), spec_name_value_parse, &s->annotations, &s->n_annotations);
 }
 
+static const char unit_property[] = "org.systemd.property.";
+
+/* What annotations say of the cgroup's unit belongs to the resources. */
+static int collect_unit_properties(struct parser *p, struct spec *s)
+{
+	struct spec_resources *res = &s->resources;
+	size_t len = strlen(unit_property);
+
+	res->unit_properties = arena_array(p->arena, s->n_annotations, sizeof(*res->unit_properties));
+	if (s->n_annotations && !res->unit_properties)
+		return jv_no_memory(p);
+	for (size_t i = 0; i < s->n_annotations; i++)
+		if (strncmp(s->annotations[i].name, unit_property, len) == 0)
+			res->unit_properties[res->n_unit_properties++] =
+				(struct spec_sysctl){s->annotations[i].name + len, s->annotations[i].value};
+	return 0;
+}
+
 static int parse_version(struct parser *p, const struct jv *v, void *dest)
 {
 	const char **version = dest;
@@ -247,6 +265,8 @@ static int parse_whole(struct parser *p, const struct jv *v, struct spec *s)
 	if (!s->bundle)
 		return jv_no_memory(p);
 	r = jv_fields(p, v, spec_fields, s);
+	if (r == 0)
+		r = collect_unit_properties(p, s);
 	return r < 0 ? r : check_namespaces(p, s);
 }
 

@@ -193,6 +193,8 @@ struct spec_resources {
 	uint64_t cpu_rt_period;
 	struct spec_sysctl *unified; /* v2 file name and value */
 	size_t n_unified;
+	struct spec_sysctl *unit_properties; /* of the annotations org.systemd.property.NAME */
+	size_t n_unit_properties;
 };
 
 struct spec_seccomp_arg {

@@ -20,7 +20,7 @@ test_eight_containers() {
 	bundle b1 sh -c "$COUNTER"
 	for n in 2 3 4 5 6 7 8; do
 		cp -a "$T/b1" "$T/b$n"
-		jq --arg c "$CGROUP/b$n" '.linux.cgroupsPath = $c' "$T/b1/config.json" > "$T/b$n/config.json"
+		jq --arg c "$(cgroups_path "b$n")" '.linux.cgroupsPath = $c' "$T/b1/config.json" > "$T/b$n/config.json"
 	done
 	for n in 1 2 3 4 5 6 7 8; do
 		life "$n" < /dev/null > "$T/life.$n" 2>&1 &
@@ -92,7 +92,7 @@ test_two_creations_of_one_id() {
 	local n one two
 	bundle b
 	cp -a "$B" "$T/other"
-	jq --arg c "$CGROUP/other" '.linux.cgroupsPath = $c' "$B/config.json" > "$T/other/config.json"
+	jq --arg c "$(cgroups_path other)" '.linux.cgroupsPath = $c' "$B/config.json" > "$T/other/config.json"
 	for n in 1 2 3 4 5 6 7 8 9 10; do
 		stasis run -d --bundle "$B" c < /dev/null > "$T/first" 2>&1 &
 		one=$!

@@ -6,7 +6,7 @@
 # in_mode SCRIPT FUNCTION: runs a function of this script with other mounts on /sys/fs/cgroup.
 in_mode() {
 	# shellcheck disable=SC2163
-	export -f "$2" pure_v2 whole_life mode_bundle status expect_status init_pid stasis ok fails fail skip edit count counted_beyond expect_progress eventually
+	export -f "$2" cgroups_path cgroup_name pure_v2 whole_life mode_bundle status expect_status init_pid stasis ok fails fail skip edit count counted_beyond expect_progress eventually
 	export B T ROOT STASIS CGROUP TESTS COUNTER
 	unshare --mount --propagation private bash -c "set -u -o pipefail; $1; $2" 2> "$T/mode.err" || {
 		local status=$?
@@ -17,7 +17,7 @@ in_mode() {
 
 mode_bundle() {
 	B=$T/b
-	python3 -B "$TESTS/make-bundle" "$B" "$CGROUP/b" sh -c "$COUNTER" || fail "make-bundle"
+	python3 -B "$TESTS/make-bundle" "$B" "$(cgroups_path b)" sh -c "$COUNTER" || fail "make-bundle"
 }
 
 # run, pause, resume, checkpoint, restore, kill, delete.

@@ -193,7 +193,7 @@ test_two_restores_at_once() {
 	local n pids=()
 	for n in 1 2 3; do
 		cp -a "$B" "$T/b$n"
-		jq --arg c "$CGROUP/b$n" '.linux.cgroupsPath = $c' "$B/config.json" > "$T/b$n/config.json"
+		jq --arg c "$(cgroups_path "b$n")" '.linux.cgroupsPath = $c' "$B/config.json" > "$T/b$n/config.json"
 		stasis restore -d --image-path "$T/i" --work-path "$T" --bundle "$T/b$n" "c$n" < /dev/null > "$T/out.$n" 2>&1 &
 		pids+=($!)
 	done

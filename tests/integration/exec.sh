@@ -166,7 +166,7 @@ test_capabilities_of_exec() {
 # All cgroups of the container's, and a file of one of them: "CONTROLLER DIR" lines.
 cgroup_dirs() {
 	local d
-	for d in /sys/fs/cgroup/*/"$CGROUP/b" /sys/fs/cgroup/"$CGROUP/b"; do
+	for d in /sys/fs/cgroup/*/"$(cgroup_name b)" /sys/fs/cgroup/"$(cgroup_name b)"; do
 		[ ! -e "$d/cgroup.procs" ] || echo "$d"
 	done
 }

@@ -149,7 +149,7 @@ test_spec() {
 	jq -e '.process.args == ["sh"] and .root.path == "rootfs"' "$B/config.json" > "$T/jq" || fail "spec: $(cat "$B/config.json")"
 	fails 'exist' spec --bundle "$B"
 	edit '.process.args = ["sh", "-c", "echo it works; id -u"] | .process.terminal = false
-		| .linux.cgroupsPath = $c' --arg c "$CGROUP/b"
+		| .linux.cgroupsPath = $c' --arg c "$(cgroups_path b)"
 	ok run --bundle "$B" c
 	[ "$(tr '\n' ' ' < "$T/out")" = "it works 0 " ] || fail "output: $(cat "$T/out")"
 }
