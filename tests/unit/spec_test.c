@@ -275,7 +275,7 @@ static void test_hooks(void)
 		same(s->hooks[HOOK_PRESTART].hooks[0].env[0], "A=b") &&
 		s->hooks[HOOK_PRESTART].hooks[0].timeout == 3);
 	CHECK(same(s->hooks[HOOK_PRESTART].hooks[1].args[0], "/bin/h2") &&
-		!s->hooks[HOOK_PRESTART].hooks[1].args[1] && !s->hooks[HOOK_PRESTART].hooks[1].env[0] &&
+		!s->hooks[HOOK_PRESTART].hooks[1].args[1] && !s->hooks[HOOK_PRESTART].hooks[1].env &&
 		s->hooks[HOOK_PRESTART].hooks[1].timeout == 0);
 	CHECK(same(s->hooks[HOOK_POSTSTOP].hooks[0].path, "/bin/poststop"));
 	spec_free(s);
