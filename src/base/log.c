@@ -62,9 +62,10 @@ static void json_escape(char *to, size_t size, const char *from)
 	to[n] = '\0';
 }
 
-static void emit(enum log_level level, const char *kind, const char *message)
+/* e: the error that the message is, or NULL */
+static void emit(enum log_level level, const struct error *e, const char *message)
 {
-	char escaped[2400], line[2600], stamp[40];
+	char escaped[2400], line[2600], stamp[40], what[64] = "";
 	struct timespec now;
 	struct tm tm;
 	int n;
@@ -73,10 +74,12 @@ static void emit(enum log_level level, const char *kind, const char *message)
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	json_escape(escaped, sizeof(escaped), message);
+	if (e)
+		snprintf(what, sizeof(what), ",\"kind\":\"%s\",\"errno\":%d", error_kind_name(e->kind),
+			-e->code);
 	if (sink.format == LOG_FORMAT_JSON)
-		n = snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"%s\"%s%s%s,\"time\":\"%s\"}\n",
-			level_name(level), escaped, kind ? ",\"kind\":\"" : "", kind ? kind : "",
-			kind ? "\"" : "", stamp);
+		n = snprintf(line, sizeof(line), "{\"level\":\"%s\",\"msg\":\"%s\"%s,\"time\":\"%s\"}\n",
+			level_name(level), escaped, what, stamp);
 	else if (sink.fd >= 0)
 		n = snprintf(line, sizeof(line), "time=\"%s\" level=%s msg=\"%s\"\n", stamp,
 			level_name(level), escaped);
@@ -108,5 +111,5 @@ void log_at(enum log_level level, const char *format, ...)
 
 void log_error(const struct error *e)
 {
-	emit(LOG_LEVEL_ERROR, error_kind_name(e->kind), e->message);
+	emit(LOG_LEVEL_ERROR, e, e->message);
 }

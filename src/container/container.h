@@ -130,6 +130,8 @@ int container_update(
 	struct container *c, const struct spec_resources *resources, struct error *e) _must_check_;
 /* Adds mounts (a spec's .mounts) to a container that runs, all or none; or unmounts their destinations. */
 int container_mounts(struct container *c, const struct spec *mounts, bool add, struct error *e) _must_check_;
+/* The OCI state document, with the members that runc adds. Caller frees *ret. */
+int container_state_json(struct container *c, char **ret, struct error *e) _must_check_;
 /* What it has used, as the "data" of runc's `events --stats`: cgroup and network interfaces. Caller frees *ret. */
 int container_stats_json(struct container *c, char **ret, struct error *e) _must_check_;
 /* Removes a stopped container; force: kills first. poststop hooks. */

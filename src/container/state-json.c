@@ -247,3 +247,23 @@ int state_read(struct container *c, struct error *e)
 	r = read_file_at(c->dir_fd, "mountinfo", 16 << 20, &c->mountinfo, NULL);
 	return r < 0 && r != -ENOENT ? error_errno(e, r, "read mountinfo of container %s", c->id) : 0;
 }
+
+int container_state_json(struct container *c, char **ret, struct error *e)
+{
+	enum container_status status = container_status(c);
+	struct spec nothing = {0}; /* killed before config.json was there */
+	struct oci_state state;
+	int r;
+
+	if (container_load_spec(c, NULL) < 0)
+		c->spec = NULL;
+	state = container_oci_state(
+		c, c->spec ? c->spec : &nothing, status, status == CONTAINER_STOPPED ? 0 : c->init_pid);
+	if (!state.bundle)
+		state.bundle = "";
+	state.rootfs = c->spec && c->spec->rootfs ? c->spec->rootfs : "";
+	state.created = c->created ? c->created : "";
+	state.owner = "";
+	r = oci_state_json(&state, true, ret);
+	return r < 0 ? error_errno(e, r, "state of container %s", c->id) : 0;
+}

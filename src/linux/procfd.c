@@ -7,11 +7,23 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "linux/procfs.h"
+
+/* linux/pidfd.h of 6.15, newer than our headers */
+struct pidfd_info {
+	uint64_t mask, cgroupid;
+	uint32_t pid, tgid, ppid, ids[8];
+	int32_t exit_code;
+};
+_Static_assert(sizeof(struct pidfd_info) == 64, "PIDFD_INFO_SIZE_VER0");
+#define PIDFD_GET_INFO _IOWR(0xFF, 11, struct pidfd_info)
+#define PIDFD_INFO_EXIT (1 << 3)
 
 int pidfd_open_process(pid_t pid)
 {
@@ -49,6 +61,43 @@ int pidfd_reap(int pidfd, int *ret_status)
 	/* the encoding of wait(2): W_EXITCODE(status, signal) */
 	*ret_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8
 					       : si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
+	return 0;
+}
+
+pid_t pidfd_pid(int pidfd)
+{
+	char path[40], buf[1024];
+	const char *line;
+	ssize_t n;
+	long pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	n = read_small_file_at(AT_FDCWD, path, buf, sizeof(buf));
+	if (n < 0)
+		return n;
+	line = strstr(buf, "\nPid:");
+	pid = line ? strtol(line + 5, NULL, 10) : 0;
+	return pid > 0 ? pid : -ESRCH;
+}
+
+int pidfd_exit_status(int pidfd, int *ret_status)
+{
+	struct pidfd_info info = {.mask = PIDFD_INFO_EXIT};
+	char path[40], buf[1024];
+	struct proc_stat stat;
+	pid_t pid = pidfd_pid(pidfd);
+
+	if (pid > 0) { /* not reaped yet */
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		if (read_small_file_at(AT_FDCWD, path, buf, sizeof(buf)) > 0 && pidfd_pid(pidfd) == pid &&
+			proc_parse_stat(buf, &stat) == 0 && (stat.state == 'Z' || stat.state == 'X')) {
+			*ret_status = stat.exit_code;
+			return 0;
+		}
+	}
+	if (ioctl(pidfd, PIDFD_GET_INFO, &info) < 0 || !(info.mask & PIDFD_INFO_EXIT))
+		return -ENODATA;
+	*ret_status = info.exit_code;
 	return 0;
 }
 

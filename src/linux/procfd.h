@@ -12,6 +12,11 @@ int pidfd_kill(int pidfd, int sig) _must_check_;
 int pidfd_wait_exit(int pidfd, int timeout_ms) _must_check_;
 /* Reaps a child: *ret_status in the form of wait(2). -ECHILD: not our child. */
 int pidfd_reap(int pidfd, int *ret_status) _must_check_;
+/* The same for a process that has exited and is anybody's child, from the kernel's memory of it (Linux 6.15) or, until it is
+ * reaped, /proc. -ENODATA: not known. */
+int pidfd_exit_status(int pidfd, int *ret_status) _must_check_;
+/* Its pid in our pid namespace, or -ESRCH: it has been reaped, or is of another one. */
+pid_t pidfd_pid(int pidfd) _must_check_;
 /* The root of /proc, O_PATH, when it is a procfs; else -ENOTSUP. Opened while we are still in a mount namespace that no
  * container can change, it stays good whatever is mounted over /proc where we go (CVE-2025-52881). */
 int procfs_open(void) _must_check_;

@@ -14,6 +14,7 @@ declare -A below=(
 	[image]="base"
 	[checkpoint]="base linux oci cgroup container image"
 	[cli]="base linux oci cgroup container image checkpoint"
+	[lib]="base linux oci cgroup container"
 )
 proto_users=" image checkpoint cli "	# who may include the generated *.pb-c.h
 
