@@ -27,16 +27,17 @@ static int check(const struct move *m, const struct spec_net_device *d, struct e
 	if (r > 0)
 		r = netdev_get_addresses(m->host, r, &addresses);
 	if (r < 0)
-		return error_errno(e, r, "linux.netDevices.%s", d->host_name);
+		return error_errno(e, r, "linux.netDevices[\"%s\"]", d->host_name);
 	if (strchr(d->name, '%'))
 		return 0;
 	r = netdev_index(m->inside, d->name);
 	if (r > 0)
 		return error_set(e, -EEXIST, ERROR_CONFIG,
-			"linux.netDevices.%s: the container's network namespace has a device %s already",
+			"linux.netDevices[\"%s\"]: the container's network namespace has a device %s already",
 			d->host_name, d->name);
-	return r == -ENODEV ? 0
-			    : error_errno(e, r, "linux.netDevices.%s: look for %s", d->host_name, d->name);
+	return r == -ENODEV
+		       ? 0
+		       : error_errno(e, r, "linux.netDevices[\"%s\"]: look for %s", d->host_name, d->name);
 }
 
 /* Its index may be another one there, and its name the kernel's choice: it is the one that was not there before. */
@@ -87,7 +88,7 @@ static int move_all(const struct move *m, const struct spec *s, struct error *e)
 
 		r = move_one(m, d);
 		if (r < 0)
-			return error_errno(e, r, "linux.netDevices.%s: move it into the container as %s",
+			return error_errno(e, r, "linux.netDevices[\"%s\"]: move it into the container as %s",
 				d->host_name, d->name);
 	}
 	return r;

@@ -261,12 +261,12 @@ test_network_devices_that_cannot_move() {
 	bundle b
 	edit '.linux.netDevices = {"v0": {}, "nosuch": {}}'
 	timeout 30 nsenter --net="$T/netns" "$STASIS" --root "$ROOT" run -d --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null && fail "a device that is not there"
-	grep -q 'linux.netDevices.nosuch: no such device' "$T/err" || fail "$(cat "$T/err")"
+	grep -q 'linux.netDevices."nosuch".: no such device' "$T/err" || fail "$(cat "$T/err")"
 	netns ip link show v0 > "$T/show" 2>&1 || fail "v0 is gone"
 	expect_nothing_left c
 	edit '.linux.netDevices = {"v0": {"name": "lo"}}'
 	timeout 30 nsenter --net="$T/netns" "$STASIS" --root "$ROOT" run -d --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null && fail "a name that is taken"
-	grep -q 'linux.netDevices.v0: .* has a device lo already' "$T/err" || fail "$(cat "$T/err")"
+	grep -q 'linux.netDevices."v0".: .* has a device lo already' "$T/err" || fail "$(cat "$T/err")"
 	netns ip link show v0 > "$T/show" 2>&1 || fail "v0 is gone"
 	expect_nothing_left c
 	for bad in '{"v0": {"name": "a/b"}}' '{"v0": {"name": "sixteen-letters-"}}' '{"v0": {"name": "a%s"}}' '{"v0": {"name": "x"}, "p0": {"name": "x"}}' '{"a b": {}}'; do

@@ -103,8 +103,7 @@ static void test_process(void)
 		p->capabilities.bounding == (1ULL << CAP_KILL | 1ULL << CAP_CHECKPOINT_RESTORE) &&
 		p->capabilities.effective == 1ULL << CAP_KILL &&
 		p->capabilities.inheritable == (1ULL << CAP_CHOWN | 1ULL << CAP_BPF) &&
-		p->capabilities.permitted ==
-			(1ULL << CAP_NET_RAW | 1ULL << CAP_KILL | 1ULL << CAP_BPF) &&
+		p->capabilities.permitted == (1ULL << CAP_NET_RAW | 1ULL << CAP_KILL | 1ULL << CAP_BPF) &&
 		p->capabilities.ambient == 1ULL << CAP_BPF);
 	CHECK(p->n_rlimits == 2 && p->rlimits[0].resource == RLIMIT_NOFILE && p->rlimits[0].soft == 512 &&
 		same(p->rlimits[0].name, "RLIMIT_NOFILE") && p->rlimits[1].resource == RLIMIT_CORE &&
@@ -438,7 +437,7 @@ static void test_messages(void)
 static void path_of_member(char *to, size_t size, const char *path, const char *key)
 {
 	bool is_map = strcmp(path, "annotations") == 0 || strcmp(path, "linux.sysctl") == 0 ||
-		      strcmp(path, "linux.resources.unified") == 0;
+		      strcmp(path, "linux.resources.unified") == 0 || strcmp(path, "linux.netDevices") == 0;
 
 	if (is_map)
 		snprintf(to, size, "%s[\"%s\"]", path, key);
