@@ -4,12 +4,14 @@
  * a buffer on the stack, so the common case allocates nothing; a big smaps moves to the heap, which
  * doubles.
  *
- * seq_file returns at most what its own buffer holds, so a short read does not mean the end: only 0 does.
+ * seq_file returns at most what its own buffer holds, which is some records: a short read means the end only where there is
+ * but one record.
  */
 #include "linux/procfs-priv.h"
 
 #include <dirent.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/fd.h"
 
@@ -44,18 +46,15 @@ static int text_grow(struct proc_text *t, size_t len)
 	return 0;
 }
 
-/* t is not initialised beforehand: clearing 16 KiB for each small file would cost more than reading it. */
-static int text_read(struct proc_text *t, const char *path)
+/* The whole of a file, from its beginning. one_record: its text is made in one go, so that a short read is the end. t is not initialised beforehand: clearing 16 KiB for each small file would cost
+ * more than reading it. */
+static int text_read_fd(struct proc_text *t, int fd, bool one_record)
 {
-	_cleanup_close_ int fd = -EBADF;
 	size_t len = 0;
 
 	t->heap = NULL;
 	t->text = t->stack;
 	t->size = sizeof(t->stack);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		ssize_t n;
 
@@ -65,7 +64,7 @@ static int text_read(struct proc_text *t, const char *path)
 			if (r < 0)
 				return r;
 		}
-		n = read(fd, t->text + len, t->size - len - 1);
+		n = pread(fd, t->text + len, t->size - len - 1, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -73,10 +72,20 @@ static int text_read(struct proc_text *t, const char *path)
 		if (n == 0)
 			break;
 		len += n;
+		if (one_record && t->size - len > 1)
+			break;
 	}
 	t->text[len] = '\0';
 	/* A NUL inside would hide what follows from the parsers. */
 	return strlen(t->text) == len ? 0 : -EBADMSG;
+}
+
+static int text_read(struct proc_text *t, const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	t->heap = NULL;
+	return fd < 0 ? -errno : text_read_fd(t, fd, false);
 }
 
 #define _cleanup_text_ _cleanup_(proc_text_done)
@@ -144,6 +153,14 @@ int proc_read_fdinfo(pid_t pid, int fd, struct arena *a, struct proc_fdinfo *ret
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
 	r = text_read(&t, path);
+	return r < 0 ? r : proc_parse_fdinfo(t.text, a, ret);
+}
+
+int proc_read_fdinfo_fd(int fdinfo, struct arena *a, struct proc_fdinfo *ret)
+{
+	_cleanup_text_ struct proc_text t;
+	int r = text_read_fd(&t, fdinfo, true);
+
 	return r < 0 ? r : proc_parse_fdinfo(t.text, a, ret);
 }
 
@@ -267,6 +284,21 @@ int proc_read_tids(pid_t pid, struct arena *a, pid_t **ret, size_t *ret_n)
 	tids[0] = pid;
 	*ret = tids;
 	*ret_n = n;
+	return 0;
+}
+
+int proc_count_fds(pid_t pid, size_t *ret)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	if (stat(path, &st) < 0)
+		return -errno;
+	/* Older ones say 0, of processes without any, too. */
+	if (st.st_size == 0)
+		return -EOPNOTSUPP;
+	*ret = st.st_size;
 	return 0;
 }
 

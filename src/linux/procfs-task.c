@@ -131,6 +131,7 @@ static const struct status_key {
 	ROW("TracerPid", KIND_INT, tracer_pid),
 	ROW("Uid", KIND_IDS, uid),
 	ROW("Gid", KIND_IDS, gid),
+	ROW("FDSize", KIND_INT, fd_size),
 	ROW("Groups", KIND_GROUPS, groups),
 	ROW("NStgid", KIND_NS, ns_tgid),
 	ROW("NSpid", KIND_NS, ns_pid),

@@ -37,6 +37,7 @@ struct proc_status {
 	int ns_pid[32], ns_tgid[32], ns_pgid[32], ns_sid[32]; /* outermost first */
 	size_t n_ns;					      /* levels, at least 1 */
 	int threads;
+	unsigned fd_size; /* numbers that the descriptor table has room for; 0: a zombie */
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt;
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	int no_new_privs, seccomp, seccomp_filters;
@@ -160,11 +161,15 @@ int proc_read_status(pid_t pid, pid_t tid, struct arena *a, struct proc_status *
 int proc_read_maps(pid_t pid, bool smaps, struct arena *a, struct proc_vma **ret, size_t *ret_n) _must_check_;
 int proc_read_mountinfo(pid_t pid, struct arena *a, struct proc_mount **ret, size_t *ret_n) _must_check_;
 int proc_read_fdinfo(pid_t pid, int fd, struct arena *a, struct proc_fdinfo *ret) _must_check_;
+/* Of an open fdinfo file, from its beginning. */
+int proc_read_fdinfo_fd(int fdinfo, struct arena *a, struct proc_fdinfo *ret) _must_check_;
 int proc_read_timers(pid_t pid, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
 int proc_read_limits(pid_t pid, struct proc_limit ret[PROC_LIMITS]) _must_check_;
 /* readlink of /proc/<pid>/<name> ("exe", "cwd", "fd/3"); -ENAMETOOLONG if it does not fit. Returns the length. */
 ssize_t proc_readlink(pid_t pid, const char *name, char *buf, size_t size) _must_check_;
 /* The thread ids of a process, ascending from the leader; *ret in the arena. */
 int proc_read_tids(pid_t pid, struct arena *a, pid_t **ret, size_t *ret_n) _must_check_;
-/* The open fds of a process, ascending. */
+/* How many descriptors a process has open (Linux 6.2); -EOPNOTSUPP: this kernel does not tell. */
+int proc_count_fds(pid_t pid, size_t *ret) _must_check_;
+/* The open fds of a process, ascending. Makes proc entries for all of them, which the process's end has to remove. */
 int proc_read_fds(pid_t pid, struct arena *a, int **ret, size_t *ret_n) _must_check_;

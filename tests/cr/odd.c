@@ -124,6 +124,24 @@ static void check_ofd_lock(void)
 	close(other);
 }
 
+static bool set_flock_memfd(void)
+{
+	fd = must(memfd_create("locked", 0));
+	must(flock(fd, LOCK_EX));
+	return true;
+}
+
+static void check_flock_memfd(void)
+{
+	char path[64];
+	int other;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	other = must(open(path, O_RDWR));
+	check(flock(other, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK, "the lock is gone");
+	close(other);
+}
+
 static bool set_lease(void)
 {
 	fd = must(open("/tmp/lease", O_CREAT | O_RDWR, 0600));
@@ -1069,6 +1087,7 @@ static const struct object {
 	{"flock", set_flock, check_flock},
 	{"fcntl_lock", set_fcntl_lock, check_fcntl_lock},
 	{"ofd_lock", set_ofd_lock, check_ofd_lock},
+	{"flock_memfd", set_flock_memfd, check_flock_memfd},
 	{"lease", set_lease, check_lease},
 	{"pidfd", set_pidfd, check_pidfd},
 	{"sysv_shm", set_sysv_shm, check_sysv_shm},

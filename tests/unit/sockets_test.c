@@ -722,21 +722,34 @@ static pid_t start(const struct scenario *s, int *ret_n)
 	return pid;
 }
 
+/* The two ways to look at a descriptor tell the same. */
+static void compare_looks(const struct dump_file *a, const struct dump_file *b)
+{
+	must(a->st.st_dev == b->st.st_dev && a->st.st_ino == b->st.st_ino && a->st.st_mode == b->st.st_mode);
+	must(strcmp(a->link, b->link) == 0);
+	must(!a->protocol == !b->protocol && (!a->protocol || strcmp(a->protocol, b->protocol) == 0));
+	must(a->info.flags == b->info.flags && a->info.pos == b->info.pos &&
+		a->info.scm_fds == b->info.scm_fds);
+}
+
 static void describe(struct dump *d, struct dump_proc *p, int fd)
 {
 	struct dump_file *f = &d->files[d->n_files++];
-	char name[64], link[256];
+	struct dump_seen look, in_proc;
+	struct error e;
 
-	*f = (struct dump_file){.id = dump_new_id(d), .proc = p, .fd = fd, .local = -EBADF};
-	snprintf(name, sizeof(name), "/proc/%d/fd/%d", p->pid, fd);
-	must(stat(name, &f->st) == 0);
-	snprintf(name, sizeof(name), "fd/%d", fd);
-	must(proc_readlink(p->pid, name, link, sizeof(link)) > 0);
-	f->link = arena_strdup(&d->arena, link);
-	must(proc_read_fdinfo(p->pid, fd, &d->arena, &f->info) == 0);
+	must(dump_view_fd(d, p, fd, &look, &e) == 0);
+	p->by_proc = true;
+	must(dump_view_fd(d, p, fd, &in_proc, &e) == 0);
+	p->by_proc = false;
+	compare_looks(&look.file, &in_proc.file);
+	*f = look.file;
+	f->id = dump_new_id(d);
+	f->link = arena_strdup(&d->arena, look.link);
+	f->protocol = f->protocol ? arena_strdup(&d->arena, f->protocol) : NULL;
 	f->msg = pb_new(&d->arena, File, file);
 	f->msg->id = f->id;
-	f->msg->flags = f->info.flags & ~O_CLOEXEC;
+	f->msg->flags = f->info.flags;
 	for (size_t i = 0; i < resource_table_len && !f->resource; i++)
 		if (resource_table[i]->match(d, f))
 			f->resource = resource_table[i];
@@ -848,7 +861,7 @@ static void run(const struct scenario *s)
 		.procs = &proc,
 		.n_procs = 1,
 		.files = files,
-		.root_fd = -EBADF};
+		DUMP_INIT};
 	const char *reason;
 	struct error e = {.message = ""};
 	int n, status;
@@ -861,8 +874,10 @@ static void run(const struct scenario *s)
 	if (CHECK(n > 0, "%s: could not be made", s->name) &&
 		CHECK(proc_read_status(proc.pid, proc.pid, &d.arena, &proc.status) == 0)) {
 		d.root_fd = open("/", O_PATH | O_DIRECTORY);
+		must(dump_view_begin(&d, &e) == 0);
 		for (int i = 0; i < n; i++)
 			describe(&d, &proc, FIRST + i);
+		dump_view_end(&d);
 		reason = refusal_of(&d);
 		CHECK(s->refused ? reason && strstr(reason, s->refused) : !reason, "%s: %s", s->name,
 			reason ? reason : "not refused");
@@ -877,6 +892,8 @@ static void run(const struct scenario *s)
 		run_child("restored", s, &d, restore_and_check);
 	close_p(&proc.pidfd);
 	close_p(&d.root_fd);
+	close_p(&d.parent.fd);
+	free(d.message);
 	arena_done(&d.arena);
 	preflight_report_done(&report);
 }

@@ -6,6 +6,7 @@
  */
 #include "checkpoint/native/dump.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,7 @@ struct question {
 	uint64_t thread_at, process_at;
 	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one */
 	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *personality, *unlocked, *limits, *timers;
+	struct op *descriptors;
 	struct itimerspec *timer_values;
 	size_t ops_at, total;
 };
@@ -69,11 +71,14 @@ static uint64_t find_syscall_insn(struct dump_proc *p)
 	return 0;
 }
 
+static size_t max_ops(const struct dump_proc *p, bool leader)
+{
+	return 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers + p->msg->n_descriptors : 0);
+}
+
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
-	size_t ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
-
-	return ops * sizeof(struct op) + 512 +
+	return max_ops(p, leader) * sizeof(struct op) + 512 +
 	       (leader ? sizeof(struct process_answers) + 16 * 16 +
 				       p->msg->n_posix_timers * sizeof(struct itimerspec)
 		       : 0) +
@@ -116,6 +121,9 @@ static void ask_process(struct dump_proc *p, struct question *q)
 			values + i * sizeof(struct itimerspec));
 		batch_call(b, OP_MAY_FAIL, SYS_timer_getoverrun, p->msg->posix_timers[i]->id);
 	}
+	q->descriptors = &b->ops[b->n_ops];
+	for (size_t i = 0; i < p->msg->n_descriptors; i++)
+		batch_call(b, 0, SYS_fcntl, p->msg->descriptors[i]->fd, F_GETFD);
 }
 
 /* Builds the batch of one thread at local memory "to", for address "remote". */
@@ -123,17 +131,16 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	uint64_t remote, size_t size, struct error *e)
 {
 	bool leader = t == &p->threads[0];
-	size_t max_ops = 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers : 0);
-	size_t frame_size;
+	size_t n = max_ops(p, leader), frame_size;
 	uint64_t sp;
 
 	memset(q, 0, sizeof(*q));
 	q->b.ops = (struct op *)to;
-	q->b.max_ops = max_ops;
+	q->b.max_ops = n;
 	q->b.remote_ops = remote;
-	q->b.data = to + max_ops * sizeof(struct op);
-	q->b.remote = remote + max_ops * sizeof(struct op);
-	q->b.max_data = size - max_ops * sizeof(struct op);
+	q->b.data = to + n * sizeof(struct op);
+	q->b.remote = remote + n * sizeof(struct op);
+	q->b.max_data = size - n * sizeof(struct op);
 	q->thread = batch_data(&q->b, sizeof(*q->thread), &q->thread_at);
 	batch_call(&q->b, 0, SYS_sigaltstack, 0, q->thread_at + offsetof(struct thread_answers, altstack));
 	batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TID_ADDRESS,
@@ -264,6 +271,8 @@ static int answer_process(struct dump *d, const struct question *q, St__Process 
 		m->rlimits[i]->soft = values[0];
 		m->rlimits[i]->hard = values[1];
 	}
+	for (size_t i = 0; i < m->n_descriptors; i++)
+		m->descriptors[i]->cloexec = q->descriptors[i].result & FD_CLOEXEC;
 	if (answer_actions(d, q, m) < 0)
 		return -ENOMEM;
 	return answer_timers(d, q, m);

@@ -607,7 +607,10 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r < 0)
 		return error_errno(e, r, "mounts of the container");
 	read_own_namespaces(d);
-	r = collect_processes(d, e);
+	r = dump_view_begin(d, e);
+	if (r == 0)
+		r = collect_processes(d, e);
+	dump_view_end(d);
 	if (r == 0)
 		r = check_sharing(d, e);
 	return r < 0 ? r : dump_check_files(d, e);
@@ -621,6 +624,10 @@ void dump_done(struct dump *d)
 	for (size_t i = 0; i < d->n_files; i++)
 		close_p(&d->files[i].local);
 	close_p(&d->root_fd);
+	close_p(&d->parent.fd);
+	close_p(&d->pipe_copy[0]);
+	close_p(&d->pipe_copy[1]);
+	free(d->message);
 	free(d->files);
 	for (size_t i = 0; i < ARRAY_SIZE(d->helper_arenas); i++)
 		arena_done(&d->helper_arenas[i]);

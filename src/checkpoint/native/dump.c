@@ -115,7 +115,7 @@ int native_preflight(
 	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real. */
 	for (int tries = 0; tries < 3 && result == 0; tries++) {
 		struct image_statistics stats = {};
-		struct dump d = {.c = c, .options = o, .report = r, .root_fd = -EBADF, .stats = &stats};
+		struct dump d = {.c = c, .options = o, .report = r, .stats = &stats, DUMP_INIT};
 
 		preflight_report_done(r);
 		result = look(&d, e);
@@ -321,12 +321,8 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
-	struct dump d = {.c = c,
-		.options = o,
-		.report = report,
-		.root_fd = -EBADF,
-		.stats = stats,
-		.journal = journal};
+	struct dump d = {
+		.c = c, .options = o, .report = report, .stats = stats, .journal = journal, DUMP_INIT};
 	uint64_t begin = now_us();
 	int r;
 

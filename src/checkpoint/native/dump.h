@@ -36,6 +36,7 @@ struct dump_proc {
 	pid_t pid, ns_pid;
 	int pidfd; /* -EBADF: not needed yet */
 	bool zombie;
+	bool by_proc; /* its descriptors are looked at in /proc/PID (view.c) */
 	struct proc_stat stat;
 	struct proc_status status;
 	struct dump_thread *threads; /* leader first */
@@ -62,10 +63,11 @@ struct dump_file {
 	struct dump_proc *proc;
 	int fd;		     /* in proc; -1: not a descriptor */
 	const char *by_name; /* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
-	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed */
+	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed (yet) */
 	struct stat st;
-	const char *link; /* what /proc/PID/fd/N points to */
-	struct proc_fdinfo info;
+	const char *link;	 /* what /proc/PID/fd/N points to */
+	const char *protocol;	 /* of a socket: "UNIX-STREAM"; NULL: it is none */
+	struct proc_fdinfo info; /* without O_CLOEXEC: ask.c asks for that */
 	const struct resource *resource;
 	St__File *msg;
 };
@@ -94,6 +96,13 @@ struct dump {
 	size_t n_files, max_files;
 	struct file_index *file_index;
 	struct mapped_index *mapped; /* files by what maps tells of them (mappings.c) */
+	struct dump_view *view;	     /* how descriptors are looked at (view.c) */
+	struct dump_parent {
+		int fd;
+		const char *path;
+	} parent;	  /* see dump_path_is() */
+	int pipe_copy[2]; /* see pipe.c */
+	char *message;	  /* room for one, see socket.c */
 	St__SharedMemory **shm;
 	uint64_t *shm_inode;
 	size_t n_shm, max_shm;
@@ -125,6 +134,8 @@ struct dump_journal {
 	} mapped[4096];
 };
 
+/* The members that are not zero to begin with. */
+#define DUMP_INIT .root_fd = -EBADF, .parent = {-EBADF}, .pipe_copy = {-EBADF, -EBADF}
 void dump_done(struct dump *d);
 static inline uint64_t dump_new_id(struct dump *d)
 {
@@ -191,18 +202,33 @@ int dump_look_link(
 	pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e) _must_check_;
 int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
 	const struct dump_link *link, uint64_t *ret_id, struct error *e) _must_check_;
+/* Looks at a descriptor: st, link, protocol and info of l->file; when the tasks are stopped perhaps also local (view.c).
+ * 1: it has been closed. */
+struct dump_seen {
+	struct dump_file file;
+	char link[4200], protocol[32];
+};
+int dump_view_fd(
+	struct dump *d, struct dump_proc *p, int fd, struct dump_seen *l, struct error *e) _must_check_;
+/* Before the first one: chooses the way. */
+int dump_view_begin(struct dump *d, struct error *e) _must_check_;
+/* Lets go of the last one. */
+void dump_view_end(struct dump *d);
 /* Obstacles among the files. */
 int dump_check_files(struct dump *d, struct error *e) _must_check_;
 /* All File records, completed: what can only be said when all descriptors are known. */
 int dump_files(struct dump *d, struct error *e) _must_check_;
 /* Is "path" in the container's tree still this inode? */
 bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st);
+/* The process's pidfd, opened when first needed; or a negative errno. */
+int dump_pidfd(struct dump_proc *p) _must_check_;
 /* Our own descriptor of one that a process has, or a negative errno. */
 int dump_duplicate(const struct dump_file *f) _must_check_;
 /* The file with that id; NULL: none. */
 struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
-/* Finds the File.id of an open file description in the list by its inode (and anonymous kind): 0 none. */
-struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino);
+/* The files with the inode of f, f among them, one after another; after NULL: the first. NULL: no more. */
+struct dump_file *dump_same_inode(
+	const struct dump *d, const struct dump_file *f, const struct dump_file *after);
 
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,

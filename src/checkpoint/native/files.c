@@ -18,7 +18,10 @@ enum { BUCKETS = 1024 };
 
 struct file_index {
 	uint32_t heads[BUCKETS]; /* index + 1 into d->files */
-	uint32_t *next;		 /* by file; grows with d->files */
+	uint32_t inodes[BUCKETS];
+	struct {
+		uint32_t file, inode; /* the next one in the same bucket */
+	} * next;		      /* by file; grows with d->files */
 };
 
 static uint64_t hash_mix(uint64_t h, uint64_t v)
@@ -27,11 +30,16 @@ static uint64_t hash_mix(uint64_t h, uint64_t v)
 	return h ^ (h >> 29);
 }
 
+static uint64_t inode_hash(const struct dump_file *f)
+{
+	return hash_mix(hash_mix(0, f->st.st_dev), f->st.st_ino);
+}
+
 static uint64_t file_hash(const struct dump_file *f)
 {
-	uint64_t h = hash_mix(f->st.st_dev, f->st.st_ino);
+	uint64_t h = inode_hash(f);
 
-	h = hash_mix(h, f->info.flags & ~O_CLOEXEC);
+	h = hash_mix(h, f->info.flags);
 	h = hash_mix(h, f->info.pos);
 	h = hash_mix(h, f->info.eventfd_id + 1);
 	return hash_mix(h, f->fd < 0);
@@ -41,7 +49,7 @@ static int grow_files(struct dump *d)
 {
 	size_t want = d->max_files ? d->max_files * 2 : 256;
 	struct dump_file *p;
-	uint32_t *next;
+	void *next;
 
 	if (!d->file_index) {
 		d->file_index = arena_new(&d->arena, struct file_index);
@@ -52,11 +60,11 @@ static int grow_files(struct dump *d)
 	if (!p)
 		return -ENOMEM;
 	d->files = p;
-	next = arena_array(&d->arena, want, sizeof(*next));
+	next = arena_array(&d->arena, want, sizeof(*d->file_index->next));
 	if (!next)
 		return -ENOMEM;
 	if (d->n_files > 0)
-		memcpy(next, d->file_index->next, d->n_files * sizeof(*next));
+		memcpy(next, d->file_index->next, d->n_files * sizeof(*d->file_index->next));
 	d->file_index->next = next;
 	d->max_files = want;
 	return 0;
@@ -64,8 +72,8 @@ static int grow_files(struct dump *d)
 
 static bool same_file(const struct dump_file *a, const struct dump_file *b)
 {
-	if (a->st.st_ino != b->st.st_ino || a->st.st_dev != b->st.st_dev ||
-		((a->info.flags ^ b->info.flags) & ~O_CLOEXEC) || a->info.pos != b->info.pos ||
+	if (a->st.st_ino != b->st.st_ino || a->st.st_dev != b->st.st_dev || a->info.flags != b->info.flags ||
+		a->info.pos != b->info.pos || a->info.eventfd_id != b->info.eventfd_id ||
 		(a->fd < 0) != (b->fd < 0))
 		return false;
 	if (a->fd < 0)
@@ -128,7 +136,8 @@ static int owner(struct dump *d, struct dump_file *f, struct error *e)
 /* A description seen for the first time. */
 static int add_file(struct dump *d, const struct dump_file *seen, struct dump_file **ret, struct error *e)
 {
-	uint64_t bucket = file_hash(seen) % BUCKETS;
+	uint64_t bucket = file_hash(seen) % BUCKETS, inode = inode_hash(seen) % BUCKETS;
+	struct file_index *index = d->file_index;
 	struct dump_file *f;
 
 	if (d->n_files == d->max_files && grow_files(d) < 0)
@@ -136,15 +145,18 @@ static int add_file(struct dump *d, const struct dump_file *seen, struct dump_fi
 	f = &d->files[d->n_files];
 	*f = *seen;
 	f->link = arena_strdup(&d->arena, seen->link);
+	f->protocol = seen->protocol ? arena_strdup(&d->arena, seen->protocol) : NULL;
 	f->id = dump_new_id(d);
-	f->local = -EBADF;
 	f->msg = pb_new(&d->arena, File, file);
-	if (!f->link || !f->msg)
+	if (!f->link || (seen->protocol && !f->protocol) || !f->msg) {
+		close_p(&f->local);
 		return error_errno(e, -ENOMEM, "files");
-	d->file_index->next[d->n_files] = d->file_index->heads[bucket];
-	d->file_index->heads[bucket] = ++d->n_files;
+	}
+	index->next[d->n_files].file = index->heads[bucket];
+	index->next[d->n_files].inode = index->inodes[inode];
+	index->heads[bucket] = index->inodes[inode] = ++d->n_files;
 	f->msg->id = f->id;
-	f->msg->flags = f->info.flags & ~O_CLOEXEC;
+	f->msg->flags = f->info.flags;
 	f->msg->pos = f->info.pos;
 	f->resource = find_resource(d, f);
 	*ret = f;
@@ -157,27 +169,36 @@ int dump_check_files(struct dump *d, struct error *e)
 
 	for (size_t i = 0; i < d->n_files && r == 0; i++) {
 		struct dump_file *f = &d->files[i];
+		const struct resource *res = f->resource;
 
-		if (!f->resource || f->resource->refused_reason)
+		/* stdio is the caller's, and so are its locks. */
+		if (f->info.has_lock && (!res || res->kind_case != ST__FILE__KIND_STDIO))
+			dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet",
+				"release the lock first", "%s", f->link);
+		if (!res || res->refused_reason)
 			note_refused(d, f);
-		else if (f->resource->check)
-			r = f->resource->check(d, f, e);
+		else if (res->check)
+			r = res->check(d, f, e);
 	}
 	return r;
 }
 
-int dump_duplicate(const struct dump_file *f)
+int dump_pidfd(struct dump_proc *p)
 {
-	struct dump_proc *p = f->proc;
-	int fd;
-
 	if (p->pidfd < 0)
 		p->pidfd = pidfd_open(p->pid, 0);
-	fd = p->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, p->pidfd, f->fd, 0);
-	return fd < 0 ? -errno : fd;
+	return p->pidfd < 0 ? -errno : p->pidfd;
 }
 
-/* Opens f->local, and lets the kind fill the message. */
+int dump_duplicate(const struct dump_file *f)
+{
+	int pidfd = dump_pidfd(f->proc), fd;
+
+	fd = pidfd < 0 ? pidfd : (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
+	return pidfd < 0 || fd >= 0 ? fd : -errno;
+}
+
+/* Opens f->local where that was not kept, and lets the kind fill the message. */
 static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 {
 	char path[64];
@@ -185,7 +206,7 @@ static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (!f->resource || f->resource->refused_reason)
 		return 0;
-	if (f->fd >= 0)
+	if (f->fd >= 0 && f->local < 0)
 		f->local = dump_duplicate(f);
 	if (f->fd >= 0 && f->local < 0)
 		return error_errno(e, f->local, "duplicate descriptor %d of pid %d", f->fd, f->proc->pid);
@@ -211,7 +232,7 @@ static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *r
 	if (!d->file_index && grow_files(d) < 0)
 		return error_errno(e, -ENOMEM, "files");
 	for (uint32_t i = d->file_index->heads[file_hash(seen) % BUCKETS]; i;
-		i = d->file_index->next[i - 1]) {
+		i = d->file_index->next[i - 1].file) {
 		if (same_file(&d->files[i - 1], seen)) {
 			*ret_id = d->files[i - 1].id;
 			return 0;
@@ -245,59 +266,69 @@ static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int
 	return NULL;
 }
 
-static int descriptor(struct dump *d, struct dump_proc *p, int fd, St__Descriptor *m, struct error *e)
+/* Takes l->file.local over if the description is a new one. */
+static int descriptor(
+	struct dump *d, struct dump_proc *p, struct dump_seen *l, St__Descriptor *m, struct error *e)
 {
-	struct dump_file f = {.proc = p, .fd = fd, .local = -EBADF};
-	char link[4200], name[32], path[64];
-	struct dump_file *inherited;
-	ssize_t n;
-	int r;
+	struct dump_file *inherited = inherited_file(d, p, l->file.fd);
+	size_t before = d->n_files;
+	int r = 0;
 
-	snprintf(name, sizeof(name), "fd/%d", fd);
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", p->pid, fd);
-	n = proc_readlink(p->pid, name, link, sizeof(link));
-	if (n < 0 || stat(path, &f.st) < 0)
-		return n == -ENOENT || (n >= 0 && errno == ENOENT)
-			       ? -ENOENT
-			       : error_errno(e, n < 0 ? n : -errno, "descriptor %s", path);
-	f.link = link;
-	r = proc_read_fdinfo(p->pid, fd, &d->arena, &f.info);
-	if (r < 0)
-		return r == -ENOENT ? r : error_errno(e, r, "fdinfo of descriptor %s", path);
-	m->fd = fd;
-	m->cloexec = f.info.flags & O_CLOEXEC;
-	f.link = link;
-	inherited = inherited_file(d, p, fd);
-	if (inherited && same_file(inherited, &f)) {
+	m->fd = l->file.fd;
+	if (inherited && same_file(inherited, &l->file))
 		m->file = inherited->id;
+	else
+		r = find_or_add(d, &l->file, &m->file, e);
+	if (d->n_files == before)
+		close_p(&l->file.local);
+	return r;
+}
+
+/* The numbers of the descriptors; *ret NULL: to be tried one after another, until *ret_n are found. That is cheaper
+ * than the list if there are few gaps. */
+static int descriptor_numbers(struct dump *d, struct dump_proc *p, int **ret, size_t *ret_n)
+{
+	int r = p->by_proc ? -EOPNOTSUPP : proc_count_fds(p->pid, ret_n);
+
+	*ret = NULL;
+	if (r == 0 && p->status.fd_size / 4 <= *ret_n)
 		return 0;
-	}
-	return find_or_add(d, &f, &m->file, e);
+	return proc_read_fds(p->pid, &d->arena, ret, ret_n);
 }
 
 int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e)
 {
-	size_t n;
+	size_t n, tries;
+	struct dump_seen l;
 	int *fds, r;
 
-	r = proc_read_fds(p->pid, &d->arena, &fds, &n);
+	r = descriptor_numbers(d, p, &fds, &n);
 	if (r < 0)
 		return error_errno(e, r, "descriptors of pid %d", p->pid);
+	tries = fds ? n : p->status.fd_size;
 	p->msg->descriptors = arena_array(&d->arena, n, sizeof(*p->msg->descriptors));
 	if (!p->msg->descriptors)
 		return error_errno(e, -ENOMEM, "descriptors");
-	for (size_t i = 0; i < n; i++) {
-		St__Descriptor *m = pb_new(&d->arena, Descriptor, descriptor);
+	for (size_t i = 0; i < tries && p->msg->n_descriptors < n; i++) {
+		St__Descriptor *m;
 
-		if (!m)
-			return error_errno(e, -ENOMEM, "descriptors");
-		r = descriptor(d, p, fds[i], m, e);
-		if (r == -ENOENT && !d->stopped)
-			continue; /* closed while we looked */
+		r = dump_view_fd(d, p, fds ? fds[i] : (int)i, &l, e);
+		if (r == 1)
+			continue;
+		m = r < 0 ? NULL : pb_new(&d->arena, Descriptor, descriptor);
+		if (r == 0 && !m)
+			r = error_errno(e, -ENOMEM, "descriptors");
+		if (r == 0)
+			r = descriptor(d, p, &l, m, e);
 		if (r < 0)
 			return r;
 		p->msg->descriptors[p->msg->n_descriptors++] = m;
 	}
+	/* While the tasks run some may have been closed. */
+	if (d->stopped && p->msg->n_descriptors != n)
+		return error_set(e, -EIO, ERROR_INTERNAL,
+			"process %d has %zu descriptors, of which %zu were found", p->ns_pid, n,
+			p->msg->n_descriptors);
 	return 0;
 }
 
@@ -348,16 +379,41 @@ int dump_files(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_files && r == 0; i++)
 		if (d->files[i].resource && d->files[i].resource->link && d->files[i].local >= 0)
 			r = d->files[i].resource->link(d, &d->files[i], e);
+	/* Before the tasks run on: what they close then must be closed. */
+	for (size_t i = 0; i < d->n_files; i++)
+		close_p(&d->files[i].local);
+	close_p(&d->parent.fd);
 	return r;
+}
+
+/* The directory of the one looked at before is kept: files that are open together often lie together. "name": what is
+ * behind the last slash. */
+static int open_parent(struct dump *d, const char *path, const char *name)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	size_t len = name - path;
+
+	if (d->parent.fd >= 0 && strlen(d->parent.path) == len && !memcmp(d->parent.path, path, len))
+		return d->parent.fd;
+	close_p(&d->parent.fd);
+	d->parent.path = arena_strndup(&d->arena, path, len);
+	if (d->parent.path)
+		d->parent.fd = syscall(SYS_openat2, d->root_fd, d->parent.path, &how, sizeof(how));
+	return d->parent.fd;
 }
 
 bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_IN_ROOT};
-	_cleanup_close_ int fd = syscall(SYS_openat2, d->root_fd, path, &how, sizeof(how));
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	struct stat now;
+	int fd;
 
-	return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+	/* What does not name a thing in its directory is as well the directory. */
+	if (!slash || !*name || !strcmp(name, ".") || !strcmp(name, ".."))
+		name = path + strlen(path);
+	fd = open_parent(d, path, name);
+	return fd >= 0 && fstatat(fd, name, &now, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0 &&
+	       now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 }
 
 struct dump_file *dump_file_by_id(struct dump *d, uint64_t id)
@@ -375,10 +431,17 @@ struct dump_file *dump_file_by_id(struct dump *d, uint64_t id)
 	return lo < d->n_files && d->files[lo].id == id ? &d->files[lo] : NULL;
 }
 
-struct dump_file *dump_find_file(struct dump *d, dev_t dev, ino_t ino)
+struct dump_file *dump_same_inode(
+	const struct dump *d, const struct dump_file *f, const struct dump_file *after)
 {
-	for (size_t i = 0; i < d->n_files; i++)
-		if (d->files[i].st.st_ino == ino && d->files[i].st.st_dev == dev)
-			return &d->files[i];
+	uint32_t i = after ? d->file_index->next[after - d->files].inode
+			   : d->file_index->inodes[inode_hash(f) % BUCKETS];
+
+	for (; i; i = d->file_index->next[i - 1].inode) {
+		struct dump_file *o = &d->files[i - 1];
+
+		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev)
+			return o;
+	}
 	return NULL;
 }

@@ -38,13 +38,9 @@ static bool writes(unsigned flags)
 /* Is there a reader (or writer) among the container's descriptions of this pipe? */
 static bool has_end(const struct dump *d, const struct dump_file *f, bool (*end)(unsigned))
 {
-	for (size_t i = 0; i < d->n_files; i++) {
-		const struct dump_file *o = &d->files[i];
-
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev && o->fd >= 0 &&
-			end(o->info.flags))
+	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));)
+		if (o->fd >= 0 && end(o->info.flags))
 			return true;
-	}
 	return false;
 }
 
@@ -103,28 +99,50 @@ static int read_copy(struct dump *d, int from, St__Pipe *m, size_t len)
 	return 0;
 }
 
+/* A pipe of ours for the copies, one for all: it is empty again after each. */
+static int copy_pipe(struct dump *d, int capacity)
+{
+	if (d->pipe_copy[0] < 0 && pipe2(d->pipe_copy, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	if (fcntl(d->pipe_copy[1], F_GETPIPE_SZ) < capacity &&
+		fcntl(d->pipe_copy[1], F_SETPIPE_SZ, capacity) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A reading end, or one of our own. */
+static int reading_end(struct dump *d, const struct dump_file *f, int *opened)
+{
+	char path[64];
+
+	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));)
+		if (o->local >= 0 && !(o->info.flags & O_PATH) && reads(o->info.flags))
+			return o->local;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->local);
+	*opened = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return *opened;
+}
+
 static int contents(struct dump *d, struct dump_file *f, St__Pipe *m, struct error *e)
 {
-	_cleanup_close_ int from = -EBADF, copy_r = -EBADF, copy_w = -EBADF;
-	int ends[2], pending = 0, r;
-	char path[64];
+	_cleanup_close_ int opened = -EBADF;
+	int from = reading_end(d, f, &opened), pending = 0, r;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->local);
-	from = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (from < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (from < 0)
 		return error_errno(e, -errno, "read the contents of %s", f->link);
-	copy_r = ends[0];
-	copy_w = ends[1];
 	m->capacity = fcntl(f->local, F_GETPIPE_SZ);
-	if (ioctl(from, FIONREAD, &pending) < 0 || fcntl(copy_w, F_SETPIPE_SZ, m->capacity) < 0)
+	if (ioctl(from, FIONREAD, &pending) < 0)
 		return error_errno(e, -errno, "size of %s", f->link);
 	if (pending == 0)
 		return 0;
-	n = tee(from, copy_w, m->capacity, SPLICE_F_NONBLOCK);
+	r = copy_pipe(d, m->capacity);
+	if (r < 0)
+		return error_errno(e, r, "copy the contents of %s", f->link);
+	n = tee(from, d->pipe_copy[1], m->capacity, SPLICE_F_NONBLOCK);
 	if (n != pending)
 		return error_errno(e, n < 0 ? -errno : -EIO, "copy the %d bytes in %s", pending, f->link);
-	r = read_copy(d, copy_r, m, n);
+	r = read_copy(d, d->pipe_copy[0], m, n);
 	return r < 0 ? error_errno(e, r, "copy the contents of %s", f->link) : 0;
 }
 
@@ -147,15 +165,10 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	}
 	f->msg->kind_case = ST__FILE__KIND_PIPE;
 	f->msg->pipe = m;
-	for (struct dump_file *o = d->files; o < f; o++)
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
-			o->msg->kind_case == ST__FILE__KIND_PIPE)
+	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));) {
+		if (o != f && o->msg->kind_case == ST__FILE__KIND_PIPE)
 			return 0;
-	for (size_t i = 0; i < d->n_files; i++) {
-		const struct dump_file *o = &d->files[i];
-
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
-			(o->info.flags & O_DIRECT))
+		if (o->info.flags & O_DIRECT)
 			m->packet = true;
 	}
 	return contents(d, f, m, e);

@@ -86,9 +86,6 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	bool gone = says_deleted(f) && f->st.st_nlink == 0;
 
-	if (f->info.has_lock)
-		dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet",
-			"release the lock first", "%s", f->link);
 	if (gone && (S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode)))
 		return 0;
 	if (gone)
@@ -111,9 +108,8 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 	_cleanup_close_ int fd = -EBADF;
 	char path[96];
 
-	for (struct dump_file *o = d->files; o < f; o++) {
-		if (o->st.st_ino == f->st.st_ino && o->st.st_dev == f->st.st_dev &&
-			o->msg->kind_case == ST__FILE__KIND_REGULAR && o->msg->regular->ghost) {
+	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));) {
+		if (o != f && o->msg->kind_case == ST__FILE__KIND_REGULAR && o->msg->regular->ghost) {
 			m->ghost = o->msg->regular->ghost;
 			m->space = o->msg->regular->space;
 			return 0;

@@ -24,10 +24,9 @@ enum { STATE_ESTABLISHED = 1, STATE_CLOSE = 7, STATE_LISTEN = 10 }; /* include/n
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
-	char name[32];
+	const char *p = f->protocol;
 
-	return socket_protocol(f, name) && (!strcmp(name, "TCP") || !strcmp(name, "TCPv6") ||
-						   !strcmp(name, "UDP") || !strcmp(name, "UDPv6"));
+	return p && (!strcmp(p, "TCP") || !strcmp(p, "TCPv6") || !strcmp(p, "UDP") || !strcmp(p, "UDPv6"));
 }
 
 static int tcp_info(int fd, struct tcp_info *ret)

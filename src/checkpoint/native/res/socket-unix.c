@@ -33,9 +33,7 @@ extern const struct resource resource_unix;
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
-	char name[32];
-
-	return socket_protocol(f, name) && strncmp(name, "UNIX", 4) == 0;
+	return f->protocol && strncmp(f->protocol, "UNIX", 4) == 0;
 }
 
 static int load_sockets(struct dump *d, struct error *e)

@@ -17,7 +17,6 @@
 #include <sys/ioctl.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 
 #include "base/fd.h"
 
@@ -27,19 +26,6 @@ enum {
 	MESSAGES_MAX = 1 << 16,
 	CONTROL_MAX = 4096,
 };
-
-bool socket_protocol(const struct dump_file *f, char name[32])
-{
-	char path[64];
-	ssize_t n;
-
-	if (f->fd < 0 || !S_ISSOCK(f->st.st_mode) || strncmp(f->link, "socket:[", 8) != 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
-	n = getxattr(path, "system.sockprotoname", name, 31);
-	name[MAX(n, (ssize_t)0)] = '\0';
-	return true;
-}
 
 int socket_ns_pid(const struct dump *d, pid_t pid)
 {
@@ -135,12 +121,11 @@ static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, 
 }
 
 /* One peek. 1: the queue has no more. */
-static int dump_message(
-	struct dump *d, int fd, char *buf, St__Socket *m, St__SocketMessage *to, struct error *e)
+static int dump_message(struct dump *d, int fd, St__Socket *m, St__SocketMessage *to, struct error *e)
 {
 	_Alignas(struct cmsghdr) char control[CONTROL_MAX];
 	struct sockaddr_storage address;
-	struct iovec iov = {buf, MESSAGE_MAX};
+	struct iovec iov = {d->message, MESSAGE_MAX};
 	struct msghdr h = {.msg_name = &address,
 		.msg_namelen = sizeof(address),
 		.msg_iov = &iov,
@@ -166,7 +151,7 @@ static int dump_message(
 	if (h.msg_flags & MSG_TRUNC)
 		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
 			"a message of more than %d bytes waits in a socket", MESSAGE_MAX);
-	to->data.data = arena_memdup(&d->arena, buf, n);
+	to->data.data = arena_memdup(&d->arena, d->message, n);
 	to->data.len = n;
 	if (!to->data.data)
 		return error_errno(e, -ENOMEM, "queue of a socket");
@@ -199,18 +184,19 @@ static int append_message(
  * stream would take a pending error away from the program. */
 static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, struct error *e)
 {
-	_cleanup_free_ char *buf = malloc(MESSAGE_MAX);
 	size_t allocated = 0, total = 0;
 	int r;
 
-	if (!buf)
+	if (!d->message)
+		d->message = malloc(MESSAGE_MAX);
+	if (!d->message)
 		return error_errno(e, -ENOMEM, "queue of a socket");
 	while (m->type != SOCK_STREAM || total < (size_t)waiting) {
 		St__SocketMessage *message = pb_new(&d->arena, SocketMessage, socket_message);
 
 		if (!message)
 			return error_errno(e, -ENOMEM, "queue of a socket");
-		r = dump_message(d, fd, buf, m, message, e);
+		r = dump_message(d, fd, m, message, e);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		total += message->data.len;
@@ -296,9 +282,7 @@ int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e
 
 static bool match_other(const struct dump *d, const struct dump_file *f)
 {
-	char name[32];
-
-	return socket_protocol(f, name);
+	return f->protocol;
 }
 
 extern const struct resource resource_socket_other;

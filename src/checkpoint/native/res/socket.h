@@ -9,10 +9,6 @@
 enum socket_state { SOCKET_UNCONNECTED = 0, SOCKET_LISTENING = 1, SOCKET_CONNECTED = 2 };
 enum { SOCKET_SHUT_RECEIVE = 1, SOCKET_SHUT_SEND = 2 }; /* bits of Socket.shutdown */
 
-/* The kernel's name of the protocol of a socket that need not be open here ("UNIX-STREAM", "TCPv6", ...),
- * by an extended attribute of the descriptor's link in /proc. False: not a socket. */
-bool socket_protocol(const struct dump_file *f, char name[32]);
-
 /* Begins f->msg as a socket: family, type, protocol, addresses and options, of f->local. */
 int socket_dump_common(struct dump *d, struct dump_file *f, St__Socket **ret, struct error *e) _must_check_;
 /* Copies all that waits in the receive queue of "fd" to m->queue; it stays in the queue. m->shutdown must

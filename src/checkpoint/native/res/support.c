@@ -70,6 +70,7 @@ const struct support_row support_rows[] = {
 	{"memory", "protection keys", "lost", "mappings come back with key 0"},
 	{"memory", "NUMA policy", "lost", "set_mempolicy and mbind; pages are where the kernel puts them"},
 	{"file", "file lock", "refused", "flock, POSIX and OFD locks, leases"},
+	{"file", "locks on pipes and sockets", "lost", "which nobody is known to take"},
 	{"file", "empty datagrams in a second image", "lost",
 		"that wait unread in a socket since an earlier checkpoint which left the container running: "
 		"the kernel hides them"},
