@@ -183,10 +183,14 @@ static const char *superblock_options(const struct spec_mount *m, const char *mo
 /* fsconfig(2) takes 256 bytes a value; overlay's lowerdir may be longer. The old call then does it, on the descriptor. */
 static int mount_long_options(const struct spec_mount *m, int target)
 {
-	char path[32];
+	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
-	return mount(m->source, path, m->type, m->flags & ~MS_REC, m->data) < 0 ? -errno : 0;
+	/* not by /proc/self/fd: when mounts are added to a running container, /proc is its own */
+	if (here < 0 || fchdir(target) < 0)
+		return -errno;
+	r = mount(m->source, ".", m->type, m->flags & ~MS_REC, m->data) < 0 ? -errno : 0;
+	return fchdir(here) < 0 && r == 0 ? -errno : r;
 }
 
 static bool has_long_value(const char *options)

@@ -22,7 +22,8 @@ static int open_namespace(enum ns_type t, const char *path, struct error *e)
 	int type;
 
 	if (fd < 0)
-		return error_errno(e, -errno, "linux.namespaces: open %s namespace %.300s", ns_oci_name(t), path);
+		return error_errno(
+			e, -errno, "linux.namespaces: open %s namespace %.300s", ns_oci_name(t), path);
 	type = ioctl(fd, NS_GET_NSTYPE);
 	if (type == ns_clone_flag(t))
 		return take_fd(&fd);

@@ -371,6 +371,32 @@ test_joined_mount_namespace() {
 	[ ! -s "$T/out" ] || fail "written to the files of the other container: $(cat "$T/out")"
 }
 
+# Mounts are added to a container that has prepared for it.
+test_mounts_added_to_a_hostile_one() {
+	local d
+	bundle b sh -c 'mount -t tmpfs none /proc && mkdir -p /proc/self/fd /target && ln -s / /proc/self/fd/7 && touch /cr/done && sleep 1000'
+	host
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/done"
+	ok exec c ln -s "$T/host" /link
+	ok exec c ln -s ../../../../../../../.."$T/host" /up
+	ok exec c ln -s /proc/self/root"$T/host" /magic
+	for d in /link/dir /up/dir /magic/dir /link/new/deep "/../../../$T/host/dir"; do
+		jq -n --arg d "$d" --arg s "$T/host/dir" '[{destination: $d, type: "bind", source: $s, options: ["bind", "ro"]}]' > "$T/mounts.json"
+		timeout 20 "$STASIS" --root "$ROOT" mounts add c "$T/mounts.json" < /dev/null > "$T/out" 2>&1
+		timeout 20 "$STASIS" --root "$ROOT" mounts remove c "$T/mounts.json" < /dev/null > "$T/out" 2>&1
+		expect_host_untouched
+	done
+	# options that are too long for fsconfig(2) take another way, which must not go by the container's /proc
+	ok exec c sh -c 'mkdir -p /lower /upper /work; for i in 1 2 3 4 5 6 7 8 9; do mkdir /lower/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa$i; done; echo lower > /lower/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1/file'
+	jq -n '[{destination: "/target", type: "overlay", source: "overlay", options: ["lowerdir=" + ([range(1; 10) | "/lower/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\(.)"] | join(":"))]}]' > "$T/mounts.json"
+	ok mounts add c "$T/mounts.json"
+	ok exec c cat /target/file
+	[ "$(cat "$T/out")" = lower ] || fail "$(cat "$T/out")"
+	expect_status c running
+}
+
 test_fake_ptmx() {
 	local what
 	bundle b sleep 1000
