@@ -68,6 +68,10 @@ bool cli_is_rootless(const struct cli_globals *g);
 /* A decimal number without sign up to max. */
 int cli_parse_number(const char *s, uint64_t max, uint64_t *ret) _must_check_;
 
+/* Calls f for each container whose id matches the (extended) regular expression; the last error is the result, those
+ * before it are logged. */
+int cli_for_matching(const char *root, const char *pattern,
+	int (*f)(const char *id, void *arg, struct error *e), void *arg, struct error *e) _must_check_;
 /* Whether n descriptors from number "from" on have been given to us by our caller. */
 int cli_check_preserved(int from, int n, struct error *e) _must_check_;
 /* What systemd's socket activation has given to us; none: n is 0. */

@@ -7,11 +7,13 @@
 #include "cli/commands.h"
 
 struct options {
-	bool force;
+	bool force, regex;
 };
 
 static const struct cli_option table[] = {
 	{"force", 'f', CLI_FLAG, offsetof(struct options, force), NULL, "kill it first if it is running"},
+	{"regex", 'r', CLI_FLAG, offsetof(struct options, regex), NULL,
+		"every container whose id matches the regular expression"},
 	{NULL},
 };
 
@@ -26,18 +28,30 @@ static int remove_damaged(const char *root, const char *id, struct error *e)
 	return r < 0 ? error_errno(e, r, "remove %s/%s", root, id) : 0;
 }
 
+struct request {
+	const char *root;
+	bool force;
+};
+
+static int delete_one(const char *id, void *arg, struct error *e)
+{
+	const struct request *q = arg;
+	_cleanup_(container_free_p) struct container *c = NULL;
+	int r = container_load(q->root, id, true, &c, e);
+
+	if (r == -ENOENT && q->force && e->kind == ERROR_STATE)
+		return 0;
+	if (r < 0 && e->kind == ERROR_CORRUPT && q->force)
+		return remove_damaged(q->root, id, e);
+	return r < 0 ? r : container_delete(c, q->force, e);
+}
+
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
-	_cleanup_(container_free_p) struct container *c = NULL;
-	int r;
+	struct request q = {g->root, o->force};
 
-	r = container_load(g->root, args[0], true, &c, e);
-	if (r == -ENOENT && o->force && e->kind == ERROR_STATE)
-		return 0;
-	if (r < 0 && e->kind == ERROR_CORRUPT && o->force)
-		return remove_damaged(g->root, args[0], e);
-	return r < 0 ? r : container_delete(c, o->force, e);
+	return o->regex ? cli_for_matching(g->root, args[0], delete_one, &q, e) : delete_one(args[0], &q, e);
 }
 
 const struct cli_command cmd_delete = {

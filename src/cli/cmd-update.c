@@ -14,7 +14,7 @@ enum { RESOURCES_MAX = 1024 * 1024 };
 struct options {
 	const char *resources, *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period,
 		*cpu_rt_runtime, *cpuset_cpus, *cpuset_mems, *memory, *memory_reservation, *memory_swap,
-		*pids_limit, *cpu_idle;
+		*pids_limit, *cpu_idle, *l3_cache_schema, *mem_bw_schema;
 };
 
 #define OPTION(name, letter, member, argument, help)                                                         \
@@ -38,6 +38,8 @@ static const struct cli_option table[] = {
 	OPTION("memory-swap", 0, memory_swap, "SIZE", "memory plus swap; -1: no limit"),
 	OPTION("pids-limit", 0, pids_limit, "N", "number of processes and threads; -1: no limit"),
 	OPTION("cpu-idle", 0, cpu_idle, "0|1", "1: run only when nothing else wants to"),
+	OPTION("l3-cache-schema", 0, l3_cache_schema, "SCHEMA", "Intel RDT: which parts of the L3 cache"),
+	OPTION("mem-bw-schema", 0, mem_bw_schema, "SCHEMA", "Intel RDT: memory bandwidth"),
 	{"kernel-memory", 0, CLI_IGNORED_STRING, 0, "SIZE", NULL},
 	{"kernel-memory-tcp", 0, CLI_IGNORED_STRING, 0, "SIZE", NULL},
 	{NULL},
@@ -126,6 +128,13 @@ static int resources_from_options(const struct options *o, struct spec_resources
 		res->has_blkio_weight = true;
 		res->blkio_weight = (uint16_t)n;
 	}
+	/* no container has a group of its own there, as config.json cannot ask for one */
+	if (o->l3_cache_schema)
+		return error_set(
+			e, -EOPNOTSUPP, ERROR_CONFIG, "Intel RDT/CAT: l3 cache schema is not enabled");
+	if (o->mem_bw_schema)
+		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG,
+			"Intel RDT/MBA: memory bandwidth schema is not enabled");
 	res->cpuset_cpus = o->cpuset_cpus;
 	res->cpuset_mems = o->cpuset_mems;
 	return 0;

@@ -197,6 +197,22 @@ test_sub_cgroups() {
 	fails 'multiple times' exec --cgroup pids:sub --cgroup pids:/ c true
 }
 
+# As systemd in a container does: its own directory then takes no processes any more (EBUSY).
+test_exec_where_controllers_are_handed_down() {
+	[ -e /sys/fs/cgroup/cgroup.controllers ] || skip "not on this machine: cgroups of version 2 only"
+	bundle b
+	edit '.linux.namespaces -= [{type: "cgroup"}]'
+	start c
+	local d
+	d=$(cgroup_dirs)
+	mkdir "$d/init.scope" || fail "mkdir"
+	init_pid c > "$d/init.scope/cgroup.procs" || fail "move init"
+	echo +pids > "$d/cgroup.subtree_control" || fail "hand down"
+	ok exec c cat /proc/self/cgroup
+	grep -q '/b/init.scope$' "$T/out" || fail "$(cat "$T/out")"
+	fails 'busy' exec --cgroup / c true
+}
+
 # The descriptors that are asked for and no others; a number that the caller did not open is none of ours.
 test_preserved_descriptors() {
 	bundle b

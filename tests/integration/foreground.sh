@@ -123,10 +123,10 @@ test_console_size() {
 
 # More is typed than the terminal takes, by somebody who does not read: both sides go on all the same.
 test_much_in_both_directions() {
-	terminal_bundle sh -c 'stty raw -echo; echo ready; head -c 3000000 /dev/zero | tr "\0" x; head -c 300000 | wc -c; echo done'
+	terminal_bundle sh -c 'stty raw -echo; echo ready; head -c 600000 /dev/zero | tr "\0" x; head -c 60000 | wc -c; echo done'
 	on_terminal '
 expect("ready")
-rest = b"y" * 300000
+rest = b"y" * 60000
 os.set_blocking(master, False)
 end = time.time() + 25
 while rest and time.time() < end:
@@ -136,7 +136,7 @@ while rest and time.time() < end:
     if w:
         rest = rest[os.write(master, rest[:8192]):]
 assert not rest, f"{len(rest)} bytes are not taken"
-expect("300000"); expect("done")
+expect("60000"); expect("done")
 assert status() == 0
 ' run --bundle "$B" c
 }
@@ -176,6 +176,37 @@ test_signals_to_exec() {
 		[ "$status" = 7 ] || fail "$s: status $status: $(cat "$T/err")"
 		[ "$(cat "$T/out")" = "$s" ] || fail "$s: $(cat "$T/out")"
 	done
+}
+
+test_restore_in_the_foreground() {
+	bundle b sh -c 'trap "exit 9" USR1; echo > /cr/ready; while :; do usleep 10000; done'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	ok checkpoint --image-path "$T/i" c
+	"$STASIS" --root "$ROOT" restore --image-path "$T/i" --bundle "$B" --pid-file "$T/pid" c < /dev/null > "$T/out" 2> "$T/err" &
+	local pid=$! status=0
+	eventually 10 test -s "$T/pid"
+	expect_status c running
+	kill -USR1 "$pid"
+	wait "$pid" || status=$?
+	[ "$status" = 9 ] || fail "status $status: $(cat "$T/err")"
+	expect_nothing_left c
+}
+
+test_restore_on_a_terminal() {
+	terminal_bundle sh -c 'while :; do read -r x || continue; echo "got <$x>"; [ "$x" != end ] || exit 6; done'
+	on_terminal "
+say('before\r'); expect('got <before>')
+assert os.system(\"'$STASIS' --root '$ROOT' checkpoint --image-path '$T/i' c\") == 0
+assert status() == 137
+" run --keep --bundle "$B" c
+	on_terminal '
+say("after\r"); expect("got <after>")
+assert raw()
+say("end\r"); expect("got <end>")
+assert status() == 6
+' restore --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
 }
 
 # A daemon in a container without a pid namespace of its own becomes ours, and does not stay a zombie.

@@ -48,6 +48,65 @@ test_config_from_elsewhere() {
 	ok run --bundle "$B" --config "$T/other.json" c
 }
 
+test_regular_expressions() {
+	local i
+	for i in a1 a2 b1; do
+		bundle "$i"
+		start "$i"
+	done
+	mkdir "$ROOT/.not:a-container"
+	ok kill --regex '^a[12]$' KILL
+	expect_status a1 stopped
+	expect_status a2 stopped
+	[ "$(status b1)" = running ] || fail "b1 is $(status b1)"
+	fails 'b1 that is not stopped' delete -r '[ab].'
+	[ "$(stasis list -q < /dev/null)" = b1 ] || fail "$(stasis list -q < /dev/null)"
+	ok delete --force --regex .
+	[ -z "$(stasis list -q < /dev/null)" ] || fail "left"
+	ok delete --regex 'nobody'
+	fails 'regular expression' kill -r '['
+	rmdir "$ROOT/.not:a-container"
+}
+
+test_options_of_create() {
+	bundle b cat /proc/self/mountinfo
+	ok run --no-pivot --bundle "$B" c
+	grep -q ' / ' "$T/out" || fail "$(cat "$T/out")"
+	edit '.process.args = ["cat", "/proc/keys"] | .linux.maskedPaths = []'
+	# a session keyring is named after the container, unless it is the caller's
+	ok run --bundle "$B" keyring-test
+	grep -q '_ses.keyring-test:' "$T/out" || fail "no keyring of its own: $(cat "$T/out")"
+	ok run --no-new-keyring --bundle "$B" keyring-none
+	! grep -q '_ses.keyring-none:' "$T/out" || fail "$(cat "$T/out")"
+}
+
+test_exec_privileges() {
+	bundle b
+	edit 'del(.process.noNewPrivileges)'
+	start c
+	ok exec --no-new-privs c grep NoNewPrivs /proc/self/status
+	grep -q 'NoNewPrivs:.1' "$T/out" || fail "$(cat "$T/out")"
+	ok exec c grep NoNewPrivs /proc/self/status
+	grep -q 'NoNewPrivs:.0' "$T/out" || fail "$(cat "$T/out")"
+	# where the kernel has no such module, a label that cannot be had is an error
+	[ -e /sys/fs/selinux/enforce ] || fails 'attr' exec --process-label system_u:system_r:container_t:s0 c true
+	[ -e /sys/module/apparmor ] || fails 'attr|apparmor' exec --apparmor nosuch c true
+}
+
+# What other engines need is accepted.
+test_options_of_checkpoint() {
+	bundle b
+	start c
+	ok checkpoint --image-path "$T/i" --work-path "$T" --leave-running --leave-running --tcp-established --tcp-skip-in-flight \
+		--network-lock nftables --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network \
+		--auto-dedup --link-remap --status-fd 1 c
+	[ "$(status c)" = running ] || fail "$(status c)"
+	ok delete -f c
+	ok restore -d --image-path "$T/i" --work-path "$T" --bundle "$B" --tcp-established --network-lock=skip --ext-unix-sk --shell-job \
+		--file-locks --manage-cgroups-mode=ignore --empty-ns network --auto-dedup c
+	[ "$(status c)" = running ] || fail "$(status c)"
+}
+
 test_keep() {
 	bundle b sh -c 'exit 3'
 	local status=0

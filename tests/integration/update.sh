@@ -49,6 +49,9 @@ test_all_or_nothing() {
 test_bad_values() {
 	bundle b
 	start c
+	fails 'RDT' update --l3-cache-schema 'L3:0=f' c
+	fails 'RDT' update --mem-bw-schema 'MB:0=50' c
+	ok update --kernel-memory 1g --kernel-memory-tcp 1g c
 	ok update c # as runc: nothing to do
 	fails 'invalid value .1x.' update --memory 1x c
 	fails 'invalid value .-5.' update --memory -5 c
