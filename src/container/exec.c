@@ -321,7 +321,8 @@ static pid_t clone_directly(struct exec *x, int *ret_pidfd, struct error *e)
 	pid = clone_fork(0, x->cgroup_fd, ret_pidfd);
 	if (pid == 0)
 		child(x);
-	if (old >= 0 && setns(old, CLONE_NEWPID) < 0 && pid > 0)
+	/* there is no way back where our user namespace doesn't own our pid namespace (rootless podman): then fork no more */
+	if (old >= 0 && setns(old, CLONE_NEWPID) < 0 && errno != EPERM && pid > 0)
 		return error_errno(e, -errno, "return to the pid namespace");
 	return pid < 0 ? error_errno(e, pid, "clone a process into the container") : pid;
 }

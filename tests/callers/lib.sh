@@ -37,7 +37,7 @@ enter_cgroups() {
 
 # In the new namespaces: what must be private is replaced.
 private_mounts() {
-	local line dir type options hierarchies
+	local dir type options hierarchies
 	hierarchies=$(awk '$2 ~ "^/sys/fs/cgroup/" { print $2, $3, $4 }' /proc/mounts)
 	mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 	mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup

@@ -64,8 +64,8 @@ test_in_place() {
 
 test_again_and_again() {
 	counting
-	local round n
-	for round in 1 2 3; do
+	local n _
+	for _ in 1 2 3; do
 		succeeds podman container checkpoint --leave-running --keep c
 		n=$(last c)
 		goes_on c "$n"

@@ -138,6 +138,26 @@ test_namespaces() {
 	says 'libpod_parent/libpod-' podman run --rm --cgroupns host bb sh -c 'grep pids /proc/self/cgroup' || fail "--cgroupns host"
 }
 
+test_user_namespaces() {
+	podman_image
+	expect '0 0 100000 65536 0' podman run --rm --uidmap 0:100000:65536 bb sh -c \
+		'touch /tmp/x && echo $(id -u) $(cat /proc/self/uid_map) $(stat -c %u /etc/passwd /tmp/x | uniq)'
+	expect '1000 0000000000000000' podman run --rm --uidmap 0:100000:65536 -u user bb sh -c \
+		'echo $(id -u) $(grep CapEff /proc/self/status | cut -f 2)'
+	succeeds podman run -d --name c --uidmap 0:100000:65536 --gidmap 0:200000:65536 bb sleep 1000
+	expect '0 200000 65536' podman exec c sh -c 'echo $(cat /proc/self/gid_map)'
+	expect 1000 podman exec -u user c id -u
+	says '^root +100000$' podman top c user huser || fail "$(podman top c user huser)"
+	# With the ids that /etc/subuid has for the user "containers", and in another container's.
+	echo containers:300000:100000 > "$T/subid"
+	mount --bind "$T/subid" /etc/subuid
+	mount --bind "$T/subid" /etc/subgid
+	succeeds podman run -d --name auto --userns auto:size=2048 bb sleep 1000
+	expect '0 300000 2048' podman exec auto sh -c 'echo $(cat /proc/self/uid_map)'
+	expect "$(podman exec auto readlink /proc/self/ns/user)" podman run --rm --userns container:auto --network container:auto bb readlink /proc/self/ns/user
+	succeeds podman rm -f -t 0 c auto
+}
+
 # A bridge of CNI: the container has its address, and reaches the host's.
 test_bridge() {
 	podman_image
