@@ -54,7 +54,7 @@ counted_beyond() {
 test_run() {
 	docker_up
 	expect stasis docker info --format '{{.DefaultRuntime}}'
-	expect hello docker run --rm bb echo hello
+	expect hello docker run --rm --runtime stasis bb echo hello
 	ends 7 '' docker run --rm bb sh -c 'exit 7'
 	[ "$(echo typed | docker run --rm -i bb cat)" = typed ] || fail "stdin"
 	ends 127 'not found' docker run --rm bb no-such-command

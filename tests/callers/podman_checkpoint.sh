@@ -66,7 +66,7 @@ test_again_and_again() {
 	counting
 	local n _
 	for _ in 1 2 3; do
-		succeeds podman container checkpoint --leave-running --keep c
+		succeeds podman container checkpoint --leave-running --keep --file-locks --tcp-established c
 		n=$(last c)
 		goes_on c "$n"
 		succeeds podman container checkpoint --keep c
