@@ -90,7 +90,7 @@ static void add_linux(struct json_object *o)
 	memory_policy = add_object(o, "memoryPolicy");
 	add_names(memory_policy, "modes", SPEC_MEMORY_POLICY_MODES);
 	add_names(memory_policy, "flags", SPEC_MEMORY_POLICY_FLAGS);
-	add_bool(add_object(add_object(o, "mountExtensions"), "idmap"), "enabled", false);
+	add_bool(add_object(add_object(o, "mountExtensions"), "idmap"), "enabled", true);
 }
 
 static void add_annotations(struct json_object *o)

@@ -153,6 +153,9 @@ static int prepare_init(struct create *cr, struct error *e)
 	struct container *c = cr->c;
 	int pair[2], r;
 
+	if (c->spec->mount_label && c->spec->mount_label[0] && access("/sys/fs/selinux/enforce", F_OK) < 0)
+		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG,
+			"linux.mountLabel: SELinux is not enabled on this machine (remove the label)");
 	if (c->spec->seccomp) {
 		r = seccomp_program(c->dir_fd, c->spec->seccomp, &cr->seccomp, e);
 		if (r == 0)

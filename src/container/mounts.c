@@ -101,10 +101,10 @@ static int apply_attributes(const struct spec_mount *m, int fd, struct error *e)
 {
 	int r = 0;
 
-	if (m->propagation)
-		r = mount_change(fd, 0, 0, m->propagation & ~MS_REC, m->propagation & MS_REC);
-	if (r == 0 && (m->rec_flags || m->rec_clear))
+	if (m->rec_flags || m->rec_clear)
 		r = mount_change(fd, m->rec_flags, m->rec_clear, 0, true);
+	if (r == 0 && m->propagation)
+		r = mount_change(fd, 0, 0, m->propagation & ~MS_REC, m->propagation & MS_REC);
 	return r < 0 ? error_errno(e, r, "set the attributes of mount %s", m->destination) : 0;
 }
 
@@ -120,6 +120,33 @@ static int fail_flags(struct error *e, int r, const struct init *in, const struc
 	return error_errno(e, r, "set the flags of bind mount %s", m->source);
 }
 
+/* 1: done; 0: the source is no symlink. */
+static int copy_link(const struct spec_mount *m, int root, struct error *e)
+{
+	_cleanup_close_ int parent = -EBADF;
+	const char *name = strrchr(m->destination, '/');
+	char target[4096], is[4096], up[4096];
+	ssize_t n = readlink(m->source, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return errno == EINVAL ? 0 : error_errno(e, -errno, "read link %s", m->source);
+	target[n] = '\0';
+	snprintf(up, sizeof(up), "%.*s/", (int)(name - m->destination), m->destination);
+	parent = make_dirs_in_root(root, up, 0755);
+	if (parent < 0)
+		return error_errno(e, parent, "make the directory of %s", m->destination);
+	if (symlinkat(target, parent, name + 1) == 0)
+		return 1;
+	if (errno != EEXIST)
+		return error_errno(e, -errno, "make link %s", m->destination);
+	n = readlinkat(parent, name + 1, is, sizeof(is) - 1);
+	is[MAX(n, 0)] = '\0';
+	return n > 0 && !strcmp(is, target)
+		       ? 1
+		       : error_set(e, -EEXIST, ERROR_CONFIG, "copy link %s: there is something else at %s",
+				 m->source, m->destination);
+}
+
 static int mount_bind(const struct init *in, size_t index, int root, struct error *e)
 {
 	const struct spec_mount *m = &in->spec->mounts[index];
@@ -128,6 +155,11 @@ static int mount_bind(const struct init *in, size_t index, int root, struct erro
 	struct stat st;
 	int r;
 
+	if (m->source_link == SOURCE_LINK_COPY) {
+		r = copy_link(m, root, e);
+		if (r != 0)
+			return MIN(r, 0);
+	}
 	tree = source_open(in, (int)index, e);
 	if (tree < 0)
 		return tree;
@@ -173,32 +205,38 @@ static const char *superblock_options(const struct spec_mount *m, const char *mo
 	static const char *const kernels_own[] = {"proc", "sysfs", "mqueue", "devpts", "tmpfs", "cgroup",
 		"cgroup2", "bpf", "debugfs", "tracefs", "securityfs", "devtmpfs"};
 	bool ro = m->flags & MS_RDONLY && !is_one_of(m->type, kernels_own, ARRAY_SIZE(kernels_own));
-	int n = snprintf(buf, size, "%s%s%s%s%s%s", mode, m->data ? m->data : "", ro ? ",ro" : "",
+	int n = snprintf(buf, size, "%s%s%s%s%s%s%s", mode, m->data ? m->data : "", ro ? ",ro" : "",
 		m->flags & MS_SYNCHRONOUS ? ",sync" : "", m->flags & MS_DIRSYNC ? ",dirsync" : "",
-		m->flags & MS_LAZYTIME ? ",lazytime" : "");
+		m->flags & MS_LAZYTIME ? ",lazytime" : "", m->flags & MS_MANDLOCK ? ",mand" : "");
 
 	return (size_t)n < size ? buf : m->data;
 }
 
-/* fsconfig(2) takes 256 bytes a value; overlay's lowerdir may be longer. The old call then does it, on the descriptor. */
-static int mount_long_options(const struct spec_mount *m, int target)
+/* What only mount(2) can do: values of more than fsconfig(2)'s 256 bytes (overlay's lowerdir), flags that it has no word
+ * for, and to change a mount that is there. On the descriptor. */
+static bool needs_old_call(const struct spec_mount *m)
 {
-	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (const char *p = m->data; p && *p; p += strcspn(p, ","), p += *p == ',')
+		if (strcspn(p, ",") > 250)
+			return true;
+	return m->flags & (MS_I_VERSION | MS_POSIXACL | MS_REMOUNT);
+}
+
+static int mount_by_old_call(const struct spec_mount *m, int root, int target, struct error *e)
+{
+	_cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
 	int r;
 
 	/* not by /proc/self/fd: when mounts are added to a running container, /proc is its own */
 	if (here < 0 || fchdir(target) < 0)
-		return -errno;
+		return error_errno(e, -errno, "mount point %s", m->destination);
 	r = mount(m->source, ".", m->type, m->flags & ~MS_REC, m->data) < 0 ? -errno : 0;
-	return fchdir(here) < 0 && r == 0 ? -errno : r;
-}
-
-static bool has_long_value(const char *options)
-{
-	for (const char *p = options; p && *p; p += strcspn(p, ","), p += *p == ',')
-		if (strcspn(p, ",") > 250)
-			return true;
-	return false;
+	if (fchdir(here) < 0 && r == 0)
+		r = -errno;
+	if (r < 0)
+		return error_errno(e, r, "mount %s on %s", m->type, m->destination);
+	fd = open_in_root(root, m->destination, O_PATH | O_DIRECTORY, 0);
+	return fd < 0 ? error_errno(e, fd, "mount point %s", m->destination) : apply_attributes(m, fd, e);
 }
 
 /* The owner of the namespace that these show may mount them, nobody else: the container gets the host's. */
@@ -220,7 +258,16 @@ static int bind_instead(const struct spec_mount *m)
 	return -EPERM;
 }
 
-static int mount_filesystem(const struct spec_mount *m, int root, struct error *e)
+/* The kernel's own have their labels from the policy. */
+static const char *label_of(const struct spec *s, const struct spec_mount *m)
+{
+	static const char *const unlabelled[] = {"proc", "sysfs", "mqueue"};
+	bool none = !s->mount_label || !s->mount_label[0];
+
+	return none || is_one_of(m->type, unlabelled, ARRAY_SIZE(unlabelled)) ? NULL : s->mount_label;
+}
+
+static int mount_filesystem(const struct init *in, const struct spec_mount *m, int root, struct error *e)
 {
 	_cleanup_close_ int target = -EBADF, fd = -EBADF;
 	char options[4200], mode[16];
@@ -235,12 +282,10 @@ static int mount_filesystem(const struct spec_mount *m, int root, struct error *
 		if (r < 0)
 			return r;
 	}
-	if (has_long_value(m->data)) {
-		r = mount_long_options(m, target);
-		return r < 0 ? error_errno(e, r, "mount %s on %s", m->type, m->destination) : 0;
-	}
+	if (needs_old_call(m))
+		return mount_by_old_call(m, root, target, e);
 	fd = mount_make(m->type, m->source ? m->source : m->type,
-		superblock_options(m, mode, options, sizeof(options)),
+		superblock_options(m, mode, options, sizeof(options)), label_of(in->spec, m),
 		mount_attr_of_flags(m->flags) & ~(m->tmpcopyup ? MOUNT_ATTR_RDONLY : 0));
 	if (fd == -EPERM)
 		fd = bind_instead(m);
@@ -322,7 +367,7 @@ static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int
 		r = cg->n_dirs ? bind_cgroup(&cg->dirs[0], target, attr) : 0;
 		return r < 0 ? error_errno(e, r, "mount cgroup2 on %s", m->destination) : 0;
 	}
-	top = mount_make("tmpfs", "tmpfs", "mode=755", attr & ~MOUNT_ATTR_RDONLY);
+	top = mount_make("tmpfs", "tmpfs", "mode=755", NULL, attr & ~MOUNT_ATTR_RDONLY);
 	if (top < 0)
 		return error_errno(e, top, "mount cgroup on %s", m->destination);
 	/* attached first: mounts can only be attached to what is in the namespace */
@@ -344,7 +389,7 @@ int rootfs_mount(const struct init *in, size_t index, int root, struct error *e)
 		return error_set(e, -EINVAL, ERROR_CONFIG, "mount %s has no type", m->destination);
 	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"))
 		return mount_cgroup(m, &in->c->cgroup, root, e);
-	return mount_filesystem(m, root, e);
+	return mount_filesystem(in, m, root, e);
 }
 
 int rootfs_mounts(const struct init *in, int root, struct error *e)

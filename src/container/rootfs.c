@@ -48,6 +48,10 @@ int rootfs_open(const struct init *in, int *ret_root, struct error *e)
 	unsigned long propagation = s->rootfs_propagation ? s->rootfs_propagation : MS_SLAVE | MS_REC;
 	int r;
 
+	/* what can't be bound comes last, in rootfs_pivot() */
+	if (propagation & MS_UNBINDABLE)
+		propagation ^= MS_UNBINDABLE | MS_PRIVATE;
+
 	if (mount(NULL, "/", NULL, propagation, NULL) < 0)
 		return error_errno(e, -errno, "set the propagation of the container's mounts");
 	if (propagation & MS_SHARED) {
@@ -65,7 +69,7 @@ static int mask_directory(int target, int *empty)
 	_cleanup_close_ int copy = -EBADF;
 
 	if (*empty < 0) {
-		*empty = mount_make("tmpfs", "tmpfs", "size=0k,nr_inodes=2",
+		*empty = mount_make("tmpfs", "tmpfs", "size=0k,nr_inodes=2", NULL,
 			MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 		if (*empty < 0)
 			return *empty;

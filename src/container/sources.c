@@ -2,9 +2,9 @@
 /*
  * What is mounted from the host: the root file system and the sources of bind mounts, as detached mounts.
  *
- * Init opens them itself. In a user namespace it may lack the permission to reach one, and never has the one to change
- * how ids are mapped on a mount; then it asks the runtime, which lets a child of its own, with the host's privileges and
- * in init's mount namespace, open the source and sends it. (In that namespace, not in ours, because the kernel keeps the
+ * Init opens them itself. In a user namespace it may lack the permission to reach one; and how ids are mapped on a mount
+ * takes the host's privileges and its pids. Then it asks the runtime, which lets a child of its own, with the host's
+ * privileges and in init's mount namespace, open the source and send it. (In that namespace, not in ours, because the kernel keeps the
  * restrictions of the mounts in it, "ro" say, from being lifted in the container.)
  */
 #include <errno.h>
@@ -68,16 +68,11 @@ int source_open_here(const struct spec *s, int index, pid_t init, struct error *
 
 	if (index == SOURCE_ROOT)
 		return open_root(s, e);
-	tree = mount_clone(AT_FDCWD, m->source, m->flags & MS_REC);
+	tree = mount_clone_at(m->source, m->flags & MS_REC, m->source_link == SOURCE_LINK_FOLLOW);
 	if (tree < 0)
 		return error_errno(e, tree, "bind mount %s", m->source);
 	r = m->idmap ? map_ids(m, tree, init, e) : 0;
 	return r < 0 ? r : take_fd(&tree);
-}
-
-static bool own_userns(const struct init *in)
-{
-	return in->spec->namespaces[NS_USER].present;
 }
 
 int source_open(const struct init *in, int index, struct error *e)
@@ -89,9 +84,9 @@ int source_open(const struct init *in, int index, struct error *e)
 		fd = fcntl(in->sources[index], F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? error_errno(e, -errno, "a mount's source") : fd;
 	}
-	if (!idmap || !own_userns(in)) {
-		fd = source_open_here(in->spec, index, getpid(), e);
-		if (fd != -EACCES || !own_userns(in))
+	if (!idmap) {
+		fd = source_open_here(in->spec, index, -1, e);
+		if (fd != -EACCES || !in->spec->namespaces[NS_USER].present)
 			return fd;
 	}
 	fd = sync_send_number(in->sync, SYNC_SOURCE, index);

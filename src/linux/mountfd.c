@@ -133,6 +133,15 @@ int mount_clone(int dirfd, const char *path, bool recursive)
 	return fd < 0 ? -errno : fd;
 }
 
+int mount_clone_at(const char *path, bool recursive, bool follow)
+{
+	int fd = open_tree(AT_FDCWD, path,
+		OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0) |
+			(follow ? 0 : AT_SYMLINK_NOFOLLOW));
+
+	return fd < 0 ? -errno : fd;
+}
+
 int mount_attach(int mount_fd, int target_fd)
 {
 	int r = move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
@@ -189,7 +198,7 @@ static int configure(int fs, const char *source, const char *options)
 	return 0;
 }
 
-int mount_make(const char *fstype, const char *source, const char *options, uint64_t attr)
+int mount_make(const char *fstype, const char *source, const char *options, const char *label, uint64_t attr)
 {
 	_cleanup_close_ int fs = fsopen(fstype, FSOPEN_CLOEXEC);
 	int r, fd;
@@ -199,6 +208,9 @@ int mount_make(const char *fstype, const char *source, const char *options, uint
 	r = configure(fs, source, options);
 	if (r < 0)
 		return r;
+	/* (has commas in it) */
+	if (label && fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0)
+		return -errno;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
 	fd = fsmount(fs, FSMOUNT_CLOEXEC, attr);

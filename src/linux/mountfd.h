@@ -19,6 +19,8 @@ int make_file_in_root(int root, const char *path) _must_check_;
 
 /* A detached copy of the mount (tree, if recursive) at dirfd/path; path "": dirfd itself. */
 int mount_clone(int dirfd, const char *path, bool recursive) _must_check_;
+/* The same of a path, whose last component may be a symlink that is not to be followed. */
+int mount_clone_at(const char *path, bool recursive, bool follow) _must_check_;
 /* Attaches a detached mount at the place of an O_PATH fd. */
 int mount_attach(int mount_fd, int target_fd) _must_check_;
 /* mount_setattr on an fd: MOUNT_ATTR_* to set and clear, propagation MS_* or 0. */
@@ -26,7 +28,8 @@ int mount_change(
 	int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) _must_check_;
 /* A detached mount (tree, if recursive) shows ids as that user namespace maps them (5.12). */
 int mount_map_ids(int mount_fd, int userns_fd, bool recursive) _must_check_;
-/* A new filesystem instance, detached, MOUNT_ATTR_* applied; options comma-separated or NULL. */
-int mount_make(const char *fstype, const char *source, const char *options, uint64_t attr) _must_check_;
+/* A new filesystem instance, detached, MOUNT_ATTR_* applied; options comma-separated or NULL; label: SELinux's or NULL. */
+int mount_make(const char *fstype, const char *source, const char *options, const char *label,
+	uint64_t attr) _must_check_;
 /* MS_RDONLY, MS_NOSUID, ... as MOUNT_ATTR_*. */
 uint64_t mount_attr_of_flags(unsigned long ms_flags);

@@ -26,6 +26,8 @@ enum option_kind {
 	OPTION_REC_SET, /* MOUNT_ATTR_* for the whole tree */
 	OPTION_REC_CLEAR,
 	OPTION_TMPCOPYUP,
+	OPTION_IDMAP, /* the flag: recursively */
+	OPTION_SOURCE_LINK,
 	OPTION_UNSUPPORTED,
 };
 
@@ -96,22 +98,24 @@ static const struct mount_option {
 	{"rnosymfollow", OPTION_REC_SET, MOUNT_ATTR_NOSYMFOLLOW},
 	{"rsymfollow", OPTION_REC_CLEAR, MOUNT_ATTR_NOSYMFOLLOW},
 	{"tmpcopyup", OPTION_TMPCOPYUP, 0},
-	{"idmap", OPTION_UNSUPPORTED, 0},
-	{"ridmap", OPTION_UNSUPPORTED, 0},
-	{"copy-symlink", OPTION_UNSUPPORTED, 0},
-	{"src-nofollow", OPTION_UNSUPPORTED, 0},
+	{"idmap", OPTION_IDMAP, false},
+	{"ridmap", OPTION_IDMAP, true},
+	{"copy-symlink", OPTION_SOURCE_LINK, SOURCE_LINK_COPY},
+	{"src-nofollow", OPTION_SOURCE_LINK, SOURCE_LINK_MOUNT},
+	{"idmap=", OPTION_UNSUPPORTED, 0},
+	{"ridmap=", OPTION_UNSUPPORTED, 0},
 };
 
-/* crun's "idmap=MAPPINGS" is known by its name alone. */
+/* A row that ends with "=" is for that with any value. */
 static const struct mount_option *find_option(const char *text)
 {
-	size_t len = strcspn(text, "=");
-	bool map = len && text[len] == '=';
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		size_t len = strlen(options[i].name);
+		bool value = options[i].name[len - 1] == '=';
 
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (strlen(options[i].name) == len && memcmp(options[i].name, text, len) == 0 &&
-			(!map || strstr(options[i].name, "idmap")))
+		if (value ? strncmp(options[i].name, text, len) == 0 : strcmp(options[i].name, text) == 0)
 			return &options[i];
+	}
 	return NULL;
 }
 
@@ -175,6 +179,13 @@ static int apply_option(
 	case OPTION_TMPCOPYUP:
 		m->tmpcopyup = true;
 		break;
+	case OPTION_IDMAP:
+		m->idmap = true;
+		m->idmap_recursive = o->flag;
+		break;
+	case OPTION_SOURCE_LINK:
+		m->source_link = o->flag;
+		break;
 	case OPTION_UNSUPPORTED:
 		return jv_fail(
 			p, v, "mount option %s is not supported yet", jv_quote(text, quoted, sizeof(quoted)));
@@ -235,10 +246,25 @@ static const struct json_field mount_fields[] = {
 	{"type", JSON_STRING, .offset = offsetof(struct spec_mount, type)},
 	{"source", JSON_STRING, .offset = offsetof(struct spec_mount, source)},
 	{"options", JSON_CUSTOM, .parse = parse_options},
-	{"uidMappings", JSON_UNSUPPORTED},
-	{"gidMappings", JSON_UNSUPPORTED},
+	{"uidMappings", JSON_CUSTOM, .offset = offsetof(struct spec_mount, ids),
+		.parse = spec_uid_maps_parse},
+	{"gidMappings", JSON_CUSTOM, .offset = offsetof(struct spec_mount, ids),
+		.parse = spec_gid_maps_parse},
 	{NULL},
 };
+
+static int check_idmap(struct parser *p, const struct jv *v, struct spec_mount *m)
+{
+	const char *key = m->ids.n_uid ? "uidMappings" : m->ids.n_gid ? "gidMappings" : "options";
+	struct jv member = {.up = v, .key = key};
+
+	m->idmap |= m->ids.n_uid || m->ids.n_gid;
+	if (m->idmap && !m->is_bind)
+		return jv_fail(p, &member, "ids can be mapped only for a bind mount");
+	if (!m->ids.n_uid != !m->ids.n_gid)
+		return jv_fail(p, &member, "uidMappings and gidMappings are needed together");
+	return 0;
+}
 
 static int parse_mount(struct parser *p, const struct jv *v, void *dest)
 {
@@ -257,6 +283,9 @@ static int parse_mount(struct parser *p, const struct jv *v, void *dest)
 	if (!m->destination)
 		return jv_no_memory(p);
 	m->is_bind = (m->flags & MS_BIND) || (m->type && strcmp(m->type, "bind") == 0);
+	r = check_idmap(p, v, m);
+	if (r < 0)
+		return r;
 	if (!m->is_bind) {
 		member.key = "type";
 		if (!m->type || !m->type[0])

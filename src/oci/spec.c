@@ -195,6 +195,46 @@ static int check_user_namespace(struct parser *p, const struct spec *s)
 	return 0;
 }
 
+/* "uid=5" among a filesystem's options: the kernel's answer to an id that is not mapped would be "invalid argument". */
+static int check_mount_ids(struct parser *p, const struct spec *s, size_t i)
+{
+	for (const char *o = s->mounts[i].data; o && *o; o += strcspn(o, ","), o += *o == ',') {
+		bool uid = !strncmp(o, "uid=", 4);
+		unsigned long id;
+		char *end;
+
+		if (!uid && strncmp(o, "gid=", 4) != 0)
+			continue;
+		id = strtoul(o + 4, &end, 10);
+		if (end > o + 4 && (uid ? idmap_contains(s->ids.uid, s->ids.n_uid, id)
+					: idmap_contains(s->ids.gid, s->ids.n_gid, id)))
+			continue;
+		return error_set(p->e, -EINVAL, ERROR_CONFIG,
+			"mounts[%zu].options: the id of %.*s is not mapped in linux.%s", i,
+			(int)MIN(strcspn(o, ","), 20UL), o, uid ? "uidMappings" : "gidMappings");
+	}
+	return 0;
+}
+
+static int check_mounts(struct parser *p, const struct spec *s)
+{
+	const struct spec_namespace *user = &s->namespaces[NS_USER];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && user->present && !user->path && i < s->n_mounts; i++)
+		r = s->mounts[i].is_bind ? 0 : check_mount_ids(p, s, i);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s->n_mounts; i++)
+		if (s->mounts[i].idmap && !s->mounts[i].ids.n_uid && !s->namespaces[NS_USER].present)
+			return error_set(p->e, -EINVAL, ERROR_CONFIG,
+				"mounts[%zu].options: idmap needs uidMappings and gidMappings, or a user "
+				"namespace in "
+				"linux.namespaces",
+				i);
+	return 0;
+}
+
 /* What needs a namespace of the container's own, because it would change the host otherwise. */
 static int check_namespaces(struct parser *p, const struct spec *s)
 {
@@ -208,6 +248,8 @@ static int check_namespaces(struct parser *p, const struct spec *s)
 		return error_set(
 			p->e, -EINVAL, ERROR_CONFIG, "domainname: needs a uts namespace in linux.namespaces");
 	r = check_user_namespace(p, s);
+	if (r == 0)
+		r = check_mounts(p, s);
 	if (r < 0)
 		return r;
 	if (s->n_net_devices && !s->namespaces[NS_NET].present)

@@ -78,6 +78,13 @@ struct spec_process {
 	int io_priority; /* class << 13 | level, as ioprio_set(2) takes it */
 };
 
+/* When the source of a bind mount is a symlink. */
+enum source_link {
+	SOURCE_LINK_FOLLOW,
+	SOURCE_LINK_MOUNT, /* mounted itself */
+	SOURCE_LINK_COPY,  /* made in the container instead of a mount */
+};
+
 struct spec_mount {
 	const char *destination;   /* absolute, in the container */
 	const char *type;	   /* NULL for bind */
@@ -92,6 +99,7 @@ struct spec_mount {
 	bool idmap,
 		idmap_recursive; /* bind: with "ids", or without any with those of the container's user namespace */
 	struct id_maps ids;
+	enum source_link source_link; /* bind */
 	const char *data; /* the options that are the filesystem's own, comma-separated; NULL: none */
 };
 

@@ -219,6 +219,15 @@ test_bad_mappings() {
 	expect_nothing_left c
 }
 
+test_unmapped_ids_of_file_systems() {
+	bundle b
+	userns
+	edit '.linux.gidMappings = [{"containerID": 0, "hostID": 200000, "size": 5}] | .mounts |= map(if .type == "devpts" then .options += ["gid=5"] else . end)'
+	fails 'mounts\[2\].options: the id of gid=5 is not mapped in linux.gidMappings' run --bundle "$B" c
+	edit '.linux.gidMappings[0].size = 6 | .process.args = ["stat", "-c", "%g", "/dev/pts/ptmx"]'
+	ok run --bundle "$B" c
+}
+
 test_many_mappings() {
 	bundle b
 	userns

@@ -156,8 +156,9 @@ static void test_mount_options(void)
 		"nosuid", "symfollow", "nosymfollow", "private", "rprivate", "shared", "rshared", "slave",
 		"rslave", "unbindable", "runbindable", "rro", "rrw", "rnosuid", "rsuid", "rnodev", "rdev",
 		"rnoexec", "rexec", "rnodiratime", "rdiratime", "rrelatime", "rnorelatime", "rnoatime",
-		"ratime", "rstrictatime", "rnostrictatime", "rnosymfollow", "rsymfollow", "tmpcopyup"};
-	static const char *const refused[] = {"idmap", "ridmap", "idmap=uids=0-1-10", "copy-symlink"};
+		"ratime", "rstrictatime", "rnostrictatime", "rnosymfollow", "rsymfollow", "tmpcopyup",
+		"copy-symlink", "src-nofollow"};
+	static const char *const refused[] = {"idmap=uids=0-1-10", "ridmap=uids=0-1-10"};
 	char json[512];
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -418,6 +419,15 @@ static void test_messages(void)
 		{PROCESS("\"scheduler\":{\"policy\":\"X\"}"),
 			"process.scheduler.policy: unknown scheduling policy"},
 		{TOP("\"mounts\":[{\"destination\":\"/x\"}]"), "mounts[0].type: missing (only"},
+		{TOP("\"mounts\":[{\"destination\":\"/x\",\"source\":\"/"
+		     "y\",\"options\":[\"bind\",\"idmap\"]}]"),
+			"mounts[0].options: idmap needs uidMappings"},
+		{TOP("\"mounts\":[{\"destination\":\"/x\",\"source\":\"/"
+		     "y\",\"type\":\"tmpfs\",\"options\":[\"idmap\"]}]"),
+			"mounts[0].options: ids can be mapped only for a bind mount"},
+		{TOP("\"mounts\":[{\"destination\":\"/x\",\"source\":\"/"
+		     "y\",\"type\":\"bind\",\"gidMappings\":[{\"containerID\":0,\"hostID\":5,\"size\":1}]}]"),
+			"mounts[0].gidMappings: uidMappings and gidMappings are needed together"},
 		{TOP("\"mounts\":[{\"destination\":\"\",\"type\":\"tmpfs\"}]"),
 			"mounts[0].destination: must not be empty"},
 		{TOP("\"mounts\":[{\"destination\":\"/x\",\"options\":[\"rbind\"]}]"),
