@@ -167,8 +167,6 @@ static const struct json_field spec_fields[] = {
 	{"linux", JSON_CUSTOM, .parse = spec_linux_parse},
 	{"hooks", JSON_CUSTOM, .offset = offsetof(struct spec, hooks), .parse = spec_hooks_parse},
 	{"annotations", JSON_CUSTOM, .parse = parse_annotations},
-	{"windows", JSON_UNSUPPORTED},
-	{"vm", JSON_UNSUPPORTED},
 	{NULL},
 };
 

@@ -2,7 +2,7 @@
 /*
  * config.json as data. spec_parse() reads and validates it; everything here lives in spec->arena and is freed by
  * spec_free(). Arrays are a pointer and a count; absent strings are NULL; absent numbers have a has_ flag.
- * Source: OCI runtime-spec 1.2, config.md and config-linux.md.
+ * Source: OCI runtime-spec 1.3, config.md and config-linux.md.
  */
 #pragma once
 
@@ -321,7 +321,7 @@ const char *spec_name(enum spec_names what, size_t i);
 int spec_default_json(bool rootless, char **ret) _must_check_;
 
 /* The version of the runtime-spec that we implement. */
-#define OCI_VERSION "1.2.1"
+#define OCI_VERSION "1.3.0"
 
 /* The OCI state that hooks get on stdin and that `state` prints. */
 struct oci_state {

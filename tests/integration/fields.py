@@ -63,9 +63,9 @@ REQUIRED = """ociVersion root root.path process process.args process.cwd process
     linux.seccomp.syscalls[].action linux.seccomp.syscalls[].args[].index linux.seccomp.syscalls[].args[].value
     linux.seccomp.syscalls[].args[].op linux.personality.domain linux.resources.hugepageLimits[].pageSize
     linux.resources.hugepageLimits[].limit linux.resources.blockIO.weightDevice[].major
-    linux.resources.blockIO.weightDevice[].minor""".split()
-# Maps of strings: their members' names are data.
-MAPS = ("annotations", "linux.sysctl", "linux.resources.unified")
+    linux.resources.blockIO.weightDevice[].minor linux.memoryPolicy.mode""".split()
+# Maps: their members' names are data.
+MAPS = ("annotations", "linux.sysctl", "linux.resources.unified", "linux.netDevices")
 # What needs something besides: (what is changed, the message).
 CONTRADICTIONS = [
     ({"hostname": "x", "-": ["uts"]}, r"hostname: needs a uts namespace in linux\.namespaces"),
@@ -125,7 +125,16 @@ CONTRADICTIONS = [
     ({"linux.rootfsPropagation": "sideways"}, r"linux\.rootfsPropagation: unknown mount propagation"),
     ({"linux.personality.domain": "BSD"}, r"linux\.personality\.domain: unknown personality \"BSD\" \(LINUX, LINUX32\)"),
     ({"linux.personality.flags": ["X"]}, r"linux\.personality\.flags: not supported"),
-    ({"windows": {"x": 1}}, r"windows: not supported"),
+    ({"windows": {"x": 1}, "vm": {"kernel": {"path": "/x"}}, "solaris": {"x": 1}, "freebsd": {"x": 1}, "zos": {"x": 1}}, None),
+    ({"process.user.username": "x", "process.commandLine": "x"}, None),  # of Windows
+    ({"-": ["network"], "linux.sysctl": {}}, r"linux\.netDevices: needs a network namespace"),
+    ({"linux.netDevices": {"a": {"name": "x"}, "b": {"name": "x"}}}, r"linux\.netDevices: a and b would both be called x"),
+    ({"linux.netDevices": {"a": {"name": "%dx"}}}, r'linux\.netDevices\["a"\]\.name: must be a network device'),
+    ({"linux.netDevices": {"a/b": {}}}, r'linux\.netDevices\["a/b"\]: not the name of a network device'),
+    ({"linux.memoryPolicy": {"mode": "X"}}, r"linux\.memoryPolicy\.mode: unknown memory policy"),
+    ({"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "3-1"}}, r"linux\.memoryPolicy\.nodes: must be numbers and ranges"),
+    ({"process.execCPUAffinity": {"final": "x"}}, r"process\.execCPUAffinity\.final: must be numbers and ranges"),
+    ({"linux.intelRdt": {"closID": "x"}}, r"linux\.intelRdt: not supported"),
     ({"hooks.poststop": [{"path": "x"}]}, r"hooks\.poststop\[0\]\.path: must be an absolute path"),
     ({"hooks.poststop": [{"path": "/x", "env": ["A"]}]}, r"hooks\.poststop\[0\]\.env\[0\]: must be NAME=value"),
 ]

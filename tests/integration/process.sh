@@ -90,6 +90,24 @@ test_deadline_scheduler() {
 	[ "$(cut -d ' ' -f 41 "$T/out")" = 6 ] || fail "$(cat "$T/out")"
 }
 
+# Limits above those of the runtime, and a lower oom score, take rights that root does not have everywhere.
+test_what_takes_cap_sys_resource() {
+	bundle b
+	edit '.process.rlimits = [{"type": "RLIMIT_CORE", "soft": 5000, "hard": 6000}] | .process.args = ["true"]'
+	(
+		ulimit -Hc 4
+		setpriv --bounding-set -sys_resource --inh-caps -sys_resource "$STASIS" --root "$ROOT" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err"
+	) && fail "a limit was raised without the right"
+	grep -Eq 'RLIMIT_CORE.*5000.*6000.*operation not permitted' "$T/err" || fail "$(cat "$T/err")"
+	expect_nothing_left c
+	edit '.process.rlimits = [] | .process.oomScoreAdj = -500'
+	setpriv --bounding-set -sys_resource --inh-caps -sys_resource "$STASIS" --root "$ROOT" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" && fail "the oom score was lowered"
+	grep -q 'oom_score_adj.*-500.*permission denied' "$T/err" || fail "$(cat "$T/err")"
+	edit '.process.oomScoreAdj = 500'
+	in_container 'cat /proc/self/oom_score_adj'
+	expect 500
+}
+
 test_personality() {
 	bundle b
 	edit '.linux.personality = {"domain": "LINUX32"}'
