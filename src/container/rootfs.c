@@ -92,39 +92,66 @@ static int mask_file(int target)
 	return mount_attach(null, target);
 }
 
-/* What is masked and made read-only in /proc is looked up in the mount that is there, which must be a procfs when
- * config.json mounts one: whoever shares the root with us could move the mount point away, and bare everything. */
-static int open_proc(const struct spec *s, int root, int *ret, struct error *e)
+/* What is masked and made read-only in /proc and /sys is looked up in the mounts that are there, which must be those of
+ * config.json: whoever shares the root with us could move a mount point away, and bare everything. */
+struct kernel_mounts {
+	int fd[2]; /* by kernel_dirs; -EBADF: config.json does not mount it */
+};
+
+static const struct {
+	const char *path, *type;
+	long magic;
+} kernel_dirs[] = {{"/proc", "proc", PROC_SUPER_MAGIC}, {"/sys", "sysfs", SYSFS_MAGIC}};
+
+static void kernel_mounts_close(struct kernel_mounts *k)
 {
-	struct statfs fs;
-	bool mounted = false;
+	for (size_t i = 0; i < ARRAY_SIZE(k->fd); i++)
+		close_p(&k->fd[i]);
+}
+
+static bool is_mounted(const struct spec *s, const char *type, const char *path)
+{
+	const struct spec_mount *last = NULL;
 
 	for (size_t i = 0; i < s->n_mounts; i++)
-		mounted |= s->mounts[i].type && !strcmp(s->mounts[i].type, "proc") &&
-			   !strcmp(s->mounts[i].destination, "/proc");
-	if (!mounted)
-		return 0;
-	*ret = open_in_root(root, "/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (*ret < 0 || fstatfs(*ret, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
-		return error_set(e, -EPERM, ERROR_CONFIG,
-			"/proc is not what was mounted there: something changes the root filesystem %s",
-			s->rootfs);
+		if (!strcmp(s->mounts[i].destination, path))
+			last = &s->mounts[i];
+	return last && last->type && !strcmp(last->type, type);
+}
+
+static int kernel_mounts_open(const struct spec *s, int root, struct kernel_mounts *k, struct error *e)
+{
+	struct statfs fs;
+
+	for (size_t i = 0; i < ARRAY_SIZE(k->fd); i++) {
+		if (!is_mounted(s, kernel_dirs[i].type, kernel_dirs[i].path))
+			continue;
+		k->fd[i] = open_in_root(root, kernel_dirs[i].path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (k->fd[i] < 0 || fstatfs(k->fd[i], &fs) < 0 || fs.f_type != kernel_dirs[i].magic)
+			return error_set(e, -EPERM, ERROR_CONFIG,
+				"%s is not what was mounted there: something changes the root filesystem %s",
+				kernel_dirs[i].path, s->rootfs);
+	}
 	return 0;
 }
 
-static int open_protected(int root, int proc, const char *path)
+static int open_protected(int root, const struct kernel_mounts *k, const char *path)
 {
-	if (proc >= 0 && !strncmp(path, "/proc/", 6))
-		return open_in_root(proc, path + 5, O_PATH, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(k->fd); i++) {
+		size_t n = strlen(kernel_dirs[i].path);
+
+		if (k->fd[i] >= 0 && !strncmp(path, kernel_dirs[i].path, n) && path[n] == '/')
+			return open_in_root(k->fd[i], path + n, O_PATH, 0);
+	}
 	return open_in_root(root, path, O_PATH, 0);
 }
 
-static int mask_paths(const struct spec *s, int root, int proc, struct error *e)
+static int mask_paths(const struct spec *s, int root, const struct kernel_mounts *k, struct error *e)
 {
 	_cleanup_close_ int empty = -EBADF;
 
 	for (char **p = s->masked_paths; p && *p; p++) {
-		_cleanup_close_ int target = open_protected(root, proc, *p);
+		_cleanup_close_ int target = open_protected(root, k, *p);
 		struct stat st;
 		int r;
 
@@ -141,9 +168,9 @@ static int mask_paths(const struct spec *s, int root, int proc, struct error *e)
 	return 0;
 }
 
-static int readonly_path(int root, int proc, const char *path)
+static int readonly_path(int root, const struct kernel_mounts *k, const char *path)
 {
-	_cleanup_close_ int target = open_protected(root, proc, path), tree = -EBADF;
+	_cleanup_close_ int target = open_protected(root, k, path), tree = -EBADF;
 	int r;
 
 	if (target == -ENOENT || target == -ENOTDIR)
@@ -159,18 +186,18 @@ static int readonly_path(int root, int proc, const char *path)
 
 int rootfs_protect(const struct spec *s, int root, struct error *e)
 {
-	_cleanup_close_ int proc = -EBADF;
+	_cleanup_(kernel_mounts_close) struct kernel_mounts k = {{-EBADF, -EBADF}};
 	int r;
 
-	r = open_proc(s, root, &proc, e);
+	r = kernel_mounts_open(s, root, &k, e);
 	if (r < 0)
 		return r;
 	for (char **p = s->readonly_paths; p && *p; p++) {
-		r = readonly_path(root, proc, *p);
+		r = readonly_path(root, &k, *p);
 		if (r < 0)
 			return error_errno(e, r, "make %s read-only", *p);
 	}
-	r = mask_paths(s, root, proc, e);
+	r = mask_paths(s, root, &k, e);
 	if (r < 0)
 		return r;
 	if (s->rootfs_readonly) {

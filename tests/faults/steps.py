@@ -59,6 +59,8 @@ class Surroundings:
                     path = Path(root) / n
                     if path.parent == self.env.t and (n.startswith("cmd.") or n.endswith(".out")):
                         continue  # what the commands said
+                    if path.parent == self.env.t / "work":
+                        continue  # logs and statistics
                     st = path.lstat()
                     found[str(path)] = (oct(st.st_mode), st.st_uid, st.st_nlink if path.is_file() else 0,
                                         st.st_size if path.is_file() else 0)
@@ -172,6 +174,34 @@ def create(way):
     return test
 
 
+def restore(env, name, error):
+    """The same steps, when a container is made from an image."""
+    case = Case(env, terminal=False)
+    image = env.t / "image"
+    (env.t / "work").mkdir()
+    case.command("run", "-d", *case.options, "one")
+    case.command("checkpoint", "--image-path", image, "--work-path", env.t / "work", "one")
+    case.command("delete", "--force", "one")
+    case.pid_file.unlink()
+    case.before = case.around.look()
+    way = ["restore", "-d", "--image-path", image, "--work-path", env.t / "work", "--bundle", case.c.bundle,
+           "--pid-file", case.pid_file, "one"]
+    status = case.fault(name, error, *way)
+    what = f"after FAULT={name}{':EIO' if error else ''} of restore (exit {status})"
+    check(status != 0, f"{what}: the fault point is never reached, or its failure is ignored")
+    if not error:
+        case.pid_file.unlink(missing_ok=True)
+        case.around.compare(case.before, f"{what}: before delete", "mount")
+        case.around.compare(case.before, f"{what}: before delete", "process")
+        case.command("delete", "--force", "one")
+    case.around.compare(case.before, what)
+    case.command(*way)
+    check(case.c.status() == "running", f"{what}: restored again it is {case.c.status()}")
+    case.command("delete", "--force", "one")
+    case.pid_file.unlink(missing_ok=True)
+    case.ends(f"{what}, restored again and deleted")
+
+
 def start(env, name, error):
     case = Case(env)
     case.command("create", *case.options, "one")
@@ -266,8 +296,11 @@ def delete(way):
     return test
 
 
+# What restore does in another way: the program's descriptors, identity and limits come from the image.
+NOT_OF_RESTORE = ("create-closed", "create-process")
+
 WAYS = {
-    "create": {"": create(["create"]), "/run": create(["run", "-d"])},
+    "create": {"": create(["create"]), "/run": create(["run", "-d"]), "/restore": restore},
     "start": {"": start, "/init": start_of_init, "/run": run},
     "exec": {"": exec_(False), "/terminal": exec_(True)},
     "delete": {"": delete([]), "/force": delete(["--force"])},

@@ -225,31 +225,42 @@ test_race_with_links() {
 	[ "$n" -gt 20 ] || fail "only $n tries"
 }
 
-# A neighbour with the same root moves /proc away and puts a directory of its own there.
-test_race_for_proc() {
-	bundle b sh -c 'cat /proc/version /proc2/version; for f in /proc/sys/kernel/domainname /proc2/sys/kernel/domainname; do
-		[ ! -e $f ] || { echo x > $f && echo WRITABLE $f; }; done; true'
-	mkdir "$B/rootfs/proc2"
-	without_mount '^/(dev|sys)'
-	edit '.linux.maskedPaths += ["/proc/version"]'
-	python3 -B - "$B/rootfs" <<- 'END' &
+# A neighbour with the same root moves a mount point away while it is masked, and puts a directory of its own there.
+# race_for NAME SECRET: what is looked for in the output is what a mask was to hide.
+race_for() {
+	mkdir "$B/rootfs/${1}2"
+	python3 -B - "$B/rootfs/$1" <<- 'END' &
 		import ctypes, sys, time
-		libc, root, end = ctypes.CDLL(None), sys.argv[1].encode(), time.monotonic() + 60
+		libc, name, end = ctypes.CDLL(None), sys.argv[1].encode(), time.monotonic() + 60
 		while time.monotonic() < end:
-		    libc.renameat2(-100, root + b"/proc", -100, root + b"/proc2", 2)
+		    libc.renameat2(-100, name, -100, name + b"2", 2)  # RENAME_EXCHANGE
 		    time.sleep(0.0003)
 	END
 	local neighbour=$! n=0 end=$((SECONDS + 6))
 	while [ $SECONDS -lt $end ]; do
 		n=$((n + 1))
 		timeout 20 "$STASIS" --root "$ROOT" run --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || continue
-		! grep -q WRITABLE "$T/out" || fail "in try $n: $(cat "$T/out")"
-		! grep -q Linux "$T/out" || fail "in try $n /proc/version is not masked: $(cat "$T/out")"
+		! grep -q "$2" "$T/out" || fail "in try $n: $(cat "$T/out")"
 	done
 	kill $neighbour
 	wait $neighbour
 	[ "$n" -gt 20 ] || fail "only $n tries"
 	expect_nothing_left c
+}
+
+test_race_for_proc() {
+	bundle b sh -c 'cat /proc/version /proc2/version; for f in /proc/sys/kernel/domainname /proc2/sys/kernel/domainname; do
+		[ ! -e $f ] || { echo x > $f && echo Linux is WRITABLE in $f; }; done; true'
+	without_mount '^/(dev|sys)'
+	edit '.linux.maskedPaths += ["/proc/version"]'
+	race_for proc Linux
+}
+
+test_race_for_sys() {
+	bundle b sh -c 'ls /sys/kernel /sys2/kernel; true'
+	without_mount '^/dev'
+	edit '.linux.maskedPaths += ["/sys/kernel"]'
+	race_for sys uevent_seqnum
 }
 
 # ---- descriptors and the working directory
@@ -533,6 +544,24 @@ test_image_of_links() {
 	ln -s "$T/host/file" "$T/i/dump.log"
 	stasis checkpoint --leave-running --image-path "$T/i2" --work-path "$T/i" c < /dev/null > "$T/out" 2>&1
 	expect_host_untouched
+}
+
+# The same with a user namespace, where other ways are taken to mounts, devices and files of /proc. Its ids are the
+# host's, so that nobody but the kernel's rules for namespaces is in the way.
+test_in_a_user_namespace() {
+	local name
+	eval "plain_$(declare -f bundle)"
+	bundle() {
+		plain_bundle "$@"
+		edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 0, "size": 4294967295}]
+			| .linux.gidMappings = .linux.uidMappings'
+	}
+	for name in proc_is_a_link dev_is_a_link stdio_of_a_foreign_dev_null mount_points_are_links cwd_by_a_descriptor descriptors \
+		fake_proc fake_ptmx hostile_passwd exec_user_is_a_number no_inheritable_capabilities race_with_links race_for_proc; do
+		echo "$name, in a user namespace" >&2
+		mkdir -p "$T/$name/root"
+		(T=$T/$name ROOT=$T/$name/root CGROUP=$CGROUP/$name && "test_$name" && remove_all) || fail "$name"
+	done
 }
 
 run_test "$@"
