@@ -83,6 +83,7 @@ int cli_listen_fds(struct listen_fds *ret, struct error *e) _must_check_;
  */
 struct foreground {
 	int signals; /* signalfd */
+	int notify;  /* the container's NOTIFY_SOCKET, borrowed; -EBADF: none, or it is ready */
 	sigset_t old_mask;
 };
 /* Of our terminal, 0 by 0 if stdin is none. */

@@ -64,6 +64,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 	if (r < 0)
 		return r;
+	create.notify = false; /* what is restored was ready long ago */
 	if (o->lazy_pages)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lazy-pages is not supported by the native engine yet: leave it out");

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run: create and start; in the foreground also wait, and delete at the end. */
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/commands.h"
@@ -32,6 +34,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	const struct options *o = options;
 	_cleanup_(container_free_p) struct container *c = NULL;
 	struct container_create_options create;
+	sigset_t none;
 	int r = create_options_for(g, &o->create, args[0], &create, e);
 
 	if (r < 0)
@@ -50,7 +53,13 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	r = container_start(c, e);
 	if (r < 0)
 		container_delete_quietly(c);
-	return r;
+	if (r < 0 || c->notify_fd < 0)
+		return r;
+	container_unlock(c);
+	/* what container_create() has blocked: it may be long until the program is ready */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	return container_notify_relay(c, c->notify_fd, getenv("NOTIFY_SOCKET"), e);
 }
 
 const struct cli_command cmd_run = {

@@ -2,6 +2,7 @@
 /* The options that create, run and restore share. */
 #pragma once
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -54,6 +55,7 @@ static inline int create_options_for(const struct cli_globals *g, const struct c
 		.pid_file = o->pid_file,
 		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
 		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
+		.notify = getenv("NOTIFY_SOCKET") != NULL,
 		.preserve_fds = o->preserve_fds,
 		.no_pivot = o->no_pivot,
 		.no_new_keyring = o->no_new_keyring,

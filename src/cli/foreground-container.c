@@ -44,6 +44,7 @@ static int start_and_wait(const struct foreground_container *how, struct contain
 	r = foreground_begin(&f, e);
 	if (r < 0)
 		return r;
+	f.notify = c->notify_fd;
 	r = how->start ? how->start(c, e) : 0;
 	if (r == 0) {
 		container_unlock(c);

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "linux/procfd.h"
 #include "linux/pty.h"
@@ -22,6 +23,7 @@ int foreground_begin(struct foreground *f, struct error *e)
 {
 	sigset_t all;
 
+	f->notify = -EBADF;
 	sigfillset(&all);
 	/* these are ours when we fail ourselves; and stopping is the shell's business */
 	sigdelset(&all, SIGSEGV);
@@ -84,6 +86,18 @@ static void pass_signals(struct foreground *f, pid_t pid, int pidfd, int master)
 		else if (s.ssi_signo != SIGPIPE && s.ssi_signo != SIGURG)
 			(void)!pidfd_kill(pidfd, s.ssi_signo);
 	}
+}
+
+/* Ours is the pid that the service manager knows, so it is not told another. */
+static void pass_ready(struct foreground *f)
+{
+	struct error e;
+
+	if (!container_notify_ready(f->notify))
+		return;
+	f->notify = -EBADF;
+	if (container_notify_host(getenv("NOTIFY_SOCKET"), 0, &e) < 0)
+		log_warning("%s", e.message);
 }
 
 /* What was typed and the container has not read yet. Its terminal takes some kilobytes; to wait for more room in a write
@@ -150,6 +164,7 @@ static int loop(struct foreground *f, pid_t pid, int pidfd, int master, struct e
 			{.fd = f->signals, .events = POLLIN},
 			{.fd = open ? master : -1, .events = POLLIN | (typed.n ? POLLOUT : 0)},
 			{.fd = open && more && !typed.n ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = f->notify, .events = POLLIN},
 		};
 
 		if (poll(p, ARRAY_SIZE(p), -1) < 0) {
@@ -165,6 +180,8 @@ static int loop(struct foreground *f, pid_t pid, int pidfd, int master, struct e
 			more = read_typed(&typed);
 		if (open && typed.n)
 			open = pass_typed(&typed, master);
+		if (p[4].revents)
+			pass_ready(f);
 		if (p[0].revents)
 			return 0;
 	}

@@ -117,6 +117,10 @@ int rootfs_copy_up(int from, int to, struct error *e) _must_check_;
  * mount there could fake what LSMs and we read, or bare what is masked. */
 int rootfs_check_target(int target, const char *name, struct error *e) _must_check_;
 
+/* ---- notify.c ---- */
+/* The directory of the container's NOTIFY_SOCKET, its mount and its variable. */
+int notify_prepare(struct container *c, struct spec *s, struct error *e) _must_check_;
+
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
  * terminal of our session; the master goes over the socket. */

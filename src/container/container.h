@@ -39,6 +39,7 @@ struct container {
 	bool starting;	     /* the creating process only: made with "start" */
 	int interrupt_fd;    /* while it is made: readable when the command was told to end; else -EBADF */
 	int init_fd;	     /* the creating process only: init's error socket, see container_init_error() */
+	int notify_fd; /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
 	struct cgroup cgroup;
 	struct spec *spec; /* parsed from the state directory's copy of config.json; NULL until asked for */
 };
@@ -69,6 +70,7 @@ struct container_create_options {
 	const char *pidfd_socket;     /* NULL: none */
 	int preserve_fds;	      /* from number 3 on */
 	struct listen_fds listen_fds; /* the first of these */
+	bool notify;		      /* a NOTIFY_SOCKET for the program: container_notify_listen() */
 	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
 	bool no_pivot, no_new_keyring;
 	enum cgroup_manager cgroup_manager;
@@ -110,6 +112,16 @@ int container_lock(struct container *c, struct error *e) _must_check_;
 /* Tells init to exec; startContainer and poststart hooks. STATE unless created. When a poststart hook fails, the container
  * is deleted (and *c knows it: container_delete() once more does no harm). */
 int container_start(struct container *c, struct error *e) _must_check_;
+
+/*
+ * sd_notify(3). listen: before the program starts, the socket to which it says that it is ready (non-blocking; -EBADF: the
+ * container was created without). ready: whether it has said so. host: passes that on to our own NOTIFY_SOCKET, with the
+ * pid if it is not 0. relay: waits for ready, or the container's end, and passes it on with init's pid.
+ */
+int container_notify_listen(struct container *c, struct error *e) _must_check_;
+bool container_notify_ready(int fd);
+int container_notify_host(const char *path, pid_t main_pid, struct error *e) _must_check_;
+int container_notify_relay(struct container *c, int fd, const char *path, struct error *e) _must_check_;
 
 /* Loads <root>/<id>; ERROR_STATE 'container does not exist: ID' if it is not there. lock: take the lock (waits). */
 int container_load(

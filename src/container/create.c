@@ -438,7 +438,13 @@ static int create(struct create *cr, struct error *e)
 		process_limit_capabilities(cr->c->spec->process);
 	cr->init.c = cr->c;
 	cr->init.spec = cr->c->spec;
-	r = prepare_state(cr, text, len, e);
+	r = cr->o->notify ? notify_prepare(cr->c, cr->c->spec, e) : 0;
+	if (r == 0 && cr->o->notify && cr->o->start) {
+		cr->c->notify_fd = container_notify_listen(cr->c, e);
+		r = MIN(cr->c->notify_fd, 0);
+	}
+	if (r == 0)
+		r = prepare_state(cr, text, len, e);
 	if (r == 0)
 		r = prepare_init(cr, e);
 	if (r == 0)
