@@ -20,16 +20,20 @@ DRIVER=()
 
 # cgroup_name NAME: the cgroup of the bundle NAME, from the root of the hierarchies; cgroups_path NAME: how config.json says that.
 cgroup_name() {
+	local name
 	if [ "${CGROUP_DRIVER:-}" = systemd ]; then
-		echo "$CGROUP/ctr-$1.scope"
+		name=${CGROUP##*/}	# of the slice; units are known by name alone
+		echo "$CGROUP/${name%.slice}-$1.scope"
 	else
 		echo "$CGROUP/$1"
 	fi
 }
 
 cgroups_path() {
+	local name
 	if [ "${CGROUP_DRIVER:-}" = systemd ]; then
-		echo "${CGROUP##*/}:ctr:$1"
+		name=${CGROUP##*/}
+		echo "$name:${name%.slice}:$1"
 	else
 		echo "$CGROUP/$1"
 	fi

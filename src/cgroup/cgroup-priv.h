@@ -57,6 +57,8 @@ int limits_write(struct limits *l, int dir, const char *file, const char *format
 /* The same without an error message, for writes that may be refused and tried another way. */
 int limits_try(struct limits *l, int dir, const char *file, const char *value) _must_check_;
 bool limits_has_file(int dir, const char *file);
+/* rdma.max is the same on v1 and v2. */
+int limits_write_rdma(struct limits *l, int dir, const struct spec_resources *res) _must_check_;
 
 int v1_apply(struct limits *l, const struct spec_resources *res) _must_check_;
 /* Limits of v2 into a directory fd, split so that tests can use any directory. */

@@ -228,7 +228,8 @@ static bool wants_limits(const struct spec_resources *res)
 
 	for (size_t i = 0; i < BLKIO_THROTTLE_COUNT; i++)
 		blkio |= res->blkio_throttle[i].n > 0;
-	return memory || cpu || blkio || res->has_pids_limit || res->n_hugepage_limits || res->n_unified;
+	return memory || cpu || blkio || res->has_pids_limit || res->n_hugepage_limits || res->n_unified ||
+	       res->has_net_class_id || res->n_net_priorities || res->n_rdma;
 }
 
 int cgroup_create(struct cgroup *cg, const struct spec_resources *res, struct error *e)

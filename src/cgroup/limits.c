@@ -44,8 +44,11 @@ int limits_dir(struct limits *l, const char *controller, const char *what, int *
 	int *fd;
 
 	if (!d)
-		return error_set(l->e, -ENOENT, ERROR_KERNEL, "%s: this machine has no %s cgroup hierarchy",
-			what, controller[0] ? controller : "v2");
+		return error_set(l->e, -ENOENT, ERROR_KERNEL,
+			"%s: this machine has no %s cgroup hierarchy (%s)", what,
+			controller[0] ? controller : "v2",
+			controller[0] ? "if /proc/cgroups lists the controller: mount -t cgroup -o its name"
+				      : "mount -t cgroup2");
 	fd = &l->dirs[d - l->cg->dirs];
 	if (*fd < 0)
 		*fd = cgroup_dir_open(l->cg, d, l->e);
@@ -111,6 +114,44 @@ int limits_try(struct limits *l, int dir, const char *file, const char *value)
 	return r < 0 ? r : write_string_at(dir, file, value);
 }
 
+int limits_write_rdma(struct limits *l, int dir, const struct spec_resources *res)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < res->n_rdma; i++) {
+		const struct spec_rdma_limit *d = &res->rdma[i];
+
+		if (d->has_handles)
+			r = limits_write(l, dir, "rdma.max", "%s hca_handle=%u", d->device, d->handles);
+		if (r == 0 && d->has_objects)
+			r = limits_write(l, dir, "rdma.max", "%s hca_object=%u", d->device, d->objects);
+	}
+	return r;
+}
+
+/* What is missing: the controller in this cgroup (v2), or the file in this kernel. */
+static int fail_no_file(const struct limits *l, int dir, const char *file, const char *value)
+{
+	char controller[64], list[512];
+	int len = (int)strcspn(file, ".");
+	bool v2 = read_small_file_at(dir, "cgroup.controllers", list, sizeof(list)) >= 0;
+
+	snprintf(controller, sizeof(controller), "%.*s", len, file);
+	for (char *at = list; v2 && *at; at++)
+		if (*at == ' ' || *at == '\n')
+			*at = ',';
+	if (v2 && strcmp(controller, "cgroup") != 0 && !cgroup_has_controller(list, controller))
+		return error_set(l->e, -ENOENT, ERROR_KERNEL,
+			"cgroup: there is no %s to write \"%s\" to: the %s controller is not enabled here "
+			"(write \"+%s\" to the cgroup.subtree_control of the cgroups above, or have it "
+			"delegated: "
+			"Delegate=yes of systemd)",
+			file, value, controller, controller);
+	return error_set(l->e, -ENOENT, ERROR_KERNEL,
+		"cgroup: there is no %s to write \"%s\" to: this kernel's %s controller lacks it", file,
+		value, controller);
+}
+
 int limits_write(struct limits *l, int dir, const char *file, const char *format, ...)
 {
 	char value[512];
@@ -124,10 +165,7 @@ int limits_write(struct limits *l, int dir, const char *file, const char *format
 		return error_set(l->e, -E2BIG, ERROR_CONFIG, "cgroup: the value for %s is too long", file);
 	r = limits_try(l, dir, file, value);
 	if (r == -ENOENT)
-		return error_set(l->e, r, ERROR_KERNEL,
-			"cgroup: there is no %s to write \"%s\" to: the controller is not enabled here, or "
-			"the kernel lacks it",
-			file, value);
+		return fail_no_file(l, dir, file, value);
 	if (r == -EBUSY && strstr(file, "memory"))
 		return error_set(l->e, r, ERROR_SYSTEM,
 			"cgroup: write \"%s\" to %s: more memory is in use than that", value, file);

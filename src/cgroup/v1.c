@@ -220,8 +220,39 @@ static int v1_hugetlb(struct limits *l, const struct spec_resources *res)
 			return r;
 		snprintf(file, sizeof(file), "hugetlb.%s.limit_in_bytes", h->page_size);
 		r = limits_write(l, dir, file, "%" PRIu64, h->limit);
+		snprintf(file, sizeof(file), "hugetlb.%s.rsvd.limit_in_bytes", h->page_size);
+		if (r == 0 && limits_has_file(dir, file))
+			r = limits_write(l, dir, file, "%" PRIu64, h->limit);
 	}
 	return r;
+}
+
+static int v1_network(struct limits *l, const struct spec_resources *res)
+{
+	int dir, r = 0;
+
+	if (res->has_net_class_id && res->net_class_id) {
+		r = limits_dir(l, "net_cls", "linux.resources.network.classID", &dir);
+		if (r == 0)
+			r = limits_write(l, dir, "net_cls.classid", "%u", res->net_class_id);
+	}
+	for (size_t i = 0; r == 0 && i < res->n_net_priorities; i++) {
+		r = limits_dir(l, "net_prio", "linux.resources.network.priorities", &dir);
+		if (r == 0)
+			r = limits_write(l, dir, "net_prio.ifpriomap", "%s %u", res->net_priorities[i].name,
+				res->net_priorities[i].priority);
+	}
+	return r;
+}
+
+static int v1_rdma(struct limits *l, const struct spec_resources *res)
+{
+	int dir, r;
+
+	if (!res->n_rdma)
+		return 0;
+	r = limits_dir(l, "rdma", "linux.resources.rdma", &dir);
+	return r < 0 ? r : limits_write_rdma(l, dir, res);
 }
 
 static int v1_unified(struct limits *l, const struct spec_resources *res)
@@ -245,6 +276,8 @@ int v1_apply(struct limits *l, const struct spec_resources *res)
 		v1_pids,
 		v1_blkio,
 		v1_hugetlb,
+		v1_network,
+		v1_rdma,
 		v1_unified,
 	};
 

@@ -31,12 +31,33 @@ static int v2_bytes(struct limits *l, int dir, const char *file, int64_t value)
 	return value < 0 ? limits_write(l, dir, file, "max") : limits_write(l, dir, file, "%" PRId64, value);
 }
 
+/* v2 takes a limit below the usage, and reclaims or kills until it holds. v1 refuses it. */
+static int v2_check_usage(struct limits *l, int dir, int64_t limit)
+{
+	char text[32];
+	ssize_t n = read_small_file_at(dir, "memory.current", text, sizeof(text));
+	unsigned long long used = n < 0 ? 0 : strtoull(text, NULL, 10);
+
+	if (used <= (unsigned long long)limit)
+		return 0;
+	return error_set(l->e, -EBUSY, ERROR_SYSTEM,
+		"linux.resources.memory.limit: %" PRId64
+		" is less than the %llu bytes in use (checkBeforeUpdate)",
+		limit, used);
+}
+
 static int v2_memory(struct limits *l, int dir, const struct spec_resources *res)
 {
 	int64_t limit = res->has_memory_limit ? res->memory_limit : 0;
 	int64_t swap = res->has_memory_swap ? res->memory_swap : 0;
-	int r = 0;
+	int r;
 
+	if (l->record && res->check_before_update && limit > 0) {
+		r = v2_check_usage(l, dir, limit);
+		if (r < 0)
+			return r;
+	}
+	r = 0;
 	if (swap > 0 && limit <= 0)
 		return error_set(
 			l->e, -EINVAL, ERROR_CONFIG, "linux.resources.memory.swap: needs a limit too");
@@ -172,6 +193,23 @@ static int v2_hugetlb(struct limits *l, int dir, const struct spec_resources *re
 	return r;
 }
 
+/* v2 has no controllers for it: BPF programs and nftables see the cgroup itself. */
+static int v2_network(struct limits *l, int dir, const struct spec_resources *res)
+{
+	if ((res->has_net_class_id && res->net_class_id) || res->n_net_priorities)
+		return error_set(l->e, -ENOTSUP, ERROR_KERNEL,
+			"linux.resources.network: classID and priorities need the net_cls and net_prio "
+			"controllers of cgroup v1, and this machine has v2 (where nftables can match the "
+			"cgroup: "
+			"\"socket cgroupv2\")");
+	return 0;
+}
+
+static int v2_rdma(struct limits *l, int dir, const struct spec_resources *res)
+{
+	return limits_write_rdma(l, dir, res);
+}
+
 static int v2_unified(struct limits *l, int dir, const struct spec_resources *res)
 {
 	int r = 0;
@@ -190,6 +228,8 @@ int v2_apply(struct limits *l, int dir, const struct spec_resources *res)
 		v2_pids,
 		v2_io,
 		v2_hugetlb,
+		v2_network,
+		v2_rdma,
 		v2_unified,
 	};
 

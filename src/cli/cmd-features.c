@@ -75,7 +75,7 @@ static void add_linux(struct json_object *o)
 	add_bool(cgroup, "v2", true);
 	add_bool(cgroup, "systemd", true);
 	add_bool(cgroup, "systemdUser", true);
-	add_bool(cgroup, "rdma", false);
+	add_bool(cgroup, "rdma", true);
 	seccomp = add_object(o, "seccomp");
 	add_bool(seccomp, "enabled", true);
 	add_names(seccomp, "actions", SPEC_SECCOMP_ACTIONS);

@@ -61,14 +61,15 @@ static int parse_device_rules(struct parser *p, const struct jv *v, void *dest)
 	return jv_array(p, v, sizeof(*res->devices), parse_device_rule, &res->devices, &res->n_devices);
 }
 
-/* kernel, kernelTCP, useHierarchy and checkBeforeUpdate are ignored: kernels since 5.16 have no such limits or fixed
- * the behaviour, and runc ignores them too. */
+/* kernel, kernelTCP and useHierarchy are ignored: kernels since 5.16 have no such limits, or fixed the behaviour, and runc
+ * ignores them too. */
 static const struct json_field memory_fields[] = {
 	{"limit", JSON_I64, RES_HAS(memory_limit), .min = -1, .max = INT64_MAX},
 	{"swap", JSON_I64, RES_HAS(memory_swap), .min = -1, .max = INT64_MAX},
 	{"reservation", JSON_I64, RES_HAS(memory_reservation), .min = -1, .max = INT64_MAX},
 	{"swappiness", JSON_U64, RES_HAS(memory_swappiness), .max = 200},
 	{"disableOOMKiller", JSON_BOOL, RES(disable_oom_killer)},
+	{"checkBeforeUpdate", JSON_BOOL, RES(check_before_update)},
 	{NULL},
 };
 
@@ -160,6 +161,74 @@ static int parse_hugepage_limits(struct parser *p, const struct jv *v, void *des
 		&res->n_hugepage_limits);
 }
 
+/* It stands for a word of a line that is written to a cgroup file. */
+static int check_word(struct parser *p, const struct jv *v, const char *name)
+{
+	if (!name[0] || strpbrk(name, " \t\n\v\f\r"))
+		return jv_fail(p, v, "must be one word");
+	return 0;
+}
+
+static int parse_name(struct parser *p, const struct jv *v, void *dest)
+{
+	const char **name = dest;
+	int r = jv_string(p, v, name);
+
+	return r < 0 ? r : check_word(p, v, *name);
+}
+
+static const struct json_field net_priority_fields[] = {
+	{"name", JSON_CUSTOM, .required = true, .offset = offsetof(struct spec_net_priority, name),
+		.parse = parse_name},
+	{"priority", JSON_U32, .required = true, .offset = offsetof(struct spec_net_priority, priority)},
+	{NULL},
+};
+
+static int parse_net_priority(struct parser *p, const struct jv *v, void *dest)
+{
+	return jv_fields(p, v, net_priority_fields, dest);
+}
+
+static int parse_net_priorities(struct parser *p, const struct jv *v, void *dest)
+{
+	struct spec_resources *res = dest;
+
+	return jv_array(p, v, sizeof(*res->net_priorities), parse_net_priority, &res->net_priorities,
+		&res->n_net_priorities);
+}
+
+static const struct json_field network_fields[] = {
+	{"classID", JSON_U32, RES_HAS(net_class_id)},
+	{"priorities", JSON_CUSTOM, .parse = parse_net_priorities},
+	{NULL},
+};
+
+static const struct json_field rdma_fields[] = {
+	{"hcaHandles", JSON_U32, .offset = offsetof(struct spec_rdma_limit, handles),
+		.has_offset = offsetof(struct spec_rdma_limit, has_handles)},
+	{"hcaObjects", JSON_U32, .offset = offsetof(struct spec_rdma_limit, objects),
+		.has_offset = offsetof(struct spec_rdma_limit, has_objects)},
+	{NULL},
+};
+
+static int parse_rdma_device(struct parser *p, const struct jv *v, void *dest)
+{
+	struct spec_rdma_limit *limit = dest;
+	int r = check_word(p, v, v->key);
+
+	if (r < 0)
+		return r;
+	limit->device = arena_strdup(p->arena, v->key);
+	return limit->device ? jv_fields(p, v, rdma_fields, limit) : jv_no_memory(p);
+}
+
+static int parse_rdma(struct parser *p, const struct jv *v, void *dest)
+{
+	struct spec_resources *res = dest;
+
+	return jv_map(p, v, sizeof(*res->rdma), parse_rdma_device, &res->rdma, &res->n_rdma);
+}
+
 static int parse_unified_entry(struct parser *p, const struct jv *v, void *dest)
 {
 	if (!v->key[0] || v->key[0] == '.' || strchr(v->key, '/'))
@@ -181,8 +250,8 @@ static const struct json_field resource_fields[] = {
 	{"pids", JSON_SUB, .sub = pids_fields},
 	{"blockIO", JSON_SUB, .sub = blkio_fields},
 	{"hugepageLimits", JSON_CUSTOM, .parse = parse_hugepage_limits},
-	{"network", JSON_UNSUPPORTED},
-	{"rdma", JSON_UNSUPPORTED},
+	{"network", JSON_SUB, .sub = network_fields},
+	{"rdma", JSON_CUSTOM, .parse = parse_rdma},
 	{"unified", JSON_CUSTOM, .parse = parse_unified},
 	{NULL},
 };

@@ -177,12 +177,23 @@ struct spec_hugepage_limit {
 	uint64_t limit;
 };
 
+struct spec_net_priority {
+	const char *name; /* of the interface */
+	uint32_t priority;
+};
+
+struct spec_rdma_limit {
+	const char *device;
+	bool has_handles, has_objects;
+	uint32_t handles, objects;
+};
+
 struct spec_resources {
 	struct spec_device_rule *devices;
 	size_t n_devices;
 	/* has_ false or value -1: no limit is written / "max" is written */
 	bool has_memory_limit, has_memory_swap, has_memory_reservation, has_memory_swappiness,
-		disable_oom_killer;
+		disable_oom_killer, check_before_update;
 	int64_t memory_limit, memory_swap, memory_reservation;
 	uint64_t memory_swappiness;
 	bool has_cpu_shares, has_cpu_quota, has_cpu_period, has_cpu_idle, has_cpu_burst;
@@ -196,6 +207,12 @@ struct spec_resources {
 	struct spec_blkio_list blkio_weight_device, blkio_throttle[BLKIO_THROTTLE_COUNT];
 	struct spec_hugepage_limit *hugepage_limits;
 	size_t n_hugepage_limits;
+	bool has_net_class_id; /* v1 only, as the priorities */
+	uint32_t net_class_id;
+	struct spec_net_priority *net_priorities;
+	size_t n_net_priorities;
+	struct spec_rdma_limit *rdma;
+	size_t n_rdma;
 	bool has_cpu_rt_runtime, has_cpu_rt_period; /* v1 only */
 	int64_t cpu_rt_runtime;
 	uint64_t cpu_rt_period;

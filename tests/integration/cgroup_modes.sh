@@ -64,6 +64,32 @@ test_few_hierarchies() {
 	in_mode 'for h in cpu cpuacct blkio systemd unified pids; do umount -l /sys/fs/cgroup/$h; done' whole_life
 }
 
+# Controllers that this machine has and uses nowhere. The hierarchies end with their mounts and cgroups.
+rare_controllers() {
+	mode_bundle
+	edit '.linux.resources += {"network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 5}]}}'
+	ok run -d --bundle "$B" c
+	local d
+	d=$(sed -n 's/^[0-9]*:net_cls,net_prio://p' "/proc/$(init_pid c)/cgroup")
+	[ "$(cat "$T/net$d/net_cls.classid")" = 1048577 ] || fail "classid"
+	grep -qx 'lo 5' "$T/net$d/net_prio.ifpriomap" || fail "ifpriomap: $(cat "$T/net$d/net_prio.ifpriomap")"
+	# Half of an update does not stay.
+	echo '{"network": {"classID": 7}, "rdma": {"mlx5_0": {"hcaHandles": 1}}}' > "$T/resources"
+	fails 'linux.resources.rdma: this machine has no rdma cgroup hierarchy' update -r "$T/resources" c
+	[ "$(cat "$T/net$d/net_cls.classid")" = 1048577 ] || fail "not put back"
+	ok kill c KILL
+	expect_status c stopped
+	ok delete c
+	[ -z "$(find "$T/net" -mindepth 1 -type d)" ] || fail "left: $(find "$T/net" -mindepth 1 -type d)"
+}
+
+test_rare_controllers() {
+	[ -e /sys/fs/cgroup/freezer ] || skip "not on this machine: v1 hierarchies"
+	mkdir "$T/net"
+	in_mode 'mount -t cgroup -o net_cls,net_prio x $T/net || { echo "not on this machine: unused controllers" >&2; exit 77; }' \
+		rare_controllers
+}
+
 # Without cgroups there is no pause and no checkpoint; all else works, and the message says what is missing.
 no_cgroups() {
 	mode_bundle

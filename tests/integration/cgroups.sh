@@ -56,10 +56,12 @@ test_every_process_is_in_every_hierarchy() {
 	start c
 	ok checkpoint --image-path "$T/i" c
 	ok restore -d --image-path "$T/i" --bundle "$B" c
-	local pid p n
+	local pid p n name
+	name=$(cgroup_name b)
+	name=${name##*/}
 	for pid in $(container_pids); do
 		while IFS=: read -r n p controllers; do
-			case $controllers in */b | "") ;; *) [ "$p" = cpuset ] || fail "pid $pid: $n:$p:$controllers" ;; esac
+			case $controllers in */b | */"$name" | "") ;; *) [ "$p" = cpuset ] || fail "pid $pid: $n:$p:$controllers" ;; esac
 		done < "/proc/$pid/cgroup"
 	done
 	[ "$(container_pids | wc -l)" = 3 ] || fail "$(container_pids | wc -l) processes"
@@ -77,6 +79,73 @@ test_foreign_processes_in_the_cgroup() {
 	[ ! -e "$T/i/manifest.json" ] || fail "an image was made"
 	expect_status c running
 	kill "$pid"
+}
+
+# What of config.json only has a file on v2, or another one.
+test_v2_resources() {
+	pure_v2 || skip "not on this machine: cgroups of version 2 only"
+	local disk
+	disk=$(cat "/sys/class/block/$(basename "$(findmnt -no SOURCE /)")/dev")
+	bundle b
+	edit '.linux.resources += {"memory": {"limit": 67108864, "reservation": 33554432, "swap": -1},
+		"cpu": {"shares": 2048, "quota": 40000, "period": 200000, "burst": 10000, "cpus": "0", "mems": "0"},
+		"pids": {"limit": -1}, "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+		"blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": $major, "minor": $minor, "rate": 1048576}],
+			"throttleWriteIOPSDevice": [{"major": $major, "minor": $minor, "rate": 100}]},
+		"unified": {"memory.high": "60000000", "memory.oom.group": "1"}}' --argjson major "${disk%:*}" --argjson minor "${disk#*:}"
+	start c
+	expect_limit - - - memory.low 33554432
+	expect_limit - - - memory.swap.max max
+	expect_limit - - - cpu.weight 174
+	expect_limit - - - cpu.max "40000 200000"
+	expect_limit - - - cpu.max.burst 10000
+	expect_limit - - - cpuset.mems 0
+	expect_limit - - - pids.max max
+	expect_limit - - - hugetlb.2MB.max 4194304
+	expect_limit - - - io.max "$disk rbps=1048576 wbps=max riops=max wiops=100"
+	expect_limit - - - memory.high 59998208
+	expect_limit - - - memory.oom.group 1
+	grep -qE '^default (4950|500)$' "$(cgroup_dir io)"/io*weight || fail "io weight: $(cat "$(cgroup_dir io)"/io*weight)"
+	# Each part that is written before one that fails is put back.
+	echo '{"cpu": {"shares": 100, "cpus": "1", "quota": 30000}, "memory": {"limit": 33554432}, "pids": {"limit": 5},
+		"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}],
+		"blockIO": {"throttleReadBpsDevice": [{"major": '"${disk%:*}"', "minor": '"${disk#*:}"', "rate": 5}]},
+		"unified": {"memory.high": "1000000", "memory.oom.group": "x"}}' > "$T/resources"
+	fails 'memory.oom.group' update -r "$T/resources" c
+	expect_limit - - - cpu.weight 174
+	expect_limit - - - cpuset.cpus 0
+	expect_limit - - - cpu.max "40000 200000"
+	expect_limit - - - memory.max 67108864
+	expect_limit - - - pids.max max
+	expect_limit - - - hugetlb.2MB.max 4194304
+	expect_limit - - - io.max "$disk rbps=1048576 wbps=max riops=max wiops=100"
+	expect_limit - - - memory.high 59998208
+	echo '{"memory": {"limit": 4096, "checkBeforeUpdate": true}}' | stasis update -r - c 2> "$T/err" && fail "less than is in use"
+	grep -q checkBeforeUpdate "$T/err" || fail "$(cat "$T/err")"
+	expect_status c running
+	fails 'network: classID and priorities need the net_cls' update -r <(echo '{"network": {"classID": 7}}') c
+	fails 'rdma.max' update -r <(echo '{"rdma": {"nosuch_0": {"hcaHandles": 7}}}') c
+	fails 'nosuch.max.*the nosuch controller is not enabled here' update -r <(echo '{"unified": {"nosuch.max": "7"}}') c
+	fails "nosuch.*this kernel's memory controller lacks it" update -r <(echo '{"unified": {"memory.nosuch": "7"}}') c
+	ok delete -f c
+	expect_nothing_left c
+}
+
+# The device rules of a running container are the ones it was made with, whatever systemd or update write.
+test_devices_after_an_update() {
+	bundle b
+	local i
+	edit '.linux.resources.devices += [{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"}]'
+	start c
+	ok exec c mknod /tmp/fuse c 10 229
+	ok exec c mknod /tmp/mem c 1 1
+	for i in 1 2; do
+		ok exec c dd if=/tmp/fuse of=/dev/null count=0
+		fails 'not permitted' exec c dd if=/tmp/mem of=/dev/null count=0
+		ok update --pids-limit 50 c
+	done
+	[ ! -e /run/systemd/system ] || systemctl daemon-reload
+	fails 'not permitted' exec c dd if=/tmp/mem of=/dev/null count=0
 }
 
 run_test "$@"

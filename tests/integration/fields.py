@@ -45,6 +45,8 @@ RANGES = {
     "linux.resources.pids.limit": (-I64 - 1, I64),
     "linux.resources.blockIO.weight": (0, U16), "linux.resources.blockIO.weightDevice[].weight": (0, U16),
     "linux.resources.hugepageLimits[].limit": (0, U64),
+    "linux.resources.network.classID": (0, U32), "linux.resources.network.priorities[].priority": (0, U32),
+    'linux.resources.rdma["mlx5_1"].hcaHandles': (0, U32), 'linux.resources.rdma["mlx5_1"].hcaObjects': (0, U32),
     "linux.seccomp.defaultErrnoRet": (0, U16), "linux.seccomp.syscalls[].errnoRet": (0, U16),
     "linux.seccomp.syscalls[].args[].index": (0, 5), "linux.seccomp.syscalls[].args[].value": (0, U64),
     "linux.seccomp.syscalls[].args[].valueTwo": (0, U64),
@@ -63,9 +65,10 @@ REQUIRED = """ociVersion root root.path process process.args process.cwd process
     linux.seccomp.syscalls[].action linux.seccomp.syscalls[].args[].index linux.seccomp.syscalls[].args[].value
     linux.seccomp.syscalls[].args[].op linux.personality.domain linux.resources.hugepageLimits[].pageSize
     linux.resources.hugepageLimits[].limit linux.resources.blockIO.weightDevice[].major
-    linux.resources.blockIO.weightDevice[].minor linux.memoryPolicy.mode""".split()
+    linux.resources.blockIO.weightDevice[].minor linux.memoryPolicy.mode
+    linux.resources.network.priorities[].name linux.resources.network.priorities[].priority""".split()
 # Maps: their members' names are data.
-MAPS = ("annotations", "linux.sysctl", "linux.resources.unified", "linux.netDevices")
+MAPS = ("annotations", "linux.sysctl", "linux.resources.unified", "linux.netDevices", "linux.resources.rdma")
 # What needs something besides: (what is changed, the message).
 CONTRADICTIONS = [
     ({"hostname": "x", "-": ["uts"]}, r"hostname: needs a uts namespace in linux\.namespaces"),
@@ -391,7 +394,7 @@ def resources_json(env):
         return "" if "container does not exist: nosuch" in said else said
     cases.expect("the base", ask(resources), None)
     for keys, name in list(members(resources)):
-        name = re.sub(r"^unified\.(.*)$", r'unified["\1"]', name)
+        name = re.sub(r"^(unified\.(.*)|rdma\.(\w+))", lambda m: f'{m[1].split(".")[0]}["{m[2] or m[3]}"]', name)
         for t, value in EXAMPLES.items():
             if t is not type(parent(resources, keys)[keys[-1]]):
                 cases.expect(f"{name} as {value}", ask(replaced(resources, keys, value)), re.escape(name) + ": must be ")
