@@ -13,13 +13,15 @@
 
 struct options {
 	bool stats;
-	const char *interval;
+	const char *interval, *pressure;
 };
 
 static const struct cli_option table[] = {
 	{"stats", 0, CLI_FLAG, offsetof(struct options, stats), NULL, "print the statistics once and end"},
 	{"interval", 0, CLI_STRING, offsetof(struct options, interval), "TIME",
 		"between statistics (5s, 500ms, 1m30s)"},
+	{"memory-pressure", 0, CLI_STRING, offsetof(struct options, pressure), "low|medium|critical",
+		"tell also when memory is short"},
 	{NULL},
 };
 
@@ -58,6 +60,24 @@ static int parse_interval(const char *s, int *ret_ms, struct error *e)
 	return 0;
 }
 
+/* As the kernel calls them. */
+static int parse_level(const char *s, enum cgroup_pressure_level *ret, struct error *e)
+{
+	static const char *const names[] = {
+		[CGROUP_PRESSURE_LOW] = "low",
+		[CGROUP_PRESSURE_MEDIUM] = "medium",
+		[CGROUP_PRESSURE_CRITICAL] = "critical",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(s, names[i]) == 0) {
+			*ret = (enum cgroup_pressure_level)i;
+			return 0;
+		}
+	return error_set(
+		e, -EINVAL, ERROR_USAGE, "invalid memory pressure \"%s\" (low, medium or critical)", s);
+}
+
 static int print_stats(struct container *c, struct error *e)
 {
 	_cleanup_free_ char *data = NULL;
@@ -80,17 +100,28 @@ static int64_t now_ms(void)
 
 /* pidfds and watches: ready means the container's end and an OOM kill. A container without a memory cgroup is not
  * watched (its fd is negative, which poll(2) passes over). */
-static int follow(struct container *c, int interval_ms, struct error *e)
+static int follow(struct container *c, int interval_ms, const char *pressure, struct error *e)
 {
-	_cleanup_(cgroup_watch_done) struct cgroup_watch oom = {.fd = -EBADF, .keep = -EBADF, .dir = -EBADF};
+	_cleanup_(cgroup_watch_done) struct cgroup_watch oom = {.fd = -EBADF, .keep = -EBADF, .dir = -EBADF},
+							 shortage = oom;
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
 	struct error ignored = {0};
 	int64_t next = now_ms() + interval_ms;
+	enum cgroup_pressure_level level = CGROUP_PRESSURE_LOW;
 
+	if (pressure) {
+		int r = parse_level(pressure, &level, e);
+
+		if (r == 0)
+			r = cgroup_watch_pressure(&c->cgroup, level, &shortage, e);
+		if (r < 0)
+			return r;
+	}
 	if (cgroup_watch_oom(&c->cgroup, &oom, &ignored) < 0)
 		log_debug("OOM kills are not watched: %s", ignored.message);
 	for (;;) {
-		struct pollfd p[] = {{.fd = pidfd, .events = POLLIN}, {.fd = oom.fd, .events = oom.events}};
+		struct pollfd p[] = {{.fd = pidfd, .events = POLLIN}, {.fd = oom.fd, .events = oom.events},
+			{.fd = shortage.fd, .events = shortage.events}};
 		int r = poll(p, ARRAY_SIZE(p), (int)MAX(next - now_ms(), (int64_t)0));
 
 		if (r < 0 && errno != EINTR)
@@ -98,6 +129,13 @@ static int follow(struct container *c, int interval_ms, struct error *e)
 		if (r > 0 && p[1].revents)
 			for (int n = cgroup_oom_kills(&oom); n > 0; n--)
 				printf("{\"type\":\"oom\",\"id\":\"%s\"}\n", c->id);
+		if (r > 0 && p[2].revents & shortage.events) {
+			cgroup_watch_drain(&shortage);
+			printf("{\"type\":\"memory-pressure\",\"id\":\"%s\",\"data\":{\"level\":\"%s\"}}\n",
+				c->id, pressure);
+		} else if (r > 0 && p[2].revents) {
+			close_p(&shortage.fd); /* the cgroup is going */
+		}
 		fflush(stdout);
 		if (r > 0 && p[0].revents)
 			return 0;
@@ -124,7 +162,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		return r;
 	if (container_status(c) == CONTAINER_STOPPED)
 		return error_set(e, -ESRCH, ERROR_STATE, "container not running: %s is stopped", c->id);
-	return o->stats ? print_stats(c, e) : follow(c, interval_ms, e);
+	return o->stats ? print_stats(c, e) : follow(c, interval_ms, o->pressure, e);
 }
 
 const struct cli_command cmd_events = {

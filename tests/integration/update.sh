@@ -118,4 +118,17 @@ test_oom_event() {
 	wait "$pid" || fail "events ends with status $?: $(cat "$T/err")"
 }
 
+# The page cache of a large file, read again and again below a small limit.
+test_memory_pressure() {
+	bundle b sh -c 'dd if=/dev/zero of=/tmp/large bs=1M count=96; while :; do cat /tmp/large > /dev/null; done'
+	edit '.linux.resources += {"memory": {"limit": 33554432, "swap": 33554432}}'
+	start c
+	fails 'invalid memory pressure' events --memory-pressure huge c
+	timeout 60 "$STASIS" --root "$ROOT" events --interval 1h --memory-pressure low c > "$T/events" 2> "$T/err" < /dev/null &
+	local pid=$!
+	eventually 40 grep -q '^{"type":"memory-pressure","id":"c","data":{"level":"low"}}$' "$T/events"
+	ok kill c KILL
+	wait "$pid" || fail "events ends with status $?: $(cat "$T/err")"
+}
+
 run_test "$@"
