@@ -24,6 +24,9 @@ static const struct cli_option table[] = {
 
 static const char *const hooks[] = {
 	"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", NULL};
+/* What an image must not bring along: it changes what the container may do. Ends with a point: all that begin so. */
+static const char *const unsafe_annotations[] = {"org.systemd.property.", NULL};
+
 static void add_list(struct json_object *o, const char *key, const char *const *list)
 {
 	struct json_object *array = json_object_new_array();
@@ -131,6 +134,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	add_names(o, "mountOptions", SPEC_MOUNT_OPTIONS);
 	add_linux(add_object(o, "linux"));
 	add_annotations(add_object(o, "annotations"));
+	add_list(o, "potentiallyUnsafeConfigAnnotations", unsafe_annotations);
 	puts(json_object_to_json_string_ext(
 		o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);

@@ -150,10 +150,11 @@ test_features() {
 		and (.linux | .cgroup.v1 and .cgroup.v2 and .seccomp.enabled and .apparmor.enabled and .selinux.enabled
 			and (.intelRdt | has("enabled")) and (.netDevices | has("enabled")) and (.mountExtensions.idmap | has("enabled")))
 		and (.linux.namespaces | index("mount") and index("time")) and (.linux.capabilities | length >= 41)
+		and (.potentiallyUnsafeConfigAnnotations | index("org.systemd.property."))
 		and .annotations["org.opencontainers.runc.checkpoint.enabled"] == "true"' "$T/features" > "$T/jq" ||
 		fail "$(cat "$T/features")"
 	bundle b true
-	edit '.mounts += [$f[0].mountOptions - ["bind", "rbind", "remount", "mand"] | to_entries[]
+	edit '.mounts += [$f[0].mountOptions - ["bind", "rbind", "remount", "mand", "idmap", "ridmap", "copy-symlink", "src-nofollow"] | to_entries[]
 			| {destination: "/tmp/\(.key)", type: "tmpfs", source: "tmpfs", options: [.value]}]
 		| .process.capabilities.bounding = $f[0].linux.capabilities
 		| .linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW",
@@ -164,7 +165,8 @@ test_features() {
 				| $f[0].linux.seccomp.actions - ["SCMP_ACT_NOTIFY"] | to_entries[] | {names: [$calls[.key]], action: .value}])}
 		' --slurpfile f "$T/features"
 	ok run --bundle "$B" c
-	[ ! -s "$T/err" ] || fail "$(cat "$T/err")"
+	# what is not understood would be told; that this machine may lack a capability is, too
+	! grep -v 'does not have it itself' "$T/err" || fail "a warning"
 }
 
 test_kill_spellings() {
@@ -185,7 +187,7 @@ test_kill_spellings() {
 }
 
 got() {
-	[ "$(cat "$B/rootfs/cr/got" 2> /dev/null | wc -l)" = "$1" ]
+	[ "$(wc -l 2> /dev/null < "$B/rootfs/cr/got")" = "$1" ]
 }
 
 run_test "$@"
