@@ -311,7 +311,9 @@ static void run_restore(struct init *in, struct error *e)
 {
 	int r;
 
-	r = report_ready(in, e);
+	r = process_set_memory_policy(in->spec->memory_policy, e);
+	if (r == 0)
+		r = report_ready(in, e);
 	if (r == 0)
 		(void)!in->o->restore_init(in->o->restore_arg, e);
 }

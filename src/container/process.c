@@ -154,14 +154,25 @@ pid_t process_host_pid(int proc)
 	return pid > 0 && !*end ? (pid_t)pid : getpid();
 }
 
+#define KEY_USR_SEARCH 0x00080000 /* keyutils.h */
+
 /* A session keyring of its own, so that the container never sees the caller's keys. */
 static int join_keyring(const char *id, struct error *e)
 {
-	char name[300];
+	char name[300], text[400];
+	unsigned permissions;
+	long ring, n;
 
 	snprintf(name, sizeof(name), "_ses.%s", id);
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS && errno != EPERM)
-		return error_errno(e, -errno, "join a session keyring");
+	ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name);
+	if (ring < 0)
+		return errno == ENOSYS || errno == EPERM ? 0
+							 : error_errno(e, -errno, "join a session keyring");
+	/* exec joins it by its name, which takes this right; "type;uid;gid;permissions;name" */
+	n = syscall(SYS_keyctl, KEYCTL_DESCRIBE, ring, text, sizeof(text) - 1);
+	text[n > 0 && n < (long)sizeof(text) ? n : 0] = '\0';
+	if (sscanf(text, "%*[^;];%*d;%*d;%x;", &permissions) == 1)
+		(void)!syscall(SYS_keyctl, KEYCTL_SETPERM, ring, permissions | KEY_USR_SEARCH);
 	return 0;
 }
 

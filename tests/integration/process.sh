@@ -54,6 +54,10 @@ test_memory_policy() {
 	start c
 	ok exec c head -1 /proc/self/numa_maps
 	grep -q ' bind=static:0' "$T/out" || fail "exec: $(cat "$T/out")"
+	ok checkpoint --image-path "$T/image" c
+	ok restore -d --image-path "$T/image" --bundle "$B" c
+	head -1 "/proc/$(init_pid c)/numa_maps" > "$T/out"
+	grep -q ' bind=static:0' "$T/out" || fail "restored: $(cat "$T/out")"
 	ok delete -f c
 	edit '.linux.memoryPolicy = {"mode": "MPOL_LOCAL"}'
 	in_container 'head -1 /proc/self/numa_maps'
@@ -123,6 +127,15 @@ test_keyring() {
 	edit '.linux.maskedPaths = []'
 	in_container 'cat /proc/keys'
 	grep -q 'keyring *_ses.c: ' "$T/out" || fail "$(cat "$T/out")"
+	# exec has the same one: 250 is keyctl, 0 KEYCTL_GET_KEYRING_ID, -3 KEY_SPEC_SESSION_KEYRING
+	cp "$BUILD/tests/cr/call" "$B/rootfs/bin/call"
+	edit '.process.args = ["sh", "-c", "call 250 0 -3 0; exec sleep 1000"]'
+	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" e < /dev/null > "$T/init" 2>&1 || fail "$(cat "$T/init")"
+	eventually 5 [ -s "$T/init" ]
+	ok exec e call 250 0 -3 0
+	expect "$(cat "$T/init")"
+	ok delete -f e
+	edit '.process.args = ["cat", "/proc/keys"]'
 	ok run --no-new-keyring --bundle "$B" d
 	! grep -q '_ses.d: ' "$T/out" || fail "$(cat "$T/out")"
 }

@@ -204,6 +204,9 @@ test_notify() {
 	ok exec c call 110
 	expect 4242
 	jq -e --argjson pid "$(init_pid c)" '.pid != $pid and .pid > 1 and .state.status == "running"' "$T/state" > "$T/jq" || fail "exec: $(cat "$T/state")"
+	# who would answer after a restore?
+	fails 'seccomp filter with a listener' checkpoint --image-path "$T/image" c
+	expect_status c running
 	ok delete -f c
 	kill "$AGENT"
 }

@@ -5,6 +5,8 @@
  */
 #include "checkpoint/native/dump.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -414,6 +416,20 @@ static int fix_rseq(struct dump_thread *t, struct error *e)
 	return 0;
 }
 
+/* Somebody outside answers for calls, and nobody could after a restore: the kernel gives a listener only to who installs
+ * the filter, and the agent that had the old one knows nothing of it. */
+static bool has_listener(const uint8_t *code, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct sock_filter f;
+
+		memcpy(&f, code + i * sizeof(f), sizeof(f));
+		if (f.code == (BPF_RET | BPF_K) && (f.k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF)
+			return true;
+	}
+	return false;
+}
+
 static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
 {
 	if (t->status.seccomp != 2)
@@ -435,6 +451,12 @@ static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thre
 		code = arena_alloc(&d->arena, n * 8);
 		if (!code || ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, code) < 0)
 			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
+		if (has_listener(code, n))
+			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				"process %d has a seccomp filter with a listener (SCMP_ACT_NOTIFY), which "
+				"nobody "
+				"would answer after a restore: run the container without it",
+				t->tid);
 		if (ptrace(PTRACE_SECCOMP_GET_METADATA, t->tid, sizeof(meta), &meta) < 0)
 			meta.flags = 0;
 		for (size_t k = 0; k < p->msg->n_seccomp_filters && !f; k++)
