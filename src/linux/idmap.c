@@ -28,6 +28,31 @@ int idmap_write(pid_t pid, const char *file, const struct id_map *map, size_t n)
 	return write_string_at(AT_FDCWD, path, text);
 }
 
+int idmap_read(pid_t pid, const char *file, struct arena *a, struct id_map **ret, size_t *ret_n)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[40];
+	size_t n = 0, len;
+	int r, used;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	r = read_file_at(AT_FDCWD, path, 1 << 16, &text, &len);
+	if (r < 0)
+		return r;
+	*ret = arena_array(a, ID_MAP_MAX, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	for (const char *p = text; *p && n < ID_MAP_MAX; p += used, n++) {
+		struct id_map *m = &(*ret)[n];
+
+		if (sscanf(p, "%u %u %u%n", &m->container_id, &m->host_id, &m->size, &used) != 3)
+			return -EBADMSG;
+		used += p[used] == '\n';
+	}
+	*ret_n = n;
+	return 0;
+}
+
 bool idmap_contains(const struct id_map *map, size_t n, uint32_t container_id)
 {
 	for (size_t i = 0; i < n; i++)

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "base/arena.h"
 #include "base/util.h"
 
 /* "size" ids from container_id on are those from host_id on in the namespace's parent. */
@@ -20,6 +21,8 @@ enum { ID_MAP_MAX = 340 }; /* lines that the kernel takes */
 
 /* One file of a process whose user namespace has none yet: "uid_map" or "gid_map". -E2BIG: too many lines. */
 int idmap_write(pid_t pid, const char *file, const struct id_map *map, size_t n) _must_check_;
+/* Of a process, seen from our user namespace; *ret in the arena. */
+int idmap_read(pid_t pid, const char *file, struct arena *a, struct id_map **ret, size_t *ret_n) _must_check_;
 /* Is this id of the namespace mapped? */
 bool idmap_contains(const struct id_map *map, size_t n, uint32_t container_id);
 /* Are we in the user namespace of the machine, or one that maps all its ids to themselves? */

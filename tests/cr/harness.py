@@ -6,6 +6,7 @@ Each program is run in these ways:
   cycles   three times in a row
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
+  userns   as once, in a user namespace
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from lib import TESTS, Container, Failure, Skip, cgroup_pids, check
 
-MODES = ("once", "cycles", "running", "again")
+MODES = ("once", "cycles", "running", "again", "userns")
 
 
 class Program:
@@ -42,7 +43,7 @@ class Program:
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
         return self.words("modes") or (MODES + ("old",) if about_memory else MODES)
 
-    def container(self, env, cid, args=()):
+    def container(self, env, cid, args=(), edit=None):
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
@@ -51,7 +52,7 @@ class Program:
                          busybox="busybox" in self.settings,
                          caps=self.words("caps"),
                          user=(int(uid), int(gid), [int(g) for g in groups.split(",") if g]),
-                         hostname=self.settings.get("hostname", "stasis"), mounts=mounts)
+                         hostname=self.settings.get("hostname", "stasis"), mounts=mounts, edit=edit)
 
 
 def programs():
@@ -218,6 +219,22 @@ def once(program, env):
     finish(c, 2)
 
 
+def in_userns(config):
+    config["linux"]["namespaces"].append({"type": "user"})
+    config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 3000000}]
+    config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 3000000}]
+
+
+def userns(program, env):
+    c = program.container(env, "one", edit=in_userns)
+    subprocess.run(["chown", "-R", "100000:200000", c.rootfs], check=True)
+    c.run()
+    c.wait_ready(1)
+    cycle(program, c, env.t / "image")
+    c.verify(1)
+    finish(c, 2)
+
+
 def old(program, env):
     c = program.container(env, "one")
     c.run()
@@ -350,7 +367,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "host": host}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):

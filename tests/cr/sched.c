@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_NICE */
+/* cr: caps=SYS_NICE modes=once,cycles,running,again */
 /* Scheduling: nice values, CPU affinity, policies with priorities, reset-on-fork, I/O priority; by process and thread. */
 #include "cr.h"
 

@@ -239,12 +239,45 @@ test_many_mappings() {
 	fails 'linux.uidMappings: .* a page' run --bundle "$B" c
 }
 
-test_checkpoint_is_refused() {
+# The image has the ids that the container sees: other mappings are only another place for them.
+test_checkpoint_and_other_mappings() {
 	bundle b
 	userns
+	edit '.process.user = {"uid": 7, "gid": 8, "additionalGids": [9]} | .process.oomScoreAdj = 234
+		| .process.args = ["sh", "-c", "echo kept > /dev/shm/file; exec sleep 1000"]'
+	start c
+	eventually 5 stasis exec c test -s /dev/shm/file < /dev/null
+	ok checkpoint --image-path "$T/image" c
+	edit '.linux.uidMappings[0].hostID = 300000 | .linux.gidMappings[0].hostID = 400000'
+	chown -R 300000:400000 "$B/rootfs"
+	ok restore -d --image-path "$T/image" --bundle "$B" c
+	ok exec c sh -c 'stat -c "%u %g" /dev/shm/file; cat /dev/shm/file; grep -E "^(Uid|Gid|Groups)" /proc/1/status | tr -s "\t " " "; cat /proc/1/oom_score_adj'
+	[ "$(cat "$T/out")" = "$(printf '7 8\nkept\nUid: 7 7 7 7\nGid: 8 8 8 8\nGroups: 9 \n234')" ] || fail "$(cat "$T/out")"
+	[ "$(awk '/^Uid/ { print $2 }' "/proc/$(init_pid c)/status")" = 300007 ] || fail "the process has not the ids of the new mappings"
+	# again, out of what has been restored
+	ok checkpoint --leave-running --image-path "$T/image2" c
+	ok kill c KILL
+	expect_status c stopped
+	ok delete c
+	expect_nothing_left c
+}
+
+test_checkpoint_of_joined() {
+	bundle a
+	userns
+	start first
+	bundle b
+	chown -R 100000:200000 "$B/rootfs"
+	edit '.linux.namespaces += [{"type": "user", "path": "/proc/\($p)/ns/user"}]' --arg p "$(init_pid first)"
 	start c
 	fails 'user namespace' checkpoint --image-path "$T/image" c
 	expect_status c running
+	ok delete -f c
+	edit '.linux.namespaces |= map(select(.type != "user"))'
+	start c
+	ok checkpoint --image-path "$T/image" c
+	edit '.linux.namespaces += [{"type": "user", "path": "/proc/\($p)/ns/user"}]' --arg p "$(init_pid first)"
+	fails 'restore needs a user namespace of' restore -d --image-path "$T/image" --bundle "$B" c
 }
 
 run_test "$@"

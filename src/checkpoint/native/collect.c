@@ -278,14 +278,22 @@ static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
 	c->uid = arena_memdup(&d->arena, s->uid, sizeof(s->uid));
 	c->gid = arena_memdup(&d->arena, s->gid, sizeof(s->gid));
 	c->n_groups = s->n_groups;
-	c->groups = s->groups;
+	c->groups = arena_memdup(&d->arena, s->groups, s->n_groups * sizeof(*s->groups));
+	if (!c->uid || !c->gid || !c->groups)
+		return NULL;
+	for (size_t i = 0; i < 4; i++) {
+		c->uid[i] = dump_uid(d, c->uid[i]);
+		c->gid[i] = dump_gid(d, c->gid[i]);
+	}
+	for (size_t i = 0; i < c->n_groups; i++)
+		c->groups[i] = dump_gid(d, c->groups[i]);
 	c->cap_inh = s->cap_inh;
 	c->cap_prm = s->cap_prm;
 	c->cap_eff = s->cap_eff;
 	c->cap_bnd = s->cap_bnd;
 	c->cap_amb = s->cap_amb;
 	c->no_new_privs = s->no_new_privs;
-	return c->uid && c->gid ? c : NULL;
+	return c;
 }
 
 static int collect_scheduling(struct dump *d, struct dump_thread *t, struct error *e)
@@ -629,6 +637,9 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r < 0)
 		return error_errno(e, r, "mounts of the container");
 	read_own_namespaces(d);
+	r = dump_read_ids(d, e);
+	if (r < 0)
+		return r;
 	r = dump_view_begin(d, e);
 	if (r == 0)
 		r = collect_processes(d, e);

@@ -68,11 +68,10 @@ static int check_container(struct dump *d, struct error *e)
 		preflight_add(d->report, 0, -1, "namespace",
 			"processes could not get their pids back in a pid namespace of others",
 			"give the container a pid namespace of its own", "shared pid namespace");
-	if (d->c->spec->namespaces[NS_USER].present)
-		preflight_add(d->report, 0, -1, "user",
-			"how ids are mapped is not recorded yet, and a restore could not give the processes "
-			"theirs",
-			"run the container without a user namespace", "user namespace");
+	if (d->c->spec->namespaces[NS_USER].path)
+		preflight_add(d->report, 0, -1, "shared user",
+			"a restore would have processes half made where others could trace them",
+			"give the container a user namespace of its own", "shared user namespace");
 	if (d->c->cgroup.mode == CGROUP_NONE)
 		preflight_add(d->report, 0, -1, "cgroup",
 			"without a cgroup the container's tasks cannot be told from others",

@@ -109,6 +109,7 @@ struct dump {
 	St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	uint64_t next_id;	   /* File, SharedMemory and address space ids */
+	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
 	struct dump_wait *waits;
@@ -145,6 +146,11 @@ static inline uint64_t dump_new_id(struct dump *d)
 /* Adds an obstacle about a process; the caller goes on. */
 #define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                     \
 	preflight_add((d)->report, (p) ? (p)->ns_pid : 0, fd, kind, reason, remedy, __VA_ARGS__)
+
+/* ids.c: by dump_collect(), then ids as the container sees them. */
+int dump_read_ids(struct dump *d, struct error *e) _must_check_;
+uint32_t dump_uid(const struct dump *d, uint32_t uid);
+uint32_t dump_gid(const struct dump *d, uint32_t gid);
 
 /* Lists the processes and threads (collect.c). */
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;

@@ -294,6 +294,9 @@ int restore_init(void *arg, struct error *e)
 	/* The whole restore dies with its command, until it is complete. */
 	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl")
 						      : fill_shared_memory(r, e);
+	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
+	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
+		result = error_errno(e, -errno, "prctl");
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)

@@ -223,6 +223,10 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 		return result;
 	/* The bundle's word, not the image's: a shared host name is not to be changed. */
 	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
+	r->own_user = s->namespaces[NS_USER].present;
+	if (s->namespaces[NS_USER].path)
+		return error_set(e, -EINVAL, ERROR_CONFIG,
+			"restore needs a user namespace of the container's own in config.json, or none");
 	if (!s->namespaces[NS_PID].present || s->namespaces[NS_PID].path)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"restore needs a pid namespace of the container's own in config.json");

@@ -56,7 +56,8 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	struct tree_plan *tree;
-	bool own_uts; /* the container has a host name of its own */
+	bool own_uts;  /* the container has a host name of its own */
+	bool own_user; /* it has a user namespace */
 
 	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;

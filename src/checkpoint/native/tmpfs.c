@@ -124,8 +124,8 @@ static int fill_entry(struct walk *w, int dirfd, const char *name, const struct 
 	ssize_t n;
 
 	m->mode = st->st_mode;
-	m->uid = st->st_uid;
-	m->gid = st->st_gid;
+	m->uid = dump_uid(w->d, st->st_uid);
+	m->gid = dump_gid(w->d, st->st_gid);
 	m->rdev = st->st_rdev;
 	m->mtime = pb_timespec(&w->d->arena, st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 	m->atime = pb_timespec(&w->d->arena, st->st_atim.tv_sec, st->st_atim.tv_nsec);

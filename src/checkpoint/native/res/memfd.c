@@ -56,8 +56,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		return error_errno(e, -ENOMEM, "memfd");
 	m->seals = fcntl(fd, F_GET_SEALS);
 	m->mode = f->st.st_mode & 07777;
-	m->uid = f->st.st_uid;
-	m->gid = f->st.st_gid;
+	m->uid = dump_uid(d, f->st.st_uid);
+	m->gid = dump_gid(d, f->st.st_gid);
 	f->msg->kind_case = ST__FILE__KIND_MEMFD;
 	f->msg->memfd = m;
 	return dump_shm(d, f->st.st_ino, f->st.st_size, true, fd, &m->shm, e);

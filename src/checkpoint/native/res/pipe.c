@@ -158,8 +158,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		m->fifo_path = arena_strndup(
 			&d->arena, f->link, strlen(f->link) - (m->deleted ? strlen(" (deleted)") : 0));
 		m->mode = f->st.st_mode & 07777;
-		m->uid = f->st.st_uid;
-		m->gid = f->st.st_gid;
+		m->uid = dump_uid(d, f->st.st_uid);
+		m->gid = dump_gid(d, f->st.st_gid);
 		if (!m->fifo_path)
 			return error_errno(e, -ENOMEM, "fifo");
 	}

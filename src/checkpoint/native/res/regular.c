@@ -146,8 +146,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->size = f->st.st_size;
 	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
 	m->rdev = f->st.st_rdev;
-	m->uid = f->st.st_uid;
-	m->gid = f->st.st_gid;
+	m->uid = dump_uid(d, f->st.st_uid);
+	m->gid = dump_gid(d, f->st.st_gid);
 	m->atime = pb_timespec(&d->arena, f->st.st_atim.tv_sec, f->st.st_atim.tv_nsec);
 	m->mtime = pb_timespec(&d->arena, f->st.st_mtim.tv_sec, f->st.st_mtim.tv_nsec);
 	if (!m->path || !m->atime || !m->mtime)

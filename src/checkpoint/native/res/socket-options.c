@@ -409,20 +409,33 @@ static int set_congestion(int fd, const ProtobufCBinaryData *v)
 	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, v->data, v->len);
 }
 
+/* The sizes were valid when they were set, whatever the limits are now. But in a user namespace nobody is above them. */
+static int set_buffer(int fd, const St__SocketOption *o)
+{
+	int force = o->name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, want, have;
+	socklen_t len = sizeof(have);
+
+	if (setsockopt(fd, SOL_SOCKET, force, o->value.data, o->value.len) == 0)
+		return 0;
+	if (errno != EPERM || o->value.len != sizeof(want))
+		return -1;
+	memcpy(&want, o->value.data, sizeof(want));
+	if (setsockopt(fd, SOL_SOCKET, o->name, &want, sizeof(want)) < 0 ||
+		getsockopt(fd, SOL_SOCKET, o->name, &have, &len) < 0)
+		return -1;
+	errno = EPERM;
+	return have / 2 < want ? -1 : 0; /* the kernel says twice what was asked for */
+}
+
 static int set_option(int fd, const St__SocketOption *o)
 {
-	int name = o->name;
-
-	if (o->level == SOL_SOCKET && name == SO_ATTACH_FILTER)
+	if (o->level == SOL_SOCKET && o->name == SO_ATTACH_FILTER)
 		return set_filter(fd, &o->value);
-	if (o->level == IPPROTO_TCP && name == TCP_CONGESTION)
+	if (o->level == IPPROTO_TCP && o->name == TCP_CONGESTION)
 		return set_congestion(fd, &o->value);
-	/* The sizes were valid when they were set, whatever the limits are now. */
-	if (o->level == SOL_SOCKET && name == SO_SNDBUF)
-		name = SO_SNDBUFFORCE;
-	if (o->level == SOL_SOCKET && name == SO_RCVBUF)
-		name = SO_RCVBUFFORCE;
-	return setsockopt(fd, o->level, name, o->value.data, o->value.len);
+	if (o->level == SOL_SOCKET && (o->name == SO_SNDBUF || o->name == SO_RCVBUF))
+		return set_buffer(fd, o);
+	return setsockopt(fd, o->level, o->name, o->value.data, o->value.len);
 }
 
 int socket_restore_options(int fd, const St__Socket *m, enum socket_stage stage, struct error *e)

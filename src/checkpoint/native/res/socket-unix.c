@@ -264,10 +264,12 @@ static St__SocketCredentials *new_credentials(
 	if (!c)
 		return NULL;
 	c->pid = pid;
-	c->uid = uid;
-	c->gid = gid;
+	c->uid = dump_uid(d, uid);
+	c->gid = dump_gid(d, gid);
 	c->n_groups = n_groups;
 	c->groups = arena_memdup(&d->arena, groups, n_groups * sizeof(*groups));
+	for (size_t i = 0; c->groups && i < n_groups; i++)
+		c->groups[i] = dump_gid(d, groups[i]);
 	return c->groups ? c : NULL;
 }
 
@@ -369,8 +371,8 @@ static int dump_file_of(struct dump *d, const struct dump_file *f, St__Socket *m
 	if (n > 10 && strcmp(path + n - 10, " (deleted)") == 0)
 		path[n - 10] = '\0';
 	m->mode = st.st_mode & 07777;
-	m->uid = st.st_uid;
-	m->gid = st.st_gid;
+	m->uid = dump_uid(d, st.st_uid);
+	m->gid = dump_gid(d, st.st_gid);
 	if (name[0] != '/')
 		m->cwd = directory_of_name(d, f, path, name);
 	if (!m->cwd)

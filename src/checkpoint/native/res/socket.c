@@ -110,8 +110,8 @@ static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, 
 			if (!m->credentials)
 				return error_errno(e, -ENOMEM, "queue of a socket");
 			m->credentials->pid = cred.pid; /* socket_dump_queue() runs us inside */
-			m->credentials->uid = cred.uid;
-			m->credentials->gid = cred.gid;
+			m->credentials->uid = dump_uid(d, cred.uid);
+			m->credentials->gid = dump_gid(d, cred.gid);
 		}
 	}
 	if (passed)
