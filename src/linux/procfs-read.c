@@ -80,12 +80,17 @@ static int text_read_fd(struct proc_text *t, int fd, bool one_record)
 	return strlen(t->text) == len ? 0 : -EBADMSG;
 }
 
-static int text_read(struct proc_text *t, const char *path)
+static int text_open(struct proc_text *t, const char *path, bool one_record)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	t->heap = NULL;
-	return fd < 0 ? -errno : text_read_fd(t, fd, false);
+	return fd < 0 ? -errno : text_read_fd(t, fd, one_record);
+}
+
+static int text_read(struct proc_text *t, const char *path)
+{
+	return text_open(t, path, false);
 }
 
 #define _cleanup_text_ _cleanup_(proc_text_done)
@@ -105,7 +110,7 @@ int proc_read_task_stat(pid_t pid, pid_t tid, struct proc_stat *ret)
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
 	else
 		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	r = text_read(&t, path);
+	r = text_open(&t, path, true);
 	return r < 0 ? r : proc_parse_stat(t.text, ret);
 }
 
@@ -119,7 +124,7 @@ int proc_read_status(pid_t pid, pid_t tid, struct arena *a, struct proc_status *
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
 	else
 		snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	r = text_read(&t, path);
+	r = text_open(&t, path, true);
 	return r < 0 ? r : proc_parse_status(t.text, a, ret);
 }
 
@@ -152,7 +157,7 @@ int proc_read_fdinfo(pid_t pid, int fd, struct arena *a, struct proc_fdinfo *ret
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
-	r = text_read(&t, path);
+	r = text_open(&t, path, true);
 	return r < 0 ? r : proc_parse_fdinfo(t.text, a, ret);
 }
 

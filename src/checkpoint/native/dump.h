@@ -75,7 +75,7 @@ struct dump_file {
 /* Where a thread slept before the freeze (waits.c). */
 struct dump_wait {
 	pid_t tid;
-	char stack[2048];
+	const char *stack; /* "": it could not be read */
 };
 
 enum { DUMP_NAMESPACES = 9 };

@@ -26,10 +26,12 @@ static bool vanished(int r)
 	return r == -ENOENT || r == -ESRCH;
 }
 
-/* The threads that there are, leader first. Most processes have one only, as stat has said. */
-static int read_tids(const struct dump_proc *p, struct arena *a, pid_t **ret, size_t *ret_n)
+/* The threads that there are, leader first. Most processes have one only, as stat has said; and preflight has no question
+ * about another. */
+static int read_tids(
+	const struct dump *d, const struct dump_proc *p, struct arena *a, pid_t **ret, size_t *ret_n)
 {
-	if (p->stat.num_threads != 1)
+	if (p->stat.num_threads != 1 && d->writer)
 		return proc_read_tids(p->pid, a, ret, ret_n);
 	*ret_n = 1;
 	*ret = arena_memdup(a, &p->pid, sizeof(p->pid));
@@ -37,13 +39,13 @@ static int read_tids(const struct dump_proc *p, struct arena *a, pid_t **ret, si
 }
 
 /* Threads: ids in both namespaces, status. 1: the process is gone. */
-static int find_threads(struct dump_proc *p, struct arena *a, struct error *e)
+static int find_threads(const struct dump *d, struct dump_proc *p, struct arena *a, struct error *e)
 {
 	pid_t *tids;
 	size_t n;
 	int r;
 
-	r = read_tids(p, a, &tids, &n);
+	r = read_tids(d, p, a, &tids, &n);
 	if (r < 0)
 		return vanished(r) ? 1 : error_errno(e, r, "threads of pid %d", p->pid);
 	p->threads = arena_array(a, MAX(n, (size_t)1), sizeof(*p->threads));
@@ -132,7 +134,7 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 	}
 	if (p->zombie)
 		return 0;
-	r = find_threads(p, a, e);
+	r = find_threads(d, p, a, e);
 	return r == 0 ? find_children(p, a, e) : r;
 }
 

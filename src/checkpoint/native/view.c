@@ -15,13 +15,23 @@
 #include "base/fd.h"
 #include "linux/fdview.h"
 
-struct dump_view {
-	struct fdview view;
-	size_t max_kept;      /* so many files may keep their duplicate until they are dumped */
-	dev_t pipes, sockets; /* pipefs and sockfs; 0: not seen yet */
-	int local_mount;      /* the last one that is known to keep its locks itself */
+/* A mount of the kernel's own, whose files differ in nothing that we ask for but their inode numbers. */
+struct kernel_mount {
+	const char *prefix; /* of the names of its files */
+	const char *format; /* NULL: they are not made of the inode number */
+	int mnt_id;	    /* 0: none of its files has been seen yet */
+	struct stat st;	    /* of the first one */
 };
 
+struct dump_view {
+	struct fdview view;
+	size_t max_kept; /* so many files may keep their duplicate until they are dumped */
+	struct kernel_mount mounts[3];
+	int local_mount; /* the last one that is known to keep its locks itself */
+};
+
+static const struct kernel_mount mounts[] = {
+	{"pipe:[", "pipe:[%ju]"}, {"socket:[", "socket:[%ju]"}, {"anon_inode:", NULL}};
 static const struct fdview none = FDVIEW_NONE;
 
 /* A socket that is duplicated takes our class (v1). Nobody has one where these hierarchies are not mounted. */
@@ -43,6 +53,7 @@ int dump_view_begin(struct dump *d, struct error *e)
 		return error_errno(e, -ENOMEM, "descriptors");
 	getrlimit(RLIMIT_NOFILE, &limit);
 	d->view->view = none;
+	memcpy(d->view->mounts, mounts, sizeof(mounts));
 	d->view->max_kept = d->stopped ? limit.rlim_cur / 2 : 0;
 	for (size_t i = 0; i < d->n_procs; i++)
 		d->procs[i].by_proc = classes;
@@ -60,38 +71,47 @@ static bool begins_with(const char *s, const char *prefix)
 	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-/* The kernel makes the names of pipes and sockets of their inode numbers, and so do we: to ask takes longer than all
- * else. */
-static int name_of(struct dump_view *v, struct dump_seen *l)
+static struct kernel_mount *kernel_mount_of(struct dump_view *v, const struct proc_fdinfo *info)
 {
-	const struct stat *st = &l->file.st;
-	ssize_t n;
-
-	if (st->st_dev == v->pipes)
-		return snprintf(l->link, sizeof(l->link), "pipe:[%ju]", (uintmax_t)st->st_ino);
-	if (st->st_dev == v->sockets)
-		return snprintf(l->link, sizeof(l->link), "socket:[%ju]", (uintmax_t)st->st_ino);
-	if (l->file.info.has_eventfd)
-		return snprintf(l->link, sizeof(l->link), "anon_inode:[eventfd]");
-	n = fdview_link(&v->view, l->link, sizeof(l->link));
-	if (n > 0 && S_ISFIFO(st->st_mode) && begins_with(l->link, "pipe:["))
-		v->pipes = st->st_dev;
-	if (n > 0 && S_ISSOCK(st->st_mode) && begins_with(l->link, "socket:["))
-		v->sockets = st->st_dev;
-	return n;
+	for (size_t i = 0; i < ARRAY_SIZE(v->mounts) && info->ino; i++)
+		if (v->mounts[i].mnt_id && v->mounts[i].mnt_id == info->mnt_id)
+			return &v->mounts[i];
+	return NULL;
 }
 
-/* Of a pipe fdinfo has nothing but the flags. */
-static int info_of(struct dump *d, struct dump_seen *l)
+static int ask_stat_and_name(struct dump_view *v, struct dump_seen *l)
 {
-	struct proc_fdinfo *info = &l->file.info;
-	int flags;
+	ssize_t n;
 
-	if (l->file.st.st_dev != d->view->pipes)
-		return fdview_fdinfo(&d->view->view, &d->arena, info);
-	flags = fcntl(d->view->view.slot, F_GETFL);
-	*info = (struct proc_fdinfo){.flags = flags, .mnt_id = -1, .eventfd_semaphore = -1, .eventfd_id = -1};
-	return flags < 0 ? -errno : 0;
+	if (fstat(v->view.slot, &l->file.st) < 0)
+		return -errno;
+	n = fdview_link(&v->view, l->link, sizeof(l->link));
+	for (size_t i = 0; i < ARRAY_SIZE(v->mounts) && n > 0; i++) {
+		if (!begins_with(l->link, v->mounts[i].prefix))
+			continue;
+		v->mounts[i].mnt_id = l->file.info.mnt_id;
+		v->mounts[i].st = l->file.st;
+	}
+	return MIN(n, (ssize_t)0);
+}
+
+/* What follows from the inode number need not be asked: that is half of the work. */
+static int stat_and_name(struct dump_view *v, struct dump_seen *l)
+{
+	const struct kernel_mount *m = kernel_mount_of(v, &l->file.info);
+	ssize_t n = 0;
+
+	if (!m)
+		return ask_stat_and_name(v, l);
+	l->file.st = m->st;
+	l->file.st.st_ino = l->file.info.ino;
+	if (m->format)
+		snprintf(l->link, sizeof(l->link), m->format, (uintmax_t)l->file.info.ino);
+	else if (l->file.info.has_eventfd)
+		snprintf(l->link, sizeof(l->link), "anon_inode:[eventfd]");
+	else
+		n = fdview_link(&v->view, l->link, sizeof(l->link));
+	return MIN(n, (ssize_t)0);
 }
 
 /* Of others it would have to be asked somewhere else, perhaps of a task that is stopped. */
@@ -120,6 +140,7 @@ static bool may_have_posix_lock(struct dump *d, const struct dump_seen *l)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
+	/* Nobody is known to lock what has no path. */
 	if (l->link[0] != '/' || (l->file.info.flags & O_PATH))
 		return false;
 	return !keeps_locks_itself(d, l->file.info.mnt_id) || fcntl(d->view->view.slot, F_GETLK, &lock) < 0 ||
@@ -147,21 +168,19 @@ static int look_through_view(struct dump *d, struct dump_proc *p, int fd, struct
 		r = fdview_open(v, pidfd, fd, d->n_files < d->view->max_kept ? &l->file.local : NULL);
 	if (r == -EBADF || r == -ESRCH)
 		return 1;
-	if (r == 0 && fstat(v->slot, &l->file.st) < 0)
-		r = -errno;
 	if (r == 0)
-		r = info_of(d, l);
+		r = fdview_fdinfo(v, &d->arena, &l->file.info);
 	if (r == 0)
-		r = name_of(d->view, l);
-	if (r >= 0 && may_have_posix_lock(d, l)) {
+		r = stat_and_name(d->view, l);
+	if (r == 0 && may_have_posix_lock(d, l)) {
 		r = proc_read_fdinfo(p->pid, fd, &d->arena, &l->file.info);
 		if (r == -ENOENT || r == -ESRCH)
 			return 1;
 	}
-	if (r >= 0 && is_socket(l))
+	if (r == 0 && is_socket(l))
 		protocol_of(
 			l, fgetxattr(v->slot, "system.sockprotoname", l->protocol, sizeof(l->protocol) - 1));
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int look_in_proc(struct dump *d, struct dump_proc *p, int fd, struct dump_seen *l)

@@ -15,33 +15,48 @@
 
 enum { ERESTART_RESTARTBLOCK = 516 };
 
+/* Below /proc/PID/task, where the entries of all threads are needed anyway: one of /proc/TID would be made for this alone. */
+static int remember_wait(struct dump *d, pid_t pid, pid_t tid)
+{
+	char path[64], text[2048];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0 ||
+		strtol(text, NULL, 10) != SYS_restart_syscall)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid, tid);
+	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	d->waits[d->n_waits].tid = tid;
+	d->waits[d->n_waits].stack = arena_strndup(&d->arena, text, MAX(n, (ssize_t)0));
+	return d->waits[d->n_waits++].stack ? 0 : -ENOMEM;
+}
+
 int dump_remember_waits(struct dump *d, struct error *e)
 {
-	_cleanup_free_ pid_t *tids = NULL;
-	size_t n;
+	_cleanup_free_ pid_t *pids = NULL, *tids = NULL;
+	size_t n_pids, n_tids;
 	int r;
 
-	r = cgroup_pids(&d->c->cgroup, true, &tids, &n, e);
+	r = cgroup_pids(&d->c->cgroup, false, &pids, &n_pids, e);
 	if (r == 0)
-		r = dump_hire(d, n, e);
+		r = cgroup_pids(&d->c->cgroup, true, &tids, &n_tids, e);
+	if (r == 0)
+		r = dump_hire(d, n_tids, e);
 	if (r < 0)
 		return r;
-	d->waits = arena_array(&d->arena, n, sizeof(*d->waits));
+	d->waits = arena_array(&d->arena, n_tids, sizeof(*d->waits));
 	if (!d->waits)
 		return error_errno(e, -ENOMEM, "waiting threads");
-	for (size_t i = 0; i < n; i++) {
-		struct dump_wait *w = &d->waits[d->n_waits];
-		char path[64];
+	for (size_t i = 0; i < n_pids; i++) {
+		pid_t *of = &pids[i];
+		size_t n = 1;
 
-		snprintf(path, sizeof(path), "/proc/%d/syscall", tids[i]);
-		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0 ||
-			strtol(w->stack, NULL, 10) != SYS_restart_syscall)
+		if (n_tids != n_pids && proc_read_tids(pids[i], &d->arena, &of, &n) < 0)
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/stack", tids[i]);
-		if (read_small_file_at(AT_FDCWD, path, w->stack, sizeof(w->stack)) <= 0)
-			w->stack[0] = '\0';
-		w->tid = tids[i];
-		d->n_waits++;
+		for (size_t k = 0; k < n && d->n_waits < n_tids; k++)
+			if (remember_wait(d, pids[i], of[k]) < 0)
+				return error_errno(e, -ENOMEM, "waiting threads");
 	}
 	return 0;
 }

@@ -75,7 +75,8 @@ const struct support_row support_rows[] = {
 	{"memory", "NUMA policy", "lost",
 		"set_mempolicy and mbind of a program; linux.memoryPolicy of config.json is applied again"},
 	{"file", "file lock", "refused", "flock, POSIX and OFD locks, leases"},
-	{"file", "locks on pipes and sockets", "lost", "which nobody is known to take"},
+	{"file", "POSIX locks on what has no path", "lost",
+		"as pipes and sockets; nobody is known to take them"},
 	{"file", "empty datagrams in a second image", "lost",
 		"that wait unread in a socket since an earlier checkpoint which left the container running: "
 		"the kernel hides them"},
