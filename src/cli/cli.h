@@ -25,7 +25,7 @@ struct cli_option {
 	const char *argument, *help;
 };
 
-/* For the life of the program, like argv, which it points into. */
+/* What it lists is in argv; freed by cli_done(). */
 struct cli_list {
 	const char **v;
 	size_t n;
@@ -57,6 +57,8 @@ extern const struct cli_option cli_global_options[];
 /* Parses argv (after the command's name) into *out; *ret_args: the rest. 1: --help was asked for. */
 int cli_parse(const struct cli_option *options, bool options_first, int argc, char **argv, void *out,
 	char **ret_args, int *ret_n, struct error *e) _must_check_;
+/* Frees what cli_parse() has put into *out. */
+void cli_done(const struct cli_option *options, void *out);
 void cli_print_help(const struct cli_command *c);
 void cli_print_global_help(void);
 /* "SIGTERM", "term" or "15" to a number; -EINVAL with *e. */

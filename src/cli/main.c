@@ -203,11 +203,14 @@ static int run_command(
 	r = cli_parse(c->options, c->options_first, argc, argv, options, args, &n, e);
 	if (r > 0) {
 		cli_print_help(c);
-		return 0;
-	}
-	if (r == 0)
+		r = 0;
+	} else if (r == 0) {
 		r = check_args(c, n, e);
-	return r < 0 ? r : c->run(g, options, n, args, e);
+		if (r == 0)
+			r = c->run(g, options, n, args, e);
+	}
+	cli_done(c->options, options);
+	return r;
 }
 
 static int unknown_command(const char *name, struct error *e)

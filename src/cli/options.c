@@ -185,6 +185,17 @@ int cli_parse(const struct cli_option *options, bool options_first, int argc, ch
 	return 0;
 }
 
+void cli_done(const struct cli_option *options, void *out)
+{
+	for (const struct cli_option *o = options; o->name; o++)
+		if (o->kind == CLI_LIST) {
+			struct cli_list *list = (void *)((char *)out + o->offset);
+
+			free(list->v);
+			*list = (struct cli_list){0};
+		}
+}
+
 static void print_options(const struct cli_option *options)
 {
 	for (const struct cli_option *o = options; o && o->name; o++) {

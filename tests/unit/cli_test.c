@@ -36,6 +36,7 @@ static int n_rest;
 
 static int parse_words(bool options_first, int n, const char *const *words)
 {
+	cli_done(table, &v);
 	v = (struct values){0};
 	e = (struct error){0};
 	n_rest = -1;
