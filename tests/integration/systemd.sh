@@ -177,4 +177,72 @@ test_checkpoint() {
 	expect_property "cr-a$$.scope" LoadState not-found
 }
 
+# user_does COMMAND...: as the ordinary user of the guest, as a service of his own systemd.
+user_does() {
+	timeout 60 setpriv --reuid 1000 --regid 1000 --clear-groups env HOME=/tmp XDG_RUNTIME_DIR=/run/user/1000 \
+		systemd-run --user --quiet --wait --pipe --collect -E XDG_RUNTIME_DIR=/run/user/1000 "$@" < /dev/null > "$T/out" 2> "$T/err" ||
+		fail "exit $?: $*: $(cat "$T/err" "$T/out")"
+}
+
+user_property() {
+	setpriv --reuid 1000 --regid 1000 --clear-groups env XDG_RUNTIME_DIR=/run/user/1000 systemctl --user show --value -p "$2" "$1"
+}
+
+# Without root: the user's own systemd makes the scope, in what is delegated to it.
+test_rootless() {
+	need_systemd
+	[ -S /run/user/1000/bus ] || skip "not on this machine: a user with a systemd of his own"
+	bundle b
+	chmod 711 "$(dirname "$T")"
+	chmod 755 "$T"
+	cp "$STASIS" "$T/stasis"
+	rm "$B/config.json"
+	mkdir "$T/state"
+	chown -R 1000:1000 "$B" "$T/state"
+	user_does "$T/stasis" spec --rootless --bundle "$B"
+	edit '.process.terminal = false | .process.args = ["sleep", "1000"] | .linux.cgroupsPath = ":mine:'"r$$"'"
+		| .linux.resources = {"memory": {"limit": 67108864}, "pids": {"limit": 17}}'
+	# The container outlives the service that started it, since it is in a scope of its own.
+	user_does sh -c '"$0" --root "$1" --systemd-cgroup run -d --bundle "$2" c > /dev/null 2>&1' "$T/stasis" "$T/state" "$B"
+	user_does "$T/stasis" --root "$T/state" state c
+	[ "$(jq -r .status "$T/out")" = running ] || fail "$(cat "$T/out")"
+	local pid
+	pid=$(jq -r .pid "$T/out")
+	grep -qx "0::/user.slice/user-1000.slice/user@1000.service/user.slice/mine-r$$.scope" "/proc/$pid/cgroup" || fail "$(cat "/proc/$pid/cgroup")"
+	[ "$(user_property "mine-r$$.scope" MemoryMax)" = 67108864 ] || fail "MemoryMax: $(user_property "mine-r$$.scope" MemoryMax)"
+	[ "$(cat "/sys/fs/cgroup$(cut -d: -f3 "/proc/$pid/cgroup")/pids.max")" = 17 ] || fail "pids.max"
+	user_does "$T/stasis" --root "$T/state" update --pids-limit 21 c
+	[ "$(user_property "mine-r$$.scope" TasksMax)" = 21 ] || fail "TasksMax"
+	user_does "$T/stasis" --root "$T/state" exec c id -u
+	user_does "$T/stasis" --root "$T/state" pause c
+	user_does "$T/stasis" --root "$T/state" resume c
+	user_does "$T/stasis" --root "$T/state" delete -f c
+	[ "$(user_property "mine-r$$.scope" LoadState)" = not-found ] || fail "the scope is left"
+}
+
+# podman as it is by default where systemd runs: its containers are scopes in machine.slice.
+test_podman() {
+	need_systemd
+	command -v podman > /dev/null || skip "not on this machine: podman"
+	bundle b
+	local id cgroup
+	trap 'pod rm -fa -t 0 > /dev/null 2>&1; rm -rf "/run/stasis-test-$$"' EXIT
+	pod() {
+		timeout 60 podman --runtime "$STASIS" --root "$T/storage" --runroot "/run/stasis-test-$$" --storage-driver vfs "$@" < /dev/null
+	}
+	pod run -d --name "p$$" --network none --cgroupns host --memory 64m --pids-limit 33 --cpus 0.5 --rootfs "$B/rootfs" sleep 1000 > "$T/id" 2> "$T/err" ||
+		fail "podman run: $(cat "$T/err")"
+	id=$(cat "$T/id")
+	cgroup=$(pod exec "p$$" cat /proc/self/cgroup) || fail "podman exec"
+	case $cgroup in "0::/machine.slice/libpod-$id.scope"*) ;; *) fail "$cgroup" ;; esac
+	expect_property "libpod-$id.scope" MemoryMax 67108864
+	expect_property "libpod-$id.scope" TasksMax 33
+	expect_property "libpod-$id.scope" CPUQuotaPerSecUSec 500ms
+	pod pause "p$$" > "$T/o" && pod unpause "p$$" > "$T/o" || fail "podman pause"
+	pod stats --no-stream --format '{{.PIDs}}' "p$$" > "$T/o" || fail "podman stats"
+	[ "$(cat "$T/o")" = 1 ] || fail "podman stats: $(cat "$T/o")"
+	pod rm -f -t 0 "p$$" > "$T/o" || fail "podman rm"
+	expect_property "libpod-$id.scope" LoadState not-found
+}
+
 run_test "$@"

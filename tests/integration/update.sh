@@ -118,10 +118,13 @@ test_oom_event() {
 	wait "$pid" || fail "events ends with status $?: $(cat "$T/err")"
 }
 
-# The page cache of a large file, read again and again below a small limit.
+# The page cache of a large file, read again and again below a small limit; on v2 memory above memory.high, which is waited for.
 test_memory_pressure() {
 	bundle b sh -c 'dd if=/dev/zero of=/tmp/large bs=1M count=96; while :; do cat /tmp/large > /dev/null; done'
 	edit '.linux.resources += {"memory": {"limit": 33554432, "swap": 33554432}}'
+	if pure_v2; then
+		edit '.process.args = ["sh", "-c", "while :; do dd if=/dev/zero of=/dev/null bs=24M count=1; done"] | .linux.resources.unified = {"memory.high": "8388608"}'
+	fi
 	start c
 	fails 'invalid memory pressure' events --memory-pressure huge c
 	timeout 60 "$STASIS" --root "$ROOT" events --interval 1h --memory-pressure low c > "$T/events" 2> "$T/err" < /dev/null &
