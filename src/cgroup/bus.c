@@ -141,7 +141,7 @@ ssize_t bus_message_size(const uint8_t head[HEAD])
 	/* 'l': little-endian; 1: the version of the protocol */
 	if (head[0] != 'l' || head[3] != 1 || body > BUS_MESSAGE_MAX || fields > BUS_MESSAGE_MAX)
 		return -EBADMSG;
-	return (ssize_t)(HEAD + ALIGN_UP(fields, 8U) + body);
+	return (ssize_t)HEAD + ALIGN_UP((ssize_t)fields, 8) + (ssize_t)body;
 }
 
 /* A string of "at" with its length in front (4 bytes, or 1 for signatures); *at moves behind it. */
@@ -250,7 +250,7 @@ static int read_line(int fd, char *buf, size_t size)
 static int authenticate(int fd)
 {
 	static const char hello[] = "\0AUTH EXTERNAL\r\nDATA\r\n", begin[] = "BEGIN\r\n";
-	char line[512];
+	char line[512] = "";
 	int r = send_all(fd, hello, sizeof(hello) - 1);
 
 	if (r == 0)

@@ -347,13 +347,23 @@ static bool has_stopped(const struct cgroup *cg)
 	return !d || access(d->path, F_OK) < 0;
 }
 
+/* A unit is known by its name alone, and a scope that has become empty is gone: the one of that name may be another
+ * container's by now, or, when create was killed, have been before. Ours has the cgroup that we recorded. */
+static bool unit_is_ours(const struct cgroup *cg)
+{
+	const struct cgroup_dir *d = cgroup_main_dir(cg);
+	_cleanup_close_ int fd = d ? cgroup_dir_open(cg, d, NULL) : -EBADF;
+
+	return fd >= 0;
+}
+
 int systemd_stop(struct cgroup *cg, struct error *e)
 {
 	_cleanup_(bus_done) struct bus b = {.fd = -EBADF};
 	struct error ignored = {0};
 	int r;
 
-	if (!cg->started)
+	if (!cg->started || !unit_is_ours(cg))
 		return 0;
 	r = open_bus(cg, &b, e);
 	if (r < 0)

@@ -141,6 +141,25 @@ test_name_in_use() {
 	ok delete -f c
 }
 
+# A unit is known by its name alone: what is left of an earlier container is not the later one.
+test_name_used_again() {
+	need_systemd
+	systemd_bundle "system.slice:again:a$$"
+	ok --systemd-cgroup run -d --bundle "$B" c
+	ok kill c KILL
+	expect_status c stopped
+	eventually 10 eval '[ "$(property "again-a$$.scope" LoadState)" = not-found ]'
+	ok --systemd-cgroup run -d --bundle "$B" later
+	ok delete c
+	expect_status later running
+	expect_property "again-a$$.scope" ActiveState active
+	# Nor is it that of a create that was killed before it asked systemd.
+	FAULT=create-state-dir timeout 30 "$STASIS" --root "$ROOT" --systemd-cgroup create --bundle "$B" killed > "$T/out" 2>&1 < /dev/null && fail "create survived"
+	ok delete -f killed
+	expect_status later running
+	ok delete -f later
+}
+
 test_stopped_by_systemd() {
 	need_systemd
 	systemd_bundle "system.slice:stop:a$$"
