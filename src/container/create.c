@@ -256,7 +256,10 @@ static int go_on(const struct create *cr, struct error *e)
 {
 	int r = sync_send(cr->sync, SYNC_GO);
 
-	return r < 0 ? error_errno(e, r, "send to the container's init") : 0;
+	/* one that is gone has said why */
+	return r == -EPIPE ? sync_expect(cr->sync, SYNC_READY, e)
+	       : r < 0	   ? error_errno(e, r, "send to the container's init")
+			   : 0;
 }
 
 static int clone_init(struct create *cr, struct error *e)

@@ -47,9 +47,14 @@ int sync_receive(int fd, int *ret_number, struct error *e)
 	struct sync_message m = {0};
 	ssize_t n;
 
-	do
-		n = recv(fd, &m, sizeof(m), 0);
-	while (n < 0 && errno == EINTR);
+	for (int reset = 0; reset < 2; reset++) {
+		do
+			n = recv(fd, &m, sizeof(m), 0);
+		while (n < 0 && errno == EINTR);
+		/* it has closed without having read all: this is said before what it had sent */
+		if (n >= 0 || errno != ECONNRESET)
+			break;
+	}
 	if (n < 0 && errno != ECONNRESET)
 		return error_errno(e, -errno, "receive from the container's init");
 	if (n <= 0)

@@ -239,6 +239,18 @@ test_many_mappings() {
 	fails 'linux.uidMappings: .* a page' run --bundle "$B" c
 }
 
+# Init that fails at once, before it has read what it may do, is heard all the same.
+test_failures() {
+	local point
+	bundle b
+	userns
+	edit '.mounts += [{"destination": "/mnt", "type": "bind", "source": $s, "options": ["bind", "idmap"]}]' --arg s "$T"
+	for point in create-init create-joined create-namespaces create-root create-mounts create-devices create-pivot create-process; do
+		FAULT=$point:EIO fails "fault point $point" run -d --bundle "$B" c
+		expect_nothing_left c
+	done
+}
+
 # The image has the ids that the container sees: other mappings are only another place for them.
 test_checkpoint_and_other_mappings() {
 	bundle b
