@@ -346,7 +346,7 @@ static void *verify_thread(void *arg)
 
 int image_verify_pages(const struct image *i, struct error *e)
 {
-	enum { MAX_THREADS = 4, BYTES_PER_THREAD = 16 << 20 };
+	enum { MAX_THREADS = 4, BYTES_PER_THREAD = 8 << 20 };
 	size_t want = MIN(i->files.pages.size / BYTES_PER_THREAD + 1, (uint64_t)MAX_THREADS),
 	       n = i->index.n_chunks;
 	struct verification parts[MAX_THREADS];

@@ -36,11 +36,11 @@ static int no_memory(struct error *e)
 	return error_errno(e, -ENOMEM, "collect the container's state");
 }
 
-int dump_hire(struct dump *d, size_t n_tasks, struct error *e)
+int dump_hire(struct dump *d, size_t n_procs, struct error *e)
 {
 	enum { WORTHWHILE = 8 };
 
-	return d->crew ? 0 : crew_new(n_tasks < WORTHWHILE ? 0 : CREW_HELPERS, &d->crew, e);
+	return d->crew ? 0 : crew_new(n_procs < WORTHWHILE ? 0 : CREW_HELPERS, &d->crew, e);
 }
 
 /* Parents before children, init first: a stable selection by depth below init. Init's own parent is outside. */

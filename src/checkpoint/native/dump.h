@@ -183,7 +183,7 @@ int dump_look(void *d, size_t item, unsigned worker, struct error *e) _must_chec
 /* Namespaces that all of them must share with init. */
 extern const char *const dump_namespaces[DUMP_NAMESPACES];
 /* Helpers, if there is work for them. */
-int dump_hire(struct dump *d, size_t n_tasks, struct error *e) _must_check_;
+int dump_hire(struct dump *d, size_t n_procs, struct error *e) _must_check_;
 static inline struct arena *dump_arena(struct dump *d, unsigned worker)
 {
 	return worker ? &d->helper_arenas[worker - 1] : &d->arena;

@@ -320,7 +320,7 @@ static void op_credentials(struct builder *bu, const St__Credentials *c)
 	struct batch *b = &bu->b;
 
 	for (int cap = 0; cap < CAPS; cap++)
-		if (!(c->cap_bnd & (1ull << cap)))
+		if (bu->r->bounding & ~c->cap_bnd & (1ull << cap))
 			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
 	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
 	batch_call(b, 0, SYS_setgroups, c->n_groups,
@@ -390,10 +390,13 @@ static void op_wait(struct builder *bu, uint32_t *word)
 	batch_call(&bu->b, OP_WAIT, SYS_futex, word, FUTEX_WAIT, 0, 0);
 }
 
-/* Adds one to a counter of the control block and wakes the parent: FUTEX_WAKE_OP does both in a system call. */
+/* Adds one to a counter of the control block, and wakes the parent once all threads have (or nearly, if there are more than
+ * the comparison can hold): FUTEX_WAKE_OP does both in a system call. */
 static void op_count(struct builder *bu, uint32_t *counter)
 {
-	uint32_t op = (uint32_t)FUTEX_OP_ADD << 28 | (uint32_t)FUTEX_OP_CMP_GE << 24 | 1u << 12;
+	enum { CMPARG_MAX = 0x7ff };
+	uint32_t op = (uint32_t)FUTEX_OP_ADD << 28 | (uint32_t)FUTEX_OP_CMP_GE << 24 | 1u << 12 |
+		      (uint32_t)MIN(bu->r->n_threads - 1, (size_t)CMPARG_MAX);
 
 	batch_call(&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX,
 		counter, op);

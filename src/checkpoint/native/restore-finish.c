@@ -42,15 +42,6 @@ struct finish {
 	uint64_t syscall_offset; /* of a syscall instruction, from the start of the vdso group */
 };
 
-static size_t thread_count(const struct restore *r)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < r->n_procs; i++)
-		n += r->procs[i]->state == 2 ? 0 : r->procs[i]->n_threads;
-	return n;
-}
-
 static int batch_failure(struct restore *r, struct error *e)
 {
 	const struct op *op = (const struct op *)r->control->batch.failed_op;
@@ -129,7 +120,7 @@ static int find_threads(struct finish *f, struct error *e)
 	result = cgroup_pids(&f->c->cgroup, false, &pids, &n_pids, e);
 	if (result < 0)
 		return result;
-	f->threads = arena_array(&f->r->arena, thread_count(f->r), sizeof(*f->threads));
+	f->threads = arena_array(&f->r->arena, f->r->n_threads, sizeof(*f->threads));
 	if (!f->threads)
 		return error_errno(e, -ENOMEM, "restore");
 	for (size_t i = 0; i < n_pids; i++) {
@@ -145,7 +136,7 @@ static int find_threads(struct finish *f, struct error *e)
 			if (proc_read_status(pids[i], tids[k], &f->r->arena, &st) < 0 || st.state == 'Z' ||
 				st.state == 'X')
 				continue;
-			if (f->n == thread_count(f->r))
+			if (f->n == f->r->n_threads)
 				return error_set(e, -EBUSY, ERROR_STATE,
 					"more tasks in the container's cgroup than were restored");
 			t->msg = find_thread(f->r, st.ns_pid[st.n_ns - 1], &t->proc);
@@ -158,9 +149,9 @@ static int find_threads(struct finish *f, struct error *e)
 			f->n++;
 		}
 	}
-	if (f->n != thread_count(f->r))
+	if (f->n != f->r->n_threads)
 		return error_set(e, -ESRCH, ERROR_STATE,
-			"%zu of %zu threads were found in the container's cgroup", f->n, thread_count(f->r));
+			"%zu of %zu threads were found in the container's cgroup", f->n, f->r->n_threads);
 	return 0;
 }
 
@@ -328,13 +319,15 @@ static bool state_becomes(pid_t pid, char state)
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
 	struct live_thread *parent = leader_of(f, p->ppid);
-	uint64_t wait_args[6] = {p->pid, 0, WUNTRACED | WNOHANG, 0};
-	int64_t ignored;
+	struct task_call call = {.nr = SYS_wait4, .args = {p->pid, 0, WUNTRACED | WNOHANG, 0}};
+	int r;
 
 	if (!parent || p->exit_code != 0)
 		return 0;
-	return task_syscall(
-		&parent->task, vdso_of(parent->proc) + f->syscall_offset, SYS_wait4, wait_args, &ignored, e);
+	call.task = &parent->task;
+	call.insn = vdso_of(parent->proc) + f->syscall_offset;
+	r = task_calls(&call, 1, e);
+	return r < 0 ? r : task_settle(&call, 1, e);
 }
 
 /* With the signal that had stopped it, as WSTOPSIG() tells its parent: put in the place of a SIGSTOP on its way. */
@@ -419,7 +412,7 @@ static bool any_filters(const struct restore *r)
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	struct finish f = {.r = r, .c = c};
-	uint32_t total = thread_count(r);
+	uint32_t total = r->n_threads;
 	bool filters = any_filters(r);
 	int result;
 

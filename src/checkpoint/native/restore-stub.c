@@ -282,6 +282,14 @@ static void reset_signal_actions(void)
 		syscall(SYS_rt_sigaction, sig, none, NULL, 8);
 }
 
+/* Once, for all that are forked from here: the rest is then a matter of each thread. */
+static void limit_capabilities(const struct restore *r)
+{
+	for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+		if (!(r->bounding & 1ull << cap))
+			prctl(PR_CAPBSET_DROP, cap);
+}
+
 int restore_init(void *arg, struct error *e)
 {
 	struct restore *r = arg;
@@ -307,5 +315,6 @@ int restore_init(void *arg, struct error *e)
 		result = fault_point("restore-files", e);
 	if (result < 0)
 		fail(r, e);
+	limit_capabilities(r);
 	stub(r, 0);
 }

@@ -112,6 +112,17 @@ static void name_helpers(struct restore *r)
 	}
 }
 
+static void sum_up(struct restore *r)
+{
+	for (size_t i = 0; i < r->n_procs; i++) {
+		if (r->procs[i]->state == 2)
+			continue;
+		r->n_threads += r->procs[i]->n_threads;
+		for (size_t k = 0; k < r->procs[i]->n_threads; k++)
+			r->bounding |= r->procs[i]->threads[k]->credentials->cap_bnd;
+	}
+}
+
 static int plan_tree(struct restore *r, struct error *e)
 {
 	struct tree_process *procs = arena_array(&r->arena, r->n_procs, sizeof(*procs));
@@ -135,9 +146,10 @@ int restore_plan(struct restore *r, struct error *e)
 		result = restore_validate(r, e);
 	if (result == 0)
 		result = plan_tree(r, e);
-	if (result == 0)
-		result = restore_lay_out(r, e);
-	return result;
+	if (result < 0)
+		return result;
+	sum_up(r);
+	return restore_lay_out(r, e);
 }
 
 /* Offsets that make the container's clocks go on from the checkpoint. */

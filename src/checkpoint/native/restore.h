@@ -51,6 +51,8 @@ struct restore {
 	size_t n_files;
 	const St__Process **procs; /* parents before children, init first */
 	size_t n_procs;
+	size_t n_threads;  /* of all that live */
+	uint64_t bounding; /* capabilities that any of them has in its bounding set */
 	struct restore_shm *shm;
 	size_t n_shm;
 	const St__Tmpfs **tmpfs;

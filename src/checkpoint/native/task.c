@@ -267,11 +267,23 @@ int task_syscall(
 	return r;
 }
 
+/* An interrupted call that the kernel would make again. */
+static bool wants_restart(const struct user_regs_struct *regs)
+{
+	enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+	long result = -(long)regs->rax;
+
+	return (long)regs->orig_rax >= 0 && result >= ERESTARTSYS && result <= ERESTART_RESTARTBLOCK;
+}
+
 static int settle_begin(struct task_call *c, struct error *e)
 {
 	struct task *t = c->task;
-	int r = task_interrupt(t, e);
+	int r;
 
+	if (!wants_restart(&t->regs))
+		return 0;
+	r = task_interrupt(t, e);
 	if (r < 0)
 		return r;
 	r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
@@ -282,7 +294,7 @@ static int settle_end(struct task_call *c, struct error *e)
 {
 	struct task *t = c->task;
 
-	for (;;) {
+	while (wants_restart(&t->regs)) {
 		int status, r;
 
 		r = wait_status(t, &status, e);
@@ -294,6 +306,7 @@ static int settle_end(struct task_call *c, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "continue pid %d", t->tid);
 	}
+	return 0;
 }
 
 int task_settle(struct task_call *calls, size_t n, struct error *e)
