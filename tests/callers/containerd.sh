@@ -105,7 +105,7 @@ test_life() {
 	in_task a sh -c 'exit 5' > "$T/out" 2>&1
 	[ $? = 5 ] || fail "status of exec: $(cat "$T/out")"
 	ctr task ps a | grep -Eq "^$(ctr task ls | awk '$1 == "a" { print $2 }') " || fail "$(ctr task ps a)"
-	ctr task metrics a | grep -Eq 'pids.current +[12] ' || fail "$(ctr task metrics a)"
+	says 'pids.current +[12] ' ctr task metrics a || ! all_hierarchies_are_mounted || fail "$(ctr task metrics a)"
 	local n
 	n=$(count_of a)
 	succeeds ctr task pause a

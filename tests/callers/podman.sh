@@ -46,10 +46,10 @@ test_terminal() {
 	podman_image
 	cat > "$T/typed" <<- END
 		stty rows 33 cols 77
-		podman run --rm -i -t bb sh -c 'tty; stty size; read x; echo got \$x'
+		podman run --rm -i -t bb sh -c 'tty; until stty size 2> /dev/null | grep "33 77"; do usleep 10000; done; read x; echo got \$x'
 	END
 	declare -f podman > "$T/rc"
-	(sleep 0.7; echo hello) | timeout 20 script -qec "bash -c '. $T/rc; . $T/typed'" /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	(sleep 1.5; echo hello) | timeout 20 script -qec "bash -c '. $T/rc; . $T/typed'" /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
 	tr -d '\r' < "$T/out" | paste -sd' ' | grep -q '/dev/pts/0 33 77 .*got hello' || fail "$(cat "$T/out")"
 	succeeds podman run -d -t --name c bb sh -c 'test -t 0 && test -t 1 && test -t 2 && tty; sleep 1000'
 	eventually 5 logged c /dev/pts/0
