@@ -458,27 +458,32 @@ static int give_up_capabilities(const struct process_context *x, struct error *e
 	return r < 0 ? error_errno(e, r, "set the ambient capabilities") : 0;
 }
 
-static int write_label(int attr_fd, const char *file, const char *value, struct error *e)
+static int write_label(const struct process_context *x, const char *what, const char *file, const char *value,
+	struct error *e)
 {
-	int r = write_string_at(attr_fd, file, value);
+	int r = write_string_at(x->attr_fd, file, value);
 
-	return r < 0 ? error_errno(e, r, "write \"%s\" to `/proc/self/attr/%s`", value, file) : 0;
+	return r < 0 ? error_errno(e, r,
+			       "process.%s: write \"%s\" to `/proc/self/attr/%s` (does this kernel have the "
+			       "security module, and the module the label?)",
+			       what, value, file)
+		     : 0;
 }
 
 static int set_labels(const struct process_context *x, struct error *e)
 {
-	char text[600];
+	_cleanup_free_ char *text = NULL;
+	bool stacked;
 	int r = 0;
 
 	if (x->p->selinux_label)
-		r = write_label(x->attr_fd, "exec", x->p->selinux_label, e);
+		r = write_label(x, "selinuxLabel", "exec", x->p->selinux_label, e);
 	if (r < 0 || !x->p->apparmor_profile)
 		return r;
-	snprintf(text, sizeof(text), "exec %s", x->p->apparmor_profile);
-	r = write_string_at(x->attr_fd, "apparmor/exec", text); /* 5.8; LSM stacking */
-	return r == -ENOENT ? write_label(x->attr_fd, "exec", text, e)
-	       : r < 0	    ? error_errno(e, r, "apply apparmor profile %s", x->p->apparmor_profile)
-			    : 0;
+	if (asprintf(&text, "exec %s", x->p->apparmor_profile) < 0)
+		return error_errno(e, -ENOMEM, "process.apparmorProfile");
+	stacked = faccessat(x->attr_fd, "apparmor/exec", F_OK, 0) == 0; /* 5.8 */
+	return write_label(x, "apparmorProfile", stacked ? "apparmor/exec" : "exec", text, e);
 }
 
 int process_exec(struct process_context *x, struct error *e)
