@@ -196,13 +196,9 @@ static int write_file_rename(
 		r = -errno;
 	if (r == 0 && renameat(dirfd, tmp, dirfd, name) < 0)
 		r = -errno;
-	if (r < 0) {
+	if (r < 0)
 		unlinkat(dirfd, tmp, 0);
-		return r;
-	}
-	if (sync && fsync(dirfd) < 0 && errno != EINVAL)
-		return -errno;
-	return 0;
+	return r;
 }
 
 int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode)

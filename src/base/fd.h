@@ -43,9 +43,10 @@ int pread_exact(int fd, void *data, size_t len, off_t offset) _must_check_;
 /* A file that must not be there yet; it stays, partly written, when this fails. */
 int write_new_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
 
-/* Replaces dirfd/name atomically: temporary file, fsync, rename, fsync of the directory. */
+/* Replaces dirfd/name atomically: temporary file, fsync, rename. After a loss of power, too, it is the old or the new
+ * one. */
 int write_file_atomic_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
-/* The same without the fsyncs: readers see the old or the new file, a machine that loses power may keep neither. */
+/* The same without the fsync: readers see the old or the new file, a machine that loses power may keep neither. */
 int write_file_replace_at(
 	int dirfd, const char *name, const void *data, size_t len, mode_t mode) _must_check_;
 

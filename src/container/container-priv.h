@@ -215,8 +215,6 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 /* ---- state.c ---- */
 /* state-json.c: fills c from state.json and mountinfo; a missing state.json is not an error. */
 int state_read(struct container *c, struct error *e) _must_check_;
-/* The first state.json of a new directory: container_save() without the detour, which costs a flush on some disks. */
-int state_write_first(struct container *c, struct error *e) _must_check_;
 /* Makes <root>/<id>, locked. */
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
 void state_remove_dir(struct container *c);

@@ -128,7 +128,7 @@ int container_load(
 	const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* Parses the kept config.json into c->spec unless it is there. */
 int container_load_spec(struct container *c, struct error *e) _must_check_;
-/* Writes state.json (write, rename: docs/adr/0012 says why there is no fsync). */
+/* Writes state.json: write, fsync, rename. */
 int container_save(struct container *c, struct error *e) _must_check_;
 enum container_status container_status(const struct container *c);
 /* A pidfd of init, verified against the start time, or -ESRCH. Caller closes. */

@@ -140,7 +140,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	if (r == 0)
 		r = state_record_stdio(c, getpid(), e);
 	if (r == 0)
-		r = state_write_first(c, e);
+		r = container_save(c, e);
 	if (r == 0)
 		r = fault_point("create-state-dir", e);
 	if (r == 0)

@@ -2,8 +2,8 @@
 /*
  * state.json: the record of one container (mission.md row A2). Numbers are bounded where they are read, because a
  * damaged file must not make us signal or delete anything: a record that is not understood is an error, and delete
- * --force then removes the directory only. It is replaced by rename, so that a reader, or we after a kill, see the old or
- * the new one. It is not fsynced (docs/adr/0012): after a loss of power there is no container, and boot_id says so.
+ * --force then removes the directory only. It is written, fsynced and renamed into place, so that a reader, or we after a
+ * kill or a loss of power, see the old or the new one; after the latter there is no container, and boot_id says so.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -86,7 +86,7 @@ static struct json_object *to_json(const struct container *c)
 	return o;
 }
 
-static int write_state(struct container *c, bool first, struct error *e)
+int container_save(struct container *c, struct error *e)
 {
 	_cleanup_json_ struct json_object *o = to_json(c);
 	const char *text =
@@ -94,19 +94,8 @@ static int write_state(struct container *c, bool first, struct error *e)
 	int r = -ENOMEM;
 
 	if (text)
-		r = (first ? write_new_file_at : write_file_replace_at)(
-			c->dir_fd, "state.json", text, strlen(text), 0600);
+		r = write_file_atomic_at(c->dir_fd, "state.json", text, strlen(text), 0600);
 	return r < 0 ? error_errno(e, r, "write state.json of container %s", c->id) : 0;
-}
-
-int state_write_first(struct container *c, struct error *e)
-{
-	return write_state(c, true, e);
-}
-
-int container_save(struct container *c, struct error *e)
-{
-	return write_state(c, false, e);
 }
 
 static int get_string(struct json_object *o, const char *key, char **ret)
