@@ -446,9 +446,12 @@ static void test_messages(void)
 /* A value of another type in place of each value of the full document. */
 static void path_of_member(char *to, size_t size, const char *path, const char *key)
 {
-	bool is_map = strcmp(path, "annotations") == 0 || strcmp(path, "linux.sysctl") == 0 ||
-		      strcmp(path, "linux.resources.unified") == 0 || strcmp(path, "linux.netDevices") == 0;
+	static const char *const maps[] = {"annotations", "linux.sysctl", "linux.resources.unified",
+		"linux.netDevices", "linux.resources.rdma"};
+	bool is_map = false;
 
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
+		is_map |= strcmp(path, maps[i]) == 0;
 	if (is_map)
 		snprintf(to, size, "%s[\"%s\"]", path, key);
 	else
