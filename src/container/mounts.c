@@ -361,8 +361,12 @@ static int mount_cgroup(const struct spec_mount *m, const struct cgroup *cg, int
 
 	if (target < 0)
 		return target;
-	if (cg->mode == CGROUP_NONE)
-		return 0;
+	/* without one of its own: nothing, also where a recursive bind of /sys has brought the caller's (CVE-2023-25809) */
+	if (cg->mode == CGROUP_NONE) {
+		top = mount_make("tmpfs", "tmpfs", "size=0k,nr_inodes=2", NULL, attr | MOUNT_ATTR_RDONLY);
+		r = top < 0 ? top : mount_attach(top, target);
+		return r < 0 ? error_errno(e, r, "mount an empty %s", m->destination) : 0;
+	}
 	if (cg->mode == CGROUP_V2) {
 		r = cg->n_dirs ? bind_cgroup(&cg->dirs[0], target, attr) : 0;
 		return r < 0 ? error_errno(e, r, "mount cgroup2 on %s", m->destination) : 0;

@@ -48,8 +48,8 @@ expect() {
 test_single_id() {
 	user_bundle
 	in_container 'id -u; id -g; cat /proc/self/uid_map | tr -s " "; cat /proc/self/setgroups; echo > /tmp/mine
-		for d in null zero tty; do [ -c /dev/$d ] || echo no $d; done; [ -d /sys/class ] && echo sys; readlink /proc/self/ns/net; hostname'
-	expect "$(printf '0\n0\n 0 12345 1\ndeny\nsys\n'; readlink /proc/self/ns/net; echo stasis)"
+		for d in null zero tty; do [ -c /dev/$d ] || echo no $d; done; [ -d /sys/class ] && echo sys; ls -A /sys/fs/cgroup | wc -l; mkdir /sys/fs/cgroup/x 2> /dev/null || echo refused; readlink /proc/self/ns/net; hostname'
+	expect "$(printf '0\n0\n 0 12345 1\ndeny\nsys\n0\nrefused\n'; readlink /proc/self/ns/net; echo stasis)"
 	[ "$(stat -c %u "$B/rootfs/tmp/mine")" = 12345 ] || fail "the file is not the user's"
 	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
 }
