@@ -133,6 +133,19 @@ static int make_parents(const struct cgroup *cg, const struct cgroup_dir *d, str
 	return 0;
 }
 
+/* Just now, for this container: the holder is in it, if it is a scope's. */
+static bool made_by_systemd(const struct cgroup *cg, const struct cgroup_dir *d)
+{
+	char procs[32];
+	_cleanup_close_ int dir = -EBADF;
+
+	if (!cg->started || !cg->holder)
+		return cg->started;
+	dir = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return dir >= 0 && read_small_file_at(dir, "cgroup.procs", procs, sizeof(procs)) > 0 &&
+	       strtol(procs, NULL, 10) == cg->holder;
+}
+
 /* One that is there already is replaced if it is empty (left by a crash): its settings could be anything, also frozen. */
 static int make_dir_once(const struct cgroup *cg, struct cgroup_dir *d, struct error *e)
 {
@@ -141,8 +154,7 @@ static int make_dir_once(const struct cgroup *cg, struct cgroup_dir *d, struct e
 
 	if (r < 0)
 		return r;
-	/* systemd has made those that it uses itself. */
-	if (mkdir(d->path, 0755) < 0 && !(errno == EEXIST && cg->started)) {
+	if (mkdir(d->path, 0755) < 0 && (errno != EEXIST || !made_by_systemd(cg, d))) {
 		if (errno != EEXIST)
 			return fail_path(e, -errno, "make", d->path);
 		if (rmdir(d->path) < 0)

@@ -102,6 +102,9 @@ void cgroup_join_close(struct cgroup_join_fds *j);
  * thaws again). */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e) _must_check_;
 int cgroup_thaw(const struct cgroup *cg, struct error *e) _must_check_;
+/* After a SIGKILL: lets everything run that is frozen, since on v1 it would not die; also what the container has frozen
+ * itself in sub-cgroups. */
+int cgroup_thaw_killed(const struct cgroup *cg, struct error *e) _must_check_;
 /* 1 frozen, 0 not, or negative errno. */
 int cgroup_is_frozen(const struct cgroup *cg) _must_check_;
 

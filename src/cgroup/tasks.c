@@ -70,18 +70,37 @@ static int add_from_text(struct pid_list *l, const char *text)
 	return 0;
 }
 
-static int add_from_dir(struct pid_list *l, int dir, const char *file, int depth)
+struct visitor {
+	int (*visit)(int dir, struct visitor *v);
+	struct pid_list *list;
+	const char *file;
+};
+
+static int add_from_dir(int dir, struct visitor *v)
 {
 	_cleanup_free_ char *text = NULL;
-	struct dirent *entry;
 	size_t len;
-	DIR *list;
-	int copy, r = read_file_at(dir, file, TASKS_FILE_MAX, &text, &len);
+	int r = read_file_at(dir, v->file, TASKS_FILE_MAX, &text, &len);
 
 	/* A threaded cgroup (EOPNOTSUPP): its processes are listed in the domain above. ENODEV: it was removed. */
 	if (r < 0 && r != -EOPNOTSUPP && r != -ENOENT && r != -ENODEV)
 		return r;
-	r = r < 0 ? 0 : add_from_text(l, text);
+	return r < 0 ? 0 : add_from_text(v->list, text);
+}
+
+static int thaw_dir(int dir, struct visitor *v)
+{
+	(void)!write_string_at(dir, "freezer.state", "THAWED");
+	return 0;
+}
+
+/* A cgroup and all below it, which may come and go meanwhile. */
+static int visit_all(int dir, int depth, struct visitor *v)
+{
+	struct dirent *entry;
+	DIR *list;
+	int copy, r = v->visit(dir, v);
+
 	if (r < 0)
 		return r;
 	if (depth == 0)
@@ -101,7 +120,7 @@ static int add_from_dir(struct pid_list *l, int dir, const char *file, int depth
 			continue;
 		fd = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0)
-			r = add_from_dir(l, fd, file, depth - 1);
+			r = visit_all(fd, depth - 1, v);
 	}
 	closedir(list);
 	return r;
@@ -111,12 +130,16 @@ static int list_dir(const struct cgroup *cg, const struct cgroup_dir *d, bool th
 	struct error *e)
 {
 	_cleanup_close_ int dir = cgroup_dir_open(cg, d, e);
-	const char *file = !threads ? "cgroup.procs" : cgroup_dir_is_v2(d) ? "cgroup.threads" : "tasks";
+	struct visitor v = {.visit = add_from_dir,
+		.list = l,
+		.file = !threads	      ? "cgroup.procs"
+			: cgroup_dir_is_v2(d) ? "cgroup.threads"
+					      : "tasks"};
 	int r;
 
 	if (dir < 0)
 		return dir;
-	r = add_from_dir(l, dir, file, DEPTH_MAX);
+	r = visit_all(dir, DEPTH_MAX, &v);
 	return r < 0 ? error_errno(e, r, "cgroup: list the tasks of %s", d->path) : 0;
 }
 
@@ -196,22 +219,32 @@ static int signal_round(const struct cgroup *cg, const struct cgroup_dir *d, int
 	return r < 0 ? r : done;
 }
 
+int cgroup_thaw_killed(const struct cgroup *cg, struct error *e)
+{
+	const struct cgroup_dir *d = cgroup_v1_dir(cg, "freezer");
+	_cleanup_close_ int dir = d ? cgroup_dir_open(cg, d, NULL) : -EBADF;
+	struct visitor v = {.visit = thaw_dir};
+
+	if (dir >= 0)
+		(void)!visit_all(dir, DEPTH_MAX, &v);
+	return cgroup_is_frozen(cg) > 0 ? cgroup_thaw(cg, e) : 0;
+}
+
 /* Frozen, nobody can fork away from the list. SIGKILL reaches frozen v2 tasks at once and v1's when they thaw. */
 static int signal_frozen(const struct cgroup *cg, const struct cgroup_dir *d, int sig, struct error *e)
 {
 	bool frozen = cgroup_is_frozen(cg) > 0, froze = false;
-	int r;
+	int q = 0, r;
 
 	if (!frozen)
 		froze = cgroup_freeze(cg, FREEZE_MS, NULL) == 0;
 	r = signal_round(cg, d, sig, e);
 	/* A paused container stays paused, except that it must be able to die. */
-	if (froze || (frozen && sig == SIGKILL)) {
-		int q = cgroup_thaw(cg, r < 0 ? NULL : e);
-
-		r = r < 0 ? r : q < 0 ? q : r;
-	}
-	return r;
+	if (sig == SIGKILL)
+		q = cgroup_thaw_killed(cg, r < 0 ? NULL : e);
+	else if (froze)
+		q = cgroup_thaw(cg, r < 0 ? NULL : e);
+	return r < 0 ? r : q < 0 ? q : r;
 }
 
 static bool try_cgroup_kill(const struct cgroup *cg)
@@ -245,12 +278,11 @@ static int has_escaped(const struct cgroup *cg, const struct cgroup_dir *freezer
 static int kill_in_v1(const struct cgroup *cg, struct error *e)
 {
 	const struct cgroup_dir *freezer = cgroup_v1_dir(cg, "freezer");
-	int r = 0;
+	int r;
 
 	if (!freezer)
 		return 0;
-	if (cgroup_is_frozen(cg) > 0)
-		r = cgroup_thaw(cg, e);
+	r = cgroup_thaw_killed(cg, e);
 	for (int i = 0; r == 0 && i < SIGNAL_ROUNDS; i++) {
 		r = has_escaped(cg, freezer, e);
 		if (r <= 0)

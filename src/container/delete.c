@@ -11,7 +11,6 @@
 #include "container/container-priv.h"
 #include "linux/procfd.h"
 
-/* -ESRCH: there is nothing to kill. Thawed first: on v1 a frozen task does not even die. */
 static int kill_init(struct container *c, struct error *e)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
@@ -22,8 +21,7 @@ static int kill_init(struct container *c, struct error *e)
 	r = pidfd_kill(pidfd, SIGKILL);
 	if (r < 0 && r != -ESRCH)
 		return error_errno(e, r, "kill container %s", c->id);
-	if (cgroup_is_frozen(&c->cgroup) > 0)
-		(void)!cgroup_thaw(&c->cgroup, NULL);
+	(void)!cgroup_thaw_killed(&c->cgroup, NULL);
 	r = pidfd_wait_exit(pidfd, 10000);
 	if (r == 0)
 		return error_set(

@@ -25,10 +25,7 @@ int container_kill(struct container *c, int sig, bool all, struct error *e)
 		return error_set(e, r, ERROR_STATE, "os: process already finished");
 	if (r < 0)
 		return error_errno(e, r, "signal container %s", c->id);
-	/* a frozen task dies only when it runs: on v1 SIGKILL waits for the thaw */
-	if (sig == SIGKILL && cgroup_is_frozen(&c->cgroup) > 0)
-		return cgroup_thaw(&c->cgroup, e);
-	return 0;
+	return sig == SIGKILL ? cgroup_thaw_killed(&c->cgroup, e) : 0;
 }
 
 int container_pause(struct container *c, struct error *e)

@@ -148,4 +148,48 @@ test_devices_after_an_update() {
 	fails 'not permitted' exec c dd if=/tmp/mem of=/dev/null count=0
 }
 
+# Processes that are born while the others are killed, in sub-cgroups, some of them frozen: with a pid namespace, which
+# ends when they have, and without.
+test_delete_of_a_busy_one() {
+	delete_busy '.'
+}
+
+test_delete_of_a_busy_one_without_pid_namespace() {
+	delete_busy '.linux.namespaces |= map(select(.type != "pid"))'
+}
+
+delete_busy() {
+	bundle b sh -c 'i=0; while [ $i -lt 5 ]; do (while :; do sh -c "sleep 0.01; exit" & sleep 0.005; done) & i=$((i+1)); done; wait'
+	edit '.linux.resources.pids.limit = 60'
+	edit "$1"
+	start c
+	local dir pid sub n=0
+	dir=$(cgroup_dir freezer)
+	for sub in a a/b a/b/c d; do
+		mkdir "$dir/$sub"
+	done
+	sleep 0.2
+	for pid in $(cat "$dir/cgroup.procs"); do
+		n=$((n + 1))
+		[ "$pid" = "$(init_pid c)" ] || echo "$pid" > "$dir/$([ $((n % 2)) = 0 ] && echo a/b/c || echo d)/cgroup.procs" 2> "$T/gone"
+	done
+	sleep 0.1
+	if pure_v2; then echo 1 > "$dir/d/cgroup.freeze"; else echo FROZEN > "$dir/d/freezer.state"; fi
+	ok delete -f c
+	expect_nothing_left c
+	[ ! -e "$dir" ] || fail "the cgroup is left"
+}
+
+test_pause_of_a_created_one() {
+	bundle b
+	ok create --bundle "$B" c
+	ok pause c
+	expect_status c paused
+	ok resume c
+	expect_status c created
+	ok start c
+	expect_status c running
+	ok delete -f c
+}
+
 run_test "$@"
