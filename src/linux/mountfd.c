@@ -17,11 +17,13 @@ int open_in_root(int root, const char *path, uint64_t flags, mode_t mode)
 		.mode = flags & O_CREAT ? mode : 0,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
-	int fd;
+	int fd, tries = 100000;
 
-	do /* EAGAIN: a rename ran beside us and the kernel could not prove that ".." stayed inside */
+	/* EAGAIN: a rename ran beside us and the kernel could not prove that ".." stayed inside. Not for ever: whoever
+	 * shares a file system with us may do nothing but rename. */
+	do
 		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-	while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+	while (fd < 0 && (errno == EAGAIN || errno == EINTR) && --tries > 0);
 	return fd < 0 ? -errno : fd;
 }
 
