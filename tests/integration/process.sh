@@ -154,6 +154,27 @@ test_labels() {
 	ok run --bundle "$B" c
 }
 
+test_apparmor() {
+	local profile=stasis-test-$$
+	[ -e /sys/kernel/security/apparmor/.load ] && command -v apparmor_parser > "$T/parser" || skip "not on this machine: AppArmor"
+	printf 'profile %s flags=(attach_disconnected,mediate_deleted) {\n\tfile,\n\tcapability,\n\tsignal,\n\tnetwork,\n\tdeny /etc/group r,\n}\n' "$profile" > "$T/profile"
+	apparmor_parser -Kr "$T/profile" || fail "apparmor_parser"
+	bundle b
+	edit '.process.apparmorProfile = $p | .process.args = ["sh", "-c", "cat /proc/self/attr/current; cat /etc/passwd > /dev/null; cat /etc/group; exec sleep 1000"]' --arg p "$profile"
+	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	eventually 5 grep -q group "$T/out"
+	grep -qx "$profile (enforce)" "$T/out" && grep -q "can't open '/etc/group': Permission denied" "$T/out" || fail "$(cat "$T/out")"
+	ok exec c cat /proc/self/attr/current
+	expect "$profile (enforce)"
+	ok exec --apparmor unconfined c cat /proc/self/attr/current
+	expect unconfined
+	ok delete -f c
+	edit '.process.apparmorProfile = "no-such-profile"'
+	fails '/proc/self/attr/' run --bundle "$B" c
+	expect_nothing_left c
+	apparmor_parser -KR "$T/profile" || fail "apparmor_parser -R"
+}
+
 test_capabilities_unknown_and_ambient() {
 	bundle b
 	edit '.process.capabilities = {"bounding": ["CAP_KILL", "CAP_OF_TOMORROW"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}'
