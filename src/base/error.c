@@ -82,8 +82,3 @@ const char *error_kind_name(enum error_kind kind)
 
 	return (size_t)kind < ARRAY_SIZE(names) ? names[kind] : "unknown";
 }
-
-int error_exit_status(const struct error *e)
-{
-	return e->kind == ERROR_USAGE ? 2 : 1;
-}

@@ -7,7 +7,7 @@
  * leak, and it may be written verbatim down a pipe to another process. Whoever fails first calls error_set() or
  * error_errno(); callers on the way up add context with error_prefix(). "e" may be NULL everywhere.
  *
- * What the CLI does with the kind: see error_exit_status().
+ * The kind is in the JSON log; the exit status of a command is 1 whatever the kind (main.c).
  */
 #pragma once
 
@@ -50,6 +50,3 @@ int error_prefix(struct error *e, const char *format, ...) _printf_(2, 3);
 
 /* "usage", "config", ... as printed in the JSON log. */
 const char *error_kind_name(enum error_kind kind);
-
-/* The exit status of a command that failed so: 1, except 2 for usage (as getopt programs do). */
-int error_exit_status(const struct error *e);
