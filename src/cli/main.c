@@ -268,12 +268,24 @@ static int dispatch(int argc, char **argv, struct error *e)
 	return run_command(c, g, argc - at - 1, argv + at + 1, e);
 }
 
+/* A file of ours must not get a number below 3: what is printed would be written into it, and a container inherit it. */
+static int open_standard_fds(struct error *e)
+{
+	int fd = 0;
+
+	while (fd <= STDERR_FILENO && (fcntl(fd, F_GETFD) >= 0 || open("/dev/null", O_RDWR) == fd))
+		fd++;
+	return fd <= STDERR_FILENO ? error_errno(e, -errno, "open /dev/null") : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct error e = {0};
 	int r;
 
-	r = dispatch(argc, argv, &e);
+	r = open_standard_fds(&e);
+	if (r == 0)
+		r = dispatch(argc, argv, &e);
 	if (r >= 0)
 		return fflush(stdout) == 0 ? r : 1;
 	log_error(&e);

@@ -169,6 +169,21 @@ test_features() {
 	! grep -v 'does not have it itself' "$T/err" || fail "a warning"
 }
 
+# Without standard input and output nothing of ours takes their place.
+test_closed_standard_descriptors() {
+	# shellcheck disable=SC2016
+	bundle b sh -c 'ls -l /proc/$$/fd > /cr/.fds; mv /cr/.fds /cr/fds; sleep 1000'
+	mkdir -p "$B/rootfs/cr"
+	"$STASIS" --root "$ROOT" --log "$T/log" run -d --bundle "$B" c <&- >&- 2>&- || fail "status $?"
+	eventually 5 test -s "$B/rootfs/cr/fds"
+	[ "$(grep -c ' -> /dev/null$' "$B/rootfs/cr/fds")" = 3 ] || fail "$(cat "$B/rootfs/cr/fds")"
+	find "$ROOT/c" -type f -exec cat {} + > "$T/before"
+	"$STASIS" --root "$ROOT" state c <&- >&- 2>&- || fail "status $?"
+	find "$ROOT/c" -type f -exec cat {} + > "$T/after"
+	diff "$T/before" "$T/after" || fail "its output went into a file of the state"
+	[ ! -s "$T/log" ] || fail "$(cat "$T/log")"
+}
+
 test_kill_spellings() {
 	bundle b sh -c 'trap "echo >> /cr/got" USR1; trap "echo >> /cr/got" 35; trap "echo >> /cr/got" 63
 		while :; do usleep 10000; done'
