@@ -31,7 +31,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_RUNS = 100, PROCESSES = 50, THREADS = 100, FDS = 1000, BIG = 256 << 20, CHUNK = 1 << 20 };
+enum {
+	MAX_RUNS = 100,
+	PROCESSES = 50,
+	PROCESS_BYTES = 72 << 12 /* private memory of each */,
+	THREADS = 100,
+	FDS = 1000,
+	BIG = 256 << 20,
+	CHUNK = 1 << 20
+};
 
 #define ROOTFS "/cache/rootfs-min" /* see setup */
 
@@ -327,6 +335,117 @@ static double threads_start(void)
 	return in_child(0, threads_in);
 }
 
+/* 50 processes as those of the procs50 workload: where = the memory that each has to itself */
+static void processes_make(pid_t *pids, void **where)
+{
+	*where = mmap(NULL, PROCESS_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (*where == MAP_FAILED || pipe2(started, O_CLOEXEC) < 0)
+		die("processes");
+	for (int i = 0; i < PROCESSES; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			die("fork");
+		if (pids[i] == 0) {
+			memset(*where, i + 1, PROCESS_BYTES);
+			task(NULL);
+		}
+	}
+	tasks_wait(PROCESSES);
+}
+
+static double processes_end(pid_t *pids, void *where)
+{
+	double t = now_us();
+
+	for (int i = 0; i < PROCESSES; i++)
+		kill(pids[i], SIGKILL);
+	for (int i = 0; i < PROCESSES; i++)
+		reap(pids[i]);
+	t = now_us() - t;
+	munmap(where, PROCESS_BYTES);
+	close(started[0]);
+	close(started[1]);
+	return t;
+}
+
+static double processes_kill(void)
+{
+	pid_t pids[PROCESSES];
+	void *where;
+
+	processes_make(pids, &where);
+	return processes_end(pids, where);
+}
+
+static void read_files_of(pid_t pid)
+{
+	static const char *const files[] = {"stat", "status", "smaps"};
+	static const char *const links[] = {"ns/mnt", "ns/net", "ns/ipc", "ns/uts", "ns/pid", "ns/user",
+		"ns/cgroup", "ns/time", "ns/pid_for_children", "exe", "cwd", "root", "fd/0", "fd/1", "fd/2"};
+	char path[64], buf[16384];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, files[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		while (read(fd, buf, sizeof(buf)) > 0)
+			;
+		close(fd);
+	}
+	for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, links[i]);
+		if (readlink(path, buf, sizeof(buf)) < 0)
+			die(path);
+	}
+}
+
+/* once, on one CPU; a checkpoint asks more */
+static double processes_read(void)
+{
+	pid_t pids[PROCESSES];
+	void *where;
+	double t;
+
+	processes_make(pids, &where);
+	t = now_us();
+	for (int i = 0; i < PROCESSES; i++)
+		read_files_of(pids[i]);
+	t = now_us() - t;
+	processes_end(pids, where);
+	return t;
+}
+
+/* their own memory, into a new file in the page cache */
+static double processes_copy(void)
+{
+	static char buf[PROCESS_BYTES];
+	pid_t pids[PROCESSES];
+	char path[4096];
+	void *where;
+	double t;
+	int fd;
+
+	processes_make(pids, &where);
+	snprintf(path, sizeof(path), "%s/floor", images);
+	unlink(path);
+	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die(path);
+	t = now_us();
+	for (int i = 0; i < PROCESSES; i++) {
+		struct iovec to = {buf, sizeof(buf)}, from = {where, sizeof(buf)};
+
+		if (process_vm_readv(pids[i], &to, 1, &from, 1, 0) != sizeof(buf) ||
+			write(fd, buf, sizeof(buf)) != sizeof(buf))
+			die(path);
+	}
+	t = now_us() - t;
+	close(fd);
+	processes_end(pids, where);
+	return t;
+}
+
 /* stop all threads of a process under ptrace, read the registers of each, let go */
 static double threads_stop(void)
 {
@@ -466,6 +585,9 @@ static const struct {
 	{"a process into a new cgroup of each v1 hierarchy, back to back", cgroup_move_busy},
 	{"the same after 2 idle seconds", cgroup_move_idle},
 	{"fork 50 processes until all run", processes_start},
+	{"read of each of 50 processes in /proc: stat, status, smaps, 15 links", processes_read},
+	{"copy 288 KiB of each of 50 processes to a new file (page cache)", processes_copy},
+	{"kill 50 such processes and reap them", processes_kill},
 	{"start 100 threads until all run", threads_start},
 	{"stop 101 threads by ptrace, read registers, let go", threads_stop},
 	{"make 1000 fds", fds_make},
