@@ -22,7 +22,7 @@ test_affinity() {
 	bundle b
 	edit '.process.args = ["sh", "-c", $s + "; exec sleep 1000"] | .process.execCPUAffinity = {"initial": "0", "final": "1"}' --arg s "$CPUS"
 	taskset -c 0 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
-	eventually 5 [ -s "$T/out" ]
+	eventually 30 [ -s "$T/out" ]
 	expect "$all"
 	ok exec c sh -c "$CPUS"
 	expect "Cpus_allowed_list:1"
@@ -131,7 +131,7 @@ test_keyring() {
 	cp "$BUILD/tests/cr/call" "$B/rootfs/bin/call"
 	edit '.process.args = ["sh", "-c", "call 250 0 -3 0; exec sleep 1000"]'
 	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" e < /dev/null > "$T/init" 2>&1 || fail "$(cat "$T/init")"
-	eventually 5 [ -s "$T/init" ]
+	eventually 30 [ -s "$T/init" ]
 	ok exec e call 250 0 -3 0
 	expect "$(cat "$T/init")"
 	ok delete -f e
@@ -162,7 +162,7 @@ test_apparmor() {
 	bundle b
 	edit '.process.apparmorProfile = $p | .process.args = ["sh", "-c", "cat /proc/self/attr/current; cat /etc/passwd > /dev/null; cat /etc/group; exec sleep 1000"]' --arg p "$profile"
 	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
-	eventually 5 grep -q group "$T/out"
+	eventually 30 grep -q group "$T/out"
 	grep -qx "$profile (enforce)" "$T/out" && grep -q "can't open '/etc/group': Permission denied" "$T/out" || fail "$(cat "$T/out")"
 	ok exec c cat /proc/self/attr/current
 	expect "$profile (enforce)"
@@ -275,7 +275,7 @@ netns() {
 with_netns() {
 	unshare --net sleep 1000 < /dev/null > "$T/netns.log" 2>&1 &
 	NETNS=$!
-	eventually 5 [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/$NETNS/ns/net 2>&1)" ] 
+	eventually 30 [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/$NETNS/ns/net 2>&1)" ] 
 	ln -s "/proc/$NETNS/ns/net" "$T/netns"
 }
 

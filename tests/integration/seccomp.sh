@@ -185,7 +185,7 @@ agent() {
 	END
 	python3 "$T/agent.py" "$T/agent.sock" "$1" < /dev/null > "$T/agent.log" 2>&1 &
 	AGENT=$!
-	eventually 5 [ -e "$1.ready" ]
+	eventually 30 [ -e "$1.ready" ]
 }
 
 # Even the calls that send the listener may be the agent's to allow.
@@ -196,7 +196,7 @@ test_notify() {
 	edit '.annotations = {"a": "b"} | .process.args = ["sh", "-c", "call 110; exec sleep 1000"] | .linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": $p,
 		"listenerMetadata": "of the test", "syscalls": [{"names": ["getppid", "sendmsg", "sendto", "execve", "close", "futex"], "action": "SCMP_ACT_NOTIFY"}]}' --arg p "$T/agent.sock"
 	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
-	eventually 5 grep -q 4242 "$T/out"
+	eventually 30 grep -q 4242 "$T/out"
 	jq -e --argjson pid "$(init_pid c)" '.ociVersion and .fds == ["seccompFd"] and .metadata == "of the test" and .pid == $pid and .state.pid == $pid
 		and .state.id == "c" and .state.status == "creating" and .state.annotations.a == "b" and .state.bundle and (.link | contains("seccomp"))' \
 		"$T/state" > "$T/jq" || fail "init: $(cat "$T/state")"
