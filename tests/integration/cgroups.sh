@@ -134,12 +134,11 @@ test_v2_resources() {
 # The device rules of a running container are the ones it was made with, whatever systemd or update write.
 test_devices_after_an_update() {
 	bundle b
-	local i
 	edit '.linux.resources.devices += [{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"}]'
 	start c
 	ok exec c mknod /tmp/fuse c 10 229
 	ok exec c mknod /tmp/mem c 1 1
-	for i in 1 2; do
+	for _ in 1 2; do
 		ok exec c dd if=/tmp/fuse of=/dev/null count=0
 		fails 'not permitted' exec c dd if=/tmp/mem of=/dev/null count=0
 		ok update --pids-limit 50 c
@@ -159,7 +158,7 @@ test_delete_of_a_busy_one_without_pid_namespace() {
 }
 
 delete_busy() {
-	bundle b sh -c 'i=0; while [ $i -lt 5 ]; do (while :; do sh -c "sleep 0.01; exit" & sleep 0.005; done) & i=$((i+1)); done; wait'
+	bundle b sh -c 'i=0; while [ $i -lt 2 ]; do (while :; do sh -c "sleep 0.05; exit" & sleep 0.01; done) & i=$((i+1)); done; wait'
 	edit '.linux.resources.pids.limit = 60'
 	edit "$1"
 	start c
@@ -169,10 +168,10 @@ delete_busy() {
 		mkdir "$dir/$sub"
 	done
 	sleep 0.2
-	for pid in $(cat "$dir/cgroup.procs"); do
+	while read -r pid; do
 		n=$((n + 1))
 		[ "$pid" = "$(init_pid c)" ] || echo "$pid" > "$dir/$([ $((n % 2)) = 0 ] && echo a/b/c || echo d)/cgroup.procs" 2> "$T/gone"
-	done
+	done < <(cat "$dir/cgroup.procs")
 	sleep 0.1
 	if pure_v2; then echo 1 > "$dir/d/cgroup.freeze"; else echo FROZEN > "$dir/d/freezer.state"; fi
 	ok delete -f c
