@@ -344,7 +344,10 @@ int dump_look_link(pid_t pid, const char *name, struct arena *a, struct dump_lin
 	if (n < 0)
 		return error_errno(e, n, "%s of pid %d", name, pid);
 	ret->text = arena_strdup(a, text);
-	return ret->text ? 0 : error_errno(e, -ENOMEM, "%s of pid %d", name, pid);
+	if (ret->text)
+		return 0;
+	error_errno(e, -ENOMEM, "%s of pid %d", name, pid);
+	return -ENOMEM;
 }
 
 int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
