@@ -168,6 +168,9 @@ test_apparmor() {
 	expect "$profile (enforce)"
 	ok exec --apparmor unconfined c cat /proc/self/attr/current
 	expect unconfined
+	# its label would be lost, so it is not checkpointed
+	fails "process 1: $profile .*less confined" checkpoint --image-path "$T/image" c
+	expect_status c running
 	ok delete -f c
 	edit '.process.apparmorProfile = "no-such-profile"'
 	fails '/proc/self/attr/' run --bundle "$B" c
