@@ -155,9 +155,10 @@ expect_limit() {
 	[ "$value" = "$expected" ] || fail "$file is $value, not $expected"
 }
 
-# The processes of the container in $B, by its cgroups.
+# The processes of the container in $B, by its cgroups; without a bundle there are none.
 container_pids() {
 	local d path
+	[ -n "${B:-}" ] || return 0
 	path=$(cgroup_name "${B##*/}")
 	for d in /sys/fs/cgroup/*/"$path" /sys/fs/cgroup/"$path" \
 		/sys/fs/cgroup/memory"$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/$path"; do
@@ -174,7 +175,7 @@ expect_nothing_left() {
 	eventually 5 no_processes
 	[ ! -e "$ROOT/$1" ] || fail "left in the state root: $(ls -R "$ROOT/$1")"
 	! grep -q " $T/" /proc/self/mountinfo || fail "left mounted: $(grep " $T/" /proc/self/mountinfo)"
-	! ls -d /sys/fs/cgroup/*/"$(cgroup_name "${B##*/}")" /sys/fs/cgroup/"$(cgroup_name "${B##*/}")" 2> /dev/null || fail "cgroups are left"
+	[ -z "${B:-}" ] || ! ls -d /sys/fs/cgroup/*/"$(cgroup_name "${B##*/}")" /sys/fs/cgroup/"$(cgroup_name "${B##*/}")" 2> /dev/null || fail "cgroups are left"
 }
 
 remove_all() {

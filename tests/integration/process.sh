@@ -275,10 +275,14 @@ netns() {
 	nsenter --net="$T/netns" "$@"
 }
 
+has_netns() {
+	[ "$(readlink /proc/self/ns/net)" != "$(readlink "/proc/$NETNS/ns/net")" ]
+}
+
 with_netns() {
 	unshare --net sleep 1000 < /dev/null > "$T/netns.log" 2>&1 &
 	NETNS=$!
-	eventually 30 [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/$NETNS/ns/net 2>&1)" ] 
+	eventually 30 has_netns
 	ln -s "/proc/$NETNS/ns/net" "$T/netns"
 }
 
