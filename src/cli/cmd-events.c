@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cgroup/watch.h"
 #include "cli/commands.h"
+#include "linux/procfd.h"
 
 struct options {
 	bool stats;
@@ -142,8 +143,8 @@ static int follow(struct container *c, int interval_ms, const char *pressure, st
 		if (now_ms() >= next) {
 			next += interval_ms;
 			r = print_stats(c, e);
-			if (r < 0)
-				return r;
+			if (r < 0) /* systemd removes the cgroup of one that has just ended */
+				return pidfd_wait_exit(pidfd, 1000) == 1 ? 0 : r;
 		}
 	}
 }

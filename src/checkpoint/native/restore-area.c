@@ -53,7 +53,8 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 
 	if (p->state == 2)
 		return;
-	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending;
+	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending +
+	       2 * restore_skipped_timer_ids(p);
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
 		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 +

@@ -261,9 +261,41 @@ static struct timeval without_tick(struct timeval v)
 	return (struct timeval){us / 1000000, us % 1000000};
 }
 
+/* Since Linux 6.15. Before, a process counts the timers that it makes, from 0 on. */
+bool restore_kernel_gives_timer_ids(void)
+{
+	return prctl(PR_TIMER_CREATE_RESTORE_IDS_OP, 2 /* get */, 0, 0, 0) >= 0;
+}
+
+size_t restore_skipped_timer_ids(const St__Process *p)
+{
+	/* the newest is the first */
+	return p->n_posix_timers && !restore_kernel_gives_timer_ids()
+		       ? (size_t)p->posix_timers[0]->id + 1 - p->n_posix_timers
+		       : 0;
+}
+
+/* Uses up the ids from *next on to that before id. */
+static void op_skip_timer_ids(struct builder *bu, int *next, int id)
+{
+	struct sigevent none = {.sigev_notify = SIGEV_NONE};
+	uint64_t event = 0, made = 0;
+
+	if (*next < id) {
+		event = batch_bytes(&bu->b, &none, sizeof(none));
+		(void)!batch_data(&bu->b, sizeof(int), &made);
+	}
+	for (; *next < id; ++*next) {
+		batch_call(&bu->b, 0, SYS_timer_create, CLOCK_MONOTONIC, event, made);
+		batch_call(&bu->b, 0, SYS_timer_delete, *next);
+	}
+	*next = id + 1;
+}
+
 static void op_timers(struct builder *bu)
 {
 	const St__Process *p = bu->p;
+	int next = 0;
 
 	for (size_t i = 0; i < p->n_itimers && i < 3; i++) {
 		struct itimerval v = {to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value)};
@@ -277,7 +309,7 @@ static void op_timers(struct builder *bu)
 		if (v.it_value.tv_sec || v.it_value.tv_usec)
 			batch_call(&bu->b, 0, SYS_setitimer, i, batch_bytes(&bu->b, &v, sizeof(v)), 0);
 	}
-	if (p->n_posix_timers)
+	if (p->n_posix_timers && restore_kernel_gives_timer_ids())
 		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 1);
 	/* /proc lists the newest first. */
 	for (size_t i = p->n_posix_timers; i-- > 0;) {
@@ -293,13 +325,15 @@ static void op_timers(struct builder *bu)
 			return;
 		*id = t->id;
 		ev._sigev_un._tid = t->tid;
+		if (!restore_kernel_gives_timer_ids())
+			op_skip_timer_ids(bu, &next, t->id);
 		batch_call(
 			&bu->b, 0, SYS_timer_create, t->clockid, batch_bytes(&bu->b, &ev, sizeof(ev)), id_at);
 		if (v.it_value.tv_sec || v.it_value.tv_nsec)
 			batch_call(&bu->b, 0, SYS_timer_settime, t->id, 0, batch_bytes(&bu->b, &v, sizeof(v)),
 				0);
 	}
-	if (p->n_posix_timers)
+	if (p->n_posix_timers && restore_kernel_gives_timer_ids())
 		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 0);
 }
 

@@ -87,6 +87,26 @@ static int validate_thread(
 	return 0;
 }
 
+/* Where the kernel does not give a timer the id that we want, ids are counted up to, in order. */
+static int validate_timers(const St__Process *p, struct error *e)
+{
+	enum { COUNTED_TO = 4096 };
+
+	for (size_t i = 0; i < p->n_posix_timers; i++) {
+		if (p->posix_timers[i]->id < 0)
+			return corrupt(e, "a timer is malformed", p->pid);
+		if (!restore_kernel_gives_timer_ids() &&
+			(p->posix_timers[i]->id > COUNTED_TO ||
+				(i > 0 && p->posix_timers[i]->id >= p->posix_timers[i - 1]->id)))
+			return error_set(e, -EOPNOTSUPP, ERROR_KERNEL,
+				"process %d has a POSIX timer with the id %d: only Linux 6.15 and newer can "
+				"give it "
+				"again (others up to %d)",
+				p->pid, p->posix_timers[i]->id, COUNTED_TO);
+	}
+	return 0;
+}
+
 static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
 {
 	int result;
@@ -110,7 +130,8 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) ||
 		bad_queue(p->pending, p->n_pending))
 		return corrupt(e, "a reference leads nowhere", p->pid);
-	return validate_memory(r, p, e);
+	result = validate_timers(p, e);
+	return result < 0 ? result : validate_memory(r, p, e);
 }
 
 /* The part of each kind of file that the kind's code takes for granted. */

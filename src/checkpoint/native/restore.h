@@ -94,6 +94,11 @@ int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, s
 
 /* restore.c: everything that the parent does with r->image before the container exists. */
 int restore_plan(struct restore *r, struct error *e) _must_check_;
+/* restore-build.c: whether a POSIX timer may be made with an id of our choice. */
+bool restore_kernel_gives_timer_ids(void);
+/* How many POSIX timers have to be made and deleted to come to the ids of p's. 0 on newer kernels. */
+size_t restore_skipped_timer_ids(const St__Process *p);
+
 /* restore-validate.c: what later code relies on. */
 int restore_validate(const struct restore *r, struct error *e) _must_check_;
 /* restore-area.c: in the parent, before the container exists. */
