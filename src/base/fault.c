@@ -59,6 +59,7 @@ const char *const fault_names[] = {
 	/* checkpoint */
 	"checkpoint-start",
 	"checkpoint-preflight",
+	"checkpoint-directory",
 	"checkpoint-frozen",
 	"checkpoint-seized",
 	"checkpoint-thawed",

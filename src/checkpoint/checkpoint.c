@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -23,6 +24,15 @@
 #include "base/log.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
+
+/* Where the image goes. */
+struct target {
+	const char *path;
+	int fd;		/* locked */
+	bool created;	/* it was not there before, and goes again if the checkpoint fails */
+	bool claimed;	/* what is in it, and of an image, is ours */
+	bool had_older; /* an image, which comes back if the checkpoint fails */
+};
 
 /* What the surgeon tells. */
 struct outcome {
@@ -77,32 +87,56 @@ static int check_usable(int fd, const char *path, struct error *e)
 	return 0;
 }
 
-/* *ret_created: it was not there before, and goes again if the checkpoint fails. */
-static int open_image_directory(const char *path, int *ret_fd, bool *ret_created, struct error *e)
+/* One command at a time writes there. Some file systems cannot lock a directory. */
+static int lock_directory(int fd, const char *path, struct error *e)
 {
-	_cleanup_close_ int fd = -EBADF;
-	int r;
-
-	*ret_created = mkdir(path, 0700) == 0;
-	if (!*ret_created && errno != EEXIST)
-		return error_errno(e, -errno, "make the image directory %s", path);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(e, -errno, "open the image directory %s", path);
-	r = check_usable(fd, path, e);
-	if (r < 0)
-		return r;
-	if (faccessat(fd, ".", W_OK | X_OK, 0) < 0)
-		return error_errno(e, -errno, "the image directory %s is not writable", path);
-	*ret_fd = take_fd(&fd);
-	return 0;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		return 0;
+	return error_set(e, -EBUSY, ERROR_STATE, "another checkpoint is being written to %s", path);
 }
 
-static void remove_image(int fd, const char *path, bool created)
+static int open_image_directory(const char *path, struct target *t, struct error *e)
 {
-	image_remove(fd);
-	if (created)
-		rmdir(path);
+	int r;
+
+	t->path = path;
+	t->created = mkdir(path, 0700) == 0;
+	if (!t->created && errno != EEXIST)
+		return error_errno(e, -errno, "make the image directory %s", path);
+	t->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->fd < 0)
+		return error_errno(e, -errno, "open the image directory %s", path);
+	r = check_usable(t->fd, path, e);
+	if (r < 0)
+		return r;
+	if (faccessat(t->fd, ".", W_OK | X_OK, 0) < 0)
+		return error_errno(e, -errno, "the image directory %s is not writable", path);
+	r = lock_directory(t->fd, path, e);
+	if (r == 0)
+		r = image_set_aside(t->fd, e);
+	t->claimed = r >= 0;
+	t->had_older = r > 0;
+	return r < 0 ? r : 0;
+}
+
+static void remove_image(const struct target *t)
+{
+	if (t->had_older)
+		image_put_back(t->fd);
+	else
+		image_remove(t->fd);
+}
+
+/* The end of it, well or ill. */
+static void close_image_directory(struct target *t, int result)
+{
+	if (t->claimed && result == 0)
+		image_drop_aside(t->fd);
+	else if (t->claimed)
+		remove_image(t);
+	if (t->created && result < 0)
+		rmdir(t->path);
+	close_p(&t->fd);
 }
 
 /* Takes what the dead surgeon has mapped out of one process. */
@@ -138,8 +172,8 @@ static void undo(struct container *c, struct dump_journal *j)
 		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);
 }
 
-static _Noreturn void surgeon(struct container *c, const struct checkpoint_options *o, int image_dir,
-	int guard_fd, struct preflight_report *report, struct outcome *out)
+static _Noreturn void surgeon(struct container *c, const struct checkpoint_options *o,
+	const struct target *target, int guard_fd, struct preflight_report *report, struct outcome *out)
 {
 	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT};
 	struct rlimit limit;
@@ -152,7 +186,10 @@ static _Noreturn void surgeon(struct container *c, const struct checkpoint_optio
 	setsid();
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
-	out->result = native_dump(c, o, image_dir, &out->journal, guard_fd, report, &out->stats, &out->error);
+	out->result =
+		native_dump(c, o, target->fd, &out->journal, guard_fd, report, &out->stats, &out->error);
+	if (out->result < 0)
+		remove_image(target); /* the guard may be dead */
 	out->done = true;
 	_exit(0);
 }
@@ -178,8 +215,9 @@ static int watch(struct container *c, pid_t pid, int *guard_fd, struct outcome *
 		WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
-static int operate_guarded(struct container *c, const struct checkpoint_options *o, int image_dir,
-	struct preflight_report *report, struct image_statistics *stats, struct error *e)
+static int operate_guarded(struct container *c, const struct checkpoint_options *o,
+	const struct target *target, struct preflight_report *report, struct image_statistics *stats,
+	struct error *e)
 {
 	struct sigaction cancel = {.sa_handler = on_cancel}, old_int, old_term;
 	_cleanup_close_ int surgeon_end = -EBADF, guard_end = -EBADF;
@@ -200,7 +238,7 @@ static int operate_guarded(struct container *c, const struct checkpoint_options 
 	pid = fork();
 	if (pid == 0) {
 		close_p(&guard_end);
-		surgeon(c, o, image_dir, surgeon_end, report, out);
+		surgeon(c, o, target, surgeon_end, report, out);
 	}
 	r = pid < 0 ? error_errno(e, -errno, "fork") : watch(c, pid, &guard_end, out, e);
 	sigaction(SIGINT, &old_int, NULL);
@@ -282,9 +320,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	const char *path = o->image_path ? o->image_path : "checkpoint",
 		   *work = o->work_path ? o->work_path : path;
 	struct preflight_report own = {}, *rep = report ? report : &own;
-	_cleanup_close_ int image_dir = -EBADF;
+	struct target target = {.fd = -EBADF};
 	uint64_t begin = now_us();
-	bool created = false;
 	int r;
 
 	*stats = (struct image_statistics){};
@@ -301,21 +338,33 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	if (r == 0)
 		r = fault_point("checkpoint-preflight", e);
 	if (r == 0)
-		r = open_image_directory(path, &image_dir, &created, e);
-	if (r == 0) {
-		image_remove(image_dir);
-		r = operate_guarded(c, o, image_dir, rep, stats, e);
-		if (r < 0)
-			remove_image(image_dir, path, created);
-	} else if (created) {
-		rmdir(path);
-	}
+		r = open_image_directory(path, &target, e);
+	if (r == 0)
+		r = fault_point("checkpoint-directory", e);
+	if (r == 0)
+		r = operate_guarded(c, o, &target, rep, stats, e);
+	close_image_directory(&target, r);
 	stats->total_us = now_us() - begin;
 	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
 	if (r == 0 || o->work_path)
 		write_log(work, IMAGE_DUMP, stats, r, e);
 	preflight_report_done(&own);
 	return r;
+}
+
+/* A checkpoint over this image may have been killed with all that would have put it back. */
+static int recover_image(int fd, const char *path, struct error *e)
+{
+	int r;
+
+	if (!image_is_aside(fd))
+		return 0;
+	r = lock_directory(fd, path, e);
+	if (r < 0)
+		return r;
+	image_recover(fd);
+	flock(fd, LOCK_UN);
+	return 0;
 }
 
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
@@ -333,6 +382,9 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	image_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (image_dir < 0)
 		return error_errno(e, -errno, "open the image directory %s", path);
+	r = recover_image(image_dir, path, e);
+	if (r < 0)
+		return r;
 	r = native_restore(o, image_dir, ret, stats, e);
 	stats->total_us = now_us() - begin;
 	if (r == 0)

@@ -11,9 +11,12 @@
 #include "image/image.h"
 
 #define IMAGE_MANIFEST "manifest.json"
+#define IMAGE_MANIFEST_TMP ".manifest.json.tmp"
 #define IMAGE_CHECKPOINT "checkpoint.img"
 #define IMAGE_INDEX "pages_meta.img"
 #define IMAGE_PAGES "pages.img"
+/* All files that a writer makes, the manifest last; NULL at the end. */
+extern const char *const image_names[];
 
 enum {
 	IMAGE_RECORD_END = 0,	      /* the last record: count and digest of all others */

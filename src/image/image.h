@@ -85,6 +85,14 @@ int image_write_stats(int dirfd, enum image_operation operation, const struct im
 bool image_owns(const char *name);
 /* Removes an image's files, finished or not, and nothing else: for whoever outlives a writer that was killed. */
 void image_remove(int dirfd);
+/* An older image in the directory where a new one will be made: 1: it was moved out of the way, 0: there was none (what is
+ * left of an unfinished one is removed). Then either it is put back, or dropped; both do nothing if there is none. */
+int image_set_aside(int dirfd, struct error *e) _must_check_;
+void image_put_back(int dirfd);
+void image_drop_aside(int dirfd);
+/* One of the two, for a checkpoint whose processes were all killed. Nobody else may be writing there. */
+void image_recover(int dirfd);
+bool image_is_aside(int dirfd);
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 

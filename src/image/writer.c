@@ -14,8 +14,6 @@
 #include "base/fd.h"
 #include "image/image-priv.h"
 
-#define MANIFEST_TMP ".manifest.json.tmp"
-
 enum {
 	FILE_CHECKPOINT,
 	FILE_INDEX,
@@ -27,21 +25,21 @@ enum {
 	FILE_MANIFEST,
 	N_FILES
 };
-static const char *const names[N_FILES] = {
+const char *const image_names[N_FILES + 1] = {
 	[FILE_CHECKPOINT] = IMAGE_CHECKPOINT,
 	[FILE_INDEX] = IMAGE_INDEX,
 	[FILE_PAGES] = IMAGE_PAGES,
 	[FILE_INVENTORY] = "inventory.img",
 	[FILE_STATS] = "stats-dump",
 	[FILE_DESCRIPTORS] = "descriptors.json",
-	[FILE_MANIFEST_TMP] = MANIFEST_TMP,
+	[FILE_MANIFEST_TMP] = IMAGE_MANIFEST_TMP,
 	[FILE_MANIFEST] = IMAGE_MANIFEST,
 };
 
 struct image_writer {
 	int dirfd; /* borrowed */
 	int checkpoint_fd, index_fd, pages_fd;
-	unsigned made; /* bit n: names[n] is ours */
+	unsigned made; /* bit n: image_names[n] is ours */
 	struct image_buffer records;
 	struct image_digest digest;
 	struct image_pages *pages;
@@ -49,10 +47,11 @@ struct image_writer {
 
 static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
 {
-	int fd = openat(w->dirfd, names[file], O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd =
+		openat(w->dirfd, image_names[file], O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return error_errno(e, -errno, "%s", names[file]);
+		return error_errno(e, -errno, "%s", image_names[file]);
 	w->made |= 1U << file;
 	*ret = fd;
 	return 0;
@@ -63,11 +62,11 @@ static int check_empty(int dirfd, struct error *e)
 	struct stat st;
 
 	for (unsigned i = 0; i < N_FILES; i++) {
-		if (fstatat(dirfd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+		if (fstatat(dirfd, image_names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
 			return error_set(e, -EEXIST, ERROR_STATE,
 				"the image directory is not empty, it has a file %s: choose another or "
 				"remove it",
-				names[i]);
+				image_names[i]);
 		if (errno != ENOENT)
 			return error_errno(e, -errno, "image directory");
 	}
@@ -101,28 +100,13 @@ int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
 	return 0;
 }
 
-bool image_owns(const char *name)
-{
-	for (unsigned i = 0; i < N_FILES; i++)
-		if (!strcmp(names[i], name))
-			return true;
-	return false;
-}
-
-void image_remove(int dirfd)
-{
-	/* The manifest first: what is left at any moment must not look like a checkpoint. */
-	for (unsigned i = N_FILES; i-- > 0;)
-		unlinkat(dirfd, names[i], 0);
-}
-
 void image_writer_free(struct image_writer *w)
 {
 	if (!w)
 		return;
 	for (unsigned i = 0; i < N_FILES; i++)
 		if (w->made & 1U << i)
-			unlinkat(w->dirfd, names[i], 0);
+			unlinkat(w->dirfd, image_names[i], 0);
 	close_p(&w->checkpoint_fd);
 	close_p(&w->index_fd);
 	close_p(&w->pages_fd);
@@ -169,7 +153,7 @@ static int put_file(struct image_writer *w, unsigned file, int fd, struct image_
 	int r = write_all(fd, b->data, b->len);
 
 	b->len = 0;
-	return r < 0 ? error_errno(e, r, "%s", names[file]) : 0;
+	return r < 0 ? error_errno(e, r, "%s", image_names[file]) : 0;
 }
 
 static int put_new_file(struct image_writer *w, unsigned file, struct image_buffer *b, struct error *e)
@@ -186,19 +170,19 @@ static int put_compat(
 	int r = image_compat_inventory(b);
 
 	if (r < 0)
-		return error_errno(e, r, "%s", names[FILE_INVENTORY]);
+		return error_errno(e, r, "%s", image_names[FILE_INVENTORY]);
 	r = put_new_file(w, FILE_INVENTORY, b, e);
 	if (r < 0)
 		return r;
 	r = image_compat_stats(b, IMAGE_DUMP, &m->statistics);
 	if (r < 0)
-		return error_errno(e, r, "%s", names[FILE_STATS]);
+		return error_errno(e, r, "%s", image_names[FILE_STATS]);
 	r = put_new_file(w, FILE_STATS, b, e);
 	if (r < 0)
 		return r;
 	r = image_compat_descriptors(b, m->stdio);
 	if (r < 0)
-		return error_errno(e, r, "%s", names[FILE_DESCRIPTORS]);
+		return error_errno(e, r, "%s", image_names[FILE_DESCRIPTORS]);
 	return put_new_file(w, FILE_DESCRIPTORS, b, e);
 }
 
@@ -206,7 +190,7 @@ int image_write_stats(
 	int dirfd, enum image_operation operation, const struct image_statistics *s, struct error *e)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
-	const char *name = operation == IMAGE_DUMP ? names[FILE_STATS] : "stats-restore";
+	const char *name = operation == IMAGE_DUMP ? image_names[FILE_STATS] : "stats-restore";
 	_cleanup_close_ int fd = -EBADF;
 	int r = image_compat_stats(&b, operation, s);
 
@@ -263,7 +247,7 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 		r = fault_point("checkpoint-manifest", e);
 	if (r < 0)
 		return r;
-	if (renameat(w->dirfd, MANIFEST_TMP, w->dirfd, IMAGE_MANIFEST) < 0)
+	if (renameat(w->dirfd, IMAGE_MANIFEST_TMP, w->dirfd, IMAGE_MANIFEST) < 0)
 		return error_errno(e, -errno, IMAGE_MANIFEST);
 	w->made = 0;
 	return 0;

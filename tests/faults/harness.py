@@ -112,6 +112,27 @@ def checkpoint(env, name, error, leave_running):
     cr.finish(c, 3)
 
 
+def over(env, name, error):
+    """A checkpoint over an earlier image: that one is there again, or can be restored, unless there is a newer one."""
+    c, image = start(env), env.t / "image"
+
+    def files():
+        return {f.name: f.read_bytes() for f in image.iterdir() if f.is_file()}
+    c.checkpoint(image, "--leave-running")
+    before = files()
+    status, _ = fault_of(env, lambda **kw: c.checkpoint(image, "--leave-running", **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    if name == "checkpoint-directory" and not error:
+        check(not (image / "manifest.json").exists(), f"{what}: there is an image")  # nobody was left to put it back
+    elif name != "checkpoint-end":
+        poll(f"{what}: the older image is gone or changed", lambda: files() == before, 3)
+    c.delete()
+    c.restore(image)
+    check(files().keys() == before.keys() and not (image / ".replaced").exists(), f"{what}: files {files_in(image)}")
+    c.verify(1)
+    cr.finish(c, 2)
+
+
 def restore(env, name, error):
     c = start(env)
     image = env.t / "image"
@@ -163,6 +184,7 @@ def tests():
                 for leave in (True,) if name == "checkpoint-removed" else (False, True):
                     yield (f"faults/{name}/{suffix}{'-leave-running' if leave else ''}",
                            lambda env, n=name, e=error, r=leave: checkpoint(env, n, e, r), 60)
+                yield f"faults/{name}/{suffix}-over", lambda env, n=name, e=error: over(env, n, e), 60
             else:
                 for way, run in ({"": restore} if command == "restore" else steps.WAYS[command]).items():
                     if way == "/restore" and name in steps.NOT_OF_RESTORE:

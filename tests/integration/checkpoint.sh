@@ -176,6 +176,44 @@ test_full_disk() {
 	[ "$kib" = 400 ] && ok checkpoint --image-path "$T/i" c
 }
 
+# Nor is the image that was there before lost with it.
+test_full_disk_over_an_image() {
+	local kib before
+	counting
+	start c
+	expect_progress
+	mkdir "$T/small" && mount -t tmpfs -o size=8m tmpfs "$T/small"
+	ok checkpoint --leave-running --image-path "$T/small/i" --work-path "$T" c
+	before=$(cd "$T/small/i" && sha256sum -- *)
+	for kib in 0 4 16 32; do
+		dd if=/dev/zero of="$T/small/fill" bs=4k 2> "$T/dd" || true
+		truncate -s "-${kib}k" "$T/small/fill"
+		fails 'no space' checkpoint --image-path "$T/small/i" --work-path "$T" c
+		[ "$(cd "$T/small/i" && sha256sum -- *)" = "$before" ] || fail "with $kib KiB: $(ls -lA "$T/small/i")"
+		rm "$T/small/fill"
+		expect_progress
+	done
+	ok delete -f c
+	ok restore -d --image-path "$T/small/i" --bundle "$B" c
+	expect_progress
+	ok delete -f c
+	umount "$T/small"
+}
+
+# Whoever writes an image has its directory for himself.
+test_two_checkpoints_in_one_directory() {
+	counting
+	start c
+	expect_progress
+	mkdir "$T/i"
+	flock -F "$T/i" sleep 5 &
+	eventually 3 sh -c '! flock -n "$1" true' sh "$T/i"
+	fails 'another checkpoint' checkpoint --image-path "$T/i" c
+	kill %1
+	wait || true
+	expect_progress
+}
+
 test_id_in_use() {
 	counting
 	start c
