@@ -22,6 +22,7 @@ enum sync_type {
 	SYNC_GO,	/* parent to init: go on */
 	SYNC_CLONED, /* the process between to the parent: the number is the pid of the container's process */
 	SYNC_SOURCE, /* init to parent: send me the source of the mount of this number */
+	SYNC_NAMESPACES, /* exec to init: send me your namespaces */
 };
 int sync_send(int fd, enum sync_type type) _must_check_;
 int sync_send_number(int fd, enum sync_type type, int number) _must_check_;
@@ -59,6 +60,7 @@ struct init {
 	int proc;	      /* procfs_open(), by the runtime: one that we join may be a container's */
 	int attr_fd;	      /* process_open_attr() */
 	int ns_fds[NS_COUNT]; /* namespaces to join by path; -EBADF: none */
+	int own_ns[NS_COUNT]; /* namespaces_open_own(), or -EBADF */
 	const struct sock_fprog *seccomp; /* NULL: none */
 	int agent;			  /* connected to the seccomp agent; -EBADF: none */
 	const int *sources;		  /* of bind mounts, opened before; NULL: source_open() opens them */
@@ -73,6 +75,12 @@ int init_enter_between(struct init *in, struct error *e) _must_check_;
 int namespaces_open(const struct spec *s, int fds[NS_COUNT], struct error *e) _must_check_;
 /* Joins those that are open, and closes them. (pid: the children of the caller.) */
 int namespaces_join(int fds[NS_COUNT], struct error *e) _must_check_;
+void namespaces_close(int fds[NS_COUNT]);
+/* An ordinary user may not look into his init that waits for start, as it is not dumpable. So it opens its namespaces
+ * itself, and hands them over to who asks on the start socket. */
+int namespaces_open_own(int proc, int fds[NS_COUNT], struct error *e) _must_check_;
+void namespaces_hand_over(int socket, const int fds[NS_COUNT]);
+int namespaces_ask(const struct container *c, int fds[NS_COUNT], struct error *e) _must_check_;
 /* Moves the caller to a new time namespace, if config.json or the restore want one. */
 int namespaces_new_time(const struct init *in, struct error *e) _must_check_;
 

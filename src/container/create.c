@@ -49,8 +49,7 @@ static void create_done(struct create *cr)
 	close_p(&cr->init.console_socket);
 	close_p(&cr->init.proc);
 	close_p(&cr->init.agent);
-	for (int t = 0; t < NS_COUNT; t++)
-		close_p(&cr->init.ns_fds[t]);
+	namespaces_close(cr->init.ns_fds);
 	cgroup_join_close(&cr->cgroups);
 	free(cr->seccomp.filter);
 }
@@ -486,7 +485,7 @@ int container_create(const struct container_create_options *o, struct container 
 
 	cr.init.cgroups = &cr.cgroups;
 	for (int t = 0; t < NS_COUNT; t++)
-		cr.init.ns_fds[t] = -EBADF;
+		cr.init.ns_fds[t] = cr.init.own_ns[t] = -EBADF;
 	r = interrupt_begin(&cr.interrupt, e);
 	if (r < 0)
 		return r;

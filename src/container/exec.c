@@ -28,9 +28,10 @@ struct exec {
 	int init_pidfd, cgroup_fd, console_socket, agent;
 	int proc; /* procfs_open() */
 	int sync, child_sync;
-	pid_t host_pid; /* the child's own, by itself */
-	int namespaces; /* CLONE_NEW* to join */
-	int attr_fd;	/* process_open_attr() */
+	pid_t host_pid;		   /* the child's own, by itself */
+	int namespaces;		   /* CLONE_NEW* to join */
+	int handed_over[NS_COUNT]; /* the same, if init's pidfd doesn't lead there; else -EBADF */
+	int attr_fd;		   /* process_open_attr() */
 };
 
 static void exec_done(struct exec *x)
@@ -42,6 +43,7 @@ static void exec_done(struct exec *x)
 	close_p(&x->proc);
 	close_p(&x->sync);
 	close_p(&x->child_sync);
+	namespaces_close(x->handed_over);
 	cgroup_join_close(&x->cgroups);
 	free(x->seccomp.filter);
 }
@@ -64,25 +66,43 @@ static int check_status(const struct exec *x, struct error *e)
 	return 0;
 }
 
+/* 1: there is none of this type; -EACCES: it is not ours to see. */
+static int stat_namespace(const struct exec *x, enum ns_type t, struct stat *ret)
+{
+	char path[64];
+
+	if (x->handed_over[t] >= 0)
+		return fstat(x->handed_over[t], ret) < 0 ? -errno : 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", x->c->init_pid, ns_proc_name(t));
+	if (stat(path, ret) == 0)
+		return 0;
+	return errno == ENOENT && t == NS_TIME ? 1 : -errno;
+}
+
 /* Which namespaces of init are not ours; config.json does not know all of them (restore adds a time namespace). */
 static int find_namespaces(struct exec *x, struct error *e)
 {
-	char path[64];
 	struct stat theirs, ours;
+	char path[64];
 
 	for (int t = 0; t < NS_COUNT; t++) {
-		snprintf(path, sizeof(path), "/proc/%d/ns/%s", x->c->init_pid, ns_proc_name(t));
-		if (stat(path, &theirs) < 0) {
-			if (errno == ENOENT && t == NS_TIME)
-				continue;
-			return error_errno(
-				e, -errno, "%s namespace of pid %d", ns_oci_name(t), x->c->init_pid);
+		int r = stat_namespace(x, t, &theirs);
+
+		if (r == -EACCES && container_status(x->c) == CONTAINER_CREATED) {
+			r = namespaces_ask(x->c, x->handed_over, e);
+			if (r < 0)
+				return r;
+			r = stat_namespace(x, t, &theirs);
 		}
+		if (r < 0)
+			return error_errno(e, r, "%s namespace of pid %d", ns_oci_name(t), x->c->init_pid);
 		snprintf(path, sizeof(path), "/proc/self/ns/%s", ns_proc_name(t));
-		if (stat(path, &ours) < 0)
+		if (r == 0 && stat(path, &ours) < 0)
 			return error_errno(e, -errno, "%s", path);
-		if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)
+		if (r == 0 && (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev))
 			x->namespaces |= ns_clone_flag(t);
+		else
+			close_p(&x->handed_over[t]);
 	}
 	return 0;
 }
@@ -187,6 +207,8 @@ static int join(struct exec *x, int namespaces, struct error *e)
 	r = process_set_final_cpus(&x->process.exec_final_cpus, e);
 	if (r < 0)
 		return r;
+	if (x->handed_over[NS_USER] >= 0)
+		return namespaces_join(x->handed_over, e);
 	if (namespaces && setns(x->init_pidfd, namespaces) < 0)
 		return error_errno(e, -errno, "join the container's namespaces");
 	return 0;
@@ -409,8 +431,11 @@ int container_exec(
 		.attr_fd = -EBADF,
 		.proc = -EBADF,
 	};
-	int r = exec_process(&x, ret_pid, ret_pidfd, e);
+	int r;
 
+	for (int t = 0; t < NS_COUNT; t++)
+		x.handed_over[t] = -EBADF;
+	r = exec_process(&x, ret_pid, ret_pidfd, e);
 	exec_done(&x);
 	return r;
 }

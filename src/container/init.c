@@ -156,6 +156,8 @@ static int enter(struct init *in, struct error *e)
 		r = set_sysctls(s, in->proc, e);
 	if (r == 0 && !in->between)
 		r = process_set_oom_score(s->process, in->proc, e);
+	if (r == 0 && in->start_socket >= 0 && in->c->rootless)
+		r = namespaces_open_own(in->proc, in->own_ns, e);
 	close_p(&in->proc);
 	return r < 0 ? r : fault_point("create-namespaces", e);
 }
@@ -250,12 +252,16 @@ static int wait_for_start(struct init *in)
 	for (;;) {
 		int fd = accept4(in->start_socket, NULL, NULL, SOCK_CLOEXEC);
 		struct error none;
+		int said;
 
 		if (fd < 0)
 			continue; /* a signal, or a caller that was gone again */
-		if (sync_expect(fd, SYNC_GO, &none) == 0)
+		said = sync_receive(fd, NULL, &none);
+		if (said == SYNC_GO)
 			return fd;
-		close(fd); /* somebody only asked whether we are here */
+		if (said == SYNC_NAMESPACES)
+			namespaces_hand_over(fd, in->own_ns);
+		close(fd); /* else somebody only asked whether we are here */
 	}
 }
 
@@ -277,9 +283,10 @@ static void run_program(struct init *in, struct error *e)
 		.no_new_keyring = in->o->no_new_keyring,
 		.userns = s->namespaces[NS_USER].present || in->c->rootless,
 	};
-	const int keep[] = {in->sync, in->start_socket, in->attr_fd, in->agent};
+	int keep[4 + NS_COUNT] = {in->sync, in->start_socket, in->attr_fd, in->agent};
 	int r, starter;
 
+	memcpy(keep + 4, in->own_ns, sizeof(in->own_ns));
 	r = process_close_others(in->o->preserve_fds, keep, ARRAY_SIZE(keep), e);
 	if (r == 0)
 		r = fault_point("create-closed", e);
@@ -295,6 +302,7 @@ static void run_program(struct init *in, struct error *e)
 		starter = wait_for_start(in);
 		close_p(&in->sync);
 		close_p(&in->start_socket);
+		namespaces_close(in->own_ns);
 		in->sync = starter;
 	}
 	r = fault_point("start-go", e);

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "container/container-priv.h"
 #include "linux/procfd.h"
+#include "linux/pty.h"
 
 static int open_namespace(enum ns_type t, const char *path, struct error *e)
 {
@@ -115,6 +116,45 @@ static struct timens_offset offsets(const struct init *in)
 		.boottime_sec = s->time_boottime.sec,
 		.boottime_nsec = s->time_boottime.nsec,
 	};
+}
+
+void namespaces_close(int fds[NS_COUNT])
+{
+	for (int t = 0; t < NS_COUNT; t++)
+		close_p(&fds[t]);
+}
+
+int namespaces_open_own(int proc, int fds[NS_COUNT], struct error *e)
+{
+	char path[40];
+
+	for (int t = 0; t < NS_COUNT; t++) {
+		snprintf(path, sizeof(path), "self/ns/%s", ns_proc_name(t));
+		fds[t] = openat(proc, path, O_RDONLY | O_CLOEXEC);
+		if (fds[t] < 0)
+			return error_errno(e, -errno, "%s namespace", ns_oci_name(t));
+	}
+	return 0;
+}
+
+void namespaces_hand_over(int socket, const int fds[NS_COUNT])
+{
+	/* who asks sees it when one does not come */
+	for (int t = 0; t < NS_COUNT; t++)
+		if (fds[t] < 0 || socket_send_fd(socket, fds[t], ns_oci_name(t)) < 0)
+			return;
+}
+
+int namespaces_ask(const struct container *c, int fds[NS_COUNT], struct error *e)
+{
+	_cleanup_close_ int socket = start_socket_connect(c);
+	int r = socket < 0 ? socket : sync_send(socket, SYNC_NAMESPACES);
+
+	for (int t = 0; t < NS_COUNT && r == 0; t++) {
+		fds[t] = socket_receive_fd(socket);
+		r = fds[t] < 0 ? fds[t] : 0;
+	}
+	return r < 0 ? error_errno(e, r, "ask the container's init for its namespaces") : 0;
 }
 
 int namespaces_new_time(const struct init *in, struct error *e)

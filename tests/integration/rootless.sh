@@ -60,6 +60,10 @@ test_lifecycle() {
 	user_ok create --bundle "$B" c
 	user_ok state c
 	[ "$(jq -r .status "$T/out")" = created ] || fail "$(cat "$T/out")"
+	# into what waits for start, too, as runc does
+	pid=$(jq .pid "$T/out")
+	user_ok exec c sh -c 'id -u; readlink /proc/self/ns/user; hostname; cat /proc/1/environ || echo hidden'
+	expect "$(printf '0\n%s\nstasis\nhidden' "$(readlink "/proc/$pid/ns/user")")"
 	user_ok start c
 	user_ok list
 	grep -q 'c .*running' "$T/out" || fail "$(cat "$T/out")"
