@@ -202,6 +202,11 @@ enum {
 /* The compiled profile, from the cache beside the state directory or by seccomp_compile(), and then kept there. */
 int seccomp_program(int state_dir, const struct spec_seccomp *s, struct sock_fprog *program,
 	struct error *e) _must_check_;
+/* A file of the cache: 0 if it is whole and of that key, -ENOENT if it is of another. */
+enum { SECCOMP_CACHE_CHECKSUM = 24 }; /* where the hash of all that follows it is */
+int seccomp_cache_parse(
+	const char *data, size_t len, const char *key, size_t key_len, struct sock_fprog *ret) _must_check_;
+uint64_t seccomp_cache_hash(const void *data, size_t len);
 int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
 /* ENOSYS for calls that are newer than the profile, before the rest of the program. */
 int seccomp_add_enosys(const struct spec_seccomp *s, struct sock_fprog *program) _must_check_;

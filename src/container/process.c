@@ -154,16 +154,33 @@ pid_t process_host_pid(int proc)
 	return pid > 0 && !*end ? (pid_t)pid : getpid();
 }
 
+static int write_label(const struct process_context *x, const char *what, const char *file, const char *value,
+	struct error *e)
+{
+	int r = write_string_at(x->attr_fd, file, value);
+
+	return r < 0 ? error_errno(e, r,
+			       "process.%s: write \"%s\" to `/proc/self/attr/%s` (does this kernel have the "
+			       "security module, and the module the label?)",
+			       what, value, file)
+		     : 0;
+}
+
 #define KEY_USR_SEARCH 0x00080000 /* keyutils.h */
 
-/* A session keyring of its own, so that the container never sees the caller's keys. */
-static int join_keyring(const char *id, struct error *e)
+/* A session keyring of its own, so that the container never sees the caller's keys. SELinux labels it as the process (the
+ * exec takes the setting back). */
+static int join_keyring(const struct process_context *x, struct error *e)
 {
+	const char *label = x->p->selinux_label;
 	char name[300], text[400];
 	unsigned permissions;
 	long ring, n;
+	int r = label ? write_label(x, "selinuxLabel", "keycreate", label, e) : 0;
 
-	snprintf(name, sizeof(name), "_ses.%s", id);
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "_ses.%s", x->state->id);
 	ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name);
 	if (ring < 0)
 		return errno == ENOSYS || errno == EPERM ? 0
@@ -388,7 +405,7 @@ int process_prepare(struct process_context *x, struct error *e)
 	int r;
 
 	if (!x->no_new_keyring) {
-		r = join_keyring(x->state->id, e);
+		r = join_keyring(x, e);
 		if (r < 0)
 			return r;
 	}
@@ -456,18 +473,6 @@ static int give_up_capabilities(const struct process_context *x, struct error *e
 		return error_errno(e, r, "set the capabilities");
 	r = caps_set_ambient(c->ambient);
 	return r < 0 ? error_errno(e, r, "set the ambient capabilities") : 0;
-}
-
-static int write_label(const struct process_context *x, const char *what, const char *file, const char *value,
-	struct error *e)
-{
-	int r = write_string_at(x->attr_fd, file, value);
-
-	return r < 0 ? error_errno(e, r,
-			       "process.%s: write \"%s\" to `/proc/self/attr/%s` (does this kernel have the "
-			       "security module, and the module the label?)",
-			       what, value, file)
-		     : 0;
 }
 
 static int set_labels(const struct process_context *x, struct error *e)

@@ -33,9 +33,10 @@ struct header {
 	uint32_t instructions;
 	uint64_t checksum; /* of all that follows */
 };
+_Static_assert(offsetof(struct header, checksum) == SECCOMP_CACHE_CHECKSUM, "the fuzz target puts it right");
 
 /* FNV-1a: finds files and damage; it protects from nobody. */
-static uint64_t hash(const void *data, size_t len)
+uint64_t seccomp_cache_hash(const void *data, size_t len)
 {
 	const unsigned char *p = data;
 	uint64_t h = 0xcbf29ce484222325;
@@ -121,7 +122,7 @@ static int open_dir(int state_dir, bool make)
 	return ours_alone(dir, S_IFDIR) ? take_fd(&dir) : -EPERM;
 }
 
-static int parse(const char *data, size_t len, const char *key, size_t key_len, struct sock_fprog *ret)
+int seccomp_cache_parse(const char *data, size_t len, const char *key, size_t key_len, struct sock_fprog *ret)
 {
 	struct header h;
 	size_t size;
@@ -135,7 +136,7 @@ static int parse(const char *data, size_t len, const char *key, size_t key_len, 
 		h.instructions > SECCOMP_INSTRUCTIONS_MAX)
 		return -EBADMSG;
 	size = h.instructions * sizeof(struct sock_filter);
-	if (len != h.key_len + size || hash(data, len) != h.checksum)
+	if (len != h.key_len + size || seccomp_cache_hash(data, len) != h.checksum)
 		return -EBADMSG;
 	if (h.key_len != key_len || memcmp(data, key, key_len) != 0)
 		return -ENOENT; /* another profile with the same hash */
@@ -168,7 +169,7 @@ static int look_up(int state_dir, const char *name, const char *key, size_t key_
 	if (!data)
 		return -ENOMEM;
 	r = pread_exact(fd, data, st.st_size, 0);
-	return r < 0 ? r : parse(data, st.st_size, key, key_len, ret);
+	return r < 0 ? r : seccomp_cache_parse(data, st.st_size, key, key_len, ret);
 }
 
 /* There are as many profiles as a host's configuration has. Who makes a new one for every container starts anew. */
@@ -206,7 +207,7 @@ static int store(
 	memcpy(data + sizeof(h), key, key_len);
 	memcpy(data + sizeof(h) + key_len, program->filter, code);
 	memcpy(h.magic, MAGIC, sizeof(h.magic));
-	h.checksum = hash(data + sizeof(h), len - sizeof(h));
+	h.checksum = seccomp_cache_hash(data + sizeof(h), len - sizeof(h));
 	memcpy(data, &h, sizeof(h));
 	make_room(dir);
 	return write_file_replace_at(dir, name, data, len, 0600);
@@ -221,7 +222,7 @@ int seccomp_program(int state_dir, const struct spec_seccomp *s, struct sock_fpr
 
 	r = make_key(s, &key, &key_len);
 	if (r == 0) {
-		snprintf(name, sizeof(name), "%016llx", (unsigned long long)hash(key, key_len));
+		snprintf(name, sizeof(name), "%016llx", (unsigned long long)seccomp_cache_hash(key, key_len));
 		r = look_up(state_dir, name, key, key_len, program);
 		if (r == 0)
 			return 0;
