@@ -26,9 +26,9 @@ enum option_kind {
 	OPTION_REC_SET, /* MOUNT_ATTR_* for the whole tree */
 	OPTION_REC_CLEAR,
 	OPTION_TMPCOPYUP,
-	OPTION_IDMAP, /* the flag: recursively */
+	OPTION_IDMAP,	    /* the flag: recursively */
+	OPTION_IDMAP_VALUE, /* "idmap=...": the same */
 	OPTION_SOURCE_LINK,
-	OPTION_UNSUPPORTED,
 };
 
 static const struct mount_option {
@@ -102,8 +102,8 @@ static const struct mount_option {
 	{"ridmap", OPTION_IDMAP, true},
 	{"copy-symlink", OPTION_SOURCE_LINK, SOURCE_LINK_COPY},
 	{"src-nofollow", OPTION_SOURCE_LINK, SOURCE_LINK_MOUNT},
-	{"idmap=", OPTION_UNSUPPORTED, 0},
-	{"ridmap=", OPTION_UNSUPPORTED, 0},
+	{"idmap=", OPTION_IDMAP_VALUE, false},
+	{"ridmap=", OPTION_IDMAP_VALUE, true},
 };
 
 /* A row that ends with "=" is for that with any value. */
@@ -122,7 +122,7 @@ static const struct mount_option *find_option(const char *text)
 const char *mount_option_name(size_t i)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(options); k++)
-		if (options[k].kind != OPTION_UNSUPPORTED && i-- == 0)
+		if (options[k].kind != OPTION_IDMAP_VALUE && i-- == 0)
 			return options[k].name;
 	return NULL;
 }
@@ -149,15 +149,8 @@ static void apply_recursive(struct spec_mount *m, const struct mount_option *o)
 	m->rec_clear = set ? m->rec_clear & ~o->flag : m->rec_clear | o->flag;
 }
 
-static int apply_option(
-	struct parser *p, const struct jv *v, struct spec_mount *m, const char *text, bool *is_data)
+static void apply_option(struct spec_mount *m, const struct mount_option *o, const char *text)
 {
-	const struct mount_option *o = find_option(text);
-	char quoted[60];
-
-	*is_data = !o;
-	if (!o)
-		return 0;
 	switch (o->kind) {
 	case OPTION_NOTHING:
 		break;
@@ -179,6 +172,9 @@ static int apply_option(
 	case OPTION_TMPCOPYUP:
 		m->tmpcopyup = true;
 		break;
+	case OPTION_IDMAP_VALUE:
+		m->idmap_option = strchr(text, '=') + 1;
+		/* fall through */
 	case OPTION_IDMAP:
 		m->idmap = true;
 		m->idmap_recursive = o->flag;
@@ -186,11 +182,7 @@ static int apply_option(
 	case OPTION_SOURCE_LINK:
 		m->source_link = o->flag;
 		break;
-	case OPTION_UNSUPPORTED:
-		return jv_fail(
-			p, v, "mount option %s is not supported yet", jv_quote(text, quoted, sizeof(quoted)));
 	}
-	return 0;
 }
 
 /* Appends to the comma-separated list of what the filesystem itself gets; "data" has room for all options. */
@@ -227,14 +219,15 @@ static int parse_options(struct parser *p, const struct jv *v, void *dest)
 		return jv_no_memory(p);
 	for (size_t i = 0; i < n; i++) {
 		struct jv item = jv_element(v, i);
-		bool is_data = false;
+		const struct mount_option *o;
 
 		r = jv_borrow(p, &item, &text);
-		if (r == 0)
-			r = apply_option(p, &item, m, text, &is_data);
 		if (r < 0)
 			return r;
-		if (is_data && text[0])
+		o = find_option(text);
+		if (o)
+			apply_option(m, o, text);
+		else if (text[0])
 			add_data(data, text);
 	}
 	m->data = data[0] ? data : NULL;

@@ -29,6 +29,10 @@ int spec_env_parse(struct parser *p, const struct jv *v, void *dest) _must_check
 /* An array of mappings that don't overlap; dest: struct id_maps *. */
 int spec_uid_maps_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
 int spec_gid_maps_parse(struct parser *p, const struct jv *v, void *dest) _must_check_;
+/* NULL, or why the kernel would not take them. */
+const char *spec_check_id_maps(const struct id_map *map, size_t n);
+/* "idmap=..." of the i-th mount, when linux.uidMappings are known. */
+int spec_idmap_option(struct parser *p, struct spec *s, size_t i) _must_check_;
 /* "shared", "rslave"...: MS_* (| MS_REC), or 0 when it is none of them. */
 unsigned long mount_propagation(const char *name);
 

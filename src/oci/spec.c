@@ -214,13 +214,15 @@ static int check_mount_ids(struct parser *p, const struct spec *s, size_t i)
 	return 0;
 }
 
-static int check_mounts(struct parser *p, const struct spec *s)
+static int check_mounts(struct parser *p, struct spec *s)
 {
 	const struct spec_namespace *user = &s->namespaces[NS_USER];
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && user->present && !user->path && i < s->n_mounts; i++)
 		r = s->mounts[i].is_bind ? 0 : check_mount_ids(p, s, i);
+	for (size_t i = 0; r == 0 && i < s->n_mounts; i++)
+		r = s->mounts[i].idmap_option ? spec_idmap_option(p, s, i) : 0;
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < s->n_mounts; i++)
@@ -234,7 +236,7 @@ static int check_mounts(struct parser *p, const struct spec *s)
 }
 
 /* What needs a namespace of the container's own, because it would change the host otherwise. */
-static int check_namespaces(struct parser *p, const struct spec *s)
+static int check_namespaces(struct parser *p, struct spec *s)
 {
 	bool uts = s->namespaces[NS_UTS].present;
 	int r;

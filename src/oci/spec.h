@@ -99,6 +99,7 @@ struct spec_mount {
 	bool idmap,
 		idmap_recursive; /* bind: with "ids", or without any with those of the container's user namespace */
 	struct id_maps ids;
+	const char *idmap_option;     /* "uids=..." of "idmap=uids=...", which gave "ids"; NULL: none */
 	enum source_link source_link; /* bind */
 	const char *data; /* the options that are the filesystem's own, comma-separated; NULL: none */
 };

@@ -260,6 +260,30 @@ test_idmap_in_a_user_namespace() {
 	expect '7 8'
 }
 
+# crun's option: ids on disk, ids on the host, or with '@' ids of the container.
+test_idmap_option() {
+	bundle b
+	bind bind 'idmap=uids=10000-5-10#7-100-1;gids=20000-6-10'
+	touch "$T/src/file" "$T/src/seven"
+	chown 10000:20000 "$T/src/file"
+	chown 7:20003 "$T/src/seven"
+	in_container 'stat -c "%u %g" /mnt/file /mnt/seven'
+	expect "$(printf '5 6\n100 9')"
+	edit '.mounts[-1].options[1] = "idmap=uids=10000-5-10"'
+	in_container 'stat -c "%u %g" /mnt/file'
+	expect '5 20000'
+	chown -R 100000:200000 "$B/rootfs"
+	chmod 755 "$T"
+	edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 1}, {"containerID": 1, "hostID": 150000, "size": 1000}]
+		| .linux.gidMappings = [{"containerID": 0, "hostID": 200000, "size": 65536}] | .mounts[-1].options[1] = "idmap=uids=@10000-8-1#7-100000-1;gids=@20000-0-10"'
+	in_container 'stat -c "%u %g" /mnt/file /mnt/seven'
+	expect "$(printf '8 0\n0 3')"
+	edit '.mounts[-1].options[1] = "idmap=uids=@10000-2000-1"'
+	fails "mounts\[.*options: idmap=uids=@10000-2000-1: .*not mapped" run --bundle "$B" c
+	edit '.mounts[-1].options[1] = "idmap=uids=@10000-0-2"'
+	fails 'split it' run --bundle "$B" c
+}
+
 test_idmap_refused() {
 	bundle b
 	bind bind idmap
