@@ -36,6 +36,58 @@ static int parse_epoll(struct scan *s, struct arena *a, size_t *allocated, struc
 	return 0;
 }
 
+/* "FLOCK  ADVISORY  WRITE" */
+static bool parse_lock_type(struct scan *s, struct proc_lock *l)
+{
+	static const struct {
+		const char *text;
+		enum proc_lock_type type;
+	} types[] = {{"POSIX  ADVISORY  ", PROC_LOCK_POSIX}, {"OFDLCK ADVISORY  ", PROC_LOCK_OFD},
+		{"FLOCK  ADVISORY  ", PROC_LOCK_FLOCK}, {"LEASE  ACTIVE    ", PROC_LOCK_LEASE},
+		{"LEASE  BREAKING  ", PROC_LOCK_LEASE}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		if (strncmp(s->p, types[i].text, strlen(types[i].text)) != 0)
+			continue;
+		l->type = types[i].type;
+		l->breaking = strstr(types[i].text, "BREAKING") != NULL;
+		s->p += strlen(types[i].text);
+		l->write = strncmp(s->p, "WRITE ", 6) == 0;
+		return scan_literal(s, l->write ? "WRITE " : "READ ") ||
+		       (l->breaking && scan_literal(s, "UNLCK "));
+	}
+	return false;
+}
+
+/* "\t1: POSIX  ADVISORY  WRITE 3466 fe:00:10952795 5 14", "... 0 EOF" */
+static int parse_lock(struct scan *s, struct arena *a, size_t *allocated, struct proc_fdinfo *f)
+{
+	struct proc_lock *l;
+	uint64_t number;
+	uint32_t device;
+
+	f->locks = proc_grow(a, f->locks, f->n_locks, allocated, sizeof(*f->locks));
+	if (!f->locks)
+		return -ENOMEM;
+	l = &f->locks[f->n_locks++];
+	*l = (struct proc_lock){.type = PROC_LOCK_OTHER};
+	if (!scan_blank(s) || !scan_u64(s, &number) || !scan_literal(s, ": "))
+		return -EBADMSG;
+	if (!parse_lock_type(s, l)) {
+		l->type = PROC_LOCK_OTHER;
+		return scan_skip_line(s) ? 0 : -EBADMSG;
+	}
+	if (!scan_int(s, &l->pid) || !scan_char(s, ' ') || !scan_hex32(s, &device) || !scan_char(s, ':') ||
+		!scan_hex32(s, &device) || !scan_char(s, ':') || !scan_u64(s, &number) ||
+		!scan_char(s, ' ') || !scan_i64(s, &l->start) || !scan_char(s, ' '))
+		return -EBADMSG;
+	if (scan_literal(s, "EOF\n"))
+		l->end = INT64_MAX;
+	else if (!scan_i64(s, &l->end) || l->end < l->start || !scan_end_line(s))
+		return -EBADMSG;
+	return l->start < 0 ? -EBADMSG : 0;
+}
+
 /* "NSpid:\t12\t3": one number a level, the innermost last; "NSpid:\t0" outside of the reader's namespace. */
 static bool parse_nspid(struct scan *s, int *ret)
 {
@@ -171,9 +223,6 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 	case KEY_FANOTIFY:
 		f->has_fanotify = true;
 		return scan_skip_line(s);
-	case KEY_LOCK:
-		f->has_lock = true;
-		return scan_skip_line(s);
 	default:
 		return scan_skip_line(s);
 	}
@@ -185,23 +234,24 @@ int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret
 	struct proc_fdinfo f = {.eventfd_semaphore = -1, .eventfd_id = -1};
 	unsigned seen = 0;
 	const unsigned required = 1 << KEY_POS | 1 << KEY_FLAGS | 1 << KEY_MNT_ID;
-	size_t allocated = 0;
+	size_t n_targets = 0, n_locks = 0;
 	enum key k = KEY_COUNT;
 	int r;
 
 	while (*s.p) {
-		k = find_key(s.p, k == KEY_TFD ? KEY_TFD : (k + 1) % KEY_COUNT);
+		k = find_key(s.p, k == KEY_TFD || k == KEY_LOCK ? k : (k + 1) % KEY_COUNT);
 		if (k < KEY_COUNT) {
 			s.p += keys[k].len;
 			seen |= 1u << k;
 		}
-		if (k == KEY_TFD) {
-			r = parse_epoll(&s, a, &allocated, &f);
-			if (r < 0)
-				return r;
-		} else if (!parse_value(&s, k, &f)) {
-			return -EBADMSG;
-		}
+		if (k == KEY_TFD)
+			r = parse_epoll(&s, a, &n_targets, &f);
+		else if (k == KEY_LOCK)
+			r = parse_lock(&s, a, &n_locks, &f);
+		else
+			r = parse_value(&s, k, &f) ? 0 : -EBADMSG;
+		if (r < 0)
+			return r;
 	}
 	if ((seen & required) != required)
 		return -EBADMSG;

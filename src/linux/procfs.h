@@ -112,14 +112,31 @@ struct proc_epoll_target {
 	uint32_t sdev;
 };
 
+/* A file lock as fdinfo and /proc/locks show it. POSIX: of the process whose fdinfo it is; the others belong to the open
+ * file description. */
+enum proc_lock_type {
+	PROC_LOCK_POSIX,
+	PROC_LOCK_OFD,
+	PROC_LOCK_FLOCK,
+	PROC_LOCK_LEASE,
+	PROC_LOCK_OTHER, /* a delegation, or what this version does not know */
+};
+
+struct proc_lock {
+	enum proc_lock_type type;
+	bool write;
+	bool breaking;	    /* a lease that its holder has been asked to give up */
+	pid_t pid;	    /* who took it; OFD: -1 */
+	int64_t start, end; /* INT64_MAX: the end of the file, wherever that comes to be */
+};
+
 /* /proc/PID/fdinfo/N: the common part, then what each kind adds (has_ tells). */
 struct proc_fdinfo {
 	int64_t pos;
 	unsigned flags; /* O_*, with O_CLOEXEC of the descriptor */
 	int mnt_id;
 	uint64_t ino;
-	bool has_eventfd, has_signalfd, has_timerfd, has_pidfd, has_inotify, has_fanotify, has_lock,
-		has_epoll;
+	bool has_eventfd, has_signalfd, has_timerfd, has_pidfd, has_inotify, has_fanotify, has_epoll;
 	uint64_t eventfd_count;
 	int eventfd_semaphore; /* -1: this kernel does not say */
 	int eventfd_id;
@@ -132,6 +149,8 @@ struct proc_fdinfo {
 	} it_value, it_interval;
 	struct proc_epoll_target *epoll; /* in the arena */
 	size_t n_epoll;
+	struct proc_lock *locks; /* in the arena */
+	size_t n_locks;
 	int pidfd_pid, pidfd_nspid;
 	uint64_t scm_fds; /* descriptors that wait in the queue of a unix socket */
 };

@@ -15,6 +15,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   pause=SECONDS  how long it stays in the image          ignore=maps,fds,...  keys of the snapshot not to be compared
   tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
+  options=--a,--b  options of checkpoint
 """
 import os
 import re
@@ -194,7 +195,7 @@ def cycle(program, c, image, **kw):
     """One checkpoint that ends the container, and its restore, without a check."""
     ignore = program.words("ignore")
     before = snapshot(c)
-    c.checkpoint(image, **kw)
+    c.checkpoint(image, *program.words("options"), **kw)
     c.gone()
     time.sleep(float(program.settings.get("pause", "0")))
     c.restore(image)
@@ -259,7 +260,7 @@ def running(program, env):
     c.run()
     c.wait_ready(1)
     before = snapshot(c)
-    c.checkpoint(env.t / "image", "--leave-running")
+    c.checkpoint(env.t / "image", "--leave-running", *program.words("options"))
     check(c.status() == "running", f"after a checkpoint with --leave-running the container is {c.status()}")
     if "all" not in ignore:
         compare(before, snapshot(c), ignore, "with --leave-running")
@@ -280,7 +281,7 @@ def again(program, env):
     c.wait_ready(1)
     for n in (1, 2):
         before = snapshot(c)
-        c.checkpoint(env.t / f"image{n}", "--leave-running")
+        c.checkpoint(env.t / f"image{n}", "--leave-running", *program.words("options"))
         if "all" not in program.words("ignore"):
             compare(before, snapshot(c), program.words("ignore"), f"with --leave-running, time {n}")
         time.sleep(0.01)

@@ -359,6 +359,24 @@ test_check() {
 	! grep -q 'State:.[Tt]' "/proc/$(init_pid c)/status" || fail "the container was stopped"
 }
 
+# With --file-locks the lock is taken again at restore; not if somebody else has it by then.
+test_file_locks() {
+	local holder
+	counting
+	bundle w /bin/odd flock
+	cp "$BUILD/tests/cr/odd" "$B/rootfs/bin/odd"
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	ok checkpoint --file-locks --image-path "$T/i" c
+	exec {holder}<> "$B/rootfs/tmp/lock"
+	flock -n "$holder" || fail "the lock is still held"
+	fails 'lock on its descriptor' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+	exec {holder}>&-
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	! flock -n "$B/rootfs/tmp/lock" true || fail "the lock was not taken again"
+}
+
 test_inspect() {
 	counting
 	start c

@@ -329,8 +329,19 @@ static void test_fdinfo(struct tap *t)
 		proc_parse_fdinfo(
 			FDINFO "lock:\t1: FLOCK  ADVISORY  WRITE 3466 fe:00:10952795 0 EOF\n", &a, &f) == 0 &&
 			f.pos == 5 && f.flags == 02100001 && f.mnt_id == 27 && f.ino == 10952795 &&
-			f.has_lock && !f.has_epoll,
+			f.n_locks == 1 && f.locks[0].type == PROC_LOCK_FLOCK && f.locks[0].write &&
+			f.locks[0].pid == 3466 && f.locks[0].end == INT64_MAX && !f.has_epoll,
 		"fdinfo: common lines and a lock");
+	tap_ok(t,
+		proc_parse_fdinfo(FDINFO "lock:\t1: POSIX  ADVISORY  READ 3 fe:00:1 5 14\n"
+					 "lock:\t2: LEASE  BREAKING  UNLCK 3 fe:00:1 0 EOF\n"
+					 "lock:\t3: DELEG  ACTIVE    READ 3 fe:00:1 0 EOF\n",
+			&a, &f) == 0 &&
+			f.n_locks == 3 && f.locks[0].start == 5 && f.locks[0].end == 14 &&
+			!f.locks[0].write && f.locks[1].breaking && f.locks[2].type == PROC_LOCK_OTHER,
+		"fdinfo: a range, a lease that is wanted back, an unknown lock");
+	tap_ok(t, fdinfo_of(FDINFO "lock:\t1: POSIX  ADVISORY  READ 3 fe:00:1 14 5\n", &a) == -EBADMSG,
+		"fdinfo: a lock that ends before it starts");
 	tap_ok(t, proc_parse_fdinfo(FDINFO "eventfd-count: ffffffffffffff fe\n", &a, &f) == -EBADMSG,
 		"fdinfo: split number");
 	tap_ok(t,
@@ -509,7 +520,7 @@ static void test_real_file(struct tap *t, struct arena *a)
 		return;
 	tap_ok(t,
 		flock(fd, LOCK_EX) == 0 && info(fd, a, &f) && f.pos == 4321 && f.flags & O_APPEND &&
-			f.has_lock,
+			f.n_locks == 1,
 		"real: position, flags and lock");
 	map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 4096);
 	unlink(path);

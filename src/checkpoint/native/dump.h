@@ -78,6 +78,14 @@ struct dump_wait {
 	const char *stack; /* "": it could not be read */
 };
 
+/* A file lock, and a descriptor of who holds it (locks.c). */
+struct dump_lock {
+	struct dump_proc *proc;
+	int fd;
+	uint64_t file;
+	struct proc_lock lock;
+};
+
 enum { DUMP_NAMESPACES = 9 };
 
 struct dump {
@@ -114,6 +122,8 @@ struct dump {
 	size_t n_mounts;
 	struct dump_wait *waits;
 	size_t n_waits;
+	struct dump_lock *locks;
+	size_t n_locks, max_locks;
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */
 	int root_fd;			      /* the container's "/", O_PATH */
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
@@ -235,6 +245,12 @@ struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
 /* The files with the inode of f, f among them, one after another; after NULL: the first. NULL: no more. */
 struct dump_file *dump_same_inode(
 	const struct dump *d, const struct dump_file *f, const struct dump_file *after);
+
+/* Locks that a descriptor shows; obstacles among all of them; into the messages of the processes (locks.c). */
+int dump_note_locks(struct dump *d, struct dump_proc *p, const St__Descriptor *m,
+	const struct proc_fdinfo *info, struct error *e) _must_check_;
+void dump_check_locks(struct dump *d);
+int dump_locks(struct dump *d, struct error *e) _must_check_;
 
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,

@@ -167,14 +167,11 @@ int dump_check_files(struct dump *d, struct error *e)
 {
 	int r = 0;
 
+	dump_check_locks(d);
 	for (size_t i = 0; i < d->n_files && r == 0; i++) {
 		struct dump_file *f = &d->files[i];
 		const struct resource *res = f->resource;
 
-		/* stdio is the caller's, and so are its locks. */
-		if (f->info.has_lock && (!res || res->kind_case != ST__FILE__KIND_STDIO))
-			dump_refuse(d, f->proc, f->fd, "file lock", "file locks are not supported yet",
-				"release the lock first", "%s", f->link);
 		if (!res || res->refused_reason)
 			note_refused(d, f);
 		else if (res->check)
@@ -281,6 +278,8 @@ static int descriptor(
 		r = find_or_add(d, &l->file, &m->file, e);
 	if (d->n_files == before)
 		close_p(&l->file.local);
+	if (r == 0 && l->file.info.n_locks > 0)
+		r = dump_note_locks(d, p, m, &l->file.info, e);
 	return r;
 }
 
@@ -375,7 +374,7 @@ int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, uns
 
 int dump_files(struct dump *d, struct error *e)
 {
-	int r = 0;
+	int r = dump_locks(d, e);
 
 	for (size_t i = 0; i < d->n_files && r == 0; i++)
 		r = dump_file(d, &d->files[i], e);

@@ -6,6 +6,7 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,7 +54,7 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 
 	if (p->state == 2)
 		return;
-	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending +
+	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending + p->n_locks * 3 +
 	       2 * restore_skipped_timer_ids(p);
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
@@ -74,7 +75,7 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 			for (size_t k = 0; k < n_runs; k++)
 				ops += 2 + runs[k].n_pages * PAGE / RUN_BYTES;
 	}
-	data += p->n_rlimits * 16 + p->n_actions * 32;
+	data += p->n_locks * sizeof(struct flock) + p->n_rlimits * 16 + p->n_actions * 32;
 	slot->size = ALIGN_UP(ops * sizeof(struct op) + data, (uint64_t)PAGE);
 	slot->data_size = ALIGN_UP(data, (uint64_t)64);
 }

@@ -212,6 +212,7 @@ static void op_mm(struct builder *bu)
 	if (m->thp_disable)
 		batch_call(&bu->b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1);
 	batch_call(&bu->b, 0, SYS_close_range, bu->r->fd_base, ~0u, 0);
+	restore_locks(bu->r, bu->p, &bu->b);
 }
 
 /* ---- the process ---- */

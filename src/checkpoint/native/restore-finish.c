@@ -60,6 +60,11 @@ static int batch_failure(struct restore *r, struct error *e)
 			"process %d: %s gave %lld, not %lld (is the image complete?)", p->pid,
 			batch_syscall_name(op->nr, name), (long long)r->control->batch.failed_result,
 			(long long)op->result);
+	if (op->nr == SYS_flock || op->nr == SYS_fcntl)
+		return error_errno(e, r->control->batch.failed_result,
+			"process %d: take the lock on its descriptor %llu again (does somebody else have the "
+			"file now?)",
+			p->pid, (unsigned long long)op->args[0]);
 	return error_errno(e, r->control->batch.failed_result, "process %d: %s(%#llx, %#llx, %#llx)", p->pid,
 		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0],
 		(unsigned long long)op->args[1], (unsigned long long)op->args[2]);

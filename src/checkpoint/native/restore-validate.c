@@ -127,6 +127,9 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 			!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) ||
 			p->descriptors[i]->fd > 1 << 20)
 			return corrupt(e, "a descriptor refers to nothing", p->pid);
+	for (size_t i = 0; i < p->n_locks; i++)
+		if (!restore_lock_is_valid(p, p->locks[i]))
+			return corrupt(e, "a file lock is malformed", p->pid);
 	if (!known_file(r, p->cwd_file) || !known_file(r, p->root_file) ||
 		bad_queue(p->pending, p->n_pending))
 		return corrupt(e, "a reference leads nowhere", p->pid);

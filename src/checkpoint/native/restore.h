@@ -89,6 +89,9 @@ int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;
 /* In each stub: descriptors to their numbers. */
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+/* locks.c: what the process takes once its descriptors are final: closing one would drop its POSIX locks. */
+bool restore_lock_is_valid(const St__Process *p, const St__FileLock *l);
+void restore_locks(struct restore *r, const St__Process *p, struct batch *b);
 /* Contents of an address space into fd. */
 int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 

@@ -75,7 +75,9 @@ const struct support_row support_rows[] = {
 	{"memory", "protection keys", "lost", "mappings come back with key 0"},
 	{"memory", "NUMA policy", "lost",
 		"set_mempolicy and mbind of a program; linux.memoryPolicy of config.json is applied again"},
-	{"file", "file lock", "refused", "flock, POSIX and OFD locks, leases"},
+	{"file", "file lock", "supported",
+		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
+		"the file"},
 	{"file", "POSIX locks on what has no path", "lost",
 		"as pipes and sockets; nobody is known to take them"},
 	{"file", "empty datagrams in a second image", "lost",
