@@ -388,6 +388,8 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	r = native_restore(o, image_dir, ret, stats, e);
 	stats->total_us = now_us() - begin;
 	if (r == 0)
+		container_settle(*ret);
+	if (r == 0)
 		r = container_run_hooks(*ret, HOOK_POSTSTART, e);
 	if (o->work_path)
 		write_log(o->work_path, IMAGE_RESTORE, stats, r, e);

@@ -191,8 +191,10 @@ int process_set_cpus(const struct spec_number_set *cpus, struct error *e) _must_
 int process_set_final_cpus(const struct spec_number_set *cpus, struct error *e) _must_check_;
 
 /* ---- netdevices.c ---- */
-/* From our network namespace into that of init. */
-int net_devices_move(const struct spec *s, pid_t init, struct error *e) _must_check_;
+/* From our network namespace into that of init. *ret is what has moved, also after a failure, and borrows from s. */
+int net_devices_move(
+	const struct spec *s, pid_t init, struct net_devices_moved **ret, struct error *e) _must_check_;
+void net_devices_return(struct net_devices_moved *moved);
 
 /* ---- seccomp.c, seccomp-cache.c, seccomp-enosys.c: program->filter is malloc'ed ---- */
 enum {

@@ -40,6 +40,7 @@ struct container {
 	int interrupt_fd;    /* while it is made: readable when the command was told to end; else -EBADF */
 	int init_fd;	     /* the creating process only: init's error socket, see container_init_error() */
 	int notify_fd; /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
+	struct net_devices_moved *net_devices; /* the creating process only: see container_settle() */
 	struct cgroup cgroup;
 	struct spec *spec; /* parsed from the state directory's copy of config.json; NULL until asked for */
 };
@@ -105,6 +106,8 @@ int container_create(
 int container_init_error(struct container *c, struct error *e) _must_check_;
 /* Kills init and everything in the cgroup, and removes all that container_create() made: the undo of a restore. */
 void container_abort(struct container *c);
+/* Nothing more is to fail: what an abort would put back (network devices) is the container's for good. */
+void container_settle(struct container *c);
 /* Lets other commands at the container, e.g. while the caller waits for its end. */
 void container_unlock(struct container *c);
 /* Takes it again (waits); -ENOENT, ERROR_STATE when the container was deleted meanwhile. */

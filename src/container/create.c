@@ -327,7 +327,7 @@ static int follow_init(struct create *cr, struct error *e)
 	if (s->n_net_devices) {
 		r = expect(cr, SYNC_NETWORK, e);
 		if (r == 0)
-			r = net_devices_move(s, c->init_pid, e);
+			r = net_devices_move(s, c->init_pid, &c->net_devices, e);
 		if (r == 0)
 			r = go_on(cr, e);
 		if (r < 0)
@@ -398,6 +398,8 @@ static void undo(struct container *c, int pidfd)
 		if (pidfd_reap(pidfd, &status) < 0) /* not our child: a restore handed on */
 			(void)!pidfd_wait_exit(pidfd, 5000);
 	}
+	if (c->net_devices)
+		net_devices_return(c->net_devices);
 	(void)!cgroup_signal(&c->cgroup, SIGKILL, NULL);
 	(void)!cgroup_delete(&c->cgroup, NULL);
 	/* what prestart and createRuntime hooks set up, these take down */

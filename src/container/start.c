@@ -52,6 +52,7 @@ int container_start(struct container *c, struct error *e)
 	struct error later;
 	int r = fault_point("start-start", e);
 
+	container_settle(c);
 	if (r == 0 && c->starting)
 		fd = take_fd(&c->init_fd);
 	else if (r == 0)

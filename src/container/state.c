@@ -66,6 +66,7 @@ void container_free(struct container *c)
 	close_p(&c->lock_fd);
 	close_p(&c->init_fd);
 	close_p(&c->notify_fd);
+	container_settle(c);
 	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
 		free(c->stdio[i]);
 	free(c->root);

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -230,4 +232,12 @@ int netdev_up(int socket, int index)
 	m = begin(&q, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
 	*m = (struct ifinfomsg){.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
 	return ask(socket, &q, NULL, NULL);
+}
+
+int netdev_is_up(int socket, const char *name)
+{
+	struct ifreq r = {0};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	return ioctl(socket, SIOCGIFFLAGS, &r) < 0 ? -errno : !!(r.ifr_flags & IFF_UP);
 }

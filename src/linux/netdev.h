@@ -40,3 +40,5 @@ int netdev_add_address(int socket, int index, const struct netdev_address *a) _m
  * addresses. */
 int netdev_move(int socket, int index, int netns_fd, const char *name) _must_check_;
 int netdev_up(int socket, int index) _must_check_;
+/* 1: it is. */
+int netdev_is_up(int socket, const char *name) _must_check_;

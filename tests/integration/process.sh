@@ -314,6 +314,37 @@ test_network_devices() {
 	kill "$NETNS"
 }
 
+# What fails after they have moved does not cost the devices: a veth would be gone with the container's namespace.
+test_network_devices_come_back() {
+	local fault
+	with_netns
+	netns ip link add v0 type veth peer name p0
+	netns ip link add v1 type veth peer name p1
+	netns ip address add 10.9.8.7/24 broadcast 10.9.8.255 dev v0
+	netns ip address add fd00::7/64 dev v0 nodad
+	netns ip link set v0 up
+	netns ip address show > "$T/before"
+	bundle b sleep 1000
+	edit '.linux.netDevices = {"v0": {"name": "inside"}, "v1": {"name": "eth%d"}}'
+	come_back() {
+		netns ip address show > "$T/after"
+		diff <(sed 's/state [A-Z]* //; s/ nodad\| tentative//; s/^[0-9]*: //' "$T/before" | grep -v 'inet6 fe80\|_lft\|^lo') <(sed 's/state [A-Z]* //; s/ nodad\| tentative//; s/^[0-9]*: //' "$T/after" | grep -v 'inet6 fe80\|_lft\|^lo') > "$T/diff" || fail "$1: $(cat "$T/diff")"
+		expect_nothing_left c
+	}
+	for fault in create-hooks create-pivot create-ready create-state; do
+		FAULT=$fault:EIO timeout 30 nsenter --net="$T/netns" "$STASIS" --root "$ROOT" run -d --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null && fail "no failure: $fault"
+		come_back "$fault"
+	done
+	edit '.linux.netDevices = {"v0": {"name": "inside"}, "v1": {"name": "eth%d"}, "nosuch": {}}'
+	timeout 30 nsenter --net="$T/netns" "$STASIS" --root "$ROOT" run -d --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null && fail "no failure"
+	come_back nosuch
+	edit '.linux.netDevices = {"v0": {"name": "inside"}, "v1": {"name": "eth%d"}}'
+	in_netns run -d --bundle "$B" c
+	netns ip link show v1 > "$T/show" 2>&1 && fail "v1 is still outside"
+	ok delete -f c
+	kill "$NETNS"
+}
+
 test_network_devices_that_cannot_move() {
 	with_netns
 	netns ip link add v0 type veth peer name p0
