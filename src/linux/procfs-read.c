@@ -180,6 +180,14 @@ int proc_read_timers(pid_t pid, struct arena *a, struct proc_posix_timer **ret, 
 	return r < 0 ? r : proc_parse_timers(t.text, a, ret, ret_n);
 }
 
+int proc_read_timer_list(struct arena *a, struct proc_sleep **ret, size_t *ret_n)
+{
+	_cleanup_text_ struct proc_text t;
+	int r = text_read(&t, "/proc/timer_list");
+
+	return r < 0 ? r : proc_parse_timer_list(t.text, a, ret, ret_n);
+}
+
 int proc_read_limits(pid_t pid, struct proc_limit ret[PROC_LIMITS])
 {
 	_cleanup_text_ struct proc_text t;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <time.h>
 
 /* Fields 4 to 52 of stat, by their numbers in proc(5). */
 enum { STAT_FIRST = 4, STAT_LAST = 52 };
@@ -447,6 +448,49 @@ int proc_parse_timers(const char *text, struct arena *a, struct proc_posix_timer
 		n++;
 	}
 	*ret = timers;
+	*ret_n = n;
+	return 0;
+}
+
+/* " #3: <000000007b099a9e>, hrtimer_wakeup, S:01" and below it " # expires at 123-456 nsecs [in ...". */
+static bool parse_sleep(struct scan *s, uint64_t *ret)
+{
+	static const char name[] = ">, hrtimer_wakeup, ";
+	const char *end = scan_find_newline(s),
+		   *at = end ? memmem(s->p, end - s->p, name, strlen(name)) : NULL;
+
+	if (!at)
+		return false;
+	s->p = end + 1;
+	return scan_literal(s, " # expires at ") && scan_u64(s, ret);
+}
+
+int proc_parse_timer_list(const char *text, struct arena *a, struct proc_sleep **ret, size_t *ret_n)
+{
+	static const int clocks[] = {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_TAI};
+	struct proc_sleep *sleeps = NULL;
+	struct scan s = {text};
+	size_t n = 0, allocated = 0;
+	uint64_t base = 0;
+
+	while (*s.p) {
+		struct scan line = s;
+		uint64_t ends;
+
+		if (scan_literal(&line, " clock ") && !scan_u64(&line, &base))
+			return -EBADMSG;
+		line = s;
+		if (parse_sleep(&line, &ends)) {
+			sleeps = proc_grow(a, sleeps, n, &allocated, sizeof(*sleeps));
+			if (!sleeps)
+				return -ENOMEM;
+			/* The second half of the bases are the same clocks, for timers that end in softirqs. */
+			sleeps[n++] = (struct proc_sleep){clocks[base % ARRAY_SIZE(clocks)], ends};
+		}
+		if (!scan_skip_line(&s))
+			return -EBADMSG;
+	}
+	*ret = sleeps;
 	*ret_n = n;
 	return 0;
 }

@@ -166,6 +166,14 @@ struct proc_posix_timer {
 int proc_parse_timers(
 	const char *text, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
 
+/* /proc/timer_list: when the sleeps of all tasks of the machine end (their owners are not told). */
+struct proc_sleep {
+	int clock; /* CLOCK_MONOTONIC, _REALTIME, _BOOTTIME or _TAI */
+	uint64_t ends_ns;
+};
+int proc_parse_timer_list(
+	const char *text, struct arena *a, struct proc_sleep **ret, size_t *ret_n) _must_check_;
+
 struct proc_limit {
 	uint64_t soft, hard; /* RLIM_INFINITY: ~0 */
 };
@@ -183,6 +191,7 @@ int proc_read_fdinfo(pid_t pid, int fd, struct arena *a, struct proc_fdinfo *ret
 /* Of an open fdinfo file, from its beginning. */
 int proc_read_fdinfo_fd(int fdinfo, struct arena *a, struct proc_fdinfo *ret) _must_check_;
 int proc_read_timers(pid_t pid, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
+int proc_read_timer_list(struct arena *a, struct proc_sleep **ret, size_t *ret_n) _must_check_;
 int proc_read_limits(pid_t pid, struct proc_limit ret[PROC_LIMITS]) _must_check_;
 /* readlink of /proc/<pid>/<name> ("exe", "cwd", "fd/3"); -ENAMETOOLONG if it does not fit. Returns the length. */
 ssize_t proc_readlink(pid_t pid, const char *name, char *buf, size_t size) _must_check_;

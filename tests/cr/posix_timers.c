@@ -58,11 +58,29 @@ static int64_t left(int id, int64_t *period)
 	return t.it_value.tv_sec * 1000 + t.it_value.tv_nsec / 1000000;
 }
 
+/* When it expires, by the clock. Of some tries the one that nothing came between. */
+static int64_t end_us(int id, clockid_t clock)
+{
+	int64_t least = INT64_MAX;
+
+	for (int i = 0; i < 20; i++) {
+		struct itimerspec t;
+		int64_t now;
+
+		must(syscall(SYS_timer_gettime, id, &t));
+		now = cr_now_ns(clock);
+		if (now + t.it_value.tv_sec * 1000000000 + t.it_value.tv_nsec < least)
+			least = now + t.it_value.tv_sec * 1000000000 + t.it_value.tv_nsec;
+	}
+	return least / 1000;
+}
+
 int main(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
-	int one, gap, none, threaded, absolute, cpu, overrun, unset;
-	int64_t start = cr_now_ns(CLOCK_MONOTONIC), period, rest, passed, slack = cr_emulated() ? 1000 : 200;
+	int one, gap, none, threaded, absolute, cpu, overrun, unset, real;
+	int64_t start = cr_now_ns(CLOCK_MONOTONIC), one_end, absolute_end, none_end, real_end, period, rest,
+		passed, slack = cr_emulated() ? 1000 : 200;
 	pthread_t thread;
 	sigset_t set_;
 
@@ -86,10 +104,16 @@ int main(void)
 	set(absolute, TIMER_ABSTIME, start / 1000000 + 300000, 0);
 	cpu = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR2, 0, 0);
 	set(cpu, 0, 200000, 0);
-	unset = make(CLOCK_REALTIME, SIGEV_SIGNAL, SIGUSR2, 0, 0);
 	/* Expired many times, the signal is blocked and pending: overruns are counted. */
 	overrun = make(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 5, 88, 0);
 	set(overrun, 0, 1, 1);
+	real = make(CLOCK_REALTIME, SIGEV_SIGNAL, SIGUSR2, 0, 0);
+	set(real, 0, 800000, 0);
+	unset = make(CLOCK_REALTIME, SIGEV_SIGNAL, SIGUSR2, 0, 0);
+	one_end = end_us(one, CLOCK_MONOTONIC);
+	none_end = end_us(none, CLOCK_BOOTTIME);
+	absolute_end = end_us(absolute, CLOCK_MONOTONIC);
+	real_end = end_us(real, CLOCK_MONOTONIC);
 	cr_msleep(30);
 	while (cr_wait()) {
 		siginfo_t info;
@@ -107,6 +131,20 @@ int main(void)
 			(long)rest);
 		rest = left(cpu, &period);
 		check(rest > 199000 && rest <= 200100, "the cpu timer has %ld ms left", (long)rest);
+		/* The clocks go on where they stood, and the timers with them: to some microseconds. */
+		check(llabs(end_us(one, CLOCK_MONOTONIC) - one_end) < 300,
+			"the lone timer has drifted by %ld us",
+			(long)(end_us(one, CLOCK_MONOTONIC) - one_end));
+		check(llabs(end_us(none, CLOCK_BOOTTIME) - none_end) < 300,
+			"the boottime timer has drifted by %ld us",
+			(long)(end_us(none, CLOCK_BOOTTIME) - none_end));
+		check(llabs(end_us(absolute, CLOCK_MONOTONIC) - absolute_end) < 300,
+			"the absolute timer has drifted by %ld us",
+			(long)(end_us(absolute, CLOCK_MONOTONIC) - absolute_end));
+		/* Of the wall clock's: as much of the container's time as was left. */
+		check(llabs(end_us(real, CLOCK_MONOTONIC) - real_end) < slack * 10,
+			"the realtime timer has drifted by %ld us",
+			(long)(end_us(real, CLOCK_MONOTONIC) - real_end));
 		check(left(unset, &period) == 0, "the unset timer runs");
 		cr_msleep(60);
 		check(ticks > before, "the periodic timer stands still");

@@ -28,6 +28,20 @@ static int64_t left(int fd, int64_t *period)
 	return t.it_value.tv_sec * 1000000000LL + t.it_value.tv_nsec;
 }
 
+/* When it expires, by CLOCK_MONOTONIC. */
+static int64_t end_us(int fd)
+{
+	int64_t least = INT64_MAX;
+
+	for (int i = 0; i < 20; i++) {
+		int64_t period, end = left(fd, &period);
+
+		end += cr_now_ns(CLOCK_MONOTONIC);
+		least = end < least ? end : least;
+	}
+	return least / 1000;
+}
+
 static uint64_t ticks(int fd)
 {
 	uint64_t n;
@@ -50,6 +64,8 @@ int main(void)
 	int boot = make(CLOCK_BOOTTIME, 0, 300000 * MS, 7000 * MS);
 	int expired = make(CLOCK_MONOTONIC, 0, 1, 0);
 
+	int64_t lone_end = end_us(lone), absolute_end = end_us(absolute), boot_end = end_us(boot);
+
 	cr_msleep(30);
 	while (cr_wait()) {
 		int64_t passed = cr_now_ns(CLOCK_MONOTONIC) - start;
@@ -70,6 +86,12 @@ int main(void)
 			"the boottime timer has %ld ms left", (long)(rest / MS));
 		rest = left(off, &period);
 		check(rest == 0 && period == 0, "the disarmed timer runs");
+		check(llabs(end_us(absolute) - absolute_end) < 300,
+			"the absolute timer has drifted by %ld us", (long)(end_us(absolute) - absolute_end));
+		check(llabs(end_us(lone) - lone_end) < (cr_emulated() ? 20000 : 2000),
+			"the relative timer has drifted by %ld us", (long)(end_us(lone) - lone_end));
+		check(llabs(end_us(boot) - boot_end) < (cr_emulated() ? 20000 : 2000),
+			"the boottime timer has drifted by %ld us", (long)(end_us(boot) - boot_end));
 		check(ticks(expired) == 1, "the tick that was not read is lost");
 		check(left(expired, &period) == 0, "the expired timer is armed");
 		check(ticks(fast) >= 3, "periodic ticks before the checkpoint are lost");

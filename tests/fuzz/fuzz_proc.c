@@ -67,6 +67,7 @@ static void fuzz_text(char which, const char *text, struct arena *a)
 {
 	struct proc_limit limits[PROC_LIMITS];
 	struct proc_posix_timer *timers;
+	struct proc_sleep *sleeps;
 	struct proc_stat stat;
 	size_t n;
 
@@ -85,6 +86,10 @@ static void fuzz_text(char which, const char *text, struct arena *a)
 		break;
 	case 't':
 		if (proc_parse_timers(text, a, &timers, &n) == 0)
+			check(n <= strlen(text));
+		break;
+	case 'h':
+		if (proc_parse_timer_list(text, a, &sleeps, &n) == 0)
 			check(n <= strlen(text));
 		break;
 	case 'l':

@@ -407,6 +407,30 @@ static void test_timers(struct tap *t)
 	arena_done(&a);
 }
 
+static void test_timer_list(struct tap *t)
+{
+	static const char text[] =
+		"cpu: 0\n clock 0:\n  .base:       00000000eb5f370d\nactive timers:\n"
+		" #0: <00000000fc2edfd0>, tick_nohz_handler, S:01\n"
+		" # expires at 12595804000000-12595804000000 nsecs [in 857787 to 857787 nsecs]\n"
+		" #1: <000000006892de2a>, hrtimer_wakeup, S:01\n"
+		" # expires at 12595804036786-12595804086786 nsecs [in 894573 to 944573 nsecs]\n"
+		" clock 6:\nactive timers:\n #0: <0000000056874718>, hrtimer_wakeup, S:01\n"
+		" # expires at 77-99 nsecs [in -5 to -3 nsecs]\n";
+	struct arena a = {0};
+	struct proc_sleep *s;
+	size_t n;
+
+	tap_ok(t,
+		proc_parse_timer_list(text, &a, &s, &n) == 0 && n == 2 && s[0].clock == CLOCK_MONOTONIC &&
+			s[0].ends_ns == 12595804036786 && s[1].clock == CLOCK_BOOTTIME && s[1].ends_ns == 77,
+		"timer_list: two sleeps");
+	tap_ok(t, proc_parse_timer_list("", &a, &s, &n) == 0 && n == 0, "timer_list: none");
+	tap_ok(t, proc_parse_timer_list(" clock x\n", &a, &s, &n) == -EBADMSG, "timer_list: malformed");
+	tap_ok(t, proc_read_timer_list(&a, &s, &n) == 0, "timer_list: of this machine");
+	arena_done(&a);
+}
+
 static void test_limits(struct tap *t)
 {
 	struct proc_limit l[PROC_LIMITS];
@@ -646,6 +670,7 @@ int main(void)
 	test_mountinfo(&t);
 	test_fdinfo(&t);
 	test_timers(&t);
+	test_timer_list(&t);
 	test_limits(&t);
 	test_real_counters(&t, &a);
 	test_real_watchers(&t, &a);

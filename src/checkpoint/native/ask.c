@@ -26,6 +26,7 @@ struct kernel_sigaction {
 /* Answers of a process; each thread has thread_answers. */
 struct process_answers {
 	struct kernel_sigaction actions[65];
+	struct timespec clock; /* CLOCK_MONOTONIC when the timers are read */
 	struct itimerval itimers[3];
 	int32_t child_subreaper;
 	int32_t pad;
@@ -52,7 +53,7 @@ struct question {
 	size_t ops_at, total;
 };
 
-static uint64_t find_syscall_insn(struct dump_proc *p)
+uint64_t dump_syscall_insn(struct dump_proc *p)
 {
 	char text[16384];
 
@@ -73,7 +74,7 @@ static uint64_t find_syscall_insn(struct dump_proc *p)
 
 static size_t max_ops(const struct dump_proc *p, bool leader)
 {
-	return 16 + (leader ? 64 + 3 + 8 + 16 + 2 * p->msg->n_posix_timers + p->msg->n_descriptors : 0);
+	return 16 + (leader ? 64 + 4 + 8 + 16 + 2 * p->msg->n_posix_timers + p->msg->n_descriptors : 0);
 }
 
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
@@ -104,6 +105,15 @@ static void ask_process(struct dump_proc *p, struct question *q)
 		batch_call(b, OP_MAY_FAIL, SYS_getitimer, i,
 			q->process_at + offsetof(struct process_answers, itimers) +
 				i * sizeof(struct itimerval));
+	q->timers = &b->ops[b->n_ops];
+	for (size_t i = 0; i < p->msg->n_posix_timers; i++) {
+		batch_call(b, OP_MAY_FAIL, SYS_timer_gettime, p->msg->posix_timers[i]->id,
+			values + i * sizeof(struct itimerspec));
+		batch_call(b, OP_MAY_FAIL, SYS_timer_getoverrun, p->msg->posix_timers[i]->id);
+	}
+	/* The clock last: then no timer comes early. */
+	batch_call(b, 0, SYS_clock_gettime, CLOCK_MONOTONIC,
+		q->process_at + offsetof(struct process_answers, clock));
 	batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_CHILD_SUBREAPER,
 		q->process_at + offsetof(struct process_answers, child_subreaper));
 	q->dumpable = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_DUMPABLE);
@@ -115,12 +125,6 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	q->limits = &b->ops[b->n_ops];
 	for (int i = 0; i < PROC_LIMITS; i++)
 		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
-	q->timers = &b->ops[b->n_ops];
-	for (size_t i = 0; i < p->msg->n_posix_timers; i++) {
-		batch_call(b, OP_MAY_FAIL, SYS_timer_gettime, p->msg->posix_timers[i]->id,
-			values + i * sizeof(struct itimerspec));
-		batch_call(b, OP_MAY_FAIL, SYS_timer_getoverrun, p->msg->posix_timers[i]->id);
-	}
 	q->descriptors = &b->ops[b->n_ops];
 	for (size_t i = 0; i < p->msg->n_descriptors; i++)
 		batch_call(b, 0, SYS_fcntl, p->msg->descriptors[i]->fd, F_GETFD);
@@ -250,8 +254,11 @@ static int find_future_locks(struct dump *d, struct dump_proc *p, const struct q
 	return 0;
 }
 
-static int answer_process(struct dump *d, const struct question *q, St__Process *m)
+static int answer_process(struct dump *d, struct dump_proc *p, const struct question *q)
 {
+	St__Process *m = p->msg;
+
+	p->timers_read_at = q->process->clock;
 	m->child_subreaper = q->process->child_subreaper;
 	m->personality = q->personality->result;
 	m->memory->dumpable = q->dumpable->result;
@@ -295,7 +302,8 @@ static size_t area_size(const struct dump_proc *p)
 
 static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
-	p->syscall_insn = find_syscall_insn(p);
+	if (!p->syscall_insn)
+		p->syscall_insn = dump_syscall_insn(p);
 	if (!p->syscall_insn)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
 			p->ns_pid);
@@ -446,7 +454,7 @@ int dump_ask(struct dump *d, struct error *e)
 					"recorded; revoke them first",
 					p->ns_pid);
 		}
-		r = answer_process(d, &asked[i].questions[0], p->msg);
+		r = answer_process(d, p, &asked[i].questions[0]);
 		if (r < 0)
 			return error_errno(e, r, "answers of pid %d", p->pid);
 		r = find_future_locks(d, p, &asked[i].questions[0], e);

@@ -320,45 +320,6 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 	return t->msg->affinity.data ? 0 : no_memory(e);
 }
 
-static int queued_signals(
-	struct dump *d, pid_t tid, bool shared, St__QueuedSignal ***ret, size_t *ret_n, struct error *e)
-{
-	enum { AT_ONCE = 32, MAX_SIGNALS = 65536 };
-	siginfo_t info[AT_ONCE];
-	size_t n = 0, size = 0;
-	long got;
-
-	*ret = NULL;
-	do {
-		struct __ptrace_peeksiginfo_args args = {.off = n, .flags = shared ? 1 : 0, .nr = AT_ONCE};
-
-		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
-		if (got < 0)
-			return error_errno(e, -errno, "pending signals of pid %d", tid);
-		for (long i = 0; i < got; i++) {
-			St__QueuedSignal *q = pb_new(&d->arena, QueuedSignal, queued_signal);
-
-			if (n == size) {
-				void *more = arena_array(&d->arena, size ? size * 2 : AT_ONCE, sizeof(**ret));
-
-				if (!more)
-					return no_memory(e);
-				if (size)
-					memcpy(more, *ret, size * sizeof(**ret));
-				*ret = more;
-				size = size ? size * 2 : AT_ONCE;
-			}
-			if (!q)
-				return no_memory(e);
-			q->siginfo.len = sizeof(*info);
-			q->siginfo.data = arena_memdup(&d->arena, &info[i], sizeof(*info));
-			(*ret)[n++] = q;
-		}
-	} while (got == AT_ONCE && n < MAX_SIGNALS);
-	*ret_n = n;
-	return 0;
-}
-
 /* Threads of stopped processes: what can be had from outside. */
 static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
 {
@@ -398,10 +359,7 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 		m->rseq_len = rseq.rseq_abi_size;
 		m->rseq_signature = rseq.signature;
 	}
-	r = collect_scheduling(d, t, e);
-	if (r < 0)
-		return r;
-	return queued_signals(d, t->tid, false, &m->pending, &m->n_pending, e);
+	return collect_scheduling(d, t, e);
 }
 
 /* rseq: registering again after restore clears rseq_cs, so a thread stopped inside a critical section must be sent to its
@@ -579,8 +537,6 @@ static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 			r = fix_rseq(&p->threads[i], e);
 		m->threads[i] = p->threads[i].msg;
 	}
-	if (r == 0)
-		r = queued_signals(d, p->pid, true, &m->pending, &m->n_pending, e);
 	if (r == 0)
 		r = posix_timers(d, p, e);
 	return r;

@@ -175,6 +175,7 @@ static int container_message(struct dump *d, struct error *e)
 		long mn, bn;
 
 		if (sscanf(text, "monotonic %lld %ld boottime %lld %ld", &ms, &mn, &bs, &bn) == 4) {
+			d->clock_offset = ms * 1000000000ll + mn;
 			mono.tv_sec += ms + (mono.tv_nsec + mn) / 1000000000;
 			mono.tv_nsec = (mono.tv_nsec + mn) % 1000000000;
 			boot.tv_sec += bs + (boot.tv_nsec + bn) / 1000000000;
@@ -231,12 +232,17 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 		r = check_container(d, e);
 	if (r == 0 && d->report->n > 0)
 		r = preflight_refuse(d->report, e);
+	/* Before pages are copied: a call that comes to its end may write to memory. */
+	if (r == 0)
+		r = dump_measure_waits(d, e);
 	if (r == 0)
 		r = dump_pages_start(d, e);
 	if (r == 0)
 		r = dump_ask(d, e);
 	if (r == 0)
 		r = container_message(d, e);
+	if (r == 0)
+		r = dump_signals(d, e);
 	if (r == 0)
 		r = fault_point("checkpoint-collected", e);
 	if (r == 0)

@@ -24,6 +24,7 @@ struct dump_thread {
 	St__Thread *msg;
 	uint64_t ops, frame; /* where its batch lies in the task */
 	size_t n_ops;
+	int64_t wait_end; /* when its call's time is over, by our CLOCK_MONOTONIC; 0: it does not wait for a time */
 };
 
 /* What one of the links of /proc/PID says and leads to. */
@@ -49,6 +50,7 @@ struct dump_proc {
 	struct dump_link exe, cwd, root;
 	struct proc_posix_timer *timers; /* from here on only when stopped */
 	size_t n_timers;
+	struct timespec timers_read_at; /* the container's CLOCK_MONOTONIC then */
 	long oom_score_adj, coredump_filter;
 	void *auxv;
 	size_t auxv_len;
@@ -120,6 +122,8 @@ struct dump {
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
+	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
+	int64_t clock_offset; /* of the container's CLOCK_MONOTONIC, likewise */
 	struct dump_wait *waits;
 	size_t n_waits;
 	struct dump_lock *locks;
@@ -175,6 +179,9 @@ int dump_remember_waits(struct dump *d, struct error *e) _must_check_;
 int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs,
 	struct error *e) _must_check_;
 
+/* When the threads are stopped and known: until when those that sleep would have slept. */
+int dump_measure_waits(struct dump *d, struct error *e) _must_check_;
+
 /* Freeze, seize, interrupt, thaw (stop.c). dump_resume puts the tasks back; safe on half-stopped ones. */
 int dump_stop(struct dump *d, struct error *e) _must_check_;
 int dump_resume(struct dump *d, struct error *e);
@@ -182,6 +189,10 @@ int dump_kill(struct dump *d, struct error *e) _must_check_;
 
 /* What only the tasks themselves can say (ask.c). */
 int dump_ask(struct dump *d, struct error *e) _must_check_;
+/* The address of a syscall instruction in the process; 0: there is none. */
+uint64_t dump_syscall_insn(struct dump_proc *p);
+/* After dump_ask(): signals that wait, with the moment for which times are recorded (signals.c). */
+int dump_signals(struct dump *d, struct error *e) _must_check_;
 /* Takes away what dump_ask() mapped. */
 int dump_unmap(struct dump *d, struct error *e);
 

@@ -23,6 +23,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/sched-attr.h"
 #include "linux/procfs.h"
 
@@ -298,15 +299,11 @@ static void op_timers(struct builder *bu)
 	const St__Process *p = bu->p;
 	int next = 0;
 
-	for (size_t i = 0; i < p->n_itimers && i < 3; i++) {
+	/* ITIMER_REAL comes later: restore-time.c. */
+	for (size_t i = 1; i < p->n_itimers && i < 3; i++) {
 		struct itimerval v = {to_timeval(p->itimers[i]->interval), to_timeval(p->itimers[i]->value)};
 
-		/* An interval without a value: it has expired, and its signal waits. Another expiry then merges with that. */
-		if (!v.it_value.tv_sec && !v.it_value.tv_usec &&
-			(v.it_interval.tv_sec || v.it_interval.tv_usec))
-			v.it_value.tv_usec = 1;
-		if (i != ITIMER_REAL)
-			v.it_value = without_tick(v.it_value);
+		v.it_value = without_tick(v.it_value);
 		if (v.it_value.tv_sec || v.it_value.tv_usec)
 			batch_call(&bu->b, 0, SYS_setitimer, i, batch_bytes(&bu->b, &v, sizeof(v)), 0);
 	}
@@ -330,9 +327,13 @@ static void op_timers(struct builder *bu)
 			op_skip_timer_ids(bu, &next, t->id);
 		batch_call(
 			&bu->b, 0, SYS_timer_create, t->clockid, batch_bytes(&bu->b, &ev, sizeof(ev)), id_at);
-		if (v.it_value.tv_sec || v.it_value.tv_nsec)
-			batch_call(&bu->b, 0, SYS_timer_settime, t->id, 0, batch_bytes(&bu->b, &v, sizeof(v)),
-				0);
+		if (restore_timer_is_late(t) || (!v.it_value.tv_sec && !v.it_value.tv_nsec))
+			continue;
+		if (restore_timer_is_absolute(t))
+			v.it_value = restore_clock_at(bu->r, t->clockid, t->value);
+		batch_call(&bu->b, 0, SYS_timer_settime, t->id,
+			restore_timer_is_absolute(t) ? TIMER_ABSTIME : 0, batch_bytes(&bu->b, &v, sizeof(v)),
+			0);
 	}
 	if (p->n_posix_timers && restore_kernel_gives_timer_ids())
 		batch_call(&bu->b, 0, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS_OP, 0);

@@ -21,6 +21,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/task.h"
 #include "linux/procfs.h"
 
@@ -214,21 +215,17 @@ static void arm(struct restore *r)
 
 /*
  * A call that the stop interrupted: the kernel restarts it itself, from rax and orig_rax, exactly as it would have
- * (signals that wait are then taken first). Only what it keeps in the task's restart block is lost: then the call is made
- * again from its arguments; nanosleep continues with what it wrote to its second argument.
+ * (signals that wait are then taken first). What it keeps in the task's restart block restore_wait() puts there again; what
+ * that knows nothing of is made again from its arguments.
  */
 static void fix_restart_block(const struct live_thread *t, struct user_regs_struct *regs)
 {
 	enum { ERESTART_RESTARTBLOCK = 516 };
 
-	if ((long)regs->orig_rax < 0 || (long)regs->rax != -ERESTART_RESTARTBLOCK)
+	if ((long)regs->orig_rax < 0 || (long)regs->rax != -ERESTART_RESTARTBLOCK || t->msg->wait_left)
 		return;
 	regs->rip -= 2;
 	regs->rax = regs->orig_rax;
-	if (regs->orig_rax == SYS_nanosleep && regs->rsi)
-		regs->rdi = regs->rsi;
-	if (regs->orig_rax == SYS_clock_nanosleep && regs->r10)
-		regs->rdx = regs->r10;
 	regs->orig_rax = -1;
 }
 
@@ -267,6 +264,22 @@ static uint64_t vdso_of(const St__Process *p)
 		if (p->memory->vmas[i]->special)
 			return p->memory->vmas[i]->start;
 	return 0;
+}
+
+static int restore_times(struct finish *f, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < f->n && result == 0; i++) {
+		struct live_thread *t = &f->threads[i];
+		uint64_t insn = vdso_of(t->proc) + f->syscall_offset;
+
+		if (t->leader)
+			result = restore_late_timers(f->r, t->proc, &t->task, insn, e);
+		if (result == 0)
+			result = restore_wait(f->r, t->msg, &t->task, insn, e);
+	}
+	return result;
 }
 
 /* The area lasts as long as a process, and the wish that all die with the command as long as init: both end here. */
@@ -442,6 +455,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = set_all_registers(&f, e);
 	if (result == 0)
 		result = fault_point("restore-registers", e);
+	if (result == 0)
+		result = restore_times(&f, e);
 	if (result == 0)
 		result = unmap_areas(&f, e);
 	if (result == 0)

@@ -296,6 +296,7 @@ int restore_init(void *arg, struct error *e)
 	sigset_t all;
 	int result;
 
+	r->clock_start = r->container->monotonic->sec * 1000000000ll + r->container->monotonic->nsec;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signal_actions();

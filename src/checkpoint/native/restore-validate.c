@@ -16,6 +16,18 @@ static int corrupt(struct error *e, const char *what, int pid)
 	return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: process %d: %s", pid, what);
 }
 
+/* Within 272 years, so that it may be counted in nanoseconds. */
+static bool bad_time(const St__TimeSpec *t)
+{
+	return t && (t->sec < 0 || t->sec > 1ll << 33 || t->nsec < 0 || t->nsec >= 1000000000);
+}
+
+/* What is left of a timer: the kernel counts up to INT64_MAX nanoseconds. */
+static bool bad_duration(const St__TimeSpec *t)
+{
+	return t && (t->sec < 0 || t->sec >= INT64_MAX / 1000000000 || t->nsec < 0 || t->nsec >= 1000000000);
+}
+
 static bool known_file(const struct restore *r, uint64_t id)
 {
 	return id == 0 || restore_file(r, id);
@@ -67,6 +79,8 @@ static int validate_thread(
 {
 	const St__Credentials *c = t->credentials;
 
+	if (bad_duration(t->wait_left))
+		return corrupt(e, "the time of a call is malformed", p->pid);
 	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 ||
 		t->tid <= 0)
 		return corrupt(e, "registers are missing", p->pid);
@@ -92,8 +106,12 @@ static int validate_timers(const St__Process *p, struct error *e)
 {
 	enum { COUNTED_TO = 4096 };
 
+	for (size_t i = 0; i < p->n_itimers; i++)
+		if (bad_duration(p->itimers[i]->value) || bad_duration(p->itimers[i]->interval))
+			return corrupt(e, "a timer is malformed", p->pid);
 	for (size_t i = 0; i < p->n_posix_timers; i++) {
-		if (p->posix_timers[i]->id < 0)
+		if (p->posix_timers[i]->id < 0 || bad_duration(p->posix_timers[i]->value) ||
+			bad_duration(p->posix_timers[i]->interval) || !p->posix_timers[i]->value)
 			return corrupt(e, "a timer is malformed", p->pid);
 		if (!restore_kernel_gives_timer_ids() &&
 			(p->posix_timers[i]->id > COUNTED_TO ||
@@ -145,6 +163,8 @@ static bool file_is_complete(const St__File *f)
 		return f->regular->path && f->regular->path[0] == '/';
 	case ST__FILE__KIND_PIPE:
 		return f->pipe->pipe != 0;
+	case ST__FILE__KIND_TIMERFD:
+		return !bad_duration(f->timerfd->value) && !bad_duration(f->timerfd->interval);
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name != NULL;
 	default:
@@ -169,12 +189,6 @@ static int validate_shm(const struct restore *r, struct error *e)
 	return 0;
 }
 
-/* Within 272 years, so that it may be counted in nanoseconds. */
-static bool bad_time(const St__TimeSpec *t)
-{
-	return t && (t->sec < 0 || t->sec > 1ll << 33 || t->nsec < 0 || t->nsec >= 1000000000);
-}
-
 int restore_validate(const struct restore *r, struct error *e)
 {
 	uint64_t last = 0;
@@ -182,7 +196,8 @@ int restore_validate(const struct restore *r, struct error *e)
 
 	if (result < 0)
 		return result;
-	if (bad_time(r->container->monotonic) || bad_time(r->container->boottime) ||
+	if (!r->container->monotonic || !r->container->boottime || !r->container->realtime ||
+		bad_time(r->container->monotonic) || bad_time(r->container->boottime) ||
 		bad_time(r->container->realtime))
 		return error_set(
 			e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");

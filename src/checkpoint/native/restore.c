@@ -153,15 +153,14 @@ int restore_plan(struct restore *r, struct error *e)
 }
 
 /* Offsets that make the container's clocks go on from the checkpoint. */
-static void set_clocks(const struct restore *r, struct timens_offset *t)
+static void set_clocks(struct restore *r, struct timens_offset *t)
 {
 	struct timespec mono, boot;
 	int64_t ns;
 
-	if (!r->container->monotonic || !r->container->boottime)
-		return;
 	clock_gettime(CLOCK_MONOTONIC, &mono);
 	clock_gettime(CLOCK_BOOTTIME, &boot);
+	r->clock_start = (int64_t)mono.tv_sec * NS + mono.tv_nsec;
 	ns = (r->container->monotonic->sec - mono.tv_sec) * NS + r->container->monotonic->nsec - mono.tv_nsec;
 	t->monotonic_sec = ns / NS - (ns % NS < 0);
 	t->monotonic_nsec = (ns % NS + NS) % NS;

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <time.h>
+
 #include "base/arena.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/native/batch.h"
@@ -21,6 +23,7 @@ struct restore_control {
 	uint32_t n_finished;	  /* threads that wait for their registers */
 	uint32_t park;		  /* never changes: waiting on it never ends */
 	uint32_t failing, failed; /* failed: error is valid */
+	struct timespec time[2];  /* an argument of a call (restore-time.c) */
 	struct error error;
 };
 
@@ -58,8 +61,9 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	struct tree_plan *tree;
-	bool own_uts;  /* the container has a host name of its own */
-	bool own_user; /* it has a user namespace */
+	bool own_uts;	     /* the container has a host name of its own */
+	bool own_user;	     /* it has a user namespace */
+	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
 
 	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;

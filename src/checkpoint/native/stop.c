@@ -83,11 +83,14 @@ static int wait_all(struct dump *d, struct error *e)
 
 int dump_stop(struct dump *d, struct error *e)
 {
+	struct timespec now;
 	int r;
 
 	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;
 	d->journal->frozen = true;
 	r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	d->frozen_at = now.tv_sec * 1000000000ll + now.tv_nsec;
 	if (r == 0)
 		r = fault_point("checkpoint-frozen", e);
 	if (r == 0)

@@ -255,6 +255,20 @@ int task_calls(struct task_call *calls, size_t n, struct error *e)
 	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
+int task_sleep_begin(struct task_call *c, struct error *e)
+{
+	int r = call_begin(c, e);
+
+	return r == 0 ? call_enter(c, e) : r;
+}
+
+int task_sleep_end(struct task_call *c, struct error *e)
+{
+	int r = task_interrupt(c->task, e);
+
+	return r == 0 ? call_end(c, e) : r;
+}
+
 int task_syscall(
 	struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret, struct error *e)
 {

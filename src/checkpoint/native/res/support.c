@@ -10,10 +10,13 @@ const struct support_row support_rows[] = {
 	{"process", "threads", "supported", "ids, names, masks, stacks, robust lists, rseq"},
 	{"process", "registers", "supported", "all of xsave; the CPU's features are checked at restore"},
 	{"process", "interrupted system calls", "supported",
-		"restarted by the kernel; a relative sleep or poll without a remainder begins anew"},
+		"restarted by the kernel, with the time that was left (poll to a millisecond); epoll_wait, "
+		"sigtimedwait, semtimedop and socket time limits begin anew"},
 	{"process", "signals", "supported",
 		"handlers, masks, alternate stacks, pending ones with their siginfo"},
-	{"process", "timers", "supported", "itimers and POSIX timers with the remaining time"},
+	{"process", "timers", "supported",
+		"itimers and POSIX timers: they expire when the container's clocks show what they would have "
+		"shown"},
 	{"process", "overruns of a pending timer signal", "lost",
 		"the signal comes, its overrun count begins anew"},
 	{"process", "credentials", "supported",

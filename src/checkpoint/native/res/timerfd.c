@@ -9,6 +9,8 @@
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
 
+#include "checkpoint/native/restore-time.h"
+
 enum { NS = 1000000000 };
 
 static bool match(const struct dump *d, const struct dump_file *f)
@@ -16,26 +18,49 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	return link_is_anon_inode(f, "[timerfd]");
 }
 
+/* Ticks, and how long after the moment of the checkpoint the next one comes (0: none does). */
+static int read_timer(struct dump *d, struct dump_file *f, int64_t *ret, struct error *e)
+{
+	enum { TRIES = 5 };
+	int64_t then = d->container->monotonic->sec * NS + d->container->monotonic->nsec, left;
+	struct itimerspec its;
+	struct timespec now;
+	int r;
+
+	for (int i = 0; i < TRIES; i++) {
+		/* A periodic timer that has expired counts its ticks when it is looked at, and only then goes on. */
+		if (timerfd_gettime(f->local, &its) < 0)
+			return error_errno(e, -errno, "read a timer");
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		r = proc_read_fdinfo(f->proc->pid, f->fd, &d->arena, &f->info);
+		if (r < 0)
+			return error_errno(e, r, "fdinfo of a timer");
+		left = MIN(its.it_value.tv_sec, INT64_MAX / NS / 2) * NS + its.it_value.tv_nsec;
+		/* Both times before the same expiry: then the ticks belong to what is left. */
+		if (left == 0 || (f->info.it_value.sec || f->info.it_value.nsec))
+			break;
+	}
+	*ret = left == 0 ? 0 : MAX(now.tv_sec * NS + now.tv_nsec + d->clock_offset + left - then, (int64_t)1);
+	return 0;
+}
+
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__TimerFd *m = pb_new(&d->arena, TimerFd, timer_fd);
-	struct itimerspec its;
+	int64_t end = 0;
 	int r;
 
 	if (!f->info.has_timerfd)
 		return error_set(e, -EOPNOTSUPP, ERROR_KERNEL, "this kernel does not show timers in fdinfo");
 	if (!m)
 		return error_errno(e, -ENOMEM, "timerfd");
-	/* A periodic timer that has expired counts its ticks when it is looked at, and only then goes on. */
-	if (timerfd_gettime(f->local, &its) < 0)
-		return error_errno(e, -errno, "read a timer");
-	r = proc_read_fdinfo(f->proc->pid, f->fd, &d->arena, &f->info);
+	r = read_timer(d, f, &end, e);
 	if (r < 0)
-		return error_errno(e, r, "fdinfo of a timer");
+		return r;
 	m->clockid = f->info.clockid;
 	m->ticks = f->info.ticks;
 	m->settime_flags = f->info.settime_flags;
-	m->value = pb_timespec(&d->arena, f->info.it_value.sec, f->info.it_value.nsec);
+	m->value = pb_timespec(&d->arena, end / NS, end % NS);
 	m->interval = pb_timespec(&d->arena, f->info.it_interval.sec, f->info.it_interval.nsec);
 	if (!m->value || !m->interval)
 		return error_errno(e, -ENOMEM, "timerfd");
@@ -44,25 +69,9 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	return 0;
 }
 
-/* The clock of the timer as it stood at the checkpoint. */
-static const St__TimeSpec *clock_then(const struct restore *r, int clockid)
-{
-	switch (clockid) {
-	case CLOCK_REALTIME:
-	case CLOCK_REALTIME_ALARM:
-		return r->container->realtime;
-	case CLOCK_BOOTTIME:
-	case CLOCK_BOOTTIME_ALARM:
-		return r->container->boottime;
-	default:
-		return r->container->monotonic;
-	}
-}
-
 static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
 {
 	const St__TimerFd *t = m->timerfd;
-	const St__TimeSpec *then = clock_then(r, t->clockid);
 	struct itimerspec its = {};
 	bool armed = t->value && (t->value->sec || t->value->nsec);
 	int fd;
@@ -75,12 +84,9 @@ static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struc
 		its.it_interval.tv_nsec = t->interval->nsec;
 	}
 	if (armed) {
-		its.it_value.tv_sec = t->value->sec;
-		its.it_value.tv_nsec = t->value->nsec;
-		if ((t->settime_flags & TFD_TIMER_ABSTIME) && then) {
-			its.it_value.tv_sec += then->sec + (t->value->nsec + then->nsec) / NS;
-			its.it_value.tv_nsec = (t->value->nsec + then->nsec) % NS;
-		}
+		its.it_value = t->settime_flags & TFD_TIMER_ABSTIME
+				       ? restore_clock_at(r, t->clockid, t->value)
+				       : restore_left(r, t->value);
 		if (timerfd_settime(fd, t->settime_flags, &its, NULL) < 0) {
 			close(fd);
 			return error_errno(e, -errno, "set a timer");

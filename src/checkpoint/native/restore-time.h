@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <time.h>
+
+#include "checkpoint/native/restore.h"
+#include "checkpoint/native/task.h"
+
+/* Since the moment of the checkpoint, as the container's clocks tell it. */
+int64_t restore_elapsed_ns(const struct restore *r);
+/* What is left of what was left then; never 0. */
+struct timespec restore_left(const struct restore *r, const St__TimeSpec *then);
+
+/* What a clock of the container shows when "left" is over. */
+struct timespec restore_clock_at(const struct restore *r, int clockid, const St__TimeSpec *left);
+
+/* A POSIX timer that a process can set itself, for an absolute time of its clock. */
+bool restore_timer_is_absolute(const St__PosixTimer *t);
+/* One that restore_late_timers() sets. */
+bool restore_timer_is_late(const St__PosixTimer *t);
+/* By the parent, of stopped tasks that still have the shared area; insn: a syscall instruction in them. */
+int restore_late_timers(struct restore *r, const St__Process *p, struct task *task, uint64_t insn,
+	struct error *e) _must_check_;
+int restore_wait(struct restore *r, const St__Thread *t, struct task *task, uint64_t insn,
+	struct error *e) _must_check_;
