@@ -297,13 +297,22 @@ static int check_state(const struct container *c, struct error *e)
 		c->id, container_status_name(s));
 }
 
+static int check_empty_ns(const char *name, struct error *e)
+{
+	if (name && strcmp(name, "network") != 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--empty-ns \"%.40s\": only the network namespace can be left empty: say network",
+			name);
+	return 0;
+}
+
 static int check_options(const struct checkpoint_options *o, struct error *e)
 {
 	if (o->pre_dump || o->parent_path)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--pre-dump and --parent-path are not supported by the native engine yet: make a "
 			"full checkpoint");
-	return 0;
+	return check_empty_ns(o->empty_ns, e);
 }
 
 int checkpoint_preflight(
@@ -376,7 +385,9 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	int r;
 
 	*stats = (struct image_statistics){};
-	r = fault_point("restore-start", e);
+	r = check_empty_ns(o->empty_ns, e);
+	if (r == 0)
+		r = fault_point("restore-start", e);
 	if (r < 0)
 		return r;
 	image_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

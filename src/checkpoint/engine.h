@@ -39,6 +39,7 @@ struct checkpoint_options {
 	const char *work_path;	/* logs; default: the image path */
 	bool leave_running;
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
+	const char *empty_ns; /* "network": its interfaces and routes are left out; NULL */
 	const char *parent_path;
 	bool pre_dump;
 	bool print_stats;
@@ -49,6 +50,7 @@ struct restore_options {
 	struct container_create_options create;
 	bool detach;
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
+	const char *empty_ns; /* as of the checkpoint */
 };
 
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */

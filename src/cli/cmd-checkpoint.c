@@ -8,7 +8,7 @@
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *empty_ns, *page_server;
+	const char *engine, *cgroup_mode, *page_server;
 	int status_fd;
 	bool lazy_pages, auto_dedup, link_remap;
 };
@@ -34,8 +34,8 @@ static const struct cli_option table[] = {
 	{"parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one"},
 	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
 		"soft|full|strict|ignore", "how cgroups come back"},
-	{"empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network",
-		"leave the contents of a namespace out"},
+	{"empty-ns", 0, CLI_STRING, CP(empty_ns), "network",
+		"leave the interfaces and routes of the network namespace out"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "serve memory on demand"},
 	{"status-fd", 0, CLI_NUMBER, offsetof(struct options, status_fd), "FD",
 		"gets a byte when lazy pages are ready"},

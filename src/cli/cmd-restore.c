@@ -9,7 +9,7 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *empty_ns, *lsm_profile, *lsm_mount_context;
+	const char *cgroup_mode, *lsm_profile, *lsm_mount_context;
 	bool detach, keep, no_subreaper, lazy_pages, auto_dedup;
 };
 
@@ -32,8 +32,8 @@ static const struct cli_option table[] = {
 	{"file-locks", 0, CLI_FLAG, RS(file_locks), NULL, "allow file locks"},
 	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
 		"soft|full|strict|ignore", "how cgroups come back"},
-	{"empty-ns", 0, CLI_STRING, offsetof(struct options, empty_ns), "network",
-		"leave the contents of a namespace out"},
+	{"empty-ns", 0, CLI_STRING, RS(empty_ns), "network",
+		"leave the interfaces and routes of the network namespace out"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
 	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
 		"drop pages from the image once they are loaded"},

@@ -25,6 +25,7 @@ enum image_record_type {
 	IMAGE_RECORD_SHM = 3,	    /* SharedMemory */
 	IMAGE_RECORD_PROCESS = 4,   /* Process, parents before children */
 	IMAGE_RECORD_TMPFS = 5,	    /* Tmpfs: one mount */
+	IMAGE_RECORD_NETWORK = 60,  /* Network: at most one, of the container's own network namespace */
 };
 enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 

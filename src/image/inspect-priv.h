@@ -19,6 +19,7 @@ struct inspection {
 	const St__Process **processes;
 	const St__SharedMemory **shms;
 	const St__Tmpfs **tmpfses;
+	const St__Network *network; /* NULL: none */
 	size_t n_files, n_processes, n_shms, n_tmpfses;
 	bool out_of_memory; /* while the model was made: it is not complete */
 };

@@ -59,6 +59,9 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_TMPFS:
 		x->n_tmpfses++;
 		break;
+	case IMAGE_RECORD_NETWORK:
+		x->network = m;
+		break;
 	}
 }
 
@@ -66,6 +69,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 {
 	switch (type) {
 	case IMAGE_RECORD_CONTAINER:
+	case IMAGE_RECORD_NETWORK:
 		break;
 	case IMAGE_RECORD_FILE:
 		x->files[x->n_files++] = m;

@@ -3,86 +3,14 @@
 
 #include <errno.h>
 #include <linux/if_addr.h>
-#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "linux/nlmsg.h"
 #include "linux/sockdiag.h"
-
-enum { ANSWER_SIZE = 32 * 1024 };
-
-/* One message to the kernel; all that we send fits. */
-struct request {
-	struct nlmsghdr h;
-	char body[256];
-};
-
-/* What comes back of a dump or a question, one message at a time; negative ends it. */
-typedef int (*answer_fn)(const struct nlmsghdr *h, void *arg);
-
-static void *begin(struct request *q, int type, int flags, size_t body)
-{
-	memset(q, 0, sizeof(*q));
-	q->h = (struct nlmsghdr){
-		.nlmsg_len = NLMSG_LENGTH(body), .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags};
-	return NLMSG_DATA(&q->h);
-}
-
-static void put(struct request *q, int type, const void *data, size_t len)
-{
-	struct rtattr *a = (struct rtattr *)((char *)q + NLMSG_ALIGN(q->h.nlmsg_len));
-
-	*a = (struct rtattr){.rta_type = type, .rta_len = RTA_LENGTH(len)};
-	memcpy(RTA_DATA(a), data, len);
-	q->h.nlmsg_len = NLMSG_ALIGN(q->h.nlmsg_len) + RTA_ALIGN(a->rta_len);
-}
-
-/* 1: that was all, 0: there is more. */
-static int take(const char *buf, size_t len, answer_fn answer, void *arg)
-{
-	for (const struct nlmsghdr *h = (const struct nlmsghdr *)buf; NLMSG_OK(h, len);
-		h = NLMSG_NEXT(h, len)) {
-		const struct nlmsgerr *err = NLMSG_DATA(h);
-		int r;
-
-		if (h->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (h->nlmsg_type == NLMSG_ERROR)
-			return h->nlmsg_len < NLMSG_LENGTH(sizeof(*err)) ? -EBADMSG
-			       : err->error < 0				 ? err->error
-									 : 1;
-		r = answer ? answer(h, arg) : 0;
-		if (r < 0)
-			return r;
-		if (!(h->nlmsg_flags & NLM_F_MULTI))
-			return 1; /* the answer to a question */
-	}
-	return 0;
-}
-
-static int ask(int socket, const struct request *q, answer_fn answer, void *arg)
-{
-	_cleanup_free_ char *buf = malloc(ANSWER_SIZE);
-	ssize_t n;
-	int r = 0;
-
-	if (!buf)
-		return -ENOMEM;
-	if (send(socket, q, q->h.nlmsg_len, 0) < 0)
-		return -errno;
-	while (r == 0) {
-		n = recv(socket, buf, ANSWER_SIZE, MSG_TRUNC);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0 || n > ANSWER_SIZE)
-			return n < 0 ? -errno : -EMSGSIZE;
-		r = take(buf, n, answer, arg);
-	}
-	return MIN(r, 0);
-}
 
 int netdev_open(int netns_fd)
 {
@@ -107,11 +35,11 @@ static int take_index(const struct nlmsghdr *h, void *arg)
 int netdev_index(int socket, const char *name)
 {
 	int index = -ENODEV, r;
-	struct request q;
+	struct netlink_message q;
 
-	(void)begin(&q, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
-	put(&q, IFLA_IFNAME, name, strnlen(name, IFNAMSIZ - 1) + 1);
-	r = ask(socket, &q, take_index, &index);
+	(void)netlink_begin(&q, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
+	netlink_put(&q, IFLA_IFNAME, name, strnlen(name, IFNAMSIZ - 1) + 1);
+	r = netlink_ask(socket, &q, take_index, &index);
 	return r < 0 ? r : index;
 }
 
@@ -130,11 +58,11 @@ static int take_listed(const struct nlmsghdr *h, void *arg)
 
 int netdev_list(int socket, struct netdev_indexes *ret)
 {
-	struct request q;
+	struct netlink_message q;
 
 	ret->n = 0;
-	(void)begin(&q, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
-	return ask(socket, &q, take_listed, ret);
+	(void)netlink_begin(&q, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	return netlink_ask(socket, &q, take_listed, ret);
 }
 
 struct wanted_addresses {
@@ -188,50 +116,50 @@ static int take_address(const struct nlmsghdr *h, void *arg)
 int netdev_get_addresses(int socket, int index, struct netdev_addresses *ret)
 {
 	struct wanted_addresses wanted = {index, ret};
-	struct request q;
+	struct netlink_message q;
 
 	ret->n = 0;
-	(void)begin(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(struct ifaddrmsg));
-	return ask(socket, &q, take_address, &wanted);
+	(void)netlink_begin(&q, RTM_GETADDR, NLM_F_DUMP, sizeof(struct ifaddrmsg));
+	return netlink_ask(socket, &q, take_address, &wanted);
 }
 
 int netdev_add_address(int socket, int index, const struct netdev_address *a)
 {
 	size_t len = a->family == AF_INET6 ? 16 : 4;
 	struct ifaddrmsg *m;
-	struct request q;
+	struct netlink_message q;
 
-	m = begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
+	m = netlink_begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
 	*m = (struct ifaddrmsg){
 		.ifa_family = a->family, .ifa_prefixlen = a->prefix_len, .ifa_index = (unsigned int)index};
-	put(&q, IFA_LOCAL, a->local, len);
+	netlink_put(&q, IFA_LOCAL, a->local, len);
 	if (a->has_peer)
-		put(&q, IFA_ADDRESS, a->peer, len);
+		netlink_put(&q, IFA_ADDRESS, a->peer, len);
 	if (a->has_broadcast)
-		put(&q, IFA_BROADCAST, a->broadcast, len);
-	return ask(socket, &q, NULL, NULL);
+		netlink_put(&q, IFA_BROADCAST, a->broadcast, len);
+	return netlink_ask(socket, &q, NULL, NULL);
 }
 
 int netdev_move(int socket, int index, int netns_fd, const char *name)
 {
 	struct ifinfomsg *m;
-	struct request q;
+	struct netlink_message q;
 
-	m = begin(&q, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
+	m = netlink_begin(&q, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
 	m->ifi_index = index;
-	put(&q, IFLA_NET_NS_FD, &netns_fd, sizeof(netns_fd));
-	put(&q, IFLA_IFNAME, name, strnlen(name, IFNAMSIZ - 1) + 1);
-	return ask(socket, &q, NULL, NULL);
+	netlink_put_u32(&q, IFLA_NET_NS_FD, netns_fd);
+	netlink_put(&q, IFLA_IFNAME, name, strnlen(name, IFNAMSIZ - 1) + 1);
+	return netlink_ask(socket, &q, NULL, NULL);
 }
 
 int netdev_up(int socket, int index)
 {
 	struct ifinfomsg *m;
-	struct request q;
+	struct netlink_message q;
 
-	m = begin(&q, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
+	m = netlink_begin(&q, RTM_NEWLINK, NLM_F_ACK, sizeof(*m));
 	*m = (struct ifinfomsg){.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
-	return ask(socket, &q, NULL, NULL);
+	return netlink_ask(socket, &q, NULL, NULL);
 }
 
 int netdev_is_up(int socket, const char *name)

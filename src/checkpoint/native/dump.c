@@ -107,6 +107,8 @@ static int check_container(struct dump *d, struct error *e)
 			"run it with a cgroup manager", "no cgroup");
 	if (check_mounts(d, e) < 0)
 		return e->code;
+	if (dump_network(d, e) < 0)
+		return e->code;
 	return dump_check_ipc(d, e);
 }
 
@@ -210,6 +212,8 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(d->writer, IMAGE_RECORD_PROCESS, &d->procs[i].msg->base, e);
 	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
+	if (d->network && r == 0)
+		r = image_writer_record(d->writer, IMAGE_RECORD_NETWORK, &d->network->base, e);
 	return r;
 }
 

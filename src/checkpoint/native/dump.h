@@ -118,6 +118,7 @@ struct dump {
 	size_t n_shm, max_shm;
 	St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
+	St__Network *network; /* of the container's own network namespace; NULL: it has none */
 	uint64_t next_id;	   /* File, SharedMemory and address space ids */
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
@@ -270,6 +271,9 @@ int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, 
 /* What belongs to the container's namespaces (namespaces.c). */
 int dump_host_names(struct dump *d, St__Container *m, struct error *e) _must_check_;
 int dump_check_ipc(struct dump *d, struct error *e) _must_check_;
+
+/* The container's own network namespace, with obstacles (network-dump.c). */
+int dump_network(struct dump *d, struct error *e) _must_check_;
 
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;

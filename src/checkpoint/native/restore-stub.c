@@ -22,6 +22,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/network.h"
 #include "checkpoint/native/tree.h"
 
 static long futex(uint32_t *word, int op, uint32_t value)
@@ -310,6 +311,8 @@ int restore_init(void *arg, struct error *e)
 		result = set_names(r, e);
 	if (result == 0)
 		result = restore_tmpfs(r, e);
+	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)
+		result = restore_network(r->network, r->proc_fd, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
 	if (result == 0)

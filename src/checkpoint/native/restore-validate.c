@@ -4,6 +4,7 @@
  * references that lead somewhere. Checked once, before anything is made, so that later code can rely on it.
  */
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/network.h"
 
 #include <signal.h>
 #include <string.h>
@@ -202,6 +203,8 @@ int restore_validate(const struct restore *r, struct error *e)
 		return error_set(
 			e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");
 
+	if (r->network && network_wrong(r->network))
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: %s", network_wrong(r->network));
 	for (size_t i = 0; i < r->n_files; i++) {
 		if (r->files[i]->id <= last || !file_is_complete(r->files[i]))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed",

@@ -55,6 +55,9 @@ static int count_records(struct restore *r, struct error *e)
 				r->tmpfs[r->n_tmpfs] = (const St__Tmpfs *)m;
 			r->n_tmpfs++;
 			break;
+		case IMAGE_RECORD_NETWORK:
+			r->network = (const St__Network *)m;
+			break;
 		}
 	}
 	return n;
@@ -234,6 +237,7 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 		return result;
 	/* The bundle's word, not the image's: a shared host name is not to be changed. */
 	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
+	r->own_net = s->namespaces[NS_NET].present && !s->namespaces[NS_NET].path;
 	r->own_user = s->namespaces[NS_USER].present;
 	if (s->namespaces[NS_USER].path)
 		return error_set(e, -EINVAL, ERROR_CONFIG,

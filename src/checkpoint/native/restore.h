@@ -60,8 +60,10 @@ struct restore {
 	size_t n_shm;
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
+	const St__Network *network; /* of its own network namespace; NULL: the image has none */
 	struct tree_plan *tree;
 	bool own_uts;	     /* the container has a host name of its own */
+	bool own_net;	     /* it has a network namespace that it shares with nobody */
 	bool own_user;	     /* it has a user namespace */
 	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
 

@@ -49,12 +49,19 @@ const struct support_row support_rows[] = {
 	{"namespace", "shared user", "refused", "a user namespace of others"},
 	{"namespace", "nested", "refused", "processes with namespaces of their own"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
-	{"namespace", "network", "created",
-		"as config.json says, with lo up; interfaces made in it are not recorded yet"},
+	{"namespace", "network", "supported",
+		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "
+		"neighbours, the sysctls of interfaces. Other kinds, nexthop objects, traffic control and "
+		"packet "
+		"filters are refused"},
+	{"namespace", "interfaces from outside", "created",
+		"by linux.netDevices or hooks, with what these give them; else the restore fails and says "
+		"so"},
+	{"namespace", "learned neighbours", "lost",
+		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "System V IPC", "lost",
 		"semaphores, message queues and segments that nobody has mapped"},
-	{"namespace", "packet filters and sysctls", "created",
-		"sysctls as config.json says; what was changed later is lost"},
+	{"namespace", "other sysctls", "created", "as config.json says; what was changed later is lost"},
 	{"container", "cgroup", "created",
 		"limits as config.json says, counters at zero, no sub-cgroups; without a cgroup: refused"},
 	{"container", "files of the rootfs and of volumes", "kept outside",

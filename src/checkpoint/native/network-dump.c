@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The container's network namespace in a checkpoint: what is in it (network.h), and what of it could not be made again. */
+#include "checkpoint/native/network.h"
+
+/* Before those of the kernel, which then leave out what they both define. */
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <linux/if_link.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
+#include <linux/nexthop.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/dump.h"
+#include "linux/netdev.h"
+#include "linux/sockdiag.h"
+
+/* Every new network namespace has these, where the kernel has their kinds. */
+static bool is_fallback(const St__Link *l)
+{
+	static const char *const names[] = {
+		"tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(l->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Hooks and netDevices run again at a restore. What they brought comes back by them. */
+static bool comes_from_outside(const struct dump *d, const St__Link *l)
+{
+	const struct spec *s = d->c->spec;
+
+	for (size_t i = 0; i < s->n_net_devices; i++)
+		if (strcmp(s->net_devices[i].name, l->name) == 0 || strchr(s->net_devices[i].name, '%'))
+			return true;
+	return l->outside; /* the restore says so if nothing brings one of this name */
+}
+
+/* Restore puts nothing on an interface of others. */
+static bool lies_on_outside(const struct dump *d, const St__Link *l)
+{
+	const struct link_kind *kind = link_kind_find(l->kind);
+	const St__Link *lower = kind && kind->has_lower ? network_link(d->network, l->lower) : NULL;
+
+	return lower && comes_from_outside(d, lower);
+}
+
+static void check_link(struct dump *d, const St__Link *l)
+{
+	const struct rtattr *a = (const struct rtattr *)l->data.data;
+
+	if (l->index == LOOPBACK_INDEX || is_fallback(l) || comes_from_outside(d, l))
+		return;
+	if (!link_kind_find(l->kind) || lies_on_outside(d, l))
+		preflight_add(d->report, 0, -1, "network",
+			"interfaces of this kind, or on one that comes from outside, are not recorded yet",
+			"remove it, or have linux.netDevices or a hook bring it", "network interface %s (%s)",
+			l->name, *l->kind ? l->kind : "device");
+	else if (strcmp(l->kind, "bridge") == 0 && netlink_find(a, l->data.len, IFLA_BR_VLAN_FILTERING) &&
+		 *(uint8_t *)RTA_DATA(netlink_find(a, l->data.len, IFLA_BR_VLAN_FILTERING)))
+		preflight_add(d->report, 0, -1, "network", "the VLANs of its ports are not recorded yet",
+			"turn vlan_filtering off", "network bridge %s", l->name);
+}
+
+/* Queueing disciplines that somebody chose have a handle. */
+static int take_qdisc(const struct nlmsghdr *h, void *arg)
+{
+	const struct tcmsg *m = NLMSG_DATA(h);
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(*m), &len), *kind;
+
+	if (!a)
+		return -EBADMSG;
+	kind = netlink_find(a, len, TCA_KIND);
+	if (m->tcm_handle != 0 && kind)
+		preflight_add(((struct dump *)arg)->report, 0, -1, "network",
+			"traffic control is not recorded yet", "remove it (tc qdisc del)",
+			"queueing discipline %.*s of interface number %d", (int)RTA_PAYLOAD(kind),
+			(const char *)RTA_DATA(kind), m->tcm_ifindex);
+	return 0;
+}
+
+static int check_qdiscs(struct dump *d, int socket)
+{
+	struct netlink_message q;
+
+	(void)netlink_begin(&q, RTM_GETQDISC, NLM_F_DUMP, sizeof(struct tcmsg));
+	return netlink_ask(socket, &q, take_qdisc, d);
+}
+
+static int take_any(const struct nlmsghdr *h, void *arg)
+{
+	++*(size_t *)arg;
+	return h->nlmsg_len < NLMSG_LENGTH(0) ? -EBADMSG : 0;
+}
+
+/* Routes by objects of their own (ip nexthop). */
+static int check_nexthops(struct dump *d, int socket)
+{
+	struct netlink_message q;
+	size_t n = 0;
+	int r;
+
+	(void)netlink_begin(&q, RTM_GETNEXTHOP, NLM_F_DUMP, sizeof(struct nhmsg));
+	r = netlink_ask(socket, &q, take_any, &n);
+	if (n > 0)
+		preflight_add(d->report, 0, -1, "network", "nexthop objects are not recorded yet",
+			"use routes without them", "%zu nexthop objects", n);
+	return r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* Of nftables. Most containers have none; a kernel without it says so. */
+static int check_nftables(struct dump *d, int netns)
+{
+	_cleanup_close_ int socket = netns_socket(netns, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+	struct netlink_message q;
+	size_t n = 0;
+	int r;
+
+	if (socket < 0)
+		return socket == -EPROTONOSUPPORT ? 0 : socket;
+	(void)netlink_begin(
+		&q, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_DUMP, sizeof(struct nfgenmsg));
+	r = netlink_ask(socket, &q, take_any, &n);
+	if (n > 0)
+		preflight_add(d->report, 0, -1, "network", "packet filters are not recorded yet",
+			"flush them (nft flush ruleset), or checkpoint with --empty-ns network and have a "
+			"hook make "
+			"them anew",
+			"%zu tables of nftables", n);
+	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* iptables as it was before nftables: IPv4 and IPv6 have the same requests and nearly the same structures. */
+struct tables {
+	const char *names; /* below /proc/PID/net */
+	int family, level;
+	size_t target_offset; /* where an entry says where its target is */
+};
+static const struct tables tables[] = {
+	{"ip_tables_names", AF_INET, SOL_IP, offsetof(struct ipt_entry, target_offset)},
+	{"ip6_tables_names", AF_INET6, SOL_IPV6, offsetof(struct ip6t_entry, target_offset)},
+};
+
+/* The verdict of a chain where no rule fits lies at "underflow". */
+static bool accepts(const struct tables *t, const char *entries, size_t size, size_t underflow)
+{
+	struct xt_standard_target target;
+	uint16_t offset;
+
+	if (underflow + t->target_offset + sizeof(offset) > size)
+		return false;
+	memcpy(&offset, entries + underflow + t->target_offset, sizeof(offset));
+	if (underflow + offset + sizeof(target) > size)
+		return false;
+	memcpy(&target, entries + underflow + offset, sizeof(target));
+	return target.verdict == -NF_ACCEPT - 1;
+}
+
+/* Looking at a table makes it, so one without rules that accepts everything is none. */
+static bool table_does_nothing(const struct tables *t, int socket, const char *name)
+{
+	struct ipt_getinfo info = {};
+	struct ipt_get_entries *all;
+	_cleanup_free_ void *memory = NULL;
+	socklen_t len = sizeof(info);
+
+	snprintf(info.name, sizeof(info.name), "%s", name);
+	if (getsockopt(socket, t->level, IPT_SO_GET_INFO, &info, &len) < 0 ||
+		info.num_entries != (unsigned)__builtin_popcount(info.valid_hooks) + 1 || info.size > 65536)
+		return false;
+	len = sizeof(*all) + info.size;
+	all = memory = calloc(1, len);
+	if (!all)
+		return false;
+	memcpy(all->name, info.name, sizeof(all->name));
+	all->size = info.size;
+	if (getsockopt(socket, t->level, IPT_SO_GET_ENTRIES, all, &len) < 0)
+		return false;
+	for (unsigned hook = 0; hook < NF_INET_NUMHOOKS; hook++)
+		if ((info.valid_hooks & 1u << hook) &&
+			!accepts(t, (const char *)all->entrytable, info.size, info.underflow[hook]))
+			return false;
+	return true;
+}
+
+static int check_iptables(struct dump *d, int netns, const struct tables *t)
+{
+	_cleanup_close_ int socket = -EBADF;
+	char path[64], names[1024], *rest = names, *name;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", d->c->init_pid, t->names);
+	n = read_small_file_at(AT_FDCWD, path, names, sizeof(names));
+	if (n <= 0)
+		return 0; /* the kernel has no such thing, or the namespace no table */
+	socket = netns_socket(netns, t->family, SOCK_RAW, IPPROTO_RAW);
+	if (socket < 0)
+		return socket;
+	while ((name = strsep(&rest, "\n")))
+		if (*name && !table_does_nothing(t, socket, name))
+			preflight_add(d->report, 0, -1, "network", "packet filters are not recorded yet",
+				"flush it, or checkpoint with --empty-ns network and have a hook make it "
+				"anew",
+				"table %s of %s", name, t->family == AF_INET ? "iptables" : "ip6tables");
+	return 0;
+}
+
+int dump_network(struct dump *d, struct error *e)
+{
+	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_NET];
+	_cleanup_close_ int netns = -EBADF, socket = -EBADF;
+	char path[64];
+	int r;
+
+	/* That of others stays what it is, with them. */
+	if (!ns->present || ns->path || d->options->empty_ns)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->c->init_pid);
+	netns = open(path, O_RDONLY | O_CLOEXEC);
+	r = netns < 0 ? -errno : (socket = netdev_open(netns));
+	if (r >= 0)
+		r = network_read(socket, &d->arena, &d->network);
+	if (r == 0 && d->network->n_links > 1)
+		r = check_qdiscs(d, socket);
+	if (r == 0)
+		r = check_nexthops(d, socket);
+	if (r == 0)
+		r = check_nftables(d, netns);
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
+		r = check_iptables(d, netns, &tables[i]);
+	if (r < 0)
+		return error_errno(e, r, "read the container's network");
+	for (size_t i = 0; i < d->network->n_links; i++)
+		check_link(d, d->network->links[i]);
+	return 0;
+}

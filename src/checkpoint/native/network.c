@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kinds of things in a network namespace, and reading them. Sources: rtnetlink(7), linux/{if_link,if_addr,rtnetlink,
+ * fib_rules,neighbour}.h. */
+#include "checkpoint/native/network.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BIT(n) (1ull << (n))
+
+enum { TRIES = 10, USER_HZ = 100 };
+
+static bool clean_address(void *header, const struct rtattr *a _unused_, int len _unused_)
+{
+	((struct ifaddrmsg *)header)->ifa_flags = 0; /* the attribute has all of them */
+	return true;
+}
+
+static bool clean_neighbour(void *header, const struct rtattr *a _unused_, int len _unused_)
+{
+	struct ndmsg *m = header;
+
+	m->ndm_type = 0;
+	return (m->ndm_state & NUD_PERMANENT) || (m->ndm_flags & NTF_PROXY);
+}
+
+static bool clean_rule(void *header, const struct rtattr *a _unused_, int len _unused_)
+{
+	((struct fib_rule_hdr *)header)->flags &= FIB_RULE_INVERT;
+	return true;
+}
+
+/* Entries of the cache are no routes; and what IPv6 has for its own addresses comes and goes with these, by a worker, and
+ * cannot be made by hand (the metric 0 stands for 1024 then). */
+static bool clean_route(void *header, const struct rtattr *a, int len)
+{
+	struct rtmsg *m = header;
+	bool cached = m->rtm_flags & RTM_F_CLONED;
+	bool of_address = m->rtm_family == AF_INET6 && m->rtm_protocol == RTPROT_KERNEL &&
+			  (m->rtm_type == RTN_LOCAL || m->rtm_type == RTN_ANYCAST) &&
+			  netlink_u32(netlink_find(a, len, RTA_PRIORITY), 0) == 0;
+
+	m->rtm_flags &= RTNH_F_ONLINK | RTNH_F_PERVASIVE;
+	return !cached && !of_address;
+}
+
+const struct net_kind net_kinds[NET_KINDS] = {
+	[NET_ADDRESS] = {"address", RTM_GETADDR, RTM_NEWADDR, RTM_DELADDR, sizeof(struct ifaddrmsg),
+		BIT(IFA_ADDRESS) | BIT(IFA_LOCAL) | BIT(IFA_LABEL) | BIT(IFA_BROADCAST) | BIT(IFA_CACHEINFO) |
+			BIT(IFA_FLAGS) | BIT(IFA_RT_PRIORITY) | BIT(IFA_PROTO),
+		BIT(IFA_CACHEINFO), clean_address},
+	[NET_NEIGHBOUR] = {"neighbour", RTM_GETNEIGH, RTM_NEWNEIGH, RTM_DELNEIGH, sizeof(struct ndmsg),
+		BIT(NDA_DST) | BIT(NDA_LLADDR) | BIT(NDA_PROTOCOL) | BIT(NDA_FLAGS_EXT), 0, clean_neighbour},
+	[NET_RULE] = {"rule", RTM_GETRULE, RTM_NEWRULE, RTM_DELRULE, sizeof(struct fib_rule_hdr),
+		UINT32_MAX & ~BIT(FRA_PAD), 0, clean_rule},
+	[NET_ROUTE] = {"route", RTM_GETROUTE, RTM_NEWROUTE, RTM_DELROUTE, sizeof(struct rtmsg),
+		BIT(RTA_DST) | BIT(RTA_SRC) | BIT(RTA_IIF) | BIT(RTA_OIF) | BIT(RTA_GATEWAY) |
+			BIT(RTA_PRIORITY) | BIT(RTA_PREFSRC) | BIT(RTA_METRICS) | BIT(RTA_MULTIPATH) |
+			BIT(RTA_FLOW) | BIT(RTA_TABLE) | BIT(RTA_VIA) | BIT(RTA_NEWDST) | BIT(RTA_PREF) |
+			BIT(RTA_ENCAP_TYPE) | BIT(RTA_ENCAP) | BIT(RTA_EXPIRES) | BIT(RTA_TTL_PROPAGATE) |
+			BIT(RTA_NH_ID),
+		BIT(RTA_EXPIRES), clean_route},
+};
+
+struct net_list network_list(St__Network *n, enum net_kind_id kind)
+{
+	switch (kind) {
+	case NET_ADDRESS:
+		return (struct net_list){&n->addresses, &n->n_addresses};
+	case NET_NEIGHBOUR:
+		return (struct net_list){&n->neighbours, &n->n_neighbours};
+	case NET_RULE:
+		return (struct net_list){&n->rules, &n->n_rules};
+	default:
+		return (struct net_list){&n->routes, &n->n_routes};
+	}
+}
+
+struct reading {
+	struct arena *a;
+	const struct net_kind *kind;
+	struct net_list list; /* of messages; or ... */
+	St__Network *network; /* ... links */
+	size_t max;
+};
+
+/* Room for one more element of an array in the arena. */
+static void *grow(struct arena *a, void *items, size_t n, size_t *max, size_t size)
+{
+	void *more;
+
+	if (n < *max)
+		return items;
+	*max = MAX(16, 2 * *max);
+	more = arena_array(a, *max, size);
+	if (more && n > 0)
+		memcpy(more, items, n * size);
+	return more;
+}
+
+static void clear_hop_flags(struct rtattr *multipath)
+{
+	struct rtnexthop *hop = RTA_DATA(multipath);
+	int left = RTA_PAYLOAD(multipath);
+
+	for (; left >= (int)sizeof(*hop) && RTNH_OK(hop, left); hop = RTNH_NEXT(hop)) {
+		hop->rtnh_flags &= RTNH_F_ONLINK | RTNH_F_PERVASIVE;
+		left -= RTNH_ALIGN(hop->rtnh_len);
+	}
+}
+
+/* Flags of an address that describe what becomes of it, not what it was given as. */
+static void clear_address_flags(struct rtattr *flags)
+{
+	uint32_t value = netlink_u32(flags, 0) & ~(IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_OPTIMISTIC |
+							 IFA_F_DEPRECATED | IFA_F_STABLE_PRIVACY);
+
+	memcpy(RTA_DATA(flags), &value, MIN(sizeof(value), RTA_PAYLOAD(flags)));
+}
+
+static void put_attribute(struct netlink_message *m, const struct net_kind *k, const struct rtattr *a)
+{
+	size_t at = m->h.nlmsg_len;
+
+	netlink_put(m, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
+	if (m->h.nlmsg_len > sizeof(*m))
+		return;
+	if (k->get == RTM_GETROUTE && a->rta_type == RTA_MULTIPATH)
+		clear_hop_flags((struct rtattr *)((char *)m + at));
+	if (k->get == RTM_GETADDR && a->rta_type == IFA_FLAGS)
+		clear_address_flags((struct rtattr *)((char *)m + at));
+	if (k->get == RTM_GETADDR && a->rta_type == IFA_CACHEINFO && RTA_PAYLOAD(a) >= 16)
+		memset((char *)m + at + RTA_LENGTH(8), 0, 8); /* when it was made and changed */
+}
+
+/* A route of IPv6 says in its cacheinfo how long it is good for. */
+static void put_expiry(struct netlink_message *m, const struct rtattr *a, int len)
+{
+	const struct rtattr *cache = netlink_find(a, len, RTA_CACHEINFO);
+	struct rta_cacheinfo info;
+
+	if (!cache || RTA_PAYLOAD(cache) < sizeof(info))
+		return;
+	memcpy(&info, RTA_DATA(cache), sizeof(info));
+	if (info.rta_expires > 0)
+		netlink_put_u32(m, RTA_EXPIRES, info.rta_expires / USER_HZ);
+}
+
+static int take_message(const struct nlmsghdr *h, void *arg)
+{
+	struct reading *r = arg;
+	const struct net_kind *k = r->kind;
+	struct netlink_message m;
+	const struct rtattr *a;
+	ProtobufCBinaryData *b;
+	void *header;
+	int len, left;
+
+	a = netlink_attributes(h, k->header, &len);
+	if (!a || h->nlmsg_type != k->new)
+		return -EBADMSG;
+	header = netlink_begin(&m, k->new, 0, k->header);
+	memcpy(header, NLMSG_DATA(h), k->header);
+	if (!k->clean(header, a, len))
+		return 0;
+	m.h.nlmsg_flags = 0;
+	left = len;
+	for (const struct rtattr *i = a; RTA_OK(i, left); i = RTA_NEXT(i, left))
+		if ((i->rta_type & NLA_TYPE_MASK) < 32 && (k->kept & BIT(i->rta_type & NLA_TYPE_MASK)))
+			put_attribute(&m, k, i);
+	if (k->get == RTM_GETROUTE)
+		put_expiry(&m, a, len);
+	if (m.h.nlmsg_len > sizeof(m))
+		return -EMSGSIZE;
+	*r->list.items = grow(r->a, *r->list.items, *r->list.n, &r->max, sizeof(**r->list.items));
+	if (!*r->list.items)
+		return -ENOMEM;
+	b = &(*r->list.items)[*r->list.n];
+	b->len = m.h.nlmsg_len;
+	b->data = arena_memdup(r->a, &m, b->len);
+	++*r->list.n;
+	return b->data ? 0 : -ENOMEM;
+}
+
+/* Asks until nothing changed meanwhile. What the kernel does not know is not there. */
+static int list_of(int socket, const struct netlink_message *q, netlink_answer_fn take, struct reading *r)
+{
+	size_t before = r->list.n ? *r->list.n : 0;
+	int result = -EAGAIN;
+
+	for (int i = 0; i < TRIES && result == -EAGAIN; i++) {
+		if (r->list.n)
+			*r->list.n = before;
+		else
+			r->network->n_links = 0;
+		result = netlink_ask(socket, q, take, r);
+	}
+	return result == -EAFNOSUPPORT || result == -EOPNOTSUPP ? 0 : result;
+}
+
+static int read_kind(int socket, struct reading *r, int family, int neighbour_flags)
+{
+	struct netlink_message q;
+	char *header = netlink_begin(&q, r->kind->get, NLM_F_DUMP, r->kind->header);
+
+	header[0] = family; /* the first member of each of these headers */
+	if (r->kind->get == RTM_GETNEIGH)
+		((struct ndmsg *)header)->ndm_flags = neighbour_flags;
+	return list_of(socket, &q, take_message, r);
+}
+
+/* Links ------------------------------------------------------------------------------------------------------------- */
+
+#define RANGE(from, to) ((BIT((to) + 1) - 1) & ~(BIT(from) - 1))
+
+#define MACVLAN_DATA (BIT(IFLA_MACVLAN_MODE) | BIT(IFLA_MACVLAN_FLAGS) | BIT(IFLA_MACVLAN_BC_QUEUE_LEN))
+#define BRIDGE_DATA                                                                                          \
+	((RANGE(IFLA_BR_FORWARD_DELAY, IFLA_BR_GROUP_FWD_MASK) |                                             \
+		 RANGE(IFLA_BR_MCAST_ROUTER, IFLA_BR_MULTI_BOOLOPT)) &                                       \
+		~(BIT(IFLA_BR_PAD) | BIT(IFLA_BR_VLAN_FILTERING)))
+
+static const struct link_kind link_kinds[] = {
+	{.name = "veth"},
+	{.name = "dummy"},
+	{.name = "ifb"},
+	/* One with VLANs is refused; not every kernel knows what they are. */
+	{.name = "bridge", .shown = BRIDGE_DATA | BIT(IFLA_BR_VLAN_FILTERING), .data = BRIDGE_DATA},
+	{.name = "vlan",
+		.shown = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
+		.data = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
+		.has_lower = true},
+	{.name = "macvlan", .shown = MACVLAN_DATA, .data = MACVLAN_DATA, .has_lower = true},
+	{.name = "vrf", .shown = BIT(IFLA_VRF_TABLE), .data = BIT(IFLA_VRF_TABLE)},
+};
+
+/* What a port of a bridge is given; the rest is its state. */
+const uint64_t network_port_data = RANGE(IFLA_BRPORT_PRIORITY, IFLA_BRPORT_PROXYARP) |
+				  BIT(IFLA_BRPORT_PROXYARP_WIFI) |
+				  RANGE(IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MULTICAST_ROUTER) |
+				  RANGE(IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_ISOLATED);
+
+const struct link_kind *link_kind_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(link_kinds); i++)
+		if (strcmp(link_kinds[i].name, name) == 0)
+			return &link_kinds[i];
+	return NULL;
+}
+
+const St__Link *network_link(const St__Network *n, int index)
+{
+	for (size_t i = 0; i < n->n_links; i++)
+		if (n->links[i]->index == index)
+			return n->links[i];
+	return NULL;
+}
+
+static char *text_of(struct arena *a, const struct rtattr *attribute)
+{
+	return attribute ? arena_strndup(a, RTA_DATA(attribute),
+				   strnlen(RTA_DATA(attribute), RTA_PAYLOAD(attribute)))
+			 : arena_strdup(a, "");
+}
+
+static ProtobufCBinaryData bytes_of(struct arena *a, const struct rtattr *attribute)
+{
+	ProtobufCBinaryData b = {};
+
+	if (attribute && RTA_PAYLOAD(attribute) > 0) {
+		b.data = arena_memdup(a, RTA_DATA(attribute), RTA_PAYLOAD(attribute));
+		b.len = b.data ? RTA_PAYLOAD(attribute) : 0;
+	}
+	return b;
+}
+
+/* Those attributes within "nested" that can be set. */
+static ProtobufCBinaryData settable(struct arena *a, const struct rtattr *nested, uint64_t allowed)
+{
+	struct netlink_message m;
+	const struct rtattr *i = nested ? RTA_DATA(nested) : NULL;
+	int len = nested ? RTA_PAYLOAD(nested) : 0;
+	ProtobufCBinaryData b = {};
+
+	(void)netlink_begin(&m, 0, 0, 0);
+	netlink_for(i, len)
+	{
+		if ((i->rta_type & NLA_TYPE_MASK) < 64 && (allowed & BIT(i->rta_type & NLA_TYPE_MASK)))
+			netlink_put(&m, i->rta_type, RTA_DATA(i), RTA_PAYLOAD(i));
+	}
+	if (m.h.nlmsg_len <= sizeof(m) && m.h.nlmsg_len > NLMSG_LENGTH(0)) {
+		b.len = m.h.nlmsg_len - NLMSG_LENGTH(0);
+		b.data = arena_memdup(a, m.body, b.len);
+		if (!b.data)
+			b.len = 0;
+	}
+	return b;
+}
+
+/* The kernel shows all options that a bridge can have, but is to be asked only for those that are on. */
+static void keep_options_that_are_on(St__Link *l)
+{
+	const struct rtattr *a =
+		netlink_find((const struct rtattr *)l->data.data, l->data.len, IFLA_BR_MULTI_BOOLOPT);
+	struct br_boolopt_multi options;
+
+	if (!a || RTA_PAYLOAD(a) < sizeof(options) || strcmp(l->kind, "bridge") != 0)
+		return;
+	memcpy(&options, RTA_DATA(a), sizeof(options));
+	options.optmask = options.optval;
+	memcpy(RTA_DATA(a), &options, sizeof(options));
+}
+
+static const struct rtattr *within(const struct rtattr *nested, int type)
+{
+	return nested ? netlink_find(RTA_DATA(nested), RTA_PAYLOAD(nested), type) : NULL;
+}
+
+static int other_names(struct arena *a, St__Link *l, const struct rtattr *list)
+{
+	const struct rtattr *i = list ? RTA_DATA(list) : NULL;
+	int len = list ? RTA_PAYLOAD(list) : 0;
+	size_t max = 0;
+
+	netlink_for(i, len)
+	{
+		if ((i->rta_type & NLA_TYPE_MASK) != IFLA_ALT_IFNAME)
+			continue;
+		l->other_names = grow(a, l->other_names, l->n_other_names, &max, sizeof(char *));
+		if (!l->other_names || !(l->other_names[l->n_other_names] = text_of(a, i)))
+			return -ENOMEM;
+		l->n_other_names++;
+	}
+	return 0;
+}
+
+static int fill_link(struct arena *a, St__Link *l, const struct rtattr *all, int len)
+{
+	const struct rtattr *info = netlink_find(all, len, IFLA_LINKINFO);
+	const struct rtattr *spec = netlink_find(all, len, IFLA_AF_SPEC);
+	const struct link_kind *kind;
+
+	l->name = text_of(a, netlink_find(all, len, IFLA_IFNAME));
+	l->kind = text_of(a, within(info, IFLA_INFO_KIND));
+	l->slave_kind = text_of(a, within(info, IFLA_INFO_SLAVE_KIND));
+	l->alias = text_of(a, netlink_find(all, len, IFLA_IFALIAS));
+	if (!l->name || !l->kind || !l->slave_kind || !l->alias)
+		return -ENOMEM;
+	kind = link_kind_find(l->kind);
+	l->data = settable(a, within(info, IFLA_INFO_DATA), kind ? kind->shown : 0);
+	keep_options_that_are_on(l);
+	if (strcmp(l->slave_kind, "bridge") == 0)
+		l->slave_data = settable(a, within(info, IFLA_INFO_SLAVE_DATA), network_port_data);
+	l->address = bytes_of(a, netlink_find(all, len, IFLA_ADDRESS));
+	l->mtu = netlink_u32(netlink_find(all, len, IFLA_MTU), 0);
+	l->txqlen = netlink_u32(netlink_find(all, len, IFLA_TXQLEN), 0);
+	l->lower = netlink_u32(netlink_find(all, len, IFLA_LINK), 0);
+	l->outside = netlink_find(all, len, IFLA_LINK_NETNSID) != NULL;
+	l->master = netlink_u32(netlink_find(all, len, IFLA_MASTER), 0);
+	l->group = netlink_u32(netlink_find(all, len, IFLA_GROUP), 0);
+	l->tx_queues = netlink_u32(netlink_find(all, len, IFLA_NUM_TX_QUEUES), 1);
+	l->rx_queues = netlink_u32(netlink_find(all, len, IFLA_NUM_RX_QUEUES), 1);
+	l->inet_conf = bytes_of(a, within(within(spec, AF_INET), IFLA_INET_CONF));
+	l->inet6_conf = bytes_of(a, within(within(spec, AF_INET6), IFLA_INET6_CONF));
+	spec = within(within(spec, AF_INET6), IFLA_INET6_ADDR_GEN_MODE);
+	l->addr_gen_mode = spec && RTA_PAYLOAD(spec) >= 1 ? *(const uint8_t *)RTA_DATA(spec) : 0;
+	return other_names(a, l, netlink_find(all, len, IFLA_PROP_LIST));
+}
+
+static int take_link(const struct nlmsghdr *h, void *arg)
+{
+	const struct ifinfomsg *m = NLMSG_DATA(h);
+	struct reading *r = arg;
+	St__Network *n = r->network;
+	const struct rtattr *a;
+	St__Link *l;
+	int len, result;
+
+	a = netlink_attributes(h, sizeof(*m), &len);
+	if (!a || h->nlmsg_type != RTM_NEWLINK)
+		return -EBADMSG;
+	n->links = grow(r->a, n->links, n->n_links, &r->max, sizeof(*n->links));
+	l = arena_new(r->a, St__Link);
+	if (!n->links || !l)
+		return -ENOMEM;
+	st__link__init(l);
+	l->index = m->ifi_index;
+	l->flags = m->ifi_flags;
+	result = fill_link(r->a, l, a, len);
+	n->links[n->n_links++] = l;
+	return result;
+}
+
+static int by_index(const void *a, const void *b)
+{
+	return (*(St__Link *const *)a)->index - (*(St__Link *const *)b)->index;
+}
+
+static int read_links(int socket, struct arena *a, St__Network *n)
+{
+	struct reading r = {.a = a, .network = n};
+	struct netlink_message q;
+	int result;
+
+	(void)netlink_begin(&q, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	result = list_of(socket, &q, take_link, &r);
+	if (result == 0 && n->n_links > 1)
+		qsort(n->links, n->n_links, sizeof(*n->links), by_index);
+	return result;
+}
+
+int network_read(int socket, struct arena *a, St__Network **ret)
+{
+	St__Network *n = arena_new(a, St__Network);
+	int r;
+
+	if (!n)
+		return -ENOMEM;
+	st__network__init(n);
+	r = read_links(socket, a, n);
+	for (enum net_kind_id k = 0; k < NET_KINDS && r == 0; k++) {
+		struct reading reading = {.a = a, .kind = &net_kinds[k], .list = network_list(n, k)};
+
+		r = read_kind(socket, &reading, AF_INET, 0);
+		if (r == 0)
+			r = read_kind(socket, &reading, AF_INET6, 0);
+		if (r == 0 && k == NET_NEIGHBOUR)
+			r = read_kind(socket, &reading, AF_UNSPEC, NTF_PROXY);
+	}
+	if (r == 0)
+		*ret = n;
+	return r;
+}
+
+/* Comparing ----------------------------------------------------------------------------------------------------------- */
+
+/* The next attribute that makes a difference. */
+static const struct rtattr *next_of(const struct net_kind *k, const struct rtattr *a, int *len)
+{
+	while (RTA_OK(a, *len) && (k->passing & BIT(a->rta_type & 31)))
+		a = RTA_NEXT(a, *len);
+	return RTA_OK(a, *len) ? a : NULL;
+}
+
+bool network_same(const struct net_kind *k, const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
+{
+	const struct nlmsghdr *x = (const struct nlmsghdr *)a->data, *y = (const struct nlmsghdr *)b->data;
+	int left_a, left_b;
+	const struct rtattr *p = netlink_attributes(x, k->header, &left_a);
+	const struct rtattr *q = netlink_attributes(y, k->header, &left_b);
+
+	if (!p || !q || memcmp(NLMSG_DATA(x), NLMSG_DATA(y), k->header) != 0)
+		return false;
+	for (;;) {
+		p = next_of(k, p, &left_a);
+		q = next_of(k, q, &left_b);
+		if (!p || !q)
+			return !p && !q;
+		if (p->rta_len != q->rta_len || memcmp(p, q, p->rta_len) != 0)
+			return false;
+		p = RTA_NEXT(p, left_a);
+		q = RTA_NEXT(q, left_b);
+	}
+}
+
+static bool interfaces_of_route(const struct nlmsghdr *h, bool (*use)(int index, void *arg), void *arg)
+{
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(struct rtmsg), &len);
+	const struct rtattr *oif = netlink_find(a, len, RTA_OIF), *hops = netlink_find(a, len, RTA_MULTIPATH);
+	const struct rtnexthop *hop = hops ? RTA_DATA(hops) : NULL;
+	int left = hops ? RTA_PAYLOAD(hops) : 0;
+
+	if (oif && !use(netlink_u32(oif, 0), arg))
+		return false;
+	for (; left >= (int)sizeof(*hop) && RTNH_OK(hop, left); hop = RTNH_NEXT(hop)) {
+		if (!use(hop->rtnh_ifindex, arg))
+			return false;
+		left -= RTNH_ALIGN(hop->rtnh_len);
+	}
+	return true;
+}
+
+bool network_interfaces_of(
+	enum net_kind_id kind, const ProtobufCBinaryData *m, bool (*use)(int index, void *arg), void *arg)
+{
+	const struct nlmsghdr *h = (const struct nlmsghdr *)m->data;
+
+	switch (kind) {
+	case NET_ADDRESS:
+		return use(((const struct ifaddrmsg *)NLMSG_DATA(h))->ifa_index, arg);
+	case NET_NEIGHBOUR:
+		return use(((const struct ndmsg *)NLMSG_DATA(h))->ndm_ifindex, arg);
+	case NET_ROUTE:
+		return interfaces_of_route(h, use, arg);
+	default:
+		return true; /* rules name theirs, which need not be there */
+	}
+}
+
+/* Of the right type and length, and with no attribute but those that a dump keeps: others lead out of the namespace. */
+static bool is_message(const struct net_kind *k, const ProtobufCBinaryData *m)
+{
+	const struct nlmsghdr *h = (const struct nlmsghdr *)m->data;
+	const struct rtattr *a;
+	int len;
+
+	if (m->len < NLMSG_LENGTH(k->header) || m->len > NETLINK_MESSAGE_MAX / 2 ||
+		(uintptr_t)m->data % sizeof(uint32_t) != 0 || h->nlmsg_len != m->len ||
+		h->nlmsg_type != k->new)
+		return false;
+	a = netlink_attributes(h, k->header, &len);
+	netlink_for(a, len)
+	{
+		unsigned type = a->rta_type & NLA_TYPE_MASK;
+
+		if (type >= 32 || !(k->kept & BIT(type)))
+			return false;
+	}
+	return len == 0;
+}
+
+const char *network_wrong(const St__Network *n)
+{
+	for (size_t i = 0; i < n->n_links; i++)
+		if (n->links[i]->index <= (i > 0 ? n->links[i - 1]->index : 0) || !*n->links[i]->name ||
+			strlen(n->links[i]->name) >= IFNAMSIZ)
+			return "an interface has no name, or they are not in order";
+	for (enum net_kind_id k = 0; k < NET_KINDS; k++) {
+		struct net_list list = network_list((St__Network *)n, k);
+
+		for (size_t i = 0; i < *list.n; i++)
+			if (!is_message(&net_kinds[k], &(*list.items)[i]))
+				return "a message about the network is not one";
+	}
+	return NULL;
+}

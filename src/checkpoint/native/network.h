@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a network namespace has been given besides sockets: interfaces, addresses, neighbours, rules, routes. It is
+ * read and made by rtnetlink; but for the interfaces each thing is recorded as the kernel's own message, which is
+ * also the request that makes it. A restore makes the new namespace's lists equal to the image's: what is too much goes,
+ * what is missing comes.
+ *
+ * Interfaces keep their index. Those that somebody outside made (config.json's netDevices, hooks) are theirs: a restore
+ * finds them there, by name, and leaves them and all that refers to them alone.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "image.pb-c.h"
+#include "linux/nlmsg.h"
+
+enum { LOOPBACK_INDEX = 1 };
+
+/* Kinds of things that are one message each. */
+struct net_kind {
+	const char *name;
+	int get, new, del; /* RTM_* */
+	size_t header;	   /* of what follows the netlink header */
+	uint32_t kept;	   /* bit n: attribute n says what it is; others only count */
+	uint32_t passing;  /* those of them that change by themselves: they make no difference */
+	/* Is it one of those that somebody configured? Takes out of the header what is no part of it. */
+	bool (*clean)(void *header, const struct rtattr *a, int len);
+};
+enum net_kind_id { NET_ADDRESS, NET_NEIGHBOUR, NET_RULE, NET_ROUTE, NET_KINDS };
+extern const struct net_kind net_kinds[NET_KINDS];
+
+/* The list of that kind in a Network. */
+struct net_list {
+	ProtobufCBinaryData **items;
+	size_t *n;
+};
+struct net_list network_list(St__Network *n, enum net_kind_id kind);
+
+/* Everything in the namespace of this rtnetlink socket; in the arena. Negative errno. */
+int network_read(int socket, struct arena *a, St__Network **ret) _must_check_;
+/* The same thing, whatever passing attributes say? */
+bool network_same(const struct net_kind *k, const ProtobufCBinaryData *a, const ProtobufCBinaryData *b);
+/* The interfaces that a message refers to: calls "use" for each, until it says false. */
+bool network_interfaces_of(
+	enum net_kind_id kind, const ProtobufCBinaryData *m, bool (*use)(int index, void *arg), void *arg);
+
+/* Kinds of interfaces that a restore can make; NULL: this one it cannot. */
+struct link_kind {
+	const char *name;
+	uint64_t shown; /* bit n: attribute n of its IFLA_INFO_DATA is recorded ... */
+	uint64_t data;	/* ... and set */
+	bool has_lower; /* lies on another interface */
+};
+/* Likewise what a bridge keeps for its ports (IFLA_INFO_SLAVE_DATA). */
+extern const uint64_t network_port_data;
+const struct link_kind *link_kind_find(const char *name);
+const St__Link *network_link(const St__Network *n, int index);
+
+/* restore-network.c: makes the namespace of this process what the image says. proc_fd: a /proc. */
+int restore_network(const St__Network *n, int proc_fd, struct error *e) _must_check_;
+/* Is it well-formed? Reason, or NULL. */
+const char *network_wrong(const St__Network *n);

@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# The container's own network namespace through checkpoint and restore. The namespace is set up from outside, by
+# Debian's ip; what ip, in JSON, says of all of it must be the same afterwards.
+# time limit: 120
+. "$TESTS/lib.sh"
+
+inside() {
+	nsenter -t "$(init_pid c)" -n "$@"
+}
+
+# All that ip shows, without what counts or passes.
+view() {
+	local family
+	inside ip -j -d link show | jq -S 'map(del(.stats64, .stats, .linkinfo.info_data.root_id, .linkinfo.info_data.bridge_id,
+		.linkinfo.info_data.gc_timer, .linkinfo.info_data.hello_timer, .linkinfo.info_data.tcn_timer,
+		.linkinfo.info_data.topology_change_timer, .linkinfo.info_slave_data.hold_timer,
+		.linkinfo.info_slave_data.message_age_timer, .linkinfo.info_slave_data.forward_delay_timer,
+		.linkinfo.info_data.mcast_querier_state, .linkinfo.info_data.mcast_querier_ipv4_addr))'
+	for family in -4 -6; do
+		echo "addresses $family:"
+		inside ip "$family" -j address show | jq -S 'map({ifname, addr_info: .addr_info | map(del(.valid_life_time, .preferred_life_time))})'
+		echo "routes $family:"
+		inside ip "$family" route show table all | sed 's/ expires [0-9]*sec//' | sort
+		echo "rules $family:"
+		inside ip "$family" rule show
+	done
+	echo "neighbours:"
+	inside ip neigh show nud permanent | sort
+	inside ip neigh show proxy | sort
+	inside sh -c 'grep -r . /proc/sys/net/ipv4/conf/v* /proc/sys/net/ipv6/conf/v* /proc/sys/net/ipv4/conf/lo /proc/sys/net/ipv6/conf/lo' 2> /dev/null |
+		grep -v 'stable_secret\|mc_forwarding' | sort
+}
+
+busy_network() {
+	bundle b sh -c "$COUNTER"
+	start c
+	expect_progress
+}
+
+# The kernel's workers finish a little later: the state of a link, host routes of IPv6.
+same_view() {
+	view > "$T/after"
+	diff "$T/before" "$T/after" > "$T/diff"
+}
+
+# Checkpoint, restore, and the same network as before.
+round_trip() {
+	view > "$T/before"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	(eventually 5 same_view) || fail "the network differs: $(cat "$T/diff")"
+}
+
+# A kernel without that kind of interface.
+make_link() {
+	inside ip link add "$@" 2> "$T/err" || skip "not on this machine: $*: $(cat "$T/err")"
+}
+
+test_lo_as_it_is() {
+	busy_network
+	round_trip
+	inside ip addr add 127.0.0.9/8 dev lo
+	inside ip addr add 10.9.8.7/32 dev lo
+	inside ip addr add fd00::7/128 dev lo
+	inside ip route add local 192.0.2.0/24 dev lo
+	inside ip route add unreachable 198.51.100.0/24 metric 7
+	inside ip link set lo mtu 1400
+	round_trip
+	inside ip link set lo down
+	round_trip
+}
+
+test_veth_bridge_macvlan() {
+	busy_network
+	make_link v0 index 40 address 02:00:00:00:00:40 numtxqueues 2 type veth peer name v1 index 30 address 02:00:00:00:00:30
+	make_link vbr index 35 type bridge ageing_time 5000 stp_state 0 mcast_snooping 0
+	make_link vmac link v0 index 50 type macvlan mode bridge
+	inside ip link set v1 master vbr
+	inside bridge link set dev v1 hairpin on cost 7
+	inside ip link set v0 mtu 1300 txqueuelen 77 alias "an alias" group 5
+	inside ip link property add dev v0 altname another-name
+	inside ip link set v0 arp off multicast off promisc on
+	inside ip link set v0 up
+	inside ip link set v1 up
+	inside ip link set vbr up
+	inside ip addr add 10.1.0.1/24 dev v0
+	inside ip addr add 10.1.0.2/24 brd 10.1.0.255 dev v0 label v0:1
+	inside ip addr add 10.7.0.1 peer 10.7.0.2 dev vbr
+	inside ip addr add 10.8.0.1/24 dev vbr valid_lft 5000 preferred_lft 3000
+	inside ip addr add 10.99.0.1/24 dev vmac
+	inside ip -6 addr add fd01::1/64 dev v0 nodad
+	inside ip -6 addr add fd02::1/64 dev vbr
+	inside ip route add default via 10.1.0.254
+	inside ip route add 10.20.0.0/16 via 10.1.0.253 metric 50 mtu 1200 advmss 1100 src 10.1.0.2
+	inside ip route add 10.30.0.0/16 nexthop via 10.1.0.253 weight 2 nexthop via 10.7.0.2 weight 3
+	inside ip route add 10.40.0.0/16 dev vbr scope link table 100
+	inside ip route add blackhole 10.50.0.0/16
+	inside ip -6 route add default via fd01::ff
+	inside ip -6 route add fd09::/64 via fd01::fe metric 99
+	inside ip rule add from 10.1.0.0/24 lookup 100 priority 1000
+	inside ip rule add fwmark 0x5/0xff lookup 100
+	inside ip -6 rule add to fd09::/64 lookup 101
+	inside ip rule del from all lookup default
+	inside ip neigh add 10.1.0.99 lladdr 02:11:22:33:44:55 dev v0 nud permanent
+	inside ip neigh add proxy 10.1.0.98 dev v0
+	inside ip -6 neigh add fd01::99 lladdr 02:11:22:33:44:56 dev v0 nud permanent
+	inside sh -c 'echo 1 > /proc/sys/net/ipv4/conf/v0/forwarding; echo 2 > /proc/sys/net/ipv4/conf/v0/rp_filter
+		echo 0 > /proc/sys/net/ipv6/conf/v0/accept_ra; echo 1 > /proc/sys/net/ipv6/conf/v1/disable_ipv6'
+	inside ip link set vmac up
+	sleep 2	# duplicate addresses are looked for
+	round_trip
+	round_trip
+}
+
+test_a_given_interface_is_theirs() {
+	busy_network
+	ip link add sv$$ type veth peer name in$$ || skip "not on this machine: veth"
+	trap 'ip link del sv'$$' 2> /dev/null' EXIT
+	ip link set in$$ netns "$(init_pid c)"
+	inside ip link set in$$ name eth0
+	inside ip addr add 10.77.0.2/24 dev eth0
+	inside ip link set eth0 up
+	ok checkpoint --image-path "$T/i" c
+	fails 'eth0.*--empty-ns network' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+test_what_is_not_recorded_is_refused() {
+	busy_network
+	make_link v0 type veth peer name v1
+	inside tc qdisc add dev v0 root handle 1: tbf rate 1mbit burst 10k latency 10ms || skip "not on this machine: tc"
+	fails 'traffic control' checkpoint --image-path "$T/i" c
+	inside tc qdisc del dev v0 root
+	inside ip link add vx type vxlan id 5 dstport 4789 || skip "not on this machine: vxlan"
+	fails 'vx.*vxlan' checkpoint --image-path "$T/i" c
+	expect_progress
+	inside ip link del vx
+	inside ip link set v0 up
+	inside ip link set v1 up
+	inside ip nexthop add id 7 dev v0 || skip "not on this machine: nexthop objects"
+	fails 'nexthop' checkpoint --image-path "$T/i" c
+}
+
+test_packet_filters_are_refused() {
+	command -v iptables-legacy > /dev/null || skip "not on this machine: iptables-legacy"
+	busy_network
+	inside iptables-legacy -L -n > /dev/null 2>&1 || skip "not on this machine: tables of iptables"
+	round_trip
+	inside iptables-legacy -P INPUT DROP
+	fails 'table filter of iptables.*--empty-ns' checkpoint --image-path "$T/i" c
+	inside iptables-legacy -P INPUT ACCEPT
+	inside ip6tables-legacy -A OUTPUT -d fd99::/64 -j DROP
+	fails 'table filter of ip6tables' checkpoint --image-path "$T/i" c
+	ok checkpoint --empty-ns network --image-path "$T/i" c
+	fails '"user".*network' restore -d --empty-ns user --image-path "$T/i" --bundle "$B" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+}
+
+test_in_a_user_namespace() {
+	bundle b sh -c "$COUNTER"
+	edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 65536}] |
+		.linux.gidMappings = .linux.uidMappings'
+	chmod -R o+rX "$T"
+	chown -R 100000:100000 "$B/rootfs"
+	start c
+	expect_progress
+	make_link v0 type veth peer name v1
+	inside ip link set v0 up
+	inside ip link set v1 up
+	inside ip addr add 10.1.0.1/24 dev v0
+	inside ip -6 addr add fd01::1/64 dev v0 nodad
+	inside ip route add default via 10.1.0.254
+	inside sh -c 'echo 2 > /proc/sys/net/ipv4/conf/v0/rp_filter; echo 0 > /proc/sys/net/ipv6/conf/v1/accept_ra'
+	sleep 2
+	round_trip
+}
+
+run_test "$@"
