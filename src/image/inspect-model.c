@@ -294,6 +294,8 @@ static struct json_object *describe_shms(struct inspection *x)
 		inspect_add_u64(x, o, "id", x->shms[i]->id);
 		inspect_add_u64(x, o, "size", x->shms[i]->size);
 		inspect_add_bool(x, o, "memfd", x->shms[i]->memfd);
+		if (x->shms[i]->sysv)
+			inspect_add_i64(x, o, "sysv", x->shms[i]->sysv->id);
 		add_pages(x, o, x->shms[i]->id, 0, UINT64_MAX);
 		inspect_append(x, a, o);
 	}
@@ -314,6 +316,42 @@ static struct json_object *describe_tmpfses(struct inspection *x)
 		inspect_add_string(x, o, "target", t->target);
 		inspect_add_u64(x, o, "entries", t->n_entries);
 		inspect_add_u64(x, o, "bytes", bytes);
+		inspect_append(x, a, o);
+	}
+	return a;
+}
+
+static void add_object(
+	struct inspection *x, struct json_object *to, const char *kind, const St__SysvObject *o)
+{
+	inspect_add_string(x, to, "kind", kind);
+	if (!o)
+		return;
+	inspect_add_i64(x, to, "id", o->id);
+	inspect_add_i64(x, to, "key", o->key);
+	inspect_add_u64(x, to, "mode", o->mode);
+	inspect_add_u64(x, to, "uid", o->uid);
+	inspect_add_u64(x, to, "gid", o->gid);
+}
+
+static struct json_object *describe_ipc(struct inspection *x)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (size_t i = 0; i < x->n_ipcs; i++) {
+		const St__Ipc *m = x->ipcs[i];
+		struct json_object *o = json_object_new_object();
+
+		if (m->semaphores) {
+			add_object(x, o, "semaphore set", m->semaphores->object);
+			inspect_add_u64(x, o, "entries", m->semaphores->n_values);
+		} else if (m->queue) {
+			add_object(x, o, "message queue", m->queue->object);
+			inspect_add_u64(x, o, "entries", m->queue->n_messages);
+		} else {
+			add_object(x, o, "sysctls", NULL);
+			inspect_add_u64(x, o, "entries", m->n_sysctls);
+		}
 		inspect_append(x, a, o);
 	}
 	return a;
@@ -352,5 +390,7 @@ struct json_object *inspect_model(struct inspection *x)
 	inspect_add(x, o, "processes", describe_processes(x));
 	inspect_add(x, o, "shared_memory", describe_shms(x));
 	inspect_add(x, o, "tmpfs", describe_tmpfses(x));
+	if (x->n_ipcs > 0)
+		inspect_add(x, o, "ipc", describe_ipc(x));
 	return o;
 }

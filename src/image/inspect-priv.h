@@ -20,7 +20,8 @@ struct inspection {
 	const St__SharedMemory **shms;
 	const St__Tmpfs **tmpfses;
 	const St__Network *network; /* NULL: none */
-	size_t n_files, n_processes, n_shms, n_tmpfses;
+	const St__Ipc **ipcs;
+	size_t n_files, n_processes, n_shms, n_tmpfses, n_ipcs;
 	bool out_of_memory; /* while the model was made: it is not complete */
 };
 

@@ -119,7 +119,8 @@ static void print_process(struct json_object *p, FILE *out)
 
 static void print_rest(struct json_object *model, FILE *out)
 {
-	struct json_object *shms = inspect_get(model, "shared_memory"), *tmpfs = inspect_get(model, "tmpfs");
+	struct json_object *shms = inspect_get(model, "shared_memory"), *tmpfs = inspect_get(model, "tmpfs"),
+			   *ipc = inspect_get(model, "ipc");
 	char size[16], data[16];
 
 	if (inspect_len(shms))
@@ -127,9 +128,18 @@ static void print_rest(struct json_object *model, FILE *out)
 	for (size_t k = 0; k < inspect_len(shms); k++) {
 		struct json_object *s = json_object_array_get_idx(shms, k);
 
-		fprintf(out, "  %s: %s, dumped %s%s\n", inspect_str(s, "id"),
+		fprintf(out, "  %s: %s, dumped %s%s%s%s\n", inspect_str(s, "id"),
 			inspect_size(inspect_num(s, "size"), size), pages(s, "data_pages", data),
-			inspect_num(s, "memfd") ? ", memfd" : "");
+			inspect_num(s, "memfd") ? ", memfd" : "",
+			inspect_get(s, "sysv") ? ", System V segment " : "", inspect_str(s, "sysv"));
+	}
+	if (inspect_len(ipc))
+		fprintf(out, "\nIPC\n");
+	for (size_t k = 0; k < inspect_len(ipc); k++) {
+		struct json_object *o = json_object_array_get_idx(ipc, k);
+
+		fprintf(out, "  %s %s: %s entries\n", inspect_str(o, "kind"), inspect_str(o, "id"),
+			inspect_str(o, "entries"));
 	}
 	if (inspect_len(tmpfs))
 		fprintf(out, "\ntmpfs\n");

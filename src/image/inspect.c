@@ -62,6 +62,9 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_NETWORK:
 		x->network = m;
 		break;
+	case IMAGE_RECORD_IPC:
+		x->n_ipcs++;
+		break;
 	}
 }
 
@@ -83,6 +86,9 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_TMPFS:
 		x->tmpfses[x->n_tmpfses++] = m;
 		break;
+	case IMAGE_RECORD_IPC:
+		x->ipcs[x->n_ipcs++] = m;
+		break;
 	}
 }
 
@@ -96,9 +102,10 @@ static int collect(struct inspection *x, struct error *e)
 	x->processes = arena_array(&x->arena, x->n_processes, sizeof(void *));
 	x->shms = arena_array(&x->arena, x->n_shms, sizeof(void *));
 	x->tmpfses = arena_array(&x->arena, x->n_tmpfses, sizeof(void *));
-	if (!x->files || !x->processes || !x->shms || !x->tmpfses)
+	x->ipcs = arena_array(&x->arena, x->n_ipcs, sizeof(void *));
+	if (!x->files || !x->processes || !x->shms || !x->tmpfses || !x->ipcs)
 		return error_errno(e, -ENOMEM, "inspect");
-	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = 0;
+	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = x->n_ipcs = 0;
 	r = for_records(x, fill, e);
 	if (r < 0)
 		return r;

@@ -20,10 +20,11 @@ static uint32_t vma_flag_of(char a, char b)
 	case CODE('w', 'r'): return VMA_WR;
 	case CODE('e', 'x'): return VMA_EX;
 	case CODE('s', 'h'): return VMA_SH;
+	case CODE('m', 'w'): return VMA_MW;
 	case CODE('m', 'r'):
-	case CODE('m', 'w'):
 	case CODE('m', 'e'):
-	case CODE('m', 's'): return VMA_MR;
+	case CODE('m', 's'):
+	case CODE('a', 'c'): return 0;
 	case CODE('g', 'd'): return VMA_GD;
 	case CODE('p', 'f'): return VMA_PF;
 	case CODE('i', 'o'): return VMA_IO;
@@ -34,7 +35,6 @@ static uint32_t vma_flag_of(char a, char b)
 	case CODE('d', 'p'): return VMA_DP;
 	case CODE('l', 'o'): return VMA_LO;
 	case CODE('l', 'f'): return VMA_LF;
-	case CODE('a', 'c'): return VMA_AC;
 	case CODE('n', 'r'): return VMA_NR;
 	case CODE('h', 't'): return VMA_HT;
 	case CODE('d', 'd'): return VMA_DD;

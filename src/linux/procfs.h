@@ -78,8 +78,7 @@ enum vma_flag {
 	VMA_SF = 1 << 27 /* sync fault (dax) */,
 	VMA_DP = 1 << 28 /* droppable (6.11) */,
 	VMA_WC = 1 << 29 /* wipe on copy */,
-	VMA_MR = 1 << 30,
-	VMA_AC = VMA_MR,       /* mr mw me ms ac are not kept apart */
+	VMA_MW = 1 << 30,      /* may be made writable; mr me ms ac are there nearly always, and not kept */
 	VMA_UNKNOWN = 1u << 31 /* a flag this list does not know: refuse */
 };
 

@@ -14,6 +14,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   caps=A,B       capabilities besides the usual ones     user=UID:GID:G1,G2   link=dynamic
   pause=SECONDS  how long it stays in the image          ignore=maps,fds,...  keys of the snapshot not to be compared
   tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
+  rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
   options=--a,--b  options of checkpoint
 """
@@ -48,12 +49,18 @@ class Program:
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
+        def all_edits(config):
+            paths = config["linux"]["readonlyPaths"]
+            config["linux"]["readonlyPaths"] = [p for p in paths if p not in self.words("rw")]
+            if edit:
+                edit(config)
+
         return Container(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
                          binaries=[("/bin/" + self.name, env.build / "tests/cr" / self.name)],
                          busybox="busybox" in self.settings,
                          caps=self.words("caps"),
                          user=(int(uid), int(gid), [int(g) for g in groups.split(",") if g]),
-                         hostname=self.settings.get("hostname", "stasis"), mounts=mounts, edit=edit)
+                         hostname=self.settings.get("hostname", "stasis"), mounts=mounts, edit=all_edits)
 
 
 def programs():

@@ -20,12 +20,8 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
-#include <sys/ipc.h>
 #include <sys/mount.h>
-#include <sys/msg.h>
 #include <sys/ptrace.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <termios.h>
@@ -167,60 +163,6 @@ static bool set_pidfd(void)
 static void check_pidfd(void)
 {
 	check(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0, "the pidfd is not the child's: %m");
-}
-
-static bool set_sysv_shm(void)
-{
-	id = have(shmget(0x1234, 8192, IPC_CREAT | 0600));
-	memory = must(shmat(id, NULL, 0));
-	cr_fill(memory, 8192, 1);
-	return true;
-}
-
-static void check_sysv_shm(void)
-{
-	char *again = must(shmat(shmget(0x1234, 0, 0), NULL, 0));
-
-	check(cr_differs(memory, 8192, 1) < 0, "contents");
-	memory[0] ^= 1;
-	check(again[0] == memory[0], "the segment of that key is another one");
-	memory[0] ^= 1;
-	must(shmdt(again));
-}
-
-static bool set_sysv_sem(void)
-{
-	id = have(semget(0x1235, 2, IPC_CREAT | 0600));
-	must(semctl(id, 1, SETVAL, 5));
-	return true;
-}
-
-static void check_sysv_sem(void)
-{
-	check(semget(0x1235, 2, 0) == id && semctl(id, 1, GETVAL) == 5, "the semaphore is gone");
-}
-
-static bool set_sysv_msg(void)
-{
-	struct {
-		long type;
-		char text[8];
-	} m = {3, "message"};
-
-	id = have(msgget(0x1236, IPC_CREAT | 0600));
-	must(msgsnd(id, &m, 8, 0));
-	return true;
-}
-
-static void check_sysv_msg(void)
-{
-	struct {
-		long type;
-		char text[8];
-	} m;
-
-	check(msgrcv(id, &m, 8, 3, IPC_NOWAIT) == 8 && !strcmp(m.text, "message"), "the message is gone: %m");
-	must(msgsnd(id, &m, 8, 0));
 }
 
 static bool set_mqueue(void)
@@ -1090,9 +1032,6 @@ static const struct object {
 	{"flock_memfd", set_flock_memfd, check_flock_memfd},
 	{"lease", set_lease, check_lease},
 	{"pidfd", set_pidfd, check_pidfd},
-	{"sysv_shm", set_sysv_shm, check_sysv_shm},
-	{"sysv_sem", set_sysv_sem, check_sysv_sem},
-	{"sysv_msg", set_sysv_msg, check_sysv_msg},
 	{"mqueue", set_mqueue, check_mqueue},
 	{"mqueue_unopened", set_mqueue_unopened, check_mqueue_unopened},
 	{"netlink", set_netlink, check_netlink},

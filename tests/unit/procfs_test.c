@@ -256,7 +256,7 @@ static void test_smaps(struct tap *t)
 
 	if (tap_ok(t, proc_parse_maps(text, &a, &v, &n) == 0 && n == 2, "smaps: two mappings")) {
 		tap_ok(t,
-			v[0].flags == (VMA_RD | VMA_WR | VMA_MR | VMA_GD | VMA_AC | VMA_LO | VMA_HG) &&
+			v[0].flags == (VMA_RD | VMA_WR | VMA_MW | VMA_GD | VMA_LO | VMA_HG) &&
 				v[0].rss_kib == 8 && v[0].anonymous_kib == 4 && v[0].swap_kib == 12,
 			"smaps: flags and sizes");
 		tap_ok(t, v[1].flags == (VMA_RD | VMA_UNKNOWN), "smaps: an unknown flag is not lost");

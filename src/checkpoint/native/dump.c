@@ -214,6 +214,8 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
 	if (d->network && r == 0)
 		r = image_writer_record(d->writer, IMAGE_RECORD_NETWORK, &d->network->base, e);
+	for (size_t i = 0; i < d->n_ipc && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_IPC, &d->ipc[i]->base, e);
 	return r;
 }
 
@@ -243,6 +245,8 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 		r = dump_pages_start(d, e);
 	if (r == 0)
 		r = dump_ask(d, e);
+	if (r == 0)
+		r = dump_ipc(d, e);
 	if (r == 0)
 		r = container_message(d, e);
 	if (r == 0)

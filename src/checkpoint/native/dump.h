@@ -114,11 +114,13 @@ struct dump {
 	int pipe_copy[2]; /* see pipe.c */
 	char *message;	  /* room for one, see socket.c */
 	St__SharedMemory **shm;
-	uint64_t *shm_inode;
+	uint64_t *shm_inode; /* SYSV_INODE(): of a segment */
 	size_t n_shm, max_shm;
 	St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	St__Network *network; /* of the container's own network namespace; NULL: it has none */
+	St__Ipc **ipc;
+	size_t n_ipc, max_ipc;
 	uint64_t next_id;	   /* File, SharedMemory and address space ids */
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
@@ -271,6 +273,8 @@ int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, 
 /* What belongs to the container's namespaces (namespaces.c). */
 int dump_host_names(struct dump *d, St__Container *m, struct error *e) _must_check_;
 int dump_check_ipc(struct dump *d, struct error *e) _must_check_;
+/* Objects of the ipc namespace, once the tasks have their areas (ask.c). */
+int dump_ipc(struct dump *d, struct error *e) _must_check_;
 
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;

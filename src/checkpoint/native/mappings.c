@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/ipc.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08 /* 6.11 */
@@ -65,10 +66,10 @@ static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *
 			reason = refused_flags[i].reason;
 			remedy = refused_flags[i].remedy;
 		}
+	if (sysv_is_mapping(v))
+		return false; /* sysv.c says what is wrong with it */
 	if (object)
 		;
-	else if (name_is(v, "/SYSV"))
-		object = "System V shared memory";
 	else if (name_is(v, "/anon_hugepage") || name_is(v, "/memfd:hugetlb"))
 		object = "huge page (hugetlb) mapping";
 	else if (name_is(v, "anon_inode:") || name_is(v, "socket:") || name_is(v, "[uprobes]"))
@@ -239,6 +240,10 @@ static int dump_mapping(
 				return error_errno(e, -ENOMEM, "mappings");
 		}
 		return 0;
+	}
+	if (sysv_is_mapping(v)) {
+		m->read_only = d->stopped && !(v->flags & VMA_MW);
+		return sysv_dump_mapping(d, p, v, &m->shm, e);
 	}
 	if (is_shared_anonymous(v))
 		return shared_anonymous(d, p, v, &m->shm, e);

@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/ipc.h"
 
 struct visit {
 	int own, theirs;
@@ -62,19 +63,6 @@ int dump_host_names(struct dump *d, St__Container *m, struct error *e)
 	return r < 0 ? r : left;
 }
 
-static void check_sysvipc(struct dump *d, const char *name, const char *object)
-{
-	char path[64], text[8192], *line;
-
-	snprintf(path, sizeof(path), "/proc/sysvipc/%s", name);
-	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) < 0)
-		return;
-	line = strchr(text, '\n'); /* behind the heading */
-	if (line && line[1])
-		preflight_add(d->report, 0, -1, "System V IPC", "it is not recorded yet",
-			"remove it (ipcrm) before the checkpoint", "%s", object);
-}
-
 /* Queues are files of the mqueue file system, wherever the container has it. */
 static void check_mqueues(struct dump *d)
 {
@@ -103,20 +91,30 @@ static void check_mqueues(struct dump *d)
 
 int dump_check_ipc(struct dump *d, struct error *e)
 {
-	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_IPC];
 	struct visit v = {-EBADF, -EBADF};
 	int r, left;
 
-	/* Objects in a namespace of others are not the container's, and stay. */
-	if (!ns->present || ns->path)
+	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
+	if (r == 0)
+		r = sysv_check(d, e);
+	if (r == 0 && ipc_is_own(d))
+		check_mqueues(d);
+	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
+	return r < 0 ? r : left;
+}
+
+int dump_ipc(struct dump *d, struct error *e)
+{
+	struct visit v = {-EBADF, -EBADF};
+	int r, left;
+
+	if (!ipc_is_own(d))
 		return 0;
 	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
-	if (r == 0) {
-		check_sysvipc(d, "shm", "shared memory segment");
-		check_sysvipc(d, "sem", "semaphore set");
-		check_sysvipc(d, "msg", "message queue");
-		check_mqueues(d);
-	}
+	if (r == 0)
+		r = sysv_dump(d, e);
+	if (r == 0)
+		r = ipc_sysctl_dump(d, e);
 	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
 	return r < 0 ? r : left;
 }

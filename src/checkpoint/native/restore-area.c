@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "checkpoint/native/res/ipc.h"
 #include "linux/procfs.h"
 
 enum { PAGE = 4096, OPS_PER_VMA = 14, OPS_PER_THREAD = 130, OPS_PER_PROCESS = 300 };
@@ -55,7 +56,8 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 	if (p->state == 2)
 		return;
 	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending + p->n_locks * 3 +
-	       2 * restore_skipped_timer_ids(p);
+	       sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
+	data += sem_undo_ops(p) * SEM_UNDO_DATA;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
 		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 +
@@ -115,6 +117,17 @@ static int map_at(uint64_t address, uint64_t len, int prot, int flags, struct er
 	return 0;
 }
 
+/* Does a process have the segment attached so? */
+static bool is_read_only(const struct restore *r, uint64_t shm)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; r->procs[i]->state != 2 && k < r->procs[i]->memory->n_vmas; k++)
+			if (r->procs[i]->memory->vmas[k]->shm == shm &&
+				r->procs[i]->memory->vmas[k]->read_only)
+				return true;
+	return false;
+}
+
 int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0,
@@ -132,7 +145,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 	}
 	for (size_t i = 0; i < r->n_shm; i++)
 		if (!r->shm[i].msg->memfd)
-			shm_len += ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+			shm_len +=
+				(r->shm[i].msg->sysv ? 2 : 1) * ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
 	r->area_len = PAGE + control_len + slots_len + shm_len;
 	result = collect_ranges(r, &ranges, &n, e);
 	if (result < 0)
@@ -166,6 +180,13 @@ int restore_lay_out(struct restore *r, struct error *e)
 		if (r->shm[i].msg->memfd || len == 0)
 			continue;
 		r->shm[i].address = at;
+		if (r->shm[i].msg->sysv) {
+			/* init attaches the segment there, and there */
+			r->shm[i].read_only = is_read_only(r, r->shm[i].msg->id) ? at + len : 0;
+			result = map_at(at, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, e);
+			at += 2 * len;
+			continue;
+		}
 		result = map_at(at, len, PROT_READ | PROT_WRITE, MAP_SHARED, e);
 		at += len;
 	}

@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "checkpoint/native/restore-time.h"
+#include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
 #include "linux/procfs.h"
 
@@ -88,12 +89,12 @@ static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 
 		for (size_t i = 0; i < bu->r->n_shm; i++)
 			if (bu->r->shm[i].msg->id == v->shm)
-				from = bu->r->shm[i].address;
+				from = v->read_only ? bu->r->shm[i].read_only : bu->r->shm[i].address;
 		/* An old size of 0 makes another mapping of the same shared pages (mremap(2)). */
 		batch_call(b, OP_EXPECT, SYS_mremap, from + v->offset, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED,
 			v->start)
 			->result = v->start;
-		if (v->prot != (PROT_READ | PROT_WRITE))
+		if (v->prot != (v->read_only ? PROT_READ : PROT_READ | PROT_WRITE))
 			batch_call(b, 0, SYS_mprotect, v->start, len, v->prot);
 		return;
 	}
@@ -555,6 +556,7 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	op_actions(bu);
 	op_limits(bu);
+	op_sem_undo(&bu->b, bu->r, p);
 	op_thread(bu, p->threads[0], true);
 	op_timers(bu);
 	op_park(bu);

@@ -23,6 +23,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/network.h"
+#include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/tree.h"
 
 static long futex(uint32_t *word, int op, uint32_t value)
@@ -257,6 +258,16 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 	return 0;
 }
 
+/* Segments come to lie in the area, where fill_shared_memory() gives them their contents. */
+static int restore_ipc(struct restore *r, struct error *e)
+{
+	int result = ipc_sysctl_raise(r, e);
+
+	if (result == 0)
+		result = sysv_restore(r, e);
+	return result < 0 ? result : ipc_sysctl_restore(r, e);
+}
+
 /* The names that the container had given itself, in a namespace of its own. */
 static int set_names(struct restore *r, struct error *e)
 {
@@ -302,8 +313,9 @@ int restore_init(void *arg, struct error *e)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
-	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl")
-						      : fill_shared_memory(r, e);
+	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : restore_ipc(r, e);
+	if (result == 0)
+		result = fill_shared_memory(r, e);
 	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
 	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
 		result = error_errno(e, -errno, "prctl");

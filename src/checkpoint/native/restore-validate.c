@@ -10,17 +10,13 @@
 #include <string.h>
 #include <sys/user.h>
 
+#include "checkpoint/native/res/ipc.h"
+
 #define TASK_SIZE_MAX_X86 0x7ffffffff000ull
 
 static int corrupt(struct error *e, const char *what, int pid)
 {
 	return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: process %d: %s", pid, what);
-}
-
-/* Within 272 years, so that it may be counted in nanoseconds. */
-static bool bad_time(const St__TimeSpec *t)
-{
-	return t && (t->sec < 0 || t->sec > 1ll << 33 || t->nsec < 0 || t->nsec >= 1000000000);
 }
 
 /* What is left of a timer: the kernel counts up to INT64_MAX nanoseconds. */
@@ -65,7 +61,7 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 		for (size_t k = 0; k < r->n_shm && !known; k++)
 			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd &&
 				v->offset <= r->shm[k].msg->size;
-		if (!known || !known_file(r, v->file))
+		if (!known || !known_file(r, v->file) || (v->read_only && !v->shm))
 			return corrupt(e, "a mapping refers to nothing", p->pid);
 		for (size_t k = 0; k < v->n_guards; k++)
 			if (v->guards[k] < v->start || v->guards[k] > v->end || (v->guards[k] & 4095))
@@ -182,7 +178,9 @@ static int validate_shm(const struct restore *r, struct error *e)
 		const St__SharedMemory *s = r->shm[i].msg;
 
 		total += MIN(s->size, TASK_SIZE_MAX_X86) + 4096;
-		if (s->id == 0 || s->size > TASK_SIZE_MAX_X86 || (!s->memfd && total > TASK_SIZE_MAX_X86))
+		total += s->sysv ? MIN(s->size, TASK_SIZE_MAX_X86) : 0; /* it is attached twice */
+		if (s->id == 0 || (s->sysv && (s->memfd || s->size == 0)) || s->size > TASK_SIZE_MAX_X86 ||
+			(!s->memfd && total > TASK_SIZE_MAX_X86))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT,
 				"checkpoint.img: shared memory %llu of %llu bytes", (unsigned long long)s->id,
 				(unsigned long long)s->size);
@@ -190,10 +188,72 @@ static int validate_shm(const struct restore *r, struct error *e)
 	return 0;
 }
 
+/* Within 272 years, so that it may be counted in nanoseconds. */
+static bool bad_time(const St__TimeSpec *t)
+{
+	return t && (t->sec < 0 || t->sec > 1ll << 33 || t->nsec < 0 || t->nsec >= 1000000000);
+}
+
+static bool bad_object(const St__SysvObject *o)
+{
+	return !o || o->id < 0 || o->uid == UINT32_MAX || o->gid == UINT32_MAX || o->cuid == UINT32_MAX ||
+	       o->cgid == UINT32_MAX;
+}
+
+static bool bad_ipc(const St__Ipc *m)
+{
+	const St__SysvSemaphores *s = m->semaphores;
+	const St__SysvQueue *q = m->queue;
+	bool bad = (s && (bad_object(s->object) || s->n_values == 0 || s->n_values > 65535)) ||
+		   (q && bad_object(q->object));
+
+	for (size_t i = 0; s && i < s->n_values; i++)
+		bad |= s->values[i] > 32767;
+	for (size_t i = 0; q && i < q->n_messages; i++)
+		bad |= q->messages[i]->type <= 0;
+	for (size_t i = 0; i < m->n_sysctls; i++)
+		bad |= !ipc_sysctl_is_valid(m->sysctls[i]);
+	return bad;
+}
+
+static bool bad_undo(const struct restore *r, const St__SemUndo *u)
+{
+	if (u->adjustment == 0 || u->adjustment > 32767 || u->adjustment < -32768)
+		return true;
+	for (size_t i = 0; i < r->n_ipc; i++) {
+		const St__SysvSemaphores *s = r->ipc[i]->semaphores;
+
+		if (s && s->object->id == u->set && u->number < s->n_values)
+			return false;
+	}
+	return true;
+}
+
+static int validate_ipc(const struct restore *r, struct error *e)
+{
+	for (size_t i = 0; i < r->n_shm; i++)
+		if (r->shm[i].msg->sysv && bad_object(r->shm[i].msg->sysv))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT,
+				"checkpoint.img: a System V segment is malformed");
+	for (size_t i = 0; i < r->n_ipc; i++)
+		if (bad_ipc(r->ipc[i]))
+			return error_set(
+				e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: a System V object is malformed");
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; k < r->procs[i]->n_sem_undos; k++)
+			if (bad_undo(r, r->procs[i]->sem_undos[k]))
+				return corrupt(
+					e, "SEM_UNDO of a semaphore that does not exist", r->procs[i]->pid);
+	return 0;
+}
+
 int restore_validate(const struct restore *r, struct error *e)
 {
 	uint64_t last = 0;
 	int result = validate_shm(r, e);
+
+	if (result == 0)
+		result = validate_ipc(r, e);
 
 	if (result < 0)
 		return result;

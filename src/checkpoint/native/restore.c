@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
+#include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/tree.h"
 
 enum { NS = 1000000000 };
@@ -58,6 +59,11 @@ static int count_records(struct restore *r, struct error *e)
 		case IMAGE_RECORD_NETWORK:
 			r->network = (const St__Network *)m;
 			break;
+		case IMAGE_RECORD_IPC:
+			if (r->ipc)
+				r->ipc[r->n_ipc] = (const St__Ipc *)m;
+			r->n_ipc++;
+			break;
 		}
 	}
 	return n;
@@ -73,12 +79,13 @@ static int load_records(struct restore *r, struct error *e)
 	r->shm = arena_array(&r->arena, r->n_shm, sizeof(*r->shm));
 	r->procs = arena_array(&r->arena, r->n_procs, sizeof(*r->procs));
 	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
+	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
-	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->pipes)
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->pipes)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
-	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = 0;
+	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = 0;
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
@@ -228,6 +235,14 @@ static int check_thread_ceiling(
 	return 0;
 }
 
+static bool has_ipc(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_shm; i++)
+		if (r->shm[i].msg->sysv)
+			return true;
+	return r->n_ipc > 0;
+}
+
 static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 {
 	_cleanup_(spec_free_p) struct spec *s = NULL;
@@ -239,6 +254,12 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
 	r->own_net = s->namespaces[NS_NET].present && !s->namespaces[NS_NET].path;
 	r->own_user = s->namespaces[NS_USER].present;
+	r->own_ipc = s->namespaces[NS_IPC].present && !s->namespaces[NS_IPC].path;
+	r->may_set_sysctls = ipc_may_set_sysctls(s);
+	if (has_ipc(r) && !r->own_ipc)
+		return error_set(e, -EINVAL, ERROR_CONFIG,
+			"the container has System V IPC: restore needs an ipc namespace of its own in "
+			"config.json");
 	if (s->namespaces[NS_USER].path)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"restore needs a user namespace of the container's own in config.json, or none");

@@ -35,8 +35,9 @@ struct restore_slot {
 
 struct restore_shm {
 	const St__SharedMemory *msg;
-	uint64_t address; /* where it is mapped in every stub, until placed */
-	int fd;		  /* memfd: its descriptor in init; -EBADF */
+	uint64_t address;   /* where it is mapped in every stub, until placed */
+	uint64_t read_only; /* a segment: where it is attached with SHM_RDONLY; 0: nobody has it so */
+	int fd;		    /* memfd: its descriptor in init; -EBADF */
 };
 
 /* Both directions of a pipe, until its records are opened; by the index of the pipe's first record. */
@@ -65,7 +66,12 @@ struct restore {
 	bool own_uts;	     /* the container has a host name of its own */
 	bool own_net;	     /* it has a network namespace that it shares with nobody */
 	bool own_user;	     /* it has a user namespace */
+	bool own_ipc;	     /* it has an ipc namespace that it shares with nobody */
+	bool may_set_sysctls;
 	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
+	const St__Ipc **ipc;
+	size_t n_ipc;
+	char *sysctls[16]; /* of the ipc namespace, to be written once its objects are there (ipc-sysctl.c) */
 
 	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects of the container's ipc namespace: System V segments, semaphore sets and message queues (sysv.c), what SEM_UNDO
+ * would give back (sem-undo.c), and the sysctls of the namespace (ipc-sysctl.c).
+ */
+#pragma once
+
+#include "checkpoint/native/batch.h"
+#include "checkpoint/native/dump.h"
+#include "checkpoint/native/restore.h"
+
+/* The inode of a segment is its id, which may be that of another file: so it is marked. */
+#define SYSV_INODE(id) ((uint64_t)(uint32_t)(id) | 1ull << 63)
+
+/* Whether the namespace is the container's own. Objects in one of others are not its own, and stay. */
+bool ipc_is_own(const struct dump *d);
+/* Whether config.json lets the container write to /proc/sys. */
+bool ipc_may_set_sysctls(const struct spec *s);
+
+/* Obstacles; we are in the namespace. */
+int sysv_check(struct dump *d, struct error *e) _must_check_;
+/* Is it a mapping of a segment, not of a file of such a name? */
+bool sysv_is_mapping(const struct proc_vma *v);
+/* The segment that is mapped there, as a SharedMemory. */
+int sysv_dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id,
+	struct error *e) _must_check_;
+/* Everything, into d->ipc and d->shm; we are in the namespace. */
+int sysv_dump(struct dump *d, struct error *e) _must_check_;
+int ipc_sysctl_dump(struct dump *d, struct error *e) _must_check_;
+/* Adds one more record; NULL: no memory. */
+St__Ipc *ipc_add(struct dump *d);
+/* Fills sem_undos of all processes. They are stopped, and have the area of ask.c. */
+int sem_undo_dump(struct dump *d, St__SysvSemaphores *const *sets, size_t n, struct error *e) _must_check_;
+/* Has any thread of the process ever used SEM_UNDO? */
+bool sem_undo_is_used(const struct dump_proc *p);
+
+/* In init. The objects, and segments at their places in the area; the sysctls before them (as high as they need it) and
+ * after them (as they were). */
+int sysv_restore(struct restore *r, struct error *e) _must_check_;
+int ipc_sysctl_raise(struct restore *r, struct error *e) _must_check_;
+int ipc_sysctl_restore(struct restore *r, struct error *e) _must_check_;
+/* A name and a value that may be written. */
+bool ipc_sysctl_is_valid(const St__Sysctl *s);
+/* How many calls and how much data op_sem_undo() needs. */
+size_t sem_undo_ops(const St__Process *p);
+enum { SEM_UNDO_DATA = 16 };
+void op_sem_undo(struct batch *b, const struct restore *r, const St__Process *p);
