@@ -209,65 +209,6 @@ static void check_process(struct dump *d, struct dump_proc *p)
 	check_namespaces(d, p);
 }
 
-/*
- * Processes that share memory, descriptor table or fs with another (vfork, CLONE_*) would come back apart. kcmp(2) orders
- * processes by each of these, so that a sorted list finds equals in few calls. Who shares signal handlers also shares
- * memory: clone(2) wants it, and exec ends both.
- */
-struct sharing {
-	int type;
-	const char *what;
-	struct dump_proc **sorted;
-	size_t n;
-};
-
-/* The process that shares with p, or NULL: p is then entered. */
-static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
-{
-	size_t lo = 0, hi = s->n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int order = syscall(SYS_kcmp, p->pid, s->sorted[mid]->pid, s->type, 0, 0);
-
-		if (order == 0)
-			return s->sorted[mid];
-		if (order < 0)
-			return NULL; /* it ended meanwhile */
-		if (order == 1)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	memmove(s->sorted + lo + 1, s->sorted + lo, (s->n - lo) * sizeof(*s->sorted));
-	s->sorted[lo] = p;
-	s->n++;
-	return NULL;
-}
-
-static int check_sharing(struct dump *d, struct error *e)
-{
-	struct sharing kinds[] = {{.type = 1 /* KCMP_VM */, .what = "memory"},
-		{.type = 2 /* KCMP_FILES */, .what = "descriptor table"},
-		{.type = 3 /* KCMP_FS */, .what = "fs (cwd, umask)"}};
-
-	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-		kinds[k].sorted = arena_array(&d->arena, d->n_procs, sizeof(*kinds[k].sorted));
-		if (!kinds[k].sorted)
-			return no_memory(e);
-		for (size_t i = 0; i < d->n_procs; i++) {
-			struct dump_proc *p = &d->procs[i], *q = p->zombie ? NULL : find_sharer(&kinds[k], p);
-
-			if (q)
-				dump_refuse(d, p, -1, "process",
-					"processes that share this are not supported yet",
-					"use threads or fork", "%s shared with process %d", kinds[k].what,
-					q->ns_pid);
-		}
-	}
-	return 0;
-}
-
 static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
 {
 	St__Credentials *c = pb_new(&d->arena, Credentials, credentials);
@@ -601,7 +542,7 @@ int dump_collect(struct dump *d, struct error *e)
 		r = collect_processes(d, e);
 	dump_view_end(d);
 	if (r == 0)
-		r = check_sharing(d, e);
+		r = dump_sharing(d, e);
 	return r < 0 ? r : dump_check_files(d, e);
 }
 

@@ -140,19 +140,22 @@ static int look(struct dump *d, struct error *e)
 int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
+	size_t vforks = 0;
 	int result = 0;
 
-	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real. */
-	for (int tries = 0; tries < 3 && result == 0; tries++) {
+	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real; who waits
+	 * in vfork is given more time. */
+	for (int tries = 0; tries < 3 || (tries < 50 && vforks == r->n); tries++) {
 		struct image_statistics stats = {};
 		struct dump d = {.c = c, .options = o, .report = r, .stats = &stats, DUMP_INIT};
 
 		preflight_report_done(r);
 		result = look(&d, e);
+		vforks = d.n_vforks;
 		dump_done(&d);
-		if (r->n == 0)
+		if (r->n == 0 || result < 0)
 			break;
-		usleep(tries * 2000);
+		usleep(MIN(tries, 3) * 2000);
 	}
 	return result;
 }

@@ -125,6 +125,7 @@ struct dump {
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
+	size_t n_vforks;      /* obstacles that will soon be gone */
 	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
 	int64_t clock_offset; /* of the container's CLOCK_MONOTONIC, likewise */
 	struct dump_wait *waits;
@@ -175,6 +176,12 @@ int dump_find_processes(struct dump *d, struct error *e) _must_check_;
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
 /* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
 int dump_collect(struct dump *d, struct error *e) _must_check_;
+
+/* Processes that share what others have for themselves (sharing.c). */
+int dump_sharing(struct dump *d, struct error *e) _must_check_;
+/* A parent that waits in vfork, NULL: p does not; whether there is one. */
+const struct dump_proc *dump_vfork_wait(struct dump *d, const struct dump_proc *p);
+bool dump_anyone_in_vfork(struct dump *d);
 
 /* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
  * refuses. */

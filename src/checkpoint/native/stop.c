@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "base/fault.h"
+#include "base/fd.h"
 
 enum { FREEZE_TIMEOUT_MS = 10000 };
 
@@ -81,20 +82,48 @@ static int wait_all(struct dump *d, struct error *e)
 	return 0;
 }
 
-int dump_stop(struct dump *d, struct error *e)
+static int freeze(struct dump *d, struct error *e)
 {
 	struct timespec now;
 	int r;
 
-	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;
 	d->journal->frozen = true;
 	r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	d->frozen_at = now.tv_sec * 1000000000ll + now.tv_nsec;
 	if (r == 0)
 		r = fault_point("checkpoint-frozen", e);
-	if (r == 0)
-		r = dump_find_processes(d, e);
+	return r < 0 ? r : dump_find_processes(d, e);
+}
+
+/* All at one moment at which nobody waits in vfork, if there is one soon. */
+static int freeze_at_rest(struct dump *d, struct error *e)
+{
+	enum { TRIES = 200 };
+	int r = freeze(d, e);
+
+	for (int i = 0; i < TRIES && r == 0 && !d->journal->paused && dump_anyone_in_vfork(d); i++) {
+		r = cgroup_thaw(&d->c->cgroup, e);
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < d->n_procs; k++)
+			close_p(&d->procs[k].pidfd);
+		usleep(i < 20 ? 200 : 5000);
+		r = freeze(d, e);
+	}
+	if (r == 0 && dump_anyone_in_vfork(d)) {
+		r = dump_sharing(d, e);
+		return r < 0 ? r : preflight_refuse(d->report, e);
+	}
+	return r;
+}
+
+int dump_stop(struct dump *d, struct error *e)
+{
+	int r;
+
+	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;
+	r = freeze_at_rest(d, e);
 	if (r == 0)
 		r = seize_all(d, e);
 	if (r == 0)

@@ -31,7 +31,12 @@ const struct support_row support_rows[] = {
 	{"process", "traced task", "refused", "only one tracer is possible"},
 	{"process", "exec session", "refused", "a process whose parent is outside of the container"},
 	{"process", "shared process state", "refused",
-		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes"},
+		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes; threads that have some of "
+		"their "
+		"own"},
+	{"process", "vfork", "supported",
+		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
+		"refused"},
 	{"process", "32-bit program", "refused", ""},
 	{"process", "accounting", "lost",
 		"CPU times and fault counts begin at zero; the start time is that of the restore"},
