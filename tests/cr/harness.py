@@ -16,7 +16,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
-  options=--a,--b  options of checkpoint
+  options=--a,--b  options of checkpoint                 cgroup=1    its cgroup at /sys/fs/cgroup
 """
 import os
 import re
@@ -49,6 +49,9 @@ class Program:
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
+        if "cgroup" in self.settings:
+            mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+
         def all_edits(config):
             paths = config["linux"]["readonlyPaths"]
             config["linux"]["readonlyPaths"] = [p for p in paths if p not in self.words("rw")]
@@ -91,7 +94,7 @@ def status_of(path):
 
 def same_names(name, seen):
     """pipe:[12345] and the like: what counts is which of them are the same one."""
-    found = re.fullmatch(r"(pipe|socket|mqueue|anon_inode):\[(\d+)\]", name)
+    found = re.fullmatch(r"(pipe|socket|mqueue|anon_inode|pidfd|net|mnt|pid|uts|ipc|user|cgroup|time):\[(\d+)\]", name)
     return f"{found[1]}:#{seen.setdefault(name, len(seen))}" if found else name
 
 

@@ -1044,6 +1044,18 @@ static void check_namespace_fd(void)
 	check(a.st_ino == b.st_ino, "another namespace");
 }
 
+static bool set_pressure(void)
+{
+	fd = have(open("/proc/pressure/cpu", O_RDWR | O_NONBLOCK));
+	have(write(fd, "some 500000 2000000", 20));
+	return true;
+}
+
+static void check_pressure(void)
+{
+	check(write(fd, "some 500000 2000000", 20) == -1 && errno == EBUSY, "the trigger is gone: %m");
+}
+
 /* The descriptor alone, not mapped. */
 static bool set_secretmem_fd(void)
 {
@@ -1114,6 +1126,7 @@ static const struct object {
 	{"droppable", set_droppable, check_droppable},
 	{"fanotify", set_fanotify, check_fanotify},
 	{"bpf", set_bpf, check_bpf},
+	{"pressure", set_pressure, check_pressure},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},
 	{"secretmem_fd", set_secretmem_fd, check_secretmem_fd},
 	{"tstp", set_tstp, check_tstp},

@@ -8,6 +8,7 @@
 #include <linux/close_range.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -21,6 +22,14 @@ const St__File *restore_file(const struct restore *r, uint64_t id)
 	for (size_t i = 0; i < r->n_files; i++)
 		if (r->files[i]->id == id)
 			return r->files[i];
+	return NULL;
+}
+
+const St__Process *restore_process(const struct restore *r, int pid)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->pid == pid)
+			return r->procs[i];
 	return NULL;
 }
 
@@ -93,6 +102,12 @@ static int make_room(struct restore *r, struct error *e)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
 		result = move_own(r, &r->pages_fd, e);
+	restore_find_late_files(r);
+	if (result == 0 && r->has_late_files) {
+		r->init_pidfd = pidfd_open(getpid(), 0);
+		result = r->init_pidfd < 0 ? error_errno(e, -errno, "pidfd of init")
+					   : move_own(r, &r->init_pidfd, e);
+	}
 	if (result < 0)
 		return result;
 	close_range(3, r->fd_base + r->n_files - 1, 0);
@@ -106,7 +121,7 @@ static bool is_seekable(const St__File *f)
 	       f->kind_case == ST__FILE__KIND_MEMFD;
 }
 
-static int open_file(struct restore *r, size_t i, struct error *e)
+int restore_open_file(struct restore *r, size_t i, struct error *e)
 {
 	const St__File *m = r->files[i];
 	const struct resource *res = resource_find(m->kind_case);
@@ -134,12 +149,15 @@ int restore_open_files(struct restore *r, struct error *e)
 	int result = make_room(r, e);
 
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
-		result = open_file(r, i, e);
+		if (!restore_is_late(r, r->files[i]) || r->files[i]->kind_case == ST__FILE__KIND_EPOLL)
+			result = restore_open_file(r, i, e);
 	/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. */
 	for (int sockets = 1; sockets >= 0; sockets--) {
 		for (size_t i = 0; i < r->n_files && result == 0; i++) {
 			const struct resource *res = resource_find(r->files[i]->kind_case);
 
+			if (restore_is_late(r, r->files[i]))
+				continue;
 			if (res->connect && sockets == (r->files[i]->kind_case == ST__FILE__KIND_SOCKET))
 				result = res->connect(r, r->files[i], r->fd_base + i, e);
 		}

@@ -125,15 +125,14 @@ static void reap_group_leaders(struct restore *r, size_t self)
 }
 
 /* Ends as the zombie had ended: its parent reads the same status. */
-static _Noreturn void die_as(const St__Process *p)
+static _Noreturn void die_as(int status)
 {
 	struct rlimit no_core = {0, 0};
-	int sig = p->exit_code & 0x7f;
+	int sig = status & 0x7f;
 	sigset_t set;
 
-	prctl(PR_SET_NAME, p->comm ? p->comm : "");
 	if (sig == 0)
-		_exit((p->exit_code >> 8) & 0xff);
+		_exit((status >> 8) & 0xff);
 	setrlimit(RLIMIT_CORE, &no_core);
 	signal(sig, SIG_DFL);
 	sigemptyset(&set);
@@ -141,6 +140,29 @@ static _Noreturn void die_as(const St__Process *p)
 	kill(getpid(), sig);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	_exit(128 + sig);
+}
+
+pid_t restore_fork_helper(pid_t pid, int status)
+{
+	pid_t child = fork_with_pid(pid);
+	sigset_t set;
+	int sig;
+
+	if (child != 0)
+		return child;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigwait(&set, &sig); /* all signals are blocked in the stubs */
+	die_as(status);
+}
+
+int restore_end_helper(pid_t pid, struct error *e)
+{
+	kill(pid, SIGUSR1);
+	while (waitpid(pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return error_errno(e, -errno, "wait for a helper");
+	return 0;
 }
 
 static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
@@ -175,8 +197,10 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	struct error e;
 	int result;
 
-	if (p->state == 2)
-		die_as(p);
+	if (p->state == 2) {
+		prctl(PR_SET_NAME, p->comm ? p->comm : "");
+		die_as(p->exit_code);
+	}
 	result = small_attributes(r, p, &e);
 	if (result == 0)
 		result = restore_place_files(r, p, &e);
@@ -206,6 +230,22 @@ failed:
 	fail(r, &e);
 }
 
+static void late_files(struct restore *r, bool init)
+{
+	struct error e;
+	int result = 0;
+
+	if (init)
+		result = restore_late_files(r, true, &e);
+	if (result == 0)
+		barrier(r, &r->control->n_opened, r->tree->n_processes);
+	if (result == 0 && !init)
+		result = restore_late_files(r, false, &e);
+	if (result < 0)
+		fail(r, &e);
+	barrier(r, &r->control->n_fetched, r->tree->n_processes);
+}
+
 static _Noreturn void stub(struct restore *r, size_t self)
 {
 	const struct tree_node *node = &r->tree->nodes[self];
@@ -226,6 +266,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	if (!p)
 		_exit(0);
 	reap_group_leaders(r, self);
+	if (r->has_late_files)
+		late_files(r, self == 0);
 	become(r, p, node->process);
 }
 

@@ -153,15 +153,22 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 }
 
 /* The part of each kind of file that the kind's code takes for granted. */
-static bool file_is_complete(const St__File *f)
+static bool file_is_complete(const struct restore *r, const St__File *f)
 {
 	switch (f->kind_case) {
 	case ST__FILE__KIND_REGULAR:
+		if (f->regular->process && !f->regular->process_gone &&
+			!restore_process(r, f->regular->process))
+			return false;
 		return f->regular->path && f->regular->path[0] == '/';
 	case ST__FILE__KIND_PIPE:
 		return f->pipe->pipe != 0;
 	case ST__FILE__KIND_TIMERFD:
 		return !bad_duration(f->timerfd->value) && !bad_duration(f->timerfd->interval);
+	case ST__FILE__KIND_PIDFD:
+		return f->pidfd->pid ? restore_process(r, f->pidfd->pid) != NULL : f->pidfd->gone > 0;
+	case ST__FILE__KIND_NS:
+		return f->ns->name != NULL;
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name != NULL;
 	default:
@@ -266,7 +273,7 @@ int restore_validate(const struct restore *r, struct error *e)
 	if (r->network && network_wrong(r->network))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: %s", network_wrong(r->network));
 	for (size_t i = 0; i < r->n_files; i++) {
-		if (r->files[i]->id <= last || !file_is_complete(r->files[i]))
+		if (r->files[i]->id <= last || !file_is_complete(r, r->files[i]))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed",
 				(unsigned long long)r->files[i]->id);
 		last = r->files[i]->id;

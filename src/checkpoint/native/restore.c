@@ -81,7 +81,8 @@ static int load_records(struct restore *r, struct error *e)
 	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
 	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
-	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->pipes)
+	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->pipes || !r->helpers)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
@@ -316,7 +317,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
 	struct image_statistics *stats, struct error *e)
 {
-	struct restore r = {.options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF};
+	struct restore r = {
+		.options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF, .init_pidfd = -EBADF};
 	int result;
 
 	result = load(&r, image_dir, e);

@@ -16,8 +16,8 @@
 /* At the start of the shared area, which is mapped at the same address in the parent and in every stub. */
 struct restore_control {
 	struct batch_control batch;
-	uint32_t n_forked, n_led, n_joined; /* barriers of the stubs */
-	uint32_t n_ready;		    /* threads that are built, and wait for "armed" */
+	uint32_t n_forked, n_led, n_joined, n_opened, n_fetched; /* barriers of the stubs */
+	uint32_t n_ready; /* threads that are built, and wait for "armed" */
 	uint32_t
 		armed; /* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
 	uint32_t n_finished;	  /* threads that wait for their registers */
@@ -80,13 +80,16 @@ struct restore {
 
 	/* In the stubs: */
 	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
+	pid_t *helpers;		    /* by file: stands in for a process that is gone (pidfd.c) */
 	char *made_dirs[64];	    /* directories that had to be there for a moment, outermost first */
 	size_t n_made_dirs;
-	int fd_base;  /* file i of "files" is descriptor fd_base + i until placed */
-	int root_fd;  /* O_PATH of the container's "/" */
-	int proc_fd;  /* O_PATH of the host's /proc, to open descriptors again */
-	int zero_fd;  /* /dev/zero */
-	int pages_fd; /* pages.img */
+	int fd_base;	     /* file i of "files" is descriptor fd_base + i until placed */
+	int root_fd;	     /* O_PATH of the container's "/" */
+	int proc_fd;	     /* O_PATH of the host's /proc, to open descriptors again */
+	int zero_fd;	     /* /dev/zero */
+	int pages_fd;	     /* pages.img */
+	bool has_late_files; /* see restore-late.c */
+	int init_pidfd;	     /* then */
 };
 
 /* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */
@@ -97,8 +100,16 @@ const St__Process *restore_process(const struct restore *r, int pid);
 /* Moves a descriptor of our own out of the way of the container's: to be closed when they are placed. */
 int restore_move_fd(const struct restore *r, int *fd) _must_check_;
 /* restore-files.c: in init. */
+int restore_open_file(struct restore *r, size_t index, struct error *e) _must_check_;
 int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;
+/* restore-late.c: files that want all processes to exist: opened by init, then fetched by the others. */
+void restore_find_late_files(struct restore *r);
+bool restore_is_late(const struct restore *r, const St__File *m);
+int restore_late_files(struct restore *r, bool init, struct error *e) _must_check_;
+/* restore-stub.c: a process that stands in for one that is gone, with its pid (0: any), until it ends, as that had ended. */
+pid_t restore_fork_helper(pid_t pid, int status);
+int restore_end_helper(pid_t pid, struct error *e) _must_check_;
 /* In each stub: descriptors to their numbers. */
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 /* locks.c: what the process takes once its descriptors are final: closing one would drop its POSIX locks. */

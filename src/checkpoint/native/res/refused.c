@@ -29,11 +29,6 @@ REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are no
 	return link_is_anon_inode(f, "[fanotify]");
 }
 
-REFUSED(pidfd, "pidfd", "process descriptors", "not recorded yet", "close the pidfd first")
-{
-	return link_is_anon_inode(f, "[pidfd]") || strncmp(f->link, "pidfd:", 6) == 0;
-}
-
 REFUSED(userfaultfd, "userfaultfd", "userfaultfd", "memory watched by it depends on its handler",
 	"close the userfaultfd first")
 {
@@ -64,18 +59,6 @@ REFUSED(mqueue, "mqueue", "POSIX message queues", "messages are not recorded yet
 	for (size_t i = 0; i < d->n_mounts; i++)
 		if (d->mounts[i].id == f->info.mnt_id)
 			return !strcmp(d->mounts[i].fstype, "mqueue");
-	return false;
-}
-
-REFUSED(namespace, "namespace", "namespaces held open by a descriptor", "not recorded yet",
-	"close the descriptor first")
-{
-	static const char *const names[] = {
-		"mnt:[", "net:[", "ipc:[", "uts:[", "pid:[", "user:[", "cgroup:[", "time:["};
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strncmp(f->link, names[i], strlen(names[i])) == 0)
-			return true;
 	return false;
 }
 

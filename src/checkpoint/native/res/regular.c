@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/proc-file.h"
 
 static const char deleted_suffix[] = " (deleted)";
 
@@ -82,10 +83,29 @@ static const char *find_other_name(struct dump *d, const struct dump_file *f)
 	return found;
 }
 
+/* What has been written to /proc/pressure/X or to X.pressure of a cgroup arms a trigger, which nobody can read back. */
+static bool may_be_trigger(const struct dump_file *f)
+{
+	const char *name = strrchr(f->link, '/');
+
+	return f->st.st_size == 0 && (f->info.flags & O_ACCMODE) != O_RDONLY && !(f->info.flags & O_PATH) &&
+	       (strstr(f->link, "/pressure/") || (name && strstr(name, ".pressure")));
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	bool gone = says_deleted(f) && f->st.st_nlink == 0;
+	int pid = proc_file_pid(d, f);
 
+	if (pid) {
+		proc_file_check(d, f, pid);
+		return 0;
+	}
+	if (may_be_trigger(f)) {
+		dump_refuse(d, f->proc, f->fd, "file", "a trigger for pressure cannot be read back",
+			"close it first", "%s", f->link);
+		return 0;
+	}
 	if (gone && (S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode)))
 		return 0;
 	if (gone)
@@ -137,11 +157,13 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "file");
-	m->deleted = says_deleted(f);
+	m->process = proc_file_pid(d, f);
+	m->process_gone = m->process && proc_file_is_gone(d, f);
+	m->deleted = says_deleted(f) && !m->process;
 	if (m->deleted && f->st.st_nlink > 0)
 		m->other_name = (char *)find_other_name(d, f);
-	m->path =
-		m->deleted ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix)) : (char *)f->link;
+	m->path = says_deleted(f) ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix))
+				  : (char *)f->link;
 	m->mode = f->st.st_mode;
 	m->size = f->st.st_size;
 	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
@@ -295,6 +317,10 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 		if (result < 0)
 			return result;
 	}
+	if (f->process_gone) {
+		*ret_fd = proc_file_open_gone(f, open_flags_of(m), e);
+		return MIN(*ret_fd, 0);
+	}
 	*ret_fd = open(f->deleted ? name : f->path, open_flags_of(m));
 	if (*ret_fd < 0)
 		return error_errno(e, -errno, "open %s", f->path);
@@ -331,7 +357,10 @@ static int connect_regular(struct restore *r, const St__File *m, int fd, struct 
 		.connect = connect_regular,                                                                  \
 	}
 
-BY_PATH(regular, "file", "regular files, also deleted ones; files of /proc and /sys", match_regular);
+BY_PATH(regular, "file",
+	"regular files, also deleted ones; files of /proc, also of processes that are gone, of /sys and the "
+	"cgroup; not those of threads in /proc, nor pressure triggers",
+	match_regular);
 BY_PATH(directory, "directory", "directories held open, also deleted ones", match_directory);
 BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);
 BY_PATH(device, "/dev node", "null, zero, full, random, urandom, tty", match_device);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file of a process that lives (or is a zombie) is opened late in the restore (restore-late.c). If the process is gone
+ * the file can only say so; but it has to be opened for that, and there is a process with that pid for a moment.
+ */
+#include "checkpoint/native/res/proc-file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What follows the mount point of the proc file system: "/12/fd". NULL: it is not in one. */
+static const char *below_proc(const struct dump *d, const char *path)
+{
+	for (size_t i = 0; i < d->n_mounts; i++) {
+		const struct proc_mount *m = &d->mounts[i];
+		size_t n = strlen(m->target);
+
+		if (!strcmp(m->fstype, "proc") && !strcmp(m->root, "/") && !strncmp(path, m->target, n) &&
+			path[n] == '/')
+			return path + n;
+	}
+	return NULL;
+}
+
+/* "/12/task/13/stat": 12 and 13. */
+static int parse(const char *path, int *ret_tid)
+{
+	int pid = 0, n = 0;
+
+	*ret_tid = 0;
+	if (!path || sscanf(path, "/%d%n", &pid, &n) != 1 || pid <= 0 || !strchr("/ ", path[n]))
+		return 0;
+	if (sscanf(path + n, "/task/%d", ret_tid) != 1)
+		*ret_tid = pid;
+	return pid;
+}
+
+int proc_file_pid(const struct dump *d, const struct dump_file *f)
+{
+	int tid;
+
+	/* Nothing in /proc/PID has a size. */
+	return f->st.st_size == 0 && f->link[0] == '/' ? parse(below_proc(d, f->link), &tid) : 0;
+}
+
+static bool is_alive(const struct dump *d, int pid)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].ns_pid == pid)
+			return true;
+	return false;
+}
+
+/* The kernel does not always say that it has been deleted. */
+bool proc_file_is_gone(struct dump *d, const struct dump_file *f)
+{
+	return !dump_path_is(d, f->proc, f->link, &f->st);
+}
+
+void proc_file_check(struct dump *d, struct dump_file *f, int pid)
+{
+	const char *reason = NULL;
+	int tid;
+
+	(void)parse(below_proc(d, f->link), &tid);
+	if (tid != pid)
+		reason = "it is of a thread, which is not there yet when files are opened at restore";
+	else if (!is_alive(d, pid) && !proc_file_is_gone(d, f))
+		reason = "it is of a process outside of the container";
+	if (reason)
+		dump_refuse(d, f->proc, f->fd, "file", reason, "close it first", "%s", f->link);
+}
+
+int proc_file_open_gone(const St__Regular *m, int flags, struct error *e)
+{
+	pid_t helper = restore_fork_helper(m->process, 0);
+	int fd, result;
+
+	if (helper < 0)
+		return error_errno(e, -errno, "make a process %u for a moment", m->process);
+	fd = open(m->path, flags);
+	if (fd < 0)
+		error_errno(e, -errno, "open %s", m->path);
+	result = restore_end_helper(helper, e);
+	return fd < 0 ? e->code : result < 0 ? result : fd;
+}
