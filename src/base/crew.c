@@ -86,28 +86,35 @@ static unsigned other_cpus(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) - 1 : 0;
 }
 
+void crew_hire(struct crew *c, unsigned helpers)
+{
+	sigset_t all, old;
+
+	helpers = MIN(MIN(helpers, other_cpus()), (unsigned)CREW_HELPERS);
+	/* Signals are for the owner. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (c->n_helpers < helpers) {
+		struct helper *h = &c->helpers[c->n_helpers];
+
+		*h = (struct helper){.crew = c, .worker = c->n_helpers + 1};
+		if (pthread_create(&h->thread, NULL, help, h) != 0)
+			break;
+		c->n_helpers++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 int crew_new(unsigned helpers, struct crew **ret, struct error *e)
 {
 	struct crew *c = calloc(1, sizeof(*c));
-	sigset_t all, old;
 
 	if (!c)
 		return error_errno(e, -ENOMEM, "helper threads");
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->work, NULL);
 	pthread_cond_init(&c->done, NULL);
-	helpers = MIN(MIN(helpers, other_cpus()), (unsigned)CREW_HELPERS);
-	/* Signals are for the owner. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (unsigned i = 0; i < helpers; i++) {
-		struct helper *h = &c->helpers[c->n_helpers];
-
-		*h = (struct helper){.crew = c, .worker = c->n_helpers + 1};
-		if (pthread_create(&h->thread, NULL, help, h) == 0)
-			c->n_helpers++;
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	crew_hire(c, helpers);
 	*ret = c;
 	return 0;
 }

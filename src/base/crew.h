@@ -24,6 +24,8 @@ typedef int crew_item_fn(void *arg, size_t item, unsigned worker, struct error *
 struct crew;
 /* "helpers" at most, and not more than the other CPUs. */
 int crew_new(unsigned helpers, struct crew **ret, struct error *e) _must_check_;
+/* Between two jobs: more of them, if there is more to do than was known. */
+void crew_hire(struct crew *c, unsigned helpers);
 void crew_free(struct crew *c);
 
 int crew_start(struct crew *c, crew_item_fn *f, void *arg, size_t n, struct error *e) _must_check_;

@@ -735,18 +735,15 @@ static void compare_looks(const struct dump_file *a, const struct dump_file *b)
 static void describe(struct dump *d, struct dump_proc *p, int fd)
 {
 	struct dump_file *f = &d->files[d->n_files++];
-	struct dump_seen look, in_proc;
+	struct dump_file in_proc;
 	struct error e;
 
-	must(dump_view_fd(d, p, fd, &look, &e) == 0);
+	must(dump_view_fd(d, p, fd, false, 0, f, &e) == 0);
 	p->by_proc = true;
-	must(dump_view_fd(d, p, fd, &in_proc, &e) == 0);
+	must(dump_view_fd(d, p, fd, false, 0, &in_proc, &e) == 0);
 	p->by_proc = false;
-	compare_looks(&look.file, &in_proc.file);
-	*f = look.file;
+	compare_looks(f, &in_proc);
 	f->id = dump_new_id(d);
-	f->link = arena_strdup(&d->arena, look.link);
-	f->protocol = f->protocol ? arena_strdup(&d->arena, f->protocol) : NULL;
 	f->msg = pb_new(&d->arena, File, file);
 	f->msg->id = f->id;
 	f->msg->flags = f->info.flags;

@@ -5,6 +5,7 @@
  */
 #include "checkpoint/native/dump.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/sched.h>
@@ -36,11 +37,24 @@ static int no_memory(struct error *e)
 	return error_errno(e, -ENOMEM, "collect the container's state");
 }
 
-int dump_hire(struct dump *d, size_t n_procs, struct error *e)
+int dump_hire(struct dump *d, size_t n_procs, size_t n_fds, struct error *e)
 {
-	enum { WORTHWHILE = 8 };
+	enum { WORTHWHILE = 8, OTHER_FDS = 1024 };
+	unsigned helpers = n_procs < WORTHWHILE ? 0 : CREW_HELPERS;
+	int fd;
 
-	return d->crew ? 0 : crew_new(n_procs < WORTHWHILE ? 0 : CREW_HELPERS, &d->crew, e);
+	/* A table of descriptors that threads share grows only after an RCU grace period: 10 ms each time that it doubles. */
+	if (helpers > 0 && d->fd_room < n_fds + OTHER_FDS) {
+		crew_free(d->crew);
+		d->crew = NULL;
+		d->fd_room = n_fds + OTHER_FDS;
+		fd = fcntl(d->root_fd, F_DUPFD_CLOEXEC, (int)d->fd_room);
+		close_p(&fd); /* above the limit it is slow, no more */
+	}
+	if (!d->crew)
+		return crew_new(helpers, &d->crew, e);
+	crew_hire(d->crew, helpers);
+	return 0;
 }
 
 /* Parents before children, init first: a stable selection by depth below init. Init's own parent is outside. */
@@ -149,7 +163,7 @@ int dump_find_processes(struct dump *d, struct error *e)
 			d->c->id);
 	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
 	if (r == 0)
-		r = dump_hire(d, n, e);
+		r = dump_hire(d, n, 0, e);
 	if (r < 0)
 		return r;
 	d->procs = arena_array(&d->arena, n + MAX_ZOMBIES, sizeof(*d->procs));
@@ -493,11 +507,7 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 		return r;
 	if (d->stopped)
 		r = collect_stopped(d, p, e);
-	if (r == 0)
-		r = dump_mappings(d, p, e);
-	if (r == 0)
-		r = dump_descriptors(d, p, e);
-	return r;
+	return r == 0 ? dump_mappings(d, p, e) : r;
 }
 
 static void read_own_namespaces(struct dump *d)
@@ -540,6 +550,8 @@ int dump_collect(struct dump *d, struct error *e)
 	r = dump_view_begin(d, e);
 	if (r == 0)
 		r = collect_processes(d, e);
+	if (r == 0)
+		r = dump_descriptors(d, e);
 	dump_view_end(d);
 	if (r == 0)
 		r = dump_sharing(d, e);

@@ -94,6 +94,7 @@ struct dump {
 	struct arena arena;
 	struct arena helper_arenas[CREW_HELPERS];
 	struct crew *crew; /* reads /proc ahead, and copies pages */
+	size_t fd_room;	   /* so many descriptors our table has room for */
 	struct container *c;
 	const struct checkpoint_options *options;
 	struct preflight_report *report;
@@ -106,7 +107,7 @@ struct dump {
 	size_t n_files, max_files;
 	struct file_index *file_index;
 	struct mapped_index *mapped; /* files by what maps tells of them (mappings.c) */
-	struct dump_view *view;	     /* how descriptors are looked at (view.c) */
+	struct dump_view *views;     /* how each worker looks at descriptors (view.c) */
 	struct dump_parent {
 		int fd;
 		const char *path;
@@ -213,8 +214,8 @@ int dump_look_first(
 int dump_look(void *d, size_t item, unsigned worker, struct error *e) _must_check_;
 /* Namespaces that all of them must share with init. */
 extern const char *const dump_namespaces[DUMP_NAMESPACES];
-/* Helpers, if there is work for them. */
-int dump_hire(struct dump *d, size_t n_procs, struct error *e) _must_check_;
+/* Helpers, if there is work for them; n_fds: descriptors that we shall have open at once. Between two jobs. */
+int dump_hire(struct dump *d, size_t n_procs, size_t n_fds, struct error *e) _must_check_;
 static inline struct arena *dump_arena(struct dump *d, unsigned worker)
 {
 	return worker ? &d->helper_arenas[worker - 1] : &d->arena;
@@ -229,8 +230,10 @@ int dump_pages_finish(struct dump *d, struct error *e) _must_check_;
 /* Contents of a file (from fd, its holes left out) as address space "space". */
 int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 
-/* Descriptors (files.c). dump_file_for_fd finds or makes the File of a descriptor; *ret_id 0: refused (noted). */
-int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+/* The descriptors of all processes (descriptors.c). */
+int dump_descriptors(struct dump *d, struct error *e) _must_check_;
+/* The message of one that was seen (files.c): finds or makes its File. Takes seen->local over. */
+int dump_descriptor(struct dump *d, struct dump_file *seen, St__Descriptor *m, struct error *e) _must_check_;
 /* A file that is held otherwise: "cwd", "root", "exe", "map_files/A-B" of /proc/PID; flags as for open. */
 int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, unsigned flags, uint64_t *ret_id,
 	struct error *e) _must_check_;
@@ -239,14 +242,9 @@ int dump_look_link(
 	pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e) _must_check_;
 int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
 	const struct dump_link *link, uint64_t *ret_id, struct error *e) _must_check_;
-/* Looks at a descriptor: st, link, protocol and info of l->file; when the tasks are stopped perhaps also local (view.c).
- * 1: it has been closed. */
-struct dump_seen {
-	struct dump_file file;
-	char link[4200], protocol[32];
-};
-int dump_view_fd(
-	struct dump *d, struct dump_proc *p, int fd, struct dump_seen *l, struct error *e) _must_check_;
+/* Looks at a descriptor, as helpers do too: st, link, protocol and info; keep: perhaps also local. 1: it has been closed. */
+int dump_view_fd(struct dump *d, struct dump_proc *p, int fd, bool keep, unsigned worker,
+	struct dump_file *ret, struct error *e) _must_check_;
 /* Before the first one: chooses the way. */
 int dump_view_begin(struct dump *d, struct error *e) _must_check_;
 /* Lets go of the last one. */

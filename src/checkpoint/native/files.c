@@ -144,14 +144,10 @@ static int add_file(struct dump *d, const struct dump_file *seen, struct dump_fi
 		return error_errno(e, -ENOMEM, "files");
 	f = &d->files[d->n_files];
 	*f = *seen;
-	f->link = arena_strdup(&d->arena, seen->link);
-	f->protocol = seen->protocol ? arena_strdup(&d->arena, seen->protocol) : NULL;
 	f->id = dump_new_id(d);
 	f->msg = pb_new(&d->arena, File, file);
-	if (!f->link || (seen->protocol && !f->protocol) || !f->msg) {
-		close_p(&f->local);
+	if (!f->msg)
 		return error_errno(e, -ENOMEM, "files");
-	}
 	index->next[d->n_files].file = index->heads[bucket];
 	index->next[d->n_files].inode = index->inodes[inode];
 	index->heads[bucket] = index->inodes[inode] = ++d->n_files;
@@ -263,72 +259,24 @@ static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int
 	return NULL;
 }
 
-/* Takes l->file.local over if the description is a new one. */
-static int descriptor(
-	struct dump *d, struct dump_proc *p, struct dump_seen *l, St__Descriptor *m, struct error *e)
+int dump_descriptor(struct dump *d, struct dump_file *seen, St__Descriptor *m, struct error *e)
 {
-	struct dump_file *inherited = inherited_file(d, p, l->file.fd);
+	struct dump_proc *p = seen->proc;
+	struct dump_file *inherited = inherited_file(d, p, seen->fd);
 	size_t before = d->n_files;
 	int r = 0;
 
-	m->fd = l->file.fd;
-	if (inherited && same_file(inherited, &l->file))
+	m->fd = seen->fd;
+	if (inherited && same_file(inherited, seen))
 		m->file = inherited->id;
 	else
-		r = find_or_add(d, &l->file, &m->file, e);
+		r = find_or_add(d, seen, &m->file, e);
 	if (d->n_files == before)
-		close_p(&l->file.local);
-	if (r == 0 && l->file.info.n_locks > 0)
-		r = dump_note_locks(d, p, m, &l->file.info, e);
+		close_p(&seen->local);
+	seen->local = -EBADF;
+	if (r == 0 && seen->info.n_locks > 0)
+		r = dump_note_locks(d, p, m, &seen->info, e);
 	return r;
-}
-
-/* The numbers of the descriptors; *ret NULL: to be tried one after another, until *ret_n are found. That is cheaper
- * than the list if there are few gaps. */
-static int descriptor_numbers(struct dump *d, struct dump_proc *p, int **ret, size_t *ret_n)
-{
-	int r = p->by_proc ? -EOPNOTSUPP : proc_count_fds(p->pid, ret_n);
-
-	*ret = NULL;
-	if (r == 0 && p->status.fd_size / 4 <= *ret_n)
-		return 0;
-	return proc_read_fds(p->pid, &d->arena, ret, ret_n);
-}
-
-int dump_descriptors(struct dump *d, struct dump_proc *p, struct error *e)
-{
-	size_t n, tries;
-	struct dump_seen l;
-	int *fds, r;
-
-	r = descriptor_numbers(d, p, &fds, &n);
-	if (r < 0)
-		return error_errno(e, r, "descriptors of pid %d", p->pid);
-	tries = fds ? n : p->status.fd_size;
-	p->msg->descriptors = arena_array(&d->arena, n, sizeof(*p->msg->descriptors));
-	if (!p->msg->descriptors)
-		return error_errno(e, -ENOMEM, "descriptors");
-	for (size_t i = 0; i < tries && p->msg->n_descriptors < n; i++) {
-		St__Descriptor *m;
-
-		r = dump_view_fd(d, p, fds ? fds[i] : (int)i, &l, e);
-		if (r == 1)
-			continue;
-		m = r < 0 ? NULL : pb_new(&d->arena, Descriptor, descriptor);
-		if (r == 0 && !m)
-			r = error_errno(e, -ENOMEM, "descriptors");
-		if (r == 0)
-			r = descriptor(d, p, &l, m, e);
-		if (r < 0)
-			return r;
-		p->msg->descriptors[p->msg->n_descriptors++] = m;
-	}
-	/* While the tasks run some may have been closed. */
-	if (d->stopped && p->msg->n_descriptors != n)
-		return error_set(e, -EIO, ERROR_INTERNAL,
-			"process %d has %zu descriptors, of which %zu were found", p->ns_pid, n,
-			p->msg->n_descriptors);
-	return 0;
 }
 
 int dump_look_link(pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e)
