@@ -75,6 +75,7 @@ const char *const fault_names[] = {
 	"restore-start",
 	"restore-verified",
 	"restore-created",
+	"restore-mounts",
 	"restore-files",
 	"restore-tree",
 	"restore-memory",

@@ -104,6 +104,8 @@ int container_create(
  * init's error (negative errno, *e filled) when restore_init returned; 1 when init has closed the socket (its death, or
  * restore_init having closed it with the other descriptors). Does not block. */
 int container_init_error(struct container *c, struct error *e) _must_check_;
+/* After a restore: c->mountinfo as it is to be kept (malloc'd, taken over). */
+int container_keep_mounts(struct container *c, char *mountinfo, struct error *e) _must_check_;
 /* Kills init and everything in the cgroup, and removes all that container_create() made: the undo of a restore. */
 void container_abort(struct container *c);
 /* Nothing more is to fail: what an abort would put back (network devices) is the container's for good. */

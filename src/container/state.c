@@ -357,6 +357,16 @@ int state_record_mounts(struct container *c, struct error *e)
 	return r < 0 ? error_errno(e, r, "write mountinfo of container %s", c->id) : 0;
 }
 
+int container_keep_mounts(struct container *c, char *mountinfo, struct error *e)
+{
+	int r;
+
+	free(c->mountinfo);
+	c->mountinfo = mountinfo;
+	r = write_file_replace_at(c->dir_fd, "mountinfo", c->mountinfo, strlen(c->mountinfo), 0600);
+	return r < 0 ? error_errno(e, r, "write mountinfo of container %s", c->id) : 0;
+}
+
 int write_pid_file(const char *path, pid_t pid, struct error *e)
 {
 	_cleanup_free_ char *copy = strdup(path);

@@ -27,6 +27,7 @@ enum image_record_type {
 	IMAGE_RECORD_TMPFS = 5,	    /* Tmpfs: one mount */
 	IMAGE_RECORD_NETWORK = 60,  /* Network: at most one, of the container's own network namespace */
 	IMAGE_RECORD_IPC = 30,	    /* Ipc: one object of the ipc namespace, or its sysctls */
+	IMAGE_RECORD_MOUNT = 50,    /* Mount: all of them or none */
 };
 enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 

@@ -21,7 +21,8 @@ struct inspection {
 	const St__Tmpfs **tmpfses;
 	const St__Network *network; /* NULL: none */
 	const St__Ipc **ipcs;
-	size_t n_files, n_processes, n_shms, n_tmpfses, n_ipcs;
+	const St__Mount **mounts;
+	size_t n_files, n_processes, n_shms, n_tmpfses, n_ipcs, n_mounts;
 	bool out_of_memory; /* while the model was made: it is not complete */
 };
 

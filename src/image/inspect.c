@@ -65,6 +65,9 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_IPC:
 		x->n_ipcs++;
 		break;
+	case IMAGE_RECORD_MOUNT:
+		x->n_mounts++;
+		break;
 	}
 }
 
@@ -89,6 +92,9 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_IPC:
 		x->ipcs[x->n_ipcs++] = m;
 		break;
+	case IMAGE_RECORD_MOUNT:
+		x->mounts[x->n_mounts++] = m;
+		break;
 	}
 }
 
@@ -103,9 +109,10 @@ static int collect(struct inspection *x, struct error *e)
 	x->shms = arena_array(&x->arena, x->n_shms, sizeof(void *));
 	x->tmpfses = arena_array(&x->arena, x->n_tmpfses, sizeof(void *));
 	x->ipcs = arena_array(&x->arena, x->n_ipcs, sizeof(void *));
-	if (!x->files || !x->processes || !x->shms || !x->tmpfses || !x->ipcs)
+	x->mounts = arena_array(&x->arena, x->n_mounts, sizeof(void *));
+	if (!x->files || !x->processes || !x->shms || !x->tmpfses || !x->ipcs || !x->mounts)
 		return error_errno(e, -ENOMEM, "inspect");
-	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = x->n_ipcs = 0;
+	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = x->n_ipcs = x->n_mounts = 0;
 	r = for_records(x, fill, e);
 	if (r < 0)
 		return r;

@@ -219,6 +219,34 @@ int mount_make(const char *fstype, const char *source, const char *options, cons
 	return fd < 0 ? -errno : fd;
 }
 
+int mount_reconfigure(int mount_fd, const char *options)
+{
+	_cleanup_close_ int fs = fspick(mount_fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	int r;
+
+	if (fs < 0)
+		return -errno;
+	r = configure(fs, NULL, options);
+	return r < 0 ? r : fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0 ? -errno : 0;
+}
+
+int mount_set_group(int from_fd, int to_fd)
+{
+	int r = move_mount(from_fd, "", to_fd, "",
+		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_SET_GROUP);
+
+	return r < 0 ? -errno : 0;
+}
+
+int mount_id(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) < 0)
+		return -errno;
+	return st.stx_mask & STATX_MNT_ID ? (int)st.stx_mnt_id : -EOPNOTSUPP;
+}
+
 uint64_t mount_attr_of_flags(unsigned long ms_flags)
 {
 	static const struct {

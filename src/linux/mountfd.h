@@ -31,5 +31,11 @@ int mount_map_ids(int mount_fd, int userns_fd, bool recursive) _must_check_;
 /* A new filesystem instance, detached, MOUNT_ATTR_* applied; options comma-separated or NULL; label: SELinux's or NULL. */
 int mount_make(const char *fstype, const char *source, const char *options, const char *label,
 	uint64_t attr) _must_check_;
+/* Options of a filesystem that is there. */
+int mount_reconfigure(int mount_fd, const char *options) _must_check_;
+/* "to", which is private, gets the peer group and the master of "from" (5.15). */
+int mount_set_group(int from_fd, int to_fd) _must_check_;
+/* The id that mountinfo shows. */
+int mount_id(int fd) _must_check_;
 /* MS_RDONLY, MS_NOSUID, ... as MOUNT_ATTR_*. */
 uint64_t mount_attr_of_flags(unsigned long ms_flags);

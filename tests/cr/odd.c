@@ -686,48 +686,72 @@ static void check_ns_user(void)
 	check_namespace("user");
 }
 
-static bool set_mount(void)
+/* Open in a mount that is no longer there. */
+static bool set_detached_mount(void)
 {
 	must(mkdir("/tmp/mounted", 0755));
 	have(mount("tmpfs", "/tmp/mounted", "tmpfs", 0, "size=1m"));
+	fd = must(open("/tmp/mounted/file", O_CREAT | O_RDWR, 0600));
+	must(write(fd, "detached", 8));
+	must(umount2("/tmp/mounted", MNT_DETACH));
+	return true;
+}
+
+static void check_detached_mount(void)
+{
+	char b[16];
+
+	check(pread(fd, b, sizeof(b), 0) == 8 && !memcmp(b, "detached", 8), "the file has changed");
+}
+
+static bool set_deleted_mount(void)
+{
+	must(mkdir("/tmp/a", 0755));
+	must(mkdir("/tmp/b", 0755));
+	close(must(open("/tmp/a/file", O_CREAT | O_WRONLY, 0600)));
+	have(mount("/tmp/a", "/tmp/b", NULL, MS_BIND, NULL));
+	must(unlink("/tmp/a/file"));
+	must(rmdir("/tmp/a"));
+	return true;
+}
+
+static void check_deleted_mount(void)
+{
+	struct stat st;
+
+	must(stat("/tmp/b", &st));
+	check(st.st_nlink == 0, "it is a directory with a name");
+}
+
+static bool set_ramfs(void)
+{
+	must(mkdir("/tmp/mounted", 0755));
+	have(mount("ramfs", "/tmp/mounted", "ramfs", 0, NULL));
 	close(must(open("/tmp/mounted/file", O_CREAT | O_WRONLY, 0600)));
 	return true;
 }
 
-static void check_mount(void)
+static void check_ramfs(void)
 {
 	check(access("/tmp/mounted/file", F_OK) == 0, "what was mounted is gone");
 }
 
-static bool set_unmount(void)
+static bool set_covered_tmpfs(void)
 {
-	have(umount("/dev/mqueue"));
+	set_ramfs();
+	must(umount("/tmp/mounted"));
+	have(mount("one", "/tmp/mounted", "tmpfs", 0, "size=1m"));
+	close(must(open("/tmp/mounted/file", O_CREAT | O_WRONLY, 0600)));
+	have(mount("two", "/tmp/mounted", "tmpfs", 0, "size=1m"));
 	return true;
 }
 
-static void check_unmount(void)
+static void check_covered_tmpfs(void)
 {
-	char b[16384];
-
-	must(cr_read("/proc/self/mountinfo", b, sizeof(b)));
-	check(!strstr(b, " /dev/mqueue "), "what was unmounted is back");
-}
-
-static bool set_bind_mount(void)
-{
-	must(mkdir("/tmp/a", 0755));
-	must(mkdir("/tmp/b", 0755));
-	have(mount("/tmp/a", "/tmp/b", NULL, MS_BIND, NULL));
-	return true;
-}
-
-static void check_bind_mount(void)
-{
-	struct stat a, b;
-
-	must(stat("/tmp/a", &a));
-	must(stat("/tmp/b", &b));
-	check(a.st_ino == b.st_ino, "the bind mount is gone");
+	check(access("/tmp/mounted/file", F_OK) == -1, "it is not covered");
+	must(umount("/tmp/mounted"));
+	check(access("/tmp/mounted/file", F_OK) == 0, "what was covered is gone");
+	must(mount("two", "/tmp/mounted", "tmpfs", 0, "size=1m"));
 }
 
 static bool set_key(void)
@@ -1107,9 +1131,10 @@ static const struct object {
 	{"ns_pid", set_ns_pid, check_ns_pid},
 	{"ns_ipc", set_ns_ipc, check_ns_ipc},
 	{"ns_user", set_ns_user, check_ns_user},
-	{"mount", set_mount, check_mount},
-	{"unmount", set_unmount, check_unmount},
-	{"bind_mount", set_bind_mount, check_bind_mount},
+	{"detached_mount", set_detached_mount, check_detached_mount},
+	{"deleted_mount", set_deleted_mount, check_deleted_mount},
+	{"ramfs", set_ramfs, check_ramfs},
+	{"covered_tmpfs", set_covered_tmpfs, check_covered_tmpfs},
 	{"key", set_key, check_key},
 	{"mlockall", set_mlockall, check_mlockall},
 	{"mseal", set_mseal, check_mseal},

@@ -336,6 +336,26 @@ test_config_is_the_ceiling() {
 	fi
 }
 
+# Mounts of the container's own come back only where it may mount.
+test_mounts_want_the_capability() {
+	bundle b sh -c 'mkdir /m && mount -t tmpfs mine /m && echo kept > /m/file && echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	grep -q kept "/proc/$(init_pid c)/root/m/file" || fail "the tmpfs is empty"
+	ok delete -f c
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_ADMIN"])'
+	# the same image, with processes that ask for no more than config.json gives
+	edit '.process.capabilities.inheritable |= . + ["CAP_SYS_ADMIN"]'
+	! stasis restore -d --image-path "$T/i" --bundle "$B" c < /dev/null > "$T/out" 2>&1 ||
+		fail "mounts without CAP_SYS_ADMIN in the bounding set"
+	grep -q 'the image brings mounts' "$T/out" || fail "$(cat "$T/out")"
+	expect_nothing_left c
+}
+
 # Preflight: what would be lost is named, and nothing is stopped for it.
 test_check() {
 	counting

@@ -25,43 +25,6 @@ static uint64_t now_us(void)
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
-/* Mounts that are not those which create made (or that it made and which are gone). */
-static int check_mounts(struct dump *d, struct error *e)
-{
-	struct proc_mount *then;
-	size_t n;
-
-	if (!d->c->mountinfo)
-		return 0;
-	if (proc_parse_mountinfo(d->c->mountinfo, &d->arena, &then, &n) < 0)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the mount table kept at create is damaged");
-	for (size_t i = 0; i < d->n_mounts; i++) {
-		const struct proc_mount *m = &d->mounts[i], *t = NULL;
-
-		for (size_t k = 0; k < n && !t; k++)
-			if (then[k].id == m->id)
-				t = &then[k];
-		if (!t)
-			preflight_add(d->report, 0, -1, "mount",
-				"it was mounted by the container itself; this is not supported yet",
-				"unmount it, or let config.json mount it", "%s on %s", m->fstype, m->target);
-		else if (strcmp(t->target, m->target) != 0 || strcmp(t->options, m->options) != 0)
-			preflight_add(d->report, 0, -1, "mount",
-				"it was moved or mounted again with other options", "undo the change",
-				"%s on %s", m->fstype, m->target);
-	}
-	for (size_t k = 0; k < n; k++) {
-		bool there = false;
-
-		for (size_t i = 0; i < d->n_mounts && !there; i++)
-			there = d->mounts[i].id == then[k].id;
-		if (!there)
-			preflight_add(d->report, 0, -1, "mount", "it was unmounted by the container",
-				"mount it again", "%s on %s", then[k].fstype, then[k].target);
-	}
-	return 0;
-}
-
 /* "" without a security module that labels tasks. */
 static void read_label(const char *proc, char *buf, size_t size)
 {
@@ -105,7 +68,7 @@ static int check_container(struct dump *d, struct error *e)
 		preflight_add(d->report, 0, -1, "cgroup",
 			"without a cgroup the container's tasks cannot be told from others",
 			"run it with a cgroup manager", "no cgroup");
-	if (check_mounts(d, e) < 0)
+	if (dump_mounts(d, e) < 0)
 		return e->code;
 	if (dump_network(d, e) < 0)
 		return e->code;
@@ -213,6 +176,8 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
 	for (size_t i = 0; i < d->n_procs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_PROCESS, &d->procs[i].msg->base, e);
+	for (size_t i = 0; i < d->n_mount_msgs && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_MOUNT, &d->mount_msgs[i]->base, e);
 	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
 	if (d->network && r == 0)

@@ -126,9 +126,16 @@ struct dump {
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
-	size_t n_vforks;      /* obstacles that will soon be gone */
-	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
-	int64_t clock_offset; /* of the container's CLOCK_MONOTONIC, likewise */
+	size_t n_vforks;	/* obstacles that will soon be gone */
+	int64_t frozen_at;	/* CLOCK_MONOTONIC, in nanoseconds */
+	int64_t clock_offset;	/* of the container's CLOCK_MONOTONIC, likewise */
+	St__Mount **mount_msgs; /* all of them, if the container has changed any (mounts-dump.c) */
+	size_t n_mount_msgs;
+	struct dump_tmpfs_view {
+		uint32_t mount;		       /* Mount.id */
+		const struct proc_mount *view; /* shows all of it */
+	} * contents;			       /* of tmpfs mounts, if there are Mount records */
+	size_t n_contents;
 	struct dump_wait *waits;
 	size_t n_waits;
 	struct dump_lock *locks;
@@ -283,6 +290,11 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
+
+/* The container's own mounts (mounts-dump.c): records and obstacles. */
+int dump_mounts(struct dump *d, struct error *e) _must_check_;
+/* A detached copy of one of d->mounts, on which nothing else is mounted; or a negative errno (mounts-view.c). */
+int dump_bare_mount(struct dump *d, const struct proc_mount *m) _must_check_;
 
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;

@@ -364,6 +364,8 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)
+		result = restore_mounts(r, e);
+	if (result == 0)
 		result = restore_tmpfs(r, e);
 	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)
 		result = restore_network(r->network, r->proc_fd, e);

@@ -278,6 +278,7 @@ int restore_validate(const struct restore *r, struct error *e)
 				(unsigned long long)r->files[i]->id);
 		last = r->files[i]->id;
 	}
+	result = restore_validate_mounts(r, e);
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		result = validate_process(r, r->procs[i], e);
 	if (result == 0 && (r->procs[0]->ppid != 0 || r->procs[0]->state == 2))

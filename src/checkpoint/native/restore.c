@@ -64,6 +64,11 @@ static int count_records(struct restore *r, struct error *e)
 				r->ipc[r->n_ipc] = (const St__Ipc *)m;
 			r->n_ipc++;
 			break;
+		case IMAGE_RECORD_MOUNT:
+			if (r->mounts)
+				r->mounts[r->n_mounts] = (const St__Mount *)m;
+			r->n_mounts++;
+			break;
 		}
 	}
 	return n;
@@ -80,13 +85,15 @@ static int load_records(struct restore *r, struct error *e)
 	r->procs = arena_array(&r->arena, r->n_procs, sizeof(*r->procs));
 	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
 	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
+	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
-	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->pipes || !r->helpers)
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->pipes ||
+		!r->helpers)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
-	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = 0;
+	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = 0;
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
@@ -270,7 +277,7 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
-	return result;
+	return result < 0 ? result : restore_check_mounts(r, s, e);
 }
 
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
@@ -304,6 +311,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	result = fault_point("restore-created", e);
 	if (result == 0)
 		result = restore_coordinate(r, c, e);
+	if (result == 0)
+		result = restore_remember_mounts(r, c, e);
 	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {

@@ -62,11 +62,13 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	const St__Network *network; /* of its own network namespace; NULL: the image has none */
+	const St__Mount **mounts;
+	size_t n_mounts;
 	struct tree_plan *tree;
-	bool own_uts;	     /* the container has a host name of its own */
-	bool own_net;	     /* it has a network namespace that it shares with nobody */
-	bool own_user;	     /* it has a user namespace */
-	bool own_ipc;	     /* it has an ipc namespace that it shares with nobody */
+	bool own_uts;  /* the container has a host name of its own */
+	bool own_net;  /* it has a network namespace that it shares with nobody */
+	bool own_user; /* it has a user namespace */
+	bool own_ipc;  /* it has an ipc namespace that it shares with nobody */
 	bool may_set_sysctls;
 	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
 	const St__Ipc **ipc;
@@ -110,6 +112,15 @@ int restore_late_files(struct restore *r, bool init, struct error *e) _must_chec
 /* restore-stub.c: a process that stands in for one that is gone, with its pid (0: any), until it ends, as that had ended. */
 pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
+/* The mount, open for reading, gets the contents. */
+int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error *e) _must_check_;
+/* mounts-restore.c: the tree of Mount records, in init, with the contents of its tmpfs mounts. */
+int restore_mounts(struct restore *r, struct error *e) _must_check_;
+/* Whether the records make sense; and whether config.json allows the container to mount. */
+int restore_validate_mounts(const struct restore *r, struct error *e) _must_check_;
+int restore_check_mounts(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
+/* In the parent, at the end: by what ids the mounts of create are found at the next checkpoint. */
+int restore_remember_mounts(struct restore *r, struct container *c, struct error *e) _must_check_;
 /* In each stub: descriptors to their numbers. */
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 /* locks.c: what the process takes once its descriptors are final: closing one would drop its POSIX locks. */

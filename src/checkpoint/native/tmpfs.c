@@ -8,14 +8,13 @@
 #include "checkpoint/native/restore.h"
 
 #include <dirent.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include "base/fd.h"
+#include "linux/mountfd.h"
 
 enum { MAX_DEPTH = 64 };
 
@@ -194,21 +193,19 @@ static int walk_directory(struct walk *w, int fd, const char *prefix, int depth,
 	return 0;
 }
 
-static int dump_one(struct dump *d, const char *target, struct error *e)
+static int dump_one(struct dump *d, int fd, const char *target, uint32_t mount, struct error *e)
 {
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	_cleanup_close_ int fd = syscall(SYS_openat2, d->root_fd, target, &how, sizeof(how));
 	struct walk w = {.d = d};
 	St__TmpfsEntry *top;
 	struct stat st;
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_errno(e, -errno, "open the tmpfs at %s", target);
+		return error_errno(e, fd < 0 ? fd : -errno, "open the tmpfs at %s", target);
 	w.m = pb_new(&d->arena, Tmpfs, tmpfs);
 	if (!w.m || !(w.m->target = arena_strdup(&d->arena, target)))
 		return error_errno(e, -ENOMEM, "tmpfs");
+	w.m->mount = mount;
 	w.dev = st.st_dev;
 	top = new_entry(&w);
 	if (!top)
@@ -223,17 +220,38 @@ static int dump_one(struct dump *d, const char *target, struct error *e)
 	return r;
 }
 
+/* Where the container has changed mounts: each by a copy of the mount, on which nothing else is mounted. */
+static int dump_listed(struct dump *d, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_contents && r == 0; i++) {
+		const struct dump_tmpfs_view *v = &d->contents[i];
+		_cleanup_close_ int fd = dump_bare_mount(d, v->view);
+
+		r = dump_one(d, fd, v->view->target, v->mount, e);
+	}
+	return r;
+}
+
 int dump_tmpfs(struct dump *d, struct error *e)
 {
 	const struct spec *s = d->c->spec;
 	int r = 0;
 
-	d->tmpfs = arena_array(&d->arena, s->n_mounts, sizeof(*d->tmpfs));
+	d->tmpfs = arena_array(&d->arena, MAX(s->n_mounts, d->n_contents), sizeof(*d->tmpfs));
 	if (!d->tmpfs)
 		return error_errno(e, -ENOMEM, "tmpfs");
-	for (size_t i = 0; i < s->n_mounts && r == 0; i++)
-		if (!s->mounts[i].is_bind && s->mounts[i].type && !strcmp(s->mounts[i].type, "tmpfs"))
-			r = dump_one(d, s->mounts[i].destination, e);
+	if (d->n_mount_msgs)
+		return dump_listed(d, e);
+	for (size_t i = 0; i < s->n_mounts && r == 0; i++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (s->mounts[i].is_bind || !s->mounts[i].type || strcmp(s->mounts[i].type, "tmpfs") != 0)
+			continue;
+		fd = open_in_root(d->root_fd, s->mounts[i].destination, O_RDONLY | O_DIRECTORY, 0);
+		r = dump_one(d, fd, s->mounts[i].destination, 0, e);
+	}
 	return r;
 }
 
@@ -296,14 +314,26 @@ static int prune(const St__Tmpfs *m, int fd, const char *prefix, dev_t dev, int 
 	return 0;
 }
 
+/* A file that is there is a mount point of create's, which could not be removed. */
+static int open_file(int dirfd, const char *path)
+{
+	int fd = openat(dirfd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd >= 0 || errno != EEXIST)
+		return fd < 0 ? -errno : fd;
+	fd = openat(dirfd, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	close_p(&fd);
+	return -EEXIST;
+}
+
 static int make_file(struct restore *r, int dirfd, const St__TmpfsEntry *m, struct error *e)
 {
-	_cleanup_close_ int fd =
-		openat(dirfd, m->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd = open_file(dirfd, m->path);
 
-	if (fd < 0)
-		return -errno;
-	return restore_contents(r, m->space, fd, m->size, e);
+	return fd < 0 ? fd : restore_contents(r, m->space, fd, m->size, e);
 }
 
 static int make_node(
@@ -354,14 +384,14 @@ static int set_attributes(int dirfd, const St__TmpfsEntry *m, struct error *e)
 	return 0;
 }
 
-static int restore_one(struct restore *r, const St__Tmpfs *m, struct error *e)
+int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error *e)
 {
-	_cleanup_close_ int fd = open(m->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 	int result;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_errno(e, -errno, "open the tmpfs at %s (is it in config.json?)", m->target);
+		return error_errno(
+			e, fd < 0 ? fd : -errno, "open the tmpfs at %s (is it in config.json?)", m->target);
 	result = prune(m, fd, "", st.st_dev, 0, e);
 	for (size_t i = 1; i < m->n_entries && result == 0; i++)
 		result = make_node(r, m, fd, m->entries[i], e);
@@ -375,7 +405,13 @@ int restore_tmpfs(struct restore *r, struct error *e)
 {
 	int result = 0;
 
-	for (size_t i = 0; i < r->n_tmpfs && result == 0; i++)
-		result = restore_one(r, r->tmpfs[i], e);
+	for (size_t i = 0; i < r->n_tmpfs && result == 0; i++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (r->tmpfs[i]->mount)
+			continue; /* filled when it was mounted */
+		fd = open(r->tmpfs[i]->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		result = restore_tmpfs_at(r, r->tmpfs[i], fd < 0 ? -errno : fd, e);
+	}
 	return result;
 }

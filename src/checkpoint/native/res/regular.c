@@ -92,6 +92,14 @@ static bool may_be_trigger(const struct dump_file *f)
 	       (strstr(f->link, "/pressure/") || (name && strstr(name, ".pressure")));
 }
 
+static bool is_mounted(const struct dump *d, const struct dump_file *f)
+{
+	for (size_t i = 0; i < d->n_mounts; i++)
+		if (d->mounts[i].id == f->info.mnt_id)
+			return true;
+	return false;
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	bool gone = says_deleted(f) && f->st.st_nlink == 0;
@@ -115,6 +123,11 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		dump_refuse(d, f->proc, f->fd, "file",
 			"it was deleted under this name, and its other name is in another directory",
 			"close it, or delete its other names too", "%s", f->link);
+	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st) && f->fd >= 0 &&
+		 !is_mounted(d, f))
+		dump_refuse(d, f->proc, f->fd, "file",
+			"the mount that it was opened in has been detached (umount -l)", "close it", "%s",
+			f->link);
 	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "file",
 			"it is no longer found at its path (renamed, replaced or mounted over)",

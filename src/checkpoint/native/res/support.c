@@ -77,7 +77,13 @@ const struct support_row support_rows[] = {
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},
 	{"mount", "tmpfs contents", "supported", "files, links, nodes, owners, times, extended attributes"},
-	{"mount", "mounts made by the container", "refused", ""},
+	{"mount", "mounts made by the container", "supported",
+		"tmpfs, proc, sysfs, devpts, mqueue, cgroup, overlay, binds, moves, flags, propagation, "
+		"pivot_root"},
+	{"mount", "other mounts", "refused",
+		"of other types; of deleted directories; a tmpfs that is covered by another mount; parts of "
+		"file "
+		"systems that are mounted nowhere as a whole; files in detached mounts"},
 	{"memory", "private memory", "supported",
 		"anonymous and of files, PROT_NONE, growing stacks, brk, names"},
 	{"memory", "shared anonymous memory", "supported", ""},

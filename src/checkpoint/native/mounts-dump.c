@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Mount records: who has changed nothing has none. Runs in preflight, too: all obstacles are found from mountinfo.
+ */
+#include "checkpoint/native/mounts.h"
+
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/dump.h"
+#include "linux/mountfd.h"
+
+/* A record to be: of a mount that is there, or of one that create made and which is no longer attached, but of which
+ * others are parts. */
+struct entry {
+	const struct proc_mount *m;
+	ssize_t base; /* index into "then"; -1: made by the container */
+	struct mount_groups groups;
+	bool planned; /* its propagation */
+	St__Mount *msg;
+};
+
+struct plan {
+	struct dump *d;
+	const struct proc_mount *now, *then;
+	size_t n_now, n_then;
+	ssize_t root;
+	struct entry *entries; /* those of "now" first */
+	size_t n;
+};
+
+#define refuse(p, m, reason, remedy)                                                                         \
+	preflight_add((p)->d->report, 0, -1, "mount", reason, remedy, "%s on %s", (m)->fstype, (m)->target)
+
+static bool same_place(const struct proc_mount *a, const struct proc_mount *b)
+{
+	return a->id == b->id && mounts_same_fs(a, b) && !strcmp(a->root, b->root);
+}
+
+/* A mount of config.json's that is a tmpfs of the container's own: its options are its own as well. */
+static bool is_own_tmpfs(const struct plan *p, const struct proc_mount *then)
+{
+	const struct spec *s = p->d->c->spec;
+
+	for (size_t i = 0; i < s->n_mounts && !strcmp(then->fstype, "tmpfs"); i++) {
+		const struct spec_mount *m = &s->mounts[i];
+
+		if (!m->is_bind && m->type && !strcmp(m->type, "tmpfs") &&
+			!strcmp(m->destination, then->target))
+			return true;
+	}
+	return false;
+}
+
+static bool same_options(const struct plan *p, const struct proc_mount *now, const struct proc_mount *then)
+{
+	return !strcmp(now->super_options, then->super_options) || !is_own_tmpfs(p, then);
+}
+
+static ssize_t find_then(const struct plan *p, const struct proc_mount *now)
+{
+	for (size_t k = 0; k < p->n_then; k++)
+		if (same_place(now, &p->then[k]))
+			return k;
+	return -1;
+}
+
+static bool has_changed(const struct plan *p)
+{
+	if (p->n_now != p->n_then)
+		return true;
+	for (size_t i = 0; i < p->n_now; i++) {
+		const struct proc_mount *now = &p->now[i], *then;
+		ssize_t k = same_place(now, &p->then[i]) ? (ssize_t)i : find_then(p, now);
+
+		if (k < 0)
+			return true;
+		then = &p->then[k];
+		if (strcmp(then->target, now->target) != 0 || strcmp(then->options, now->options) != 0 ||
+			strcmp(then->optional, now->optional) != 0 || !same_options(p, now, then))
+			return true;
+	}
+	return false;
+}
+
+/* The entry of a mount that create made; it may no longer be attached. */
+static struct entry *entry_of_base(struct plan *p, size_t base)
+{
+	struct entry *entry;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (p->entries[i].base == (ssize_t)base)
+			return &p->entries[i];
+	entry = &p->entries[p->n];
+	entry->m = &p->then[base];
+	entry->base = base;
+	entry->planned = true;
+	entry->msg = pb_new(&p->d->arena, Mount, mount);
+	if (!entry->msg)
+		return NULL;
+	entry->msg->id = ++p->n;
+	entry->msg->unattached = true;
+	entry->msg->created_at = (char *)entry->m->target;
+	entry->msg->level = mounts_level(p->then, base);
+	return entry;
+}
+
+/* ---- where each comes from ---- */
+
+static void from_base(struct plan *p, struct entry *entry)
+{
+	const struct proc_mount *then = &p->then[entry->base];
+
+	entry->msg->created_at = (char *)then->target;
+	entry->msg->level = mounts_level(p->then, entry->base);
+	if (mounts_at(p->then, p->n_then, mounts_root(p->then, p->n_then), then->target) !=
+			(size_t)entry->base &&
+		then->target[1])
+		refuse(p, then,
+			"config.json mounts something else over it, and the container has changed mounts",
+			"let config.json mount only one of them");
+	if (!same_options(p, entry->m, then) &&
+		mounts_options_of(p->d, &p->d->arena, entry->m, (const char **)&entry->msg->options) < 0)
+		entry->msg->options = NULL;
+}
+
+static bool from_part(struct entry *entry, const struct entry *of)
+{
+	const char *path = mounts_same_fs(entry->m, of->m) ? mounts_below(entry->m->root, of->m->root) : NULL;
+
+	if (!path)
+		return false;
+	entry->msg->source = of->msg->id;
+	entry->msg->path = (char *)path;
+	return true;
+}
+
+/* Of the container's own mounts of one file system the widest one makes it. */
+static struct entry *maker(struct plan *p, const struct entry *entry)
+{
+	struct entry *best = NULL;
+
+	for (size_t i = 0; i < p->n_now; i++) {
+		struct entry *other = &p->entries[i];
+
+		if (other->base < 0 && mounts_same_fs(other->m, entry->m) &&
+			(!best || strlen(other->m->root) < strlen(best->m->root)))
+			best = other;
+	}
+	return best;
+}
+
+/* A new cgroup mount shows the container's own cgroup, under whatever name it has on the host. */
+static bool shows_whole(const struct plan *p, const struct proc_mount *m)
+{
+	const struct cgroup *cg = &p->d->c->cgroup;
+
+	if (!strcmp(m->root, "/"))
+		return true;
+	for (size_t i = 0; !strncmp(m->fstype, "cgroup", 6) && i < cg->n_dirs; i++) {
+		size_t n = strlen(cg->dirs[i].path), k = strlen(m->root);
+
+		if (n >= k && !strcmp(cg->dirs[i].path + n - k, m->root))
+			return true;
+	}
+	return false;
+}
+
+/* File systems of which each mount is another one. The host's own may have been bound into the container meanwhile. */
+static int is_of_host(struct plan *p, const struct proc_mount *m, struct error *e)
+{
+	static const char *const own[] = {"tmpfs", "overlay", "devpts", "proc"};
+	struct proc_mount *host;
+	bool asked = false;
+	size_t n;
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		asked |= !strcmp(own[i], m->fstype);
+	if (!asked)
+		return 0;
+	r = proc_read_mountinfo(getpid(), &p->d->arena, &host, &n);
+	if (r < 0)
+		return error_errno(e, r, "read the host's mounts");
+	for (size_t i = 0; i < n; i++)
+		if (mounts_same_fs(m, &host[i]))
+			return 1;
+	return 0;
+}
+
+static int from_new(struct plan *p, struct entry *entry, struct error *e)
+{
+	const struct proc_mount *m = entry->m;
+	const char *options;
+	int r = is_of_host(p, m, e);
+
+	if (r < 0)
+		return r;
+	if (r > 0 || !mounts_can_make(m->fstype)) {
+		refuse(p, m,
+			"the container (or someone on the host) has mounted it, and such a file system "
+			"cannot be made again",
+			"unmount it, or let config.json mount it");
+		return 0;
+	}
+	if (!shows_whole(p, m))
+		refuse(p, m, "it is a part of a file system that is not mounted as a whole any more",
+			"mount the whole file system somewhere, too");
+	if (mounts_options_of(p->d, &p->d->arena, m, &options) < 0)
+		return error_errno(e, -ENOMEM, "mounts");
+	entry->msg->fstype = (char *)m->fstype;
+	entry->msg->device = (char *)m->source;
+	entry->msg->options = (char *)options;
+	return 0;
+}
+
+static int find_origin(struct plan *p, struct entry *entry, struct error *e)
+{
+	const struct entry *from;
+
+	if (strstr(entry->m->root, "//deleted") || strstr(entry->m->target, "//deleted")) {
+		refuse(p, entry->m, "what it shows, or where it is mounted, has been deleted", "unmount it");
+		return 0;
+	}
+	for (size_t i = 0; i < p->n_now; i++)
+		if (p->entries[i].base >= 0 && from_part(entry, &p->entries[i]))
+			return 0;
+	for (size_t k = 0; k < p->n_then; k++) {
+		if (!mounts_same_fs(entry->m, &p->then[k]) || !mounts_below(entry->m->root, p->then[k].root))
+			continue;
+		from = entry_of_base(p, k);
+		return from && from_part(entry, from) ? 0 : error_errno(e, -ENOMEM, "mounts");
+	}
+	from = maker(p, entry);
+	if (from == entry)
+		return from_new(p, entry, e);
+	if (!from_part(entry, from))
+		refuse(p, entry->m, "it is a part of a file system that is not mounted as a whole any more",
+			"mount the whole file system somewhere, too");
+	return 0;
+}
+
+/* ---- overlays: their layers are paths, looked up when they are mounted ---- */
+
+static void check_layer(struct plan *p, const struct entry *entry, const char *layer)
+{
+	size_t i = entry - p->entries;
+	_cleanup_close_ int fd = -EBADF;
+
+	for (size_t k = i + 1; k < p->n_now; k++)
+		if (!mounts_same_fs(p->now + k, entry->m) && mounts_below(layer, p->now[k].target)) {
+			refuse(p, entry->m, "its layers are no longer where they were when it was mounted",
+				"unmount what covers them");
+			return;
+		}
+	if (mounts_below(layer, entry->m->target))
+		return;
+	fd = open_in_root(p->d->root_fd, layer, O_PATH | O_DIRECTORY, 0);
+	if (layer[0] != '/' || fd < 0)
+		refuse(p, entry->m, "its layers are not found by their paths", "mount it by absolute paths");
+}
+
+static void check_overlay(struct plan *p, const struct entry *entry)
+{
+	static const char *const names[] = {"lowerdir", "upperdir", "workdir"};
+	const char *options = entry->msg->options;
+
+	if (strchr(options, '\\') || strstr(options, "datadir") ||
+		strstr(entry->m->super_options, "lowerdir+") || strstr(entry->m->super_options, "volatile") ||
+		strstr(options, "index=on") || strstr(options, "nfs_export=on"))
+		refuse(p, entry->m,
+			"an overlay with such options (volatile, index, datadir) cannot be mounted again",
+			"mount it without them");
+	if (entry->m == &p->now[p->root])
+		refuse(p, entry->m, "its layers are outside of the container's root", "use another root");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char *layers = mounts_option(&p->d->arena, options, names[i]);
+
+		for (char *one; layers && (one = strsep(&layers, ":"));)
+			if (*one)
+				check_layer(p, entry, one);
+	}
+}
+
+/* ---- propagation ---- */
+
+static bool same_groups(const struct mount_groups *a, const struct mount_groups *b)
+{
+	return a->shared == b->shared && a->master == b->master;
+}
+
+static bool can_give(const struct proc_mount *from, const struct entry *to)
+{
+	return mounts_same_fs(from, to->m) && mounts_below(to->m->root, from->root);
+}
+
+/* A mount as create made it with exactly these groups, or (master) whose peers are to be the master. */
+static bool inherit(struct plan *p, struct entry *entry, bool master)
+{
+	const struct mount_groups *want = &entry->groups;
+
+	for (size_t n = 0; n <= p->n_then; n++) {
+		/* its own first */
+		size_t k = n == 0 ? (size_t)MAX(entry->base, 0) : n - 1;
+		struct mount_groups then;
+		struct entry *from;
+
+		if ((n == 0 && entry->base < 0) || k >= p->n_then || !can_give(&p->then[k], entry))
+			continue;
+		then = mounts_groups(&p->then[k]);
+		if (master ? then.shared != want->master : !same_groups(&then, want))
+			continue;
+		from = entry_of_base(p, k);
+		if (!from)
+			return false;
+		entry->msg->inherit = from->msg->id;
+		return true;
+	}
+	return false;
+}
+
+static bool join(struct plan *p, struct entry *entry, bool master)
+{
+	for (size_t i = 0; i < p->n_now; i++) {
+		const struct entry *other = &p->entries[i];
+
+		if (other == entry || !other->planned || !can_give(other->m, entry) ||
+			(master ? other->groups.shared != entry->groups.master
+				: !same_groups(&other->groups, &entry->groups)))
+			continue;
+		entry->msg->peer = other->msg->id;
+		return true;
+	}
+	return false;
+}
+
+/* Whether another one should begin the group: a wider one, or there is one already (which could not give). */
+static bool another_begins(const struct plan *p, const struct entry *entry)
+{
+	for (size_t i = 0; i < p->n_now; i++) {
+		const struct entry *other = &p->entries[i];
+
+		if (other != entry && other->groups.shared == entry->groups.shared &&
+			(other->planned ||
+				(can_give(other->m, entry) && strcmp(other->m->root, entry->m->root) != 0)))
+			return true;
+	}
+	return false;
+}
+
+static bool plan_one(struct plan *p, struct entry *entry)
+{
+	const struct mount_groups *want = &entry->groups;
+	uint32_t steps = want->shared ? MOUNT_SHARED : 0;
+
+	if (want->unbindable)
+		entry->msg->propagation = MOUNT_UNBINDABLE;
+	if (!want->shared && !want->master)
+		return true;
+	if (inherit(p, entry, false) || join(p, entry, false))
+		return true;
+	if (want->shared && another_begins(p, entry))
+		return false;
+	entry->msg->propagation |= steps;
+	if (!want->master)
+		return true;
+	entry->msg->propagation |= MOUNT_SLAVE;
+	return inherit(p, entry, true) || join(p, entry, true);
+}
+
+static void plan_propagation(struct plan *p)
+{
+	bool progress = true;
+
+	while (progress) {
+		progress = false;
+		for (size_t i = 0; i < p->n_now; i++) {
+			struct entry *entry = &p->entries[i];
+
+			if (entry->planned)
+				continue;
+			entry->msg->propagation = 0;
+			entry->planned = plan_one(p, entry);
+			progress |= entry->planned;
+		}
+	}
+	for (size_t i = 0; i < p->n_now; i++)
+		if (!p->entries[i].planned)
+			refuse(p, p->entries[i].m,
+				"mounts propagate to or from it that are not in the container",
+				"make it private (mount --make-private)");
+}
+
+/* ---- all of them ---- */
+
+static const char *below_parent(const struct plan *p, size_t i, uint32_t *ret_parent)
+{
+	for (size_t k = 0; k < p->n_now; k++) {
+		if (p->now[k].id != p->now[i].parent_id || k == i)
+			continue;
+		*ret_parent = k + 1;
+		return mounts_below(p->now[i].target, p->now[k].target);
+	}
+	return NULL;
+}
+
+static int make_entries(struct plan *p, struct error *e)
+{
+	for (size_t i = 0; i < p->n_now; i++) {
+		struct entry *entry = &p->entries[i];
+		const char *target = "";
+
+		*entry = (struct entry){.m = &p->now[i], .base = find_then(p, &p->now[i])};
+		entry->groups = mounts_groups(entry->m);
+		entry->msg = pb_new(&p->d->arena, Mount, mount);
+		if (!entry->msg)
+			return error_errno(e, -ENOMEM, "mounts");
+		entry->msg->id = ++p->n;
+		if ((ssize_t)i != p->root)
+			target = below_parent(p, i, &entry->msg->parent);
+		if (!target || !mounts_attributes(entry->m, &entry->msg->attributes))
+			refuse(p, entry->m, "its place or its options are not understood", "unmount it");
+		entry->msg->target = target ? (char *)target : (char *)"";
+	}
+	return 0;
+}
+
+static int make_records(struct plan *p, struct error *e)
+{
+	int r = make_entries(p, e);
+
+	for (size_t i = 0; i < p->n_now && r == 0; i++) {
+		struct entry *entry = &p->entries[i];
+
+		if (entry->base >= 0)
+			from_base(p, entry);
+		else
+			r = find_origin(p, entry, e);
+		if (r == 0 && !strcmp(entry->msg->fstype, "overlay"))
+			check_overlay(p, entry);
+	}
+	if (r == 0)
+		plan_propagation(p);
+	return r;
+}
+
+/* A mount that shows all of a file system, and can be reached by its path. */
+static const struct proc_mount *whole_view(const struct plan *p, const struct proc_mount *m)
+{
+	for (size_t i = 0; i < p->n_now; i++)
+		if (mounts_same_fs(&p->now[i], m) && !strcmp(p->now[i].root, m->root) &&
+			mounts_at(p->now, p->n_now, p->root, p->now[i].target) == i)
+			return &p->now[i];
+	return NULL;
+}
+
+/* Contents of file systems that only the container has (tmpfs.c). */
+static int list_contents(struct plan *p, struct error *e)
+{
+	struct dump *d = p->d;
+
+	d->contents = arena_array(&d->arena, p->n, sizeof(*d->contents));
+	if (!d->contents)
+		return error_errno(e, -ENOMEM, "mounts");
+	for (size_t i = 0; i < p->n; i++) {
+		const struct entry *entry = &p->entries[i];
+		const struct proc_mount *view;
+
+		if (entry->base >= 0 ? !is_own_tmpfs(p, &p->then[entry->base])
+				     : strcmp(entry->msg->fstype, "tmpfs") != 0)
+			continue;
+		view = whole_view(p, entry->m);
+		if (!view)
+			refuse(p, entry->m,
+				"something else is mounted over it, or it is mounted as a whole no more: its "
+				"contents "
+				"cannot be read",
+				"unmount what covers it, or all of it");
+		d->contents[d->n_contents].mount = entry->msg->id;
+		d->contents[d->n_contents++].view = view;
+	}
+	return 0;
+}
+
+static bool may_mount(const struct spec *s)
+{
+	const struct spec_capabilities *c = &s->process->capabilities;
+
+	return s->namespaces[NS_MNT].present && !s->namespaces[NS_MNT].path &&
+	       (!s->process->has_capabilities || (c->bounding & 1ull << CAP_SYS_ADMIN));
+}
+
+int dump_mounts(struct dump *d, struct error *e)
+{
+	struct plan p = {.d = d, .now = d->mounts, .n_now = d->n_mounts};
+	struct proc_mount *then;
+	int r;
+
+	if (!d->c->mountinfo)
+		return 0;
+	if (proc_parse_mountinfo(d->c->mountinfo, &d->arena, &then, &p.n_then) < 0)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the mount table kept at create is damaged");
+	p.then = then;
+	if (!has_changed(&p))
+		return 0;
+	p.root = mounts_root(p.now, p.n_now);
+	if (p.root < 0 || mounts_root(p.then, p.n_then) < 0 || !may_mount(d->c->spec)) {
+		preflight_add(d->report, 0, -1, "mount",
+			p.root < 0
+				? "init has another root directory than its mount namespace"
+				: "mounts have changed, and config.json does not allow that to the container",
+			p.root < 0 ? "let init stay in the container's root"
+				   : "undo the change, or add CAP_SYS_ADMIN to process.capabilities.bounding",
+			"mounts of the container");
+		return 0;
+	}
+	p.entries = arena_array(&d->arena, p.n_now + p.n_then, sizeof(*p.entries));
+	if (!p.entries)
+		return error_errno(e, -ENOMEM, "mounts");
+	r = make_records(&p, e);
+	if (r == 0)
+		r = list_contents(&p, e);
+	d->mount_msgs = arena_array(&d->arena, p.n, sizeof(*d->mount_msgs));
+	if (r == 0 && !d->mount_msgs)
+		return error_errno(e, -ENOMEM, "mounts");
+	for (size_t i = 0; i < p.n && r == 0; i++)
+		d->mount_msgs[d->n_mount_msgs++] = p.entries[i].msg;
+	return r;
+}
