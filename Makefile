@@ -3,7 +3,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build demo test test-guest lint fuzz bench install clean
+.PHONY: all build demo test test-guest soak lint fuzz bench install clean
 
 all: build
 
@@ -35,6 +35,11 @@ endif
 test-guest: build
 	@scripts/setup --if-missing test guest
 	@tests/guest/run $(BUILD)
+
+# Random containers for an hour (SOAK=SECONDS).
+soak: build
+	@scripts/setup --if-missing test
+	@tests/soak/run $(BUILD) $(or $(SOAK),3600)
 
 lint:
 	@scripts/setup --if-missing lint
