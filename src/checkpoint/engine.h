@@ -31,6 +31,9 @@ void preflight_report_done(struct preflight_report *r);
 void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *kind, const char *reason,
 	const char *remedy, const char *object_format, ...) _printf_(7, 8);
 
+/* Leaves in r what the other one has, too. */
+void preflight_keep_common(struct preflight_report *r, const struct preflight_report *other);
+
 /* One error (REFUSED) for a report that is not empty: the first obstacle, and how many more there are. */
 int preflight_refuse(const struct preflight_report *r, struct error *e);
 

@@ -2,6 +2,7 @@
 /* The list of obstacles that a checkpoint would meet. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "checkpoint/engine.h"
 
@@ -41,6 +42,28 @@ void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *ki
 		.reason = arena_strdup(&r->arena, reason),
 		.remedy = arena_strdup(&r->arena, remedy),
 	};
+}
+
+static bool has(const struct preflight_report *r, const struct obstacle *o)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		const struct obstacle *p = &r->obstacles[i];
+
+		if (p->pid == o->pid && p->fd == o->fd && !strcmp(p->kind, o->kind) &&
+			!strcmp(p->object, o->object) && !strcmp(p->reason, o->reason))
+			return true;
+	}
+	return false;
+}
+
+void preflight_keep_common(struct preflight_report *r, const struct preflight_report *other)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		if (has(other, &r->obstacles[i]))
+			r->obstacles[kept++] = r->obstacles[i];
+	r->n = kept;
 }
 
 /* One error for all obstacles; the report has them singly. */

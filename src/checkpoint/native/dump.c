@@ -100,25 +100,36 @@ static int look(struct dump *d, struct error *e)
 	return r == 0 ? check_container(d, e) : r;
 }
 
+enum { LOOKS = 4, VFORK_LOOKS = 50 };
+
+static int look_once(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
+	size_t *ret_vforks, struct error *e)
+{
+	struct image_statistics stats = {};
+	struct dump d = {.c = c, .options = o, .report = r, .stats = &stats, DUMP_INIT};
+	int result = look(&d, e);
+
+	*ret_vforks = d.n_vforks;
+	dump_done(&d);
+	return result;
+}
+
+/* The tasks run: a file can be renamed between two looks at it. What stands in the way each time is real; who waits in
+ * vfork is given more time. */
 int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	size_t vforks = 0;
-	int result = 0;
+	int result = look_once(c, o, r, &vforks, e);
 
-	/* The tasks run: a file can be renamed between two looks at it. What stands in the way three times is real; who waits
-	 * in vfork is given more time. */
-	for (int tries = 0; tries < 3 || (tries < 50 && vforks == r->n); tries++) {
-		struct image_statistics stats = {};
-		struct dump d = {.c = c, .options = o, .report = r, .stats = &stats, DUMP_INIT};
+	for (int i = 1; result == 0 && r->n > 0 && i < (vforks < r->n ? LOOKS : VFORK_LOOKS); i++) {
+		struct preflight_report again = {};
 
-		preflight_report_done(r);
-		result = look(&d, e);
-		vforks = d.n_vforks;
-		dump_done(&d);
-		if (r->n == 0 || result < 0)
-			break;
-		usleep(MIN(tries, 3) * 2000);
+		usleep(MIN(i, 3) * 2000);
+		result = look_once(c, o, &again, &vforks, e);
+		if (result == 0)
+			preflight_keep_common(r, &again);
+		preflight_report_done(&again);
 	}
 	return result;
 }
