@@ -168,6 +168,7 @@ static void undo(struct container *c, struct dump_journal *j)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
+	dump_release_network(j, c->init_pid);
 	if (j->paused)
 		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);
 }

@@ -80,6 +80,8 @@ struct container_create_options {
 	 * hostname, sysctls, terminal and stdio on fds 0-2), still with every capability and no seccomp filter; it does
 	 * not return on success. rlimits, credentials, seccomp and cwd are then the image's business. NULL: create. */
 	int (*restore_init)(void *arg, struct error *e);
+	/* In the parent, when init has its namespaces, and before hooks and network devices. Only if there are such. */
+	int (*restore_namespaces)(void *arg, pid_t init_pid, struct error *e);
 	void *restore_arg;
 	struct timens_offset timens; /* present: a time namespace with these offsets */
 	uint64_t generation;

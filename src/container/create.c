@@ -326,6 +326,8 @@ static int follow_init(struct create *cr, struct error *e)
 
 	if (s->n_net_devices) {
 		r = expect(cr, SYNC_NETWORK, e);
+		if (r == 0 && cr->o->restore_namespaces)
+			r = cr->o->restore_namespaces(cr->o->restore_arg, c->init_pid, e);
 		if (r == 0)
 			r = net_devices_move(s, c->init_pid, &c->net_devices, e);
 		if (r == 0)
@@ -335,6 +337,8 @@ static int follow_init(struct create *cr, struct error *e)
 	}
 	if (s->hooks[HOOK_PRESTART].n || s->hooks[HOOK_CREATE_RUNTIME].n) {
 		r = expect(cr, SYNC_HOOKS, e);
+		if (r == 0 && cr->o->restore_namespaces)
+			r = cr->o->restore_namespaces(cr->o->restore_arg, c->init_pid, e);
 		if (r == 0)
 			r = hooks_run(s, c, HOOK_PRESTART, CONTAINER_CREATING, c->init_pid, e);
 		if (r == 0)

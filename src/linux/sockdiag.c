@@ -8,9 +8,12 @@
  */
 #include "linux/sockdiag.h"
 
+#include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -40,33 +43,114 @@ int netns_socket(int netns_fd, int domain, int type, int protocol)
 	return r < 0 ? r : take_fd(&fd);
 }
 
-static int request(int fd)
+static int request(int fd, const void *req, size_t len)
 {
 	struct {
 		struct nlmsghdr header;
-		struct unix_diag_req req;
+		char req[128];
 	} m = {
 		.header =
 			{
-				.nlmsg_len = sizeof(m),
+				.nlmsg_len = NLMSG_LENGTH(len),
 				.nlmsg_type = SOCK_DIAG_BY_FAMILY,
 				.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
 			},
-		.req =
-			{
-				.sdiag_family = AF_UNIX,
-				.udiag_states = ~0u,
-				.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER |
-					      UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN,
-			},
 	};
-	ssize_t n = send(fd, &m, sizeof(m), 0);
+	ssize_t n;
 
-	return n < 0 ? -errno : n == sizeof(m) ? 0 : -EIO;
+	if (len > sizeof(m.req))
+		return -EINVAL;
+	memcpy(m.req, req, len);
+	n = send(fd, &m, m.header.nlmsg_len, 0);
+	return n < 0 ? -errno : n == m.header.nlmsg_len ? 0 : -EIO;
 }
 
-static int parse_attribute(const struct nlattr *attr, struct arena *a, struct sockdiag_socket *s)
+/* One datagram of the answer. 1: that was the last. */
+static int take_answer(const char *buf, size_t len, sockdiag_each each, void *arg)
 {
+	for (const struct nlmsghdr *h = (const struct nlmsghdr *)buf; NLMSG_OK(h, len);
+		h = NLMSG_NEXT(h, len)) {
+		int r;
+
+		if (h->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (h->nlmsg_type == NLMSG_ERROR) {
+			const struct nlmsgerr *err = NLMSG_DATA(h);
+
+			return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*err)) && err->error < 0 ? err->error
+											    : -EBADMSG;
+		}
+		/* The table changed while it was read: some sockets may be missing. */
+		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
+			return -EAGAIN;
+		if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+			continue;
+		r = each(h, arg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sockdiag_dump(int netns_fd, const void *req, size_t len, sockdiag_each each, void *arg)
+{
+	_cleanup_close_ int fd = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+	_cleanup_free_ char *buf = malloc(BUFFER_SIZE);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (!buf)
+		return -ENOMEM;
+	r = request(fd, req, len);
+	while (r == 0) {
+		ssize_t n = recv(fd, buf, BUFFER_SIZE, MSG_TRUNC);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0 || n > BUFFER_SIZE)
+			return -EBADMSG;
+		r = take_answer(buf, n, each, arg);
+	}
+	return MIN(r, 0);
+}
+
+int sockdiag_attributes(
+	const struct nlmsghdr *h, size_t body, int (*each)(const struct nlattr *, void *), void *arg)
+{
+	const char *p = (const char *)h + NLMSG_HDRLEN + NLMSG_ALIGN(body),
+		   *end = (const char *)h + h->nlmsg_len;
+
+	if (h->nlmsg_len < NLMSG_LENGTH(body))
+		return -EBADMSG;
+	while (p < end && (size_t)(end - p) >= NLA_HDRLEN) {
+		const struct nlattr *attr = (const struct nlattr *)p;
+		int r;
+
+		if (attr->nla_len < NLA_HDRLEN || attr->nla_len > end - p)
+			return -EBADMSG;
+		r = each(attr, arg);
+		if (r < 0)
+			return r;
+		p += NLA_ALIGN(attr->nla_len);
+	}
+	return 0;
+}
+
+struct unix_list {
+	struct arena *arena;
+	struct sockdiag *d;
+	struct sockdiag_socket *now;
+	size_t allocated;
+};
+
+static int parse_attribute(const struct nlattr *attr, void *arg)
+{
+	struct unix_list *list = arg;
+	struct sockdiag_socket *s = list->now;
+	struct arena *a = list->arena;
 	const void *data = (const char *)attr + NLA_HDRLEN;
 	size_t len = attr->nla_len - NLA_HDRLEN;
 	struct unix_diag_rqlen rqlen;
@@ -112,71 +196,29 @@ static int parse_attribute(const struct nlattr *attr, struct arena *a, struct so
 	}
 }
 
-static int parse_socket(const struct nlmsghdr *h, struct arena *a, struct sockdiag_socket *s)
+static int add_socket(const struct nlmsghdr *h, void *arg)
 {
 	const struct unix_diag_msg *m = NLMSG_DATA(h);
-	const char *p, *end = (const char *)h + h->nlmsg_len;
+	struct unix_list *list = arg;
+	struct sockdiag *d = list->d;
 
 	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
 		return -EBADMSG;
-	*s = (struct sockdiag_socket){
-		.ino = m->udiag_ino, .type = m->udiag_type, .state = m->udiag_state, .name = ""};
-	p = (const char *)m + NLMSG_ALIGN(sizeof(*m));
-	while (p < end && (size_t)(end - p) >= NLA_HDRLEN) {
-		const struct nlattr *attr = (const struct nlattr *)p;
-		int r;
-
-		if (attr->nla_len < NLA_HDRLEN || attr->nla_len > end - p)
-			return -EBADMSG;
-		r = parse_attribute(attr, a, s);
-		if (r < 0)
-			return r;
-		p += NLA_ALIGN(attr->nla_len);
-	}
-	return 0;
-}
-
-static int add_socket(const struct nlmsghdr *h, struct arena *a, struct sockdiag *d, size_t *allocated)
-{
-	if (d->n == *allocated) {
-		size_t want = *allocated ? *allocated * 2 : 64;
-		void *p = arena_array(a, want, sizeof(*d->sockets));
+	if (d->n == list->allocated) {
+		size_t want = list->allocated ? list->allocated * 2 : 64;
+		void *p = arena_array(list->arena, want, sizeof(*d->sockets));
 
 		if (!p)
 			return -ENOMEM;
 		if (d->n)
 			memcpy(p, d->sockets, d->n * sizeof(*d->sockets));
 		d->sockets = p;
-		*allocated = want;
+		list->allocated = want;
 	}
-	return parse_socket(h, a, &d->sockets[d->n++]);
-}
-
-/* One datagram of the answer. 1: that was the last. */
-static int parse_answer(const char *buf, size_t len, struct arena *a, struct sockdiag *d, size_t *allocated)
-{
-	for (const struct nlmsghdr *h = (const struct nlmsghdr *)buf; NLMSG_OK(h, len);
-		h = NLMSG_NEXT(h, len)) {
-		int r;
-
-		if (h->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (h->nlmsg_type == NLMSG_ERROR) {
-			const struct nlmsgerr *err = NLMSG_DATA(h);
-
-			return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*err)) && err->error < 0 ? err->error
-											    : -EBADMSG;
-		}
-		/* The table changed while it was read: some sockets may be missing. */
-		if (h->nlmsg_flags & NLM_F_DUMP_INTR)
-			return -EAGAIN;
-		if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
-			continue;
-		r = add_socket(h, a, d, allocated);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	list->now = &d->sockets[d->n++];
+	*list->now = (struct sockdiag_socket){
+		.ino = m->udiag_ino, .type = m->udiag_type, .state = m->udiag_state, .name = ""};
+	return sockdiag_attributes(h, sizeof(*m), parse_attribute, list);
 }
 
 static int compare_socket(const void *a, const void *b)
@@ -188,33 +230,23 @@ static int compare_socket(const void *a, const void *b)
 
 int sockdiag_unix(int netns_fd, struct arena *a, struct sockdiag **ret)
 {
-	_cleanup_close_ int fd = netns_socket(netns_fd, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
-	_cleanup_free_ char *buf = malloc(BUFFER_SIZE);
-	struct sockdiag *d = arena_new(a, struct sockdiag);
-	size_t allocated = 0;
+	static const struct unix_diag_req req = {
+		.sdiag_family = AF_UNIX,
+		.udiag_states = ~0u,
+		.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS |
+			      UDIAG_SHOW_RQLEN,
+	};
+	struct unix_list list = {.arena = a, .d = arena_new(a, struct sockdiag)};
 	int r;
 
-	if (fd < 0)
-		return fd;
-	if (!buf || !d)
+	if (!list.d)
 		return -ENOMEM;
-	r = request(fd);
-	while (r == 0) {
-		ssize_t n = recv(fd, buf, BUFFER_SIZE, MSG_TRUNC);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0 || n > BUFFER_SIZE)
-			return -EBADMSG;
-		r = parse_answer(buf, n, a, d, &allocated);
-	}
+	r = sockdiag_dump(netns_fd, &req, sizeof(req), add_socket, &list);
 	if (r < 0)
 		return r;
-	if (d->n)
-		qsort(d->sockets, d->n, sizeof(*d->sockets), compare_socket);
-	*ret = d;
+	if (list.d->n)
+		qsort(list.d->sockets, list.d->n, sizeof(*list.d->sockets), compare_socket);
+	*ret = list.d;
 	return 0;
 }
 
@@ -234,4 +266,50 @@ const struct sockdiag_socket *sockdiag_listener_of(const struct sockdiag *d, uin
 			if (d->sockets[i].pending[k] == ino)
 				return &d->sockets[i];
 	return NULL;
+}
+
+struct tcp_search {
+	uint32_t ino;
+	int family;
+	struct sockaddr_storage *ret;
+	bool found;
+};
+
+static int compare_tcp(const struct nlmsghdr *h, void *arg)
+{
+	const struct inet_diag_msg *m = NLMSG_DATA(h);
+	struct tcp_search *s = arg;
+
+	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
+		return -EBADMSG;
+	if (m->idiag_inode != s->ino)
+		return 0;
+	memset(s->ret, 0, sizeof(*s->ret));
+	s->ret->ss_family = s->family;
+	if (s->family == AF_INET) {
+		struct sockaddr_in *a = (struct sockaddr_in *)s->ret;
+
+		a->sin_port = m->id.idiag_dport;
+		memcpy(&a->sin_addr, m->id.idiag_dst, sizeof(a->sin_addr));
+	} else {
+		struct sockaddr_in6 *a = (struct sockaddr_in6 *)s->ret;
+
+		a->sin6_port = m->id.idiag_dport;
+		memcpy(&a->sin6_addr, m->id.idiag_dst, sizeof(a->sin6_addr));
+		if (IN6_IS_ADDR_LINKLOCAL(&a->sin6_addr))
+			a->sin6_scope_id = m->id.idiag_if;
+	}
+	s->found = true;
+	return 0;
+}
+
+int sockdiag_tcp_peer(int netns_fd, int family, uint32_t ino, struct sockaddr_storage *ret)
+{
+	struct tcp_search s = {.ino = ino, .family = family, .ret = ret};
+	struct inet_diag_req_v2 req = {.sdiag_family = family,
+		.sdiag_protocol = IPPROTO_TCP,
+		.idiag_states = 1 << TCP_SYN_SENT | 1 << TCP_ESTABLISHED};
+	int r = sockdiag_dump(netns_fd, &req, sizeof(req), compare_tcp, &s);
+
+	return r < 0 ? r : s.found ? 0 : -ENOENT;
 }

@@ -5,6 +5,9 @@
  */
 #pragma once
 
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
 #include "base/arena.h"
 #include "base/error.h"
 
@@ -38,6 +41,17 @@ int sockdiag_unix(int netns_fd, struct arena *a, struct sockdiag **ret) _must_ch
 const struct sockdiag_socket *sockdiag_find(const struct sockdiag *d, uint64_t ino);
 /* The listener in whose backlog this socket waits to be accepted; NULL: none. */
 const struct sockdiag_socket *sockdiag_listener_of(const struct sockdiag *d, uint64_t ino);
+
+/* The peer of a TCP socket, also of one that is not connected yet; -ENOENT: it has none. */
+int sockdiag_tcp_peer(int netns_fd, int family, uint32_t ino, struct sockaddr_storage *ret) _must_check_;
+
+/* Any dump: "req" is the request behind the header; each() gets one message a socket. -EAGAIN: the sockets changed
+ * meanwhile. */
+typedef int (*sockdiag_each)(const struct nlmsghdr *h, void *arg);
+int sockdiag_dump(int netns_fd, const void *req, size_t len, sockdiag_each each, void *arg) _must_check_;
+/* The attributes behind "body" bytes of a message; lengths are checked. */
+int sockdiag_attributes(const struct nlmsghdr *h, size_t body, int (*each)(const struct nlattr *, void *),
+	void *arg) _must_check_;
 
 /* A socket made in another network namespace; a descriptor or a negative errno. */
 int netns_socket(int netns_fd, int domain, int type, int protocol) _must_check_;

@@ -16,7 +16,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
-  options=--a,--b  options of checkpoint                 cgroup=1    its cgroup at /sys/fs/cgroup
+  options=--a,--b  options of checkpoint and restore     cgroup=1    its cgroup at /sys/fs/cgroup
 """
 import os
 import re
@@ -208,7 +208,7 @@ def cycle(program, c, image, **kw):
     c.checkpoint(image, *program.words("options"), **kw)
     c.gone()
     time.sleep(float(program.settings.get("pause", "0")))
-    c.restore(image)
+    c.restore(image, *program.words("options"))
     check(c.status() == "running", f"after the restore the container is {c.status()}")
     if "all" not in ignore:
         compare(before, snapshot(c), ignore, "after the restore")
@@ -278,7 +278,7 @@ def running(program, env):
     c.verify(1)
     c.wait_ready(2)
     c.delete()
-    second.restore(env.t / "image")
+    second.restore(env.t / "image", *program.words("options"))
     if "all" not in ignore:
         compare(before, snapshot(second), ignore, "as a second container")
     second.verify(1)

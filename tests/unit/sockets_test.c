@@ -32,7 +32,7 @@ struct scenario {
 	int (*make)(void);
 	void (*check)(void);
 	const char *refused; /* part of the reason, or NULL */
-	bool tcp_close, ext_unix_sk;
+	bool tcp_close, tcp_established, ext_unix_sk;
 };
 
 static char dir[] = "/tmp/stasis-sockets-XXXXXX";
@@ -688,7 +688,7 @@ static const struct scenario scenarios[] = {
 	{"refused: peer outside", make_outside, NULL, "outside"},
 	{"refused: data before accept", make_waiting_data, NULL, "not accepted yet"},
 	{"refused: client left before accept", make_waiting_closed, NULL, "left before"},
-	{"refused: TCP connection", make_established, NULL, "TCP connections"},
+	{"refused: TCP connection", make_established, NULL, "a TCP connection"},
 	{"refused: TCP connection that waits", make_unaccepted, NULL, "wait to be accepted"},
 	{"refused: netlink", make_netlink, NULL, "protocol"},
 	{"--tcp-close", make_established, check_tcp_closed, NULL, .tcp_close = true},
@@ -774,7 +774,8 @@ static bool dump_all(struct dump *d, struct error *e)
 static _Noreturn void restore_and_check(const struct scenario *s, struct dump *d)
 {
 	const St__File *files[MAX_FDS];
-	struct restore r = {.files = files, .n_files = d->n_files, .fd_base = 200};
+	struct restore_options options = {.tcp_close = s->tcp_close};
+	struct restore r = {.files = files, .n_files = d->n_files, .fd_base = 200, .options = &options};
 	struct error e;
 
 	new_network();

@@ -238,6 +238,8 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = dump_files(d, e);
 	if (r == 0)
+		r = dump_name_lock(d, e);
+	if (r == 0)
 		r = dump_tmpfs(d, e);
 	if (r == 0)
 		r = fault_point("checkpoint-files", e);
@@ -307,6 +309,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		r = dump_unmap(d, e);
 		if (r == 0)
 			r = fault_point("checkpoint-removed", e);
+		dump_release_network(d->journal, d->c->init_pid);
 		if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
 			r = e->code;
 		frozen = now_us();
@@ -328,7 +331,11 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	if (r == 0 && !d->options->leave_running)
 		r = guard_is_alive(guard_fd, e);
 	if (r == 0 && !d->options->leave_running)
+		r = dump_lock_network(d, e);
+	if (r == 0 && !d->options->leave_running)
 		return dump_kill(d, e);
+	if (r < 0)
+		dump_release_network(d->journal, d->c->init_pid);
 	if (r < 0 && d->stopped) {
 		dump_unmap(d, &undo);
 		dump_resume(d, &undo);

@@ -143,12 +143,23 @@ struct dump {
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */
 	int root_fd;			      /* the container's "/", O_PATH */
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
+	int holds_packets;		      /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
 	struct sockdiag *sockets;	      /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
 };
+
+/* A TCP socket that was put into repair mode (res/socket-tcp.c). */
+struct dump_tcp {
+	pid_t pid;
+	int fd;
+	ino_t ino; /* by which it is known again */
+	int reuse; /* its SO_REUSEADDR */
+};
+
+enum { DUMP_TCP_MAX = 16384 };
 
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
 struct dump_journal {
@@ -159,6 +170,9 @@ struct dump_journal {
 		pid_t pid;
 		uint64_t area, len, syscall_insn;
 	} mapped[4096];
+	uint64_t network_lock; /* of packets, in the network namespace of init; 0: none */
+	unsigned n_tcp;
+	struct dump_tcp tcp[DUMP_TCP_MAX];
 };
 
 /* The members that are not zero to begin with. */
@@ -295,6 +309,12 @@ int dump_network(struct dump *d, struct error *e) _must_check_;
 int dump_mounts(struct dump *d, struct error *e) _must_check_;
 /* A detached copy of one of d->mounts, on which nothing else is mounted; or a negative errno (mounts-view.c). */
 int dump_bare_mount(struct dump *d, const struct proc_mount *m) _must_check_;
+
+/* TCP connections (connections.c): names the lock of their packets, takes it before the tasks are killed, and undoes all of it
+ * before they run on. */
+int dump_name_lock(struct dump *d, struct error *e) _must_check_;
+int dump_lock_network(struct dump *d, struct error *e) _must_check_;
+void dump_release_network(struct dump_journal *j, pid_t init_pid);
 
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;

@@ -427,6 +427,41 @@ static bool any_filters(const struct restore *r)
 	return false;
 }
 
+/* Who has this file, in a process that lives. */
+static bool find_holder(struct finish *f, const St__File *file, struct restore_connection *ret)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		const St__Process *p = f->threads[i].proc;
+
+		for (size_t k = 0; f->threads[i].leader && k < p->n_descriptors; k++) {
+			if (p->descriptors[k]->file != file->id)
+				continue;
+			*ret = (struct restore_connection){file, f->threads[i].pid, p->descriptors[k]->fd};
+			return true;
+		}
+	}
+	return false;
+}
+
+static int release_network(struct finish *f, struct error *e)
+{
+	struct restore_connection *all = NULL;
+	const struct restore *r = f->r;
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_files; i++) {
+		if (!restore_is_connection(r, r->files[i]))
+			continue;
+		if (!all)
+			all = arena_array(&f->r->arena, r->n_files - i, sizeof(*all));
+		if (!all)
+			return error_errno(e, -ENOMEM, "restore");
+		if (!find_holder(f, r->files[i], &all[n++]))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "a TCP connection that no process has");
+	}
+	return restore_release_network(r, all, n, f->c->init_pid, e);
+}
+
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	struct finish f = {.r = r, .c = c};
@@ -461,6 +496,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = unmap_areas(&f, e);
 	if (result == 0)
 		result = stop_again(&f, e);
+	if (result == 0)
+		result = release_network(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)
 		result = task_detach(&f.threads[i].task, e);
 	return result;

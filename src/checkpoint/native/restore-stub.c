@@ -344,6 +344,17 @@ static void limit_capabilities(const struct restore *r)
 			prctl(PR_CAPBSET_DROP, cap);
 }
 
+/* In a network namespace of our own: what is made in it from here on may connect it with others. */
+static int lock_packets(const struct restore *r, struct error *e)
+{
+	_cleanup_close_ int ns = -EBADF;
+
+	if (!r->own_net || !r->container->network_lock)
+		return 0;
+	ns = openat(r->proc_fd, "thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return ns < 0 ? error_errno(e, -errno, "network namespace") : restore_lock_network(r, ns, e);
+}
+
 int restore_init(void *arg, struct error *e)
 {
 	struct restore *r = arg;
@@ -365,6 +376,8 @@ int restore_init(void *arg, struct error *e)
 		result = set_names(r, e);
 	if (result == 0)
 		result = restore_mounts(r, e);
+	if (result == 0)
+		result = lock_packets(r, e);
 	if (result == 0)
 		result = restore_tmpfs(r, e);
 	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)

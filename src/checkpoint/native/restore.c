@@ -277,7 +277,9 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
-	return result < 0 ? result : restore_check_mounts(r, s, e);
+	if (result == 0)
+		result = restore_check_mounts(r, s, e);
+	return result < 0 ? result : restore_check_network(r, s, e);
 }
 
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
@@ -292,6 +294,22 @@ static void undo(struct container *c)
 	container_abort(c);
 }
 
+/* Before the first hook, which may connect the container's network with others. */
+static int lock_packets(void *arg, pid_t init_pid, struct error *e)
+{
+	_cleanup_close_ int ns = -EBADF;
+	const struct restore *r = arg;
+	char path[64];
+
+	if (!r->container->network_lock)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", init_pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0)
+		return error_errno(e, -errno, "network namespace of the container");
+	return restore_lock_network(r, ns, e);
+}
+
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
 	struct container_create_options create = r->options->create;
@@ -299,6 +317,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	int result;
 
 	create.restore_init = restore_init;
+	create.restore_namespaces = lock_packets;
 	create.restore_arg = r;
 	result = check_bundle(r, create.bundle, e);
 	if (result < 0)

@@ -147,5 +147,20 @@ int restore_init(void *arg, struct error *e);
 /* restore-finish.c: in the parent: waits for the stubs, sets registers, lets go. */
 int restore_coordinate(struct restore *r, struct container *c, struct error *e) _must_check_;
 
+/* connections.c: TCP connections. Refuses an image that has some without an option that says what to do; */
+int restore_check_network(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
+/* holds their packets back in a network namespace (nothing to do if there are none); */
+int restore_lock_network(const struct restore *r, int netns_fd, struct error *e) _must_check_;
+/* lets go: each is held by a process of that pid on the host, descriptor fd. Just before the tasks run on. */
+struct restore_connection {
+	const St__File *file;
+	pid_t pid;
+	int fd;
+};
+int restore_release_network(const struct restore *r, struct restore_connection *all, size_t n, pid_t init_pid,
+	struct error *e) _must_check_;
+/* Is this one of them? */
+bool restore_is_connection(const struct restore *r, const St__File *f);
+
 int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
 	struct image_statistics *stats, struct error *e) _must_check_;

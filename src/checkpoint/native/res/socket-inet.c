@@ -3,8 +3,9 @@
  * TCP and UDP sockets over IPv4 and IPv6: new, bound and listening TCP sockets, and UDP sockets of any
  * state.
  *
- * A TCP connection, and one that waits to be accepted, lives in the network as well; this version refuses
- * it (or forgets it, with --tcp-close: the socket comes back unconnected).
+ * A TCP connection lives in the network as well. What becomes of it the user says: it is kept (--tcp-established,
+ * socket-tcp.c) or forgotten (--tcp-close: the socket comes back unconnected). One that waits to be accepted has no
+ * descriptor by which it could be looked at.
  *
  * Datagrams that wait in a UDP socket are sent to it again, with the sender's address where that can be
  * had. They may be lost where the container's loopback device is down, as UDP allows.
@@ -19,8 +20,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-
-enum { STATE_ESTABLISHED = 1, STATE_CLOSE = 7, STATE_LISTEN = 10 }; /* include/net/tcp_states.h */
+#include "linux/nflock.h"
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
@@ -45,32 +45,66 @@ static bool is_tcp(int fd)
 	       protocol == IPPROTO_TCP;
 }
 
-/* What cannot be kept; NULL: nothing. Of a listener the kernel tells the waiting connections as "unacked". */
-static const char *refusal(const struct tcp_info *info)
+/* Is or was it connected? */
+static bool is_connection(const struct tcp_info *info)
 {
 	if (info->tcpi_state == STATE_LISTEN)
-		return info->tcpi_unacked > 0 ? "connections wait to be accepted" : NULL;
-	if (info->tcpi_state != STATE_CLOSE)
-		return "TCP connections are not recorded yet";
-	if (info->tcpi_segs_out > 0 || info->tcpi_segs_in > 0)
-		return "its TCP connection has ended, which is not recorded yet";
-	return NULL;
+		return false;
+	return info->tcpi_state != STATE_CLOSE || info->tcpi_segs_out > 0 || info->tcpi_segs_in > 0;
+}
+
+/* What cannot be kept; NULL: nothing. Of a listener the kernel tells the waiting connections as "unacked". */
+static const char *refusal(const struct dump *d, int fd, const struct tcp_info *info, const char **remedy)
+{
+	const struct checkpoint_options *o = d->options;
+
+	if (o->tcp_close)
+		return NULL;
+	if (info->tcpi_state == STATE_LISTEN && info->tcpi_unacked > 0 && !o->tcp_skip_in_flight) {
+		*remedy = "let the server accept them, or use --tcp-skip-in-flight (they are lost)";
+		return "connections wait to be accepted";
+	}
+	if (!is_connection(info))
+		return NULL;
+	if (!o->tcp_established) {
+		*remedy = "use --tcp-established to keep it, or --tcp-close (it is then closed after the "
+			  "restore), "
+			  "here and for the restore";
+		return "it is a TCP connection";
+	}
+	return tcp_obstacle(fd, info, remedy);
+}
+
+/* Asked once for each look at the container. */
+static bool can_hold_packets(struct dump *d)
+{
+	if (!d->holds_packets) {
+		_cleanup_close_ int ns = -EBADF;
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/ns/net", d->procs[0].pid);
+		ns = open(path, O_RDONLY | O_CLOEXEC);
+		d->holds_packets = ns >= 0 && nflock_available(ns) ? 1 : -1;
+	}
+	return d->holds_packets > 0;
 }
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	_cleanup_close_ int fd = dump_duplicate(f);
+	const char *reason, *remedy;
 	struct tcp_info info;
-	const char *reason;
 
 	if (fd < 0 || !is_tcp(fd) || tcp_info(fd, &info) < 0)
 		return 0; /* closed meanwhile, or UDP */
-	reason = refusal(&info);
-	if (reason && !d->options->tcp_close)
-		dump_refuse(d, f->proc, f->fd, "inet socket", reason,
-			"close the connection before the checkpoint, or use --tcp-close (it is then closed "
-			"after the restore)",
-			"%s", f->link);
+	reason = refusal(d, fd, &info, &remedy);
+	if (!reason && is_connection(&info) && !d->options->tcp_close && !d->stopped &&
+		!can_hold_packets(d)) {
+		reason = "without nftables its packets cannot be held back until the restore";
+		remedy = "load the kernel module nf_tables, or use --tcp-close";
+	}
+	if (reason)
+		dump_refuse(d, f->proc, f->fd, "inet socket", reason, remedy, "%s", f->link);
 	return 0;
 }
 
@@ -82,40 +116,47 @@ static bool is_unbound(const ProtobufCBinaryData *local)
 	       memcmp(local->data + sizeof(sa_family_t), zeros, local->len - sizeof(sa_family_t)) == 0;
 }
 
+static void drop_option(St__Socket *m, int name)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n_options; i++)
+		if (m->options[i]->level != IPPROTO_TCP || m->options[i]->name != name)
+			m->options[n++] = m->options[i];
+	m->n_options = n;
+}
+
 /* What is left of a connection is a new socket with the program's options: without the address, which its
  * listener may have, and without what the connection had negotiated. */
 static void forget_connection(St__Socket *m)
 {
-	size_t n = 0;
-
 	m->local.len = m->remote.len = 0;
-	for (size_t i = 0; i < m->n_options; i++) {
-		const St__SocketOption *o = m->options[i];
-
-		if (o->level != IPPROTO_TCP || (o->name != TCP_MAXSEG && o->name != TCP_WINDOW_CLAMP))
-			m->options[n++] = m->options[i];
-	}
-	m->n_options = n;
+	drop_option(m, TCP_WINDOW_CLAMP);
 }
 
 static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e)
 {
+	const char *reason, *remedy;
 	struct tcp_info info;
-	const char *reason;
 	int r = tcp_info(f->local, &info);
 
 	if (r < 0)
 		return error_errno(e, r, "TCP_INFO");
-	reason = refusal(&info);
-	if (reason && !d->options->tcp_close)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", reason);
+	reason = refusal(d, f->local, &info, &remedy);
+	if (reason)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s; %s", reason, remedy);
 	if (info.tcpi_state == STATE_LISTEN) {
 		m->state = SOCKET_LISTENING;
 		m->backlog = info.tcpi_sacked;
 		return 0;
 	}
-	if (reason)
-		forget_connection(m);
+	if (!is_connection(&info))
+		return 0;
+	drop_option(m, TCP_MAXSEG);	      /* of the path, not of the program */
+	drop_option(m, TCP_FASTOPEN_CONNECT); /* has done its work */
+	if (!d->options->tcp_close)
+		return tcp_dump(d, f, m, e);
+	forget_connection(m);
 	return 0;
 }
 
@@ -136,6 +177,19 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 }
 
 /* --- restore --- */
+
+void inet_undress(struct sockaddr_storage *a)
+{
+	struct sockaddr_in6 six = *(const struct sockaddr_in6 *)a;
+	struct sockaddr_in *four = (struct sockaddr_in *)a;
+
+	if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+		return;
+	memset(a, 0, sizeof(*a));
+	four->sin_family = AF_INET;
+	four->sin_port = six.sin6_port;
+	memcpy(&four->sin_addr, &six.sin6_addr.s6_addr[12], sizeof(four->sin_addr));
+}
 
 static int set_int(int fd, int level, int name, int value)
 {
@@ -191,6 +245,12 @@ int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e
 	if (fd < 0)
 		return error_errno(e, -errno, "make an inet socket");
 	result = socket_restore_options(fd, m, SOCKET_EARLY, e);
+	if (m->tcp) {
+		if (result == 0 && restore_is_connection(r, f))
+			result = tcp_open(m, fd, e);
+		*ret_fd = result < 0 ? -EBADF : take_fd(&fd);
+		return result;
+	}
 	/* Ended connections of the port linger in TIME_WAIT, and several sockets may be bound to it that
 	 * did not listen then. */
 	if (result == 0 && m->protocol == IPPROTO_TCP)
@@ -201,20 +261,6 @@ int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e
 		return result;
 	*ret_fd = take_fd(&fd);
 	return 0;
-}
-
-/* An IPv4 address in the clothes of IPv6 becomes a plain one again. */
-static void undress(struct sockaddr_storage *a)
-{
-	struct sockaddr_in6 six = *(const struct sockaddr_in6 *)a;
-	struct sockaddr_in *four = (struct sockaddr_in *)a;
-
-	if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
-		return;
-	memset(a, 0, sizeof(*a));
-	four->sin_family = AF_INET;
-	four->sin_port = six.sin6_port;
-	memcpy(&four->sin_addr, &six.sin6_addr.s6_addr[12], sizeof(four->sin_addr));
 }
 
 /* The address at which a datagram of "family" reaches a socket: its own, or loopback if it is bound to
@@ -230,7 +276,7 @@ static bool reach(int family, struct sockaddr_storage *to)
 		else
 			*four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = six->sin6_port};
 	}
-	undress(to);
+	inet_undress(to);
 	if (to->ss_family == AF_INET && four->sin_addr.s_addr == 0)
 		four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	return to->ss_family == family;
@@ -281,7 +327,7 @@ static int send_again(struct restore *r, const St__Socket *m, const St__SocketMe
 		return -EBADMSG;
 	if (getsockname(fd, (struct sockaddr *)&to, &to_len) < 0)
 		return -errno;
-	undress(&from);
+	inet_undress(&from);
 	if (!reach(from.ss_family, &to))
 		return -EAFNOSUPPORT;
 	out = sender(r, &from, &borrowed);
@@ -314,6 +360,10 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 	socklen_t len;
 	int result;
 
+	if (m->tcp) {
+		result = restore_is_connection(r, f) ? tcp_connect(m, fd, e) : 0;
+		return result < 0 ? result : socket_restore_options(fd, m, SOCKET_LATE, e);
+	}
 	if (m->state == SOCKET_LISTENING && m->protocol == IPPROTO_TCP && listen(fd, m->backlog) < 0)
 		return error_errno(e, -errno, "listen on a TCP socket");
 	if (m->protocol == IPPROTO_UDP)
@@ -341,7 +391,8 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 extern const struct resource resource_inet;
 const struct resource resource_inet = {
 	.kind = "inet socket",
-	.description = "TCP: unconnected, bound, listening. UDP: bound, connected, with queued datagrams",
+	.description = "TCP: unconnected, bound, listening, connected (--tcp-established). UDP: bound, "
+		       "connected, with queued datagrams",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

@@ -33,6 +33,46 @@ int socket_restore_options(
 bool socket_address(
 	const ProtobufCBinaryData *bytes, int family, struct sockaddr_storage *ret, socklen_t *ret_len);
 
+/* TCP connections: dump (socket-tcp.c), restore (socket-tcp-restore.c), segments (socket-tcp-segment.c). */
+enum tcp_state { /* include/net/tcp_states.h */
+	STATE_ESTABLISHED = 1,
+	STATE_SYN_SENT,
+	STATE_SYN_RECV,
+	STATE_FIN_WAIT1,
+	STATE_FIN_WAIT2,
+	STATE_TIME_WAIT,
+	STATE_CLOSE,
+	STATE_CLOSE_WAIT,
+	STATE_LAST_ACK,
+	STATE_LISTEN,
+	STATE_CLOSING,
+};
+struct tcp_info;
+/* What of this connection cannot be kept, or NULL; *remedy is then set. */
+const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remedy);
+int tcp_dump(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e) _must_check_;
+/* Out of repair mode, with packets passing again: as before tcp_dump(). */
+void tcp_undo(const struct dump_tcp *t);
+
+/* In three steps: bound, in repair mode; connected, with its queues; and, from outside, let go and at last sent what
+ * had not been sent. */
+int tcp_open(const St__Socket *m, int fd, struct error *e) _must_check_;
+int tcp_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
+int tcp_release(const St__Socket *m, int fd, struct error *e) _must_check_;
+int tcp_send_rest(const St__Socket *m, int fd, struct error *e) _must_check_;
+int tcp_validate(const St__Socket *m, struct error *e) _must_check_;
+
+/* A segment without data, as if the peer had sent it: "from" to one of our own addresses. IPv4 in IPv6 clothes: IPv4. */
+struct tcp_segment {
+	struct sockaddr_storage from, to;
+	uint32_t seq, ack;
+	uint16_t window;
+	bool fin;
+};
+int tcp_send_segment(const struct tcp_segment *s) _must_check_;
+/* An IPv4 address in the clothes of IPv6 becomes a plain one. */
+void inet_undress(struct sockaddr_storage *a);
+
 /* All sockets are one kind of record: these serve unix and inet. */
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;

@@ -111,6 +111,8 @@ const struct support_row support_rows[] = {
 		"the kernel hides them"},
 	{"file", "socket state that nobody can read", "lost",
 		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down"},
+	{"file", "TCP connections without a descriptor", "lost",
+		"in TIME_WAIT, or closed by the program while there was data to send"},
 };
 const size_t support_rows_len = ARRAY_SIZE(support_rows);
 
