@@ -243,25 +243,29 @@ static int let_sleep(
 static int find_end(
 	struct dump *d, struct dump_proc *p, struct dump_thread *t, int64_t *ret_end, struct error *e)
 {
-	enum { MANY = 4096, TRIES = 8 };
+	enum { MANY = 4096, TRIES = 12, SURE = 2 };
 	struct sleeps mine = {}, with, without;
-	int r = read_sleeps(d, &without, e);
+	int r = read_sleeps(d, &without, e), met = 0;
 
 	*ret_end = 0;
 	if (r < 0 || without.n > MANY)
 		return 0;
-	/* Entries that move while the list is read may be missing in it: then all begins anew. */
-	for (int i = 0; i < TRIES && mine.n != 1 && r == 0; i++) {
+	/* Once may be somebody else's that came and went just then. Entries that move while the list is read may be
+	 * missing in it: then all begins anew. */
+	for (int i = 0; i < TRIES && (mine.n != 1 || met < SURE) && r == 0; i++) {
 		r = let_sleep(d, p, t, &with, e);
 		if (r != 0)
 			return MIN(r, 0);
 		keep(&with, &without, false);
+		met = mine.n > 0 ? met + 1 : 1;
 		if (mine.n > 0)
 			keep(&with, &mine, true);
 		mine = with;
 		r = read_sleeps(d, &without, e);
 		keep(&mine, &without, false);
 	}
+	if (met < SURE)
+		mine.n = 0;
 	if (mine.n == 1)
 		*ret_end = (int64_t)mine.of->ends_ns - now_ns(mine.of->clock) + now_ns(CLOCK_MONOTONIC);
 	return r;
