@@ -65,6 +65,7 @@ const char *const fault_names[] = {
 	"checkpoint-thawed",
 	"checkpoint-injected",
 	"checkpoint-collected",
+	"checkpoint-terminal",
 	"checkpoint-files",
 	"checkpoint-memory",
 	"checkpoint-removed",

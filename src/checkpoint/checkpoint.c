@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/ttys.h"
 
 /* Where the image goes. */
 struct target {
@@ -166,6 +167,7 @@ static void undo(struct container *c, struct dump_journal *j)
 
 	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
+	dump_undo_ttys(&j->tty);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
 	dump_release_network(j, c->init_pid);

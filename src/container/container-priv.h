@@ -131,11 +131,11 @@ int notify_prepare(struct container *c, struct spec *s, struct error *e) _must_c
 
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
- * terminal of our session; the master goes over the socket. */
+ * terminal of our session; the master goes over the socket, and stays open in *ret_master if that is not NULL. */
 /* A caller's own size is more than what config.json says. */
 void terminal_use_size(struct spec_process *p, struct console_size size);
-int terminal_set_up(
-	int root, const struct spec_process *p, int socket, bool console, struct error *e) _must_check_;
+int terminal_set_up(int root, const struct spec_process *p, int socket, bool console, int *ret_master,
+	struct error *e) _must_check_;
 /* Sends a pidfd to whoever listens there (containerd's shim). */
 int send_pidfd(const char *path, int pidfd, struct error *e) _must_check_;
 int terminal_connect(const char *path, struct error *e) _must_check_;

@@ -83,6 +83,7 @@ struct container_create_options {
 	/* In the parent, when init has its namespaces, and before hooks and network devices. Only if there are such. */
 	int (*restore_namespaces)(void *arg, pid_t init_pid, struct error *e);
 	void *restore_arg;
+	int *restore_console;	     /* init leaves there the master of the terminal, if there is one */
 	struct timens_offset timens; /* present: a time namespace with these offsets */
 	uint64_t generation;
 };

@@ -255,7 +255,7 @@ static int take_terminal(struct exec *x, struct error *e)
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return error_errno(e, -errno, "open /");
-	return terminal_set_up(root, &x->process, x->console_socket, false, e);
+	return terminal_set_up(root, &x->process, x->console_socket, false, NULL, e);
 }
 
 static _Noreturn void child_main(struct exec *x)

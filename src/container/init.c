@@ -219,7 +219,7 @@ static int make_root(struct init *in, struct error *e)
 	if (r == 0)
 		r = fault_point("create-container-hooks", e);
 	if (r == 0 && in->console_socket >= 0)
-		r = terminal_set_up(root, s->process, in->console_socket, own, e);
+		r = terminal_set_up(root, s->process, in->console_socket, own, in->o->restore_console, e);
 	if (r == 0)
 		r = fault_point("create-console", e);
 	if (r == 0 && own)

@@ -104,7 +104,8 @@ static int use_slave(int slave, const struct spec_process *p)
 	return ioctl(0, TIOCSCTTY, 0) < 0 ? -errno : 0;
 }
 
-int terminal_set_up(int root, const struct spec_process *p, int socket, bool console, struct error *e)
+int terminal_set_up(
+	int root, const struct spec_process *p, int socket, bool console, int *ret_master, struct error *e)
 {
 	_cleanup_close_ int master = open_master(root), slave = -EBADF;
 	int r;
@@ -123,5 +124,9 @@ int terminal_set_up(int root, const struct spec_process *p, int socket, bool con
 	if (r < 0)
 		return error_errno(e, r, "send the terminal to the console socket");
 	r = use_slave(slave, p);
-	return r < 0 ? error_errno(e, r, "take the terminal") : 0;
+	if (r < 0)
+		return error_errno(e, r, "take the terminal");
+	if (ret_master)
+		*ret_master = take_fd(&master);
+	return 0;
 }

@@ -179,9 +179,10 @@ static void describe_epoll(struct inspection *x, struct json_object *o, const St
 
 static void describe_tty(struct inspection *x, struct json_object *o, const St__Tty *t)
 {
-	static const char *const kinds[] = {"console", "pty master", "pty", "/dev/tty"};
+	static const char *const kinds[] = {"tty", "pty master", "pty", "/dev/tty"};
 
-	inspect_add_string(x, o, "kind", t->kind >= 0 && t->kind < 4 ? kinds[t->kind] : "tty");
+	inspect_add_string(x, o, "kind", t->kind >= 0 && t->kind < 4 ? kinds[t->kind] : kinds[0]);
+	inspect_add_string(x, o, "path", t->path);
 	inspect_add_i64(x, o, "index", t->index);
 }
 

@@ -5,7 +5,9 @@
  */
 #include "cr.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <pty.h>
 #include <sys/eventfd.h>
 
 enum { PAGES = 64 };
@@ -47,6 +49,34 @@ static void *blocked_read(void *arg)
 	return NULL;
 }
 
+static int master, slave;
+
+/* What waits in a terminal is taken out and put back: a line, half a line, and output with an echo. */
+static void fill_terminal(void)
+{
+	check(write(slave, "output\n", 7) == 7 && write(master, "line\nhalf", 9) == 9,
+		"write to a terminal: %m");
+	cr_msleep(20);
+}
+
+static void check_terminal(void)
+{
+	struct pollfd p = {.fd = slave, .events = POLLIN};
+	static const char want[] = "output\r\nline\r\nhalf\r\n";
+	char text[100];
+
+	check(poll(&p, 1, 0) == 1 && read(slave, text, sizeof(text)) == 5 && !memcmp(text, "line\n", 5),
+		"the line that was typed");
+	check(poll(&p, 1, 0) == 0, "half a line is none");
+	check(write(master, "\n", 1) == 1 && poll(&p, 1, 1000) == 1 && read(slave, text, sizeof(text)) == 5 &&
+			!memcmp(text, "half\n", 5),
+		"half a line that was typed");
+	cr_msleep(10);
+	check(read(master, text, sizeof(text)) == sizeof(want) - 1 && !memcmp(text, want, sizeof(want) - 1),
+		"output that waits");
+	fill_terminal();
+}
+
 static void rounds(char *private, char *shared, int event)
 {
 	sigset_t set;
@@ -64,6 +94,7 @@ static void rounds(char *private, char *shared, int event)
 		if (cr_tag[0] == 0) {
 			check(read(event, &v, 8) == 8 && v == 3, "the eventfd's count");
 			check(write(event, &v, 8) == 8, "write");
+			check_terminal();
 		}
 		for (int ms = 0; loops == n; ms++) {
 			check(ms < 3000, "the thread does not go on");
@@ -86,6 +117,8 @@ int main(void)
 	cr_fill(private, PAGES * 4096UL, 1);
 	cr_fill(shared, PAGES * 4096UL, 2);
 	must(pipe(p));
+	must(openpty(&master, &slave, NULL, NULL, NULL));
+	fill_terminal();
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGTRAP);

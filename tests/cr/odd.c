@@ -823,31 +823,76 @@ static void check_pkey(void)
 	check(pkey_get(id) == PKEY_DISABLE_WRITE, "rights of the key");
 }
 
-static bool set_pty(void)
+/* Packet mode tells a change once: that of what nobody has read yet cannot be told again. */
+static bool set_pty_status(void)
 {
-	struct winsize w = {33, 77, 0, 0};
+	int on = 1;
+
+	if (openpty(&fd, &fd2, NULL, NULL, NULL) < 0)
+		return unavailable("openpty");
+	must(ioctl(fd, TIOCPKT, &on));
+	must(tcflush(fd2, TCIOFLUSH));
+	return true;
+}
+
+static void check_pty_status(void)
+{
+	char c;
+
+	check(read(fd, &c, 1) == 1 && (c & TIOCPKT_FLUSHREAD), "the change is not told");
+	must(tcflush(fd2, TCIOFLUSH));
+}
+
+static bool set_pty_extproc(void)
+{
 	struct termios t;
 
-	if (openpty(&fd, &fd2, NULL, NULL, &w) < 0)
+	if (openpty(&fd, &fd2, NULL, NULL, NULL) < 0)
 		return unavailable("openpty");
 	must(tcgetattr(fd2, &t));
-	cfmakeraw(&t);
+	t.c_lflag |= EXTPROC;
 	must(tcsetattr(fd2, TCSANOW, &t));
 	return true;
 }
 
-static void check_pty(void)
+static void check_pty_extproc(void)
 {
-	struct winsize w;
 	struct termios t;
-	char b[16];
 
-	must(ioctl(fd2, TIOCGWINSZ, &w));
-	check(w.ws_row == 33 && w.ws_col == 77, "its size is %dx%d", w.ws_row, w.ws_col);
 	must(tcgetattr(fd2, &t));
-	check(!(t.c_lflag & ECHO), "it is not raw any more");
-	check(write(fd, "to slave", 8) == 8 && read(fd2, b, 16) == 8, "to the slave: %m");
-	check(write(fd2, "to master", 9) == 9 && read(fd, b, 16) == 9, "to the master: %m");
+	check(t.c_lflag & EXTPROC, "EXTPROC is gone");
+}
+
+/* A terminal that has hung up does not say which one /dev/tty was. */
+static bool set_tty_hung_up(void)
+{
+	int status;
+
+	if (openpty(&fd, &fd2, NULL, NULL, NULL) < 0)
+		return unavailable("openpty");
+	child = must(fork());
+	if (child == 0) {
+		signal(SIGHUP, SIG_IGN);
+		must(setsid());
+		must(ioctl(fd2, TIOCSCTTY, 0));
+		close(fd);
+		fd = must(open("/dev/tty", O_RDWR));
+		close(fd2);
+		kill(getpid(), SIGSTOP);
+		for (;;)
+			pause();
+	}
+	must(waitpid(child, &status, WUNTRACED));
+	close(fd);
+	close(fd2);
+	must(kill(child, SIGCONT));
+	cr_msleep(10);
+	return true;
+}
+
+static void check_tty_hung_up(void)
+{
+	check(kill(child, 0) == 0, "the child is gone");
 }
 
 static void *outlive(void *arg CR_UNUSED)
@@ -1140,7 +1185,9 @@ static const struct object {
 	{"mseal", set_mseal, check_mseal},
 	{"hugetlb", set_hugetlb, check_memory_3},
 	{"pkey", set_pkey, check_pkey},
-	{"pty", set_pty, check_pty},
+	{"pty_status", set_pty_status, check_pty_status},
+	{"pty_extproc", set_pty_extproc, check_pty_extproc},
+	{"tty_hung_up", set_tty_hung_up, check_tty_hung_up},
 	{"dead_leader", set_dead_leader, NULL},
 	{"guard_pages", set_guard, check_guard},
 	{"seccomp_strict", set_strict, check_strict},

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 
 #include "checkpoint/native/sched-attr.h"
+#include "checkpoint/native/ttys.h"
 
 St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec)
 {
@@ -555,7 +556,9 @@ int dump_collect(struct dump *d, struct error *e)
 	dump_view_end(d);
 	if (r == 0)
 		r = dump_sharing(d, e);
-	return r < 0 ? r : dump_check_files(d, e);
+	if (r == 0)
+		r = dump_check_files(d, e);
+	return r < 0 ? r : dump_check_ttys(d, e);
 }
 
 void dump_done(struct dump *d)

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
+#include "checkpoint/native/ttys.h"
 
 static uint64_t now_us(void)
 {
@@ -235,6 +236,8 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = guard_is_alive(guard_fd, e);
 	d->stats->collect_us = now_us() - start;
+	if (r == 0)
+		r = dump_ttys(d, e);
 	if (r == 0)
 		r = dump_files(d, e);
 	if (r == 0)

@@ -16,6 +16,7 @@
 #include "image.pb-c.h"
 #include "image/image.h"
 #include "linux/procfs.h"
+#include "linux/tty-data.h"
 
 struct dump_thread {
 	struct task task;
@@ -143,8 +144,10 @@ struct dump {
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */
 	int root_fd;			      /* the container's "/", O_PATH */
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
-	int holds_packets;		      /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
-	struct sockdiag *sockets;	      /* of the container's network namespace; NULL until asked for */
+	struct dump_pty *ptys;		      /* res/tty.c */
+	size_t n_ptys;
+	int holds_packets;	  /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
+	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;
@@ -161,8 +164,17 @@ struct dump_tcp {
 
 enum { DUMP_TCP_MAX = 16384 };
 
+/* A pseudo terminal whose data is out of it just now: descriptors by which the guard reaches it. */
+struct dump_tty_journal {
+	bool taken;
+	pid_t pid, master_pid; /* 0: none */
+	int fd, master_fd;
+	struct tty_data data;
+};
+
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
 struct dump_journal {
+	struct dump_tty_journal tty;
 	bool paused; /* the user had paused it: it must be frozen again */
 	bool frozen; /* the freezer was written */
 	unsigned n;

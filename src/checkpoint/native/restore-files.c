@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
+#include "checkpoint/native/ttys.h"
 
 enum { SETTABLE_FLAGS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME };
 
@@ -108,6 +109,8 @@ static int make_room(struct restore *r, struct error *e)
 		result = r->init_pidfd < 0 ? error_errno(e, -errno, "pidfd of init")
 					   : move_own(r, &r->init_pidfd, e);
 	}
+	if (result == 0 && r->console_master >= 0)
+		result = move_own(r, &r->console_master, e);
 	if (result < 0)
 		return result;
 	close_range(3, r->fd_base + r->n_files - 1, 0);
@@ -148,9 +151,13 @@ int restore_open_files(struct restore *r, struct error *e)
 {
 	int result = make_room(r, e);
 
+	if (result == 0)
+		result = restore_make_ttys(r, e);
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
 		if (!restore_is_late(r, r->files[i]) || r->files[i]->kind_case == ST__FILE__KIND_EPOLL)
 			result = restore_open_file(r, i, e);
+	if (result == 0)
+		result = restore_finish_ttys(r, e);
 	/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. */
 	for (int sockets = 1; sockets >= 0; sockets--) {
 		for (size_t i = 0; i < r->n_files && result == 0; i++) {

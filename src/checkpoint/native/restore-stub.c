@@ -25,6 +25,7 @@
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/tree.h"
+#include "checkpoint/native/ttys.h"
 
 static long futex(uint32_t *word, int op, uint32_t value)
 {
@@ -257,6 +258,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		error_errno(&e, -errno, "process %d: begin a session", node->pid);
 		fail(r, &e);
 	}
+	if ((node->setsid || self == 0) && p && restore_take_terminal(r, node->pid, &e) < 0)
+		fail(r, &e);
 	fork_children(r, self, false);
 	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 		_exit(0);
@@ -265,6 +268,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	join_groups(r, node, p);
 	if (!p)
 		_exit(0);
+	if (restore_set_foreground(r, p, &e) < 0)
+		fail(r, &e);
 	reap_group_leaders(r, self);
 	if (r->has_late_files)
 		late_files(r, self == 0);

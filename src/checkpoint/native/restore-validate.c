@@ -6,6 +6,8 @@
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/network.h"
 
+#include "checkpoint/native/ttys.h"
+
 #include <signal.h>
 #include <string.h>
 #include <sys/user.h>
@@ -281,6 +283,8 @@ int restore_validate(const struct restore *r, struct error *e)
 	result = restore_validate_mounts(r, e);
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		result = validate_process(r, r->procs[i], e);
+	if (result == 0)
+		result = restore_validate_ttys(r, e);
 	if (result == 0 && (r->procs[0]->ppid != 0 || r->procs[0]->state == 2))
 		result = corrupt(e, "the first process is not init", r->procs[0]->pid);
 	return result;

@@ -19,6 +19,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/tree.h"
+#include "checkpoint/native/ttys.h"
 
 enum { NS = 1000000000 };
 
@@ -141,6 +142,27 @@ static void sum_up(struct restore *r)
 	}
 }
 
+static int plan_ttys(struct restore *r, struct error *e)
+{
+	int id = 2;
+
+	r->n_ptys = r->container->n_ptys;
+	r->ptys = arena_array(&r->arena, r->n_ptys, sizeof(*r->ptys));
+	if (!r->ptys)
+		return error_errno(e, -ENOMEM, "plan the terminals");
+	for (size_t i = 0; i < r->n_ptys; i++) {
+		struct restore_pty *p = &r->ptys[i];
+
+		*p = (struct restore_pty){.msg = r->container->ptys[i], .master = -EBADF, .slave = -EBADF};
+		if (p->msg->foreground != TTY_GROUP_IS_GONE)
+			continue;
+		while (id_is_used(r, id))
+			id++;
+		p->foreground = id++;
+	}
+	return 0;
+}
+
 static int plan_tree(struct restore *r, struct error *e)
 {
 	struct tree_process *procs = arena_array(&r->arena, r->n_procs, sizeof(*procs));
@@ -153,7 +175,7 @@ static int plan_tree(struct restore *r, struct error *e)
 	if (tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e) < 0)
 		return e ? e->code : -EINVAL;
 	name_helpers(r);
-	return 0;
+	return plan_ttys(r, e);
 }
 
 int restore_plan(struct restore *r, struct error *e)
@@ -319,6 +341,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	create.restore_init = restore_init;
 	create.restore_namespaces = lock_packets;
 	create.restore_arg = r;
+	create.restore_console = &r->console_master;
 	result = check_bundle(r, create.bundle, e);
 	if (result < 0)
 		return result;
@@ -345,8 +368,12 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
 	struct image_statistics *stats, struct error *e)
 {
-	struct restore r = {
-		.options = o, .proc_fd = -EBADF, .zero_fd = -EBADF, .root_fd = -EBADF, .init_pidfd = -EBADF};
+	struct restore r = {.options = o,
+		.proc_fd = -EBADF,
+		.zero_fd = -EBADF,
+		.root_fd = -EBADF,
+		.init_pidfd = -EBADF,
+		.console_master = -EBADF};
 	int result;
 
 	result = load(&r, image_dir, e);

@@ -46,6 +46,13 @@ struct restore_pipe {
 	int read_fd, write_fd;
 };
 
+/* A pseudo terminal; the descriptors are open in the stubs until they unmap themselves. */
+struct restore_pty {
+	const St__Pty *msg;
+	int master, slave; /* -EBADF: hung up, not opened yet */
+	int foreground; /* a process group to make, in the place of one whose processes are gone; 0: none */
+};
+
 struct restore {
 	struct arena arena;
 	struct image *image;
@@ -85,6 +92,9 @@ struct restore {
 	pid_t *helpers;		    /* by file: stands in for a process that is gone (pidfd.c) */
 	char *made_dirs[64];	    /* directories that had to be there for a moment, outermost first */
 	size_t n_made_dirs;
+	struct restore_pty *ptys;
+	size_t n_ptys;
+	int console_master;  /* of the terminal that create has made; -EBADF: none */
 	int fd_base;	     /* file i of "files" is descriptor fd_base + i until placed */
 	int root_fd;	     /* O_PATH of the container's "/" */
 	int proc_fd;	     /* O_PATH of the host's /proc, to open descriptors again */

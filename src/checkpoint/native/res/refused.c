@@ -62,21 +62,13 @@ REFUSED(mqueue, "mqueue", "POSIX message queues", "messages are not recorded yet
 	return false;
 }
 
-REFUSED(terminal, "terminal", "pseudo terminals other than the container's console",
-	"pty pairs are not recorded yet", "end the terminal session in the container first")
-{
-	unsigned m = S_ISCHR(f->st.st_mode) && !(f->info.flags & O_PATH) ? major(f->st.st_rdev) : 0;
-
-	return (m >= 136 && m <= 143) || (m == 5 && minor(f->st.st_rdev) == 2) || m == 4 || m == 3 || m == 2;
-}
-
 REFUSED(anon_other, "anonymous inode", "other anonymous files of the kernel",
 	"this version does not know this kind", "close the descriptor first")
 {
 	return strncmp(f->link, "anon_inode:", 11) == 0;
 }
 
-REFUSED(device_other, "device", "device nodes besides null, zero, full, random, urandom and tty",
+REFUSED(device_other, "device", "device nodes besides null, zero, full, random, urandom and terminals",
 	"the state of a device cannot be copied", "close the device first")
 {
 	return S_ISBLK(f->st.st_mode) || S_ISCHR(f->st.st_mode);

@@ -48,8 +48,6 @@ static bool match_device(const struct dump *d, const struct dump_file *f)
 
 	if (!S_ISCHR(f->st.st_mode) || f->link[0] != '/')
 		return false;
-	if (ma == 5 && mi == 0)
-		return true; /* /dev/tty: whatever the session's terminal is */
 	for (size_t i = 0; i < ARRAY_SIZE(minors); i++)
 		if (ma == 1 && mi == minors[i])
 			return true;
@@ -376,4 +374,4 @@ BY_PATH(regular, "file",
 	match_regular);
 BY_PATH(directory, "directory", "directories held open, also deleted ones", match_directory);
 BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);
-BY_PATH(device, "/dev node", "null, zero, full, random, urandom, tty", match_device);
+BY_PATH(device, "/dev node", "null, zero, full, random, urandom", match_device);

@@ -9,7 +9,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
-#include <termios.h>
+#include <unistd.h>
+
+#define TCGETS2_NR 0x802c542a
+#define TCSETS2_NR 0x402c542b
 
 static bool is_terminal(const struct dump_file *f)
 {
@@ -46,27 +49,27 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	if (which(d, f) < 0)
 		return false;
 	/* A pipe's or socket's name is unique; a path could also be a file of the container's own. */
-	return f->link[0] != '/' || is_terminal(f) || !mounted_in_container(d, f->info.mnt_id);
+	if (f->link[0] != '/' || !mounted_in_container(d, f->info.mnt_id))
+		return true;
+	/* The console is the container's own, and what else opens it is another description (tty.c). */
+	return is_terminal(f) && d->c->spec && d->c->spec->process && d->c->spec->process->terminal &&
+	       f->proc == &d->procs[0] && f->fd <= 2;
 }
 
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__Stdio *m = pb_new(&d->arena, Stdio, stdio);
-	struct termios2_bytes {
-		char bytes[64];
-	} t;
-	struct winsize ws;
+	char termios[TTY_TERMIOS];
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "stdio");
 	m->fd = which(d, f);
-	if (is_terminal(f) && ioctl(f->local, 0x802c542a /* TCGETS2 */, &t) == 0 &&
-		ioctl(f->local, TIOCGWINSZ, &ws) == 0) {
-		m->termios.data = arena_memdup(&d->arena, &t, 44);
-		m->termios.len = 44;
-		m->winsize.data = arena_memdup(&d->arena, &ws, sizeof(ws));
-		m->winsize.len = sizeof(ws);
-		if (!m->termios.data || !m->winsize.data)
+	/* The caller's own terminal, not a console of the container's: then its Pty has the settings. */
+	if (is_terminal(f) && !mounted_in_container(d, f->info.mnt_id) &&
+		ioctl(f->local, TCGETS2_NR, termios) == 0) {
+		m->termios.data = arena_memdup(&d->arena, termios, sizeof(termios));
+		m->termios.len = sizeof(termios);
+		if (!m->termios.data)
 			return error_errno(e, -ENOMEM, "stdio");
 	}
 	f->msg->kind_case = ST__FILE__KIND_STDIO;
@@ -82,11 +85,9 @@ static int open_stdio(struct restore *r, const St__File *m, int *ret_fd, struct 
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "stdio descriptor %u", m->stdio->fd);
 	if (fd < 0)
 		return error_errno(e, -errno, "descriptor %u of the caller", m->stdio->fd);
-	if (m->stdio->termios.len == 44 && isatty(fd)) {
-		ioctl(fd, 0x402c542b /* TCSETS2 */, m->stdio->termios.data);
-		if (m->stdio->winsize.len == sizeof(struct winsize))
-			ioctl(fd, TIOCSWINSZ, m->stdio->winsize.data);
-	}
+	/* The size is that of the terminal where it goes on. */
+	if (m->stdio->termios.len == TTY_TERMIOS && isatty(fd))
+		(void)!ioctl(fd, TCSETS2_NR, m->stdio->termios.data);
 	*ret_fd = fd;
 	return 0;
 }

@@ -109,6 +109,10 @@ const struct support_row support_rows[] = {
 	{"file", "empty datagrams in a second image", "lost",
 		"that wait unread in a socket since an earlier checkpoint which left the container running: "
 		"the kernel hides them"},
+	{"file", "terminal state that nobody can read", "lost",
+		"the column of the cursor, by which tabs are expanded; echoes that stopped output holds "
+		"back; what "
+		"was typed into a terminal that nobody has opened yet"},
 	{"file", "socket state that nobody can read", "lost",
 		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down"},
 	{"file", "TCP connections without a descriptor", "lost",
