@@ -197,9 +197,9 @@ int restore_wait(struct restore *r, const St__Thread *t, struct task *task, uint
 	}
 	memcpy(call.args, w.args, sizeof(call.args));
 	set_time_argument(r, t, &w, &call);
-	result = task_sleep_begin(&call, e);
+	result = task_sleep_begin(&call, 1, e);
 	if (result == 0)
-		result = task_sleep_end(&call, e);
+		result = task_sleep_end(&call, 1, e);
 	if (result == 0 && call.result != -ERESTART_RESTARTBLOCK) {
 		/* It has come to its end: what it waits for is there, or the time is over. */
 		task->regs.rax = call.result;

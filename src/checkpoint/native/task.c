@@ -255,18 +255,23 @@ int task_calls(struct task_call *calls, size_t n, struct error *e)
 	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
-int task_sleep_begin(struct task_call *c, struct error *e)
+int task_sleep_begin(struct task_call *calls, size_t n, struct error *e)
 {
-	int r = call_begin(c, e);
+	static call_step *const steps[] = {call_begin, call_enter};
 
-	return r == 0 ? call_enter(c, e) : r;
+	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
-int task_sleep_end(struct task_call *c, struct error *e)
+static int sleep_interrupt(struct task_call *c, struct error *e)
 {
-	int r = task_interrupt(c->task, e);
+	return task_interrupt(c->task, e);
+}
 
-	return r == 0 ? call_end(c, e) : r;
+int task_sleep_end(struct task_call *calls, size_t n, struct error *e)
+{
+	static call_step *const steps[] = {sleep_interrupt, call_end};
+
+	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
 int task_syscall(

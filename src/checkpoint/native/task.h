@@ -52,10 +52,10 @@ struct task_call {
  * for each. The tasks' own registers and masks are back afterwards, also of the others if one fails. Needs
  * task_read_registers() before. */
 int task_calls(struct task_call *calls, size_t n, struct error *e) _must_check_;
-/* A call in which the task may sleep: begins it, and later interrupts it. "result" is then what it came to,
+/* Calls in which the tasks may sleep: begins them, and later interrupts them. "result" is then what one came to,
  * -ERESTART_RESTARTBLOCK and the like if it slept. task_settle() is to follow. */
-int task_sleep_begin(struct task_call *c, struct error *e) _must_check_;
-int task_sleep_end(struct task_call *c, struct error *e) _must_check_;
+int task_sleep_begin(struct task_call *calls, size_t n, struct error *e) _must_check_;
+int task_sleep_end(struct task_call *calls, size_t n, struct error *e) _must_check_;
 /* The same for one task. */
 int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
 	struct error *e) _must_check_;

@@ -5,8 +5,8 @@
  * registers. Where the thread sleeps (its kernel stack) tells which call it was, as long as it does: so this is read just
  * before the freeze, of those threads that /proc/TID/syscall shows in restart_syscall.
  *
- * When a sleep ends is in the task's restart block, which nobody can read. So the stopped task is let into restart_syscall
- * once more, for a moment: of all sleeps of the machine (/proc/timer_list) the new one is its own.
+ * When a sleep ends is in the task's restart block, which nobody can read. So the stopped tasks are let into restart_syscall
+ * again, for moments: of all sleeps of the machine (/proc/timer_list) a task's own is the one that is there when it is.
  */
 #include "checkpoint/native/waits.h"
 
@@ -188,118 +188,205 @@ static bool has_sleep(const struct sleeps *s, const struct proc_sleep *one)
 	return false;
 }
 
-/* Of "s", those that are (not) in "others". */
-static void keep(struct sleeps *s, const struct sleeps *others, bool in_them)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < s->n; i++)
-		if (has_sleep(others, &s->of[i]) == in_them)
-			s->of[n++] = s->of[i];
-	s->n = n;
-}
+/* A thread whose sleep is looked for. */
+struct sleeper {
+	struct dump_proc *p;
+	struct dump_thread *t;
+	uint32_t rounds; /* bit n: it is let into its sleep in round n */
+	struct proc_sleep found;
+	unsigned n_found;
+	bool over; /* the sleep came to its end by itself */
+};
 
 /* It sleeps, or has come to its end already. */
-static void await_sleep(const struct dump_proc *p, const struct dump_thread *t)
+static void await_sleep(const struct sleeper *s)
 {
 	struct proc_stat stat = {.state = 'R'};
 
 	for (int tries = 0; tries < 100 && stat.state == 'R'; tries++)
-		if (proc_read_task_stat(p->pid, t->tid, &stat) < 0)
+		if (proc_read_task_stat(s->p->pid, s->t->tid, &stat) < 0)
 			break;
 }
 
-/* The stopped task goes on with its sleep, and is stopped again. *ret: all sleeps between. 1: it needs no more. */
-static int let_sleep(
-	struct dump *d, struct dump_proc *p, struct dump_thread *t, struct sleeps *ret, struct error *e)
+static struct task_call call_of(const struct sleeper *s)
 {
-	struct task_call call = {.task = &t->task, .insn = p->syscall_insn, .nr = SYS_restart_syscall};
-	struct user_regs_struct *regs = (struct user_regs_struct *)t->msg->gpr.data;
-	int r, ended;
+	struct task_call call = {.task = &s->t->task, .insn = s->p->syscall_insn, .nr = SYS_restart_syscall};
+	const struct user_regs_struct *regs = (const struct user_regs_struct *)s->t->msg->gpr.data;
 
 	memcpy(call.args, wait_of_registers(regs).args, sizeof(call.args));
-	r = task_sleep_begin(&call, e);
-	if (r < 0)
-		return r;
-	await_sleep(p, t);
-	r = read_sleeps(d, ret, e);
-	ended = task_sleep_end(&call, r < 0 ? NULL : e);
+	return call;
+}
+
+/* The call has come to its end by itself. */
+static int note_over(struct sleeper *s, const struct task_call *call, struct error *e)
+{
+	struct user_regs_struct *regs = (struct user_regs_struct *)s->t->msg->gpr.data,
+				*own = &s->t->task.regs;
+
+	s->over = true;
+	own->rax = regs->rax = call->result;
+	own->orig_rax = regs->orig_rax = -1;
+	return task_set_gpr(s->t->tid, own, e);
+}
+
+/* The stopped tasks of this round go on with their sleeps, and are stopped again. *ret: all sleeps between. */
+static int let_sleep(struct dump *d, struct sleeper *all, size_t n_all, unsigned round, struct sleeps *ret,
+	struct error *e)
+{
+	struct task_call *calls = arena_array(&d->arena, n_all, sizeof(*calls));
+	struct sleeper **who = arena_array(&d->arena, n_all, sizeof(struct sleeper *));
+	size_t n = 0;
+	int r, ended;
+
+	if (!calls || !who)
+		return error_errno(e, -ENOMEM, "waiting threads");
+	for (size_t i = 0; i < n_all; i++) {
+		if (!(all[i].rounds & 1u << round) || all[i].over)
+			continue;
+		who[n] = &all[i];
+		calls[n++] = call_of(&all[i]);
+	}
+	r = task_sleep_begin(calls, n, e);
+	for (size_t i = 0; i < n; i++)
+		await_sleep(who[i]);
+	if (r == 0)
+		r = read_sleeps(d, ret, e);
+	ended = task_sleep_end(calls, n, r < 0 ? NULL : e);
 	if (r == 0)
 		r = ended;
 	if (r == 0)
-		r = task_settle(&call, 1, e);
-	if (r == 0 && call.result != -ERESTART_RESTARTBLOCK) {
-		/* The call has come to its end by itself. */
-		t->task.regs.rax = regs->rax = call.result;
-		t->task.regs.orig_rax = regs->orig_rax = -1;
-		r = task_set_gpr(t->tid, &t->task.regs, e);
-		return r < 0 ? r : 1;
-	}
+		r = task_settle(calls, n, e);
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (calls[i].result != -ERESTART_RESTARTBLOCK)
+			r = note_over(who[i], &calls[i], e);
 	return r;
 }
 
-/* When the sleep ends, by CLOCK_MONOTONIC: the one that is there only while the task goes on with it, each time. 0: it cannot
- * be told. */
-static int find_end(
-	struct dump *d, struct dump_proc *p, struct dump_thread *t, int64_t *ret_end, struct error *e)
-{
-	enum { MANY = 4096, TRIES = 12, SURE = 2 };
-	struct sleeps mine = {}, with, without;
-	int r = read_sleeps(d, &without, e), met = 0;
+enum { MAX_BITS = 24, MAX_ROUNDS = MAX_BITS + 4 };
 
-	*ret_end = 0;
-	if (r < 0 || without.n > MANY)
-		return 0;
-	/* Once may be somebody else's that came and went just then. Entries that move while the list is read may be
-	 * missing in it: then all begins anew. */
-	for (int i = 0; i < TRIES && (mine.n != 1 || met < SURE) && r == 0; i++) {
-		r = let_sleep(d, p, t, &with, e);
-		if (r != 0)
-			return MIN(r, 0);
-		keep(&with, &without, false);
-		met = mine.n > 0 ? met + 1 : 1;
-		if (mine.n > 0)
-			keep(&with, &mine, true);
-		mine = with;
-		r = read_sleeps(d, &without, e);
-		keep(&mine, &without, false);
+/*
+ * Each thread is known by the rounds in which it sleeps: its number, in binary, and its parity, so that a sleep which the
+ * list misses once, as it moves, is not taken for another one's. A foreign sleep is there from its beginning to its end:
+ * it is never missing in the second round alone.
+ */
+static unsigned plan_rounds(struct sleeper *s, size_t n)
+{
+	unsigned bits = 0;
+
+	while (n > 1u << bits)
+		bits++;
+	for (size_t i = 0; i < n; i++) {
+		s[i].rounds = 1u | (uint32_t)i << 2 | (uint32_t)(__builtin_popcountl(i) & 1) << (bits + 2) |
+			      1u << (bits + 3);
+		s[i].n_found = 0;
 	}
-	if (met < SURE)
-		mine.n = 0;
-	if (mine.n == 1)
-		*ret_end = (int64_t)mine.of->ends_ns - now_ns(mine.of->clock) + now_ns(CLOCK_MONOTONIC);
-	return r;
+	return bits + 4;
 }
 
-static int measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
+static void tell_apart(struct sleeper *s, size_t n, const struct sleeps *seen, unsigned rounds)
 {
+	for (size_t i = 0; i < seen[0].n; i++) {
+		const struct proc_sleep *one = &seen[0].of[i];
+		uint32_t in = 1;
+
+		for (unsigned k = 1; k < rounds; k++)
+			in |= (uint32_t)has_sleep(&seen[k], one) << k;
+		for (size_t k = 0; k < n; k++) {
+			if (s[k].rounds == in) {
+				s[k].found = *one;
+				s[k].n_found++;
+			}
+		}
+	}
+}
+
+/* Not somebody else's, which ends later than what had been asked for. */
+static void note_end(struct sleeper *s)
+{
+	int64_t end = (int64_t)s->found.ends_ns - now_ns(s->found.clock) + now_ns(CLOCK_MONOTONIC);
+
+	if (end < s->t->wait_end)
+		s->t->wait_end = end;
+}
+
+/* When the sleeps end, by CLOCK_MONOTONIC. Who cannot be told apart from others is tried again, and then keeps what it has. */
+static int find_ends(struct dump *d, struct sleeper *s, size_t n, struct error *e)
+{
+	enum { MANY = 4096, TRIES = 4 };
+
+	for (int tries = 0; tries < TRIES && n > 0 && n < 1u << MAX_BITS; tries++) {
+		struct sleeps seen[MAX_ROUNDS] = {};
+		unsigned rounds = plan_rounds(s, n);
+		size_t left = 0;
+
+		for (unsigned k = 0; k < rounds; k++) {
+			int r = let_sleep(d, s, n, k, &seen[k], e);
+
+			if (r < 0 || seen[k].n > MANY)
+				return r;
+		}
+		tell_apart(s, n, seen, rounds);
+		for (size_t i = 0; i < n; i++) {
+			if (s[i].n_found == 1)
+				note_end(&s[i]);
+			else if (!s[i].over)
+				s[left++] = s[i];
+		}
+		n = left;
+	}
+	return 0;
+}
+
+/* *ret: whether it has to be found out when its sleep ends. */
+static void measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread *t, bool *ret)
+{
+	/* A short sleep begins anew: it may last a little longer at any time, and to find its end would cost all tasks a
+	 * millisecond. */
+	enum { SHORT_NS = 100000000 };
 	struct wait w = wait_of_registers((const struct user_regs_struct *)t->msg->gpr.data);
-	int64_t end;
-	int r;
+	bool known;
+	int64_t time;
 
+	*ret = false;
 	if (w.kind == WAIT_NONE)
-		return 0;
-	t->wait_end = d->frozen_at + read_time(t, &w);
-	if (w.remnant || w.kind == WAIT_LEFT || w.kind == WAIT_LEFT_TIMEVAL)
-		return 0;
+		return;
+	time = read_time(t, &w);
+	known = w.remnant || w.kind == WAIT_LEFT || w.kind == WAIT_LEFT_TIMEVAL;
+	if (!known && time <= SHORT_NS)
+		return;
+	t->wait_end = d->frozen_at + time;
+	if (known)
+		return;
 	if (!p->syscall_insn)
 		p->syscall_insn = dump_syscall_insn(p);
-	if (!p->syscall_insn)
-		return 0;
-	r = find_end(d, p, t, &end, e);
-	/* Not somebody else's, which ends later than what had been asked for. */
-	if (r == 0 && end && end < t->wait_end)
-		t->wait_end = end;
-	return r;
+	*ret = p->syscall_insn != 0;
+}
+
+static size_t count_threads(const struct dump *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		n += d->procs[i].n_threads;
+	return n;
 }
 
 int dump_measure_waits(struct dump *d, struct error *e)
 {
-	int r = 0;
+	struct sleeper *s = arena_array(&d->arena, count_threads(d), sizeof(*s));
+	size_t n = 0;
 
-	for (size_t i = 0; i < d->n_procs; i++)
-		for (size_t k = 0; k < d->procs[i].n_threads && r == 0; k++)
-			if (!d->procs[i].zombie)
-				r = measure_wait(d, &d->procs[i], &d->procs[i].threads[k], e);
-	return r;
+	if (!s)
+		return error_errno(e, -ENOMEM, "waiting threads");
+	for (size_t i = 0; i < d->n_procs; i++) {
+		for (size_t k = 0; k < d->procs[i].n_threads && !d->procs[i].zombie; k++) {
+			bool unknown;
+
+			s[n].p = &d->procs[i];
+			s[n].t = &d->procs[i].threads[k];
+			measure_wait(d, s[n].p, s[n].t, &unknown);
+			n += unknown;
+		}
+	}
+	return find_ends(d, s, n, e);
 }
