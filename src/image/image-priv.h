@@ -104,6 +104,8 @@ struct image_index {
 	uint64_t chunk_size, hash;
 };
 void image_index_done(struct image_index *x);
+/* Is b the same run as a, going on? */
+bool image_run_continues(const struct image_run *a, const struct image_run *b);
 int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
 	struct error *e) _must_check_;
 /* Sorts and merges the runs, and appends the file's bytes to b. */
@@ -128,6 +130,8 @@ struct image_pages;
 int image_pages_new(int fd, struct image_pages **ret, struct error *e) _must_check_;
 void image_pages_free(struct image_pages *p);
 int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
+	struct error *e) _must_check_;
+int image_pages_share(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,
 	struct error *e) _must_check_;
 int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t *ret_offset, struct error *e) _must_check_;

@@ -66,6 +66,10 @@ int image_writer_record(struct image_writer *w, enum image_record_type type, con
  * kind zero (no data). The data is hashed here and may be reused when this returns. */
 int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data,
 	size_t n_pages, struct error *e) _must_check_;
+/* Notes that pages are the same as those of address space "of" at the same address, which are (or will be) given as
+ * data. */
+int image_writer_shared(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,
+	struct error *e) _must_check_;
 /* Reserves room for n_pages (uninterrupted, 4 KiB aligned, the file already extended) and enters them in the index as
  * data; the caller (or a task of the container) writes them at *ret_offset of image_writer_pages_fd() itself, before
  * commit. Their checksums are computed by commit, which reads them back from the page cache: about 0.1 ms per MiB
@@ -99,9 +103,17 @@ bool image_is_aside(int dirfd);
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 
-struct image_run {				  /* pages_meta.img, one entry */
-	uint64_t space, address, n_pages, offset; /* offset into pages.img; only for data */
-	enum { IMAGE_PAGES_DATA = 0, IMAGE_PAGES_ZERO = 1, IMAGE_PAGES_PARENT = 2 } kind;
+/* pages_meta.img, one entry. Shared pages are the very same as those of another address space at the same address, as
+ * fork() leaves them: that one has them as data or zeros. */
+struct image_run {
+	uint64_t space, address, n_pages;
+	uint64_t offset; /* data: into pages.img; shared: the other address space; else 0 */
+	enum {
+		IMAGE_PAGES_DATA = 0,
+		IMAGE_PAGES_ZERO = 1,
+		IMAGE_PAGES_PARENT = 2,
+		IMAGE_PAGES_SHARED = 3
+	} kind;
 };
 
 struct image;

@@ -86,6 +86,8 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 		return "run outside the page data";
 	if (r->kind == IMAGE_PAGES_ZERO && r->offset)
 		return "zero pages with an offset";
+	if (r->kind == IMAGE_PAGES_SHARED && (r->offset == 0 || r->offset == r->space))
+		return "pages shared with nobody";
 	return NULL;
 }
 
@@ -102,7 +104,7 @@ static int parse_runs(
 				"%s: incremental image (pages of a parent): this stasis " STASIS_VERSION
 				" reads full images only",
 				IMAGE_INDEX);
-		if (kind > IMAGE_PAGES_PARENT || get_le32(p + 36))
+		if (kind > IMAGE_PAGES_SHARED || get_le32(p + 36))
 			return image_corrupt(e, IMAGE_INDEX, at + 32, "unknown kind of pages (%u)", kind);
 		runs[i] = (struct image_run){
 			.space = get_le64(p),
@@ -114,6 +116,53 @@ static int parse_runs(
 		problem = run_problem(&runs[i], i ? &runs[i - 1] : NULL, pages_size);
 		if (problem)
 			return image_corrupt(e, IMAGE_INDEX, at, "%s", problem);
+	}
+	return 0;
+}
+
+/* The first run of "space" that ends behind "address", or what comes behind it. */
+static size_t find_run(const struct image_index *x, uint64_t space, uint64_t address)
+{
+	size_t low = 0, high = x->n_runs;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct image_run *r = &x->runs[middle];
+
+		if (r->space < space ||
+			(r->space == space && r->address + r->n_pages * IMAGE_PAGE_SIZE <= address))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Shared pages must be there, in the other address space, and not be shared in their turn. */
+static const char *shared_problem(const struct image_index *x, const struct image_run *r)
+{
+	uint64_t at = r->address, end = at + r->n_pages * IMAGE_PAGE_SIZE;
+
+	for (size_t i = find_run(x, r->offset, at); at < end; i++) {
+		const struct image_run *of = &x->runs[i];
+
+		if (i == x->n_runs || of->space != r->offset || of->address > at ||
+			of->kind == IMAGE_PAGES_SHARED)
+			return "shared pages that the other address space does not have";
+		at = of->address + of->n_pages * IMAGE_PAGE_SIZE;
+	}
+	return NULL;
+}
+
+static int check_shared(const struct image_index *x, struct error *e)
+{
+	for (size_t i = 0; i < x->n_runs; i++) {
+		const char *problem =
+			x->runs[i].kind == IMAGE_PAGES_SHARED ? shared_problem(x, &x->runs[i]) : NULL;
+
+		if (problem)
+			return image_corrupt(
+				e, IMAGE_INDEX, IMAGE_INDEX_HEADER + i * IMAGE_INDEX_ENTRY, "%s", problem);
 	}
 	return 0;
 }
@@ -138,6 +187,9 @@ int image_index_parse(
 	for (uint64_t i = 0; i < l.n_chunks; i++)
 		x.chunks[i] = get_le64(p + l.chunks_at + i * 8);
 	x.n_runs = l.n_runs;
+	r = check_shared(&x, e);
+	if (r < 0)
+		return r;
 	x.n_chunks = l.n_chunks;
 	x.chunk_size = l.chunk_size;
 	x.hash = get_le64(p + len - 8);
@@ -155,12 +207,12 @@ static int compare_runs(const void *va, const void *vb)
 	return a->address < b->address ? -1 : a->address > b->address;
 }
 
-static bool continues(const struct image_run *a, const struct image_run *b)
+bool image_run_continues(const struct image_run *a, const struct image_run *b)
 {
 	uint64_t bytes = a->n_pages * IMAGE_PAGE_SIZE;
 
 	return a->space == b->space && a->kind == b->kind && a->address + bytes == b->address &&
-	       (a->kind != IMAGE_PAGES_DATA || a->offset + bytes == b->offset);
+	       (a->kind == IMAGE_PAGES_DATA ? a->offset + bytes : a->offset) == b->offset;
 }
 
 static void sort_and_merge(struct image_index *x)
@@ -173,7 +225,7 @@ static void sort_and_merge(struct image_index *x)
 	if (!sorted)
 		qsort(x->runs, x->n_runs, sizeof(*x->runs), compare_runs);
 	for (size_t i = 0; i < x->n_runs; i++) {
-		if (n && continues(&x->runs[n - 1], &x->runs[i]))
+		if (n && image_run_continues(&x->runs[n - 1], &x->runs[i]))
 			x->runs[n - 1].n_pages += x->runs[i].n_pages;
 		else
 			x->runs[n++] = x->runs[i];

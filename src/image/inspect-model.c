@@ -93,7 +93,8 @@ void inspect_count(const struct inspection *x, uint64_t space, uint64_t from, ui
 		uint64_t end = runs[low].address + runs[low].n_pages * IMAGE_PAGE_SIZE;
 		uint64_t pages = (MIN(end, to) - MAX(runs[low].address, from)) / IMAGE_PAGE_SIZE;
 
-		*(runs[low].kind == IMAGE_PAGES_DATA ? &data : &zero) += pages;
+		if (runs[low].kind != IMAGE_PAGES_SHARED) /* it is in the image only once */
+			*(runs[low].kind == IMAGE_PAGES_DATA ? &data : &zero) += pages;
 	}
 	*ret_data = data;
 	*ret_zero = zero;

@@ -91,10 +91,7 @@ static int add_run(struct image_pages *p, const struct image_run *r)
 	struct image_run *last = x->n_runs ? &x->runs[x->n_runs - 1] : NULL;
 	int rc;
 
-	if (last && last->space == r->space && last->kind == r->kind &&
-		last->address + last->n_pages * IMAGE_PAGE_SIZE == r->address &&
-		(r->kind != IMAGE_PAGES_DATA ||
-			last->offset + last->n_pages * IMAGE_PAGE_SIZE == r->offset)) {
+	if (last && image_run_continues(last, r)) {
 		last->n_pages += r->n_pages;
 		return 0;
 	}
@@ -244,6 +241,23 @@ int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, con
 			return error_errno(e, r, "%s", IMAGE_PAGES);
 	}
 	return 0;
+}
+
+int image_pages_share(
+	struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t of, struct error *e)
+{
+	struct image_run run = {
+		.space = space,
+		.address = address,
+		.n_pages = n_pages,
+		.offset = of,
+		.kind = IMAGE_PAGES_SHARED,
+	};
+	int r = check_request(space, address, n_pages, e);
+
+	if (r == 0 && n_pages > 0 && add_run(p, &run) < 0)
+		r = error_errno(e, -ENOMEM, "%s", IMAGE_PAGES);
+	return r;
 }
 
 int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,

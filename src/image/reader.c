@@ -303,6 +303,11 @@ int image_read(
 
 		if (run->space != space || from >= end)
 			break;
+		if (run->kind == IMAGE_PAGES_SHARED) {
+			r = image_read(i, run->offset, from, (char *)buf + (from - address), to - from, e);
+			if (r < 0)
+				return r;
+		}
 		if (run->kind != IMAGE_PAGES_DATA)
 			continue;
 		r = pread_exact(i->pages_fd, (char *)buf + (from - address), to - from,

@@ -130,6 +130,12 @@ int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address,
 	return image_pages_add(w->pages, space, address, data, n_pages, e);
 }
 
+int image_writer_shared(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,
+	struct error *e)
+{
+	return image_pages_share(w->pages, space, address, n_pages, of, e);
+}
+
 int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t *ret_offset, struct error *e)
 {

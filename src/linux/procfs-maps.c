@@ -145,6 +145,15 @@ static bool parse_detail(struct scan *s, struct proc_vma *v)
 		s->p += 10;
 		return parse_kib(s, &v->anonymous_kib);
 	}
+	if (*s->p == 'S' && (!strncmp(s->p, "Shared_Clean:", 13) || !strncmp(s->p, "Shared_Dirty:", 13))) {
+		uint64_t kib;
+
+		s->p += 13;
+		if (!parse_kib(s, &kib))
+			return false;
+		v->shared_kib += kib;
+		return true;
+	}
 	if (*s->p == 'S' && !strncmp(s->p, "Swap:", 5)) {
 		s->p += 5;
 		return parse_kib(s, &v->swap_kib);

@@ -87,8 +87,8 @@ struct proc_vma {
 	uint32_t dev_major, dev_minor;
 	unsigned prot; /* PROT_* */
 	bool shared;
-	uint32_t flags;				   /* enum vma_flag; 0 when read from maps */
-	uint64_t anonymous_kib, rss_kib, swap_kib; /* smaps only */
+	uint32_t flags;					       /* enum vma_flag; 0 when read from maps */
+	uint64_t anonymous_kib, rss_kib, shared_kib, swap_kib; /* smaps only */
 	const char *name; /* unescaped, in the arena; "" if none; may end in " (deleted)" */
 };
 /* maps or smaps, told apart by what follows the first line. *ret in the arena, ordered by address. */

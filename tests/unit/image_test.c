@@ -170,6 +170,50 @@ static void test_round_trip(void)
 	CHECK(count_entries(d.fd) == 7);
 }
 
+/* Address space 6 has two pages of space "of" at 0x2000, and one of its own. */
+static int make_shared(int dirfd, uint64_t of, struct error *e)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	struct image_manifest m = manifest();
+	uint8_t data[3 * PAGE];
+
+	for (int i = 0; i < 3; i++)
+		fill_page(data + i * PAGE, 50 + i);
+	if (!CHECK(image_writer_new(dirfd, &w, e) == 0, "%s", e->message))
+		return 0;
+	put_records(w);
+	CHECK(image_writer_shared(w, 6, 0x2000, 1, of, e) == 0 &&
+		image_writer_shared(w, 6, 0x3000, 1, of, e) == 0 &&
+		image_writer_pages(w, 6, 0x4000, data, 1, e) == 0 &&
+		image_writer_pages(w, 5, 0x1000, data, 3, e) == 0);
+	return image_writer_commit(w, &m, e);
+}
+
+static void test_shared(void)
+{
+	_cleanup_dir_ struct dir d = dir_new(), bad = dir_new(), own = dir_new();
+	_cleanup_(image_free_p) struct image *i = NULL;
+	uint8_t got[3 * PAGE], want[3 * PAGE];
+	const struct image_run *r;
+	struct error e;
+	size_t n;
+
+	if (!CHECK(make_shared(d.fd, 5, &e) == 0 && image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	r = image_runs(i, 6, &n);
+	CHECK(n == 2 && r[0].kind == IMAGE_PAGES_SHARED && r[0].n_pages == 2 && r[0].offset == 5);
+	fill_page(want, 51);
+	fill_page(want + PAGE, 52);
+	fill_page(want + 2 * PAGE, 50);
+	CHECK(image_read(i, 6, 0x2000, got, sizeof(got), &e) == 0 && !memcmp(got, want, sizeof(got)));
+	image_free(i);
+	i = NULL;
+	CHECK(make_shared(bad.fd, 7, &e) == 0 && image_open(bad.fd, &i, &e) == -EBADMSG &&
+			e.kind == ERROR_CORRUPT,
+		"%s", e.message);
+	CHECK(make_shared(own.fd, 6, &e) < 0);
+}
+
 static void test_index(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
@@ -549,6 +593,7 @@ int main(void)
 	static const struct tap_test tests[] = {
 		{"what is written is read", test_round_trip},
 		{"the index is sorted and bisected, holes are zeros", test_index},
+		{"pages of another address space", test_shared},
 		{"staged, direct and reserved pages, checksums", test_large},
 		{"the writer's errors leave nothing behind", test_writer_errors},
 		{"a killed writer", test_killed_writer},

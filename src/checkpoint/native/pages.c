@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/progress.h"
+#include "checkpoint/native/shared-pages.h"
 
 enum { PAGE = 4096, BUFFER = 1 << 20, REGIONS = 512 };
 
@@ -33,7 +34,8 @@ struct page_reader {
 	struct dump_proc *p;
 	struct arena *arena;
 	int pagemap_fd, mem_fd;
-	bool no_scan; /* this kernel has no PAGEMAP_SCAN */
+	bool no_scan;  /* this kernel has no PAGEMAP_SCAN */
+	bool relative; /* the mapping has pages that relatives have, too */
 	char *buffer;
 };
 
@@ -41,13 +43,16 @@ struct page_reader {
 struct page_job {
 	struct page_reader readers[1 + CREW_HELPERS];
 	pthread_mutex_t lock; /* of d->writer and all below */
+	struct shared_pages shared;
 	struct progress progress;
 	uint64_t done;
 };
 
 static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct error *e)
 {
-	int r = task_read_memory(pr->p->pid, start, pr->buffer, len);
+	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
+	 * need more memory than before. */
+	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->pid, start, pr->buffer, len);
 
 	if (r < 0)
 		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
@@ -71,7 +76,7 @@ static int write_pages(
 	return r;
 }
 
-static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
+static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
 	for (uint64_t at = start; at < end;) {
 		size_t len = MIN(end - at, (uint64_t)BUFFER);
@@ -82,6 +87,55 @@ static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, str
 		if (r < 0)
 			return r;
 		at += len;
+	}
+	return 0;
+}
+
+static int note_shared(struct page_reader *pr, uint64_t start, uint64_t end, uint64_t of, struct error *e)
+{
+	struct page_job *j = pr->d->pages;
+	int r;
+
+	pthread_mutex_lock(&j->lock);
+	r = image_writer_shared(pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
+	pthread_mutex_unlock(&j->lock);
+	return r;
+}
+
+/* Of each page at "at", the address space that has it already; 0: none. */
+static int find_owners(struct page_reader *pr, uint64_t at, size_t n, uint64_t *owners, struct error *e)
+{
+	int r = pread_exact(pr->pagemap_fd, owners, n * sizeof(*owners), at / PAGE * 8);
+
+	if (r < 0)
+		return error_errno(e, r, "page map of pid %d", pr->p->pid);
+	pthread_mutex_lock(&pr->d->pages->lock);
+	for (size_t i = 0; i < n; i++)
+		owners[i] = shared_pages_owner(
+			&pr->d->pages->shared, owners[i], at + i * PAGE, pr->p->msg->memory->space);
+	pthread_mutex_unlock(&pr->d->pages->lock);
+	return 0;
+}
+
+static int copy_region(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
+{
+	uint64_t owners[512];
+
+	if (!pr->relative)
+		return copy_pages(pr, start, end, e);
+	for (uint64_t at = start; at < end;) {
+		size_t n = MIN((end - at) / PAGE, (uint64_t)ARRAY_SIZE(owners)), k;
+		int r = find_owners(pr, at, n, owners, e);
+
+		for (size_t i = 0; i < n && r == 0; i = k) {
+			for (k = i + 1; k < n && owners[k] == owners[i]; k++)
+				;
+			r = owners[i] ? note_shared(pr, at + i * PAGE, at + k * PAGE, owners[i], e)
+				      : copy_pages(pr, at + i * PAGE, at + k * PAGE, e);
+		}
+		if (r < 0)
+			return r;
+		at += n * PAGE;
 	}
 	return 0;
 }
@@ -190,6 +244,7 @@ static int copy_process(struct page_reader *pr, struct error *e)
 		 * restored copies must not share. */
 		if (v->shared || (v->flags & VMA_DP) || (v->name[0] == '[' && v->name[1] == 'v'))
 			continue;
+		pr->relative = shared_pages_possible(pr->d, v);
 		r = pr->no_scan ? 1 : scan_vma(pr, v, file, e);
 		if (r == 1) {
 			pr->no_scan = true;
@@ -251,6 +306,7 @@ int dump_pages_prepare(struct dump *d, struct error *e)
 		return error_errno(e, -ENOMEM, "buffer");
 	pthread_mutex_init(&j->lock, NULL);
 	j->progress.fd = -EBADF;
+	shared_pages_init(&j->shared);
 	for (size_t i = 0; i < ARRAY_SIZE(j->readers); i++) {
 		j->readers[i].buffer =
 			mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -271,6 +327,7 @@ int dump_pages_finish(struct dump *d, struct error *e)
 	int r = crew_finish(d->crew, e);
 
 	progress_stop(&d->pages->progress);
+	shared_pages_done(&d->pages->shared);
 	return r;
 }
 

@@ -12,9 +12,10 @@
 #include <sys/mman.h>
 
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-share.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 14, OPS_PER_THREAD = 130, OPS_PER_PROCESS = 300 };
+enum { PAGE = 4096, OPS_PER_VMA = 16, OPS_PER_THREAD = 130, OPS_PER_PROCESS = 300 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* One pread of a run covers at most this much. */
@@ -49,12 +50,32 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
 	return top - LOWEST_ADDRESS >= len ? (top - len) & ~(uint64_t)(PAGE - 1) : 0;
 }
 
-static void size_slot(const struct restore *r, const St__Process *p, struct restore_slot *slot)
+static void count_fill(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset)
 {
+	*(uint64_t *)arg += 1 + (end - start) / RUN_BYTES;
+}
+
+/* Calls that fill a mapping; if it is in a unit: whether that can be had or not, which turns out later. */
+static int count_fills(struct restore *r, size_t proc, size_t vma, uint64_t *ops)
+{
+	uint64_t kept = 0, fresh = 0;
+
+	if (restore_share_fill(r, proc, vma, false, count_fill, &fresh) < 0 ||
+		(restore_share_in_unit(r, proc, vma) &&
+			restore_share_fill(r, proc, vma, true, count_fill, &kept) < 0))
+		return -ENOMEM;
+	*ops += MAX(kept, fresh);
+	return 0;
+}
+
+static int size_slot(struct restore *r, size_t index, struct error *e)
+{
+	const St__Process *p = r->procs[index];
+	struct restore_slot *slot = &r->slots[index];
 	uint64_t ops = OPS_PER_PROCESS, data = 8192;
 
 	if (p->state == 2)
-		return;
+		return 0;
 	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending + p->n_locks * 3 +
 	       sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
 	data += sem_undo_ops(p) * SEM_UNDO_DATA;
@@ -68,18 +89,16 @@ static void size_slot(const struct restore *r, const St__Process *p, struct rest
 	data += p->n_pending * 128 + p->n_posix_timers * 256 + p->memory->auxv.len;
 	for (size_t i = 0; i < p->memory->n_vmas; i++) {
 		const St__Vma *v = p->memory->vmas[i];
-		size_t n_runs;
-		const struct image_run *runs = image_runs(r->image, p->memory->space, &n_runs);
 
 		ops += OPS_PER_VMA + v->n_guards / 2 + (v->end - v->start) / RUN_BYTES;
 		data += v->name ? strlen(v->name) + 32 : 0;
-		if (i == 0)
-			for (size_t k = 0; k < n_runs; k++)
-				ops += 2 + runs[k].n_pages * PAGE / RUN_BYTES;
+		if (count_fills(r, index, i, &ops) < 0)
+			return error_errno(e, -ENOMEM, "lay out the restore");
 	}
 	data += p->n_locks * sizeof(struct flock) + p->n_rlimits * 16 + p->n_actions * 32;
 	slot->size = ALIGN_UP(ops * sizeof(struct op) + data, (uint64_t)PAGE);
 	slot->data_size = ALIGN_UP(data, (uint64_t)64);
+	return 0;
 }
 
 static int collect_ranges(struct restore *r, struct range **ret, size_t *ret_n, struct error *e)
@@ -140,7 +159,9 @@ int restore_lay_out(struct restore *r, struct error *e)
 	if (!r->slots)
 		return error_errno(e, -ENOMEM, "lay out the restore");
 	for (size_t i = 0; i < r->n_procs; i++) {
-		size_slot(r, r->procs[i], &r->slots[i]);
+		result = size_slot(r, i, e);
+		if (result < 0)
+			return result;
 		slots_len += r->slots[i].size;
 	}
 	for (size_t i = 0; i < r->n_shm; i++)

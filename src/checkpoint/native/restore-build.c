@@ -23,6 +23,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
@@ -39,6 +40,7 @@ enum { PAGE = 4096, CAPS = 41 };
 struct builder {
 	struct restore *r;
 	const St__Process *p;
+	size_t index; /* of p */
 	struct batch b;
 	uint64_t all_caps; /* what this stub has */
 	struct error *e;
@@ -51,27 +53,24 @@ static bool private_pages(const St__Vma *v)
 	return !v->special && !v->shm && (v->flags & MAP_PRIVATE);
 }
 
-/* The first run that ends behind "address". */
-static size_t first_run(const struct image_run *runs, size_t n, uint64_t address)
+static bool has_pages(const struct restore *r, const St__Memory *m, const St__Vma *v)
 {
-	size_t lo = 0, hi = n;
+	const struct image_run *runs;
+	size_t lo = 0, n, hi;
 
+	if (!private_pages(v))
+		return false;
+	runs = image_runs(r->image, m->space, &n);
+	hi = n;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (runs[mid].address + runs[mid].n_pages * PAGE <= address)
+		if (runs[mid].address + runs[mid].n_pages * PAGE <= v->start)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo;
-}
-
-static bool has_pages(const St__Vma *v, const struct image_run *runs, size_t n)
-{
-	size_t i = first_run(runs, n, v->start);
-
-	return private_pages(v) && i < n && runs[i].address < v->end;
+	return lo < n && runs[lo].address < v->end;
 }
 
 static void op_map(struct builder *bu, const St__Vma *v, bool fill)
@@ -115,20 +114,14 @@ static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, 
 	}
 }
 
-static void op_fill(struct builder *bu, const St__Vma *v, const struct image_run *runs, size_t n)
+static void op_fill(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset)
 {
-	for (size_t i = first_run(runs, n, v->start); i < n && runs[i].address < v->end; i++) {
-		uint64_t start = MAX(runs[i].address, v->start),
-			 end = MIN(runs[i].address + runs[i].n_pages * PAGE, v->end);
+	struct builder *bu = arg;
 
-		if (runs[i].kind == IMAGE_PAGES_DATA)
-			op_read(bu, bu->r->pages_fd, start, end - start,
-				runs[i].offset + (start - runs[i].address));
-		else if (runs[i].kind == IMAGE_PAGES_ZERO && v->file)
-			op_read(bu, bu->r->zero_fd, start, end - start, 0);
-	}
-	if (!(v->prot & PROT_WRITE))
-		batch_call(&bu->b, 0, SYS_mprotect, v->start, v->end - v->start, v->prot);
+	if (what == FILL_FORGET)
+		batch_call(&bu->b, 0, SYS_madvise, start, end - start, MADV_DONTNEED);
+	else
+		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : bu->r->pages_fd, start, end - start, offset);
 }
 
 static void op_advise(struct builder *bu, const St__Vma *v)
@@ -158,24 +151,59 @@ static void op_advise(struct builder *bu, const St__Vma *v)
 			batch_bytes(&bu->b, v->name, strlen(v->name) + 1));
 }
 
-static void op_memory(struct builder *bu)
+/* Everything goes but the area and what has been inherited. */
+static void op_unmap(struct builder *bu)
 {
 	const struct restore *r = bu->r;
 	const St__Memory *m = bu->p->memory;
-	uint64_t area_end = r->area + r->area_len;
-	const struct image_run *runs;
-	size_t n;
+	uint64_t from = 0, area_end = r->area + r->area_len;
+	bool passed = false;
 
-	runs = image_runs(r->image, m->space, &n);
-	batch_call(&bu->b, 0, SYS_munmap, 0, r->area);
-	batch_call(&bu->b, 0, SYS_munmap, area_end, TASK_SIZE_MAX_X86 - area_end);
+	for (size_t i = 0; i <= m->n_vmas; i++) {
+		const St__Vma *v = i < m->n_vmas ? m->vmas[i] : NULL;
+
+		if (v && !restore_share_is_kept(r, bu->index, i))
+			continue;
+		if (!passed && (!v || v->start >= area_end)) {
+			if (r->area > from)
+				batch_call(&bu->b, 0, SYS_munmap, from, r->area - from);
+			from = area_end;
+			passed = true;
+		}
+		if ((v ? v->start : TASK_SIZE_MAX_X86) > from)
+			batch_call(&bu->b, 0, SYS_munmap, from, (v ? v->start : TASK_SIZE_MAX_X86) - from);
+		from = v ? v->end : from;
+	}
+}
+
+static int op_contents(struct builder *bu, size_t i)
+{
+	const St__Vma *v = bu->p->memory->vmas[i];
+	bool kept = restore_share_is_kept(bu->r, bu->index, i);
+
+	if (!has_pages(bu->r, bu->p->memory, v))
+		return 0;
+	if (restore_share_fill(bu->r, bu->index, i, kept, op_fill, bu) < 0)
+		return error_errno(bu->e, -ENOMEM, "restore memory");
+	if (kept ? v->prot != (PROT_READ | PROT_WRITE) : !(v->prot & PROT_WRITE))
+		batch_call(&bu->b, 0, SYS_mprotect, v->start, v->end - v->start, v->prot);
+	return 0;
+}
+
+static int op_memory(struct builder *bu)
+{
+	const St__Memory *m = bu->p->memory;
+	int result = 0;
+
+	op_unmap(bu);
 	for (size_t i = 0; i < m->n_vmas; i++)
-		op_map(bu, m->vmas[i], has_pages(m->vmas[i], runs, n));
-	for (size_t i = 0; i < m->n_vmas; i++) {
-		if (has_pages(m->vmas[i], runs, n))
-			op_fill(bu, m->vmas[i], runs, n);
+		if (!restore_share_is_kept(bu->r, bu->index, i))
+			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
+	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
+		result = op_contents(bu, i);
 		op_advise(bu, m->vmas[i]);
 	}
+	return result;
 }
 
 static void op_mm(struct builder *bu)
@@ -547,7 +575,8 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		threads[i].n = bu->b.n_ops - threads[i].first;
 	}
 	*ret_leader_ops = bu->b.n_ops;
-	op_memory(bu);
+	if (op_memory(bu) < 0)
+		return bu->e->code;
 	op_mm(bu);
 	for (size_t i = 1; i < p->n_threads; i++)
 		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
@@ -600,7 +629,7 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 {
 	const struct restore_slot *slot = &r->slots[index];
 	const St__Process *p = r->procs[index];
-	struct builder bu = {.r = r, .p = p, .e = e};
+	struct builder bu = {.r = r, .p = p, .index = index, .e = e};
 	size_t leader_ops = 0, data_size;
 	int result;
 

@@ -234,7 +234,7 @@ int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, s
 		uint64_t len = runs[i].n_pages * IMAGE_PAGE_SIZE, at = 0;
 		off_t from = runs[i].offset, to = runs[i].address;
 
-		if (runs[i].kind == IMAGE_PAGES_ZERO || runs[i].address >= size)
+		if (runs[i].kind != IMAGE_PAGES_DATA || runs[i].address >= size)
 			continue;
 		len = MIN(len, size - runs[i].address);
 		while (at < len) {

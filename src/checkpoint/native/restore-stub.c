@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -253,6 +254,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	const St__Process *p = node->kind == TREE_PROCESS ? r->procs[node->process] : NULL;
 	struct error e;
 
+	if (restore_share_stage(r, self, &e) < 0)
+		fail(r, &e);
 	fork_children(r, self, true);
 	if (node->setsid && setsid() < 0) {
 		error_errno(&e, -errno, "process %d: begin a session", node->pid);

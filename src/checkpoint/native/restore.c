@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -189,7 +190,8 @@ int restore_plan(struct restore *r, struct error *e)
 	if (result < 0)
 		return result;
 	sum_up(r);
-	return restore_lay_out(r, e);
+	result = restore_share_plan(r, e);
+	return result < 0 ? result : restore_lay_out(r, e);
 }
 
 /* Offsets that make the container's clocks go on from the checkpoint. */

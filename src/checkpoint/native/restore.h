@@ -52,6 +52,8 @@ struct restore_pty {
 	int master, slave; /* -EBADF: hung up, not opened yet */
 	int foreground; /* a process group to make, in the place of one whose processes are gone; 0: none */
 };
+struct restore_unit;
+struct restore_layer;
 
 struct restore {
 	struct arena arena;
@@ -81,6 +83,12 @@ struct restore {
 	const St__Ipc **ipc;
 	size_t n_ipc;
 	char *sysctls[16]; /* of the ipc namespace, to be written once its objects are there (ipc-sysctl.c) */
+
+	struct restore_unit *units; /* see restore-share.h */
+	struct restore_layer *layers;
+	size_t n_units, n_layers, max_layers;
+	size_t *unit_of,
+		*first_vma; /* of all mappings: 1 + its unit or 0; of each process: the number of its first one */
 
 	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;

@@ -86,6 +86,8 @@ const struct support_row support_rows[] = {
 		"systems that are mounted nowhere as a whole; files in detached mounts"},
 	{"memory", "private memory", "supported",
 		"anonymous and of files, PROT_NONE, growing stacks, brk, names"},
+	{"memory", "pages shared after fork", "supported",
+		"once in the image, and shared again; merged ones (KSM) come back apart"},
 	{"memory", "shared anonymous memory", "supported", ""},
 	{"memory", "file mappings", "supported", "also of deleted files and memfds"},
 	{"memory", "droppable memory", "supported", "comes back as zeros, which it may turn to at any time"},
