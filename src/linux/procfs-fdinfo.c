@@ -217,15 +217,14 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 		return parse_nspid(s, &f->pidfd_nspid);
 	case KEY_SCM_FDS:
 		return scan_u64(s, &f->scm_fds) && scan_end_line(s);
-	case KEY_INOTIFY:
-		f->has_inotify = true;
-		return scan_skip_line(s);
-	case KEY_FANOTIFY:
-		f->has_fanotify = true;
-		return scan_skip_line(s);
 	default:
 		return scan_skip_line(s);
 	}
+}
+
+static bool repeats(enum key k)
+{
+	return k == KEY_TFD || k == KEY_LOCK || k == KEY_INOTIFY || k == KEY_FANOTIFY;
 }
 
 int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret)
@@ -234,12 +233,12 @@ int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret
 	struct proc_fdinfo f = {.eventfd_semaphore = -1, .eventfd_id = -1};
 	unsigned seen = 0;
 	const unsigned required = 1 << KEY_POS | 1 << KEY_FLAGS | 1 << KEY_MNT_ID;
-	size_t n_targets = 0, n_locks = 0;
+	size_t n_targets = 0, n_locks = 0, n_marks = 0;
 	enum key k = KEY_COUNT;
 	int r;
 
 	while (*s.p) {
-		k = find_key(s.p, k == KEY_TFD || k == KEY_LOCK ? k : (k + 1) % KEY_COUNT);
+		k = find_key(s.p, repeats(k) ? k : (k + 1) % KEY_COUNT);
 		if (k < KEY_COUNT) {
 			s.p += keys[k].len;
 			seen |= 1u << k;
@@ -248,6 +247,8 @@ int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret
 			r = parse_epoll(&s, a, &n_targets, &f);
 		else if (k == KEY_LOCK)
 			r = parse_lock(&s, a, &n_locks, &f);
+		else if (k == KEY_INOTIFY || k == KEY_FANOTIFY)
+			r = proc_parse_mark(&s, a, &n_marks, k == KEY_FANOTIFY, &f);
 		else
 			r = parse_value(&s, k, &f) ? 0 : -EBADMSG;
 		if (r < 0)

@@ -135,6 +135,9 @@ static inline bool scan_int(struct scan *s, int *ret)
 	return true;
 }
 
+/* A line of inotify or fanotify (procfs-marks.c). */
+int proc_parse_mark(struct scan *s, struct arena *a, size_t *allocated, bool fanotify, struct proc_fdinfo *f);
+
 /* The newline that ends the present line, NULL if the text ends first. */
 static inline const char *scan_find_newline(const struct scan *s)
 {

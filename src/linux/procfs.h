@@ -129,6 +129,16 @@ struct proc_lock {
 	int64_t start, end; /* INT64_MAX: the end of the file, wherever that comes to be */
 };
 
+/* An inotify watch or a fanotify mark. sdev is the kernel's own dev_t: major << 20 | minor. */
+struct proc_mark {
+	uint32_t wd;	 /* inotify */
+	uint32_t mnt_id; /* fanotify: of a mount; else of an inode, or (ino 0) of a file system */
+	uint64_t ino;
+	uint32_t sdev, mask, ignored_mask, flags;
+	uint32_t handle_bytes, handle_type; /* bytes 0: the file system has no file handles */
+	uint8_t handle[128];
+};
+
 /* /proc/PID/fdinfo/N: the common part, then what each kind adds (has_ tells). */
 struct proc_fdinfo {
 	int64_t pos;
@@ -150,6 +160,9 @@ struct proc_fdinfo {
 	size_t n_epoll;
 	struct proc_lock *locks; /* in the arena */
 	size_t n_locks;
+	struct proc_mark *marks; /* in the arena */
+	size_t n_marks;
+	uint32_t fanotify_flags, fanotify_event_flags;
 	int pidfd_pid, pidfd_nspid;
 	uint64_t scm_fds; /* descriptors that wait in the queue of a unix socket */
 };

@@ -62,6 +62,22 @@ static void check_inotify(void)
 	unlink("/tmp/new");
 }
 
+static bool set_inotify_queued(void)
+{
+	set_inotify();
+	close(must(open("/tmp/new", O_CREAT | O_WRONLY | O_TRUNC, 0600)));
+	return true;
+}
+
+static void check_inotify_queued(void)
+{
+	char b[1000];
+
+	check(read(fd, b, sizeof(b)) > 0, "the event is lost: %m");
+	unlink("/tmp/new");
+	close(must(open("/tmp/new", O_CREAT | O_WRONLY | O_TRUNC, 0600)));
+}
+
 static bool set_flock(void)
 {
 	fd = must(open("/tmp/lock", O_CREAT | O_RDWR, 0600));
@@ -1147,6 +1163,7 @@ static const struct object {
 	void (*verify)(void);
 } objects[] = {
 	{"inotify", set_inotify, check_inotify},
+	{"inotify_queued", set_inotify_queued, check_inotify_queued},
 	{"flock", set_flock, check_flock},
 	{"fcntl_lock", set_fcntl_lock, check_fcntl_lock},
 	{"ofd_lock", set_ofd_lock, check_ofd_lock},

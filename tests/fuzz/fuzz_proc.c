@@ -58,6 +58,8 @@ static void fuzz_fdinfo(const char *text, struct arena *a)
 	if (proc_parse_fdinfo(text, a, &f) < 0)
 		return;
 	check(f.has_epoll == (f.n_epoll > 0));
+	for (size_t i = 0; i < f.n_marks; i++)
+		check(f.marks[i].handle_bytes <= sizeof(f.marks[i].handle));
 	for (size_t i = 0; i < f.n_locks; i++)
 		check(f.locks[i].start >= 0 && f.locks[i].end >= f.locks[i].start);
 	check(f.it_value.nsec < 1000000000 && f.it_interval.nsec < 1000000000);

@@ -397,6 +397,25 @@ test_file_locks() {
 	! flock -n "$B/rootfs/tmp/lock" true || fail "the lock was not taken again"
 }
 
+# An overlay does not tell the names of watched inodes: they are looked for.
+test_inotify_on_an_overlay() {
+	bundle w /bin/inotify
+	cp "$BUILD/tests/cr/inotify" "$B/rootfs/bin/inotify"
+	mkdir "$B/upper" "$B/work"
+	mount -t overlay -o "lowerdir=$B/rootfs,upperdir=$B/upper,workdir=$B/work" overlay "$B/rootfs" || skip "no overlay"
+	edit '.mounts += [{destination: "/mnt", type: "tmpfs", source: "tmpfs"}]'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	echo go > "$B/rootfs/cr/go"
+	mv "$B/rootfs/cr/go" "$B/rootfs/cr/go.1"
+	eventually 5 test -e "$B/rootfs/cr/result.1"
+	[ "$(cat "$B/rootfs/cr/result.1")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.1")"
+	ok delete -f c
+	umount "$B/rootfs"
+}
+
 test_inspect() {
 	counting
 	start c

@@ -360,6 +360,27 @@ static void test_fdinfo(struct tap *t)
 		"fdinfo: a pidfd of a reaped process");
 	tap_ok(t, proc_parse_fdinfo(FDINFO "Pid:\t12\nNSpid:\t12\t7\t3\n", &a, &f) == 0 && f.pidfd_nspid == 3,
 		"fdinfo: a pidfd in nested namespaces");
+	tap_ok(t,
+		proc_parse_fdinfo(FDINFO "inotify wd:2 ino:3c51a sdev:fe00000 mask:80000002 ignored_mask:0 "
+					 "fhandle-bytes:8 fhandle-type:1 f_handle:1ac5030000000000 \n"
+					 "inotify wd:1 ino:5 sdev:1 mask:2 ignored_mask:0\n",
+			&a, &f) == 0 &&
+			f.n_marks == 2 && f.marks[0].wd == 2 && f.marks[0].ino == 0x3c51a &&
+			f.marks[0].sdev == 0xfe00000 && f.marks[0].mask == 0x80000002 &&
+			f.marks[0].handle_bytes == 8 && f.marks[0].handle[1] == 0xc5 &&
+			f.marks[1].handle_bytes == 0,
+		"fdinfo: inotify watches");
+	tap_ok(t,
+		proc_parse_fdinfo(FDINFO "fanotify flags:10 event-flags:8000\n"
+					 "fanotify mnt_id:12 mflags:40 mask:38 ignored_mask:40000003\n",
+			&a, &f) == 0 &&
+			f.has_fanotify && f.fanotify_flags == 0x10 && f.fanotify_event_flags == 0x8000 &&
+			f.n_marks == 1 && f.marks[0].mnt_id == 0x12 && f.marks[0].flags == 0x40,
+		"fdinfo: fanotify marks");
+	tap_ok(t, fdinfo_of(FDINFO "inotify wd:1 ino:1 fhandle-bytes:2 f_handle:1a\n", &a) == -EBADMSG,
+		"fdinfo: a handle that is too short");
+	tap_ok(t, fdinfo_of(FDINFO "inotify wd:1 fhandle-bytes:81 f_handle:\n", &a) == -EBADMSG,
+		"fdinfo: a handle that is too long");
 	tap_ok(t, proc_parse_fdinfo(FDINFO "SqMask:\t0x0\n    0: /tmp/x\nPollList:\nodd\n", &a, &f) == 0,
 		"fdinfo: an unknown kind");
 	tap_ok(t, fdinfo_of(FDINFO "it_value: (1, 1000000000)\n", &a) == -EBADMSG,

@@ -298,6 +298,11 @@ struct dump_file *dump_file_by_id(struct dump *d, uint64_t id);
 struct dump_file *dump_same_inode(
 	const struct dump *d, const struct dump_file *f, const struct dump_file *after);
 
+/* The path in the container of what a watch is on, or of a file that has been deleted under the name we know; costly. NULL: none
+ * was found (find-inode.c). */
+const char *dump_find_marked(struct dump *d, const struct proc_mark *m, struct stat *ret_st);
+const char *dump_find_name(struct dump *d, int mnt_id, const struct stat *st);
+
 /* Locks that a descriptor shows; obstacles among all of them; into the messages of the processes (locks.c). */
 int dump_note_locks(struct dump *d, struct dump_proc *p, const St__Descriptor *m,
 	const struct proc_fdinfo *info, struct error *e) _must_check_;

@@ -147,6 +147,37 @@ int restore_open_file(struct restore *r, size_t i, struct error *e)
 	return 0;
 }
 
+/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. Watches last, so that
+ * what we do to files makes no events. */
+enum { CONNECT_SOCKETS, CONNECT_OTHERS, CONNECT_WATCHES, CONNECT_TURNS };
+
+static int turn_of(const St__File *m)
+{
+	switch (m->kind_case) {
+	case ST__FILE__KIND_SOCKET:
+		return CONNECT_SOCKETS;
+	case ST__FILE__KIND_INOTIFY:
+		return CONNECT_WATCHES;
+	default:
+		return CONNECT_OTHERS;
+	}
+}
+
+static int connect_files(struct restore *r, int turn, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_files && result == 0; i++) {
+		const struct resource *res = resource_find(r->files[i]->kind_case);
+
+		if (res->connect && turn_of(r->files[i]) == turn && !restore_is_late(r, r->files[i]))
+			result = res->connect(r, r->files[i], r->fd_base + i, e);
+	}
+	while (turn == CONNECT_OTHERS && r->n_made_dirs > 0)
+		rmdir(r->made_dirs[--r->n_made_dirs]);
+	return result;
+}
+
 int restore_open_files(struct restore *r, struct error *e)
 {
 	int result = make_room(r, e);
@@ -158,19 +189,8 @@ int restore_open_files(struct restore *r, struct error *e)
 			result = restore_open_file(r, i, e);
 	if (result == 0)
 		result = restore_finish_ttys(r, e);
-	/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. */
-	for (int sockets = 1; sockets >= 0; sockets--) {
-		for (size_t i = 0; i < r->n_files && result == 0; i++) {
-			const struct resource *res = resource_find(r->files[i]->kind_case);
-
-			if (restore_is_late(r, r->files[i]))
-				continue;
-			if (res->connect && sockets == (r->files[i]->kind_case == ST__FILE__KIND_SOCKET))
-				result = res->connect(r, r->files[i], r->fd_base + i, e);
-		}
-	}
-	while (r->n_made_dirs > 0)
-		rmdir(r->made_dirs[--r->n_made_dirs]);
+	for (int turn = 0; turn < CONNECT_TURNS && result == 0; turn++)
+		result = connect_files(r, turn, e);
 	return result;
 }
 

@@ -154,6 +154,20 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 	return result < 0 ? result : validate_memory(r, p, e);
 }
 
+static bool inotify_is_valid(const struct restore *r, const St__Inotify *m)
+{
+	int last = 0;
+
+	for (size_t i = 0; i < m->n_watches; i++) {
+		const St__InotifyWatch *w = m->watches[i];
+
+		if (w->wd <= last || !known_file(r, w->file) || (!w->file && w->path[0] != '/'))
+			return false;
+		last = w->wd;
+	}
+	return true;
+}
+
 /* The part of each kind of file that the kind's code takes for granted. */
 static bool file_is_complete(const struct restore *r, const St__File *f)
 {
@@ -169,6 +183,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return !bad_duration(f->timerfd->value) && !bad_duration(f->timerfd->interval);
 	case ST__FILE__KIND_PIDFD:
 		return f->pidfd->pid ? restore_process(r, f->pidfd->pid) != NULL : f->pidfd->gone > 0;
+	case ST__FILE__KIND_INOTIFY:
+		return inotify_is_valid(r, f->inotify);
 	case ST__FILE__KIND_NS:
 		return f->ns->name != NULL;
 	case ST__FILE__KIND_MEMFD:

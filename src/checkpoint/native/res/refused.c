@@ -17,12 +17,6 @@
 	};                                                                                                   \
 	static bool match_##ident(const struct dump *d, const struct dump_file *f)
 
-REFUSED(inotify, "inotify", "inotify instances", "watches and queued events are not recorded yet",
-	"close the inotify descriptor first")
-{
-	return link_is_anon_inode(f, "inotify");
-}
-
 REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are not recorded yet",
 	"close the fanotify descriptor first")
 {
