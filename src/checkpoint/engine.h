@@ -37,6 +37,12 @@ void preflight_keep_common(struct preflight_report *r, const struct preflight_re
 /* One error (REFUSED) for a report that is not empty: the first obstacle, and how many more there are. */
 int preflight_refuse(const struct preflight_report *r, struct error *e);
 
+/* What comes back of cgroups: soft: sub-cgroups with all that is set in them, the container's own as config.json says; full
+ * (strict): also the container's own as it was; ignore: none, all processes are in the container's own. */
+enum cgroups_mode { CGROUPS_SOFT, CGROUPS_FULL, CGROUPS_STRICT, CGROUPS_IGNORE };
+/* NULL: soft. */
+int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e) _must_check_;
+
 struct checkpoint_options {
 	const char *image_path; /* default "checkpoint" */
 	const char *work_path;	/* logs; default: the image path */
@@ -46,6 +52,7 @@ struct checkpoint_options {
 	const char *parent_path;
 	bool pre_dump;
 	bool print_stats;
+	enum cgroups_mode cgroups;
 };
 
 struct restore_options {
@@ -54,6 +61,7 @@ struct restore_options {
 	bool detach;
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
 	const char *empty_ns; /* as of the checkpoint */
+	enum cgroups_mode cgroups;
 };
 
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */

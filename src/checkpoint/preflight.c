@@ -81,3 +81,19 @@ int preflight_refuse(const struct preflight_report *r, struct error *e)
 	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "cannot checkpoint: %s%s: %s; %s%s", who, o->object,
 		o->reason, o->remedy, more);
 }
+
+int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e)
+{
+	static const char *const names[] = {"soft", "full", "strict", "ignore"};
+
+	*ret = CGROUPS_SOFT;
+	for (size_t i = 0; name && i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(name, names[i])) {
+			*ret = (enum cgroups_mode)i;
+			return 0;
+		}
+	}
+	return name ? error_set(e, -EINVAL, ERROR_USAGE,
+			      "invalid manage-cgroups-mode \"%s\": soft, full, strict or ignore", name)
+		    : 0;
+}

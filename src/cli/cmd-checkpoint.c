@@ -100,14 +100,17 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	_cleanup_(container_free_p) struct container *c = NULL;
 	struct preflight_report report = {};
 	struct image_statistics stats = {};
+	struct checkpoint_options checkpoint = o->checkpoint;
 	int r;
 
 	r = check_options(o, e);
 	if (r == 0)
+		r = cgroups_mode_parse(o->cgroup_mode, &checkpoint.cgroups, e);
+	if (r == 0)
 		r = container_load(g->root, args[0], true, &c, e);
 	if (r < 0)
 		return r;
-	r = checkpoint_run(c, &o->checkpoint, &report, &stats, e);
+	r = checkpoint_run(c, &checkpoint, &report, &stats, e);
 	if (r < 0 && report.n > 1)
 		print_obstacles(&report);
 	preflight_report_done(&report);

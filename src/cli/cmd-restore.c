@@ -62,6 +62,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	_cleanup_(container_free_p) struct container *c = NULL;
 	int r = create_options_for(g, &o->create, args[0], &create, e);
 
+	if (r == 0)
+		r = cgroups_mode_parse(o->cgroup_mode, &restore.cgroups, e);
 	if (r < 0)
 		return r;
 	create.notify = false; /* what is restored was ready long ago */

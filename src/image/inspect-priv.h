@@ -22,7 +22,8 @@ struct inspection {
 	const St__Network *network; /* NULL: none */
 	const St__Ipc **ipcs;
 	const St__Mount **mounts;
-	size_t n_files, n_processes, n_shms, n_tmpfses, n_ipcs, n_mounts;
+	const St__Cgroup **cgroups;
+	size_t n_files, n_processes, n_shms, n_tmpfses, n_ipcs, n_mounts, n_cgroups;
 	bool out_of_memory; /* while the model was made: it is not complete */
 };
 

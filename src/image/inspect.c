@@ -68,6 +68,9 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_MOUNT:
 		x->n_mounts++;
 		break;
+	case IMAGE_RECORD_CGROUP:
+		x->n_cgroups++;
+		break;
 	}
 }
 
@@ -95,6 +98,9 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_MOUNT:
 		x->mounts[x->n_mounts++] = m;
 		break;
+	case IMAGE_RECORD_CGROUP:
+		x->cgroups[x->n_cgroups++] = m;
+		break;
 	}
 }
 
@@ -110,9 +116,10 @@ static int collect(struct inspection *x, struct error *e)
 	x->tmpfses = arena_array(&x->arena, x->n_tmpfses, sizeof(void *));
 	x->ipcs = arena_array(&x->arena, x->n_ipcs, sizeof(void *));
 	x->mounts = arena_array(&x->arena, x->n_mounts, sizeof(void *));
-	if (!x->files || !x->processes || !x->shms || !x->tmpfses || !x->ipcs || !x->mounts)
+	x->cgroups = arena_array(&x->arena, x->n_cgroups, sizeof(void *));
+	if (!x->files || !x->processes || !x->shms || !x->tmpfses || !x->ipcs || !x->mounts || !x->cgroups)
 		return error_errno(e, -ENOMEM, "inspect");
-	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = x->n_ipcs = x->n_mounts = 0;
+	x->n_files = x->n_processes = x->n_shms = x->n_tmpfses = x->n_ipcs = x->n_mounts = x->n_cgroups = 0;
 	r = for_records(x, fill, e);
 	if (r < 0)
 		return r;

@@ -27,6 +27,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_NETWORK] = &st__network__descriptor,
 	[IMAGE_RECORD_IPC] = &st__ipc__descriptor,
 	[IMAGE_RECORD_MOUNT] = &st__mount__descriptor,
+	[IMAGE_RECORD_CGROUP] = &st__cgroup__descriptor,
 };
 
 const ProtobufCMessageDescriptor *image_record_descriptor(uint32_t type)

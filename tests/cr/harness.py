@@ -172,8 +172,9 @@ def snapshot(container):
             entry["timers"] = timers(entry["timers"])
         for name in ("exe", "cwd", "root"):
             entry[name] = os.readlink(f"{proc}/{name}")
-        entry["cgroups"] = [line for line in text(f"{proc}/cgroup").splitlines()
-                            if not line.endswith(container.config["linux"]["cgroupsPath"])]
+        own = container.config["linux"]["cgroupsPath"]
+        entry["cgroups"] = [line.replace(own, "", 1) for line in text(f"{proc}/cgroup").splitlines()
+                            if not line.endswith(own)]
     return result
 
 

@@ -336,6 +336,40 @@ test_config_is_the_ceiling() {
 	fi
 }
 
+# Limits are those of config.json, or as they were; sub-cgroups come back or not.
+test_manage_cgroups_mode() {
+	bundle b sh -c 'mkdir /m && mount -t cgroup2 cgroup /m && mkdir /m/sub && echo 0 > /m/sub/cgroup.procs && echo > /cr/ready
+		exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	edit '.linux.resources.pids.limit = 50'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok update --pids-limit 77 c
+	ok checkpoint --image-path "$T/soft" --leave-running c
+	ok checkpoint --image-path "$T/full" --manage-cgroups-mode full c
+	ok restore -d --image-path "$T/full" --manage-cgroups-mode full --bundle "$B" c
+	[ "$(cat "$(cgroup_dir pids)/pids.max")" = 77 ] || fail "full: pids.max is $(cat "$(cgroup_dir pids)/pids.max")"
+	grep -q '^0::.*/sub$' "/proc/$(init_pid c)/cgroup" || fail "full: $(cat "/proc/$(init_pid c)/cgroup")"
+	ok delete -f c
+	for image in soft full; do
+		ok restore -d --image-path "$T/$image" --bundle "$B" c
+		[ "$(cat "$(cgroup_dir pids)/pids.max")" = 50 ] || fail "soft: pids.max is $(cat "$(cgroup_dir pids)/pids.max")"
+		grep -q '^0::.*/sub$' "/proc/$(init_pid c)/cgroup" || fail "soft: $(cat "/proc/$(init_pid c)/cgroup")"
+		ok delete -f c
+	done
+	ok restore -d --image-path "$T/soft" --manage-cgroups-mode ignore --bundle "$B" c
+	! grep -q '^0::.*/sub$' "/proc/$(init_pid c)/cgroup" || fail "ignore: $(cat "/proc/$(init_pid c)/cgroup")"
+	ok delete -f c
+	! stasis restore -d --image-path "$T/soft" --manage-cgroups-mode nonsense --bundle "$B" c < /dev/null > "$T/out" 2>&1 ||
+		fail "an unknown mode"
+	grep -q 'manage-cgroups-mode' "$T/out" || fail "$(cat "$T/out")"
+	# an image does not make what config.json does not allow
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_ADMIN"])'
+	! stasis restore -d --image-path "$T/soft" --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "sub-cgroups without a right"
+	expect_nothing_left c
+}
+
 # Mounts of the container's own come back only where it may mount.
 test_mounts_want_the_capability() {
 	bundle b sh -c 'mkdir /m && mount -t tmpfs mine /m && echo kept > /m/file && echo > /cr/ready; exec sleep 1000'

@@ -69,6 +69,8 @@ static int check_container(struct dump *d, struct error *e)
 		preflight_add(d->report, 0, -1, "cgroup",
 			"without a cgroup the container's tasks cannot be told from others",
 			"run it with a cgroup manager", "no cgroup");
+	if (dump_cgroups(d, e) < 0)
+		return e->code;
 	if (dump_mounts(d, e) < 0)
 		return e->code;
 	if (dump_network(d, e) < 0)
@@ -188,6 +190,8 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
 	for (size_t i = 0; i < d->n_procs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_PROCESS, &d->procs[i].msg->base, e);
+	for (size_t i = 0; i < d->n_cgroups && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_CGROUP, &d->cgroups[i]->base, e);
 	for (size_t i = 0; i < d->n_mount_msgs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_MOUNT, &d->mount_msgs[i]->base, e);
 	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)

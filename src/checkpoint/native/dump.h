@@ -127,9 +127,11 @@ struct dump {
 	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts; /* of init */
 	size_t n_mounts;
-	size_t n_vforks;	/* obstacles that will soon be gone */
-	int64_t frozen_at;	/* CLOCK_MONOTONIC, in nanoseconds */
-	int64_t clock_offset;	/* of the container's CLOCK_MONOTONIC, likewise */
+	size_t n_vforks;      /* obstacles that will soon be gone */
+	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
+	int64_t clock_offset; /* of the container's CLOCK_MONOTONIC, likewise */
+	St__Cgroup **cgroups; /* its sub-cgroups (cgroups.c) */
+	size_t n_cgroups;
 	St__Mount **mount_msgs; /* all of them, if the container has changed any (mounts-dump.c) */
 	size_t n_mount_msgs;
 	struct dump_tmpfs_view {
@@ -322,6 +324,8 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
 
+/* Its sub-cgroups (cgroups.c): likewise. */
+int dump_cgroups(struct dump *d, struct error *e) _must_check_;
 /* The container's own mounts (mounts-dump.c): records and obstacles. */
 int dump_mounts(struct dump *d, struct error *e) _must_check_;
 /* A detached copy of one of d->mounts, on which nothing else is mounted; or a negative errno (mounts-view.c). */

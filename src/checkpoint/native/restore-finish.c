@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/task.h"
+#include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
 enum { READY_TIMEOUT_S = 180 };
@@ -471,6 +472,14 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 
 	if (!filters)
 		arm(r);
+	if (r->n_cgroups) {
+		result = wait_for_stubs(
+			r, c, &r->control->n_joined, r->tree->n_processes + r->tree->n_group_leaders, e);
+		if (result == 0)
+			result = restore_place_cgroups(r, c, e);
+		if (result < 0)
+			return result;
+	}
 	result = wait_for_stubs(r, c, filters ? &r->control->n_ready : &r->control->n_finished, total, e);
 	if (result == 0)
 		result = fault_point("restore-threads", e);

@@ -60,6 +60,13 @@ static void barrier(struct restore *r, uint32_t *counter, uint32_t total)
 		futex(counter, FUTEX_WAIT, n);
 }
 
+/* Until the parent has set it. It kills us if it fails. */
+static void await(uint32_t *word)
+{
+	while (!__atomic_load_n(word, __ATOMIC_SEQ_CST))
+		futex(word, FUTEX_WAIT, 0);
+}
+
 /* Stubs that take part in the barriers: processes and group leaders (the other helpers are gone by then). */
 static uint32_t participants(const struct restore *r)
 {
@@ -269,6 +276,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	if (fault_point("restore-tree", &e) < 0)
 		fail(r, &e);
 	join_groups(r, node, p);
+	if (r->n_cgroups)
+		await(&r->control->cgroups_placed);
 	if (!p)
 		_exit(0);
 	if (restore_set_foreground(r, p, &e) < 0)
@@ -374,7 +383,11 @@ int restore_init(void *arg, struct error *e)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
-	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : restore_ipc(r, e);
+	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : 0;
+	if (result == 0 && r->n_cgroups)
+		await(&r->control->cgroups_made);
+	if (result == 0)
+		result = restore_ipc(r, e);
 	if (result == 0)
 		result = fill_shared_memory(r, e);
 	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */

@@ -297,6 +297,8 @@ int restore_validate(const struct restore *r, struct error *e)
 		last = r->files[i]->id;
 	}
 	result = restore_validate_mounts(r, e);
+	if (result == 0)
+		result = restore_validate_cgroups(r, e);
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		result = validate_process(r, r->procs[i], e);
 	if (result == 0)

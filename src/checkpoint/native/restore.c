@@ -71,6 +71,13 @@ static int count_records(struct restore *r, struct error *e)
 				r->mounts[r->n_mounts] = (const St__Mount *)m;
 			r->n_mounts++;
 			break;
+		case IMAGE_RECORD_CGROUP:
+			if (r->options->cgroups == CGROUPS_IGNORE)
+				break;
+			if (r->cgroups)
+				r->cgroups[r->n_cgroups] = (const St__Cgroup *)m;
+			r->n_cgroups++;
+			break;
 		}
 	}
 	return n;
@@ -87,15 +94,16 @@ static int load_records(struct restore *r, struct error *e)
 	r->procs = arena_array(&r->arena, r->n_procs, sizeof(*r->procs));
 	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
 	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
+	r->cgroups = arena_array(&r->arena, r->n_cgroups, sizeof(*r->cgroups));
 	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
-	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->pipes ||
-		!r->helpers)
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->cgroups ||
+		!r->pipes || !r->helpers)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
-	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = 0;
+	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = r->n_cgroups = 0;
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
@@ -303,6 +311,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
 	if (result == 0)
 		result = restore_check_mounts(r, s, e);
+	if (result == 0)
+		result = restore_check_cgroups(r, s, e);
 	return result < 0 ? result : restore_check_network(r, s, e);
 }
 
@@ -353,6 +363,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result < 0)
 		return result;
 	result = fault_point("restore-created", e);
+	if (result == 0)
+		result = restore_make_cgroups(r, c, e);
 	if (result == 0)
 		result = restore_coordinate(r, c, e);
 	if (result == 0)

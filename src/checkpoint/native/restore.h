@@ -20,10 +20,11 @@ struct restore_control {
 	uint32_t n_ready; /* threads that are built, and wait for "armed" */
 	uint32_t
 		armed; /* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
-	uint32_t n_finished;	  /* threads that wait for their registers */
-	uint32_t park;		  /* never changes: waiting on it never ends */
-	uint32_t failing, failed; /* failed: error is valid */
-	struct timespec time[2];  /* an argument of a call (restore-time.c) */
+	uint32_t n_finished;		       /* threads that wait for their registers */
+	uint32_t park;			       /* never changes: waiting on it never ends */
+	uint32_t cgroups_made, cgroups_placed; /* set by the parent, if there are Cgroup records */
+	uint32_t failing, failed;	       /* failed: error is valid */
+	struct timespec time[2];	       /* an argument of a call (restore-time.c) */
 	struct error error;
 };
 
@@ -71,6 +72,8 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	const St__Network *network; /* of its own network namespace; NULL: the image has none */
+	const St__Cgroup **cgroups;
+	size_t n_cgroups;
 	const St__Mount **mounts;
 	size_t n_mounts;
 	struct tree_plan *tree;
@@ -132,6 +135,11 @@ pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
 /* The mount, open for reading, gets the contents. */
 int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error *e) _must_check_;
+/* cgroups.c: sub-cgroups, by the parent: before init opens files; when all processes exist. */
+int restore_make_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;
+int restore_place_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;
+int restore_validate_cgroups(const struct restore *r, struct error *e) _must_check_;
+int restore_check_cgroups(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
 /* mounts-restore.c: the tree of Mount records, in init, with the contents of its tmpfs mounts. */
 int restore_mounts(struct restore *r, struct error *e) _must_check_;
 /* Whether the records make sense; and whether config.json allows the container to mount. */

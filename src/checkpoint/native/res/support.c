@@ -72,7 +72,11 @@ const struct support_row support_rows[] = {
 		"when and by whom an object was last used; ids that new objects will get"},
 	{"namespace", "ipc sysctls", "supported", "also what the container has changed"},
 	{"container", "cgroup", "created",
-		"limits as config.json says, counters at zero, no sub-cgroups; without a cgroup: refused"},
+		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero; without a "
+		"cgroup: refused"},
+	{"container", "sub-cgroups", "supported",
+		"nested, with limits, owners and processes; processes with threads in several, frozen ones and those "
+		"with BPF programs: refused"},
 	{"container", "files of the rootfs and of volumes", "kept outside",
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},
