@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from lib import TESTS, Container, Skip, check, poll
+from programs import tcp
 
 CYCLES = 20
 HERE = TESTS / "programs"
@@ -189,5 +190,7 @@ def jvm(env):
 
 
 def tests():
+    for f in (tcp.postgres, tcp.redis_replica):
+        yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
     for f in (redis, python_threads, shell_pipeline, nginx, jvm):
         yield f"programs/{f.__name__}", f, 240
