@@ -100,7 +100,6 @@ def postgres(env, host_root):
                 load.wait()
             out.seek(0)
             said = out.read()
-        Path("/tmp/sock-pgbench").write_text(said)
         check(status == 0, f"pgbench ends with {status}: {said[-2000:]}")
         done = int(re.search(r"transactions actually processed: (\d+)", said)[1])
         failed = int(re.search(r"failed transactions: (\d+)", said)[1])

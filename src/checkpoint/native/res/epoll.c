@@ -95,12 +95,13 @@ static int open_epoll(struct restore *r, const St__File *m, int *ret_fd, struct 
 static int add_target(struct restore *r, int epfd, const St__EpollTarget *t, struct error *e)
 {
 	struct epoll_event ev = {.events = t->events, .data.u64 = t->data};
-	int from = restore_fd(r, t->file), moved = -1, result = 0;
+	int from = restore_fd(r, t->file), moved = -1, flags, result = 0;
 
 	if (from < 0)
 		return error_set(
 			e, -ENOENT, ERROR_CORRUPT, "epoll target %u refers to an unknown file", t->fd);
-	/* The number may be in use by something of ours: out of the way for a moment. */
+	/* The number may be in use by something else: out of the way for a moment. */
+	flags = fcntl(t->fd, F_GETFD);
 	if (from != (int)t->fd) {
 		moved = fcntl(t->fd, F_DUPFD_CLOEXEC, r->fd_base);
 		if (dup3(from, t->fd, O_CLOEXEC) < 0)
@@ -109,21 +110,42 @@ static int add_target(struct restore *r, int epfd, const St__EpollTarget *t, str
 	if (epoll_ctl(epfd, EPOLL_CTL_ADD, t->fd, &ev) < 0)
 		result = error_errno(e, -errno, "add descriptor %u to an epoll set", t->fd);
 	if (from != (int)t->fd) {
-		if (moved >= 0 && dup3(moved, t->fd, O_CLOEXEC) < 0 && result == 0)
+		if (moved >= 0 && dup3(moved, t->fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 && result == 0)
 			result = error_errno(e, -errno, "put descriptor %u back", t->fd);
 		close(moved >= 0 ? moved : (int)t->fd);
 	}
 	return result;
 }
 
+static int add_targets(struct restore *r, const St__File *m, int epfd, bool signalfds, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < m->epoll->n_targets && result == 0; i++) {
+		const St__EpollTarget *t = m->epoll->targets[i];
+		const St__File *target = restore_file(r, t->file);
+
+		if (signalfds == (target && target->kind_case == ST__FILE__KIND_SIGNALFD))
+			result = add_target(r, epfd, t, e);
+	}
+	return result;
+}
+
 static int connect_epoll(struct restore *r, const St__File *m, int fd, struct error *e)
 {
-	for (size_t i = 0; i < m->epoll->n_targets; i++) {
-		int result = add_target(r, fd, m->epoll->targets[i], e);
+	return add_targets(r, m, fd, false, e);
+}
 
-		if (result < 0)
-			return result;
-	}
+/* A signalfd wakes the set when a signal comes to the process that has added it. That is taken to be the one, of those
+ * that have the set, that is their ancestor. */
+static int place_epoll(struct restore *r, const St__File *m, const St__Process *p, int fd, struct error *e)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; k < r->procs[i]->n_descriptors; k++)
+			if (r->procs[i]->descriptors[k]->file == m->id)
+				return r->procs[i] == p && r->procs[i]->descriptors[k]->fd == (uint32_t)fd
+					       ? add_targets(r, m, fd, true, e)
+					       : 0;
 	return 0;
 }
 
@@ -137,4 +159,5 @@ const struct resource resource_epoll = {
 	.dump = dump,
 	.open = open_epoll,
 	.connect = connect_epoll,
+	.place = place_epoll,
 };

@@ -219,6 +219,8 @@ static int dump_parameters(int fd, St__TcpConnection *t, const struct tcp_info *
 		r = get_int(fd, SOL_SOCKET, SO_RCVBUF, &t->receive_buffer);
 	if (r < 0)
 		return error_errno(e, r, "parameters of a TCP connection");
+	/* Until its end the socket may still send, with later ones. Where bit 0 is set, they are microseconds. */
+	t->timestamp += t->timestamp & 1 ? 1 << 20 : 1 << 10;
 	t->options = info->tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE);
 	t->send_scale = info->tcpi_snd_wscale;
 	t->receive_scale = info->tcpi_rcv_wscale;
