@@ -62,6 +62,8 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_NETWORK:
 		x->network = m;
 		break;
+	case IMAGE_RECORD_NAMESPACE:
+		break;
 	case IMAGE_RECORD_IPC:
 		x->n_ipcs++;
 		break;
@@ -79,6 +81,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	switch (type) {
 	case IMAGE_RECORD_CONTAINER:
 	case IMAGE_RECORD_NETWORK:
+	case IMAGE_RECORD_NAMESPACE:
 		break;
 	case IMAGE_RECORD_FILE:
 		x->files[x->n_files++] = m;

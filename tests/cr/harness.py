@@ -81,11 +81,12 @@ def text(path):
     return Path(path).read_bytes().decode(errors="replace")
 
 
-def status_of(path):
+def status_of(path, level=-1):
+    """level: of the pid namespace whose ids are wanted; -1: the task's own."""
     lines = dict(line.split(":", 1) for line in text(path).splitlines() if ":" in line)
     values = {k: lines[k].split() for k in STATUS if k in lines}
     for k in ("NStgid", "NSpid", "NSpgid", "NSsid"):
-        values[k] = values[k][-1]
+        values[k] = values[k][level]
     values.pop("SigQ", None)
     values["State"] = "stopped" if lines["State"].split()[0] in "Tt" else \
         "zombie" if lines["State"].split()[0] == "Z" else "alive"
@@ -138,11 +139,12 @@ def snapshot(container):
     result, seen = {}, {}
     pids = sorted(cgroup_pids(container.config["linux"]["cgroupsPath"]))
     inside = {"0": "0"}
+    level = min(len(re.search(r"^NSpid:(.*)", text(f"/proc/{p}/status"), re.M)[1].split()) for p in pids) - 1
     for p in pids:
-        inside[str(p)] = status_of(f"/proc/{p}/status")["NSpid"]
+        inside[str(p)] = status_of(f"/proc/{p}/status", level)["NSpid"]
     for p in sorted(pids, key=lambda q: int(inside[str(q)])):
         proc = f"/proc/{p}"
-        status = status_of(f"{proc}/status")
+        status = status_of(f"{proc}/status", level)
         stat = text(f"{proc}/stat")
         fields = stat[stat.rindex(")") + 2:].split()
         entry = {f"status {k}": v for k, v in status.items()}
@@ -154,7 +156,7 @@ def snapshot(container):
             entry["exit code"] = fields[49]
             continue
         for t in sorted(os.listdir(f"{proc}/task"), key=int):
-            s = status_of(f"{proc}/task/{t}/status")
+            s = status_of(f"{proc}/task/{t}/status", level)
             key = f"thread {s['NSpid']}"
             entry[key] = {k: s[k] for k in ("SigPnd", "SigBlk", "CapEff", "Uid", "Seccomp", "Cpus_allowed_list")
                           if k in s}

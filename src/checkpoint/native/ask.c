@@ -158,7 +158,7 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	if (leader)
 		ask_process(p, q);
 	/* Ends the batch: see task_batch_start(). */
-	batch_call(&q->b, OP_MAY_FAIL, SYS_tgkill, p->ns_pid, t->ns_tid, t->task.end_signal);
+	batch_call(&q->b, OP_MAY_FAIL, SYS_tgkill, p->own_pid, t->own_tid, t->task.end_signal);
 	/* The frame must lie 64-aligned: XRSTOR wants it. */
 	frame_size = task_sigframe(&t->task, NULL, 0, 0, &sp);
 	q->b.n_data = ALIGN_UP(q->b.remote + q->b.n_data, (uint64_t)64) - q->b.remote;

@@ -150,6 +150,27 @@ static int find_living(struct dump *d, const pid_t *pids, size_t n, struct error
 	return MIN(r, 0);
 }
 
+static pid_t ns_id(const struct dump *d, pid_t host, const int *ids, size_t n)
+{
+	return n > 0 ? ids[MIN(d->pid_level, n - 1)] : host;
+}
+
+/* Their ids as the container sees them, who may have pid namespaces below its own. */
+static void name_tasks(struct dump *d)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].pid == d->c->init_pid)
+			d->pid_level = d->procs[i].status.n_ns - 1;
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		p->ns_pid = ns_id(d, p->pid, p->status.ns_pid, p->status.n_ns);
+		for (size_t k = 0; k < p->n_threads; k++)
+			p->threads[k].ns_tid = ns_id(
+				d, p->threads[k].tid, p->threads[k].status.ns_pid, p->threads[k].status.n_ns);
+	}
+}
+
 int dump_find_processes(struct dump *d, struct error *e)
 {
 	enum { MAX_ZOMBIES = 1024 };
@@ -176,25 +197,10 @@ int dump_find_processes(struct dump *d, struct error *e)
 	if (d->n_procs == 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" is not running", d->c->id);
 	r = add_zombies(d, n + MAX_ZOMBIES, e);
-	return r < 0 ? r : order(d, e);
-}
-
-/* The namespaces of every process must be those of init: others are not recorded. */
-static void check_namespaces(struct dump *d, struct dump_proc *p)
-{
-	char name[64], mine[64];
-
-	for (size_t i = 0; i < DUMP_NAMESPACES; i++) {
-		if (!(p->other_namespaces & 1u << i))
-			continue;
-		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
-		if (proc_readlink(p->pid, name, mine, sizeof(mine)) < 0)
-			snprintf(mine, sizeof(mine), "of its own");
-		dump_refuse(d, p, -1, "namespace",
-			"a process has a namespace of its own; nested namespaces are not supported yet",
-			"run it in the container's own namespaces", "%s namespace %s", dump_namespaces[i],
-			mine);
-	}
+	if (r < 0)
+		return r;
+	name_tasks(d);
+	return order(d, e);
 }
 
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
@@ -221,7 +227,6 @@ static void check_process(struct dump *d, struct dump_proc *p)
 		dump_refuse(d, p, -1, "process",
 			"its exit signal is not SIGCHLD (made by clone with another one)",
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
-	check_namespaces(d, p);
 }
 
 static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
@@ -439,11 +444,6 @@ static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
 	return 0;
 }
 
-static pid_t ns_id(const struct dump *d, pid_t host, const int *ids, size_t n)
-{
-	return n > 0 ? ids[n - 1] : host;
-}
-
 static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	const struct proc_status *s = &p->status;
@@ -504,10 +504,12 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 
 	check_process(d, p);
 	r = process_message(d, p, e);
+	if (r == 0 && d->stopped && !p->zombie)
+		r = collect_stopped(d, p, e);
+	if (r == 0)
+		r = dump_nested_namespaces(d, p, e);
 	if (r < 0 || p->zombie)
 		return r;
-	if (d->stopped)
-		r = collect_stopped(d, p, e);
 	return r == 0 ? dump_mappings(d, p, e) : r;
 }
 
@@ -572,6 +574,7 @@ void dump_done(struct dump *d)
 	close_p(&d->parent.fd);
 	close_p(&d->pipe_copy[0]);
 	close_p(&d->pipe_copy[1]);
+	dump_nested_done(d);
 	free(d->message);
 	free(d->files);
 	for (size_t i = 0; i < ARRAY_SIZE(d->helper_arenas); i++)

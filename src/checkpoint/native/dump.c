@@ -184,6 +184,8 @@ static int write_records(struct dump *d, struct error *e)
 {
 	int r = image_writer_record(d->writer, IMAGE_RECORD_CONTAINER, &d->container->base, e);
 
+	for (size_t i = 0; i < d->n_nested && r == 0; i++)
+		r = image_writer_record(d->writer, IMAGE_RECORD_NAMESPACE, &d->nested[i].msg->base, e);
 	for (size_t i = 0; i < d->n_files && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_FILE, &d->files[i].msg->base, e);
 	for (size_t i = 0; i < d->n_shm && r == 0; i++)

@@ -20,7 +20,7 @@
 
 struct dump_thread {
 	struct task task;
-	pid_t tid, ns_tid;
+	pid_t tid, ns_tid, own_tid; /* as of dump_proc */
 	struct proc_status status;
 	St__Thread *msg;
 	uint64_t ops, frame; /* where its batch lies in the task */
@@ -35,8 +35,9 @@ struct dump_link {
 };
 
 struct dump_proc {
-	pid_t pid, ns_pid;
-	int pidfd; /* -EBADF: not needed yet */
+	pid_t pid, ns_pid; /* on the host, in the container */
+	pid_t own_pid; /* as it sees itself: in a pid namespace of the container's own another than ns_pid */
+	int pidfd;     /* -EBADF: not needed yet */
 	bool zombie;
 	bool by_proc; /* its descriptors are looked at in /proc/PID (view.c) */
 	struct proc_stat stat;
@@ -151,6 +152,9 @@ struct dump {
 	int holds_packets;	  /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
+	struct dump_nested *nested; /* namespaces made by the container's processes (nested.c) */
+	size_t n_nested, max_nested;
+	size_t pid_level;	 /* of the container's pid namespace, in proc_status.ns_pid */
 	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
@@ -314,6 +318,17 @@ int dump_locks(struct dump *d, struct error *e) _must_check_;
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,
 	struct error *e) _must_check_;
+
+/* A namespace that is not the container's. */
+struct dump_nested {
+	int fd;
+	ino_t inode;
+	St__Namespace *msg;
+	struct id_maps maps; /* of a user namespace, to the host's ids */
+};
+/* The namespaces of a process that has others than init (nested.c): to its record, or obstacles. */
+int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+void dump_nested_done(struct dump *d);
 
 /* What belongs to the container's namespaces (namespaces.c). */
 int dump_host_names(struct dump *d, St__Container *m, struct error *e) _must_check_;

@@ -64,7 +64,7 @@ static int find_threads(const struct dump *d, struct dump_proc *p, struct arena 
 			if (r < 0)
 				return error_errno(e, r, "status of thread %d", tids[i]);
 		}
-		t->ns_tid = t->status.ns_pid[t->status.n_ns - 1];
+		t->ns_tid = t->own_tid = t->status.ns_pid[t->status.n_ns - 1];
 		p->n_threads++;
 	}
 	return p->n_threads == 0;
@@ -126,7 +126,7 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 	if (r < 0)
 		return vanished(r) ? 1 : error_errno(e, r, "state of pid %d", pid);
 	p->zombie = p->stat.state == 'Z' || p->stat.state == 'X';
-	p->ns_pid = p->status.ns_pid[p->status.n_ns - 1];
+	p->ns_pid = p->own_pid = p->status.ns_pid[p->status.n_ns - 1];
 	if (d->writer) {
 		p->pidfd = pidfd_open(pid, 0);
 		if (p->pidfd < 0)
@@ -144,9 +144,18 @@ static void compare_namespaces(const struct dump *d, struct dump_proc *p)
 
 	p->other_namespaces = 0;
 	for (size_t i = 0; i < DUMP_NAMESPACES && p != &d->procs[0]; i++) {
+		ssize_t n;
+
+		/* Of a zombie only the pid namespace is left. */
+		if (p->zombie &&
+			(p->status.n_ns == d->pid_level + 1 || strcmp(dump_namespaces[i], "pid") != 0))
+			continue;
 		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
-		if (d->namespaces[i][0] && proc_readlink(p->pid, name, mine, sizeof(mine)) > 0 &&
-			strcmp(mine, d->namespaces[i]) != 0)
+		n = proc_readlink(p->pid, name, mine, sizeof(mine));
+		/* One for children that has none yet cannot be read. */
+		if (d->namespaces[i][0] &&
+			(n > 0 ? strcmp(mine, d->namespaces[i]) != 0
+			       : n == -ENOENT && !strcmp(dump_namespaces[i], "pid_for_children")))
 			p->other_namespaces |= 1u << i;
 	}
 }
@@ -206,9 +215,9 @@ int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 	struct arena *a = dump_arena(d, worker);
 	int r;
 
+	compare_namespaces(d, p);
 	if (p->zombie)
 		return 0;
-	compare_namespaces(d, p);
 	r = proc_read_maps(p->pid, d->stopped, a, &p->vmas, &p->n_vmas);
 	if (r < 0)
 		error_errno(e, r, "mappings of pid %d", p->pid);

@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
@@ -206,6 +207,17 @@ static int op_memory(struct builder *bu)
 	return result;
 }
 
+/* All that was not its own, but the user namespace that it is to enter. */
+static void op_close_files(struct builder *bu)
+{
+	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
+	unsigned from = bu->r->fd_base;
+
+	if (user && user->fd > (int)from)
+		batch_call(&bu->b, 0, SYS_close_range, from, user->fd - 1, 0);
+	batch_call(&bu->b, 0, SYS_close_range, user ? user->fd + 1u : from, ~0u, 0);
+}
+
 static void op_mm(struct builder *bu)
 {
 	const St__Memory *m = bu->p->memory;
@@ -241,7 +253,7 @@ static void op_mm(struct builder *bu)
 		batch_call(&bu->b, 0, SYS_mlockall, m->lock_future);
 	if (m->thp_disable)
 		batch_call(&bu->b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1);
-	batch_call(&bu->b, 0, SYS_close_range, bu->r->fd_base, ~0u, 0);
+	op_close_files(bu);
 	restore_locks(bu->r, bu->p, &bu->b);
 }
 
@@ -323,6 +335,14 @@ static void op_skip_timer_ids(struct builder *bu, int *next, int id)
 	*next = id + 1;
 }
 
+static int timer_target(const St__Process *p, int tid)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i]->tid == tid)
+			return restore_own_tid(p->threads[i]);
+	return tid;
+}
+
 static void op_timers(struct builder *bu)
 {
 	const St__Process *p = bu->p;
@@ -351,7 +371,7 @@ static void op_timers(struct builder *bu)
 		if (!id)
 			return;
 		*id = t->id;
-		ev._sigev_un._tid = t->tid;
+		ev._sigev_un._tid = timer_target(p, t->tid);
 		if (!restore_kernel_gives_timer_ids())
 			op_skip_timer_ids(bu, &next, t->id);
 		batch_call(
@@ -379,12 +399,26 @@ static void op_capset(struct builder *bu, uint64_t eff, uint64_t prm, uint64_t i
 	batch_call(&bu->b, 0, SYS_capset, head_at, batch_bytes(&bu->b, data, sizeof(data)));
 }
 
+/* With its ids, whether or not they are mapped there. Who enters has all capabilities. */
+static void op_enter_user(struct builder *bu, const struct restore_nested *user, const St__Credentials *c)
+{
+	uint64_t all = (1ull << CAPS) - 1;
+
+	batch_call(&bu->b, 0, SYS_setns, user->fd, CLONE_NEWUSER);
+	batch_call(&bu->b, 0, SYS_close, user->fd);
+	for (int cap = 0; cap < CAPS; cap++)
+		if (!(c->cap_bnd & (1ull << cap)))
+			batch_call(&bu->b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
+	op_capset(bu, all, all, c->cap_inh);
+}
+
 /* Ids first, keeping capabilities across; then the sets, the widest first. capabilities(7). */
 static void op_credentials(struct builder *bu, const St__Credentials *c)
 {
+	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
 	struct batch *b = &bu->b;
 
-	for (int cap = 0; cap < CAPS; cap++)
+	for (int cap = 0; cap < CAPS && !user; cap++)
 		if (bu->r->bounding & ~c->cap_bnd & (1ull << cap))
 			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
 	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
@@ -392,11 +426,13 @@ static void op_credentials(struct builder *bu, const St__Credentials *c)
 		batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
 	batch_call(b, 0, SYS_setresgid, c->gid[0], c->gid[1], c->gid[2]);
 	batch_call(b, 0, SYS_setresuid, c->uid[0], c->uid[1], c->uid[2]);
-	op_capset(bu, bu->all_caps, bu->all_caps, c->cap_inh);
+	op_capset(bu, bu->all_caps, bu->all_caps, user ? 0 : c->cap_inh);
 	if (c->gid[3] != c->gid[1])
 		batch_call(b, 0, SYS_setfsgid, c->gid[3]);
 	if (c->uid[3] != c->uid[1])
 		batch_call(b, 0, SYS_setfsuid, c->uid[3]);
+	if (user)
+		op_enter_user(bu, user, c);
 	for (int cap = 0; cap < CAPS; cap++)
 		if (c->cap_amb & (1ull << cap))
 			batch_call(b, 0, SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
@@ -476,9 +512,10 @@ static void op_pending(struct builder *bu, St__QueuedSignal **queue, size_t n, i
 		memcpy(&info, queue[i]->siginfo.data, sizeof(info));
 		at = batch_bytes(&bu->b, &info, sizeof(info));
 		if (tid)
-			batch_call(&bu->b, 0, SYS_rt_tgsigqueueinfo, bu->p->pid, tid, info.si_signo, at);
+			batch_call(&bu->b, 0, SYS_rt_tgsigqueueinfo, restore_own_pid(bu->p), tid,
+				info.si_signo, at);
 		else
-			batch_call(&bu->b, 0, SYS_rt_sigqueueinfo, bu->p->pid, info.si_signo, at);
+			batch_call(&bu->b, 0, SYS_rt_sigqueueinfo, restore_own_pid(bu->p), info.si_signo, at);
 	}
 }
 
@@ -523,7 +560,7 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 			batch_bytes(b, &zero, sizeof(zero)), 8);
 		op_pending(bu, bu->p->pending, bu->p->n_pending, 0);
 	}
-	op_pending(bu, t->pending, t->n_pending, t->tid);
+	op_pending(bu, t->pending, t->n_pending, restore_own_tid(t));
 }
 
 static void op_park(struct builder *bu)
@@ -538,9 +575,10 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 	struct {
 		char stack[64];
 		uint64_t ops, n_ops;
-		int32_t tid, pad;
+		int32_t tids[32];
 		struct clone_args args;
 	} * s;
+	size_t n_tids = 0;
 	uint64_t at;
 
 	s = batch_data(&bu->b, sizeof(*s), &at);
@@ -548,13 +586,16 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 		return;
 	s->ops = ops;
 	s->n_ops = n_ops;
-	s->tid = t->tid;
+	/* The innermost first. */
+	for (size_t i = t->n_inner_tids; i-- > 0;)
+		s->tids[n_tids++] = t->inner_tids[i];
+	s->tids[n_tids++] = t->tid;
 	s->args = (struct clone_args){
 		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
 		.stack = at,
 		.stack_size = sizeof(s->stack),
-		.set_tid = at + ((char *)&s->tid - (char *)s),
-		.set_tid_size = 1,
+		.set_tid = at + ((char *)s->tids - (char *)s),
+		.set_tid_size = n_tids,
 	};
 	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
 }

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/ttys.h"
+#include "checkpoint/native/restore-nested.h"
 
 enum { SETTABLE_FLAGS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME };
 
@@ -82,7 +83,7 @@ static int move_own(struct restore *r, int *fd, struct error *e)
 	return 0;
 }
 
-static int make_room(struct restore *r, struct error *e)
+int restore_make_room(struct restore *r, struct error *e)
 {
 	struct rlimit limit;
 	int result;
@@ -180,7 +181,7 @@ static int connect_files(struct restore *r, int turn, struct error *e)
 
 int restore_open_files(struct restore *r, struct error *e)
 {
-	int result = make_room(r, e);
+	int result = 0;
 
 	if (result == 0)
 		result = restore_make_ttys(r, e);
@@ -194,11 +195,11 @@ int restore_open_files(struct restore *r, struct error *e)
 	return result;
 }
 
-static int set_owner(const St__File *m, int fd, struct error *e)
+static int set_owner(struct restore *r, const St__File *m, const St__Process *p, int fd, struct error *e)
 {
-	struct f_owner_ex o = {.type = m->owner->type, .pid = m->owner->pid};
+	struct f_owner_ex o = {.type = m->owner->type, .pid = restore_pid_seen(r, p, m->owner->pid)};
 
-	if (m->owner->pid && fcntl(fd, F_SETOWN_EX, &o) < 0)
+	if (o.pid && fcntl(fd, F_SETOWN_EX, &o) < 0)
 		return error_errno(e, -errno, "owner of descriptor %d", fd);
 	if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
 		return error_errno(e, -errno, "signal of descriptor %d", fd);
@@ -225,7 +226,7 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 		m = r->files[from - r->fd_base];
 		res = resource_find(m->kind_case);
 		if (m->owner)
-			result = set_owner(m, d->fd, e);
+			result = set_owner(r, m, p, d->fd, e);
 		if (result == 0 && res->place)
 			result = res->place(r, m, p, d->fd, e);
 		if (result < 0)

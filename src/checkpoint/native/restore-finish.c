@@ -21,6 +21,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/task.h"
 #include "checkpoint/native/tree.h"
@@ -121,12 +122,16 @@ static const St__Thread *find_thread(const struct restore *r, int tid, const St_
 static int find_threads(struct finish *f, struct error *e)
 {
 	_cleanup_free_ pid_t *pids = NULL;
-	size_t n_pids;
+	struct proc_status st;
+	size_t n_pids, level;
 	int result;
 
 	result = cgroup_pids(&f->c->cgroup, false, &pids, &n_pids, e);
 	if (result < 0)
 		return result;
+	if (proc_read_status(f->c->init_pid, 0, &f->r->arena, &st) < 0)
+		return error_set(e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+	level = st.n_ns - 1;
 	f->threads = arena_array(&f->r->arena, f->r->n_threads, sizeof(*f->threads));
 	if (!f->threads)
 		return error_errno(e, -ENOMEM, "restore");
@@ -138,7 +143,6 @@ static int find_threads(struct finish *f, struct error *e)
 			continue;
 		for (size_t k = 0; k < n; k++) {
 			struct live_thread *t = &f->threads[f->n];
-			struct proc_status st;
 
 			if (proc_read_status(pids[i], tids[k], &f->r->arena, &st) < 0 || st.state == 'Z' ||
 				st.state == 'X')
@@ -146,7 +150,7 @@ static int find_threads(struct finish *f, struct error *e)
 			if (f->n == f->r->n_threads)
 				return error_set(e, -EBUSY, ERROR_STATE,
 					"more tasks in the container's cgroup than were restored");
-			t->msg = find_thread(f->r, st.ns_pid[st.n_ns - 1], &t->proc);
+			t->msg = level < st.n_ns ? find_thread(f->r, st.ns_pid[level], &t->proc) : NULL;
 			if (!t->msg)
 				return error_set(e, -EBUSY, ERROR_STATE,
 					"an unknown task %d is in the container's cgroup", tids[k]);
@@ -338,7 +342,9 @@ static bool state_becomes(pid_t pid, char state)
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
 	struct live_thread *parent = leader_of(f, p->ppid);
-	struct task_call call = {.nr = SYS_wait4, .args = {p->pid, 0, WUNTRACED | WNOHANG, 0}};
+	struct task_call call = {.nr = SYS_wait4,
+		.args = {restore_pid_seen(f->r, restore_process(f->r, p->ppid), p->pid), 0,
+			WUNTRACED | WNOHANG, 0}};
 	int r;
 
 	if (!parent || p->exit_code != 0)

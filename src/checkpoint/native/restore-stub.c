@@ -25,6 +25,7 @@
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -73,16 +74,10 @@ static uint32_t participants(const struct restore *r)
 	return r->tree->n_processes + r->tree->n_group_leaders;
 }
 
-static pid_t fork_with_pid(pid_t pid)
+/* NULL: a helper. */
+static const St__Process *process_of(const struct restore *r, const struct tree_node *node)
 {
-	struct clone_args args = {.exit_signal = SIGCHLD};
-
-	/* A list of length 0 is refused (EINVAL): helpers get the next free pid without one. */
-	if (pid) {
-		args.set_tid = (uint64_t)&pid;
-		args.set_tid_size = 1;
-	}
-	return syscall(SYS_clone3, &args, sizeof(args));
+	return node->kind == TREE_PROCESS ? r->procs[node->process] : NULL;
 }
 
 static _Noreturn void stub(struct restore *r, size_t node);
@@ -91,16 +86,17 @@ static pid_t fork_node(struct restore *r, size_t index)
 {
 	const struct tree_node *node = &r->tree->nodes[index];
 	struct error e;
-	pid_t pid = fork_with_pid(node->pid);
+	pid_t pid =
+		restore_fork(r, process_of(r, &r->tree->nodes[node->parent]), process_of(r, node), node->pid);
 
 	if (pid == 0)
 		stub(r, index);
 	if (pid < 0) {
-		if (errno == EEXIST)
+		if (pid == -EEXIST)
 			error_set(&e, -EEXIST, ERROR_STATE,
 				"pid %d is already taken in the container's pid namespace", node->pid);
 		else
-			error_errno(&e, -errno, "fork process %d", node->pid);
+			error_errno(&e, pid, "fork process %d", node->pid);
 		fail(r, &e);
 	}
 	return pid;
@@ -112,15 +108,25 @@ static void wait_for(struct restore *r, pid_t pid)
 		;
 }
 
+static bool begins_namespace(const struct restore *r, const struct tree_node *node)
+{
+	const St__Process *p = process_of(r, node);
+
+	return p && p->n_inner_pids && restore_own_pid(p) == 1;
+}
+
 static void fork_children(struct restore *r, size_t self, bool before_setsid)
 {
-	for (size_t i = 1; i < r->tree->n_nodes; i++) {
-		const struct tree_node *node = &r->tree->nodes[i];
+	/* The first process of a pid namespace before those that come into it beside it. */
+	for (size_t i = 1; i < 2 * r->tree->n_nodes; i++) {
+		size_t k = i % r->tree->n_nodes;
+		const struct tree_node *node = &r->tree->nodes[k];
 		pid_t pid;
 
-		if (node->parent != self || i == self || node->before_setsid != before_setsid)
+		if (k == 0 || node->parent != self || k == self || node->before_setsid != before_setsid ||
+			begins_namespace(r, node) != (i < r->tree->n_nodes))
 			continue;
-		pid = fork_node(r, i);
+		pid = fork_node(r, k);
 		if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 			wait_for(r, pid);
 	}
@@ -153,7 +159,9 @@ static _Noreturn void die_as(int status)
 
 pid_t restore_fork_helper(pid_t pid, int status)
 {
-	pid_t child = fork_with_pid(pid);
+	struct clone_args args = {
+		.exit_signal = SIGCHLD, .set_tid = pid ? (uint64_t)&pid : 0, .set_tid_size = pid ? 1 : 0};
+	pid_t child = syscall(SYS_clone3, &args, sizeof(args));
 	sigset_t set;
 	int sig;
 
@@ -212,6 +220,8 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	}
 	result = small_attributes(r, p, &e);
 	if (result == 0)
+		result = restore_children_namespace(r, p, &e);
+	if (result == 0)
 		result = restore_place_files(r, p, &e);
 	if (result == 0)
 		result = fault_point("restore-memory", &e);
@@ -223,11 +233,11 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 
 static void join_groups(struct restore *r, const struct tree_node *node, const St__Process *p)
 {
-	int pgid = p ? p->pgid : node->pid;
+	int pgid = p ? restore_pid_seen(r, p, p->pgid) : node->pid;
 	struct error e;
 
 	barrier(r, &r->control->n_forked, participants(r));
-	if (pgid == node->pid && getpgrp() != pgid && setpgid(0, 0) < 0)
+	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));
 	if (pgid > 0 && getpgrp() != pgid && setpgid(0, pgid) < 0)
@@ -258,9 +268,11 @@ static void late_files(struct restore *r, bool init)
 static _Noreturn void stub(struct restore *r, size_t self)
 {
 	const struct tree_node *node = &r->tree->nodes[self];
-	const St__Process *p = node->kind == TREE_PROCESS ? r->procs[node->process] : NULL;
+	const St__Process *p = process_of(r, node);
 	struct error e;
 
+	if (p && restore_enter_namespaces(r, p, &e) < 0)
+		fail(r, &e);
 	if (restore_share_stage(r, self, &e) < 0)
 		fail(r, &e);
 	fork_children(r, self, true);
@@ -270,6 +282,11 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	}
 	if ((node->setsid || self == 0) && p && restore_take_terminal(r, node->pid, &e) < 0)
 		fail(r, &e);
+	/* Before its children: in a pid namespace of their own they cannot name the group any more, but inherit it. */
+	if (p && p->pgid == p->pid && getpgrp() != getpid() && setpgid(0, 0) < 0) {
+		error_errno(&e, -errno, "process %d: lead its group", node->pid);
+		fail(r, &e);
+	}
 	fork_children(r, self, false);
 	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 		_exit(0);
@@ -399,6 +416,10 @@ int restore_init(void *arg, struct error *e)
 		result = restore_mounts(r, e);
 	if (result == 0)
 		result = lock_packets(r, e);
+	if (result == 0)
+		result = restore_make_room(r, e);
+	if (result == 0)
+		result = restore_make_namespaces(r, e);
 	if (result == 0)
 		result = restore_tmpfs(r, e);
 	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)

@@ -5,6 +5,7 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -61,6 +63,12 @@ static int count_records(struct restore *r, struct error *e)
 		case IMAGE_RECORD_NETWORK:
 			r->network = (const St__Network *)m;
 			break;
+		case IMAGE_RECORD_NAMESPACE:
+			if (r->nested)
+				r->nested[r->n_nested] =
+					(struct restore_nested){(const St__Namespace *)m, -EBADF};
+			r->n_nested++;
+			break;
 		case IMAGE_RECORD_IPC:
 			if (r->ipc)
 				r->ipc[r->n_ipc] = (const St__Ipc *)m;
@@ -96,14 +104,16 @@ static int load_records(struct restore *r, struct error *e)
 	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
 	r->cgroups = arena_array(&r->arena, r->n_cgroups, sizeof(*r->cgroups));
 	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
+	r->nested = arena_array(&r->arena, r->n_nested, sizeof(*r->nested));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
 	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->cgroups ||
-		!r->pipes || !r->helpers)
+		!r->pipes || !r->helpers || !r->nested)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
-	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = r->n_cgroups = 0;
+	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = r->n_cgroups =
+		r->n_nested = 0;
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
@@ -146,7 +156,10 @@ static void sum_up(struct restore *r)
 		if (r->procs[i]->state == 2)
 			continue;
 		r->n_threads += r->procs[i]->n_threads;
-		for (size_t k = 0; k < r->procs[i]->n_threads; k++)
+		/* In a user namespace of its own it begins with all of them. */
+		for (size_t k = 0;
+			k < r->procs[i]->n_threads && !restore_namespace_of(r, r->procs[i], CLONE_NEWUSER);
+			k++)
 			r->bounding |= r->procs[i]->threads[k]->credentials->cap_bnd;
 	}
 }
@@ -193,6 +206,8 @@ int restore_plan(struct restore *r, struct error *e)
 
 	if (result == 0)
 		result = restore_validate(r, e);
+	if (result == 0)
+		result = restore_validate_namespaces(r, e);
 	if (result == 0)
 		result = plan_tree(r, e);
 	if (result < 0)
@@ -246,17 +261,24 @@ static int load(struct restore *r, int image_dir, struct error *e)
 }
 
 /* config.json is the ceiling (row F6): an image, whoever made it, gets no privilege that the bundle does not give. */
-static int check_thread_ceiling(
-	const struct spec *s, const St__Process *p, const St__Thread *t, struct error *e)
+static uint64_t allowed_capabilities(const struct spec *s)
 {
 	const struct spec_capabilities *c = &s->process->capabilities;
-	const St__Credentials *of = t->credentials;
-	uint64_t allowed = s->process->has_capabilities
-				   ? c->bounding | c->permitted | c->effective | c->inheritable | c->ambient
-				   : ~0ull;
-	uint64_t more = (of->cap_bnd | of->cap_prm | of->cap_eff | of->cap_inh | of->cap_amb) & ~allowed;
 
-	if (more)
+	return s->process->has_capabilities
+		       ? c->bounding | c->permitted | c->effective | c->inheritable | c->ambient
+		       : ~0ull;
+}
+
+static int check_thread_ceiling(const struct restore *r, const struct spec *s, const St__Process *p,
+	const St__Thread *t, struct error *e)
+{
+	const St__Credentials *of = t->credentials;
+	uint64_t more = (of->cap_bnd | of->cap_prm | of->cap_eff | of->cap_inh | of->cap_amb) &
+			~allowed_capabilities(s);
+
+	/* In a user namespace of its own capabilities are about nothing else. */
+	if (more && !restore_namespace_of(r, p, CLONE_NEWUSER))
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"process %d of the image has capabilities that the bundle's config.json does not "
 			"allow (mask %#llx): add them "
@@ -308,7 +330,9 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 			"restore needs a pid namespace of the container's own in config.json");
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
-			result = check_thread_ceiling(s, r->procs[i], r->procs[i]->threads[k], e);
+			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);
+	if (s->process && result == 0)
+		result = restore_check_namespaces(r, allowed_capabilities(s), s->seccomp, e);
 	if (result == 0)
 		result = restore_check_mounts(r, s, e);
 	if (result == 0)

@@ -25,6 +25,7 @@ struct restore_control {
 	uint32_t cgroups_made, cgroups_placed; /* set by the parent, if there are Cgroup records */
 	uint32_t failing, failed;	       /* failed: error is valid */
 	struct timespec time[2];	       /* an argument of a call (restore-time.c) */
+	int helper_fd, helper_pid;	       /* of who makes a namespace (restore-nested.c) */
 	struct error error;
 };
 
@@ -55,6 +56,12 @@ struct restore_pty {
 };
 struct restore_unit;
 struct restore_layer;
+/* A namespace that the container's processes had made, and its descriptor in the stubs (-EBADF: none). */
+struct restore_nested {
+	const St__Namespace *msg;
+	int fd;
+};
+enum { RESTORE_OWN_NAMESPACES = 8 };
 
 struct restore {
 	struct arena arena;
@@ -76,6 +83,10 @@ struct restore {
 	size_t n_cgroups;
 	const St__Mount **mounts;
 	size_t n_mounts;
+	struct restore_nested *nested;
+	size_t n_nested;
+	int own_ns[RESTORE_OWN_NAMESPACES];			    /* the container's (restore-nested.c) */
+	const struct restore_nested *in_ns[RESTORE_OWN_NAMESPACES]; /* where this stub is */
 	struct tree_plan *tree;
 	bool own_uts;  /* the container has a host name of its own */
 	bool own_net;  /* it has a network namespace that it shares with nobody */
@@ -122,7 +133,8 @@ const St__Process *restore_process(const struct restore *r, int pid);
 
 /* Moves a descriptor of our own out of the way of the container's: to be closed when they are placed. */
 int restore_move_fd(const struct restore *r, int *fd) _must_check_;
-/* restore-files.c: in init. */
+/* restore-files.c: in init. First the numbers of descriptors: then restore_move_fd() can be used. */
+int restore_make_room(struct restore *r, struct error *e) _must_check_;
 int restore_open_file(struct restore *r, size_t index, struct error *e) _must_check_;
 int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;

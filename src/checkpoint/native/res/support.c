@@ -52,7 +52,12 @@ const struct support_row support_rows[] = {
 	{"namespace", "who may trace", "lost",
 		"a process that is not dumpable: after a restore the root of its user namespace may not"},
 	{"namespace", "shared user", "refused", "a user namespace of others"},
-	{"namespace", "nested", "refused", "processes with namespaces of their own"},
+	{"namespace", "nested", "supported",
+		"uts, user and pid namespaces that the container's processes made, one in another"},
+	{"namespace", "other nested", "refused",
+		"mount, network, ipc, cgroup and time namespaces of processes; a user namespace of a process "
+		"with "
+		"several threads; a pid namespace that belongs to one of these"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
 		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "

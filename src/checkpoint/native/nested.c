@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Namespaces that the container's processes have made for themselves (unshare, clone, setns). Each is one record, made when
+ * the first process is found that is in it; a process refers to those that are not the container's. A namespace belongs to
+ * a user namespace, and those of pids and users have a parent: these are recorded before it.
+ *
+ * A namespace in which no process is (held by a descriptor or a mount) is not found here.
+ */
+#include "checkpoint/native/dump.h"
+
+#include <linux/capability.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+
+#include "base/fd.h"
+
+/* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. NULL: the kind is refused. */
+struct nested_kind {
+	const char *name;
+	uint32_t flag;
+	int (*read)(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e);
+};
+
+static int no_memory(struct error *e)
+{
+	return error_errno(e, -ENOMEM, "namespaces of the container's processes");
+}
+
+static int refuse(struct dump *d, struct dump_proc *p, const char *what, const char *reason)
+{
+	dump_refuse(d, p, -1, "namespace", reason, "run it in the container's own namespaces", "%s namespace",
+		what);
+	return 1;
+}
+
+static int read_uts(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	_cleanup_close_ int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+	struct utsname un;
+	int r;
+
+	if (own < 0 || setns(n->fd, CLONE_NEWUTS) < 0)
+		return error_errno(e, -errno, "enter the uts namespace of process %d", p->ns_pid);
+	r = uname(&un) < 0 ? -errno : 0;
+	if (setns(own, CLONE_NEWUTS) < 0 || r < 0)
+		return error_errno(e, r < 0 ? r : -errno, "leave the uts namespace of process %d", p->ns_pid);
+	n->msg->hostname = arena_strdup(&d->arena, un.nodename);
+	n->msg->domainname = arena_strdup(&d->arena, strcmp(un.domainname, "(none)") ? un.domainname : "");
+	return n->msg->hostname && n->msg->domainname ? 0 : no_memory(e);
+}
+
+static struct dump_nested *find_id(struct dump *d, uint64_t id)
+{
+	for (size_t i = 0; i < d->n_nested; i++)
+		if (d->nested[i].msg->id == id)
+			return &d->nested[i];
+	return NULL;
+}
+
+/* From ids of the host to those of the parent; false: not all of them are in it, one after another. */
+static bool to_parent(const struct id_map *map, size_t n, uint32_t host, uint32_t size, uint32_t *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (host < map[i].host_id || host - map[i].host_id >= map[i].size)
+			continue;
+		*ret = map[i].container_id + (host - map[i].host_id);
+		return size <= map[i].size - (host - map[i].host_id);
+	}
+	return false;
+}
+
+static int id_extents(struct dump *d, struct dump_proc *p, const struct id_map *map, size_t n,
+	const struct id_map *parent, size_t n_parent, St__IdExtent ***ret, size_t *ret_n, struct error *e)
+{
+	*ret = arena_array(&d->arena, n, sizeof(**ret));
+	if (!*ret)
+		return no_memory(e);
+	for (size_t i = 0; i < n; i++) {
+		St__IdExtent *m = (*ret)[i] = pb_new(&d->arena, IdExtent, id_extent);
+
+		if (!m)
+			return no_memory(e);
+		m->inside = map[i].container_id;
+		m->count = map[i].size;
+		if (!to_parent(parent, n_parent, map[i].host_id, map[i].size, &m->outside))
+			return refuse(d, p, "user", "its ids are mapped to several ranges of its parent's");
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	const struct dump_nested *above = find_id(d, n->msg->parent);
+	const struct id_maps *parent = above ? &above->maps : &d->ids;
+	char path[64], text[16];
+	uid_t owner = 0;
+	int r;
+
+	/* As restore_check_namespaces() has it. */
+	if (d->c->spec->seccomp && !(d->procs[0].status.cap_bnd & 1ull << CAP_SYS_ADMIN))
+		return refuse(d, p, "user",
+			"the container has a seccomp profile and no CAP_SYS_ADMIN: a restore could not tell "
+			"whether it may "
+			"make user namespaces");
+	r = idmap_read(p->pid, "uid_map", &d->arena, &n->maps.uid, &n->maps.n_uid);
+	if (r == 0)
+		r = idmap_read(p->pid, "gid_map", &d->arena, &n->maps.gid, &n->maps.n_gid);
+	snprintf(path, sizeof(path), "/proc/%d/setgroups", p->pid);
+	if (r == 0)
+		r = MIN(read_small_file_at(AT_FDCWD, path, text, sizeof(text)), 0);
+	if (r == 0 && ioctl(n->fd, NS_GET_OWNER_UID, &owner) < 0)
+		r = -errno;
+	if (r < 0)
+		return error_errno(e, r, "user namespace of process %d", p->ns_pid);
+	n->msg->setgroups_denied = strncmp(text, "deny", 4) == 0;
+	n->msg->owner_uid = dump_uid(d, owner);
+	r = id_extents(d, p, n->maps.uid, n->maps.n_uid, parent->uid, parent->n_uid, &n->msg->uid_map,
+		&n->msg->n_uid_map, e);
+	return r ? r
+		 : id_extents(d, p, n->maps.gid, n->maps.n_gid, parent->gid, parent->n_gid, &n->msg->gid_map,
+			   &n->msg->n_gid_map, e);
+}
+
+static int read_pid(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	(void)e;
+	if (n->msg->owner)
+		return refuse(d, p, "pid", "it belongs to a user namespace of its own: not supported yet");
+	return 0;
+}
+
+static const struct nested_kind kinds[] = {
+	{"user", CLONE_NEWUSER, read_user}, /* first: it may own the others */
+	{"uts", CLONE_NEWUTS, read_uts},
+	{"pid", CLONE_NEWPID, read_pid},
+	{"pid_for_children", CLONE_NEWPID, read_pid},
+	{"mnt", CLONE_NEWNS, NULL},
+	{"net", CLONE_NEWNET, NULL},
+	{"ipc", CLONE_NEWIPC, NULL},
+	{"cgroup", CLONE_NEWCGROUP, NULL},
+	{"time", CLONE_NEWTIME, NULL},
+};
+
+/* Is it one of the container's, as in d->namespaces ("uts:[4026531838]")? */
+static bool is_containers(const struct dump *d, ino_t inode)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), ":[%lu]", (unsigned long)inode);
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++)
+		if (strstr(d->namespaces[i], text))
+			return true;
+	return false;
+}
+
+/* The id of the namespace behind fd (0: the container's). 1: it is not known. */
+static int known(struct dump *d, int fd, uint64_t *ret)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 1;
+	*ret = 0;
+	for (size_t i = 0; i < d->n_nested; i++) {
+		if (d->nested[i].inode == st.st_ino) {
+			*ret = d->nested[i].msg->id;
+			return 0;
+		}
+	}
+	return is_containers(d, st.st_ino) ? 0 : 1;
+}
+
+static int grow(struct dump *d, struct error *e)
+{
+	size_t more = d->max_nested ? d->max_nested * 2 : 16;
+	struct dump_nested *n;
+
+	if (d->n_nested < d->max_nested)
+		return 0;
+	n = realloc(d->nested, more * sizeof(*n));
+	if (!n)
+		return no_memory(e);
+	d->nested = n;
+	d->max_nested = more;
+	return 0;
+}
+
+static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
+	struct error *e)
+{
+	_cleanup_close_ int user = ioctl(fd, NS_GET_USERNS), parent = -EBADF;
+	struct dump_nested *n;
+	struct stat st;
+	int r;
+
+	if (!k->read)
+		return refuse(d, p, k->name,
+			"namespaces of this kind that the container's processes made are "
+			"not supported yet");
+	if (grow(d, e) < 0 || fstat(fd, &st) < 0)
+		return e->code;
+	n = &d->nested[d->n_nested];
+	*n = (struct dump_nested){
+		.fd = -EBADF, .inode = st.st_ino, .msg = pb_new(&d->arena, Namespace, namespace)};
+	if (!n->msg)
+		return no_memory(e);
+	n->msg->id = dump_new_id(d);
+	n->msg->type = k->flag;
+	if (known(d, user, &n->msg->owner) != 0)
+		return refuse(d, p, k->name, "it belongs to a user namespace without a process");
+	if (k->flag == CLONE_NEWUSER || k->flag == CLONE_NEWPID) {
+		parent = ioctl(fd, NS_GET_PARENT);
+		if (known(d, parent, &n->msg->parent) != 0)
+			return refuse(d, p, k->name, "its parent is a namespace without a process");
+	}
+	n->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	d->n_nested++;
+	r = n->fd < 0 ? error_errno(e, -errno, "namespaces") : k->read(d, p, n, e);
+	*ret = n->msg->id;
+	return r;
+}
+
+/* 1: an obstacle. */
+static int find_or_add(
+	struct dump *d, struct dump_proc *p, const struct nested_kind *k, uint64_t *ret, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", p->pid, k->name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && !strcmp(k->name, "pid_for_children") && errno == ENOENT)
+		return refuse(
+			d, p, k->name, "its next child would be the init of a new one: not supported yet");
+	if (fd < 0 && !d->stopped && (errno == ENOENT || errno == ESRCH))
+		return 1; /* it has ended */
+	if (fd < 0)
+		return error_errno(e, -errno, "open %s", path);
+	return known(d, fd, ret) == 0 ? 0 : add(d, p, k, fd, ret, e);
+}
+
+static bool differs(const struct dump_proc *p, const char *name)
+{
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++)
+		if (!strcmp(dump_namespaces[i], name))
+			return p->other_namespaces & 1u << i;
+	return false;
+}
+
+/* The pids of a task below the container's pid namespace. */
+static int inner_ids(
+	struct dump *d, const struct proc_status *s, int32_t **ret, size_t *ret_n, struct error *e)
+{
+	*ret_n = s->n_ns > d->pid_level ? s->n_ns - 1 - d->pid_level : 0;
+	*ret = arena_memdup(&d->arena, s->ns_pid + d->pid_level + 1, *ret_n * sizeof(**ret));
+	return *ret ? 0 : no_memory(e);
+}
+
+/* A thread cannot enter a user namespace, and one made afterwards would not get its id. */
+static void check_threads(struct dump *d, struct dump_proc *p, bool other_user, bool other_children)
+{
+	if (p->stat.num_threads > 1 && (other_user || other_children))
+		refuse(d, p, other_user ? "user" : "pid_for_children",
+			"a process with several threads is in it: not supported yet");
+}
+
+int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	St__Process *m = p->msg;
+	int r = 0;
+
+	if (!p->other_namespaces)
+		return 0;
+	m->namespaces = arena_array(&d->arena, ARRAY_SIZE(kinds), sizeof(*m->namespaces));
+	if (!m->namespaces || inner_ids(d, &p->status, &m->inner_pids, &m->n_inner_pids, e) < 0)
+		return no_memory(e);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		uint64_t id = 0;
+
+		if (!differs(p, kinds[i].name))
+			continue;
+		r = find_or_add(d, p, &kinds[i], &id, e);
+		if (r < 0)
+			return r;
+		if (r > 0 || !id)
+			continue;
+		if (strcmp(kinds[i].name, "pid_for_children") != 0)
+			m->namespaces[m->n_namespaces++] = id;
+		else if (m->n_namespaces == 0 || m->namespaces[m->n_namespaces - 1] != id)
+			m->children_pid_namespace = id;
+	}
+	check_threads(d, p, differs(p, "user"), m->children_pid_namespace);
+	for (size_t i = 0; i < p->n_threads && d->stopped; i++)
+		if (inner_ids(d, &p->threads[i].status, &p->threads[i].msg->inner_tids,
+			    &p->threads[i].msg->n_inner_tids, e) < 0)
+			return e->code;
+	return 0;
+}
+
+void dump_nested_done(struct dump *d)
+{
+	for (size_t i = 0; i < d->n_nested; i++)
+		close_p(&d->nested[i].fd);
+	free(d->nested);
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "checkpoint/native/restore-nested.h"
+
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+
+/* Kinds that a stub enters as it is. */
+static const struct {
+	uint32_t type;
+	const char *name;
+} entered[] = {{CLONE_NEWUTS, "uts"}};
+_Static_assert(ARRAY_SIZE(entered) <= RESTORE_OWN_NAMESPACES, "room for descriptors");
+
+static const struct restore_nested *find(const struct restore *r, uint64_t id)
+{
+	for (size_t i = 0; i < r->n_nested; i++)
+		if (r->nested[i].msg->id == id)
+			return &r->nested[i];
+	return NULL;
+}
+
+const struct restore_nested *restore_namespace_of(
+	const struct restore *r, const St__Process *p, uint32_t type)
+{
+	for (size_t i = 0; p && i < p->n_namespaces; i++) {
+		const struct restore_nested *n = find(r, p->namespaces[i]);
+
+		if (n && n->msg->type == type)
+			return n;
+	}
+	return NULL;
+}
+
+int restore_own_pid(const St__Process *p)
+{
+	return p->n_inner_pids ? p->inner_pids[p->n_inner_pids - 1] : p->pid;
+}
+
+int restore_own_tid(const St__Thread *t)
+{
+	return t->n_inner_tids ? t->inner_tids[t->n_inner_tids - 1] : t->tid;
+}
+
+/* Whether q is in the pid namespace of p or in one below it. */
+static bool is_below(const struct restore *r, const St__Process *p, const St__Process *q)
+{
+	const struct restore_nested *top = restore_namespace_of(r, p, CLONE_NEWPID),
+				    *n = restore_namespace_of(r, q, CLONE_NEWPID);
+
+	while (n && n != top)
+		n = find(r, n->msg->parent);
+	return n == top;
+}
+
+static int seen(const struct restore *r, const St__Process *viewer, const St__Process *p)
+{
+	if (!viewer || viewer->n_inner_pids == 0)
+		return p->pid;
+	return is_below(r, viewer, p) && p->n_inner_pids >= viewer->n_inner_pids
+		       ? p->inner_pids[viewer->n_inner_pids - 1]
+		       : 0;
+}
+
+int restore_pid_seen(const struct restore *r, const St__Process *viewer, int pid)
+{
+	const St__Process *p = restore_process(r, pid);
+
+	if (!viewer || viewer->n_inner_pids == 0)
+		return pid;
+	return p ? seen(r, viewer, p) : 0;
+}
+
+/* ---- making ---- */
+
+static int own_number(const struct restore *r)
+{
+	char text[16] = "";
+
+	return readlinkat(r->proc_fd, "self", text, sizeof(text) - 1) < 0 ? -errno
+									  : (int)strtol(text, NULL, 10);
+}
+
+/* A group that is mapped in the namespace, as the container sees it: who makes another one in it must have such a one. */
+static gid_t mapped_group(const struct restore *r, const struct restore_nested *n)
+{
+	gid_t gid = n->msg->n_gid_map ? n->msg->gid_map[0]->outside : 0;
+
+	while ((n = find(r, n->msg->parent)))
+		for (size_t i = 0; i < n->msg->n_gid_map; i++) {
+			const St__IdExtent *x = n->msg->gid_map[i];
+
+			if (gid >= x->inside && gid - x->inside < x->count) {
+				gid = x->outside + (gid - x->inside);
+				break;
+			}
+		}
+	return gid;
+}
+
+/* Whose uid the maker had; with all capabilities, as they are needed to enter what is above. */
+static int become_owner(const struct restore *r, const St__Namespace *m)
+{
+	const struct restore_nested *owner = find(r, m->owner);
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+	uid_t uid = m->owner_uid;
+	gid_t gid = owner ? mapped_group(r, owner) : getegid();
+
+	if (m->type != CLONE_NEWUSER)
+		return 0;
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ||
+		syscall(SYS_capget, &head, data) < 0)
+		return -errno;
+	data[0].effective = data[0].permitted;
+	data[1].effective = data[1].permitted;
+	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+static int enter_owner(const struct restore *r, const St__Namespace *m)
+{
+	const struct restore_nested *owner = find(r, m->owner);
+	int result = become_owner(r, m);
+
+	return result == 0 && owner && setns(owner->fd, CLONE_NEWUSER) < 0 ? -errno : result;
+}
+
+/* In a helper, which has init's table of descriptors. */
+static int make(struct restore *r, const St__Namespace *m)
+{
+	const char *path = m->type == CLONE_NEWUSER ? "self/ns/user" : "self/ns/uts";
+	int fd = enter_owner(r, m);
+
+	if (fd < 0 || unshare((int)m->type) < 0)
+		return fd < 0 ? fd : -errno;
+	if (m->type == CLONE_NEWUTS && (sethostname(m->hostname, strlen(m->hostname)) < 0 ||
+					       setdomainname(m->domainname, strlen(m->domainname)) < 0))
+		return -errno;
+	fd = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC);
+	/* Its files in /proc must be its own, for others to write to them. */
+	if (fd < 0 || restore_move_fd(r, &fd) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
+		return -errno;
+	r->control->helper_fd = fd;
+	r->control->helper_pid = own_number(r);
+	return 0;
+}
+
+static int write_map(struct restore *r, const char *file, St__IdExtent **map, size_t n)
+{
+	char path[64], text[4096];
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		len += snprintf(text + len, sizeof(text) - len, "%u %u %u\n", map[i]->inside, map[i]->outside,
+			map[i]->count);
+		if (len >= sizeof(text))
+			return -E2BIG;
+	}
+	snprintf(path, sizeof(path), "%d/%s", r->control->helper_pid, file);
+	return n == 0 ? 0 : write_string_at(r->proc_fd, path, text);
+}
+
+/* In another helper: who writes must be in the namespace above. */
+static int write_maps(struct restore *r, const St__Namespace *m)
+{
+	char path[64];
+	int result = enter_owner(r, m);
+
+	snprintf(path, sizeof(path), "%d/setgroups", r->control->helper_pid);
+	if (result == 0 && m->setgroups_denied)
+		result = write_string_at(r->proc_fd, path, "deny");
+	if (result == 0)
+		result = write_map(r, "uid_map", m->uid_map, m->n_uid_map);
+	return result == 0 ? write_map(r, "gid_map", m->gid_map, m->n_gid_map) : result;
+}
+
+static pid_t start_helper(
+	struct restore *r, const St__Namespace *m, int (*f)(struct restore *, const St__Namespace *))
+{
+	struct clone_args args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
+	pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0) {
+		int result = f(r, m);
+
+		if (result == 0)
+			kill(getpid(), SIGSTOP);
+		_exit(-result);
+	}
+	return pid;
+}
+
+/* A helper stops when it has done its work. */
+static int await_helper(pid_t pid)
+{
+	int status;
+
+	if (pid < 0)
+		return -EAGAIN;
+	while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR)
+		;
+	return WIFSTOPPED(status) ? 0 : WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+static void end_helper(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static int make_one(struct restore *r, struct restore_nested *n, struct error *e)
+{
+	pid_t maker = start_helper(r, n->msg, make), writer = 0;
+	int result = await_helper(maker);
+
+	if (result < 0)
+		error_errno(e, result, "make a namespace (type %#x)", n->msg->type);
+	else
+		n->fd = r->control->helper_fd;
+	if (result == 0 && n->msg->type == CLONE_NEWUSER) {
+		writer = start_helper(r, n->msg, write_maps);
+		result = await_helper(writer);
+		if (result < 0)
+			error_errno(e, result, "map the ids of a user namespace");
+	}
+	end_helper(writer);
+	end_helper(maker);
+	return result;
+}
+
+int restore_make_namespaces(struct restore *r, struct error *e)
+{
+	int result = 0;
+
+	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "self/ns/%s", entered[k].name);
+		r->own_ns[k] = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC);
+		if (r->own_ns[k] < 0 || restore_move_fd(r, &r->own_ns[k]) < 0)
+			return error_errno(e, -errno, "open %s", path);
+	}
+	for (size_t i = 0; i < r->n_nested && result == 0; i++)
+		if (r->nested[i].msg->type != CLONE_NEWPID)
+			result = make_one(r, &r->nested[i], e);
+	return result;
+}
+
+int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e)
+{
+	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++) {
+		const struct restore_nested *n = restore_namespace_of(r, p, entered[k].type);
+
+		if (r->in_ns[k] == n)
+			continue;
+		if (setns(n ? n->fd : r->own_ns[k], (int)entered[k].type) < 0)
+			return error_errno(
+				e, -errno, "process %d: enter its %s namespace", p->pid, entered[k].name);
+		r->in_ns[k] = n;
+	}
+	return 0;
+}
+
+/* ---- pid namespaces ---- */
+
+static const St__Process *init_of(const struct restore *r, const struct restore_nested *n)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (restore_own_pid(r->procs[i]) == 1 &&
+			restore_namespace_of(r, r->procs[i], CLONE_NEWPID) == n)
+			return r->procs[i];
+	return NULL;
+}
+
+/* Forks go to the pid namespace of this process from now on. */
+static int aim_at(const struct restore *r, const St__Process *viewer, const St__Process *init)
+{
+	int pid = init == viewer || !init ? getpid() : seen(r, viewer, init);
+	_cleanup_close_ int pidfd = pid > 0 ? pidfd_open(pid, 0) : -EBADF;
+
+	return pidfd < 0 || setns(pidfd, CLONE_NEWPID) < 0 ? -errno : 0;
+}
+
+int restore_fork(struct restore *r, const St__Process *parent, const St__Process *child, int pid)
+{
+	const struct restore_nested *from = restore_namespace_of(r, parent, CLONE_NEWPID),
+				    *to = restore_namespace_of(r, child, CLONE_NEWPID);
+	struct clone_args args = {.exit_signal = SIGCHLD};
+	bool first = child && to != from && restore_own_pid(child) == 1,
+	     aimed = child && to != from && !first;
+	pid_t ids[33];
+	size_t n = 0;
+	int result;
+
+	for (size_t i = child ? child->n_inner_pids : 0; i-- > 0;)
+		ids[n++] = child->inner_pids[i];
+	ids[n++] = pid;
+	args.set_tid = (uint64_t)ids;
+	args.set_tid_size = n;
+	if (first)
+		args.flags |= CLONE_NEWPID;
+	if (aimed && aim_at(r, parent, init_of(r, to)) < 0)
+		return -errno;
+	result = syscall(SYS_clone3, &args, sizeof(args));
+	if (result < 0)
+		result = -errno;
+	if (aimed && result != 0 && aim_at(r, parent, NULL) < 0)
+		return -errno;
+	return result;
+}
+
+int restore_children_namespace(struct restore *r, const St__Process *p, struct error *e)
+{
+	const struct restore_nested *n = find(r, p->children_pid_namespace);
+
+	if (n && aim_at(r, p, init_of(r, n)) < 0)
+		return error_errno(e, -errno, "process %d: the pid namespace of its children", p->pid);
+	return 0;
+}
+
+/* ---- what an image may say ---- */
+
+static int corrupt(struct error *e, uint64_t id)
+{
+	return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: namespace %llu is malformed",
+		(unsigned long long)id);
+}
+
+static bool is_type(const struct restore *r, uint64_t id, uint32_t type, size_t before)
+{
+	const struct restore_nested *n = find(r, id);
+
+	return id == 0 || (n && n->msg->type == type && n < r->nested + before);
+}
+
+static int validate_namespace(const struct restore *r, size_t i, struct error *e)
+{
+	enum { MAX_EXTENTS = 340 };
+	const St__Namespace *m = r->nested[i].msg;
+
+	if (m->id == 0 || find(r, m->id) != &r->nested[i] || !is_type(r, m->owner, CLONE_NEWUSER, i) ||
+		m->n_uid_map > MAX_EXTENTS || m->n_gid_map > MAX_EXTENTS)
+		return corrupt(e, m->id);
+	if (m->type == CLONE_NEWUTS && (!m->hostname || !m->domainname))
+		return corrupt(e, m->id);
+	if (m->type == CLONE_NEWPID &&
+		(m->owner || !is_type(r, m->parent, CLONE_NEWPID, i) || !init_of(r, &r->nested[i])))
+		return corrupt(e, m->id);
+	if (m->type != CLONE_NEWUTS && m->type != CLONE_NEWPID &&
+		(m->type != CLONE_NEWUSER || m->parent != m->owner))
+		return corrupt(e, m->id);
+	return 0;
+}
+
+static size_t depth(const struct restore *r, const struct restore_nested *n)
+{
+	size_t levels = 0;
+
+	for (; n; n = find(r, n->msg->parent))
+		levels++;
+	return levels;
+}
+
+static bool bad_ids(const St__Process *p, const int32_t *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] <= 0)
+			return true;
+	return n != p->n_inner_pids;
+}
+
+/* Where it is forked there must be a way into its pid namespace: by its first process or beside it, from above. */
+static bool has_way(const struct restore *r, const St__Process *p)
+{
+	const struct restore_nested *n = restore_namespace_of(r, p, CLONE_NEWPID), *from;
+	const St__Process *parent, *init;
+
+	if (r->n_nested == 0)
+		return true;
+	parent = restore_process(r, p->ppid);
+	init = init_of(r, n);
+	from = restore_namespace_of(r, parent, CLONE_NEWPID);
+	if (!parent || n == from)
+		return parent || !n;
+	return n && init && find(r, n->msg->parent) == from && (init == p || init->ppid == p->ppid);
+}
+
+static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
+{
+	if (p->n_namespaces > 16 || p->n_inner_pids > 31 ||
+		p->n_inner_pids != depth(r, restore_namespace_of(r, p, CLONE_NEWPID)) ||
+		bad_ids(p, p->inner_pids, p->n_inner_pids) || !has_way(r, p) ||
+		(p->children_pid_namespace &&
+			!is_type(r, p->children_pid_namespace, CLONE_NEWPID, r->n_nested)))
+		return corrupt(e, p->children_pid_namespace);
+	for (size_t i = 0; i < p->n_namespaces; i++)
+		if (!find(r, p->namespaces[i]))
+			return corrupt(e, p->namespaces[i]);
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (bad_ids(p, p->threads[i]->inner_tids, p->threads[i]->n_inner_tids))
+			return corrupt(e, 0);
+	if (p->n_threads > 1 && restore_namespace_of(r, p, CLONE_NEWUSER))
+		return corrupt(e, 0);
+	return 0;
+}
+
+int restore_validate_namespaces(const struct restore *r, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_nested && result == 0; i++)
+		result = validate_namespace(r, i, e);
+	for (size_t i = 0; i < r->n_procs && result == 0; i++)
+		result = validate_process(r, r->procs[i], e);
+	if (result == 0 && r->procs[0]->n_namespaces)
+		result = corrupt(e, r->procs[0]->namespaces[0]);
+	return result;
+}
+
+static bool maps_itself(St__IdExtent **map, size_t n, bool any, uint32_t owner)
+{
+	return n == 0 || (n == 1 && map[0]->count == 1 && (any || map[0]->outside == owner));
+}
+
+/* What the container's processes could not have done by themselves the image does not get done by us. */
+int restore_check_namespaces(const struct restore *r, uint64_t allowed, bool seccomp, struct error *e)
+{
+	for (size_t i = 0; i < r->n_nested; i++) {
+		const St__Namespace *m = r->nested[i].msg;
+		const char *cap = NULL;
+
+		/* Profiles as Docker's forbid user namespaces to those without this capability. */
+		if (m->type == CLONE_NEWUSER && seccomp && !(allowed & 1ull << CAP_SYS_ADMIN))
+			cap = "CAP_SYS_ADMIN (or without a seccomp profile)";
+		if (m->type != CLONE_NEWUSER && m->owner == 0 && !(allowed & 1ull << CAP_SYS_ADMIN))
+			cap = "CAP_SYS_ADMIN";
+		if (m->owner == 0 && !maps_itself(m->uid_map, m->n_uid_map, false, m->owner_uid) &&
+			!(allowed & 1ull << CAP_SETUID))
+			cap = "CAP_SETUID";
+		if (m->owner == 0 && !maps_itself(m->gid_map, m->n_gid_map, true, 0) &&
+			!(allowed & 1ull << CAP_SETGID))
+			cap = "CAP_SETGID";
+		if (cap)
+			return error_set(e, -EPERM, ERROR_REFUSED,
+				"the image has a namespace (type %#x) that a process of the container could "
+				"only have "
+				"made with %s, which the bundle's config.json does not allow",
+				m->type, cap);
+	}
+	return 0;
+}

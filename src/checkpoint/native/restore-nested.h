@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Namespaces that the container's processes had made. Init makes them all first, each in a helper, and holds them by a
+ * descriptor; the stubs inherit these and enter what is theirs. Two kinds are different: a pid namespace begins with the
+ * fork of its first process, and a user namespace is entered last, as what is done before needs the privileges outside of it.
+ */
+#pragma once
+
+#include "checkpoint/native/restore.h"
+
+/* In init, once descriptors can be numbered. */
+int restore_make_namespaces(struct restore *r, struct error *e) _must_check_;
+/* In a stub, before it forks: all but those of pids and users. */
+int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+/* Forks "child" (NULL: a helper) from the stub of "parent" (NULL: a helper), with its ids at every level. The new
+ * pid as the caller sees it, 0 in the child, or a negative errno. */
+int restore_fork(
+	struct restore *r, const St__Process *parent, const St__Process *child, int pid) _must_check_;
+/* In a stub, when all processes exist: the pid namespace of its future children. */
+int restore_children_namespace(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+
+/* The namespace of that kind (CLONE_NEW*) that the process is in; NULL: the container's. */
+const struct restore_nested *restore_namespace_of(
+	const struct restore *r, const St__Process *p, uint32_t type);
+/* A process's or thread's id as "viewer" sees it; 0: not at all. Threads: by their process. */
+int restore_pid_seen(const struct restore *r, const St__Process *viewer, int pid);
+/* Its own idea of its pid, and of its thread's. */
+int restore_own_pid(const St__Process *p);
+int restore_own_tid(const St__Thread *t);
+
+/* What an image says of namespaces makes sense; and the bundle lets processes make them. */
+int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;
+int restore_check_namespaces(
+	const struct restore *r, uint64_t allowed_caps, bool seccomp, struct error *e) _must_check_;
