@@ -70,6 +70,7 @@ struct dump_file {
 	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed (yet) */
 	struct stat st;
 	const char *link;	 /* what /proc/PID/fd/N points to */
+	const char *other_name;	 /* of a file that has been deleted under the name of the link (regular.c) */
 	const char *protocol;	 /* of a socket: "UNIX-STREAM"; NULL: it is none */
 	struct proc_fdinfo info; /* without O_CLOEXEC: ask.c asks for that */
 	const struct resource *resource;
@@ -307,7 +308,11 @@ struct dump_file *dump_same_inode(
 /* The path in the container of what a watch is on, or of a file that has been deleted under the name we know; costly. NULL: none
  * was found (find-inode.c). */
 const char *dump_find_marked(struct dump *d, const struct proc_mark *m, struct stat *ret_st);
-const char *dump_find_name(struct dump *d, int mnt_id, const struct stat *st);
+const char *dump_find_name(struct dump *d, int mnt_id, const char *near, const struct stat *st);
+
+/* Extended attributes of an open file (xattrs.c); "ret" and "ret_n" stay as they are if there are none. */
+int dump_xattrs(struct arena *a, int fd, const char *what, St__Xattr ***ret, size_t *ret_n,
+	struct error *e) _must_check_;
 
 /* Locks that a descriptor shows; obstacles among all of them; into the messages of the processes (locks.c). */
 int dump_note_locks(struct dump *d, struct dump_proc *p, const St__Descriptor *m,

@@ -153,7 +153,26 @@ const char *dump_find_marked(struct dump *d, const struct proc_mark *m, struct s
 	return search(&s, m, ret_st);
 }
 
-const char *dump_find_name(struct dump *d, int mnt_id, const struct stat *st)
+/* In the directory where its other name was: files are renamed by link() and unlink(), and copies are made so. */
+static void search_parent(struct search *s, const char *path)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	const char *slash = strrchr(path, '/');
+	char dir[4200];
+	struct stat st;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+	fd = syscall(SYS_openat2, s->d->root_fd, *dir ? dir : "/", &how, sizeof(how));
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		close_p(&fd);
+		return;
+	}
+	s->dev = st.st_dev;
+	walk(s, fd, dir, MAX_DEPTH);
+}
+
+const char *dump_find_name(struct dump *d, int mnt_id, const char *near, const struct stat *st)
 {
 	struct search s = {.d = d, .major = major(st->st_dev), .minor = minor(st->st_dev), .ino = st->st_ino};
 	struct stat found;
@@ -162,5 +181,6 @@ const char *dump_find_name(struct dump *d, int mnt_id, const struct stat *st)
 	for (size_t i = 0; i < d->n_mounts; i++)
 		if (d->mounts[i].id == mnt_id)
 			s.major = d->mounts[i].dev_major, s.minor = d->mounts[i].dev_minor;
-	return search(&s, NULL, &found);
+	search_parent(&s, near);
+	return s.found ? s.found : search(&s, NULL, &found);
 }

@@ -164,6 +164,8 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 /* locks.c: what the process takes once its descriptors are final: closing one would drop its POSIX locks. */
 bool restore_lock_is_valid(const St__Process *p, const St__FileLock *l);
 void restore_locks(struct restore *r, const St__Process *p, struct batch *b);
+/* xattrs.c */
+int restore_xattrs(St__Xattr *const *list, size_t n, int fd, const char *what, struct error *e) _must_check_;
 /* Contents of an address space into fd. */
 int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 

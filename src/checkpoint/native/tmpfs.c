@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include "base/fd.h"
 #include "linux/mountfd.h"
@@ -83,37 +82,6 @@ static int link_number(struct walk *w, ino_t ino, uint64_t *ret, bool *ret_first
 	return 0;
 }
 
-static int xattrs(struct walk *w, int fd, St__TmpfsEntry *m, struct error *e)
-{
-	char names[4096], value[4096];
-	ssize_t len = flistxattr(fd, names, sizeof(names)), n;
-	struct arena *a = &w->d->arena;
-	size_t count = 0;
-
-	if (len <= 0)
-		return len == 0 || errno == EOPNOTSUPP || errno == EBADF
-			       ? 0
-			       : error_errno(e, -errno, "extended attributes of %s", m->path);
-	for (ssize_t i = 0; i < len; i += strlen(names + i) + 1)
-		count++;
-	m->xattrs = arena_array(a, count, sizeof(*m->xattrs));
-	if (!m->xattrs)
-		return error_errno(e, -ENOMEM, "tmpfs");
-	for (ssize_t i = 0; i < len; i += strlen(names + i) + 1) {
-		St__Xattr *x = pb_new(a, Xattr, xattr);
-
-		n = fgetxattr(fd, names + i, value, sizeof(value));
-		if (n < 0 || !x)
-			return error_errno(
-				e, x ? -errno : -ENOMEM, "extended attribute %s of %s", names + i, m->path);
-		x->name = arena_strdup(a, names + i);
-		x->value.data = arena_memdup(a, value, n);
-		x->value.len = n;
-		m->xattrs[m->n_xattrs++] = x;
-	}
-	return 0;
-}
-
 static int fill_entry(struct walk *w, int dirfd, const char *name, const struct stat *st, St__TmpfsEntry *m,
 	struct error *e)
 {
@@ -144,7 +112,7 @@ static int fill_entry(struct walk *w, int dirfd, const char *name, const struct 
 	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, -errno, "open %s", m->path);
-	n = xattrs(w, fd, m, e);
+	n = dump_xattrs(&w->d->arena, fd, m->path, &m->xattrs, &m->n_xattrs, e);
 	return n < 0 ? n : dump_contents(w->d, m->space, fd, st->st_size, e);
 }
 
@@ -183,7 +151,7 @@ static int walk_directory(struct walk *w, int fd, const char *prefix, int depth,
 		sub = openat(fd, ent->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub < 0)
 			return error_errno(e, -errno, "open %s", m->path);
-		r = xattrs(w, sub, m, e);
+		r = dump_xattrs(&w->d->arena, sub, m->path, &m->xattrs, &m->n_xattrs, e);
 		if (r == 0)
 			r = walk_directory(w, sub, arena_printf(&w->d->arena, "%s/", m->path), depth + 1, e);
 		close(sub);
@@ -373,11 +341,10 @@ static int set_attributes(int dirfd, const St__TmpfsEntry *m, struct error *e)
 	if (m->n_xattrs) {
 		_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
-		for (size_t i = 0; i < m->n_xattrs; i++)
-			if (fsetxattr(fd, m->xattrs[i]->name, m->xattrs[i]->value.data,
-				    m->xattrs[i]->value.len, 0) < 0)
-				return error_errno(
-					e, -errno, "extended attribute %s of %s", m->xattrs[i]->name, path);
+		int result = restore_xattrs(m->xattrs, m->n_xattrs, fd, path, e);
+
+		if (result < 0)
+			return result;
 	}
 	if (utimensat(dirfd, path, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return error_errno(e, -errno, "times of %s", path);

@@ -6,8 +6,6 @@
  */
 #include "checkpoint/native/res/res.h"
 
-#include <dirent.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -54,33 +52,6 @@ static bool match_device(const struct dump *d, const struct dump_file *f)
 	return false;
 }
 
-/* A deleted file that has another name left, looked for in the same directory. Arena string, or NULL. */
-static const char *find_other_name(struct dump *d, const struct dump_file *f)
-{
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-	char dir[4200];
-	const char *slash = strrchr(f->link, '/'), *found = NULL;
-	struct dirent *ent;
-	DIR *list;
-	int fd;
-
-	snprintf(dir, sizeof(dir), "%.*s", (int)MAX(slash - f->link, 1), f->link);
-	fd = syscall(SYS_openat2, d->root_fd, dir, &how, sizeof(how));
-	list = fd < 0 ? NULL : fdopendir(fd);
-	while (list && !found && (ent = readdir(list))) {
-		struct stat st;
-
-		if (fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->st.st_ino &&
-			st.st_dev == f->st.st_dev)
-			found = arena_printf(&d->arena, "%s/%s", slash == f->link ? "" : dir, ent->d_name);
-	}
-	if (list)
-		closedir(list);
-	else if (fd >= 0)
-		close(fd);
-	return found;
-}
-
 /* What has been written to /proc/pressure/X or to X.pressure of a cgroup arms a trigger, which nobody can read back. */
 static bool may_be_trigger(const struct dump_file *f)
 {
@@ -117,9 +88,9 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	if (gone)
 		dump_refuse(d, f->proc, f->fd, "file", "deleted special files are not supported yet",
 			"close it first", "%s", f->link);
-	else if (says_deleted(f) && !find_other_name(d, f))
+	else if (says_deleted(f) && !(f->other_name = dump_find_name(d, f->info.mnt_id, f->link, &f->st)))
 		dump_refuse(d, f->proc, f->fd, "file",
-			"it was deleted under this name, and its other name is in another directory",
+			"it was deleted under this name, and its other names are not seen in the container",
 			"close it, or delete its other names too", "%s", f->link);
 	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st) && f->fd >= 0 &&
 		 !is_mounted(d, f))
@@ -138,11 +109,14 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 {
 	_cleanup_close_ int fd = -EBADF;
 	char path[96];
+	int r;
 
 	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));) {
 		if (o != f && o->msg->kind_case == ST__FILE__KIND_REGULAR && o->msg->regular->ghost) {
 			m->ghost = o->msg->regular->ghost;
 			m->space = o->msg->regular->space;
+			m->xattrs = o->msg->regular->xattrs;
+			m->n_xattrs = o->msg->regular->n_xattrs;
 			return 0;
 		}
 	}
@@ -154,10 +128,11 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 	else
 		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (S_ISDIR(f->st.st_mode))
-		return 0; /* a deleted directory is empty */
 	if (fd < 0)
 		return error_errno(e, -errno, "open the deleted file %s", f->link);
+	r = dump_xattrs(&d->arena, fd, f->link, &m->xattrs, &m->n_xattrs, e);
+	if (r < 0 || S_ISDIR(f->st.st_mode))
+		return r; /* a deleted directory is empty */
 	return dump_contents(d, m->space, fd, f->st.st_size, e);
 }
 
@@ -172,7 +147,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->process_gone = m->process && proc_file_is_gone(d, f);
 	m->deleted = says_deleted(f) && !m->process;
 	if (m->deleted && f->st.st_nlink > 0)
-		m->other_name = (char *)find_other_name(d, f);
+		m->other_name = (char *)f->other_name;
 	m->path = says_deleted(f) ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix))
 				  : (char *)f->link;
 	m->mode = f->st.st_mode;
@@ -210,22 +185,28 @@ static int ghost_name(const St__Regular *m, char *to, size_t size)
 		       : 0;
 }
 
+static int ghost_attributes(const St__Regular *m, int fd, struct error *e)
+{
+	struct timespec times[2] = {{m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT},
+		{m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT}};
+
+	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode & 07777) < 0)
+		return error_errno(e, -errno, "owner and mode of %s", m->path);
+	if (restore_xattrs(m->xattrs, m->n_xattrs, fd, m->path, e) < 0)
+		return e->code;
+	return futimens(fd, times) < 0 ? error_errno(e, -errno, "times of %s", m->path) : 0;
+}
+
 static int make_ghost_file(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
 	_cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct timespec times[2] = {{m->atime ? m->atime->sec : 0, m->atime ? m->atime->nsec : UTIME_OMIT},
-		{m->mtime ? m->mtime->sec : 0, m->mtime ? m->mtime->nsec : UTIME_OMIT}};
 	int result;
 
 	if (fd < 0)
 		return errno == EEXIST ? 0
 				       : error_errno(e, -errno, "make the deleted file %s again", m->path);
 	result = restore_contents(r, m->space, fd, m->size, e);
-	if (result < 0)
-		return result;
-	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode & 07777) < 0 || futimens(fd, times) < 0)
-		return error_errno(e, -errno, "owner and times of %s", m->path);
-	return 0;
+	return result < 0 ? result : ghost_attributes(m, fd, e);
 }
 
 /* A deleted file may have been in a directory that is gone as well: it is there again until all files are open. */
@@ -251,6 +232,7 @@ static int make_parents(struct restore *r, const char *path, struct error *e)
 /* Another record of the same ghost may have made it already. */
 static int make_ghost(struct restore *r, const St__Regular *m, const char *name, struct error *e)
 {
+	_cleanup_close_ int fd = -EBADF;
 	int result = make_parents(r, name, e);
 
 	if (result < 0)
@@ -265,9 +247,8 @@ static int make_ghost(struct restore *r, const St__Regular *m, const char *name,
 		return errno == EEXIST
 			       ? 0
 			       : error_errno(e, -errno, "make the deleted directory %s again", m->path);
-	if (chown(name, m->uid, m->gid) < 0 || chmod(name, m->mode & 07777) < 0)
-		return error_errno(e, -errno, "owner and mode of %s", m->path);
-	return 0;
+	fd = open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? error_errno(e, -errno, "open %s", name) : ghost_attributes(m, fd, e);
 }
 
 static int verify(const St__Regular *m, int fd, struct error *e)
@@ -304,9 +285,9 @@ static int open_nameless(struct restore *r, const St__File *m, const char *name,
 	result = restore_contents(r, m->regular->space, *ret_fd, m->regular->size, e);
 	if (result < 0)
 		return result;
-	if (fchown(*ret_fd, m->regular->uid, m->regular->gid) < 0 ||
-		fchmod(*ret_fd, m->regular->mode & 07777) < 0)
-		return error_errno(e, -errno, "owner and mode of a nameless file in %s", dir);
+	result = ghost_attributes(m->regular, *ret_fd, e);
+	if (result < 0)
+		return result;
 	(void)!linkat(*ret_fd, "", AT_FDCWD, name,
 		AT_EMPTY_PATH); /* not with O_EXCL: nobody else can have it open by name then */
 	return 0;
@@ -338,12 +319,24 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 	return verify(f, *ret_fd, e);
 }
 
+/* O_PATH of a socket's file: by now the socket has been bound, which makes its file anew. */
+static int open_again(const St__File *m, int fd, struct error *e)
+{
+	_cleanup_close_ int again = open(m->regular->path, open_flags_of(m));
+
+	if (again < 0 || dup3(again, fd, O_CLOEXEC) < 0)
+		return error_errno(e, -errno, "open %s", m->regular->path);
+	return verify(m->regular, fd, e);
+}
+
 static int connect_regular(struct restore *r, const St__File *m, int fd, struct error *e)
 {
 	const St__Regular *f = m->regular;
 	int flag = S_ISDIR(f->mode) ? AT_REMOVEDIR : 0;
 	char name[4200];
 
+	if (S_ISSOCK(f->mode))
+		return open_again(m, fd, e);
 	/* Under the old name first, if that is free, so that /proc shows it as before. The first of several does it. */
 	if (!f->deleted || ghost_name(f, name, sizeof(name)) < 0)
 		return 0;

@@ -115,6 +115,8 @@ const struct support_row support_rows[] = {
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},
+	{"file", "advice and write hints", "lost",
+		"posix_fadvise, readahead, F_SET_RW_HINT: the kernel does not show them"},
 	{"file", "POSIX locks on what has no path", "lost",
 		"as pipes and sockets; nobody is known to take them"},
 	{"file", "empty datagrams in a second image", "lost",
