@@ -75,6 +75,7 @@ static int64_t now_us(void)
 static int wait_frozen(const struct freezer *f, int timeout_ms)
 {
 	static const struct timespec pause = {.tv_nsec = 50000};
+	enum { SPIN_US = 200 /* many tasks want the CPU, to freeze on */ };
 	int64_t start = now_us(), renewed = start;
 
 	for (;;) {
@@ -86,7 +87,7 @@ static int wait_frozen(const struct freezer *f, int timeout_ms)
 		now = now_us();
 		if (now - start > (int64_t)timeout_ms * 1000)
 			return -ETIMEDOUT;
-		if (now - start < 2000)
+		if (now - start < SPIN_US)
 			continue;
 		/* v1 misses a task that was forked or woken in the wrong moment until it is told again. */
 		if (!f->v2 && now - renewed > 1000) {

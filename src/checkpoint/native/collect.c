@@ -135,6 +135,54 @@ static int find_process(void *arg, size_t item, unsigned worker, struct error *e
 	return dump_look_first(f->d, f->pids[item], &f->d->procs[item], dump_arena(f->d, worker), e);
 }
 
+struct some_threads {
+	struct dump_proc *p;
+	size_t from, to;
+};
+
+struct thread_finding {
+	struct dump *d;
+	struct some_threads *items;
+};
+
+static int look_at_threads(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct thread_finding *f = arg;
+	struct some_threads *s = &f->items[item];
+
+	return dump_look_threads(s->p, s->from, s->to, dump_arena(f->d, worker), e);
+}
+
+/* Those that the first look has left. */
+static int find_threads(struct dump *d, struct error *e)
+{
+	struct thread_finding f = {d};
+	size_t max = 0, n = 0;
+	int r;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (dump_has_many_threads(&d->procs[i]))
+			max += 1 + d->procs[i].n_threads / DUMP_TASKS_AT_ONCE;
+	if (max == 0)
+		return 0;
+	f.items = arena_array(&d->arena, max, sizeof(*f.items));
+	if (!f.items)
+		return no_memory(e);
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		for (size_t k = 0; dump_has_many_threads(p) && k < p->n_threads; k += DUMP_TASKS_AT_ONCE)
+			f.items[n++] = (struct some_threads){p, k, MIN(k + DUMP_TASKS_AT_ONCE, p->n_threads)};
+	}
+	r = crew_start(d->crew, look_at_threads, &f, n, e);
+	if (r == 0)
+		r = crew_finish(d->crew, e);
+	for (size_t i = 0; i < d->n_procs && r >= 0; i++)
+		if (dump_has_many_threads(&d->procs[i]))
+			r = dump_gather_threads(&d->procs[i], &d->arena, e);
+	return MIN(r, 0);
+}
+
 static int find_living(struct dump *d, const pid_t *pids, size_t n, struct error *e)
 {
 	struct finding f = {d, pids};
@@ -192,6 +240,8 @@ int dump_find_processes(struct dump *d, struct error *e)
 	if (!d->procs)
 		return no_memory(e);
 	r = find_living(d, pids, n, e);
+	if (r == 0)
+		r = find_threads(d, e);
 	if (r < 0)
 		return r;
 	if (d->n_procs == 0)
@@ -467,7 +517,6 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	if (!d->stopped)
 		return 0;
 	m->umask = s->umask;
-	m->oom_score_adj = p->oom_score_adj;
 	m->exit_code = p->stat.exit_code; /* of a stopped one: whether its parent has been told */
 	return 0;
 }
@@ -493,8 +542,6 @@ static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 			r = fix_rseq(&p->threads[i], e);
 		m->threads[i] = p->threads[i].msg;
 	}
-	if (r == 0)
-		r = posix_timers(d, p, e);
 	return r;
 }
 
@@ -503,9 +550,11 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 	int r;
 
 	check_process(d, p);
-	r = process_message(d, p, e);
-	if (r == 0 && d->stopped && !p->zombie)
-		r = collect_stopped(d, p, e);
+	r = p->msg ? 0 : process_message(d, p, e);
+	if (r == 0 && d->stopped && !p->zombie) {
+		p->msg->oom_score_adj = p->oom_score_adj;
+		r = posix_timers(d, p, e);
+	}
 	if (r == 0)
 		r = dump_nested_namespaces(d, p, e);
 	if (r < 0 || p->zombie)
@@ -528,6 +577,12 @@ static int collect_processes(struct dump *d, struct error *e)
 {
 	int r = crew_start(d->crew, dump_look, d, d->n_procs, e);
 
+	/* Meanwhile what only their tracer can ask. */
+	for (size_t i = 0; i < d->n_procs && r >= 0 && d->stopped; i++) {
+		r = process_message(d, &d->procs[i], e);
+		if (r == 0 && !d->procs[i].zombie)
+			r = collect_stopped(d, &d->procs[i], e);
+	}
 	for (size_t i = 0; i < d->n_procs && r >= 0; i++) {
 		r = crew_need(d->crew, i, e);
 		if (r == 0)

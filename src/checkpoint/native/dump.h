@@ -22,6 +22,8 @@ struct dump_thread {
 	struct task task;
 	pid_t tid, ns_tid, own_tid; /* as of dump_proc */
 	struct proc_status status;
+	pid_t *children;
+	size_t n_children;
 	St__Thread *msg;
 	uint64_t ops, frame; /* where its batch lies in the task */
 	size_t n_ops;
@@ -91,7 +93,7 @@ struct dump_lock {
 	struct proc_lock lock;
 };
 
-enum { DUMP_NAMESPACES = 9 };
+enum { DUMP_NAMESPACES = 9, DUMP_TASKS_AT_ONCE = 8 /* threads, for one helper */ };
 
 struct dump {
 	struct arena arena;
@@ -252,6 +254,15 @@ int dump_unmap(struct dump *d, struct error *e);
 int dump_look_first(
 	struct dump *d, pid_t pid, struct dump_proc *p, struct arena *a, struct error *e) _must_check_;
 int dump_look(void *d, size_t item, unsigned worker, struct error *e) _must_check_;
+/* Of a process with many threads the first look finds their ids only: some at a time are looked at then, and at last put
+ * together. 1: all are gone. */
+static inline bool dump_has_many_threads(const struct dump_proc *p)
+{
+	return p->n_threads > 8;
+}
+int dump_look_threads(
+	struct dump_proc *p, size_t from, size_t to, struct arena *a, struct error *e) _must_check_;
+int dump_gather_threads(struct dump_proc *p, struct arena *a, struct error *e) _must_check_;
 /* Namespaces that all of them must share with init. */
 extern const char *const dump_namespaces[DUMP_NAMESPACES];
 /* Helpers, if there is work for them; n_fds: descriptors that we shall have open at once. Between two jobs. */

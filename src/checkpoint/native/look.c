@@ -38,7 +38,85 @@ static int read_tids(
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* Threads: ids in both namespaces, status. 1: the process is gone. */
+static int parse_children(const char *text, struct arena *a, struct dump_thread *t)
+{
+	size_t n = 0;
+	char *end;
+
+	for (const char *at = text; *at; at++)
+		n += *at == ' '; /* one behind each */
+	t->children = arena_array(a, n, sizeof(*t->children));
+	if (!t->children)
+		return -ENOMEM;
+	for (long pid; n > 0 && (pid = strtol(text, &end, 10)) > 0 && end != text; text = end, n--)
+		t->children[t->n_children++] = pid;
+	return 0;
+}
+
+static int find_children(pid_t pid, struct dump_thread *t, struct arena *a, struct error *e)
+{
+	enum { LIMIT = 64 << 20 };
+	char path[64], small[4096], *text = small;
+	_cleanup_free_ char *large = NULL;
+	size_t len;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, t->tid);
+	n = read_small_file_at(AT_FDCWD, path, small, sizeof(small));
+	if (n == -EFBIG) {
+		n = read_file_at(AT_FDCWD, path, LIMIT, &large, &len);
+		text = large;
+	}
+	if (n < 0 && !vanished(n))
+		return error_errno(e, n, "read %s", path);
+	return n > 0 && parse_children(text, a, t) < 0 ? no_memory(e) : 0;
+}
+
+int dump_look_threads(struct dump_proc *p, size_t from, size_t to, struct arena *a, struct error *e)
+{
+	for (size_t i = from; i < to; i++) {
+		struct dump_thread *t = &p->threads[i];
+		int r = 0;
+
+		if (t->tid == p->pid)
+			t->status = p->status;
+		else
+			r = proc_read_status(p->pid, t->tid, a, &t->status);
+		if (vanished(r)) {
+			t->tid = 0;
+			continue;
+		}
+		if (r < 0)
+			return error_errno(e, r, "status of thread %d", t->tid);
+		t->ns_tid = t->own_tid = t->status.ns_pid[t->status.n_ns - 1];
+		r = find_children(p->pid, t, a, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int dump_gather_threads(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	size_t all = p->n_threads, n_children = 0;
+
+	p->n_threads = 0;
+	for (size_t i = 0; i < all; i++) {
+		if (p->threads[i].tid == 0)
+			continue;
+		n_children += p->threads[i].n_children;
+		p->threads[p->n_threads++] = p->threads[i];
+	}
+	p->children = arena_array(a, n_children, sizeof(*p->children));
+	if (!p->children)
+		return no_memory(e);
+	for (size_t i = 0; i < p->n_threads; i++)
+		for (size_t k = 0; k < p->threads[i].n_children; k++)
+			p->children[p->n_children++] = p->threads[i].children[k];
+	return p->n_threads == 0;
+}
+
+/* 1: the process is gone. */
 static int find_threads(const struct dump *d, struct dump_proc *p, struct arena *a, struct error *e)
 {
 	pid_t *tids;
@@ -48,71 +126,16 @@ static int find_threads(const struct dump *d, struct dump_proc *p, struct arena 
 	r = read_tids(d, p, a, &tids, &n);
 	if (r < 0)
 		return vanished(r) ? 1 : error_errno(e, r, "threads of pid %d", p->pid);
-	p->threads = arena_array(a, MAX(n, (size_t)1), sizeof(*p->threads));
+	p->threads = arena_array(a, n, sizeof(*p->threads));
 	if (!p->threads)
 		return no_memory(e);
-	for (size_t i = 0; i < n; i++) {
-		struct dump_thread *t = &p->threads[p->n_threads];
-
-		t->tid = tids[i];
-		if (tids[i] == p->pid) {
-			t->status = p->status;
-		} else {
-			r = proc_read_status(p->pid, tids[i], a, &t->status);
-			if (vanished(r))
-				continue;
-			if (r < 0)
-				return error_errno(e, r, "status of thread %d", tids[i]);
-		}
-		t->ns_tid = t->own_tid = t->status.ns_pid[t->status.n_ns - 1];
-		p->n_threads++;
-	}
-	return p->n_threads == 0;
-}
-
-static int add_children(struct dump_proc *p, const char *text, struct arena *a)
-{
-	size_t n = 0;
-	pid_t *more;
-	char *end;
-
-	for (const char *at = text; *at; at++)
-		n += *at == ' '; /* one behind each */
-	if (n == 0)
+	for (size_t i = 0; i < n; i++)
+		p->threads[i].tid = tids[i];
+	p->n_threads = n;
+	if (dump_has_many_threads(p))
 		return 0;
-	more = arena_array(a, p->n_children + n, sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	if (p->n_children)
-		memcpy(more, p->children, p->n_children * sizeof(*more));
-	p->children = more;
-	for (long pid; n > 0 && (pid = strtol(text, &end, 10)) > 0 && end != text; text = end, n--)
-		p->children[p->n_children++] = pid;
-	return 0;
-}
-
-static int find_children(struct dump_proc *p, struct arena *a, struct error *e)
-{
-	enum { LIMIT = 64 << 20 };
-
-	for (size_t k = 0; k < p->n_threads; k++) {
-		char path[64], small[4096], *text = small;
-		_cleanup_free_ char *large = NULL;
-		size_t len;
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", p->pid, p->threads[k].tid);
-		n = read_small_file_at(AT_FDCWD, path, small, sizeof(small));
-		if (n == -EFBIG) {
-			n = read_file_at(AT_FDCWD, path, LIMIT, &large, &len);
-			text = large;
-		}
-		if (n < 0 && !vanished(n))
-			return error_errno(e, n, "read %s", path);
-		if (n >= 0 && add_children(p, text, a) < 0)
-			return no_memory(e);
-	}
-	return 0;
+	r = dump_look_threads(p, 0, n, a, e);
+	return r < 0 ? r : dump_gather_threads(p, a, e);
 }
 
 int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena *a, struct error *e)
@@ -134,8 +157,7 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 	}
 	if (p->zombie)
 		return 0;
-	r = find_threads(d, p, a, e);
-	return r == 0 ? find_children(p, a, e) : r;
+	return find_threads(d, p, a, e);
 }
 
 static void compare_namespaces(const struct dump *d, struct dump_proc *p)

@@ -50,7 +50,7 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	if (r == 0)
 		r = cgroup_pids(&d->c->cgroup, true, &tids, &n_tids, e);
 	if (r == 0)
-		r = dump_hire(d, n_pids, 0, e);
+		r = dump_hire(d, MAX(n_pids, n_tids / DUMP_TASKS_AT_ONCE), 0, e);
 	if (r < 0)
 		return r;
 	d->waits = arena_array(&d->arena, n_tids, sizeof(*d->waits));
