@@ -37,6 +37,8 @@ enum {
 	PROCESS_BYTES = 72 << 12 /* private memory of each */,
 	THREADS = 100,
 	FDS = 1000,
+	SOCKETS = 250, /* of them */
+	OPTIONS = 34,  /* that a program can set on a unix socket, and what else is asked of one */
 	BIG = 256 << 20,
 	CHUNK = 1 << 20
 };
@@ -446,17 +448,16 @@ static double processes_copy(void)
 	return t;
 }
 
-/* stop all threads of a process under ptrace, read the registers of each, let go */
-static double threads_stop(void)
+/* a process with THREADS threads besides its first one; n: their number, all in "tids" */
+static pid_t threads_make(pid_t tids[THREADS + 1], int *n)
 {
-	pid_t tids[THREADS + 1], pid = 0;
-	struct iovec iov;
-	char path[64], regs[512];
 	struct dirent *e;
-	int ready[2], n = 0;
-	double t;
+	char path[64];
+	int ready[2];
+	pid_t pid = 0;
 	DIR *d;
 
+	*n = 0;
 	if (pipe(ready) < 0 || (pid = fork()) < 0)
 		die("fork");
 	if (pid == 0) {
@@ -468,31 +469,101 @@ static double threads_stop(void)
 	}
 	if (read(ready[0], path, 1) != 1)
 		die("read");
+	close(ready[0]);
+	close(ready[1]);
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	t = now_us();
 	d = opendir(path);
-	while (d && n <= THREADS && (e = readdir(d)))
+	while (d && *n <= THREADS && (e = readdir(d)))
 		if (e->d_name[0] != '.')
-			tids[n++] = (pid_t)strtol(e->d_name, NULL, 10);
+			tids[(*n)++] = (pid_t)strtol(e->d_name, NULL, 10);
+	closedir(d);
+	return pid;
+}
+
+static void threads_seize(const pid_t *tids, int n)
+{
+	char regs[512];
+
 	for (int i = 0; i < n; i++)
 		if (ptrace(PTRACE_SEIZE, tids[i], 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, tids[i], 0, 0) < 0)
 			die("seize");
 	for (int i = 0; i < n; i++) {
+		struct iovec iov = {regs, sizeof(regs)};
+
 		reap(tids[i]);
-		iov = (struct iovec){regs, sizeof(regs)};
 		if (ptrace(PTRACE_GETREGSET, tids[i], 1 /* NT_PRSTATUS */, &iov) < 0)
 			die("getregset");
 	}
+}
+
+/* stop all threads of a process under ptrace, read the registers of each, let go */
+static double threads_stop(void)
+{
+	pid_t tids[THREADS + 1], pid;
+	double t;
+	int n;
+
+	pid = threads_make(tids, &n);
+	t = now_us();
+	threads_seize(tids, n);
 	for (int i = 0; i < n; i++)
 		if (ptrace(PTRACE_DETACH, tids[i], 0, 0) < 0)
 			die("detach");
 	t = now_us() - t;
-	closedir(d);
-	close(ready[0]);
-	close(ready[1]);
 	kill(pid, SIGKILL);
 	reap(pid);
 	return t;
+}
+
+static void read_whole(const char *path)
+{
+	char buf[16384];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+}
+
+/* what only /proc says of a thread: before it is stopped in which call it sleeps, then whose it is and its children */
+static double threads_read(void)
+{
+	static const char *const files[] = {"syscall", "status", "children"};
+	pid_t tids[THREADS + 1], pid;
+	char path[64];
+	double t;
+	int n;
+
+	pid = threads_make(tids, &n);
+	t = now_us();
+	for (int k = 0; k < 3; k++) {
+		for (int i = 0; i < n; i++) {
+			snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", pid, tids[i], files[k]);
+			read_whole(path);
+		}
+	}
+	t = now_us() - t;
+	kill(pid, SIGKILL);
+	reap(pid);
+	return t;
+}
+
+/* who traces threads has to wait for each of them */
+static double threads_kill(void)
+{
+	pid_t tids[THREADS + 1], pid;
+	double t;
+	int n;
+
+	pid = threads_make(tids, &n);
+	threads_seize(tids, n);
+	t = now_us();
+	kill(pid, SIGKILL);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
+	return now_us() - t;
 }
 
 /* what the fds workload has, without contents */
@@ -511,6 +582,94 @@ static double fds_in(void)
 static double fds_make(void)
 {
 	return in_child(0, fds_in);
+}
+
+/* a process that has them; *ret: its pidfd */
+static pid_t fds_process(int *ret)
+{
+	int ready[2];
+	pid_t pid = 0;
+	char c;
+
+	if (pipe(ready) < 0 || (pid = fork()) < 0)
+		die("fork");
+	if (pid == 0) {
+		fds_in();
+		if (write(ready[1], "", 1) != 1)
+			die("write");
+		for (;;)
+			pause();
+	}
+	if (read(ready[0], &c, 1) != 1)
+		die("read");
+	close(ready[0]);
+	close(ready[1]);
+	*ret = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (*ret < 0)
+		die("pidfd_open");
+	return pid;
+}
+
+/* each once, by way of a duplicate: what it is, how it is open and where it stands */
+static double fds_look(void)
+{
+	char path[64], buf[1024];
+	int pidfd, info, slot = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	pid_t pid = fds_process(&pidfd);
+	double t;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", slot);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	t = now_us();
+	for (int i = 3; i < 3 + FDS; i++) {
+		int fd = (int)syscall(SYS_pidfd_getfd, pidfd, i, 0);
+
+		if (fd < 0)
+			continue;
+		if (dup3(fd, slot, O_CLOEXEC) < 0 || pread(info, buf, sizeof(buf), 0) <= 0)
+			die("fdinfo");
+		close(fd);
+	}
+	t = now_us() - t;
+	kill(pid, SIGKILL);
+	reap(pid);
+	close(pidfd);
+	close(info);
+	close(slot);
+	return t;
+}
+
+static double sockets_ask(void)
+{
+	int p[2], value[4];
+	double t;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, p) < 0)
+		die("socketpair");
+	t = now_us();
+	for (int i = 0; i < SOCKETS * OPTIONS; i++) {
+		socklen_t len = sizeof(value);
+
+		if (getsockopt(p[0], SOL_SOCKET, SO_REUSEADDR, value, &len) < 0)
+			die("getsockopt");
+	}
+	t = now_us() - t;
+	close(p[0]);
+	close(p[1]);
+	return t;
+}
+
+static double fds_kill(void)
+{
+	int pidfd;
+	pid_t pid = fds_process(&pidfd);
+	double t = now_us();
+
+	kill(pid, SIGKILL);
+	reap(pid);
+	t = now_us() - t;
+	close(pidfd);
+	return t;
 }
 
 /* filled on first use: what is forked before must not have it to copy */
@@ -590,7 +749,12 @@ static const struct {
 	{"kill 50 such processes and reap them", processes_kill},
 	{"start 100 threads until all run", threads_start},
 	{"stop 101 threads by ptrace, read registers, let go", threads_stop},
+	{"read of each of 101 threads in /proc: syscall, status, children", threads_read},
+	{"kill 101 threads that are traced and reap them", threads_kill},
 	{"make 1000 fds", fds_make},
+	{"look at each of 1000 fds once: pidfd_getfd, dup3, fdinfo, close", fds_look},
+	{"34 getsockopt of each of 250 sockets", sockets_ask},
+	{"kill a process with 1000 fds and reap it", fds_kill},
 	{"write 256 MiB to a new file (page cache)", memory_write},
 	{"read 256 MiB from it into new memory (huge pages)", memory_read},
 };
