@@ -171,6 +171,7 @@ static int64_t read_time(const struct dump_thread *t, const struct wait *w)
 struct sleeps {
 	struct proc_sleep *of;
 	size_t n;
+	bool incomplete; /* somebody was not seen asleep */
 };
 
 static int read_sleeps(struct dump *d, struct sleeps *ret, struct error *e)
@@ -198,14 +199,22 @@ struct sleeper {
 	bool over; /* the sleep came to its end by itself */
 };
 
-/* It sleeps, or has come to its end already. */
-static void await_sleep(const struct sleeper *s)
+/* Until it sleeps, or has come to its end already. On a busy machine it may have to wait for a CPU. */
+static bool await_sleep(const struct sleeper *s)
 {
-	struct proc_stat stat = {.state = 'R'};
+	enum { TRIES = 1000, SPIN = 20 };
 
-	for (int tries = 0; tries < 100 && stat.state == 'R'; tries++)
+	for (int tries = 0; tries < TRIES; tries++) {
+		struct proc_stat stat;
+
 		if (proc_read_task_stat(s->p->pid, s->t->tid, &stat) < 0)
-			break;
+			return false;
+		if (stat.state != 'R' && stat.state != 'D')
+			return true;
+		if (tries >= SPIN)
+			usleep(20);
+	}
+	return false;
 }
 
 static struct task_call call_of(const struct sleeper *s)
@@ -247,8 +256,8 @@ static int let_sleep(struct dump *d, struct sleeper *all, size_t n_all, unsigned
 		calls[n++] = call_of(&all[i]);
 	}
 	r = task_sleep_begin(calls, n, e);
-	for (size_t i = 0; i < n; i++)
-		await_sleep(who[i]);
+	for (size_t i = 0; i < n && r == 0; i++)
+		ret->incomplete |= !await_sleep(who[i]);
 	if (r == 0)
 		r = read_sleeps(d, ret, e);
 	ended = task_sleep_end(calls, n, r < 0 ? NULL : e);
@@ -317,15 +326,18 @@ static int find_ends(struct dump *d, struct sleeper *s, size_t n, struct error *
 	for (int tries = 0; tries < TRIES && n > 0 && n < 1u << MAX_BITS; tries++) {
 		struct sleeps seen[MAX_ROUNDS] = {};
 		unsigned rounds = plan_rounds(s, n);
+		bool incomplete = false;
 		size_t left = 0;
 
-		for (unsigned k = 0; k < rounds; k++) {
+		for (unsigned k = 0; k < rounds && !incomplete; k++) {
 			int r = let_sleep(d, s, n, k, &seen[k], e);
 
 			if (r < 0 || seen[k].n > MANY)
 				return r;
+			incomplete = seen[k].incomplete;
 		}
-		tell_apart(s, n, seen, rounds);
+		if (!incomplete)
+			tell_apart(s, n, seen, rounds);
 		for (size_t i = 0; i < n; i++) {
 			if (s[i].n_found == 1)
 				note_end(&s[i]);
