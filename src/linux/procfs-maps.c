@@ -158,6 +158,10 @@ static bool parse_detail(struct scan *s, struct proc_vma *v)
 		s->p += 5;
 		return parse_kib(s, &v->swap_kib);
 	}
+	if (*s->p == 'P' && !strncmp(s->p, "ProtectionKey:", 14)) {
+		s->p += 14;
+		return scan_blank(s) && scan_u64(s, &v->protection_key) && scan_char(s, '\n');
+	}
 	if (*s->p == 'V' && !strncmp(s->p, "VmFlags:", 8)) {
 		s->p += 8;
 		return parse_flags(s, &v->flags);

@@ -17,7 +17,9 @@
 #include <time.h>
 
 #include "base/fault.h"
+#include "base/fd.h"
 #include "checkpoint/native/batch.h"
+#include "checkpoint/native/states.h"
 
 struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;
@@ -50,6 +52,7 @@ struct question {
 	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *personality, *unlocked, *limits, *timers;
 	struct op *descriptors;
 	struct itimerspec *timer_values;
+	struct state_question states;
 	size_t ops_at, total;
 };
 
@@ -74,13 +77,17 @@ uint64_t dump_syscall_insn(struct dump_proc *p)
 
 static size_t max_ops(const struct dump_proc *p, bool leader)
 {
-	return 16 + (leader ? 64 + 4 + 8 + 16 + 2 * p->msg->n_posix_timers + p->msg->n_descriptors : 0);
+	return 16 + STATE_THREAD_OPS +
+	       (leader ? STATE_PROCESS_OPS + state_count_mappings(p->msg->memory) + 64 + 4 + 8 + 16 +
+				       2 * p->msg->n_posix_timers + p->msg->n_descriptors
+		       : 0);
 }
 
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
-	return max_ops(p, leader) * sizeof(struct op) + 512 +
-	       (leader ? sizeof(struct process_answers) + 16 * 16 +
+	return max_ops(p, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA +
+	       (leader ? 16 + state_count_mappings(p->msg->memory) * sizeof(int32_t) +
+				       sizeof(struct process_answers) + 16 * 16 +
 				       p->msg->n_posix_timers * sizeof(struct itimerspec)
 		       : 0) +
 	       ALIGN_UP(task_sigframe(&t->task, NULL, 0, 0, &(uint64_t){0}) + 64, (size_t)64);
@@ -125,6 +132,7 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	q->limits = &b->ops[b->n_ops];
 	for (int i = 0; i < PROC_LIMITS; i++)
 		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
+	state_ask_process(b, p->msg->memory, &q->states);
 	q->descriptors = &b->ops[b->n_ops];
 	for (size_t i = 0; i < p->msg->n_descriptors; i++)
 		batch_call(b, 0, SYS_fcntl, p->msg->descriptors[i]->fd, F_GETFD);
@@ -155,6 +163,7 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
 	q->thread_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
 	q->process_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0, -2l, 0);
+	state_ask_thread(&q->b, &q->states);
 	if (leader)
 		ask_process(p, q);
 	/* Ends the batch: see task_batch_start(). */
@@ -263,6 +272,7 @@ static int answer_process(struct dump *d, struct dump_proc *p, const struct ques
 	m->personality = q->personality->result;
 	m->memory->dumpable = q->dumpable->result;
 	m->memory->thp_disable = q->thp->result > 0;
+	m->memory->thp_flags = q->thp->result > 0 ? q->thp->result & ~1 : 0;
 	m->memory->brk = q->brk->result;
 	m->n_rlimits = PROC_LIMITS;
 	m->rlimits = arena_array(&d->arena, PROC_LIMITS, sizeof(*m->rlimits));
@@ -308,6 +318,7 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
 			p->ns_pid);
 	p->area_len = area_size(p);
+	p->area_head = ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16);
 	*call = (struct task_call){.task = &p->threads[0].task,
 		.insn = p->syscall_insn,
 		.nr = SYS_mmap,
@@ -316,13 +327,38 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 	return 0;
 }
 
+/* PR_SET_MDWE: what can be written must not be executable. The loop gets a page that cannot be. */
+static int map_apart(struct dump_proc *p, int64_t *ret, struct error *e)
+{
+	uint64_t len = p->area_len + 4096,
+		 map[6] = {0, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0},
+		 protect[6] = {0, len - 4096, PROT_READ | PROT_WRITE}, unmap[6] = {0, len};
+	int64_t result = 0;
+	int r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mmap, map, ret, e);
+
+	if (r < 0 || *ret < 0)
+		return r;
+	protect[0] = *ret + 4096;
+	unmap[0] = *ret;
+	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mprotect, protect, &result, e);
+	if (r == 0 && result < 0) {
+		r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_munmap, unmap, ret, e);
+		*ret = result;
+	}
+	p->area_len = len;
+	p->area_head = 4096;
+	return r;
+}
+
 /* The journal knows of every area before anything else can fail. */
-static int note_area(struct dump *d, struct dump_proc *p, const struct task_call *call, struct error *e)
+static int note_area(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
 	struct dump_journal *j = d->journal;
 
 	if (call->failed)
 		return 0; /* reported already */
+	if (call->result == -EACCES && map_apart(p, &call->result, e) < 0)
+		return e ? e->code : -EIO;
 	if (call->result < 0 && call->result > -4096)
 		return error_errno(e, call->result,
 			"map %zu bytes into process %d (is its address space limited?)", (size_t)p->area_len,
@@ -360,9 +396,20 @@ static int map_areas(struct dump *d, struct error *e)
 	return r;
 }
 
+/* Through /proc, which may write also to what the task itself may not. */
+static int place_loop(struct dump_proc *p, const char *loop)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : pwrite_all(fd, loop, p->area_head, p->area);
+}
+
 static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struct error *e)
 {
-	size_t at = ALIGN_UP(BATCH_LOOP_SIZE + sizeof(struct batch_control), (size_t)256);
+	size_t at = ALIGN_UP(p->area_head + sizeof(struct batch_control), (size_t)256);
 	int r;
 
 	asked->len = p->area_len;
@@ -386,7 +433,10 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 			return r;
 		at += size;
 	}
-	r = task_write_memory(p->pid, p->area, asked->local, asked->len);
+	at = p->area_head < 4096 ? 0 : p->area_head;
+	r = at ? place_loop(p, asked->local) : 0;
+	if (r == 0)
+		r = task_write_memory(p->pid, p->area + at, asked->local + at, asked->len - at);
 	return r < 0 ? error_errno(e, r, "write to the memory of pid %d", p->pid) : 0;
 }
 
@@ -399,8 +449,7 @@ static int run_all(struct dump *d, struct error *e)
 
 		for (size_t k = 0; k < p->n_threads && r == 0; k++)
 			r = task_batch_start(&p->threads[k].task, p->area, p->threads[k].ops,
-				p->threads[k].n_ops, p->area + ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16),
-				p->threads[k].frame, e);
+				p->threads[k].n_ops, p->area + p->area_head, p->threads[k].frame, e);
 	}
 	if (r < 0)
 		return r;
@@ -448,6 +497,8 @@ int dump_ask(struct dump *d, struct error *e)
 			const struct question *q = &asked[i].questions[k];
 
 			answer_thread(q, p->threads[k].msg);
+			if (state_answer_thread(&d->arena, &q->states, p->threads[k].msg) < 0)
+				return error_errno(e, -ENOMEM, "answers of pid %d", p->pid);
 			if (q->thread_keyring->result >= 0 || q->process_keyring->result >= 0)
 				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 					"cannot checkpoint: process %d: keyring: kernel keys are not "
@@ -458,6 +509,8 @@ int dump_ask(struct dump *d, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "answers of pid %d", p->pid);
 		r = find_future_locks(d, p, &asked[i].questions[0], e);
+		if (r == 0)
+			r = state_answer_process(d, p, &asked[i].questions[0].states, e);
 		if (r < 0)
 			return r;
 	}

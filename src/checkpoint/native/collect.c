@@ -20,6 +20,7 @@
 #include "base/fd.h"
 
 #include "checkpoint/native/sched-attr.h"
+#include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
 
 St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec)
@@ -277,6 +278,8 @@ static void check_process(struct dump *d, struct dump_proc *p)
 		dump_refuse(d, p, -1, "process",
 			"its exit signal is not SIGCHLD (made by clone with another one)",
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
+	for (size_t i = 0; i < p->n_threads; i++)
+		state_check(d, p, &p->threads[i]);
 }
 
 static St__Credentials *credentials(struct dump *d, const struct proc_status *s)

@@ -61,6 +61,7 @@ struct dump_proc {
 	St__Process *msg;
 	uint64_t syscall_insn;	 /* address of a syscall instruction in it; 0: not looked for yet */
 	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
+	size_t area_head;	 /* what of it is the loop's, and never written by the task */
 };
 
 /* An open file description (or a mapped file without one) and one descriptor by which it can be reached. */

@@ -68,6 +68,12 @@ static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *
 		}
 	if (sysv_is_mapping(v))
 		return false; /* sysv.c says what is wrong with it */
+	/* What may only be executed has one from the kernel, here and after a restore. */
+	if (v->protection_key != 0 && v->prot != PROT_EXEC && !object) {
+		object = "memory with a protection key";
+		reason = "which keys a process has allocated cannot be seen";
+		remedy = "free the key (pkey_mprotect to key 0) before the checkpoint";
+	}
 	if (object)
 		;
 	else if (name_is(v, "/anon_hugepage") || name_is(v, "/memfd:hugetlb"))

@@ -15,7 +15,7 @@
 #include "checkpoint/native/restore-share.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 16, OPS_PER_THREAD = 130, OPS_PER_PROCESS = 300 };
+enum { PAGE = 4096, OPS_PER_VMA = 17, OPS_PER_THREAD = 140, OPS_PER_PROCESS = 300 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* One pread of a run covers at most this much. */
@@ -81,8 +81,8 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 	data += sem_undo_ops(p) * SEM_UNDO_DATA;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
-		data += 1024 + p->threads[i]->n_pending * 128 + p->threads[i]->credentials->n_groups * 4 +
-			p->threads[i]->affinity.len;
+		data += 1024 + 160 + p->threads[i]->n_pending * 128 +
+			p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
 	}
 	for (size_t i = 0; i < p->n_seccomp_filters; i++)
 		data += p->seccomp_filters[i]->instructions.len + 64;
@@ -91,7 +91,7 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 		const St__Vma *v = p->memory->vmas[i];
 
 		ops += OPS_PER_VMA + v->n_guards / 2 + (v->end - v->start) / RUN_BYTES;
-		data += v->name ? strlen(v->name) + 32 : 0;
+		data += (v->name ? strlen(v->name) + 32 : 0) + (v->numa_mode ? 160 : 0);
 		if (count_fills(r, index, i, &ops) < 0)
 			return error_errno(e, -ENOMEM, "lay out the restore");
 	}

@@ -28,6 +28,7 @@
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
+#include "checkpoint/native/states.h"
 #include "linux/procfs.h"
 
 #define TASK_SIZE_MAX_X86 0x7ffffffff000ull
@@ -201,6 +202,7 @@ static int op_memory(struct builder *bu)
 		if (!restore_share_is_kept(bu->r, bu->index, i))
 			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
 	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
+		op_policy(&bu->b, m->vmas[i]);
 		result = op_contents(bu, i);
 		op_advise(bu, m->vmas[i]);
 	}
@@ -251,8 +253,7 @@ static void op_mm(struct builder *bu)
 	}
 	if (m->lock_future)
 		batch_call(&bu->b, 0, SYS_mlockall, m->lock_future);
-	if (m->thp_disable)
-		batch_call(&bu->b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1);
+	op_process_states(&bu->b, m);
 	op_close_files(bu);
 	restore_locks(bu->r, bu->p, &bu->b);
 }
@@ -541,6 +542,7 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	if (t->timer_slack_ns)
 		batch_call(b, 0, SYS_prctl, PR_SET_TIMERSLACK, t->timer_slack_ns);
 	op_scheduling(bu, t);
+	op_thread_states(b, t);
 	op_count(bu, &bu->r->control->n_ready);
 	op_wait(bu, &bu->r->control->armed);
 	op_seccomp(bu, t);

@@ -45,8 +45,10 @@ const struct support_row support_rows[] = {
 	{"process", "keyrings", "refused",
 		"thread and process keyrings, which are seen only when the tasks are stopped; the session "
 		"keyring is made anew"},
-	{"process", "other prctl states", "lost",
-		"speculation control, core scheduling, MDWE, TSC and CPUID faulting"},
+	{"process", "other prctl states", "supported",
+		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control"},
+	{"process", "io flusher", "refused", "PR_SET_IO_FLUSHER; core scheduling groups likewise"},
+	{"process", "syscall user dispatch", "refused", ""},
 	{"namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on"},
 	{"namespace", "user", "created", "with the mappings of config.json, which may be others than before"},
 	{"namespace", "who may trace", "lost",
@@ -77,10 +79,12 @@ const struct support_row support_rows[] = {
 		"when and by whom an object was last used; ids that new objects will get"},
 	{"namespace", "ipc sysctls", "supported", "also what the container has changed"},
 	{"container", "cgroup", "created",
-		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero; without a "
+		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero; "
+		"without a "
 		"cgroup: refused"},
 	{"container", "sub-cgroups", "supported",
-		"nested, with limits, owners and processes; processes with threads in several, frozen ones and those "
+		"nested, with limits, owners and processes; processes with threads in several, frozen ones "
+		"and those "
 		"with BPF programs: refused"},
 	{"container", "files of the rootfs and of volumes", "kept outside",
 		"not part of the image: they stay where they are"},
@@ -109,9 +113,8 @@ const struct support_row support_rows[] = {
 	{"memory", "shadow stack", "refused", ""},
 	{"memory", "device memory", "refused", ""},
 	{"memory", "mapping", "refused", "of any other kind, or with a flag that this version does not know"},
-	{"memory", "protection keys", "lost", "mappings come back with key 0"},
-	{"memory", "NUMA policy", "lost",
-		"set_mempolicy and mbind of a program; linux.memoryPolicy of config.json is applied again"},
+	{"memory", "protection keys", "refused", "mappings with another key than 0"},
+	{"memory", "NUMA policy", "supported", "set_mempolicy of threads and mbind of mappings"},
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "checkpoint/native/states.h"
+
+#include <linux/mempolicy.h>
+#include <linux/prctl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65 /* 6.3 */
+#define PR_GET_MDWE 66
+#endif
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67 /* 6.4 */
+#define PR_GET_MEMORY_MERGE 68
+#endif
+#define IO_FLUSHER 0x180000u /* PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, in /proc/PID/stat */
+#define ARCH_GET_CPUID_OP 0x1011
+#define ARCH_SET_CPUID_OP 0x1012
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4211 /* 6.4 */
+
+/* Policies are of memory that is the process's own or shared: the text of a program is in the page cache. */
+static bool may_have_policy(const St__Vma *v)
+{
+	return !v->special && (!v->file || (v->prot & PROT_WRITE) || !(v->flags & MAP_PRIVATE));
+}
+
+size_t state_count_mappings(const St__Memory *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n_vmas; i++)
+		n += may_have_policy(m->vmas[i]);
+	return n;
+}
+
+void state_ask_thread(struct batch *b, struct state_question *q)
+{
+	uint64_t at;
+
+	q->thread = batch_data(b, sizeof(*q->thread), &at);
+	batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_TSC, at + offsetof(struct thread_state_answers, tsc));
+	q->cpuid = batch_call(b, OP_MAY_FAIL, SYS_arch_prctl, ARCH_GET_CPUID_OP, 0);
+	for (int i = 0; i < 3; i++)
+		q->speculation[i] = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_SPECULATION_CTRL, i);
+	q->mce = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_MCE_KILL_GET);
+	q->policy = batch_call(b, OP_MAY_FAIL, SYS_get_mempolicy,
+		at + offsetof(struct thread_state_answers, mode),
+		at + offsetof(struct thread_state_answers, nodes), STATE_NODES + 1, 0, 0);
+}
+
+void state_ask_process(struct batch *b, const St__Memory *m, struct state_question *q)
+{
+	uint64_t at;
+	size_t n = 0;
+
+	q->mdwe = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MDWE);
+	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
+	q->modes = batch_data(b, MAX(state_count_mappings(m), (size_t)1) * sizeof(*q->modes), &at);
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (may_have_policy(m->vmas[i]))
+			batch_call(b, OP_MAY_FAIL, SYS_get_mempolicy, at + n++ * sizeof(*q->modes), 0, 0,
+				m->vmas[i]->start, MPOL_F_ADDR);
+}
+
+/* The nodes, without the zeros behind them. */
+static int set_nodes(struct arena *a, const uint64_t *nodes, ProtobufCBinaryData *ret)
+{
+	size_t n = STATE_NODES / 64;
+
+	while (n > 0 && nodes[n - 1] == 0)
+		n--;
+	ret->len = n * sizeof(*nodes);
+	ret->data = n ? arena_memdup(a, nodes, ret->len) : NULL;
+	return n && !ret->data ? -ENOMEM : 0;
+}
+
+int state_answer_thread(struct arena *a, const struct state_question *q, St__Thread *m)
+{
+	uint32_t *speculation = arena_array(a, 3, sizeof(*speculation));
+
+	if (!speculation)
+		return -ENOMEM;
+	m->no_tsc = q->thread->tsc == PR_TSC_SIGSEGV;
+	m->no_cpuid = q->cpuid->result == 0;
+	/* What the task itself has chosen, where the kernel lets tasks choose and ours is another. */
+	for (int i = 0; i < 3; i++) {
+		int64_t chosen = q->speculation[i]->result;
+
+		if (chosen > 0 && (chosen & PR_SPEC_PRCTL) &&
+			chosen != prctl(PR_GET_SPECULATION_CTRL, i, 0, 0, 0)) {
+			speculation[i] = chosen & ~PR_SPEC_PRCTL;
+			m->n_speculation = 3;
+		}
+	}
+	m->speculation = speculation;
+	if (q->mce->result >= 0 && q->mce->result != PR_MCE_KILL_DEFAULT)
+		m->mce_policy = 1 + q->mce->result;
+	if (q->policy->result < 0)
+		return 0;
+	m->numa_mode = q->thread->mode;
+	return set_nodes(a, q->thread->nodes, &m->numa_nodes);
+}
+
+static int ask_nodes(struct dump *d, struct dump_proc *p, St__Vma *v, struct error *e)
+{
+	struct thread_state_answers answer;
+	uint64_t at = p->area + p->area_len - sizeof(answer),
+		 args[6] = {at + offsetof(struct thread_state_answers, mode),
+			 at + offsetof(struct thread_state_answers, nodes), STATE_NODES + 1, v->start,
+			 MPOL_F_ADDR};
+	int64_t result = 0;
+	int r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_get_mempolicy, args, &result, e);
+
+	if (r < 0)
+		return r;
+	if (result == 0)
+		result = task_read_memory(p->pid, at, &answer, sizeof(answer));
+	if (result == 0)
+		result = set_nodes(&d->arena, answer.nodes, &v->numa_nodes);
+	return result < 0 ? error_errno(e, result, "memory policy of pid %d", p->pid) : 0;
+}
+
+int state_answer_process(struct dump *d, struct dump_proc *p, const struct state_question *q, struct error *e)
+{
+	St__Memory *m = p->msg->memory;
+	size_t n = 0;
+
+	m->mdwe = q->mdwe->result > 0 ? q->mdwe->result : 0;
+	m->merge = q->merge->result > 0;
+	for (size_t i = 0; i < m->n_vmas; i++) {
+		St__Vma *v = m->vmas[i];
+		int r = 0;
+
+		if (!may_have_policy(v))
+			continue;
+		v->numa_mode = q->modes[n++];
+		if (v->numa_mode != MPOL_DEFAULT)
+			r = ask_nodes(d, p, v, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- what cannot be kept ---- */
+
+void state_check(struct dump *d, struct dump_proc *p, const struct dump_thread *t)
+{
+	struct {
+		uint64_t mode, selector, offset, len;
+	} dispatch = {};
+	uint64_t cookie = 0;
+
+	if (prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, t->tid, PR_SCHED_CORE_SCOPE_THREAD, &cookie) == 0 &&
+		cookie)
+		dump_refuse(d, p, -1, "scheduling", "core scheduling groups are not recorded",
+			"run it without core scheduling", "thread %d with a cookie", t->ns_tid);
+	if (t->tid == p->pid && (p->stat.flags & IO_FLUSHER) == IO_FLUSHER)
+		dump_refuse(d, p, -1, "io flusher", "PR_SET_IO_FLUSHER is not recorded",
+			"end the program that uses it", "process %d", p->ns_pid);
+	if (d->stopped &&
+		ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP, t->tid, sizeof(dispatch), &dispatch) ==
+			0 &&
+		dispatch.mode != 0)
+		dump_refuse(d, p, -1, "syscall user dispatch",
+			"its system calls go to a handler of its own, also those that a checkpoint needs",
+			"end the program that uses it", "thread %d", t->ns_tid);
+}
+
+/* ---- restore ---- */
+
+static void get_nodes(const ProtobufCBinaryData *from, uint64_t to[STATE_NODES / 64])
+{
+	memset(to, 0, STATE_NODES / 8);
+	if (from->len)
+		memcpy(to, from->data, MIN(from->len, (size_t)STATE_NODES / 8));
+}
+
+void op_thread_states(struct batch *b, const St__Thread *t)
+{
+	struct thread_state_answers own = {};
+	uint64_t nodes[STATE_NODES / 64];
+
+	if (t->no_tsc)
+		batch_call(b, 0, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV);
+	if (t->no_cpuid)
+		batch_call(b, 0, SYS_arch_prctl, ARCH_SET_CPUID_OP, 0);
+	for (size_t i = 0; i < t->n_speculation && i < 3; i++)
+		if (t->speculation[i])
+			batch_call(b, 0, SYS_prctl, PR_SET_SPECULATION_CTRL, i, t->speculation[i], 0, 0);
+	if (t->mce_policy)
+		batch_call(b, 0, SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, t->mce_policy - 1, 0, 0);
+	/* That of the stub is linux.memoryPolicy of config.json, and the threads are forks of it. */
+	get_nodes(&t->numa_nodes, nodes);
+	if (syscall(SYS_get_mempolicy, &own.mode, own.nodes, STATE_NODES + 1, 0, 0) == 0 &&
+		(own.mode != t->numa_mode || memcmp(own.nodes, nodes, sizeof(nodes)) != 0))
+		batch_call(b, 0, SYS_set_mempolicy, t->numa_mode, batch_bytes(b, nodes, sizeof(nodes)),
+			STATE_NODES + 1);
+}
+
+void op_policy(struct batch *b, const St__Vma *v)
+{
+	uint64_t mask[STATE_NODES / 64];
+
+	if (v->numa_mode == MPOL_DEFAULT)
+		return;
+	get_nodes(&v->numa_nodes, mask);
+	batch_call(b, 0, SYS_mbind, v->start, v->end - v->start, v->numa_mode,
+		batch_bytes(b, mask, sizeof(mask)), STATE_NODES + 1, 0);
+}
+
+void op_process_states(struct batch *b, const St__Memory *m)
+{
+	if (m->thp_disable)
+		batch_call(b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1, m->thp_flags, 0, 0);
+	if (m->merge)
+		batch_call(b, 0, SYS_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+	/* Last: from here on nothing can be made executable that has been writable. */
+	if (m->mdwe)
+		batch_call(b, 0, SYS_prctl, PR_SET_MDWE, m->mdwe, 0, 0, 0);
+}

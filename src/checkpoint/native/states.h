@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small states that only a task itself can tell and set: what prctl(2) and arch_prctl(2) switch (time stamp counter, cpuid,
+ * speculation, memory failures, merging, execution of what could be written), and NUMA policies.
+ */
+#pragma once
+
+#include "checkpoint/native/batch.h"
+#include "checkpoint/native/dump.h"
+#include "checkpoint/native/restore.h"
+
+enum { STATE_NODES = 1024, STATE_THREAD_OPS = 8, STATE_PROCESS_OPS = 2, STATE_THREAD_DATA = 256 };
+
+struct thread_state_answers {
+	int32_t tsc, mode;
+	uint64_t nodes[STATE_NODES / 64];
+};
+
+struct state_question {
+	struct op *cpuid, *speculation[3], *mce, *policy;
+	struct thread_state_answers *thread;
+	struct op *mdwe, *merge; /* of the process */
+	int32_t *modes;		 /* of its mappings (state_may_have_policy()), in their order */
+};
+
+/* Mappings that are asked for their policy. */
+size_t state_count_mappings(const St__Memory *m);
+void state_ask_thread(struct batch *b, struct state_question *q);
+void state_ask_process(struct batch *b, const St__Memory *m, struct state_question *q);
+int state_answer_thread(struct arena *a, const struct state_question *q, St__Thread *m) _must_check_;
+/* Asks p once more, for the nodes of those mappings that have a policy. */
+int state_answer_process(
+	struct dump *d, struct dump_proc *p, const struct state_question *q, struct error *e) _must_check_;
+/* What cannot be kept: an obstacle. */
+void state_check(struct dump *d, struct dump_proc *p, const struct dump_thread *t);
+
+/* Restore: by a thread for itself; a process for a mapping; and at its end. */
+void op_thread_states(struct batch *b, const St__Thread *t);
+void op_policy(struct batch *b, const St__Vma *v);
+void op_process_states(struct batch *b, const St__Memory *m);
