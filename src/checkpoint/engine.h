@@ -60,7 +60,8 @@ struct restore_options {
 	struct container_create_options create;
 	bool detach;
 	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
-	const char *empty_ns; /* as of the checkpoint */
+	const char *empty_ns;	 /* as of the checkpoint */
+	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
 	enum cgroups_mode cgroups;
 };
 

@@ -9,7 +9,7 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_profile, *lsm_mount_context;
+	const char *cgroup_mode, *lsm_mount_context;
 	bool detach, keep, no_subreaper, lazy_pages, auto_dedup;
 };
 
@@ -37,8 +37,7 @@ static const struct cli_option table[] = {
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
 	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
 		"drop pages from the image once they are loaded"},
-	{"lsm-profile", 0, CLI_STRING, offsetof(struct options, lsm_profile), "TYPE:NAME",
-		"LSM profile of the processes"},
+	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "LSM profile of the processes"},
 	{"lsm-mount-context", 0, CLI_STRING, offsetof(struct options, lsm_mount_context), "CONTEXT",
 		"LSM context of the mounts"},
 	{NULL},
@@ -70,9 +69,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (o->lazy_pages)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lazy-pages is not supported by the native engine yet: leave it out");
-	if (o->lsm_profile || o->lsm_mount_context)
+	if (o->lsm_mount_context)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"LSM options of restore are not supported yet: set the label in config.json");
+			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");
 	if (o->detach)
 		return make(&restore, &create, &c, e);
 	return foreground_container(&create,

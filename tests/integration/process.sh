@@ -168,10 +168,34 @@ test_apparmor() {
 	expect "$profile (enforce)"
 	ok exec --apparmor unconfined c cat /proc/self/attr/current
 	expect unconfined
-	# its label would be lost, so it is not checkpointed
-	fails "process 1: $profile .*less confined" checkpoint --image-path "$T/image" c
-	expect_status c running
+	# its label comes back with it, and with every process
+	eventually 30 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --image-path "$T/image" c
+	ok restore -d --image-path "$T/image" --bundle "$B" c
+	grep -qx "$profile (enforce)" "/proc/$(init_pid c)/attr/current" || fail "$(cat "/proc/$(init_pid c)/attr/current")"
+	ok exec c cat /proc/self/attr/current
+	expect "$profile (enforce)"
 	ok delete -f c
+	sed "s/$profile/$profile-2/" "$T/profile" > "$T/profile-2"
+	apparmor_parser -Kr "$T/profile-2" || fail "apparmor_parser"
+	ok restore -d --image-path "$T/image" --lsm-profile "apparmor:$profile-2" --bundle "$B" c
+	grep -qx "$profile-2 (enforce)" "/proc/$(init_pid c)/attr/current" || fail "$(cat "/proc/$(init_pid c)/attr/current")"
+	ok delete -f c
+	apparmor_parser -KR "$T/profile-2" || fail "apparmor_parser -R"
+	# of threads, all
+	cp "$BUILD/tests/cr/threads" "$B/rootfs/bin/threads"
+	edit '.process.args = ["threads"]'
+	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	eventually 60 test -e "$B/rootfs/cr/ready.1"
+	ok checkpoint --image-path "$T/threads" c
+	ok restore -d --image-path "$T/threads" --bundle "$B" c
+	for t in /proc/"$(init_pid c)"/task/*; do
+		grep -qx "$profile (enforce)" "$t/attr/current" || fail "$t: $(cat "$t/attr/current")"
+	done
+	ok delete -f c
+	# no image does without the profile that config.json asks for
+	edit '.process.apparmorProfile = "another"'
+	fails 'has not the AppArmor profile another' restore -d --image-path "$T/image" --bundle "$B" c
 	edit '.process.apparmorProfile = "no-such-profile"'
 	fails '/proc/self/attr/' run --bundle "$B" c
 	expect_nothing_left c

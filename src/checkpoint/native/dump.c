@@ -26,37 +26,9 @@ static uint64_t now_us(void)
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
-/* "" without a security module that labels tasks. */
-static void read_label(const char *proc, char *buf, size_t size)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%s/attr/current", proc);
-	if (read_small_file_at(AT_FDCWD, path, buf, size) < 0)
-		buf[0] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-}
-
-/* A restored process has the label of the runtime that restores it. */
-static void check_labels(struct dump *d)
-{
-	char own[512], label[512], pid[16];
-
-	read_label("self", own, sizeof(own));
-	for (size_t i = 0; own[0] && i < d->n_procs; i++) {
-		snprintf(pid, sizeof(pid), "%d", d->procs[i].pid);
-		read_label(pid, label, sizeof(label));
-		if (label[0] && strcmp(label, own) != 0)
-			preflight_add(d->report, d->procs[i].threads[0].ns_tid, -1, "LSM label",
-				"it is not given back at restore yet, so the process would be less confined",
-				"run the container without process.apparmorProfile and selinuxLabel", "%s",
-				label);
-	}
-}
-
 static int check_container(struct dump *d, struct error *e)
 {
-	check_labels(d);
+	dump_labels(d);
 	if (!d->c->spec->namespaces[NS_PID].present || d->c->spec->namespaces[NS_PID].path)
 		preflight_add(d->report, 0, -1, "namespace",
 			"processes could not get their pids back in a pid namespace of others",

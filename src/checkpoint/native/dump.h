@@ -356,6 +356,8 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
 
+/* AppArmor's, into the processes' messages, with obstacles (labels.c). */
+void dump_labels(struct dump *d);
 /* Its sub-cgroups (cgroups.c): likewise. */
 int dump_cgroups(struct dump *d, struct error *e) _must_check_;
 /* The container's own mounts (mounts-dump.c): records and obstacles. */

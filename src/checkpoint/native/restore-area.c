@@ -84,6 +84,10 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 		data += 1024 + 160 + p->threads[i]->n_pending * 128 +
 			p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
 	}
+	if (p->label[0]) {
+		ops += 4;
+		data += 512;
+	}
 	for (size_t i = 0; i < p->n_seccomp_filters; i++)
 		data += p->seccomp_filters[i]->instructions.len + 64;
 	data += p->n_pending * 128 + p->n_posix_timers * 256 + p->memory->auxv.len;

@@ -45,6 +45,7 @@ struct builder {
 	size_t index; /* of p */
 	struct batch b;
 	uint64_t all_caps; /* what this stub has */
+	int label_fd;	   /* -EBADF: it keeps the label that it has */
 	struct error *e;
 };
 
@@ -209,15 +210,21 @@ static int op_memory(struct builder *bu)
 	return result;
 }
 
-/* All that was not its own, but the user namespace that it is to enter. */
+/* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. */
 static void op_close_files(struct builder *bu)
 {
 	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
+	int a = user ? user->fd : -1, kept[2] = {MIN(a, bu->label_fd), MAX(a, bu->label_fd)};
 	unsigned from = bu->r->fd_base;
 
-	if (user && user->fd > (int)from)
-		batch_call(&bu->b, 0, SYS_close_range, from, user->fd - 1, 0);
-	batch_call(&bu->b, 0, SYS_close_range, user ? user->fd + 1u : from, ~0u, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (kept[i] < (int)from)
+			continue;
+		if (kept[i] > (int)from)
+			batch_call(&bu->b, 0, SYS_close_range, from, kept[i] - 1, 0);
+		from = kept[i] + 1;
+	}
+	batch_call(&bu->b, 0, SYS_close_range, from, ~0u, 0);
 }
 
 static void op_mm(struct builder *bu)
@@ -520,6 +527,19 @@ static void op_pending(struct builder *bu, St__QueuedSignal **queue, size_t n, i
 	}
 }
 
+/* As the profile may forbid what is still to be done, as late as possible (labels.c). */
+static void op_label(struct builder *bu, bool has_threads)
+{
+	char text[512];
+	int n;
+
+	if (bu->label_fd < 0 || (bu->p->n_threads > 1) != has_threads)
+		return;
+	n = snprintf(text, sizeof(text), "changeprofile %s", bu->r->labels[bu->index]);
+	batch_call(&bu->b, OP_EXPECT, SYS_write, bu->label_fd, batch_bytes(&bu->b, text, n), n)->result = n;
+	batch_call(&bu->b, 0, SYS_close, bu->label_fd);
+}
+
 /* What each thread does for itself, the leader too. Split by the wait for "armed": seccomp filters must not see what
  * comes before the parent has suspended them. */
 static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
@@ -547,6 +567,8 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	op_wait(bu, &bu->r->control->armed);
 	op_seccomp(bu, t);
 	op_credentials(bu, t->credentials);
+	if (leader)
+		op_label(bu, false);
 	/* Init dies with the parent until that has finished: see unmap_area(). */
 	if (leader && bu->p == bu->r->procs[0])
 		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
@@ -621,6 +643,7 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 	if (op_memory(bu) < 0)
 		return bu->e->code;
 	op_mm(bu);
+	op_label(bu, true);
 	for (size_t i = 1; i < p->n_threads; i++)
 		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
 			threads[i].n);
@@ -672,13 +695,18 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 {
 	const struct restore_slot *slot = &r->slots[index];
 	const St__Process *p = r->procs[index];
-	struct builder bu = {.r = r, .p = p, .index = index, .e = e};
+	struct builder bu = {.r = r, .p = p, .index = index, .label_fd = -EBADF, .e = e};
 	size_t leader_ops = 0, data_size;
 	int result;
 
 	result = own_capabilities(&bu.all_caps, e);
 	if (result < 0)
 		return result;
+	if (r->labels[index]) {
+		result = bu.label_fd = restore_open_label(r, r->labels[index], e);
+		if (result < 0)
+			return result;
+	}
 	/* Data at the end of the slot, as much as restore_lay_out() reckoned; ops before it. */
 	data_size = slot->data_size;
 	bu.b = (struct batch){

@@ -103,12 +103,13 @@ static int load_records(struct restore *r, struct error *e)
 	r->tmpfs = arena_array(&r->arena, r->n_tmpfs, sizeof(*r->tmpfs));
 	r->ipc = arena_array(&r->arena, r->n_ipc, sizeof(*r->ipc));
 	r->cgroups = arena_array(&r->arena, r->n_cgroups, sizeof(*r->cgroups));
+	r->labels = arena_array(&r->arena, r->n_procs, sizeof(*r->labels));
 	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
 	r->nested = arena_array(&r->arena, r->n_nested, sizeof(*r->nested));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
-	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->cgroups ||
-		!r->pipes || !r->helpers || !r->nested)
+	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->labels ||
+		!r->cgroups || !r->pipes || !r->helpers || !r->nested)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
@@ -337,6 +338,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 		result = restore_check_mounts(r, s, e);
 	if (result == 0)
 		result = restore_check_cgroups(r, s, e);
+	if (result == 0)
+		result = restore_check_labels(r, s, e);
 	return result < 0 ? result : restore_check_network(r, s, e);
 }
 

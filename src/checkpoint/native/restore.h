@@ -79,6 +79,7 @@ struct restore {
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	const St__Network *network; /* of its own network namespace; NULL: the image has none */
+	const char **labels;	    /* by process: its AppArmor profile, NULL: the runtime's */
 	const St__Cgroup **cgroups;
 	size_t n_cgroups;
 	const St__Mount **mounts;
@@ -147,6 +148,9 @@ pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
 /* The mount, open for reading, gets the contents. */
 int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error *e) _must_check_;
+/* labels.c: r->labels, if config.json allows them; in a stub: where it writes its own. */
+int restore_check_labels(struct restore *r, const struct spec *s, struct error *e) _must_check_;
+int restore_open_label(struct restore *r, const char *label, struct error *e) _must_check_;
 /* cgroups.c: sub-cgroups, by the parent: before init opens files; when all processes exist. */
 int restore_make_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;
 int restore_place_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;

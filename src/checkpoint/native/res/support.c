@@ -40,7 +40,8 @@ const struct support_row support_rows[] = {
 	{"process", "32-bit program", "refused", ""},
 	{"process", "accounting", "lost",
 		"CPU times and fault counts begin at zero; the start time is that of the restore"},
-	{"process", "LSM label", "refused", "AppArmor and SELinux, unless it is the runtime's own"},
+	{"process", "LSM label", "supported",
+		"AppArmor profiles; SELinux, and threads with different ones: refused"},
 	{"process", "Landlock", "lost", "the kernel does not show it"},
 	{"process", "keyrings", "refused",
 		"thread and process keyrings, which are seen only when the tasks are stopped; the session "
