@@ -10,7 +10,9 @@ const struct support_row support_rows[] = {
 	{"process", "threads", "supported", "ids, names, masks, stacks, robust lists, rseq"},
 	{"process", "registers", "supported", "all of xsave; the CPU's features are checked at restore"},
 	{"process", "interrupted system calls", "supported",
-		"restarted by the kernel, with the time that was left (poll to a millisecond); epoll_wait, "
+		"restarted by the kernel, with the time that was left (poll to a millisecond; a sleep of at "
+		"most a tenth of a "
+		"second begins anew); epoll_wait, "
 		"sigtimedwait, semtimedop and socket time limits begin anew"},
 	{"process", "signals", "supported",
 		"handlers, masks, alternate stacks, pending ones with their siginfo"},
