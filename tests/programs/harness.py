@@ -4,6 +4,9 @@
 The root file system is the host's /usr and /etc, bound read-only. A client writes what it knows to /cr/count as it goes on; it
 checks all it can while it runs (/cr/error) and everything when it is asked to (/cr/stop), and then writes /cr/verdict.
 """
+import hashlib
+import os
+import random
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ from lib import TESTS, Container, Skip, check, poll
 from programs import tcp
 
 CYCLES = 20
+JOB_CYCLES = int(os.environ.get("JOB_CYCLES", "12"))  # 50 in a thorough run
 HERE = TESTS / "programs"
 PYTHON = "/usr/bin/python3"
 
@@ -189,8 +193,79 @@ def jvm(env):
     verdict(c)
 
 
+# Jobs: what they write in the end is the same as without a checkpoint -----------------------------------------------------
+
+JOBS = {
+    # Source text in, an object out; the driver starts the compiler by vfork and reads it through a pipe.
+    "gcc": (["gcc"], "gcc -pipe -O2 -c -o /cr/out /cr/input.c"),
+    "x264": (["x264"], "x264 --quiet --threads 3 --preset slow -o /cr/out /cr/input.y4m"),
+    "node": (["node"], "node /cr/node_job.js"),
+    "ripgrep": (["rg"], "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do rg -j 4 --no-messages -c 'struct [a-z]+_$i|int' /usr/include; done | sort > /cr/out"),
+    # The repository is encrypted with a key of its own: what comes back out of it is compared.
+    "restic": (["restic"], """export RESTIC_PASSWORD=x HOME=/tmp RESTIC_REPOSITORY=/tmp/repository; restic -q init &&
+        restic -q backup /usr/include/linux /usr/include/x86_64-linux-gnu && restic -q check --read-data && restic -q restore latest --target /tmp/back &&
+        (cd /tmp/back && find . -type f -exec sha256sum {} + | sort > /cr/out)"""),
+}
+
+
+def job_input(cr):
+    """Big enough for some seconds of work."""
+    lines = []
+    for i in range(700):
+        lines.append(f"int f{i}(int *a, int n) {{ int s = {i}; for (int k = 0; k < n; k++) "
+                     f"s = s * {i * 7 + 3} + (a[k] ^ (s >> {i % 13 + 1})); return s; }}")
+    (cr / "input.c").write_text("\n".join(lines))
+    chance = random.Random(1)
+    with open(cr / "input.y4m", "wb") as f:
+        f.write(b"YUV4MPEG2 W320 H240 F25:1 Ip A1:1 C420\n")
+        noise = chance.randbytes(320 * 240 * 3)
+        for n in range(40):
+            f.write(b"FRAME\n" + noise[n * 700:n * 700 + 320 * 240] + bytes([128 + n % 40]) * (320 * 240 // 2))
+
+
+def run_job(env, cid, command):
+    script = f"({command}) > /cr/log 2>&1; echo $? > /cr/.status; mv /cr/.status /cr/status; exec sleep 1000"
+    c = host_root(env, cid, ["/bin/sh", "-c", script], files=["node_job.js"])
+    job_input(c.rootfs / "cr")
+    c.run()
+    return c
+
+
+def end_of(c):
+    c.wait("the job's end", lambda: c.file("status").exists(), 120)
+    check(c.file("status").read_text().strip() == "0", f"the job failed: {c.file('log').read_text()[-1000:]}")
+    return hashlib.sha256(c.file("out").read_bytes()).hexdigest()
+
+
+def job(env, name):
+    programs, command = JOBS[name]
+    need(*programs)
+    plain = run_job(env, "plain", command)
+    begin = time.monotonic()
+    expected = end_of(plain)
+    seconds = time.monotonic() - begin
+    plain.delete()
+    c = run_job(env, "job", command)
+    done = 0
+    while not c.file("status").exists() and done < JOB_CYCLES:
+        time.sleep(random.uniform(0, 2 * seconds / JOB_CYCLES))
+        image = env.t / "image"
+        if random.random() < 0.3:
+            c.checkpoint(image, "--leave-running", timeout=60)
+        else:
+            c.checkpoint(image, timeout=60)
+            c.restore(image, timeout=60)
+        shutil.rmtree(image)
+        done += 1
+    found = end_of(c)
+    check(found == expected, f"the output differs from that of an uninterrupted run after {done} checkpoints: {c.file('log').read_text()[-500:]}")
+    c.delete()
+
+
 def tests():
     for f in (tcp.postgres, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
     for f in (redis, python_threads, shell_pipeline, nginx, jvm):
         yield f"programs/{f.__name__}", f, 240
+    for name in JOBS:
+        yield f"programs/job_{name}", lambda env, n=name: job(env, n), 240

@@ -426,8 +426,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 			task_choose_end_signal(p->status.sig_cgt, t->status.sig_pnd | t->status.shd_pnd);
 		if (!t->task.end_signal)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"process %d handles SIGURG, SIGWINCH and SIGCHLD alike: not supported yet",
-				p->ns_pid);
+				"in process %d SIGURG, SIGWINCH and SIGCHLD all wait: try again", p->ns_pid);
 		r = build_question(p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
 		if (r < 0)
 			return r;

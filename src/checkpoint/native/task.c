@@ -342,6 +342,9 @@ int task_choose_end_signal(uint64_t caught, uint64_t pending)
 	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
 		if (!((caught | pending) & (1ull << (candidates[i] - 1))))
 			return candidates[i];
+	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++)
+		if (!(pending & (1ull << (candidates[i] - 1))))
+			return candidates[i];
 	return 0;
 }
 

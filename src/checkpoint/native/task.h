@@ -72,7 +72,8 @@ int task_batch_wait(struct task *t, struct error *e) _must_check_;
 int task_detach(struct task *t, struct error *e) _must_check_;
 
 /* A signal that ends batches: ignored by its disposition and not pending, so that sending it is without effect if the
- * tracer is gone. It may be blocked (jemalloc's threads block all): while a batch runs it is the only one that is not.
+ * tracer is gone. A program of Go catches all that there are: then one that comes for no reason that a program knows, and
+ * does so once more if the tracer dies. It may be blocked (jemalloc's threads block all): while a batch runs it is the only one that is not.
  * Masks as in /proc/PID/status. 0: there is none. */
 int task_choose_end_signal(uint64_t caught, uint64_t pending);
 
