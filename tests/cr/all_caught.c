@@ -30,6 +30,8 @@ int main(void)
 	for (int sig = 1; sig <= 64; sig++)
 		sigaction(sig, &a, NULL); /* not all can be caught */
 	check(pthread_create(&thread, NULL, spin, &turns) == 0, "pthread_create");
+	while (!*(volatile uint64_t *)&turns)
+		cr_msleep(1);
 	while (cr_wait()) {
 		volatile uint64_t *n = &turns;
 		uint64_t before = *n;
