@@ -110,6 +110,7 @@ struct proc_epoll_target {
 	uint64_t data;
 	uint64_t pos, ino;
 	uint32_t sdev;
+	uint32_t toff; /* not in the text: how many with the same tfd are before it, as kcmp(2) counts */
 };
 
 /* A file lock as fdinfo and /proc/locks show it. POSIX: of the process whose fdinfo it is; the others belong to the open

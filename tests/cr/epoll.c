@@ -28,7 +28,9 @@ static int wait_for(int ep, uint64_t *data, int ms)
 
 int main(void)
 {
-	int ep = must(epoll_create1(EPOLL_CLOEXEC)), outer = must(epoll_create1(0)), ev[6], p[2], shared;
+	int ep = must(epoll_create1(EPOLL_CLOEXEC)), outer = must(epoll_create1(0)), ev[6], p[2], q[2], z[2],
+	    shared;
+	int exclusive = must(epoll_create1(0)), twice = must(epoll_create1(0));
 	uint64_t v = 1, data;
 	struct epoll_event e;
 
@@ -43,6 +45,23 @@ int main(void)
 	add(outer, ep, EPOLLIN, 0x77);
 	must(write(ev[3], &v, 8));
 	check(wait_for(ep, &data, 0) == 1 && data == 0x1000, "before: %lx", (long)data);
+	must(pipe(q));
+	add(ep, q[0], EPOLLIN | EPOLLONESHOT,
+		0x10000); /* the same, of something that is not ready any more */
+	must(write(q[1], &v, 8));
+	check(wait_for(ep, &data, 0) == 1 && data == 0x10000, "before: %lx", (long)data);
+	must(read(q[0], &data, 8));
+	must(close(q[1])); /* a hang-up does not count for it */
+	must(pipe(z));
+	add(ep, z[0], EPOLLIN | EPOLLONESHOT, 0x100000);
+	must(write(z[1], &v, 8));
+	check(wait_for(ep, &data, 0) == 1 && data == 0x100000, "before: %lx", (long)data);
+	must(read(z[0], &data, 8));
+	add(exclusive, ev[5], EPOLLIN | EPOLLEXCLUSIVE, 55);
+	must(dup2(ev[4], 90));
+	add(twice, 90, EPOLLIN, 1);
+	must(dup2(ev[5], 90)); /* two targets with one number */
+	add(twice, 90, EPOLLIN, 2);
 	shared = must(epoll_create1(0));
 	add(shared, ev[4], EPOLLIN, 4);
 	must(dup2(ev[4], 100)); /* the description lives on as 100, the number becomes another file */
@@ -58,8 +77,19 @@ int main(void)
 		cr_await("done", cr_n, ".child");
 		check(wait_for(shared, &data, 0) == 1 && data == 4, "the target whose number changed: %lx",
 			(long)data);
+		check(wait_for(twice, &data, 0) == 1 && data == 1, "the first of two with one number: %lx",
+			(long)data);
 		must(read(100, &v, 8));
 		v = 1;
+		must(write(ev[5], &v, 8));
+		check(wait_for(twice, &data, 0) == 1 && data == 2, "the second of two with one number: %lx",
+			(long)data);
+		check(wait_for(exclusive, &data, 0) == 1 && data == 55, "the exclusive one: %lx", (long)data);
+		must(read(ev[5], &v, 8));
+		check(epoll_ctl(exclusive, EPOLL_CTL_MOD, ev[5], &(struct epoll_event){.events = EPOLLIN}) ==
+				-1,
+			"it is not exclusive any more");
+		close(z[1]);
 		check(wait_for(ep, &data, 0) == 0, "nothing is ready, and yet %lx", (long)data);
 		for (int i = 0; i < 3; i++)
 			must(write(ev[i], &v, 8));
