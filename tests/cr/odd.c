@@ -268,6 +268,22 @@ static void check_raw(void)
 	check(protocol == IPPROTO_ICMP, "protocol %d", protocol);
 }
 
+/* A socket of a protocol that is not recorded. */
+static bool set_mptcp(void)
+{
+	fd = have(socket(AF_INET, SOCK_STREAM, 262));
+	return true;
+}
+
+static void check_mptcp(void)
+{
+	int protocol;
+	socklen_t len = sizeof(protocol);
+
+	must(getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len));
+	check(protocol == 262, "protocol %d", protocol);
+}
+
 static void lo_up(void)
 {
 	struct ifreq r = {.ifr_name = "lo"};
@@ -1185,6 +1201,7 @@ static const struct object {
 	{"mqueue_unopened", set_mqueue_unopened, check_mqueue_unopened},
 	{"netlink", set_netlink, check_netlink},
 	{"raw_socket", set_raw, check_raw},
+	{"mptcp", set_mptcp, check_mptcp},
 	{"tcp_established", set_tcp, check_tcp},
 	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
 	{"io_uring", set_io_uring, check_io_uring},

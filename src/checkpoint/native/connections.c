@@ -6,6 +6,7 @@
  * sockets are there.
  */
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -166,12 +167,30 @@ static int existing_namespace(const struct spec *s)
 	return path && fd < 0 ? -errno : fd;
 }
 
+/* Who may make no raw sockets gets none out of an image. */
+static int check_raw_sockets(const struct restore *r, const struct spec *s, struct error *e)
+{
+	const struct spec_capabilities *c = &s->process->capabilities;
+
+	if (!s->process->has_capabilities || (c->bounding | c->permitted) & 1ull << CAP_NET_RAW)
+		return 0;
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_SOCKET &&
+			raw_needs_privilege(r->files[i]->socket))
+			return error_set(e, -EPERM, ERROR_REFUSED,
+				"the image has a raw or packet socket, and the bundle's config.json does not "
+				"give CAP_NET_RAW");
+	return 0;
+}
+
 int restore_check_network(const struct restore *r, const struct spec *s, struct error *e)
 {
 	_cleanup_close_ int ns = -EBADF;
 	size_t n = 0;
-	int result;
+	int result = s->process ? check_raw_sockets(r, s, e) : 0;
 
+	if (result < 0)
+		return result;
 	for (size_t i = 0; i < r->n_files; i++)
 		n += restore_is_connection(r, r->files[i]);
 	if (n == 0)

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
+#include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/ttys.h"
 #include "checkpoint/native/restore-nested.h"
 
@@ -148,15 +149,15 @@ int restore_open_file(struct restore *r, size_t i, struct error *e)
 	return 0;
 }
 
-/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. Watches last, so that
- * what we do to files makes no events. */
-enum { CONNECT_SOCKETS, CONNECT_OTHERS, CONNECT_WATCHES, CONNECT_TURNS };
+/* Sockets first: connecting makes some of them anew, and an epoll set watches what they have become. Behind the others
+ * those that would take what passes while queues are filled. Watches last, so that what we do to files makes no events. */
+enum { CONNECT_SOCKETS, CONNECT_RAW_SOCKETS, CONNECT_OTHERS, CONNECT_WATCHES, CONNECT_TURNS };
 
 static int turn_of(const St__File *m)
 {
 	switch (m->kind_case) {
 	case ST__FILE__KIND_SOCKET:
-		return CONNECT_SOCKETS;
+		return raw_is_raw(m->socket) ? CONNECT_RAW_SOCKETS : CONNECT_SOCKETS;
 	case ST__FILE__KIND_INOTIFY:
 		return CONNECT_WATCHES;
 	default:

@@ -26,7 +26,13 @@ static bool match(const struct dump *d, const struct dump_file *f)
 {
 	const char *p = f->protocol;
 
-	return p && (!strcmp(p, "TCP") || !strcmp(p, "TCPv6") || !strcmp(p, "UDP") || !strcmp(p, "UDPv6"));
+	static const char *const names[] = {
+		"TCP", "TCPv6", "UDP", "UDPv6", "UDP-Lite", "UDPLITE", "UDPLITEv6"};
+
+	for (size_t i = 0; p && i < ARRAY_SIZE(names); i++)
+		if (strcmp(p, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static int tcp_info(int fd, struct tcp_info *ret)
@@ -231,6 +237,11 @@ static int bind_local(int fd, const St__Socket *m, struct error *e)
 		m->protocol == IPPROTO_TCP ? "TCP" : "UDP", port_of(&a));
 }
 
+static bool is_datagram(int protocol)
+{
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
+}
+
 int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e)
 {
 	const St__Socket *m = f->socket;
@@ -238,7 +249,7 @@ int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e
 	int result;
 
 	if (!(m->type == SOCK_STREAM && m->protocol == IPPROTO_TCP) &&
-		!(m->type == SOCK_DGRAM && m->protocol == IPPROTO_UDP))
+		!(m->type == SOCK_DGRAM && is_datagram(m->protocol)))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "inet socket of type %d and protocol %d",
 			m->type, m->protocol);
 	fd = socket(m->family, m->type | SOCK_CLOEXEC, m->protocol);
@@ -283,12 +294,12 @@ static bool reach(int family, struct sockaddr_storage *to)
 }
 
 /* Would a datagram of this socket of ours come from that address? */
-static bool sends_as(const St__Socket *m, const struct sockaddr_storage *from)
+static bool sends_as(const St__Socket *m, int protocol, const struct sockaddr_storage *from)
 {
 	struct sockaddr_storage own;
 	socklen_t len;
 
-	if (m->protocol != IPPROTO_UDP || m->family != from->ss_family ||
+	if (m->protocol != protocol || m->family != from->ss_family ||
 		!socket_address(&m->local, m->family, &own, &len) || port_of(&own) != port_of(from))
 		return false;
 	return reach(from->ss_family, &own);
@@ -296,16 +307,17 @@ static bool sends_as(const St__Socket *m, const struct sockaddr_storage *from)
 
 /* A socket that sends as "from" does: whoever has that port among ours, or a new one with a borrowed
  * address. */
-static int sender(struct restore *r, const struct sockaddr_storage *from, bool *ret_borrowed)
+static int sender(struct restore *r, int protocol, const struct sockaddr_storage *from, bool *ret_borrowed)
 {
 	_cleanup_close_ int fd = -EBADF;
 	socklen_t len = from->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
 	*ret_borrowed = false;
 	for (size_t i = 0; i < r->n_files; i++)
-		if (r->files[i]->kind_case == ST__FILE__KIND_SOCKET && sends_as(r->files[i]->socket, from))
+		if (r->files[i]->kind_case == ST__FILE__KIND_SOCKET &&
+			sends_as(r->files[i]->socket, protocol, from))
 			return restore_fd(r, r->files[i]->id);
-	fd = socket(from->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	fd = socket(from->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, protocol);
 	if (fd < 0)
 		return -errno;
 	*ret_borrowed = true;
@@ -330,7 +342,7 @@ static int send_again(struct restore *r, const St__Socket *m, const St__SocketMe
 	inet_undress(&from);
 	if (!reach(from.ss_family, &to))
 		return -EAFNOSUPPORT;
-	out = sender(r, &from, &borrowed);
+	out = sender(r, m->protocol, &from, &borrowed);
 	if (out < 0)
 		return out;
 	to_len = to.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -366,10 +378,10 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 	}
 	if (m->state == SOCKET_LISTENING && m->protocol == IPPROTO_TCP && listen(fd, m->backlog) < 0)
 		return error_errno(e, -errno, "listen on a TCP socket");
-	if (m->protocol == IPPROTO_UDP)
+	if (is_datagram(m->protocol))
 		fill_queue(r, m, fd);
 	if (m->state == SOCKET_CONNECTED) {
-		if (m->protocol != IPPROTO_UDP || !socket_address(&m->remote, m->family, &a, &len))
+		if (!is_datagram(m->protocol) || !socket_address(&m->remote, m->family, &a, &len))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "peer of an inet socket");
 		if (connect(fd, (struct sockaddr *)&a, len) < 0)
 			return error_errno(e, -errno, "connect a UDP socket to port %u", port_of(&a));
@@ -391,8 +403,9 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 extern const struct resource resource_inet;
 const struct resource resource_inet = {
 	.kind = "inet socket",
-	.description = "TCP: unconnected, bound, listening, connected (--tcp-established). UDP: bound, "
-		       "connected, with queued datagrams",
+	.description =
+		"TCP: unconnected, bound, listening, connected (--tcp-established). UDP and UDP-Lite: bound, "
+		"connected, with queued datagrams",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

@@ -10,7 +10,11 @@
 #include "checkpoint/native/res/socket.h"
 
 #include <linux/filter.h>
+#include <linux/icmp.h>
+#include <linux/if_packet.h>
 #include <linux/ipv6.h>
+#include <linux/netlink.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -20,8 +24,10 @@ enum {
 	UNIX = 1,
 	TCP = 2,
 	UDP = 4,
-	INET = TCP | UDP,
-	ANY = UNIX | TCP | UDP,
+	RAW = 64,
+	OTHER = 128, /* packet and netlink */
+	INET = TCP | UDP | RAW,
+	ANY = UNIX | TCP | UDP | RAW | OTHER,
 	V6 = 8,	 /* only of AF_INET6 sockets */
 	V4 = 16, /* only of AF_INET sockets */
 	EARLY = 32,
@@ -38,6 +44,8 @@ enum {
 	OPT_SO_PASSRIGHTS = 83,
 	OPT_IP_LOCAL_PORT_RANGE = 51,
 	OPT_TCP_RTO_MAX_MS = 44,
+	OPT_UDPLITE_SEND_CSCOV = 10,
+	OPT_UDPLITE_RECV_CSCOV = 11,
 	LOCKED_SEND_BUFFER = 1,
 	LOCKED_RECEIVE_BUFFER = 2,
 	MAX_OPTION = 64,
@@ -164,17 +172,46 @@ static const struct option options[] = {
 	{IPPROTO_UDP, UDP_NO_CHECK6_RX, 4, UDP, 0},
 	{IPPROTO_UDP, UDP_SEGMENT, 4, UDP, 0},
 	{IPPROTO_UDP, UDP_GRO, 4, UDP, 0},
+	{IPPROTO_UDPLITE, OPT_UDPLITE_SEND_CSCOV, 4, UDP, 0},
+	{IPPROTO_UDPLITE, OPT_UDPLITE_RECV_CSCOV, 4, UDP, 0},
+
+	{IPPROTO_IP, IP_HDRINCL, 4, RAW | V4, 0},
+	{SOL_RAW, ICMP_FILTER, 4, RAW | V4, 0},
+	{IPPROTO_IPV6, IPV6_HDRINCL, 4, RAW | V6, 0},
+	{SOL_RAW, IPV6_CHECKSUM, 4, RAW | V6, -1},
+	{IPPROTO_ICMPV6, ICMP6_FILTER, 32, RAW | V6, 0},
+
+	{SOL_NETLINK, NETLINK_PKTINFO, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_BROADCAST_ERROR, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_NO_ENOBUFS, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_CAP_ACK, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_EXT_ACK, 4, OTHER, 0},
+	{SOL_NETLINK, NETLINK_GET_STRICT_CHK, 4, OTHER, 0},
+
+	{SOL_PACKET, PACKET_AUXDATA, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_ORIGDEV, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_VERSION, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_RESERVE, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_LOSS, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_VNET_HDR, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_TIMESTAMP, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_TX_HAS_OFF, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_QDISC_BYPASS, 4, OTHER, 0},
+	{SOL_PACKET, PACKET_IGNORE_OUTGOING, 4, OTHER, 0},
 };
 /* clang-format on */
 
 /* Kinds of a family and protocol, as in the "where" of the table. */
-static unsigned where_of(int family, int protocol)
+static unsigned where_of(const St__Socket *m)
 {
-	unsigned w = family == AF_INET6 ? V6 : V4;
+	unsigned w = m->family == AF_INET6 ? V6 : V4;
 
-	if (family == AF_UNIX)
+	if (m->family == AF_UNIX)
 		return UNIX;
-	return w | (protocol == IPPROTO_TCP ? TCP : UDP);
+	if (m->family != AF_INET && m->family != AF_INET6)
+		return OTHER;
+	return w | (m->type == SOCK_STREAM ? TCP : m->type == SOCK_RAW ? RAW : UDP);
 }
 
 static bool applies(const struct option *o, unsigned where)
@@ -245,8 +282,7 @@ static int dump_names(struct dump *d, int fd, St__Socket *m, struct error *e)
 	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && len > 1)
 		r = add_option(d, m, SOL_SOCKET, SO_BINDTODEVICE, name, strnlen(name, len), e);
 	len = sizeof(name);
-	if (r == 0 && m->protocol == IPPROTO_TCP &&
-		getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0)
+	if (r == 0 && m->type == SOCK_STREAM && getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0)
 		r = add_option(d, m, IPPROTO_TCP, TCP_CONGESTION, name, strnlen(name, len), e);
 	return r;
 }
@@ -276,7 +312,7 @@ static int dump_filter(struct dump *d, int fd, St__Socket *m, struct error *e)
 
 static int dump_options(struct dump *d, int fd, St__Socket *m, struct error *e)
 {
-	unsigned where = where_of(m->family, m->protocol);
+	unsigned where = where_of(m);
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
@@ -307,8 +343,9 @@ static int dump_address(struct dump *d, int fd, int (*get)(int, struct sockaddr 
 	socklen_t len = sizeof(a);
 
 	if (get(fd, (struct sockaddr *)&a, &len) < 0)
-		return errno == ENOTCONN || errno == EINVAL ? 0
-							    : error_errno(e, -errno, "address of a socket");
+		return errno == ENOTCONN || errno == EINVAL || errno == EOPNOTSUPP
+			       ? 0
+			       : error_errno(e, -errno, "address of a socket");
 	if (len <= sizeof(sa_family_t) || len > sizeof(a))
 		return 0; /* a unix socket without a name */
 	ret->data = arena_memdup(&d->arena, &a, len);
@@ -362,7 +399,7 @@ int socket_dump_common(struct dump *d, struct dump_file *f, St__Socket **ret, st
 /* The stage and the size of an option of an image; -1: not one of ours. */
 static int stage_of(const St__Socket *m, const St__SocketOption *o)
 {
-	unsigned where = where_of(m->family, m->protocol);
+	unsigned where = where_of(m);
 
 	if (o->level == SOL_SOCKET) {
 		switch (o->name) {

@@ -8,6 +8,8 @@
  */
 #include "checkpoint/native/res/socket.h"
 
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -76,6 +78,13 @@ bool socket_address(
 		return bytes->len == sizeof(struct sockaddr_in);
 	case AF_INET6:
 		return bytes->len == sizeof(struct sockaddr_in6);
+	case AF_NETLINK:
+		return bytes->len == sizeof(struct sockaddr_nl);
+	case AF_PACKET:
+		if (*ret_len < sizeof(struct sockaddr_ll))
+			*ret_len = sizeof(
+				struct sockaddr_ll); /* getsockname() leaves out what the address lacks */
+		return bytes->len >= offsetof(struct sockaddr_ll, sll_addr);
 	default:
 		return false;
 	}
@@ -258,6 +267,8 @@ int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error 
 {
 	const St__Socket *s = m->socket;
 
+	if (raw_is_raw(s))
+		return raw_open(s, ret_fd, e);
 	if (s->family == AF_INET || s->family == AF_INET6)
 		return inet_open(r, m, ret_fd, e);
 	if (s->family != AF_UNIX || s->protocol != 0)
@@ -271,6 +282,8 @@ int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error 
 
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e)
 {
+	if (raw_is_raw(m->socket))
+		return raw_connect(m->socket, fd, e);
 	if (m->socket->family != AF_UNIX)
 		return inet_connect(r, m, fd, e);
 	/* Unix sockets need each other: all are done together, when the first one's turn comes. */
@@ -288,7 +301,7 @@ static bool match_other(const struct dump *d, const struct dump_file *f)
 extern const struct resource resource_socket_other;
 const struct resource resource_socket_other = {
 	.kind = "other socket",
-	.description = "netlink, packet, raw, ping, vsock, SCTP, MPTCP, UDP-Lite and other sockets",
+	.description = "vsock, SCTP, MPTCP, XDP and other sockets",
 	.refused_reason = "sockets of this protocol are not recorded yet",
 	.refused_remedy = "close the socket before the checkpoint",
 	.match = match_other,

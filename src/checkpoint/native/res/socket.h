@@ -73,6 +73,13 @@ int tcp_send_segment(const struct tcp_segment *s) _must_check_;
 /* An IPv4 address in the clothes of IPv6 becomes a plain one. */
 void inet_undress(struct sockaddr_storage *a);
 
+/* Raw IP, ping, packet and netlink (socket-raw.c). */
+bool raw_is_raw(const St__Socket *m);
+/* CAP_NET_RAW, that is. */
+bool raw_needs_privilege(const St__Socket *m);
+int raw_open(const St__Socket *m, int *ret_fd, struct error *e) _must_check_;
+int raw_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
+
 /* All sockets are one kind of record: these serve unix and inet. */
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
