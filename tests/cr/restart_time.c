@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: pause=0.3 ignore=stack */
+/* cr: pause=0.3 ignore=Threads,thread */
 /*
  * Calls with a time limit that was half over at the checkpoint: each ends when the rest of it is over, not after the whole
  * time again, and with its registers as the program left them. Each is in a thread of its own.
@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <sys/select.h>
 
-enum { MS = 1500, BEFORE_MS = 700, SOON = MS + 500 };
+enum { MS = 2500, BEFORE_MS = 1300, SOON = MS + 1100 };
 
 static struct timespec span = {MS / 1000, MS % 1000 * 1000000L};
 static uint32_t word;

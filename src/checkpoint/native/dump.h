@@ -83,7 +83,9 @@ struct dump_file {
 /* Where a thread slept before the freeze (waits.c). */
 struct dump_wait {
 	pid_t tid;
-	const char *stack; /* "": it could not be read */
+	long nr;
+	uint64_t args[7];  /* and the stack pointer */
+	const char *stack; /* in restart_syscall; "": it could not be read */
 };
 
 /* A file lock, and a descriptor of who holds it (locks.c). */

@@ -52,7 +52,8 @@ static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
 	return NULL;
 }
 
-static bool waits_in_vfork(pid_t pid, pid_t tid)
+/* "frozen": its cgroup is. Who is on its way into the wait counts as frozen by then, but shows as running. */
+static bool waits_in_vfork(pid_t pid, pid_t tid, bool frozen)
 {
 	char path[64], text[256];
 	long nr;
@@ -60,9 +61,11 @@ static bool waits_in_vfork(pid_t pid, pid_t tid)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
 	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
 		return false;
+	if (*text == 'r')
+		return frozen;
 	nr = strtol(text, NULL, 10);
 	/* Nothing else blocks in these. */
-	return *text != 'r' && (nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3);
+	return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
 }
 
 static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
@@ -73,7 +76,7 @@ static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
 	if (proc_read_tids(p->pid, &d->arena, &tids, &n) < 0)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (waits_in_vfork(p->pid, tids[i]))
+		if (waits_in_vfork(p->pid, tids[i], d->writer && !d->stopped))
 			return true;
 	return false;
 }

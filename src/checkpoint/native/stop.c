@@ -103,7 +103,10 @@ static int freeze_at_rest(struct dump *d, struct error *e)
 	int r = freeze(d, e);
 
 	for (int i = 0; i < TRIES && r == 0 && !d->journal->paused && dump_anyone_in_vfork(d); i++) {
-		r = cgroup_thaw(&d->c->cgroup, e);
+		/* They have been interrupted, and go on by restart_syscall. */
+		r = dump_remember_waits(d, e);
+		if (r == 0)
+			r = cgroup_thaw(&d->c->cgroup, e);
 		if (r < 0)
 			return r;
 		for (size_t k = 0; k < d->n_procs; k++)

@@ -23,27 +23,56 @@
 enum { ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 #define NS 1000000000ll
 
-/* Below /proc/PID/task, where the entries of all threads are needed anyway: one of /proc/TID would be made for this alone. */
-static int remember_wait(struct dump *d, pid_t pid, pid_t tid)
+static const struct dump_wait *find_wait(const struct dump_wait *waits, size_t n, pid_t tid)
 {
+	for (size_t i = 0; i < n; i++)
+		if (waits[i].tid == tid)
+			return &waits[i];
+	return NULL;
+}
+
+/* "230 0x1 0x0 0x7ffc1e4843b0 0x0 0x0 0x4acae0 0x7ffc1e484398 0x457743": number, arguments, stack pointer. */
+static bool parse_call(const char *text, struct dump_wait *ret)
+{
+	char *end;
+
+	ret->nr = strtol(text, &end, 10);
+	for (size_t i = 0; i < ARRAY_SIZE(ret->args); i++)
+		ret->args[i] = strtoull(end, &end, 16);
+	return ret->nr == SYS_restart_syscall || ret->nr == SYS_nanosleep || ret->nr == SYS_clock_nanosleep ||
+	       ret->nr == SYS_poll || ret->nr == SYS_futex;
+}
+
+/* Below /proc/PID/task, where the entries of all threads are needed anyway: one of /proc/TID would be made for this alone.
+ * "before": what is known of it from an earlier look. */
+static int remember_wait(struct dump *d, pid_t pid, pid_t tid, const struct dump_wait *before)
+{
+	struct dump_wait *w = &d->waits[d->n_waits];
 	char path[64], text[2048];
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
-	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0 ||
-		strtol(text, NULL, 10) != SYS_restart_syscall)
+	*w = (struct dump_wait){.tid = tid, .stack = ""};
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0 || !parse_call(text, w))
 		return 0;
+	d->n_waits++;
+	if (w->nr != SYS_restart_syscall)
+		return 0;
+	if (before) {
+		*w = *before;
+		return 0;
+	}
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid, tid);
 	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
-	d->waits[d->n_waits].tid = tid;
-	d->waits[d->n_waits].stack = arena_strndup(&d->arena, text, MAX(n, (ssize_t)0));
-	return d->waits[d->n_waits++].stack ? 0 : -ENOMEM;
+	w->stack = arena_strndup(&d->arena, text, MAX(n, (ssize_t)0));
+	return w->stack ? 0 : -ENOMEM;
 }
 
 int dump_remember_waits(struct dump *d, struct error *e)
 {
 	_cleanup_free_ pid_t *pids = NULL, *tids = NULL;
-	size_t n_pids, n_tids;
+	const struct dump_wait *before = d->waits;
+	size_t n_pids, n_tids, n_before = d->n_waits;
 	int r;
 
 	r = cgroup_pids(&d->c->cgroup, false, &pids, &n_pids, e);
@@ -53,7 +82,8 @@ int dump_remember_waits(struct dump *d, struct error *e)
 		r = dump_hire(d, MAX(n_pids, n_tids / DUMP_TASKS_AT_ONCE), 0, e);
 	if (r < 0)
 		return r;
-	d->waits = arena_array(&d->arena, n_tids, sizeof(*d->waits));
+	d->waits = arena_array(&d->arena, n_tids + 1, sizeof(*d->waits));
+	d->n_waits = 0;
 	if (!d->waits)
 		return error_errno(e, -ENOMEM, "waiting threads");
 	for (size_t i = 0; i < n_pids; i++) {
@@ -63,18 +93,18 @@ int dump_remember_waits(struct dump *d, struct error *e)
 		if (n_tids != n_pids && proc_read_tids(pids[i], &d->arena, &of, &n) < 0)
 			continue;
 		for (size_t k = 0; k < n && d->n_waits < n_tids; k++)
-			if (remember_wait(d, pids[i], of[k]) < 0)
+			if (remember_wait(d, pids[i], of[k], find_wait(before, n_before, of[k])) < 0)
 				return error_errno(e, -ENOMEM, "waiting threads");
 	}
 	return 0;
 }
 
-static const char *wait_of(const struct dump *d, pid_t tid)
+/* The call that the thread was seen in before a stop, and still is in. */
+static bool is_same_call(const struct dump_wait *w, const struct user_regs_struct *regs)
 {
-	for (size_t i = 0; i < d->n_waits; i++)
-		if (d->waits[i].tid == tid)
-			return d->waits[i].stack;
-	return "";
+	const uint64_t now[] = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9, regs->rsp};
+
+	return w && w->nr != SYS_restart_syscall && memcmp(w->args, now, sizeof(now)) == 0;
 }
 
 /* The functions of a sleep are scheduler functions, which the stack leaves out; the arguments must fit. */
@@ -86,11 +116,16 @@ static bool looks_like_sleep(const struct user_regs_struct *regs)
 int dump_interrupted_call(
 	struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
 {
-	const char *stack = wait_of(d, t->tid);
+	const struct dump_wait *w;
+	const char *stack;
 
 	if ((long)regs->orig_rax != SYS_restart_syscall || (long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return 0;
-	if (strstr(stack, "poll"))
+	w = find_wait(d->waits, d->n_waits, t->tid);
+	stack = w ? w->stack : "";
+	if (is_same_call(w, regs))
+		regs->orig_rax = w->nr;
+	else if (strstr(stack, "poll"))
 		regs->orig_rax = SYS_poll;
 	else if (strstr(stack, "futex"))
 		regs->orig_rax = SYS_futex;
