@@ -1156,6 +1156,31 @@ static void check_namespace_fd(void)
 	check(a.st_ino == b.st_ino, "another namespace");
 }
 
+static bool set_dnotify(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 3);
+	must(sigprocmask(SIG_BLOCK, &set, NULL));
+	fd = must(open("/tmp", O_RDONLY | O_DIRECTORY));
+	must(fcntl(fd, F_SETSIG, SIGRTMIN + 3));
+	have(fcntl(fd, F_NOTIFY, DN_CREATE | DN_MULTISHOT));
+	return true;
+}
+
+static void check_dnotify(void)
+{
+	struct timespec second = {1, 0};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 3);
+	unlink("/tmp/new");
+	close(must(open("/tmp/new", O_CREAT | O_WRONLY, 0600)));
+	check(sigtimedwait(&set, NULL, &second) == SIGRTMIN + 3, "no signal for a new file");
+}
+
 static bool set_pressure(void)
 {
 	fd = have(open("/proc/pressure/cpu", O_RDWR | O_NONBLOCK));
@@ -1244,6 +1269,7 @@ static const struct object {
 	{"droppable", set_droppable, check_droppable},
 	{"fanotify", set_fanotify, check_fanotify},
 	{"bpf", set_bpf, check_bpf},
+	{"dnotify", set_dnotify, check_dnotify},
 	{"pressure", set_pressure, check_pressure},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},
 	{"secretmem_fd", set_secretmem_fd, check_secretmem_fd},

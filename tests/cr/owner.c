@@ -16,6 +16,7 @@ int main(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
 	struct f_owner_ex thread = {F_OWNER_TID, gettid()}, is;
+	uid_t uids[2];
 	int p[2], q[2], r[2], sig = SIGRTMIN + 6;
 	char c;
 
@@ -30,7 +31,12 @@ int main(void)
 	must(fcntl(q[0], F_SETOWN, -getpgrp()));
 	must(fcntl(r[0], F_SETOWN_EX, &thread));
 	must(fcntl(r[0], F_SETSIG, sig));
+	must(setresuid(5, 6, 0));
+	must(fcntl(r[1], F_SETOWN, getpid()));
+	must(setresuid(0, 0, 0));
 	while (cr_wait()) {
+		check(fcntl(r[1], 17 /* F_GETOWNER_UIDS */, uids) < 0 || (uids[0] == 5 && uids[1] == 6),
+			"the owner was set by %d, %d", uids[0], uids[1]);
 		check(fcntl(p[0], F_GETOWN) == getpid(), "owner is %d", fcntl(p[0], F_GETOWN));
 		check(fcntl(p[0], F_GETSIG) == sig, "signal is %d", fcntl(p[0], F_GETSIG));
 		check(fcntl(p[0], F_GETFL) & O_ASYNC, "O_ASYNC is gone");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: pause=0.3 */
+/* cr: pause=0.3 caps=WAKE_ALARM */
 /* timerfd: remaining time of relative timers goes on where it was, periods, absolute ones, ticks not yet read, disarmed. */
 #include "cr.h"
 
@@ -64,8 +64,11 @@ int main(void)
 	int boot = make(CLOCK_BOOTTIME, 0, 300000 * MS, 7000 * MS);
 	int expired = make(CLOCK_MONOTONIC, 0, 1, 0);
 
+	int alarm = timerfd_create(CLOCK_BOOTTIME_ALARM, TFD_NONBLOCK); /* not in a user namespace */
+	struct itimerspec in_an_hour = {.it_value.tv_sec = 3600};
 	int64_t lone_end = end_us(lone), absolute_end = end_us(absolute), boot_end = end_us(boot);
 
+	check(alarm < 0 || timerfd_settime(alarm, 0, &in_an_hour, NULL) == 0, "an alarm timer: %m");
 	cr_msleep(30);
 	while (cr_wait()) {
 		int64_t passed = cr_now_ns(CLOCK_MONOTONIC) - start;
@@ -84,6 +87,9 @@ int main(void)
 		rest = left(boot, &period);
 		check(period == 7000 * MS && rest > 290000 * MS && rest <= 300000 * MS,
 			"the boottime timer has %ld ms left", (long)(rest / MS));
+		check(alarm < 0 ||
+				(left(alarm, &period) > 3590000 * MS && left(alarm, &period) <= 3600000 * MS),
+			"the alarm timer has %ld ms left", (long)(left(alarm, &period) / MS));
 		rest = left(off, &period);
 		check(rest == 0 && period == 0, "the disarmed timer runs");
 		check(llabs(end_us(absolute) - absolute_end) < 300,

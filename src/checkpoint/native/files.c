@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
 
-enum { BUCKETS = 1024 };
+enum { BUCKETS = 1024, F_GETOWNER_UIDS_OP = 17 };
 
 struct file_index {
 	uint32_t heads[BUCKETS]; /* index + 1 into d->files */
@@ -104,6 +104,7 @@ static void note_refused(struct dump *d, struct dump_file *f)
 static int owner(struct dump *d, struct dump_file *f, struct error *e)
 {
 	struct f_owner_ex o = {};
+	uid_t uids[2];
 	int sig;
 
 	if (f->info.flags & O_PATH)
@@ -117,6 +118,10 @@ static int owner(struct dump *d, struct dump_file *f, struct error *e)
 	if (!f->msg->owner)
 		return error_errno(e, -ENOMEM, "files");
 	f->msg->owner->signal = MAX(sig, 0);
+	if (o.pid && fcntl(f->local, F_GETOWNER_UIDS_OP, uids) == 0) {
+		f->msg->owner->uid = dump_uid(d, uids[0]);
+		f->msg->owner->euid = dump_uid(d, uids[1]);
+	}
 	f->msg->owner->type = o.type;
 	/* The kernel tells the id as this process's namespace sees it. */
 	for (size_t i = 0; i < d->n_procs; i++) {

@@ -6,9 +6,11 @@
 #include "checkpoint/native/restore.h"
 
 #include <linux/close_range.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -196,12 +198,35 @@ int restore_open_files(struct restore *r, struct error *e)
 	return result;
 }
 
+static int set_ids(uid_t uid, uid_t euid)
+{
+	return syscall(SYS_setresuid, uid, euid, 0) < 0 ? -errno : 0;
+}
+
+/* Whether a signal is allowed is decided by the ids of who has set the owner. A change of ids makes the kernel forget who
+ * may look at us and who ends us. */
+static int set_owner_as(struct restore *r, const St__Owner *m, const struct f_owner_ex *o, int fd)
+{
+	bool other = m->uid || m->euid;
+	int result = other ? set_ids(m->uid, m->euid) : 0;
+
+	if (result == 0 && fcntl(fd, F_SETOWN_EX, o) < 0)
+		result = -errno;
+	if (!other)
+		return result;
+	if (set_ids(0, 0) < 0 || (r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0) ||
+		(getpid() == 1 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
+		return -errno;
+	return result;
+}
+
 static int set_owner(struct restore *r, const St__File *m, const St__Process *p, int fd, struct error *e)
 {
 	struct f_owner_ex o = {.type = m->owner->type, .pid = restore_pid_seen(r, p, m->owner->pid)};
+	int result = o.pid ? set_owner_as(r, m->owner, &o, fd) : 0;
 
-	if (o.pid && fcntl(fd, F_SETOWN_EX, &o) < 0)
-		return error_errno(e, -errno, "owner of descriptor %d", fd);
+	if (result < 0)
+		return error_errno(e, result, "owner of descriptor %d", fd);
 	if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
 		return error_errno(e, -errno, "signal of descriptor %d", fd);
 	if ((m->flags & O_ASYNC) && fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)

@@ -23,13 +23,16 @@ REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are no
 	return link_is_anon_inode(f, "[fanotify]");
 }
 
-REFUSED(userfaultfd, "userfaultfd", "userfaultfd", "memory watched by it depends on its handler",
+REFUSED(userfaultfd, "userfaultfd", "userfaultfd",
+	"the kernel does not tell which memory belongs to which of them, nor what its "
+	"handler has been asked and has not answered",
 	"close the userfaultfd first")
 {
 	return link_is_anon_inode(f, "[userfaultfd]");
 }
 
-REFUSED(io_uring, "io_uring", "io_uring instances", "requests in flight cannot be observed",
+REFUSED(io_uring, "io_uring", "io_uring instances",
+	"the kernel does not tell how it was set up, nor which requests are in flight",
 	"let the program use epoll (for example UV_USE_IO_URING=0)")
 {
 	return link_is_anon_inode(f, "[io_uring]");

@@ -121,6 +121,8 @@ const struct support_row support_rows[] = {
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},
+	{"file", "dnotify", "refused",
+		"directories with F_NOTIFY: what they are watched for cannot be read back"},
 	{"file", "advice and write hints", "lost",
 		"posix_fadvise, readahead, F_SET_RW_HINT: the kernel does not show them"},
 	{"file", "POSIX locks on what has no path", "lost",
