@@ -159,6 +159,29 @@ test_packet_filters_are_refused() {
 	expect_progress
 }
 
+test_sysctls() {
+	bundle b sh -c "$COUNTER"
+	edit '.linux.readonlyPaths -= ["/proc/sys"] | .process.capabilities |= map_values(. + ["CAP_NET_ADMIN"])'
+	start c
+	expect_progress
+	make_link v0 type veth peer name v1
+	inside sh -c 'cd /proc/sys/net; echo 1 > ipv4/ip_forward; echo 1 > ipv4/conf/all/rp_filter; echo 2 > ipv4/conf/default/rp_filter
+		echo 0 > ipv4/conf/v1/forwarding; echo 77 > core/somaxconn; echo "20000 30000" > ipv4/ip_local_port_range
+		echo 5 > ipv6/conf/all/hop_limit; echo 44 > ipv6/conf/v0/router_solicitation_interval; echo 9 > ipv4/neigh/v1/unres_qlen
+		echo 8 > ipv4/neigh/default/app_solicit; echo 0 > ipv4/conf/lo/accept_local'
+	sysctls > "$T/sysctls"
+	round_trip
+	sysctls > "$T/sysctls.after"
+	diff "$T/sysctls" "$T/sysctls.after" > "$T/diff" || fail "sysctls differ: $(cat "$T/diff")"
+	ok exec c cat /proc/sys/net/core/somaxconn
+	[ "$(cat "$T/out")" = 77 ] || fail "somaxconn in the container is $(cat "$T/out")"
+}
+
+# All that are there in the namespace; a count that changes by itself is none of them.
+sysctls() {
+	inside grep -r . /proc/sys/net 2> /dev/null | grep -v nf_conntrack_count | sort
+}
+
 test_in_a_user_namespace() {
 	bundle b sh -c "$COUNTER"
 	edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 65536}] |

@@ -12,6 +12,7 @@
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/nexthop.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -213,6 +214,38 @@ static int check_iptables(struct dump *d, int netns, const struct tables *t)
 	return 0;
 }
 
+/* Whether there is a /proc of the container whose sys can be written: mostly that is read-only. */
+static bool can_write_sysctls(const struct dump *d)
+{
+	bool can = false;
+
+	for (size_t i = 0; i < d->n_mounts; i++) {
+		const struct proc_mount *m = &d->mounts[i];
+		size_t len = strlen(m->target);
+		bool writable = strncmp(m->options, "ro", 2) != 0;
+
+		if (strcmp(m->fstype, "proc") != 0)
+			continue;
+		if (strcmp(m->root, "/") == 0 || strncmp(m->root, "/sys", 4) == 0)
+			can |= writable;
+		/* Over the one before it. */
+		if (strcmp(m->root, "/sys") == 0 && len > 4 && strcmp(m->target + len - 4, "/sys") == 0)
+			can = writable;
+	}
+	return can;
+}
+
+static int read_sysctls(struct dump *d, int netns)
+{
+	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own < 0 || setns(netns, CLONE_NEWNET) < 0)
+		return -errno;
+	r = network_read_sysctls(&d->arena, d->network);
+	return setns(own, CLONE_NEWNET) < 0 ? -errno : r;
+}
+
 int dump_network(struct dump *d, struct error *e)
 {
 	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_NET];
@@ -236,6 +269,8 @@ int dump_network(struct dump *d, struct error *e)
 		r = check_nftables(d, netns);
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
 		r = check_iptables(d, netns, &tables[i]);
+	if (r == 0 && d->stopped && can_write_sysctls(d))
+		r = read_sysctls(d, netns);
 	if (r < 0)
 		return error_errno(e, r, "read the container's network");
 	for (size_t i = 0; i < d->network->n_links; i++)

@@ -242,9 +242,9 @@ static const struct link_kind link_kinds[] = {
 
 /* What a port of a bridge is given; the rest is its state. */
 const uint64_t network_port_data = RANGE(IFLA_BRPORT_PRIORITY, IFLA_BRPORT_PROXYARP) |
-				  BIT(IFLA_BRPORT_PROXYARP_WIFI) |
-				  RANGE(IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MULTICAST_ROUTER) |
-				  RANGE(IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_ISOLATED);
+				   BIT(IFLA_BRPORT_PROXYARP_WIFI) |
+				   RANGE(IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MULTICAST_ROUTER) |
+				   RANGE(IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_ISOLATED);
 
 const struct link_kind *link_kind_find(const char *name)
 {

@@ -57,6 +57,13 @@ extern const uint64_t network_port_data;
 const struct link_kind *link_kind_find(const char *name);
 const St__Link *network_link(const St__Network *n, int index);
 
+/* network-sysctls.c: those of the namespace of this process. */
+int network_read_sysctls(struct arena *a, St__Network *n) _must_check_;
+/* In this order. Those of interfaces only where is_ours(). */
+enum network_sysctl_group { NETWORK_SYSCTLS_ALL, NETWORK_SYSCTLS_DEFAULT, NETWORK_SYSCTLS_LINK };
+int network_write_sysctls(const St__Network *n, int proc_fd, enum network_sysctl_group group,
+	bool (*is_ours)(const char *name, size_t len, void *arg), void *arg, struct error *e) _must_check_;
+
 /* restore-network.c: makes the namespace of this process what the image says. proc_fd: a /proc. */
 int restore_network(const St__Network *n, int proc_fd, struct error *e) _must_check_;
 /* Is it well-formed? Reason, or NULL. */

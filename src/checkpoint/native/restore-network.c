@@ -584,10 +584,29 @@ static int forget_tested(struct net_restore *r, struct error *e)
 	return 0;
 }
 
+static bool is_our_name(const char *name, size_t len, void *arg)
+{
+	const struct net_restore *r = arg;
+
+	for (size_t i = 0; i < r->want->n_links; i++)
+		if (strlen(r->want->links[i]->name) == len && !strncmp(r->want->links[i]->name, name, len))
+			return !is_theirs(r, r->want->links[i]);
+	return false;
+}
+
+static int write_sysctls(struct net_restore *r, enum network_sysctl_group group, struct error *e)
+{
+	return network_write_sysctls(r->want, r->proc_fd, group, is_our_name, r, e);
+}
+
 static int restore_all(struct net_restore *r, struct error *e)
 {
-	int result = make_links(r, e);
+	int result = write_sysctls(r, NETWORK_SYSCTLS_ALL, e);
 
+	if (result == 0)
+		result = write_sysctls(r, NETWORK_SYSCTLS_DEFAULT, e);
+	if (result == 0)
+		result = make_links(r, e);
 	if (result == 0)
 		result = each_link(r, attach_link, e);
 	if (result == 0)
@@ -598,6 +617,8 @@ static int restore_all(struct net_restore *r, struct error *e)
 		result = each_link(r, up_or_down, e);
 	if (result == 0)
 		result = each_link(r, set_confs, e);
+	if (result == 0)
+		result = write_sysctls(r, NETWORK_SYSCTLS_LINK, e);
 	if (result == 0)
 		result = make_equal(r, NET_ADDRESS, e);
 	if (result == 0)
@@ -613,7 +634,7 @@ static bool is_all_the_same(const struct net_restore *r)
 {
 	const St__Link *a, *b;
 
-	if (r->want->n_links != 1 || r->found->n_links != 1)
+	if (r->want->n_links != 1 || r->found->n_links != 1 || r->want->n_sysctls > 0)
 		return false;
 	a = r->want->links[0];
 	b = r->found->links[0];

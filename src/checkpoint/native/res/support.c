@@ -74,6 +74,8 @@ const struct support_row support_rows[] = {
 		"so"},
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
+	{"namespace", "sysctls of the network", "supported",
+		"where the container could write them: with a /proc/sys that is not read-only"},
 	{"namespace", "other sysctls", "created", "as config.json says; what was changed later is lost"},
 	{"namespace", "System V IPC", "supported",
 		"segments, semaphores with SEM_UNDO, message queues: ids, keys, owners, modes, contents; "
