@@ -76,6 +76,8 @@ struct dump_file {
 	const char *other_name;	 /* of a file that has been deleted under the name of the link (regular.c) */
 	const char *protocol;	 /* of a socket: "UNIX-STREAM"; NULL: it is none */
 	struct proc_fdinfo info; /* without O_CLOEXEC: ask.c asks for that */
+	uint64_t
+		mnt_ns; /* Namespace.id of the mount namespace in which it has its path; 0: the container's */
 	const struct resource *resource;
 	St__File *msg;
 };
@@ -118,6 +120,7 @@ struct dump {
 	struct dump_view *views;     /* how each worker looks at descriptors (view.c) */
 	struct dump_parent {
 		int fd;
+		int root;
 		const char *path;
 	} parent;	  /* see dump_path_is() */
 	int pipe_copy[2]; /* see pipe.c */
@@ -142,9 +145,10 @@ struct dump {
 	St__Mount **mount_msgs; /* all of them, if the container has changed any (mounts-dump.c) */
 	size_t n_mount_msgs;
 	struct dump_tmpfs_view {
-		uint32_t mount;		       /* Mount.id */
-		const struct proc_mount *view; /* shows all of it */
-	} * contents;			       /* of tmpfs mounts, if there are Mount records */
+		uint32_t mount;			  /* Mount.id */
+		const struct proc_mount *view;	  /* shows all of it, */
+		const struct dump_nested *nested; /* in that namespace; NULL: the container's */
+	} * contents;				  /* of tmpfs mounts, if there are Mount records */
 	size_t n_contents;
 	struct dump_wait *waits;
 	size_t n_waits;
@@ -307,8 +311,8 @@ void dump_view_end(struct dump *d);
 int dump_check_files(struct dump *d, struct error *e) _must_check_;
 /* All File records, completed: what can only be said when all descriptors are known. */
 int dump_files(struct dump *d, struct error *e) _must_check_;
-/* Is "path" in the container's tree still this inode? */
-bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st);
+/* Is "path", as the file f has it (NULL: in the container), still this inode? */
+bool dump_path_is(struct dump *d, const struct dump_file *f, const char *path, const struct stat *st);
 /* The process's pidfd, opened when first needed; or a negative errno. */
 int dump_pidfd(struct dump_proc *p) _must_check_;
 /* Our own descriptor of one that a process has, or a negative errno. */
@@ -344,7 +348,16 @@ struct dump_nested {
 	ino_t inode;
 	St__Namespace *msg;
 	struct id_maps maps; /* of a user namespace, to the host's ids */
+	pid_t pid;	     /* of a mount namespace: a process in it, its mounts, its root */
+	struct proc_mount *mounts;
+	size_t n_mounts;
+	int root_fd;
 };
+/* The mount namespace of a mount's id: 0 the container's, or Namespace.id; false: of neither. */
+bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret);
+uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p);
+/* Where the path of a file (NULL: any) begins. */
+int dump_root_of(const struct dump *d, const struct dump_file *f);
 /* The namespaces of a process that has others than init (nested.c): to its record, or obstacles. */
 int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 void dump_nested_done(struct dump *d);
@@ -364,8 +377,8 @@ void dump_labels(struct dump *d);
 int dump_cgroups(struct dump *d, struct error *e) _must_check_;
 /* The container's own mounts (mounts-dump.c): records and obstacles. */
 int dump_mounts(struct dump *d, struct error *e) _must_check_;
-/* A detached copy of one of d->mounts, on which nothing else is mounted; or a negative errno (mounts-view.c). */
-int dump_bare_mount(struct dump *d, const struct proc_mount *m) _must_check_;
+/* A detached copy of a mount, on which nothing else is mounted; or a negative errno (mounts-view.c). */
+int dump_bare_mount(struct dump *d, const struct dump_tmpfs_view *v) _must_check_;
 
 /* TCP connections (connections.c): names the lock of their packets, takes it before the tasks are killed, and undoes all of it
  * before they run on. */

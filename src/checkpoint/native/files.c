@@ -77,7 +77,7 @@ static bool same_file(const struct dump_file *a, const struct dump_file *b)
 		(a->fd < 0) != (b->fd < 0))
 		return false;
 	if (a->fd < 0)
-		return strcmp(a->link, b->link) == 0;
+		return a->mnt_ns == b->mnt_ns && strcmp(a->link, b->link) == 0;
 	return syscall(SYS_kcmp, a->proc->pid, b->proc->pid, 0 /* KCMP_FILE */, a->fd, b->fd) == 0;
 }
 
@@ -156,7 +156,10 @@ static int add_file(struct dump *d, const struct dump_file *seen, struct dump_fi
 	index->next[d->n_files].file = index->heads[bucket];
 	index->next[d->n_files].inode = index->inodes[inode];
 	index->heads[bucket] = index->inodes[inode] = ++d->n_files;
+	if (f->fd >= 0)
+		(void)dump_mount_namespace(d, f->info.mnt_id, &f->mnt_ns);
 	f->msg->id = f->id;
+	f->msg->mount_namespace = f->mnt_ns;
 	f->msg->flags = f->info.flags;
 	f->msg->pos = f->info.pos;
 	f->resource = find_resource(d, f);
@@ -312,6 +315,9 @@ int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, u
 		.link = link->text,
 		.st = link->st};
 
+	/* Programs and what is mapped come by the container's own mounts, if their path is there. */
+	if (!strcmp(name, "cwd") || !strcmp(name, "root"))
+		f.mnt_ns = dump_mount_namespace_of(d, p);
 	f.by_name = arena_strdup(&d->arena, name);
 	return f.by_name ? find_or_add(d, &f, ret_id, e) : error_errno(e, -ENOMEM, "files");
 }
@@ -343,21 +349,23 @@ int dump_files(struct dump *d, struct error *e)
 
 /* The directory of the one looked at before is kept: files that are open together often lie together. "name": what is
  * behind the last slash. */
-static int open_parent(struct dump *d, const char *path, const char *name)
+static int open_parent(struct dump *d, int root, const char *path, const char *name)
 {
 	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
 	size_t len = name - path;
 
-	if (d->parent.fd >= 0 && strlen(d->parent.path) == len && !memcmp(d->parent.path, path, len))
+	if (d->parent.fd >= 0 && d->parent.root == root && strlen(d->parent.path) == len &&
+		!memcmp(d->parent.path, path, len))
 		return d->parent.fd;
 	close_p(&d->parent.fd);
+	d->parent.root = root;
 	d->parent.path = arena_strndup(&d->arena, path, len);
 	if (d->parent.path)
-		d->parent.fd = syscall(SYS_openat2, d->root_fd, d->parent.path, &how, sizeof(how));
+		d->parent.fd = syscall(SYS_openat2, root, d->parent.path, &how, sizeof(how));
 	return d->parent.fd;
 }
 
-bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const struct stat *st)
+bool dump_path_is(struct dump *d, const struct dump_file *f, const char *path, const struct stat *st)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	struct stat now;
@@ -366,7 +374,7 @@ bool dump_path_is(struct dump *d, struct dump_proc *p, const char *path, const s
 	/* What does not name a thing in its directory is as well the directory. */
 	if (!slash || !*name || !strcmp(name, ".") || !strcmp(name, ".."))
 		name = path + strlen(path);
-	fd = open_parent(d, path, name);
+	fd = open_parent(d, dump_root_of(d, f), path, name);
 	return fd >= 0 && fstatat(fd, name, &now, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0 &&
 	       now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 }

@@ -4,6 +4,7 @@
  */
 #include "checkpoint/native/mounts.h"
 
+#include <dirent.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,9 @@ struct plan {
 	ssize_t root;
 	struct entry *entries; /* those of "now" first */
 	size_t n;
+	const struct dump_nested *nested; /* NULL: the container's own namespace, else "then" is that */
+	uint32_t offset;		  /* ids of records begin behind this */
+	int root_fd;
 };
 
 #define refuse(p, m, reason, remedy)                                                                         \
@@ -45,7 +49,7 @@ static bool is_own_tmpfs(const struct plan *p, const struct proc_mount *then)
 {
 	const struct spec *s = p->d->c->spec;
 
-	for (size_t i = 0; i < s->n_mounts && !strcmp(then->fstype, "tmpfs"); i++) {
+	for (size_t i = 0; i < s->n_mounts && !p->nested && !strcmp(then->fstype, "tmpfs"); i++) {
 		const struct spec_mount *m = &s->mounts[i];
 
 		if (!m->is_bind && m->type && !strcmp(m->type, "tmpfs") &&
@@ -60,10 +64,17 @@ static bool same_options(const struct plan *p, const struct proc_mount *now, con
 	return !strcmp(now->super_options, then->super_options) || !is_own_tmpfs(p, then);
 }
 
+/* Mounts of a nested namespace were copied from the container's when it was made: what looks the same is taken for that. */
+static bool is_copy(const struct proc_mount *now, const struct proc_mount *then)
+{
+	return mounts_same_fs(now, then) && !strcmp(now->root, then->root) &&
+	       !strcmp(now->target, then->target);
+}
+
 static ssize_t find_then(const struct plan *p, const struct proc_mount *now)
 {
 	for (size_t k = 0; k < p->n_then; k++)
-		if (same_place(now, &p->then[k]))
+		if (p->nested ? is_copy(now, &p->then[k]) : same_place(now, &p->then[k]))
 			return k;
 	return -1;
 }
@@ -101,7 +112,8 @@ static struct entry *entry_of_base(struct plan *p, size_t base)
 	entry->msg = pb_new(&p->d->arena, Mount, mount);
 	if (!entry->msg)
 		return NULL;
-	entry->msg->id = ++p->n;
+	entry->msg->id = p->offset + ++p->n;
+	entry->msg->mount_namespace = p->nested ? p->nested->msg->id : 0;
 	entry->msg->unattached = true;
 	entry->msg->created_at = (char *)entry->m->target;
 	entry->msg->level = mounts_level(p->then, base);
@@ -169,8 +181,17 @@ static bool shows_whole(const struct plan *p, const struct proc_mount *m)
 	return false;
 }
 
-/* File systems of which each mount is another one. The host's own may have been bound into the container meanwhile. */
-static int is_of_host(struct plan *p, const struct proc_mount *m, struct error *e)
+static bool is_among(const struct proc_mount *m, const struct proc_mount *mounts, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (mounts_same_fs(m, &mounts[i]))
+			return true;
+	return false;
+}
+
+/* File systems of which each mount is another one. The host's own may have been bound into the container meanwhile, and
+ * those of another namespace cannot be made in this one. */
+static int is_of_others(struct plan *p, const struct proc_mount *m, struct error *e)
 {
 	static const char *const own[] = {"tmpfs", "overlay", "devpts", "proc"};
 	struct proc_mount *host;
@@ -182,20 +203,37 @@ static int is_of_host(struct plan *p, const struct proc_mount *m, struct error *
 		asked |= !strcmp(own[i], m->fstype);
 	if (!asked)
 		return 0;
+	if (is_among(m, p->then, p->n_then))
+		return 1;
+	for (size_t i = 0; i < p->d->n_nested; i++)
+		if (&p->d->nested[i] != p->nested &&
+			is_among(m, p->d->nested[i].mounts, p->d->nested[i].n_mounts))
+			return 1;
 	r = proc_read_mountinfo(getpid(), &p->d->arena, &host, &n);
 	if (r < 0)
 		return error_errno(e, r, "read the host's mounts");
-	for (size_t i = 0; i < n; i++)
-		if (mounts_same_fs(m, &host[i]))
-			return 1;
-	return 0;
+	return is_among(m, host, n);
+}
+
+static bool is_empty(const struct plan *p, const struct proc_mount *m)
+{
+	int fd = open_in_root(p->root_fd, m->target, O_RDONLY | O_DIRECTORY, 0);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	size_t n = 0;
+
+	while (dir && (entry = readdir(dir)))
+		n++;
+	if (dir)
+		closedir(dir);
+	return dir && n == 2;
 }
 
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
 	const char *options;
-	int r = is_of_host(p, m, e);
+	int r = is_of_others(p, m, e);
 
 	if (r < 0)
 		return r;
@@ -206,6 +244,8 @@ static int from_new(struct plan *p, struct entry *entry, struct error *e)
 			"unmount it, or let config.json mount it");
 		return 0;
 	}
+	if (!strcmp(m->fstype, "hugetlbfs") && !is_empty(p, m))
+		refuse(p, m, "there are files in it, which are not recorded", "remove them");
 	if (!shows_whole(p, m))
 		refuse(p, m, "it is a part of a file system that is not mounted as a whole any more",
 			"mount the whole file system somewhere, too");
@@ -258,7 +298,7 @@ static void check_layer(struct plan *p, const struct entry *entry, const char *l
 		}
 	if (mounts_below(layer, entry->m->target))
 		return;
-	fd = open_in_root(p->d->root_fd, layer, O_PATH | O_DIRECTORY, 0);
+	fd = open_in_root(p->root_fd, layer, O_PATH | O_DIRECTORY, 0);
 	if (layer[0] != '/' || fd < 0)
 		refuse(p, entry->m, "its layers are not found by their paths", "mount it by absolute paths");
 }
@@ -401,7 +441,7 @@ static const char *below_parent(const struct plan *p, size_t i, uint32_t *ret_pa
 	for (size_t k = 0; k < p->n_now; k++) {
 		if (p->now[k].id != p->now[i].parent_id || k == i)
 			continue;
-		*ret_parent = k + 1;
+		*ret_parent = p->offset + k + 1;
 		return mounts_below(p->now[i].target, p->now[k].target);
 	}
 	return NULL;
@@ -418,7 +458,8 @@ static int make_entries(struct plan *p, struct error *e)
 		entry->msg = pb_new(&p->d->arena, Mount, mount);
 		if (!entry->msg)
 			return error_errno(e, -ENOMEM, "mounts");
-		entry->msg->id = ++p->n;
+		entry->msg->id = p->offset + ++p->n;
+		entry->msg->mount_namespace = p->nested ? p->nested->msg->id : 0;
 		if ((ssize_t)i != p->root)
 			target = below_parent(p, i, &entry->msg->parent);
 		if (!target || !mounts_attributes(entry->m, &entry->msg->attributes))
@@ -458,13 +499,10 @@ static const struct proc_mount *whole_view(const struct plan *p, const struct pr
 }
 
 /* Contents of file systems that only the container has (tmpfs.c). */
-static int list_contents(struct plan *p, struct error *e)
+static void list_contents(struct plan *p)
 {
 	struct dump *d = p->d;
 
-	d->contents = arena_array(&d->arena, p->n, sizeof(*d->contents));
-	if (!d->contents)
-		return error_errno(e, -ENOMEM, "mounts");
 	for (size_t i = 0; i < p->n; i++) {
 		const struct entry *entry = &p->entries[i];
 		const struct proc_mount *view;
@@ -480,9 +518,9 @@ static int list_contents(struct plan *p, struct error *e)
 				"cannot be read",
 				"unmount what covers it, or all of it");
 		d->contents[d->n_contents].mount = entry->msg->id;
+		d->contents[d->n_contents].nested = p->nested;
 		d->contents[d->n_contents++].view = view;
 	}
-	return 0;
 }
 
 static bool may_mount(const struct spec *s)
@@ -493,9 +531,52 @@ static bool may_mount(const struct spec *s)
 	       (!s->process->has_capabilities || (c->bounding & 1ull << CAP_SYS_ADMIN));
 }
 
+static int plan_tree(struct plan *p, struct error *e)
+{
+	struct dump *d = p->d;
+	int r;
+
+	p->root = mounts_root(p->now, p->n_now);
+	if (p->root < 0 || mounts_root(p->then, p->n_then) < 0 || !may_mount(d->c->spec)) {
+		preflight_add(d->report, 0, -1, "mount",
+			p->root < 0
+				? "init of its mount namespace has another root directory than that"
+				: "mounts have changed, and config.json does not allow that to the container",
+			p->root < 0
+				? "let it stay in the namespace's root"
+				: "undo the change, or add CAP_SYS_ADMIN to process.capabilities.bounding",
+			"mounts of the container");
+		return 0;
+	}
+	p->offset = d->n_mount_msgs;
+	p->entries = arena_array(&d->arena, p->n_now + p->n_then, sizeof(*p->entries));
+	if (!p->entries)
+		return error_errno(e, -ENOMEM, "mounts");
+	r = make_records(p, e);
+	if (r < 0)
+		return r;
+	list_contents(p);
+	for (size_t i = 0; i < p->n; i++)
+		d->mount_msgs[d->n_mount_msgs++] = p->entries[i].msg;
+	return 0;
+}
+
+/* Room for all records that there can be. */
+static int make_room(struct dump *d, size_t n_then, struct error *e)
+{
+	size_t n = d->n_mounts + n_then;
+
+	for (size_t i = 0; i < d->n_nested; i++)
+		if (d->nested[i].mounts)
+			n += d->nested[i].n_mounts + d->n_mounts;
+	d->mount_msgs = arena_array(&d->arena, n, sizeof(*d->mount_msgs));
+	d->contents = arena_array(&d->arena, n, sizeof(*d->contents));
+	return d->mount_msgs && d->contents ? 0 : error_errno(e, -ENOMEM, "mounts");
+}
+
 int dump_mounts(struct dump *d, struct error *e)
 {
-	struct plan p = {.d = d, .now = d->mounts, .n_now = d->n_mounts};
+	struct plan p = {.d = d, .now = d->mounts, .n_now = d->n_mounts, .root_fd = d->root_fd};
 	struct proc_mount *then;
 	int r;
 
@@ -504,29 +585,22 @@ int dump_mounts(struct dump *d, struct error *e)
 	if (proc_parse_mountinfo(d->c->mountinfo, &d->arena, &then, &p.n_then) < 0)
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the mount table kept at create is damaged");
 	p.then = then;
-	if (!has_changed(&p))
-		return 0;
-	p.root = mounts_root(p.now, p.n_now);
-	if (p.root < 0 || mounts_root(p.then, p.n_then) < 0 || !may_mount(d->c->spec)) {
-		preflight_add(d->report, 0, -1, "mount",
-			p.root < 0
-				? "init has another root directory than its mount namespace"
-				: "mounts have changed, and config.json does not allow that to the container",
-			p.root < 0 ? "let init stay in the container's root"
-				   : "undo the change, or add CAP_SYS_ADMIN to process.capabilities.bounding",
-			"mounts of the container");
-		return 0;
+	r = make_room(d, p.n_then, e);
+	if (r == 0 && has_changed(&p))
+		r = plan_tree(&p, e);
+	for (size_t i = 0; i < d->n_nested && r == 0; i++) {
+		const struct dump_nested *n = &d->nested[i];
+
+		if (!n->mounts)
+			continue;
+		p = (struct plan){.d = d,
+			.now = n->mounts,
+			.n_now = n->n_mounts,
+			.then = d->mounts,
+			.n_then = d->n_mounts,
+			.nested = n,
+			.root_fd = n->root_fd};
+		r = plan_tree(&p, e);
 	}
-	p.entries = arena_array(&d->arena, p.n_now + p.n_then, sizeof(*p.entries));
-	if (!p.entries)
-		return error_errno(e, -ENOMEM, "mounts");
-	r = make_records(&p, e);
-	if (r == 0)
-		r = list_contents(&p, e);
-	d->mount_msgs = arena_array(&d->arena, p.n, sizeof(*d->mount_msgs));
-	if (r == 0 && !d->mount_msgs)
-		return error_errno(e, -ENOMEM, "mounts");
-	for (size_t i = 0; i < p.n && r == 0; i++)
-		d->mount_msgs[d->n_mount_msgs++] = p.entries[i].msg;
 	return r;
 }

@@ -20,20 +20,15 @@ static const char *const any[] = {"ro", "sync", "dirsync", "lazytime"};
 static const struct filesystem filesystems[] = {
 	{"tmpfs", {"mode=", "uid=", "gid=", "size=", "nr_blocks=", "nr_inodes=", "huge=", "mpol=", "inode32",
 			  "inode64", "noswap"}},
-	{"proc", {"hidepid=", "gid=", "subset="}},
-	{"sysfs", {}},
-	{"devpts", {"gid=", "uid=", "mode=", "ptmxmode=", "max="}},
-	{"mqueue", {}},
-	{"cgroup", {"*"}},
+	{"proc", {"hidepid=", "gid=", "subset="}}, {"sysfs", {}},
+	{"devpts", {"gid=", "uid=", "mode=", "ptmxmode=", "max="}}, {"mqueue", {}}, {"cgroup", {"*"}},
 	{"cgroup2", {}},
 	{"overlay", {"lowerdir=", "upperdir=", "workdir=", "redirect_dir=", "index=", "metacopy=", "xino=",
 			    "nfs_export=", "userxattr", "uuid=", "verity=", "default_permissions"}},
 	/* views of the kernel, which have nothing of their own */
-	{"securityfs", {}},
-	{"debugfs", {"mode=", "gid=", "uid="}},
-	{"tracefs", {"mode=", "gid=", "uid="}},
-	{"configfs", {}},
-	{"fusectl", {}},
+	{"securityfs", {}}, {"debugfs", {"mode=", "gid=", "uid="}}, {"tracefs", {"mode=", "gid=", "uid="}},
+	{"configfs", {}}, {"fusectl", {}},
+	{"hugetlbfs", {"pagesize=", "mode=", "uid=", "gid="}}, /* empty: mounts-dump.c */
 };
 
 static const struct filesystem *find(const char *fstype)

@@ -27,14 +27,16 @@ struct site {
 	struct proc_mount *now; /* as create has made them */
 	size_t n_now;
 	int old_root, stage;
-	unsigned n_places; /* on the stage */
-	ssize_t root;	   /* index of the root */
+	unsigned n_places;	  /* on the stage */
+	ssize_t root;		  /* index of the root */
+	const St__Mount **mounts; /* of one namespace; their ids begin behind "first" */
+	size_t n, first;
 	struct made {
 		int fd;	    /* on the stage; -EBADF: not made yet */
 		int target; /* its mount point */
 		int donor;  /* of a mount of create: a copy with its propagation; -EBADF: it is private */
 		bool attached, grouped;
-	} * made; /* by Mount.id - 1 */
+	} * made; /* by Mount.id - 1 - first */
 };
 
 static int failed(struct error *e, int code, const char *what, const St__Mount *m)
@@ -45,14 +47,20 @@ static int failed(struct error *e, int code, const char *what, const St__Mount *
 
 /* ---- the image ---- */
 
+/* A reference to another record of the same namespace, or none. */
+static bool is_reference(const struct restore *r, const St__Mount *m, uint32_t id)
+{
+	return !id || (id <= r->n_mounts && r->mounts[id - 1]->mount_namespace == m->mount_namespace);
+}
+
 static bool is_well_formed(const struct restore *r, size_t i)
 {
 	const St__Mount *m = r->mounts[i];
 	int origins = (m->created_at[0] != 0) + (m->source != 0) + (m->fstype[0] != 0);
 
-	if (m->id != i + 1 || m->parent > r->n_mounts || m->source > r->n_mounts ||
-		m->inherit > r->n_mounts || m->peer > r->n_mounts || origins != 1 || m->attributes >> 32 ||
-		m->propagation > 7)
+	if (m->id != i + 1 || !is_reference(r, m, m->parent) || !is_reference(r, m, m->source) ||
+		!is_reference(r, m, m->inherit) || !is_reference(r, m, m->peer) || origins != 1 ||
+		m->attributes >> 32 || m->propagation > 7)
 		return false;
 	if (m->created_at[0] ? m->created_at[0] != '/' : m->unattached)
 		return false;
@@ -78,31 +86,59 @@ static bool is_rooted(const struct restore *r, const St__Mount *m)
 	return false;
 }
 
+static size_t first_of(const struct restore *r, uint64_t ns)
+{
+	size_t i = 0;
+
+	while (i < r->n_mounts && r->mounts[i]->mount_namespace != ns)
+		i++;
+	return i;
+}
+
+/* All of a namespace come together, and have one root. */
+static bool is_tree(const struct restore *r, size_t first)
+{
+	uint64_t ns = r->mounts[first]->mount_namespace;
+	size_t roots = 0, end = first;
+
+	for (; end < r->n_mounts && r->mounts[end]->mount_namespace == ns; end++)
+		roots += !r->mounts[end]->unattached && !r->mounts[end]->parent;
+	for (; end < r->n_mounts; end++)
+		if (r->mounts[end]->mount_namespace == ns)
+			return false;
+	return roots == 1;
+}
+
+static bool contents_are_good(const struct restore *r, uint32_t mount)
+{
+	const St__Mount *m;
+
+	if (!mount)
+		return first_of(r, 0) == r->n_mounts;
+	m = mount <= r->n_mounts ? r->mounts[mount - 1] : NULL;
+	return m && !m->source && (!m->fstype[0] || !strcmp(m->fstype, "tmpfs"));
+}
+
 int restore_validate_mounts(const struct restore *r, struct error *e)
 {
-	size_t roots = 0;
-
 	for (size_t i = 0; i < r->n_mounts; i++) {
 		const St__Mount *m = r->mounts[i];
 
-		if (!is_well_formed(r, i) || (!m->unattached && !is_rooted(r, m)))
+		if (!is_well_formed(r, i) || (!m->unattached && !is_rooted(r, m)) ||
+			(first_of(r, m->mount_namespace) == i && !is_tree(r, i)))
 			return error_set(
 				e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: mount %zu is malformed", i + 1);
-		roots += !m->unattached && !m->parent;
 	}
-	if (r->n_mounts && roots != 1)
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the mounts have no root");
-	for (size_t i = 0; i < r->n_tmpfs; i++) {
-		uint32_t mount = r->tmpfs[i]->mount;
-
-		if ((mount != 0) != (r->n_mounts != 0) || mount > r->n_mounts ||
-			(mount && r->mounts[mount - 1]->fstype[0] &&
-				strcmp(r->mounts[mount - 1]->fstype, "tmpfs") != 0) ||
-			(mount && r->mounts[mount - 1]->source))
+	for (size_t i = 0; i < r->n_tmpfs; i++)
+		if (!contents_are_good(r, r->tmpfs[i]->mount))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT,
 				"checkpoint.img: contents of %s belong to no tmpfs", r->tmpfs[i]->target);
-	}
 	return 0;
+}
+
+bool restore_has_mounts(const struct restore *r, uint64_t ns)
+{
+	return first_of(r, ns) < r->n_mounts;
 }
 
 int restore_check_mounts(const struct restore *r, const struct spec *s, struct error *e)
@@ -208,7 +244,7 @@ static int open_place(int mount, const char *path)
 
 static int make_part(struct site *s, const St__Mount *m, int *ret, struct error *e)
 {
-	_cleanup_close_ int at = open_place(s->made[m->source - 1].fd, m->path);
+	_cleanup_close_ int at = open_place(s->made[m->source - 1 - s->first].fd, m->path);
 	int r = at < 0 ? at : (*ret = mount_clone(at, "", false));
 
 	if (r >= 0)
@@ -277,13 +313,13 @@ static int fill(struct site *s, const St__Mount *m, int mount, struct error *e)
 /* The mount points of all that will be mounted on it, while nothing covers them. */
 static int open_mount_points(struct site *s, const St__Mount *m, struct error *e)
 {
-	for (size_t i = 0; i < s->r->n_mounts; i++) {
-		const St__Mount *child = s->r->mounts[i];
+	for (size_t i = 0; i < s->n; i++) {
+		const St__Mount *child = s->mounts[i];
 		int *target = &s->made[i].target;
 
 		if (child->unattached || child->parent != m->id)
 			continue;
-		*target = open_place(s->made[m->id - 1].fd, child->target);
+		*target = open_place(s->made[m->id - 1 - s->first].fd, child->target);
 		if (*target < 0)
 			return failed(e, *target, "find the mount point of", child);
 	}
@@ -293,7 +329,7 @@ static int open_mount_points(struct site *s, const St__Mount *m, struct error *e
 static int make_one(struct site *s, const St__Mount *m, struct error *e)
 {
 	bool overlay = !strcmp(m->fstype, "overlay");
-	struct made *made = &s->made[m->id - 1];
+	struct made *made = &s->made[m->id - 1 - s->first];
 	int fd = -EBADF, r;
 
 	if (m->created_at[0])
@@ -313,7 +349,7 @@ static int make_one(struct site *s, const St__Mount *m, struct error *e)
 /* Moves what is made to its place, as far as its parent is made, too. */
 static int attach_made(struct site *s, struct error *e)
 {
-	for (size_t i = 0; i < s->r->n_mounts; i++) {
+	for (size_t i = 0; i < s->n; i++) {
 		struct made *made = &s->made[i];
 		int r;
 
@@ -321,7 +357,7 @@ static int attach_made(struct site *s, struct error *e)
 			continue;
 		r = mount_attach(made->fd, made->target);
 		if (r < 0)
-			return failed(e, r, "attach", s->r->mounts[i]);
+			return failed(e, r, "attach", s->mounts[i]);
 		made->attached = true;
 	}
 	return 0;
@@ -330,10 +366,9 @@ static int attach_made(struct site *s, struct error *e)
 /* First all that needs nothing but create's mounts; overlays one after another, each with what is made of it. */
 static int make_all(struct site *s, struct error *e)
 {
-	const struct restore *r = s->r;
-	size_t left = r->n_mounts;
+	size_t left = s->n;
 	bool overlays = false;
-	bool *done = arena_array(&s->r->arena, r->n_mounts, sizeof(*done));
+	bool *done = arena_array(&s->r->arena, s->n, sizeof(*done));
 
 	if (!done)
 		return error_errno(e, -ENOMEM, "mounts");
@@ -341,11 +376,12 @@ static int make_all(struct site *s, struct error *e)
 		size_t before = left;
 		int result = 0;
 
-		for (size_t i = 0; i < r->n_mounts && result == 0; i++) {
-			const St__Mount *m = r->mounts[i];
+		for (size_t i = 0; i < s->n && result == 0; i++) {
+			const St__Mount *m = s->mounts[i];
 			bool overlay = !strcmp(m->fstype, "overlay");
 
-			if (done[i] || (m->source && !done[m->source - 1]) || (overlay && !overlays))
+			if (done[i] || (m->source && !done[m->source - 1 - s->first]) ||
+				(overlay && !overlays))
 				continue;
 			result = make_one(s, m, e);
 			done[i] = true;
@@ -368,8 +404,8 @@ static int make_all(struct site *s, struct error *e)
  * order of the records, and put together as before. */
 static int make_again(struct site *s, struct error *e)
 {
-	for (size_t i = 0; i < s->r->n_mounts; i++) {
-		const St__Mount *m = s->r->mounts[i];
+	for (size_t i = 0; i < s->n; i++) {
+		const St__Mount *m = s->mounts[i];
 		struct made *made = &s->made[i];
 		int r, fd;
 
@@ -386,8 +422,8 @@ static int make_again(struct site *s, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	for (size_t i = 0; i < s->r->n_mounts; i++) {
-		int r = s->r->mounts[i]->unattached ? 0 : open_mount_points(s, s->r->mounts[i], e);
+	for (size_t i = 0; i < s->n; i++) {
+		int r = s->mounts[i]->unattached ? 0 : open_mount_points(s, s->mounts[i], e);
 
 		if (r < 0)
 			return r;
@@ -416,8 +452,8 @@ static int set_attributes(struct site *s, struct error *e)
 		      MOUNT_ATTR_NODIRATIME | MOUNT_ATTR_NOSYMFOLLOW | MOUNT_ATTR__ATIME
 	};
 
-	for (size_t i = 0; i < s->r->n_mounts; i++) {
-		const St__Mount *m = s->r->mounts[i];
+	for (size_t i = 0; i < s->n; i++) {
+		const St__Mount *m = s->mounts[i];
 		uint64_t have = UINT64_MAX;
 		int r = 0;
 
@@ -439,14 +475,14 @@ static int set_attributes(struct site *s, struct error *e)
 /* 1: whoever it is to be a peer of is not ready. */
 static int set_propagation(struct site *s, const St__Mount *m)
 {
-	int fd = s->made[m->id - 1].fd, from = -EBADF, r = 0;
+	int fd = s->made[m->id - 1 - s->first].fd, from = -EBADF, r = 0;
 
-	if (m->peer && !s->made[m->peer - 1].grouped)
+	if (m->peer && !s->made[m->peer - 1 - s->first].grouped)
 		return 1;
 	if (m->inherit)
-		from = s->made[m->inherit - 1].donor;
+		from = s->made[m->inherit - 1 - s->first].donor;
 	else if (m->peer)
-		from = s->made[m->peer - 1].fd;
+		from = s->made[m->peer - 1 - s->first].fd;
 	if (from >= 0) {
 		r = mount_set_group(from, fd);
 		/* a peer that is private here: create's mounts propagate nothing on this host */
@@ -466,8 +502,8 @@ static int set_all_propagation(struct site *s, struct error *e)
 {
 	for (bool progress = true; progress;) {
 		progress = false;
-		for (size_t i = 0; i < s->r->n_mounts; i++) {
-			const St__Mount *m = s->r->mounts[i];
+		for (size_t i = 0; i < s->n; i++) {
+			const St__Mount *m = s->mounts[i];
 			int r;
 
 			if (s->made[i].grouped || m->unattached)
@@ -486,9 +522,9 @@ static int build(struct site *s, struct error *e)
 {
 	int r = survey(s, e);
 
-	for (size_t i = 0; i < s->r->n_mounts && r == 0; i++)
-		if (s->r->mounts[i]->created_at[0])
-			r = copy_base(s, s->r->mounts[i], &s->made[i].fd, &s->made[i].donor, e);
+	for (size_t i = 0; i < s->n && r == 0; i++)
+		if (s->mounts[i]->created_at[0])
+			r = copy_base(s, s->mounts[i], &s->made[i].fd, &s->made[i].donor, e);
 	if (r < 0)
 		return r;
 	/* from here on nothing propagates: neither what is attached, nor that the old tree is detached */
@@ -509,32 +545,51 @@ static int build(struct site *s, struct error *e)
 	return r < 0 ? r : set_all_propagation(s, e);
 }
 
-int restore_mounts(struct restore *r, struct error *e)
+static int make_tree(struct restore *r, uint64_t ns, struct error *e)
 {
-	struct site s = {.r = r, .old_root = -EBADF, .stage = -EBADF, .root = -1};
+	struct site s = {.r = r, .old_root = -EBADF, .stage = -EBADF, .root = -1, .first = first_of(r, ns)};
 	int result;
 
-	if (r->n_mounts == 0)
-		return fault_point("restore-mounts", e);
-	s.made = arena_array(&r->arena, r->n_mounts, sizeof(*s.made));
+	s.mounts = r->mounts + s.first;
+	while (s.first + s.n < r->n_mounts && s.mounts[s.n]->mount_namespace == ns)
+		s.n++;
+	s.made = arena_array(&r->arena, s.n, sizeof(*s.made));
 	if (!s.made)
 		return error_errno(e, -ENOMEM, "mounts");
-	for (size_t i = 0; i < r->n_mounts; i++) {
+	for (size_t i = 0; i < s.n; i++) {
 		s.made[i] = (struct made){-EBADF, -EBADF, -EBADF, false, false};
-		if (!r->mounts[i]->parent && !r->mounts[i]->unattached)
+		if (!s.mounts[i]->parent && !s.mounts[i]->unattached)
 			s.root = i;
 	}
 	result = build(&s, e);
-	for (size_t i = 0; i < r->n_mounts; i++) {
+	for (size_t i = 0; i < s.n; i++) {
 		close_p(&s.made[i].fd);
 		close_p(&s.made[i].target);
 		close_p(&s.made[i].donor);
 	}
 	close_p(&s.stage);
 	close_p(&s.old_root);
-	if (result == 0)
-		result = fault_point("restore-mounts", e);
 	return result < 0 ? error_prefix(e, "mounts of the container") : 0;
+}
+
+int restore_mounts(struct restore *r, struct error *e)
+{
+	int result = restore_has_mounts(r, 0) ? make_tree(r, 0, e) : 0;
+
+	return result < 0 ? result : fault_point("restore-mounts", e);
+}
+
+int restore_nested_mounts(struct restore *r, uint64_t ns, int *ret_root, struct error *e)
+{
+	int result = make_tree(r, ns, e), root;
+
+	if (result < 0)
+		return result;
+	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0 || restore_move_fd(r, &root) < 0)
+		return error_errno(e, -errno, "open the root of a mount namespace");
+	*ret_root = root;
+	return 0;
 }
 
 /* ---- for the next checkpoint ---- */
@@ -600,7 +655,7 @@ int restore_remember_mounts(struct restore *r, struct container *c, struct error
 	char *text;
 	int *ids;
 
-	if (r->n_mounts == 0)
+	if (!restore_has_mounts(r, 0))
 		return 0;
 	if (proc_parse_mountinfo(c->mountinfo, &r->arena, &then, &n_then) < 0 ||
 		proc_read_mountinfo(c->init_pid, &r->arena, &now, &n_now) < 0)
@@ -610,7 +665,7 @@ int restore_remember_mounts(struct restore *r, struct container *c, struct error
 		ids[i] = NO_MOUNT + i;
 	for (size_t i = 0; ids && i < r->n_mounts; i++) {
 		const St__Mount *m = r->mounts[i];
-		ssize_t k = m->created_at[0] && !m->unattached
+		ssize_t k = m->created_at[0] && !m->unattached && !m->mount_namespace
 				    ? mounts_find(then, n_then, m->created_at, m->level)
 				    : -1;
 		const struct proc_mount *is;

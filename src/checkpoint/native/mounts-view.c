@@ -35,20 +35,21 @@ static void *copy(void *arg)
 	return NULL;
 }
 
-int dump_bare_mount(struct dump *d, const struct proc_mount *m)
+int dump_bare_mount(struct dump *d, const struct dump_tmpfs_view *v)
 {
-	_cleanup_close_ int ns = -EBADF, from = open_in_root(d->root_fd, m->target, O_PATH, 0);
+	_cleanup_close_ int ns = -EBADF, from = open_in_root(v->nested ? v->nested->root_fd : d->root_fd,
+						 v->view->target, O_PATH, 0);
 	_cleanup_close_ int bare = -EBADF;
 	struct copying c;
 	char path[64];
 	pthread_t thread;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", v->nested ? v->nested->pid : d->c->init_pid);
 	ns = open(path, O_RDONLY | O_CLOEXEC);
 	if (from < 0 || ns < 0)
 		return from < 0 ? from : -errno;
-	if (mount_id(from) != m->id)
+	if (mount_id(from) != v->view->id)
 		return -EBUSY;
 	c = (struct copying){ns, from, -EIO};
 	r = pthread_create(&thread, NULL, copy, &c);

@@ -134,12 +134,29 @@ static int read_pid(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	return 0;
 }
 
+static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	char path[64];
+	int r;
+
+	/* Mounts that came from outside of it are locked. */
+	if (n->msg->owner)
+		return refuse(d, p, "mnt", "it belongs to a user namespace of its own: not supported yet");
+	n->pid = p->pid;
+	r = proc_read_mountinfo(p->pid, &d->arena, &n->mounts, &n->n_mounts);
+	if (r < 0)
+		return error_errno(e, r, "mounts of process %d", p->ns_pid);
+	snprintf(path, sizeof(path), "/proc/%d/root", p->pid);
+	n->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return n->root_fd < 0 ? error_errno(e, -errno, "root of process %d", p->ns_pid) : 0;
+}
+
 static const struct nested_kind kinds[] = {
 	{"user", CLONE_NEWUSER, read_user}, /* first: it may own the others */
 	{"uts", CLONE_NEWUTS, read_uts},
 	{"pid", CLONE_NEWPID, read_pid},
 	{"pid_for_children", CLONE_NEWPID, read_pid},
-	{"mnt", CLONE_NEWNS, NULL},
+	{"mnt", CLONE_NEWNS, read_mnt},
 	{"net", CLONE_NEWNET, NULL},
 	{"ipc", CLONE_NEWIPC, NULL},
 	{"cgroup", CLONE_NEWCGROUP, NULL},
@@ -205,8 +222,10 @@ static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k,
 	if (grow(d, e) < 0 || fstat(fd, &st) < 0)
 		return e->code;
 	n = &d->nested[d->n_nested];
-	*n = (struct dump_nested){
-		.fd = -EBADF, .inode = st.st_ino, .msg = pb_new(&d->arena, Namespace, namespace)};
+	*n = (struct dump_nested){.fd = -EBADF,
+		.root_fd = -EBADF,
+		.inode = st.st_ino,
+		.msg = pb_new(&d->arena, Namespace, namespace)};
 	if (!n->msg)
 		return no_memory(e);
 	n->msg->id = dump_new_id(d);
@@ -304,7 +323,49 @@ int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 
 void dump_nested_done(struct dump *d)
 {
-	for (size_t i = 0; i < d->n_nested; i++)
+	for (size_t i = 0; i < d->n_nested; i++) {
 		close_p(&d->nested[i].fd);
+		close_p(&d->nested[i].root_fd);
+	}
 	free(d->nested);
+}
+
+static bool has_mount(const struct proc_mount *mounts, size_t n, int id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (mounts[i].id == id)
+			return true;
+	return false;
+}
+
+bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret)
+{
+	*ret = 0;
+	if (has_mount(d->mounts, d->n_mounts, mnt_id))
+		return true;
+	for (size_t i = 0; i < d->n_nested; i++) {
+		if (!has_mount(d->nested[i].mounts, d->nested[i].n_mounts, mnt_id))
+			continue;
+		*ret = d->nested[i].msg->id;
+		return true;
+	}
+	return false;
+}
+
+uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p)
+{
+	for (size_t i = 0; i < d->n_nested; i++)
+		for (size_t k = 0; k < p->msg->n_namespaces; k++)
+			if (d->nested[i].msg->type == CLONE_NEWNS &&
+				d->nested[i].msg->id == p->msg->namespaces[k])
+				return d->nested[i].msg->id;
+	return 0;
+}
+
+int dump_root_of(const struct dump *d, const struct dump_file *f)
+{
+	for (size_t i = 0; f && f->mnt_ns && i < d->n_nested; i++)
+		if (d->nested[i].msg->id == f->mnt_ns)
+			return d->nested[i].root_fd;
+	return d->root_fd;
 }

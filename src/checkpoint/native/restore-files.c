@@ -132,12 +132,17 @@ int restore_open_file(struct restore *r, size_t i, struct error *e)
 {
 	const St__File *m = r->files[i];
 	const struct resource *res = resource_find(m->kind_case);
+	struct error ignored;
 	int fd = -EBADF, result;
 
 	if (!res)
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind",
 			(unsigned long long)m->id);
-	result = res->open(r, m, &fd, e);
+	result = m->mount_namespace ? restore_enter_root(r, m->mount_namespace, e) : 0;
+	if (result == 0)
+		result = res->open(r, m, &fd, e);
+	if (m->mount_namespace && restore_enter_root(r, 0, result < 0 ? &ignored : e) < 0 && result == 0)
+		result = e->code;
 	if (result < 0)
 		return m->kind_case == ST__FILE__KIND_REGULAR ? result : error_prefix(e, "%s", res->kind);
 	if (m->kind_case != ST__FILE__KIND_STDIO && !(m->flags & O_PATH) &&

@@ -18,7 +18,7 @@
 static const struct {
 	uint32_t type;
 	const char *name;
-} entered[] = {{CLONE_NEWUTS, "uts"}};
+} entered[] = {{CLONE_NEWUTS, "uts"}, {CLONE_NEWNS, "mnt"}};
 _Static_assert(ARRAY_SIZE(entered) <= RESTORE_OWN_NAMESPACES, "room for descriptors");
 
 static const struct restore_nested *find(const struct restore *r, uint64_t id)
@@ -137,14 +137,20 @@ static int enter_owner(const struct restore *r, const St__Namespace *m)
 /* In a helper, which has init's table of descriptors. */
 static int make(struct restore *r, const St__Namespace *m)
 {
-	const char *path = m->type == CLONE_NEWUSER ? "self/ns/user" : "self/ns/uts";
-	int fd = enter_owner(r, m);
+	const char *path = m->type == CLONE_NEWUSER ? "self/ns/user"
+			   : m->type == CLONE_NEWNS ? "self/ns/mnt"
+						    : "self/ns/uts";
+	int fd = enter_owner(r, m), root = -EBADF;
 
 	if (fd < 0 || unshare((int)m->type) < 0)
 		return fd < 0 ? fd : -errno;
 	if (m->type == CLONE_NEWUTS && (sethostname(m->hostname, strlen(m->hostname)) < 0 ||
 					       setdomainname(m->domainname, strlen(m->domainname)) < 0))
 		return -errno;
+	r->control->error.message[0] = '\0';
+	if (m->type == CLONE_NEWNS && restore_nested_mounts(r, m->id, &root, &r->control->error) < 0)
+		return r->control->error.code;
+	r->control->helper_root = root;
 	fd = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	/* Its files in /proc must be its own, for others to write to them. */
 	if (fd < 0 || restore_move_fd(r, &fd) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
@@ -225,10 +231,14 @@ static int make_one(struct restore *r, struct restore_nested *n, struct error *e
 	pid_t maker = start_helper(r, n->msg, make), writer = 0;
 	int result = await_helper(maker);
 
-	if (result < 0)
+	if (result < 0 && n->msg->type == CLONE_NEWNS && r->control->error.message[0])
+		*e = r->control->error;
+	else if (result < 0)
 		error_errno(e, result, "make a namespace (type %#x)", n->msg->type);
 	else
 		n->fd = r->control->helper_fd;
+	if (result == 0 && n->msg->type == CLONE_NEWNS)
+		n->root_fd = r->control->helper_root;
 	if (result == 0 && n->msg->type == CLONE_NEWUSER) {
 		writer = start_helper(r, n->msg, write_maps);
 		result = await_helper(writer);
@@ -358,6 +368,8 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 	if (m->type == CLONE_NEWPID &&
 		(m->owner || !is_type(r, m->parent, CLONE_NEWPID, i) || !init_of(r, &r->nested[i])))
 		return corrupt(e, m->id);
+	if (m->type == CLONE_NEWNS)
+		return m->owner || !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
 	if (m->type != CLONE_NEWUTS && m->type != CLONE_NEWPID &&
 		(m->type != CLONE_NEWUSER || m->parent != m->owner))
 		return corrupt(e, m->id);
@@ -460,4 +472,16 @@ int restore_check_namespaces(const struct restore *r, uint64_t allowed, bool sec
 				m->type, cap);
 	}
 	return 0;
+}
+
+/* Paths of files are those of the namespace in which they were opened. */
+int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e)
+{
+	const struct restore_nested *n = find(r, ns);
+	int root = ns ? (n ? n->root_fd : -EBADF) : r->root_fd;
+
+	return fchdir(root) < 0 || chroot(".") < 0
+		       ? error_errno(
+				 e, -errno, "enter the root of mount namespace %llu", (unsigned long long)ns)
+		       : 0;
 }

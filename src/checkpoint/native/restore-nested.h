@@ -28,6 +28,9 @@ int restore_pid_seen(const struct restore *r, const St__Process *viewer, int pid
 int restore_own_pid(const St__Process *p);
 int restore_own_tid(const St__Thread *t);
 
+/* In init, while it opens a file of a mount namespace (0: the container's). */
+int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e) _must_check_;
+
 /* What an image says of namespaces makes sense; and the bundle lets processes make them. */
 int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;
 int restore_check_namespaces(

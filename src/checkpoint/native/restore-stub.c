@@ -419,9 +419,9 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = restore_make_room(r, e);
 	if (result == 0)
-		result = restore_make_namespaces(r, e);
-	if (result == 0)
 		result = restore_tmpfs(r, e);
+	if (result == 0)
+		result = restore_make_namespaces(r, e);
 	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)
 		result = restore_network(r->network, r->proc_fd, e);
 	if (result == 0)

@@ -66,7 +66,7 @@ static int count_records(struct restore *r, struct error *e)
 		case IMAGE_RECORD_NAMESPACE:
 			if (r->nested)
 				r->nested[r->n_nested] =
-					(struct restore_nested){(const St__Namespace *)m, -EBADF};
+					(struct restore_nested){(const St__Namespace *)m, -EBADF, -EBADF};
 			r->n_nested++;
 			break;
 		case IMAGE_RECORD_IPC:

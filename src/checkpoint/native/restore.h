@@ -20,12 +20,12 @@ struct restore_control {
 	uint32_t n_ready; /* threads that are built, and wait for "armed" */
 	uint32_t
 		armed; /* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
-	uint32_t n_finished;		       /* threads that wait for their registers */
-	uint32_t park;			       /* never changes: waiting on it never ends */
-	uint32_t cgroups_made, cgroups_placed; /* set by the parent, if there are Cgroup records */
-	uint32_t failing, failed;	       /* failed: error is valid */
-	struct timespec time[2];	       /* an argument of a call (restore-time.c) */
-	int helper_fd, helper_pid;	       /* of who makes a namespace (restore-nested.c) */
+	uint32_t n_finished;			/* threads that wait for their registers */
+	uint32_t park;				/* never changes: waiting on it never ends */
+	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
+	uint32_t failing, failed;		/* failed: error is valid */
+	struct timespec time[2];		/* an argument of a call (restore-time.c) */
+	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
 	struct error error;
 };
 
@@ -60,6 +60,7 @@ struct restore_layer;
 struct restore_nested {
 	const St__Namespace *msg;
 	int fd;
+	int root_fd; /* of a mount namespace */
 };
 enum { RESTORE_OWN_NAMESPACES = 8 };
 
@@ -158,6 +159,9 @@ int restore_validate_cgroups(const struct restore *r, struct error *e) _must_che
 int restore_check_cgroups(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
 /* mounts-restore.c: the tree of Mount records, in init, with the contents of its tmpfs mounts. */
 int restore_mounts(struct restore *r, struct error *e) _must_check_;
+/* The same in a mount namespace that the container's processes had made; *ret_root: its root, O_PATH. */
+int restore_nested_mounts(struct restore *r, uint64_t ns, int *ret_root, struct error *e) _must_check_;
+bool restore_has_mounts(const struct restore *r, uint64_t ns);
 /* Whether the records make sense; and whether config.json allows the container to mount. */
 int restore_validate_mounts(const struct restore *r, struct error *e) _must_check_;
 int restore_check_mounts(const struct restore *r, const struct spec *s, struct error *e) _must_check_;

@@ -195,7 +195,7 @@ static int dump_listed(struct dump *d, struct error *e)
 
 	for (size_t i = 0; i < d->n_contents && r == 0; i++) {
 		const struct dump_tmpfs_view *v = &d->contents[i];
-		_cleanup_close_ int fd = dump_bare_mount(d, v->view);
+		_cleanup_close_ int fd = dump_bare_mount(d, v);
 
 		r = dump_one(d, fd, v->view->target, v->mount, e);
 	}
@@ -207,11 +207,12 @@ int dump_tmpfs(struct dump *d, struct error *e)
 	const struct spec *s = d->c->spec;
 	int r = 0;
 
-	d->tmpfs = arena_array(&d->arena, MAX(s->n_mounts, d->n_contents), sizeof(*d->tmpfs));
+	d->tmpfs = arena_array(&d->arena, s->n_mounts + d->n_contents, sizeof(*d->tmpfs));
 	if (!d->tmpfs)
 		return error_errno(e, -ENOMEM, "tmpfs");
-	if (d->n_mount_msgs)
-		return dump_listed(d, e);
+	r = dump_listed(d, e);
+	if (d->n_mount_msgs && !d->mount_msgs[0]->mount_namespace)
+		return r;
 	for (size_t i = 0; i < s->n_mounts && r == 0; i++) {
 		_cleanup_close_ int fd = -EBADF;
 

@@ -38,7 +38,7 @@ static bool find_among_files(struct dump *d, const struct proc_mark *m, St__Inot
 		if (!is_inode(f, m) || !f->resource || f->resource->kind_case != ST__FILE__KIND_REGULAR)
 			continue;
 		w->mode = f->st.st_mode;
-		if (dump_path_is(d, f->proc, f->link, &f->st)) {
+		if (dump_path_is(d, f, f->link, &f->st)) {
 			w->path = (char *)f->link;
 			return true;
 		}

@@ -68,7 +68,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 static int check_fifo(struct dump *d, struct dump_file *f, struct error *e)
 {
-	if (f->st.st_nlink > 0 && !dump_path_is(d, f->proc, f->link, &f->st))
+	if (f->st.st_nlink > 0 && !dump_path_is(d, f, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "fifo", "it is no longer found at its path",
 			"keep the FIFO until the checkpoint is done", "%s", f->link);
 	return check(d, f, e);

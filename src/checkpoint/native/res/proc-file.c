@@ -54,7 +54,7 @@ static bool is_alive(const struct dump *d, int pid)
 /* The kernel does not always say that it has been deleted. */
 bool proc_file_is_gone(struct dump *d, const struct dump_file *f)
 {
-	return !dump_path_is(d, f->proc, f->link, &f->st);
+	return !dump_path_is(d, f, f->link, &f->st);
 }
 
 void proc_file_check(struct dump *d, struct dump_file *f, int pid)

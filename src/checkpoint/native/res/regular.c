@@ -63,10 +63,9 @@ static bool may_be_trigger(const struct dump_file *f)
 
 static bool is_mounted(const struct dump *d, const struct dump_file *f)
 {
-	for (size_t i = 0; i < d->n_mounts; i++)
-		if (d->mounts[i].id == f->info.mnt_id)
-			return true;
-	return false;
+	uint64_t any;
+
+	return dump_mount_namespace(d, f->info.mnt_id, &any);
 }
 
 /* fcntl(F_NOTIFY): what it watches for cannot be read, but it makes its caller the owner of the descriptor's signals. */
@@ -113,12 +112,11 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		dump_refuse(d, f->proc, f->fd, "file",
 			"it was deleted under this name, and its other names are not seen in the container",
 			"close it, or delete its other names too", "%s", f->link);
-	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st) && f->fd >= 0 &&
-		 !is_mounted(d, f))
+	else if (!says_deleted(f) && !dump_path_is(d, f, f->link, &f->st) && f->fd >= 0 && !is_mounted(d, f))
 		dump_refuse(d, f->proc, f->fd, "file",
 			"the mount that it was opened in has been detached (umount -l)", "close it", "%s",
 			f->link);
-	else if (!says_deleted(f) && !dump_path_is(d, f->proc, f->link, &f->st))
+	else if (!says_deleted(f) && !dump_path_is(d, f, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "file",
 			"it is no longer found at its path (renamed, replaced or mounted over)",
 			"close it, or restart the program that holds it", "%s", f->link);

@@ -377,9 +377,9 @@ static int dump_file_of(struct dump *d, const struct dump_file *f, St__Socket *m
 		m->cwd = directory_of_name(d, f, path, name);
 	if (!m->cwd)
 		return error_errno(e, -ENOMEM, "directory of the socket bound to \"%s\"", name);
-	if (st.st_nlink > 0 && dump_path_is(d, f->proc, bound_path(d, m, name), &st))
+	if (st.st_nlink > 0 && dump_path_is(d, f, bound_path(d, m, name), &st))
 		return 0;
-	if (st.st_nlink > 0 && dump_path_is(d, f->proc, path, &st)) {
+	if (st.st_nlink > 0 && dump_path_is(d, f, path, &st)) {
 		m->path = arena_strdup(&d->arena, path);
 		return m->path ? 0 : error_errno(e, -ENOMEM, "path of a socket");
 	}

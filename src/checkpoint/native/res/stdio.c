@@ -23,10 +23,9 @@ static bool is_terminal(const struct dump_file *f)
 
 static bool mounted_in_container(const struct dump *d, int mnt_id)
 {
-	for (size_t i = 0; i < d->n_mounts; i++)
-		if (d->mounts[i].id == mnt_id)
-			return true;
-	return false;
+	uint64_t any;
+
+	return dump_mount_namespace(d, mnt_id, &any);
 }
 
 static int which(const struct dump *d, const struct dump_file *f)

@@ -58,11 +58,12 @@ const struct support_row support_rows[] = {
 		"a process that is not dumpable: after a restore the root of its user namespace may not"},
 	{"namespace", "shared user", "refused", "a user namespace of others"},
 	{"namespace", "nested", "supported",
-		"uts, user and pid namespaces that the container's processes made, one in another"},
+		"uts, user, pid and mount namespaces that the container's processes made, one in another; "
+		"what is "
+		"mapped comes by the container's own mounts"},
 	{"namespace", "other nested", "refused",
-		"mount, network, ipc, cgroup and time namespaces of processes; a user namespace of a process "
-		"with "
-		"several threads; a pid namespace that belongs to one of these"},
+		"network, ipc, cgroup and time namespaces of processes; a user namespace of a process with "
+		"several threads; a pid or mount namespace that belongs to a nested user namespace"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
 		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "
