@@ -390,23 +390,26 @@ class Container:
         """Another container with a copy of the bundle as it is now."""
         bundle = self.env.t / f"bundle-{cid}"
         subprocess.run(["cp", "-a", "--reflink=auto", self.bundle, bundle], check=True)
-        other = Container(self.env, cid, (), bundle=bundle)
+        other = type(self)(self.env, cid, (), bundle=bundle)
         other.config["linux"]["cgroupsPath"] = f"{self.env.cgroup}/{cid}"
         other.write_config()
         return other
 
+    def command(self, *args, **kw):
+        return self.env.command(*args, **kw)
+
     def run(self, *options, **kw):
-        return self.env.command("run", "-d", "--bundle", self.bundle, *options, self.cid, stdout=self.out, **kw)
+        return self.command("run", "-d", "--bundle", self.bundle, *options, self.cid, stdout=self.out, **kw)
 
     def checkpoint(self, image, *options, **kw):
-        return self.env.command("checkpoint", "--image-path", image, "--work-path", self.env.t, *options, self.cid, **kw)
+        return self.command("checkpoint", "--image-path", image, "--work-path", self.env.t, *options, self.cid, **kw)
 
     def restore(self, image, *options, **kw):
-        return self.env.command("restore", "-d", "--image-path", image, "--work-path", self.env.t,
+        return self.command("restore", "-d", "--image-path", image, "--work-path", self.env.t,
                                 "--bundle", self.bundle, *options, self.cid, stdout=self.out, **kw)
 
     def delete(self, **kw):
-        return self.env.command("delete", "-f", self.cid, **kw)
+        return self.command("delete", "-f", self.cid, **kw)
 
     def status(self):
         state = self.env.state(self.cid)
@@ -468,3 +471,68 @@ class Container:
             tasks = "; ".join(f"{(proc_stat(p) or ('?', '?', 0))[:2]} {describe(p)}" for p in pids[:6])
             said = self.out.read_text(errors="replace")[-500:] if self.out.exists() else ""
             raise Failure(f"{e}; processes: {tasks or 'none'}; output: {said}") from None
+
+
+class Rootless(Container):
+    """A container of an ordinary user, who is in no file of the machine: without a cgroup, in a user namespace with his
+    own id. Commands on it are his, too."""
+    USER = 12345
+    MAPS = {"uidMappings": [{"containerID": 0, "hostID": USER, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": USER, "size": 1}]}
+
+    def __init__(self, env, cid, args, bundle=None, **config):
+        super().__init__(env, cid, args, bundle=bundle, **config)
+        if bundle is None:
+            linux = self.config["linux"]
+            del linux["cgroupsPath"], linux["resources"]
+            linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "cgroup"] + [{"type": "user"}]
+            linux.update(self.MAPS)
+            self.write_config()
+        for top in (self.bundle, env.root) if bundle is None else ():
+            subprocess.run(["chown", "-R", f"{self.USER}:{self.USER}", top], check=True)
+        env.t.chmod(0o777)
+
+    def clone(self, cid):
+        other = super().clone(cid)
+        del other.config["linux"]["cgroupsPath"]
+        other.write_config()
+        return other
+
+    def command(self, *args, **kw):
+        user = str(self.USER)
+        way = [*self.way(), "setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
+        return self.env.command(*args, wrapper=[*way, *kw.pop("wrapper", ())], **kw)
+
+    def way(self):
+        return ()
+
+    def pids(self):
+        """All that are in the pid namespace of its init."""
+        def namespace(pid):
+            try:
+                return os.readlink(f"/proc/{pid}/ns/pid")
+            except OSError:
+                return None
+        init = self.pid()
+        mine = namespace(init) if init else None
+        found = {int(p) for p in os.listdir("/proc") if p.isdigit() and namespace(p) == mine} if mine else set()
+        return {p for p in found if (proc_stat(p) or "  ")[1] not in "ZX"}
+
+
+class RootlessIds(Rootless):
+    """The same with more ids, which newuidmap grants: its files are others for our commands."""
+    MAPS = {"uidMappings": [*Rootless.MAPS["uidMappings"], {"containerID": 1, "hostID": 300000, "size": 3000000}],
+            "gidMappings": [*Rootless.MAPS["gidMappings"], {"containerID": 1, "hostID": 4000000, "size": 3000000}]}
+    ETC = """set -e
+        mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work"
+        mount -t overlay -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" overlay /etc
+        umount -l "$0"
+        echo 'rootless:x:12345:12345::/:/bin/sh' >> /etc/passwd
+        echo 'rootless:x:12345:' >> /etc/group
+        echo 'rootless:300000:3000000' > /etc/subuid
+        echo 'rootless:4000000:3000000' > /etc/subgid
+        exec "$@" """
+
+    def way(self):
+        (self.env.t / "etc").mkdir(exist_ok=True)
+        return ["unshare", "-m", "sh", "-c", self.ETC, self.env.t / "etc"]

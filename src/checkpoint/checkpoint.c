@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/ttys.h"
@@ -189,8 +190,10 @@ static _Noreturn void surgeon(struct container *c, const struct checkpoint_optio
 	setsid();
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
-	out->result =
-		native_dump(c, o, target->fd, &out->journal, guard_fd, report, &out->stats, &out->error);
+	out->result = checkpoint_is_unprivileged(c) ? checkpoint_enter_userns(c, &out->error) : 0;
+	if (out->result == 0)
+		out->result = native_dump(
+			c, o, target->fd, &out->journal, guard_fd, report, &out->stats, &out->error);
 	if (out->result < 0)
 		remove_image(target); /* the guard may be dead */
 	out->done = true;
@@ -318,12 +321,19 @@ static int check_options(const struct checkpoint_options *o, struct error *e)
 	return check_empty_ns(o->empty_ns, e);
 }
 
+static int preflight(
+	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+{
+	return checkpoint_is_unprivileged(c) ? checkpoint_preflight_inside(c, o, r, e)
+					     : native_preflight(c, o, r, e);
+}
+
 int checkpoint_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	int result = check_state(c, e);
 
-	return result < 0 ? result : native_preflight(c, o, r, e);
+	return result < 0 ? result : preflight(c, o, r, e);
 }
 
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
@@ -343,7 +353,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	if (r == 0)
 		r = fault_point("checkpoint-start", e);
 	if (r == 0)
-		r = native_preflight(c, o, rep, e);
+		r = preflight(c, o, rep, e);
 	if (r == 0 && rep->n > 0)
 		r = preflight_refuse(rep, e);
 	stats->preflight_us = now_us() - begin;

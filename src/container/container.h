@@ -141,6 +141,9 @@ int container_save(struct container *c, struct error *e) _must_check_;
 enum container_status container_status(const struct container *c);
 /* A pidfd of init, verified against the start time, or -ESRCH. Caller closes. */
 int container_init_pidfd(const struct container *c);
+/* All processes (or threads) of the container; *ret is malloc'ed. */
+int container_pids(
+	const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
 
 int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
 int container_pause(struct container *c, struct error *e) _must_check_;

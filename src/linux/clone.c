@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+
+#include "linux/idmap.h"
 
 pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
 {
@@ -26,4 +29,11 @@ pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
 	if (pid > 0)
 		*ret_pidfd = pidfd;
 	return pid;
+}
+
+int ns_return(int fd, int flag)
+{
+	if (setns(fd, flag) == 0)
+		return 0;
+	return errno == EPERM && !idmap_is_initial() ? 0 : -errno;
 }

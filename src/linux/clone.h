@@ -13,3 +13,6 @@
  * single-threaded: the child runs on in a copy of the caller's memory, and libc's fork handlers are not called.
  */
 pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd) _must_check_;
+
+/* setns(2) back to where we were. Who has entered another user namespace for good has no right to, and stays. */
+int ns_return(int fd, int flag) _must_check_;

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "linux/clone.h"
 
 enum { BUFFER_SIZE = 64 * 1024 };
 
@@ -38,8 +39,10 @@ int netns_socket(int netns_fd, int domain, int type, int protocol)
 	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
 	if (fd < 0)
 		r = -errno;
-	if (setns(own, CLONE_NEWNET) < 0)
-		r = -errno;
+	if (r == 0)
+		r = ns_return(own, CLONE_NEWNET);
+	else
+		(void)!ns_return(own, CLONE_NEWNET);
 	return r < 0 ? r : take_fd(&fd);
 }
 

@@ -7,6 +7,7 @@ Each program is run in these ways:
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   userns   as once, in a user namespace
+  rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
@@ -17,6 +18,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
   options=--a,--b  options of checkpoint and restore     cgroup=1    its cgroup at /sys/fs/cgroup
+  ids=1            rootless: it needs several ids        hidden=1    rootless: a process is not dumpable, once is all
 """
 import os
 import re
@@ -24,9 +26,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from lib import TESTS, Container, Failure, Skip, cgroup_pids, check
+from lib import TESTS, Container, Failure, Rootless, RootlessIds, Skip, check
 
-MODES = ("once", "cycles", "running", "again", "userns")
+MODES = ("once", "cycles", "running", "again", "userns", "rootless")
 
 
 class Program:
@@ -45,7 +47,7 @@ class Program:
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
         return self.words("modes") or (MODES + ("old",) if about_memory else MODES)
 
-    def container(self, env, cid, args=(), edit=None):
+    def container(self, env, cid, args=(), edit=None, kind=Container):
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
@@ -58,7 +60,7 @@ class Program:
             if edit:
                 edit(config)
 
-        return Container(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
+        return kind(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
                          binaries=[("/bin/" + self.name, env.build / "tests/cr" / self.name)],
                          busybox="busybox" in self.settings,
                          caps=self.words("caps"),
@@ -137,7 +139,7 @@ def timers(listing):
 def snapshot(container):
     """All that should be the same after a restore, by process and key."""
     result, seen = {}, {}
-    pids = sorted(cgroup_pids(container.config["linux"]["cgroupsPath"]))
+    pids = sorted(container.pids())
     inside = {"0": "0"}
     level = min(len(re.search(r"^NSpid:(.*)", text(f"/proc/{p}/status"), re.M)[1].split()) for p in pids) - 1
     for p in pids:
@@ -174,9 +176,10 @@ def snapshot(container):
             entry["timers"] = timers(entry["timers"])
         for name in ("exe", "cwd", "root"):
             entry[name] = os.readlink(f"{proc}/{name}")
-        own = container.config["linux"]["cgroupsPath"]
-        entry["cgroups"] = [line.replace(own, "", 1) for line in text(f"{proc}/cgroup").splitlines()
-                            if not line.endswith(own)]
+        own = container.config["linux"].get("cgroupsPath")
+        if own:
+            entry["cgroups"] = [line.replace(own, "", 1) for line in text(f"{proc}/cgroup").splitlines()
+                                if not line.endswith(own)]
     return result
 
 
@@ -249,6 +252,21 @@ def userns(program, env):
     finish(c, 2)
 
 
+def rootless(program, env):
+    c = program.container(env, "one", kind=RootlessIds if program.settings.get("ids") else Rootless)
+    c.run()
+    for n in (1,) if program.settings.get("hidden") else (1, 2):
+        c.wait_ready(n)
+        cycle(program, c, env.t / f"image{n}")
+        c.verify(n)
+    if not program.settings.get("hidden"):
+        return leave_running(program, env, c, 3)
+    c.wait_ready(2)
+    status, _, text = c.checkpoint(env.t / "image", *program.words("options"), ok=False)
+    check("not dumpable" in text, f"the second checkpoint (exit {status}): {text}")
+    return finish(c, 2)
+
+
 def old(program, env):
     c = program.container(env, "one")
     c.run()
@@ -269,23 +287,29 @@ def cycles(program, env):
 
 
 def running(program, env):
-    c, ignore = program.container(env, "one"), program.words("ignore")
+    c = program.container(env, "one")
     c.run()
-    c.wait_ready(1)
+    leave_running(program, env, c, 1)
+
+
+def leave_running(program, env, c, n):
+    """Round n: it runs on, and its image becomes a second container, when it is gone."""
+    ignore = program.words("ignore")
+    c.wait_ready(n)
     before = None if "all" in ignore else snapshot(c)
     c.checkpoint(env.t / "image", "--leave-running", *program.words("options"))
     check(c.status() == "running", f"after a checkpoint with --leave-running the container is {c.status()}")
     if "all" not in ignore:
         compare(before, snapshot(c), ignore, "with --leave-running")
     second = c.clone("two")
-    c.verify(1)
-    c.wait_ready(2)
+    c.verify(n)
+    c.wait_ready(n + 1)
     c.delete()
     second.restore(env.t / "image", *program.words("options"))
     if "all" not in ignore:
         compare(before, snapshot(second), ignore, "as a second container")
-    second.verify(1)
-    finish(second, 2)
+    second.verify(n)
+    finish(second, n + 1)
 
 
 def again(program, env):
@@ -381,7 +405,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "host": host}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):

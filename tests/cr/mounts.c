@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_ADMIN tmpfs=/mnt */
+/* cr: ids=1 caps=SYS_ADMIN tmpfs=/mnt */
 /*
  * Mounts that the container makes itself come back: tmpfs with contents, binds of directories, files and trees, also below
  * other mounts and over them, proc, sysfs, devpts, mqueue; flags of remounts; what config.json mounts and the container has

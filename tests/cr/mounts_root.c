@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_ADMIN,SYS_CHROOT */
+/* cr: ids=1 caps=SYS_ADMIN,SYS_CHROOT */
 /*
  * The container has given itself another root (pivot_root), and has overlays in it: one on directories of the root, with
  * a file mapped and one open that has been copied up, and one in a tmpfs. Masks and read-only paths of config.json are as

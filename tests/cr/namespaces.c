@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_ADMIN */
+/* cr: ids=1 hidden=1 caps=SYS_ADMIN */
 /*
  * Namespaces that processes have made for themselves: host names, user namespaces with and without maps, one in another,
  * and what belongs to them. Who was there before keeps the container's.

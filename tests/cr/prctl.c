@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What prctl sets: name, parent-death signal, child subreaper, timer slack, THP, dumpable; the first two in force. */
+/* cr: hidden=1 */
 #include "cr.h"
 
 static void get_name(const char *expected)

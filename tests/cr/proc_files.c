@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: cgroup=1 */
+/* cr: modes=once,cycles,running,again,userns cgroup=1 */
 /*
  * Files of /proc, /sys and the cgroup held open: of oneself, a child, a zombie, a process that is gone; a directory of
  * /proc, also as a working directory; and the container's own namespaces.

@@ -4,6 +4,7 @@
  * modes, the end of which is still being typed, descriptions shared and not, stopped output, packet mode, a locked
  * one, an exclusive one, one without a slave, one whose slave was closed, one that has hung up.
  */
+/* cr: modes=once,cycles,running,again,userns */
 #include "cr.h"
 
 #include <poll.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All resource limits, soft and hard, of two processes; one that runs as another user; and they are in force. */
+/* cr: ids=1 hidden=1 */
 #include "cr.h"
 
 #include <sys/resource.h>

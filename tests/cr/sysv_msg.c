@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=IPC_OWNER */
+/* cr: ids=1 caps=IPC_OWNER */
 /*
  * System V message queues: id, key, mode, owner, limit; messages in their order with their types, an empty one and one as
  * long as may be, of a queue that is full; somebody who waits for a message.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=IPC_OWNER,KILL */
+/* cr: ids=1 caps=IPC_OWNER,KILL */
 /*
  * System V semaphores: ids, keys, owners, modes and values; processes that sleep in semop(2); and what SEM_UNDO gives back
  * when a process ends, for adjustments over the whole range, of a process that shares them among its threads.

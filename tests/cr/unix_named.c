@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names of unix sockets: absolute, relative, on a tmpfs, abstract, given by the kernel, removed, renamed,
- * taken by another since; mode and owner of the file; connections whose listener is gone. cr: tmpfs=/mnt
+ * taken by another since; mode and owner of the file; connections whose listener is gone. cr: tmpfs=/mnt ids=1
  */
 #include "sockets.h"
 

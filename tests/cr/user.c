@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: user=1000:1001:5,6 */
+/* cr: user=1000:1001:5,6 ids=1 */
 /* A container whose first process is not root: ids, files it owns, no capabilities. */
 #include "cr.h"
 

@@ -142,4 +142,65 @@ test_in_a_user_namespace() {
 	expect "$(printf '0\n 0 12345 1')"
 }
 
+# What stands still for a checkpoint must be let go, whatever happens; tests/cr runs most of its programs so.
+test_checkpoint_with_faults() {
+	local pid point error before
+	user_bundle
+	edit '.process.args = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/m; mv /tmp/m /tmp/n; sleep 0.01 & wait; done"]'
+	user_ok run -d --bundle "$B" c
+	user_ok state c
+	pid=$(jq .pid "$T/out")
+	runs_on() {
+		before=$(cat "$B/rootfs/tmp/n")
+		eventually 5 sh -c '[ "$(cat "$1/rootfs/tmp/n")" -gt "$2" ]' sh "$B" "${before:-0}"
+		eventually 5 sh -c '! cat /proc/[0-9]*/status 2> /dev/null | grep -q "TracerPid:.$1\$"' sh "$pid"
+	}
+	mkdir "$T/images"
+	chown 12345 "$T/images"
+	for point in start preflight directory frozen seized thawed injected collected files memory removed image manifest; do
+		point=checkpoint-$point
+		for error in '' :EIO; do
+			as_user env FAULT="$point$error" timeout 30 "$T/stasis" checkpoint --leave-running --image-path "$T/images/$point" c > "$T/out" 2> "$T/err" < /dev/null && fail "no failure: $point$error"
+			runs_on
+			[ ! -e "$T/images/$point/manifest.json" ] || fail "$point$error: an image"
+		done
+	done
+	user_ok checkpoint --image-path "$T/images/last" c
+	user_ok restore -d --bundle "$B" --image-path "$T/images/last" c
+	user_ok state c
+	runs_on
+	user_ok delete -f c
+	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
+}
+
+# Only root may do some things: said before anything stops.
+test_checkpoint_refused() {
+	user_bundle
+	edit '.linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}'
+	user_ok run -d --bundle "$B" c
+	user_fails 'process 1: seccomp filter: .*as root' checkpoint --image-path "$T/run/i" c
+	as_user timeout 30 "$T/stasis" check --format json c > "$T/out" 2> "$T/err" < /dev/null && fail "check finds nothing"
+	grep -q '"kind": *"seccomp"' "$T/out" || fail "$(cat "$T/out")"
+	user_ok delete -f c
+	# its program is gone from its path and open nowhere but as /proc/PID/exe; a library has no such link
+	edit 'del(.linux.seccomp) | .process.args = ["/opt/sleep", "1000"]'
+	mkdir "$B/rootfs/opt"
+	cp "$B/rootfs/bin/busybox" "$B/rootfs/opt/sleep"
+	user_ok run -d --bundle "$B" c
+	rm "$B/rootfs/opt/sleep"
+	user_ok checkpoint --leave-running --image-path "$T/run/i" c
+	user_ok delete -f c
+}
+
+# Root may checkpoint what a user runs, too.
+test_checkpoint_by_root() {
+	user_bundle
+	user_ok run -d --bundle "$B" c
+	"$STASIS" --root "$T/run/stasis" checkpoint --leave-running --image-path "$T/i" c > "$T/out" 2>&1 < /dev/null || fail "$(cat "$T/out")"
+	chown -R 12345 "$T/i"
+	user_ok delete -f c
+	user_ok restore -d --bundle "$B" --image-path "$T/i" c
+	user_ok delete -f c
+}
+
 run_test "$@"

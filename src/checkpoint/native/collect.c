@@ -227,12 +227,7 @@ int dump_find_processes(struct dump *d, struct error *e)
 	size_t n;
 	int r;
 
-	if (d->c->cgroup.mode == CGROUP_NONE)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"container \"%s\" has no cgroup by which its tasks are known: run it with a cgroup "
-			"manager",
-			d->c->id);
-	r = cgroup_pids(&d->c->cgroup, false, &pids, &n, e);
+	r = container_pids(d->c, false, &pids, &n, e);
 	if (r == 0)
 		r = dump_hire(d, n, 0, e);
 	if (r < 0)
@@ -263,6 +258,24 @@ bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
 	return true;
 }
 
+bool dump_refuse_hidden(struct dump *d)
+{
+	bool any = false;
+	char text[64];
+
+	for (size_t i = 0; d->unprivileged && i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		if (p->zombie || proc_readlink(p->pid, "ns/user", text, sizeof(text)) != -EACCES)
+			continue;
+		any = true;
+		dump_refuse(d, p, -1, "process", HIDDEN_REASON,
+			"let it call prctl(PR_SET_DUMPABLE, 1), or make the checkpoint as root",
+			"process %d (%s)", p->ns_pid, p->stat.comm);
+	}
+	return any;
+}
+
 static void check_process(struct dump *d, struct dump_proc *p)
 {
 	const struct proc_status *s = &p->status;
@@ -280,6 +293,14 @@ static void check_process(struct dump *d, struct dump_proc *p)
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
 	for (size_t i = 0; i < p->n_threads; i++)
 		state_check(d, p, &p->threads[i]);
+	for (size_t i = 0; d->unprivileged && i < p->n_threads; i++)
+		if (p->threads[i].status.seccomp != 0) {
+			dump_refuse(d, p, -1, "seccomp",
+				"only a privileged user may look at a filter, and suspend it",
+				"run it without linux.seccomp, or make the checkpoint as root",
+				"seccomp filter");
+			break;
+		}
 }
 
 static St__Credentials *credentials(struct dump *d, const struct proc_status *s)

@@ -8,11 +8,13 @@
 #include <arpa/inet.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -77,6 +79,24 @@ int dump_name_lock(struct dump *d, struct error *e)
 	return 0;
 }
 
+/* An ordinary user's runtime gets into the network namespace only by the container's user namespace: by a child. */
+static void clear_lock(pid_t init, int ns, uint64_t lock)
+{
+	_cleanup_close_ int user = -EBADF;
+	char path[64];
+	pid_t child;
+
+	if (nflock_clear(ns, lock) != -EPERM)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", init);
+	user = open(path, O_RDONLY | O_CLOEXEC);
+	child = user < 0 ? -1 : fork();
+	if (child == 0)
+		_exit(setns(user, CLONE_NEWUSER) < 0 || nflock_clear(ns, lock) < 0);
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 int dump_lock_network(struct dump *d, struct error *e)
 {
 	struct nflock_flow *flows = arena_array(&d->arena, d->journal->n_tcp, sizeof(*flows));
@@ -109,7 +129,7 @@ void dump_release_network(struct dump_journal *j, pid_t init_pid)
 		return;
 	ns = netns_of(init_pid);
 	if (ns >= 0)
-		(void)!nflock_clear(ns, j->network_lock);
+		clear_lock(init_pid, ns, j->network_lock);
 	j->network_lock = 0;
 }
 
@@ -261,6 +281,6 @@ int restore_release_network(
 	ns = netns_of(init_pid);
 	/* It is not there if it was made for another namespace. */
 	if (result == 0 && ns >= 0 && r->container->network_lock)
-		(void)!nflock_clear(ns, r->container->network_lock);
+		clear_lock(init_pid, ns, r->container->network_lock);
 	return result < 0 ? result : for_each(all, n, tcp_send_rest, e);
 }

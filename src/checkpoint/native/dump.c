@@ -37,10 +37,6 @@ static int check_container(struct dump *d, struct error *e)
 		preflight_add(d->report, 0, -1, "shared user",
 			"a restore would have processes half made where others could trace them",
 			"give the container a user namespace of its own", "shared user namespace");
-	if (d->c->cgroup.mode == CGROUP_NONE)
-		preflight_add(d->report, 0, -1, "cgroup",
-			"without a cgroup the container's tasks cannot be told from others",
-			"run it with a cgroup manager", "no cgroup");
 	if (dump_cgroups(d, e) < 0)
 		return e->code;
 	if (dump_mounts(d, e) < 0)
@@ -66,7 +62,7 @@ static int look(struct dump *d, struct error *e)
 	r = container_load_spec(d->c, e);
 	if (r == 0)
 		r = dump_find_processes(d, e);
-	if (r == 0 && dump_leader_is_dead(d, &d->procs[0]))
+	if (r == 0 && (dump_leader_is_dead(d, &d->procs[0]) || dump_refuse_hidden(d)))
 		return 0; /* /proc shows nothing of such a process */
 	if (r == 0)
 		r = open_root(d, e);
@@ -81,7 +77,12 @@ static int look_once(struct container *c, const struct checkpoint_options *o, st
 	size_t *ret_vforks, struct error *e)
 {
 	struct image_statistics stats = {};
-	struct dump d = {.c = c, .options = o, .report = r, .stats = &stats, DUMP_INIT};
+	struct dump d = {.c = c,
+		.options = o,
+		.report = r,
+		.stats = &stats,
+		.unprivileged = c->rootless && !idmap_is_initial(),
+		DUMP_INIT};
 	int result = look(&d, e);
 
 	*ret_vforks = d.n_vforks;
@@ -330,8 +331,13 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
-	struct dump d = {
-		.c = c, .options = o, .report = report, .stats = stats, .journal = journal, DUMP_INIT};
+	struct dump d = {.c = c,
+		.options = o,
+		.report = report,
+		.stats = stats,
+		.journal = journal,
+		.unprivileged = c->rootless && !idmap_is_initial(),
+		DUMP_INIT};
 	uint64_t begin = now_us();
 	int r;
 

@@ -111,7 +111,9 @@ struct dump {
 	struct image_writer *writer; /* NULL in preflight */
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
 	bool stopped;		     /* the tasks are stopped: dump for real */
-	struct dump_proc *procs;     /* parents before children, init first */
+	bool unprivileged; /* an ordinary user's: we are in its user namespace, and have power only there */
+	struct stopped_task *unfrozen; /* stop-unfrozen.c */
+	struct dump_proc *procs;       /* parents before children, init first */
 	size_t n_procs;
 	struct dump_file *files;
 	size_t n_files, max_files;
@@ -219,11 +221,19 @@ static inline uint64_t dump_new_id(struct dump *d)
 int dump_read_ids(struct dump *d, struct error *e) _must_check_;
 uint32_t dump_uid(const struct dump *d, uint32_t uid);
 uint32_t dump_gid(const struct dump *d, uint32_t gid);
+/* What the kernel shows as the host's id to everybody (options of mounts). */
+uint32_t dump_host_uid(const struct dump *d, uint32_t uid);
+uint32_t dump_host_gid(const struct dump *d, uint32_t gid);
 
 /* Lists the processes and threads (collect.c). */
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;
 /* A process whose leader thread has ended while others run: an obstacle. */
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
+/* Processes that an ordinary user may not look at, although they are in his namespace: obstacles. */
+#define HIDDEN_REASON                                                                                        \
+	"it is not dumpable, and has been restored: its memory was made outside of the container's user "    \
+	"namespace, so only root may look at it"
+bool dump_refuse_hidden(struct dump *d);
 /* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
 int dump_collect(struct dump *d, struct error *e) _must_check_;
 
@@ -231,6 +241,7 @@ int dump_collect(struct dump *d, struct error *e) _must_check_;
 int dump_sharing(struct dump *d, struct error *e) _must_check_;
 /* A parent that waits in vfork, NULL: p does not; whether there is one. */
 const struct dump_proc *dump_vfork_wait(struct dump *d, const struct dump_proc *p);
+bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen);
 bool dump_anyone_in_vfork(struct dump *d);
 
 /* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
@@ -246,6 +257,15 @@ int dump_measure_waits(struct dump *d, struct error *e) _must_check_;
 int dump_stop(struct dump *d, struct error *e) _must_check_;
 int dump_resume(struct dump *d, struct error *e);
 int dump_kill(struct dump *d, struct error *e) _must_check_;
+
+/* Makes the registers of a stopped task those before its call, if that was one that a mere stop interrupts. */
+bool dump_hide_interruption(struct task *t, const struct proc_status *status);
+/* Instead of the freezer, where there is none (stop-unfrozen.c): stops all tasks but who waits in vfork; are those that
+ * dump_find_processes() has found since all stopped; makes them the stopped ones; lets go what has not been made so. */
+int dump_stop_unfrozen(struct dump *d, struct error *e) _must_check_;
+bool dump_all_stopped(const struct dump *d);
+int dump_adopt_unfrozen(struct dump *d, struct error *e) _must_check_;
+void dump_release_unfrozen(struct dump *d);
 
 /* What only the tasks themselves can say (ask.c). */
 int dump_ask(struct dump *d, struct error *e) _must_check_;
@@ -337,6 +357,12 @@ int dump_note_locks(struct dump *d, struct dump_proc *p, const St__Descriptor *m
 	const struct proc_fdinfo *info, struct error *e) _must_check_;
 void dump_check_locks(struct dump *d);
 int dump_locks(struct dump *d, struct error *e) _must_check_;
+
+/* For those who may not follow the links of map_files (map-files.c). *ret_id 0: refused (noted). */
+int dump_mapped_file(struct dump *d, struct dump_proc *p, const struct proc_vma *v, unsigned flags,
+	uint64_t *ret_id, struct error *e) _must_check_;
+int dump_mapped_object(
+	struct dump *d, const struct proc_vma *v, uint64_t *ret_id, struct error *e) _must_check_;
 
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,

@@ -26,12 +26,23 @@ static uint32_t inside(const struct id_map *map, size_t n, uint32_t id)
 	return id == UINT32_MAX || n == 0 ? id : NOBODY;
 }
 
-uint32_t dump_uid(const struct dump *d, uint32_t uid)
+uint32_t dump_host_uid(const struct dump *d, uint32_t uid)
 {
 	return inside(d->ids.uid, d->ids.n_uid, uid);
 }
 
-uint32_t dump_gid(const struct dump *d, uint32_t gid)
+uint32_t dump_host_gid(const struct dump *d, uint32_t gid)
 {
 	return inside(d->ids.gid, d->ids.n_gid, gid);
+}
+
+/* In the container's user namespace the kernel tells us its ids. */
+uint32_t dump_uid(const struct dump *d, uint32_t uid)
+{
+	return d->unprivileged ? uid : dump_host_uid(d, uid);
+}
+
+uint32_t dump_gid(const struct dump *d, uint32_t gid)
+{
+	return d->unprivileged ? gid : dump_host_gid(d, gid);
 }

@@ -147,6 +147,8 @@ static int shared_anonymous(
 			return 0;
 		}
 	}
+	if (d->unprivileged)
+		return dump_mapped_object(d, v, ret_id, e);
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)v->start,
 		(unsigned long long)v->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -193,6 +195,8 @@ static int file_by_mapping(
 	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable. */
 	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
 		flags = O_RDWR;
+	if (d->unprivileged)
+		return dump_mapped_file(d, p, v, flags, ret_id, e);
 	return dump_file_by_link(d, p, name, flags, ret_id, e);
 }
 

@@ -90,9 +90,9 @@ bool mounts_options_are_good(const char *fstype, const char *options)
 static char *as_seen_inside(const struct dump *d, struct arena *a, const char *word, size_t n)
 {
 	if (matches("gid=", word, n))
-		return arena_printf(a, "gid=%u", dump_gid(d, strtoul(word + 4, NULL, 10)));
+		return arena_printf(a, "gid=%u", dump_host_gid(d, strtoul(word + 4, NULL, 10)));
 	if (matches("uid=", word, n))
-		return arena_printf(a, "uid=%u", dump_uid(d, strtoul(word + 4, NULL, 10)));
+		return arena_printf(a, "uid=%u", dump_host_uid(d, strtoul(word + 4, NULL, 10)));
 	return arena_strndup(a, word, n);
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/res/ipc.h"
+#include "linux/clone.h"
 
 struct visit {
 	int own, theirs;
@@ -22,23 +23,28 @@ struct visit {
 
 static int enter(struct visit *v, pid_t pid, const char *name, int flag, struct error *e)
 {
+	struct stat own, theirs;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/ns/%s", name);
 	v->own = open(path, O_RDONLY | O_CLOEXEC);
 	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, name);
 	v->theirs = open(path, O_RDONLY | O_CLOEXEC);
-	if (v->own < 0 || v->theirs < 0 || setns(v->theirs, flag) < 0)
+	if (v->own < 0 || v->theirs < 0 || fstat(v->own, &own) < 0 || fstat(v->theirs, &theirs) < 0)
+		return error_errno(e, -errno, "open the container's %s namespace", name);
+	if (own.st_ino == theirs.st_ino && own.st_dev == theirs.st_dev)
+		close_p(&v->own); /* shared with us: we are there */
+	else if (setns(v->theirs, flag) < 0)
 		return error_errno(e, -errno, "enter the container's %s namespace", name);
 	return 0;
 }
 
 static int leave(struct visit *v, int flag, struct error *e)
 {
-	int r = v->own >= 0 && setns(v->own, flag) < 0
-			? error_errno(e, -errno, "leave the container's namespaces")
-			: 0;
+	int r = v->own < 0 ? 0 : ns_return(v->own, flag);
 
+	if (r < 0)
+		error_errno(e, r, "leave the container's namespaces");
 	close_p(&v->own);
 	close_p(&v->theirs);
 	return r;

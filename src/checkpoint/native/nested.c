@@ -17,6 +17,7 @@
 #include <sys/utsname.h>
 
 #include "base/fd.h"
+#include "linux/clone.h"
 
 /* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. NULL: the kind is refused. */
 struct nested_kind {
@@ -41,13 +42,14 @@ static int read_uts(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 {
 	_cleanup_close_ int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
 	struct utsname un;
-	int r;
+	int r, left;
 
 	if (own < 0 || setns(n->fd, CLONE_NEWUTS) < 0)
 		return error_errno(e, -errno, "enter the uts namespace of process %d", p->ns_pid);
 	r = uname(&un) < 0 ? -errno : 0;
-	if (setns(own, CLONE_NEWUTS) < 0 || r < 0)
-		return error_errno(e, r < 0 ? r : -errno, "leave the uts namespace of process %d", p->ns_pid);
+	left = ns_return(own, CLONE_NEWUTS);
+	if (left < 0 || r < 0)
+		return error_errno(e, r < 0 ? r : left, "leave the uts namespace of process %d", p->ns_pid);
 	n->msg->hostname = arena_strdup(&d->arena, un.nodename);
 	n->msg->domainname = arena_strdup(&d->arena, strcmp(un.domainname, "(none)") ? un.domainname : "");
 	return n->msg->hostname && n->msg->domainname ? 0 : no_memory(e);
@@ -96,7 +98,10 @@ static int id_extents(struct dump *d, struct dump_proc *p, const struct id_map *
 static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
 	const struct dump_nested *above = find_id(d, n->msg->parent);
-	const struct id_maps *parent = above ? &above->maps : &d->ids;
+	/* We read the maps as the container sees them, if we are in its user namespace. */
+	struct id_map all = {.size = UINT32_MAX};
+	const struct id_maps seen = {&all, &all, 1, 1};
+	const struct id_maps *parent = above ? &above->maps : d->unprivileged ? &seen : &d->ids;
 	char path[64], text[16];
 	uid_t owner = 0;
 	int r;

@@ -420,6 +420,14 @@ static void op_enter_user(struct builder *bu, const struct restore_nested *user,
 	op_capset(bu, all, all, c->cap_inh);
 }
 
+bool restore_has_groups(const uint32_t *groups, size_t n)
+{
+	gid_t own[256];
+	int have = getgroups(ARRAY_SIZE(own), own);
+
+	return have >= 0 && (size_t)have == n && memcmp(own, groups, n * sizeof(*own)) == 0;
+}
+
 /* Ids first, keeping capabilities across; then the sets, the widest first. capabilities(7). */
 static void op_credentials(struct builder *bu, const St__Credentials *c)
 {
@@ -430,8 +438,9 @@ static void op_credentials(struct builder *bu, const St__Credentials *c)
 		if (bu->r->bounding & ~c->cap_bnd & (1ull << cap))
 			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
 	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
-	batch_call(b, 0, SYS_setgroups, c->n_groups,
-		batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
+	if (!restore_has_groups(c->groups, c->n_groups))
+		batch_call(b, 0, SYS_setgroups, c->n_groups,
+			batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
 	batch_call(b, 0, SYS_setresgid, c->gid[0], c->gid[1], c->gid[2]);
 	batch_call(b, 0, SYS_setresuid, c->uid[0], c->uid[1], c->uid[2]);
 	op_capset(bu, bu->all_caps, bu->all_caps, user ? 0 : c->cap_inh);
@@ -574,9 +583,9 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	else if (t->pdeathsig)
 		batch_call(b, 0, SYS_prctl, PR_SET_PDEATHSIG, t->pdeathsig);
+	/* The change of ids has taken it back. In a user namespace the parent needs it to be set until it has finished. */
+	batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE, bu->r->own_user || bu->p->memory->dumpable == 1);
 	if (leader) {
-		batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE,
-			bu->p->memory->dumpable == 2 ? 0 : bu->p->memory->dumpable);
 		if (bu->p->child_subreaper)
 			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 		/* Children that ended while the tree was made have left a SIGCHLD that nobody may see. */

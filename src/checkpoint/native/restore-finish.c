@@ -126,7 +126,7 @@ static int find_threads(struct finish *f, struct error *e)
 	size_t n_pids, level;
 	int result;
 
-	result = cgroup_pids(&f->c->cgroup, false, &pids, &n_pids, e);
+	result = container_pids(f->c, false, &pids, &n_pids, e);
 	if (result < 0)
 		return result;
 	if (proc_read_status(f->c->init_pid, 0, &f->r->arena, &st) < 0)
@@ -149,11 +149,11 @@ static int find_threads(struct finish *f, struct error *e)
 				continue;
 			if (f->n == f->r->n_threads)
 				return error_set(e, -EBUSY, ERROR_STATE,
-					"more tasks in the container's cgroup than were restored");
+					"more tasks in the container than were restored");
 			t->msg = level < st.n_ns ? find_thread(f->r, st.ns_pid[level], &t->proc) : NULL;
 			if (!t->msg)
 				return error_set(e, -EBUSY, ERROR_STATE,
-					"an unknown task %d is in the container's cgroup", tids[k]);
+					"an unknown task %d is in the container", tids[k]);
 			t->task.tid = tids[k];
 			t->pid = pids[i];
 			t->leader = tids[k] == pids[i];
@@ -161,8 +161,8 @@ static int find_threads(struct finish *f, struct error *e)
 		}
 	}
 	if (f->n != f->r->n_threads)
-		return error_set(e, -ESRCH, ERROR_STATE,
-			"%zu of %zu threads were found in the container's cgroup", f->n, f->r->n_threads);
+		return error_set(e, -ESRCH, ERROR_STATE, "%zu of %zu threads of the container were found",
+			f->n, f->r->n_threads);
 	return 0;
 }
 
@@ -298,13 +298,15 @@ static int unmap_areas(struct finish *f, struct error *e)
 		return error_errno(e, -ENOMEM, "restore");
 	for (size_t i = 0; i < f->n && r == 0; i++) {
 		struct live_thread *t = &f->threads[i];
-		uint64_t death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig},
+		uint64_t death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig}, hidden[6] = {PR_SET_DUMPABLE, 0},
 			 insn = vdso_of(t->proc) + f->syscall_offset;
 
 		if (!t->leader)
 			continue;
 		if (t->proc == f->r->procs[0])
 			r = task_syscall(&t->task, insn, SYS_prctl, death, &(int64_t){0}, e);
+		if (r == 0 && f->r->own_user && t->proc->memory->dumpable != 1)
+			r = task_syscall(&t->task, insn, SYS_prctl, hidden, &(int64_t){0}, e);
 		calls[n++] = (struct task_call){.task = &t->task,
 			.insn = insn,
 			.nr = SYS_munmap,
@@ -411,7 +413,7 @@ static int wait_for_zombies(struct finish *f, struct error *e)
 		size_t have = 0;
 
 		free(take_ptr(pids));
-		if (cgroup_pids(&f->c->cgroup, false, &pids, &n, e) < 0)
+		if (container_pids(f->c, false, &pids, &n, e) < 0)
 			return e->code;
 		/* v1 lists zombies no more: what is left are the living. */
 		for (size_t i = 0; i < n; i++) {

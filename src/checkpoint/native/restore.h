@@ -188,6 +188,8 @@ size_t restore_skipped_timer_ids(const St__Process *p);
 int restore_validate(const struct restore *r, struct error *e) _must_check_;
 /* restore-area.c: in the parent, before the container exists. */
 int restore_lay_out(struct restore *r, struct error *e) _must_check_;
+/* In an ordinary user's namespace groups can't be set, and what he is in his processes stay in. */
+bool restore_has_groups(const uint32_t *groups, size_t n);
 /* restore-build.c: in each stub; the ops of a process, then runs them. Does not return on success. */
 int restore_build(struct restore *r, size_t index, struct error *e) _must_check_;
 /* restore-stub.c: entry in init (container_create_options.restore_init). */

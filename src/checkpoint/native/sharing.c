@@ -53,7 +53,7 @@ static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
 }
 
 /* "frozen": its cgroup is. Who is on its way into the wait counts as frozen by then, but shows as running. */
-static bool waits_in_vfork(pid_t pid, pid_t tid, bool frozen)
+bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen)
 {
 	char path[64], text[256];
 	long nr;
@@ -76,7 +76,7 @@ static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
 	if (proc_read_tids(p->pid, &d->arena, &tids, &n) < 0)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (waits_in_vfork(p->pid, tids[i], d->writer && !d->stopped))
+		if (dump_waits_in_vfork(p->pid, tids[i], d->writer && !d->stopped))
 			return true;
 	return false;
 }

@@ -39,24 +39,25 @@ static int seize_all(struct dump *d, struct error *e)
  * signal(7) lists calls that a mere stop makes return EINTR, without any handler. Ours is not to be noticed: unless a
  * signal waits for the task, the call is made again.
  */
-static void hide_interruption(struct dump_thread *t)
+bool dump_hide_interruption(struct task *t, const struct proc_status *status)
 {
 	static const int calls[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_rt_sigtimedwait,
 		SYS_semop, SYS_semtimedop, SYS_msgrcv, SYS_msgsnd, SYS_accept, SYS_accept4, SYS_recvfrom,
 		SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_io_getevents};
-	struct user_regs_struct *r = &t->task.regs;
+	struct user_regs_struct *r = &t->regs;
 
 	if ((long)r->rax != -EINTR || (long)r->orig_rax < 0 ||
-		((t->status.sig_pnd | t->status.shd_pnd) & ~t->status.sig_blk))
-		return;
+		((status->sig_pnd | status->shd_pnd) & ~status->sig_blk))
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		if ((long)r->orig_rax == calls[i]) {
 			r->rax = r->orig_rax;
 			r->rip -= 2;
 			r->orig_rax = -1;
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 static int wait_all(struct dump *d, struct error *e)
@@ -65,16 +66,17 @@ static int wait_all(struct dump *d, struct error *e)
 		struct dump_proc *p = &d->procs[i];
 
 		for (size_t k = 0; k < p->n_threads; k++) {
-			int r = task_wait_stop(&p->threads[k].task, e);
+			struct task *t = &p->threads[k].task;
+			int r = t->stopped ? 0 : task_wait_stop(t, e);
 
 			if (r == 1)
 				return error_set(e, -EAGAIN, ERROR_STATE,
 					"process %d ended at the moment of the checkpoint: try again",
 					p->ns_pid);
 			if (r == 0)
-				r = task_read_registers(&p->threads[k].task, &d->arena, e);
+				r = task_read_registers(t, &d->arena, e);
 			if (r == 0)
-				hide_interruption(&p->threads[k]);
+				(void)dump_hide_interruption(t, &p->threads[k].status);
 			if (r < 0)
 				return r;
 		}
@@ -82,18 +84,44 @@ static int wait_all(struct dump *d, struct error *e)
 	return 0;
 }
 
+/* From here on nothing of the container runs. */
 static int freeze(struct dump *d, struct error *e)
 {
 	struct timespec now;
 	int r;
 
-	d->journal->frozen = true;
-	r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+	if (d->c->cgroup.mode == CGROUP_NONE) {
+		r = dump_stop_unfrozen(d, e);
+	} else {
+		d->journal->frozen = true;
+		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	d->frozen_at = now.tv_sec * 1000000000ll + now.tv_nsec;
 	if (r == 0)
 		r = fault_point("checkpoint-frozen", e);
 	return r < 0 ? r : dump_find_processes(d, e);
+}
+
+/* Somebody waits in vfork, or did so when the others were stopped. */
+static bool is_restless(struct dump *d)
+{
+	return dump_anyone_in_vfork(d) || (d->c->cgroup.mode == CGROUP_NONE && !dump_all_stopped(d));
+}
+
+/* They have been interrupted, and go on by restart_syscall: where they wait is seen while they are frozen, or else when they
+ * wait again. */
+static int let_go(struct dump *d, struct error *e)
+{
+	int r;
+
+	if (d->c->cgroup.mode == CGROUP_NONE) {
+		dump_release_unfrozen(d);
+		usleep(1000);
+		return dump_remember_waits(d, e);
+	}
+	r = dump_remember_waits(d, e);
+	return r == 0 ? cgroup_thaw(&d->c->cgroup, e) : r;
 }
 
 /* All at one moment at which nobody waits in vfork, if there is one soon. */
@@ -102,11 +130,8 @@ static int freeze_at_rest(struct dump *d, struct error *e)
 	enum { TRIES = 200 };
 	int r = freeze(d, e);
 
-	for (int i = 0; i < TRIES && r == 0 && !d->journal->paused && dump_anyone_in_vfork(d); i++) {
-		/* They have been interrupted, and go on by restart_syscall. */
-		r = dump_remember_waits(d, e);
-		if (r == 0)
-			r = cgroup_thaw(&d->c->cgroup, e);
+	for (int i = 0; i < TRIES && r == 0 && !d->journal->paused && is_restless(d); i++) {
+		r = let_go(d, e);
 		if (r < 0)
 			return r;
 		for (size_t k = 0; k < d->n_procs; k++)
@@ -128,12 +153,12 @@ int dump_stop(struct dump *d, struct error *e)
 	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;
 	r = freeze_at_rest(d, e);
 	if (r == 0)
-		r = seize_all(d, e);
+		r = d->unfrozen ? dump_adopt_unfrozen(d, e) : seize_all(d, e);
 	if (r == 0)
 		r = fault_point("checkpoint-seized", e);
 	if (r < 0)
 		return r;
-	r = cgroup_thaw(&d->c->cgroup, e);
+	r = d->journal->frozen ? cgroup_thaw(&d->c->cgroup, e) : 0;
 	if (r < 0)
 		return r;
 	d->journal->frozen = d->journal->paused;
@@ -155,6 +180,7 @@ int dump_resume(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		for (size_t k = 0; k < d->procs[i].n_threads; k++)
 			(void)!task_detach(&d->procs[i].threads[k].task, &ignored);
+	dump_release_unfrozen(d);
 	if (d->journal->paused)
 		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
 	else if (d->journal->frozen) /* asked for, whether or not all tasks count as frozen just now */

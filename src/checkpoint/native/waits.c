@@ -64,6 +64,11 @@ static int remember_wait(struct dump *d, pid_t pid, pid_t tid, const struct dump
 	}
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid, tid);
 	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	if (n <= 0) {
+		/* not for an ordinary user, who is told one name of it only */
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/wchan", pid, tid);
+		n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
+	}
 	w->stack = arena_strndup(&d->arena, text, MAX(n, (ssize_t)0));
 	return w->stack ? 0 : -ENOMEM;
 }
@@ -75,9 +80,9 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	size_t n_pids, n_tids, n_before = d->n_waits;
 	int r;
 
-	r = cgroup_pids(&d->c->cgroup, false, &pids, &n_pids, e);
+	r = container_pids(d->c, false, &pids, &n_pids, e);
 	if (r == 0)
-		r = cgroup_pids(&d->c->cgroup, true, &tids, &n_tids, e);
+		r = container_pids(d->c, true, &tids, &n_tids, e);
 	if (r == 0)
 		r = dump_hire(d, MAX(n_pids, n_tids / DUMP_TASKS_AT_ONCE), 0, e);
 	if (r < 0)
@@ -394,7 +399,7 @@ static void measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread
 	bool known;
 	int64_t time;
 
-	*ret = false;
+	*ret = false; /* and for an ordinary user, who may not see the list */
 	if (w.kind == WAIT_NONE)
 		return;
 	time = read_time(t, &w);
@@ -406,7 +411,7 @@ static void measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread
 		return;
 	if (!p->syscall_insn)
 		p->syscall_insn = dump_syscall_insn(p);
-	*ret = p->syscall_insn != 0;
+	*ret = p->syscall_insn != 0 && !d->unprivileged;
 }
 
 static size_t count_threads(const struct dump *d)

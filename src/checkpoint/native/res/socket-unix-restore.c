@@ -259,7 +259,8 @@ static bool is_self(const St__SocketCredentials *c)
 
 static _Noreturn void do_as(const St__SocketCredentials *c, const struct deed *k)
 {
-	if (syscall(SYS_setgroups, c->n_groups, c->groups) < 0 ||
+	if ((!restore_has_groups(c->groups, c->n_groups) &&
+		    syscall(SYS_setgroups, c->n_groups, c->groups) < 0) ||
 		syscall(SYS_setresgid, c->gid, c->gid, c->gid) < 0 ||
 		syscall(SYS_setresuid, c->uid, c->uid, c->uid) < 0)
 		_exit(errno);
@@ -533,6 +534,15 @@ static void banish_ghost(pid_t ghost)
 		;
 }
 
+/* One that was sent before anybody asked for credentials has nobody's. */
+static bool has_credentials(const St__SocketMessage *m)
+{
+	enum { NOBODY = 65534 };
+	const St__SocketCredentials *c = m->credentials;
+
+	return c && (c->pid || c->uid != NOBODY || c->gid != NOBODY);
+}
+
 /* One message, whole. */
 static int send_message(
 	int fd, const struct sockaddr *to, socklen_t to_len, const St__SocketMessage *m, struct error *e)
@@ -554,7 +564,7 @@ static int send_message(
 			.msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov, .msg_iovlen = 1};
 		ssize_t n;
 
-		if (m->credentials)
+		if (has_credentials(m))
 			add_credentials(&h, &ours, control, sizeof(control));
 		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n >= 0)

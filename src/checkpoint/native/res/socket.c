@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "linux/clone.h"
 
 enum {
 	MESSAGE_MAX = 8 << 20, /* one datagram; pages of the buffer that are not used cost nothing */
@@ -44,6 +45,7 @@ int socket_run_inside(struct dump *d, int (*fn)(void *arg), void *arg)
 	volatile int result = -ECHILD;
 	char path[64];
 	pid_t child;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", d->procs[0].pid);
 	ns = open(path, O_RDONLY | O_CLOEXEC);
@@ -58,7 +60,8 @@ int socket_run_inside(struct dump *d, int (*fn)(void *arg), void *arg)
 		result = -errno;
 	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
-	return setns(own, CLONE_NEWPID) < 0 ? -errno : result;
+	r = ns_return(own, CLONE_NEWPID);
+	return r < 0 ? r : result;
 }
 
 bool socket_address(

@@ -85,13 +85,18 @@ const struct support_row support_rows[] = {
 		"when and by whom an object was last used; ids that new objects will get"},
 	{"namespace", "ipc sysctls", "supported", "also what the container has changed"},
 	{"container", "cgroup", "created",
-		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero; "
-		"without a "
-		"cgroup: refused"},
+		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero"},
 	{"container", "sub-cgroups", "supported",
 		"nested, with limits, owners and processes; processes with threads in several, frozen ones "
 		"and those "
 		"with BPF programs: refused"},
+	{"container", "container of an ordinary user", "supported",
+		"by that user; without a cgroup the tasks stop one after the other. Refused: seccomp "
+		"filters, mapped files that "
+		"are neither at their path nor open, System V segments, terminals in exclusive mode; a "
+		"process that is not dumpable the "
+		"second time. Sleeps "
+		"without a remainder begin anew"},
 	{"container", "files of the rootfs and of volumes", "kept outside",
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},

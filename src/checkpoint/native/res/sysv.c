@@ -107,6 +107,9 @@ bool sysv_is_mapping(const struct proc_vma *v)
 	       (is_device_of_memfd(v, 0) || is_device_of_memfd(v, MFD_HUGETLB));
 }
 
+#define UNPRIVILEGED_REASON "only a privileged user may open what a segment is made of"
+#define UNPRIVILEGED_REMEDY "remove it (ipcrm), or make the checkpoint as root"
+
 static int open_mapping(pid_t pid, uint64_t start, uint64_t end)
 {
 	char path[96];
@@ -130,6 +133,9 @@ int sysv_dump_mapping(
 			return 0;
 		}
 	}
+	*ret_id = 0;
+	if (d->unprivileged)
+		return 0; /* an obstacle: sysv_check() */
 	fd = open_mapping(p->pid, v->start, v->end);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, fd < 0 ? fd : -errno, "open the segment at %llx of pid %d",
@@ -155,6 +161,13 @@ static int dump_detached(struct dump *d, int id, size_t size, struct error *e)
 
 	if (at == (void *)-1)
 		return error_errno(e, -errno, "attach segment %d", id);
+	if (d->unprivileged) {
+		shmdt(at);
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"cannot checkpoint: System V IPC: segment %d: " UNPRIVILEGED_REASON
+			"; " UNPRIVILEGED_REMEDY,
+			id);
+	}
 	fd = open_mapping(getpid(), (uint64_t)at, (uint64_t)at + ALIGN_UP(size, (size_t)4096));
 	if (fd < 0) /* it is not that long only if it has huge pages */
 		r = fd == -ENOENT ? 1 : error_errno(e, fd, "open segment %d", id);
@@ -369,6 +382,9 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 	if (!ipc_is_own(d)) {
 		reason = "the ipc namespace is not the container's own, so its segments are not recorded";
 		remedy = "give the container an ipc namespace of its own";
+	} else if (d->unprivileged) {
+		reason = UNPRIVILEGED_REASON;
+		remedy = UNPRIVILEGED_REMEDY;
 	} else if (shmctl((int)v->inode, IPC_STAT, &ds) < 0) {
 		reason = "it is not in the container's ipc namespace";
 	} else {

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container of an ordinary user. He owns its user namespace, and so has all power over its processes, but not over
+ * files of its other ids, nor may he enter its other namespaces. So what looks at the container or changes it enters the
+ * user namespace first, for good: the surgeon, and for preflight a process of its own, which sends what it has found.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+#include "checkpoint/engine-priv.h"
+#include "checkpoint/native/dump.h"
+
+bool checkpoint_is_unprivileged(const struct container *c)
+{
+	return geteuid() != 0 || (c->rootless && !idmap_is_initial());
+}
+
+int checkpoint_enter_userns(const struct container *c, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat own, theirs;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", c->init_pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES)
+		return error_set(e, -EPERM, ERROR_REFUSED, "the container's init: " HIDDEN_REASON);
+	if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/user", &own) < 0)
+		return error_errno(e, -errno, "the container's user namespace");
+	if (own.st_ino == theirs.st_ino && own.st_dev == theirs.st_dev)
+		return 0;
+	return setns(fd, CLONE_NEWUSER) < 0 ? error_errno(e, -errno, "enter the container's user namespace")
+					    : 0;
+}
+
+/* What the child says, in memory that both have. */
+struct shared_report {
+	struct error error;
+	int result;
+	bool done;
+	size_t n, len;
+	struct {
+		pid_t pid;
+		int fd;
+	} obstacles[1024];
+	char text[1 << 20]; /* four strings for each */
+};
+
+static void put(struct shared_report *s, const struct preflight_report *r)
+{
+	for (size_t i = 0; i < r->n && i < ARRAY_SIZE(s->obstacles); i++) {
+		const struct obstacle *o = &r->obstacles[i];
+		const char *const texts[] = {o->kind, o->object, o->reason, o->remedy};
+		size_t len = s->len;
+
+		for (size_t k = 0; k < ARRAY_SIZE(texts); k++) {
+			size_t n = strlen(texts[k]) + 1;
+
+			if (n > sizeof(s->text) - len)
+				return;
+			memcpy(s->text + len, texts[k], n);
+			len += n;
+		}
+		s->obstacles[i].pid = o->pid;
+		s->obstacles[i].fd = o->fd;
+		s->len = len;
+		s->n = i + 1;
+	}
+}
+
+static const char *next(const char **text)
+{
+	const char *s = *text;
+
+	*text += strlen(s) + 1;
+	return s;
+}
+
+static void get(const struct shared_report *s, struct preflight_report *r)
+{
+	const char *text = s->text;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const char *kind = next(&text), *object = next(&text), *reason = next(&text);
+
+		preflight_add(r, s->obstacles[i].pid, s->obstacles[i].fd, arena_strdup(&r->arena, kind),
+			reason, next(&text), "%s", object);
+	}
+}
+
+static _Noreturn void look(struct container *c, const struct checkpoint_options *o, struct shared_report *s)
+{
+	struct preflight_report own = {};
+
+	s->result = checkpoint_enter_userns(c, &s->error);
+	if (s->result == 0)
+		s->result = native_preflight(c, o, &own, &s->error);
+	put(s, &own);
+	s->done = true;
+	_exit(0);
+}
+
+int checkpoint_preflight_inside(
+	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+{
+	struct shared_report *s =
+		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int result;
+	pid_t pid;
+
+	if (s == MAP_FAILED)
+		return error_errno(e, -ENOMEM, "preflight");
+	/* the surgeon needs it, too */
+	result = container_load_spec(c, e);
+	if (result < 0) {
+		munmap(s, sizeof(*s));
+		return result;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		look(c, o, s);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	result = pid < 0 ? -errno : s->done ? s->result : -ECHILD;
+	if (s->done && result < 0)
+		*e = s->error;
+	else if (result < 0)
+		error_errno(e, result, "look at the container from inside its user namespace");
+	get(s, r);
+	munmap(s, sizeof(*s));
+	return result;
+}

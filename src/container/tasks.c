@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tasks of a container: those of its cgroup; without one (an ordinary user's) those of its init's pid namespace, and
+ * what descends from them: it may have made pid namespaces of its own, and a process that is not dumpable may not show us
+ * which one it is in. Whoever needs more of such a process will fail, and say so.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "container/container.h"
+#include "linux/procfs.h"
+
+struct entry {
+	pid_t pid, ppid;
+	bool is_in;
+};
+
+struct list {
+	struct entry *of;
+	size_t n, allocated;
+};
+
+static struct entry *add(struct list *l, pid_t pid)
+{
+	if (l->n == l->allocated) {
+		size_t want = l->allocated ? l->allocated * 2 : 256;
+		struct entry *more = reallocarray(l->of, want, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		l->of = more;
+		l->allocated = want;
+	}
+	l->of[l->n] = (struct entry){.pid = pid};
+	return &l->of[l->n++];
+}
+
+/* All processes of the machine; who is in another namespace with its parent. */
+static int read_all(DIR *proc, const char *namespace, struct list *l)
+{
+	struct dirent *ent;
+
+	while ((ent = readdir(proc))) {
+		struct proc_stat st;
+		struct entry *e;
+		char mine[64], *end;
+		long pid = strtol(ent->d_name, &end, 10);
+
+		if (pid <= 0 || *end)
+			continue;
+		e = add(l, pid);
+		if (!e)
+			return -ENOMEM;
+		e->is_in = proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 && !strcmp(mine, namespace);
+		if (!e->is_in && proc_read_stat(pid, &st) == 0)
+			e->ppid = st.ppid;
+	}
+	return 0;
+}
+
+static const struct entry *find(const struct list *l, pid_t pid)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->of[i].pid == pid)
+			return &l->of[i];
+	return NULL;
+}
+
+static void add_descendants(struct list *l)
+{
+	for (bool more = true; more;) {
+		more = false;
+		for (size_t i = 0; i < l->n; i++) {
+			const struct entry *parent =
+				l->of[i].is_in || l->of[i].ppid <= 1 ? NULL : find(l, l->of[i].ppid);
+
+			if (parent && parent->is_in)
+				more = l->of[i].is_in = true;
+		}
+	}
+}
+
+static int find_in_proc(pid_t init, struct list *l)
+{
+	char namespace[64];
+	ssize_t n = proc_readlink(init, "ns/pid", namespace, sizeof(namespace));
+	DIR *proc;
+	int r;
+
+	if (n < 0)
+		return n == -ENOENT || n == -ESRCH ? 0 : (int)n;
+	proc = opendir("/proc");
+	r = proc ? read_all(proc, namespace, l) : -errno;
+	if (proc)
+		closedir(proc);
+	if (r == 0)
+		add_descendants(l);
+	return r;
+}
+
+static int add_threads(struct list *l, pid_t pid)
+{
+	struct arena a = {};
+	pid_t *tids;
+	size_t n;
+	int r = proc_read_tids(pid, &a, &tids, &n);
+
+	if (r == -ENOENT || r == -ESRCH)
+		r = n = 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add(l, tids[i]) ? 0 : -ENOMEM;
+	arena_done(&a);
+	return r;
+}
+
+static int choose(const struct list *all, bool threads, struct list *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < all->n && r == 0; i++) {
+		if (!all->of[i].is_in)
+			continue;
+		if (threads)
+			r = add_threads(l, all->of[i].pid);
+		else
+			r = add(l, all->of[i].pid) ? 0 : -ENOMEM;
+	}
+	return r;
+}
+
+int container_pids(const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
+{
+	struct list all = {}, l = {};
+	pid_t *pids = NULL;
+	int r;
+
+	if (c->cgroup.mode != CGROUP_NONE)
+		return cgroup_pids(&c->cgroup, threads, ret, ret_n, e);
+	r = find_in_proc(c->init_pid, &all);
+	if (r == 0)
+		r = choose(&all, threads, &l);
+	if (r == 0 && !(pids = calloc(l.n + 1, sizeof(*pids))))
+		r = -ENOMEM;
+	for (size_t i = 0; i < l.n && r == 0; i++)
+		pids[i] = l.of[i].pid;
+	*ret_n = l.n;
+	free(all.of);
+	free(l.of);
+	if (r < 0)
+		return error_errno(e, r, "look for the container's processes in /proc");
+	*ret = pids;
+	return 0;
+}
