@@ -17,8 +17,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ipc.h>
 #include <sys/ioctl.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -69,7 +73,7 @@ static size_t n_things;
 	do {                                                                                                 \
 		if (!(condition))                                                                            \
 			fail("process %d, turn %d, %s %td%s: " format, getpid(), turn, (t)->kind->name,      \
-				(t) - things, (t)->inherited ? " (inherited)" : "", ##__VA_ARGS__);          \
+				(t)-things, (t)->inherited ? " (inherited)" : "", ##__VA_ARGS__);            \
 	} while (0)
 
 /* Memory ------------------------------------------------------------------------------------------------------------ */
@@ -178,7 +182,8 @@ static void make_file(struct thing *t)
 	static const char *const folders[] = {"/tmp", "/cr", "/dev/shm"};
 
 	name_file(t, folders[draw(3)]);
-	t->fd = must(open(t->path, O_RDWR | O_CREAT | O_EXCL | (draw(2) ? O_APPEND : 0) | (draw(2) ? O_CLOEXEC : 0), 0600));
+	t->fd = must(open(t->path,
+		O_RDWR | O_CREAT | O_EXCL | (draw(2) ? O_APPEND : 0) | (draw(2) ? O_CLOEXEC : 0), 0600));
 	for (t->size = 0; t->size < 8 + draw(100000);) {
 		uint64_t word = cr_mix(t->seed + t->size / 8);
 
@@ -199,13 +204,14 @@ static void verify_file(struct thing *t)
 
 	must(fstat(t->fd, &st));
 	expect(t, (size_t)st.st_size == t->size, "size %ld, not %zu", (long)st.st_size, t->size);
-	expect(t, lseek(t->fd, 0, SEEK_CUR) == (off_t)t->count, "offset %ld, not %lu", (long)lseek(t->fd, 0, SEEK_CUR),
-		t->count);
+	expect(t, lseek(t->fd, 0, SEEK_CUR) == (off_t)t->count, "offset %ld, not %lu",
+		(long)lseek(t->fd, 0, SEEK_CUR), t->count);
 	expect(t, !!t->path[0] == !!st.st_nlink, "%ju names", (uintmax_t)st.st_nlink);
 	for (int i = 0; i < 5; i++) {
 		uint64_t at = draw(t->size / 8) * 8, word = 0;
 
-		expect(t, pread(t->fd, &word, 8, at) == 8 && word == cr_mix(t->seed + at / 8), "contents at %lu", at);
+		expect(t, pread(t->fd, &word, 8, at) == 8 && word == cr_mix(t->seed + at / 8),
+			"contents at %lu", at);
 	}
 }
 
@@ -328,7 +334,9 @@ static void verify_messages(struct thing *t)
 {
 	uint64_t message[2];
 
-	expect(t, recv(t->fd, message, sizeof(message), MSG_PEEK | MSG_DONTWAIT) >= 0 ? t->count > 0 : t->count == 0,
+	expect(t,
+		recv(t->fd, message, sizeof(message), MSG_PEEK | MSG_DONTWAIT) >= 0 ? t->count > 0
+										    : t->count == 0,
 		"messages: %m, should be %lu", t->count);
 }
 
@@ -435,8 +443,11 @@ static void verify_timerfd(struct thing *t)
 	after = cr_now_ns(t->count);
 	left = s.it_value.tv_sec * 1000000000ll + s.it_value.tv_nsec;
 	/* The wall clock has gone on meanwhile, and the timer with the others. */
-	expect(t, t->count == CLOCK_REALTIME || (left > t->deadline - after - SLACK && left < t->deadline - before + SLACK),
-		"%ld ns left, not %ld to %ld", (long)left, (long)(t->deadline - after), (long)(t->deadline - before));
+	expect(t,
+		t->count == CLOCK_REALTIME ||
+			(left > t->deadline - after - SLACK && left < t->deadline - before + SLACK),
+		"%ld ns left, not %ld to %ld", (long)left, (long)(t->deadline - after),
+		(long)(t->deadline - before));
 }
 
 static void make_signalfd(struct thing *t)
@@ -548,10 +559,128 @@ static void make_flock(struct thing *t)
 	must(flock(t->fd, draw(2) ? LOCK_SH : LOCK_EX));
 }
 
+/* System V IPC ------------------------------------------------------------------------------------------------------ */
+
+enum { SEMAPHORES = 10, MESSAGE = 700 };
+
+/* Removed ones stay as long as they are attached. */
+static void make_segment(struct thing *t)
+{
+	t->pages = 1 + draw(MAX_PAGES);
+	t->other = must(shmget(IPC_PRIVATE, t->pages * PAGE, 0600));
+	t->address = must(shmat(t->other, NULL, 0));
+	for (size_t i = 0; i < t->pages; i++)
+		if (draw(3))
+			fill_page(t, i);
+	if (draw(2))
+		must(shmctl(t->other, IPC_RMID, NULL));
+}
+
+static void end_segment(struct thing *t)
+{
+	must(munmap(t->address, t->pages * PAGE));
+	if (shmctl(t->other, IPC_RMID, NULL) < 0) /* it may be gone */
+		expect(t, errno == EINVAL || errno == EIDRM, "remove: %m");
+}
+
+static void make_semaphores(struct thing *t)
+{
+	t->other = must(semget(IPC_PRIVATE, SEMAPHORES, 0600));
+	for (int i = 0; i < SEMAPHORES; i++) {
+		t->seeds[i] = draw(32768);
+		must(semctl(t->other, i, SETVAL, (int)t->seeds[i]));
+	}
+}
+
+static void verify_semaphores(struct thing *t)
+{
+	for (int i = 0; i < SEMAPHORES; i++)
+		expect(t, semctl(t->other, i, GETVAL) == (int)t->seeds[i], "semaphore %d is %d, not %d", i,
+			semctl(t->other, i, GETVAL), (int)t->seeds[i]);
+}
+
+static void change_semaphores(struct thing *t)
+{
+	struct sembuf op = {draw(SEMAPHORES), 0, 0};
+
+	op.sem_op = t->seeds[op.sem_num] > 16000 ? -(int)draw(300) : (int)draw(300);
+	if (op.sem_op == 0)
+		return;
+	must(semop(t->other, &op, 1));
+	t->seeds[op.sem_num] += op.sem_op;
+}
+
+static void end_semaphores(struct thing *t)
+{
+	must(semctl(t->other, 0, IPC_RMID));
+}
+
+struct ipc_message {
+	long type;
+	uint64_t data[MESSAGE / 8];
+};
+
+static void send_ipc_message(struct thing *t)
+{
+	struct ipc_message m = {.type = 1 + t->size % 5};
+	size_t size = (t->size * 97 + t->seed % 8) % (MESSAGE / 8) * 8;
+
+	cr_fill(m.data, size, t->seed + t->size);
+	must(msgsnd(t->other, &m, size, IPC_NOWAIT));
+	t->size++;
+}
+
+static void make_ipc_queue(struct thing *t)
+{
+	t->other = must(msgget(IPC_PRIVATE, 0600));
+	for (int n = draw(12); n > 0; n--)
+		send_ipc_message(t);
+}
+
+/* Messages count to size have been sent and are there. */
+static void verify_ipc_queue(struct thing *t)
+{
+	struct msqid_ds ds;
+
+	must(msgctl(t->other, IPC_STAT, &ds));
+	expect(t, ds.msg_qnum == t->size - t->count, "%lu messages, not %lu", ds.msg_qnum,
+		(unsigned long)(t->size - t->count));
+	for (size_t i = t->count; i < t->size; i++) {
+		struct ipc_message m;
+		ssize_t n = msgrcv(t->other, &m, sizeof(m.data), i - t->count, MSG_COPY | IPC_NOWAIT);
+
+		expect(t,
+			n == (ssize_t)((i * 97 + t->seed % 8) % (MESSAGE / 8) * 8) &&
+				m.type == 1 + (long)i % 5,
+			"message %zu: %zd bytes, type %ld", i, n, m.type);
+		expect(t, cr_differs(m.data, n, t->seed + i) < 0, "message %zu differs", i);
+	}
+}
+
+static void change_ipc_queue(struct thing *t)
+{
+	struct ipc_message m;
+
+	if (t->size - t->count < 12 && draw(2))
+		return send_ipc_message(t);
+	if (t->count == t->size)
+		return;
+	must(msgrcv(t->other, &m, sizeof(m.data), 0, IPC_NOWAIT));
+	t->count++;
+}
+
+static void end_ipc_queue(struct thing *t)
+{
+	must(msgctl(t->other, IPC_RMID, NULL));
+}
+
 static const struct kind kinds[] = {
 	{"private memory", make_private, verify_memory, change_memory, end_memory, true},
 	{"private memory", make_private, verify_memory, change_memory, end_memory, true},
 	{"shared memory", make_shared, verify_memory, change_memory, end_memory, false},
+	{"segment", make_segment, verify_memory, change_memory, end_segment, false},
+	{"semaphores", make_semaphores, verify_semaphores, change_semaphores, end_semaphores, false},
+	{"IPC messages", make_ipc_queue, verify_ipc_queue, change_ipc_queue, end_ipc_queue, false},
 	{"memfd", make_memfd, verify_memory, change_memory, end_memory, false},
 	{"file", make_file, verify_file, change_file, end_fd, false},
 	{"locked file", make_flock, verify_file, change_file, end_fd, false},
@@ -632,7 +761,8 @@ static void inherit(bool is_child)
 	for (size_t i = 0; i < n_things; i++) {
 		struct thing *t = &things[i];
 
-		if (!t->kind->is_private && (is_child || (t->kind->make != make_thread && t->kind->make != make_pending)))
+		if (!t->kind->is_private &&
+			(is_child || (t->kind->make != make_thread && t->kind->make != make_pending)))
 			t->inherited = true;
 	}
 	if (is_child) {
