@@ -43,6 +43,8 @@ const char *inspect_file_name(const struct inspection *x, uint64_t id)
 		return f->regular->path;
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name;
+	case ST__FILE__KIND_MQUEUE:
+		return f->mqueue->queue ? f->mqueue->queue->name : "";
 	case ST__FILE__KIND_PIPE:
 		return f->pipe->fifo_path;
 	default:
@@ -229,6 +231,10 @@ void inspect_describe_file(struct inspection *x, struct json_object *o, const St
 		inspect_add_string(x, o, "kind", "memfd");
 		inspect_add_string(x, o, "path", f->memfd->name);
 		inspect_add_u64(x, o, "shared_memory", f->memfd->shm);
+		break;
+	case ST__FILE__KIND_MQUEUE:
+		inspect_add_string(x, o, "kind", "mqueue");
+		inspect_add_string(x, o, "path", inspect_file_name(x, f->id));
 		break;
 	case ST__FILE__KIND_TTY:
 		describe_tty(x, o, f->tty);

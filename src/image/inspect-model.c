@@ -349,6 +349,10 @@ static struct json_object *describe_ipc(struct inspection *x)
 		} else if (m->queue) {
 			add_object(x, o, "message queue", m->queue->object);
 			inspect_add_u64(x, o, "entries", m->queue->n_messages);
+		} else if (m->posix) {
+			inspect_add_string(x, o, "kind", "POSIX message queue");
+			inspect_add_string(x, o, "id", m->posix->name);
+			inspect_add_u64(x, o, "entries", 0);
 		} else {
 			add_object(x, o, "sysctls", NULL);
 			inspect_add_u64(x, o, "entries", m->n_sysctls);

@@ -69,32 +69,6 @@ int dump_host_names(struct dump *d, St__Container *m, struct error *e)
 	return r < 0 ? r : left;
 }
 
-/* Queues are files of the mqueue file system, wherever the container has it. */
-static void check_mqueues(struct dump *d)
-{
-	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-
-	for (size_t i = 0; i < d->n_mounts; i++) {
-		struct dirent *ent;
-		DIR *list;
-		int fd;
-
-		if (strcmp(d->mounts[i].fstype, "mqueue") != 0)
-			continue;
-		fd = syscall(SYS_openat2, d->root_fd, d->mounts[i].target, &how, sizeof(how));
-		list = fd < 0 ? NULL : fdopendir(fd);
-		while (list && (ent = readdir(list)))
-			if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
-				preflight_add(d->report, 0, -1, "mqueue",
-					"POSIX message queues are not recorded yet", "unlink the queue first",
-					"%s/%s", d->mounts[i].target, ent->d_name);
-		if (list)
-			closedir(list);
-		else if (fd >= 0)
-			close(fd);
-	}
-}
-
 int dump_check_ipc(struct dump *d, struct error *e)
 {
 	struct visit v = {-EBADF, -EBADF};
@@ -104,7 +78,7 @@ int dump_check_ipc(struct dump *d, struct error *e)
 	if (r == 0)
 		r = sysv_check(d, e);
 	if (r == 0 && ipc_is_own(d))
-		check_mqueues(d);
+		r = mqueue_check(d, e);
 	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
 	return r < 0 ? r : left;
 }
@@ -119,6 +93,8 @@ int dump_ipc(struct dump *d, struct error *e)
 	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
 	if (r == 0)
 		r = sysv_dump(d, e);
+	if (r == 0)
+		r = mqueue_dump(d, e);
 	if (r == 0)
 		r = ipc_sysctl_dump(d, e);
 	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);

@@ -341,6 +341,8 @@ static int restore_ipc(struct restore *r, struct error *e)
 
 	if (result == 0)
 		result = sysv_restore(r, e);
+	if (result == 0)
+		result = mqueue_restore(r, e);
 	return result < 0 ? result : ipc_sysctl_restore(r, e);
 }
 

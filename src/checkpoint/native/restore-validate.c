@@ -168,6 +168,12 @@ static bool inotify_is_valid(const struct restore *r, const St__Inotify *m)
 	return true;
 }
 
+static bool bad_posix_queue(const St__PosixQueue *q)
+{
+	return !q || !*q->name || strchr(q->name, '/') || strlen(q->name) > 255 || q->max_messages <= 0 ||
+	       q->message_size <= 0 || q->max_messages > 1 << 20 || q->message_size > 1 << 26;
+}
+
 /* The part of each kind of file that the kind's code takes for granted. */
 static bool file_is_complete(const struct restore *r, const St__File *f)
 {
@@ -187,6 +193,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return inotify_is_valid(r, f->inotify);
 	case ST__FILE__KIND_NS:
 		return f->ns->name != NULL;
+	case ST__FILE__KIND_MQUEUE:
+		return !bad_posix_queue(f->mqueue->queue);
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name != NULL;
 	default:
@@ -230,7 +238,7 @@ static bool bad_ipc(const St__Ipc *m)
 	const St__SysvSemaphores *s = m->semaphores;
 	const St__SysvQueue *q = m->queue;
 	bool bad = (s && (bad_object(s->object) || s->n_values == 0 || s->n_values > 65535)) ||
-		   (q && bad_object(q->object));
+		   (q && bad_object(q->object)) || (m->posix && bad_posix_queue(m->posix));
 
 	for (size_t i = 0; s && i < s->n_values; i++)
 		bad |= s->values[i] > 32767;

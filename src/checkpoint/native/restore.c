@@ -303,6 +303,9 @@ static bool has_ipc(const struct restore *r)
 	for (size_t i = 0; i < r->n_shm; i++)
 		if (r->shm[i].msg->sysv)
 			return true;
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE)
+			return true;
 	return r->n_ipc > 0;
 }
 
@@ -321,7 +324,7 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	r->may_set_sysctls = ipc_may_set_sysctls(s);
 	if (has_ipc(r) && !r->own_ipc)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"the container has System V IPC: restore needs an ipc namespace of its own in "
+			"the container has IPC objects: restore needs an ipc namespace of its own in "
 			"config.json");
 	if (s->namespaces[NS_USER].path)
 		return error_set(e, -EINVAL, ERROR_CONFIG,

@@ -126,10 +126,17 @@ int ipc_sysctl_dump(struct dump *d, struct error *e)
 
 /* ---- restore ---- */
 
+static uint64_t of_queue(const St__PosixQueue *q, const char *name)
+{
+	if (strcmp(name, "fs/mqueue/msg_max") == 0)
+		return q->max_messages;
+	return strcmp(name, "fs/mqueue/msgsize_max") == 0 ? q->message_size : 0;
+}
+
 /* What the objects need of one of them. */
 static uint64_t needed(const struct restore *r, const char *name)
 {
-	uint64_t most = 0;
+	uint64_t most = 0, queues = 0;
 
 	for (size_t i = 0; i < r->n_ipc; i++) {
 		const St__SysvQueue *q = r->ipc[i]->queue;
@@ -143,7 +150,13 @@ static uint64_t needed(const struct restore *r, const char *name)
 		if (q && !strcmp(name, "kernel/msgmnb"))
 			most = MAX(most, MAX(MAX(bytes, sum), (uint64_t)q->n_messages));
 	}
-	return most;
+	for (size_t i = 0; i < r->n_ipc; i++)
+		if (r->ipc[i]->posix)
+			queues++, most = MAX(most, of_queue(r->ipc[i]->posix, name));
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE)
+			queues++, most = MAX(most, of_queue(r->files[i]->mqueue->queue, name));
+	return strcmp(name, "fs/mqueue/queues_max") == 0 ? queues : most;
 }
 
 static const char *recorded(const struct restore *r, const char *name)
@@ -157,7 +170,7 @@ static const char *recorded(const struct restore *r, const char *name)
 
 int ipc_sysctl_raise(struct restore *r, struct error *e)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(names) && r->n_ipc > 0; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r->own_ipc; i++) {
 		uint64_t now[NUMBERS], then[NUMBERS] = {}, need = needed(r, names[i]);
 		const char *of_image = recorded(r, names[i]);
 		char text[256];
@@ -182,6 +195,9 @@ int ipc_sysctl_raise(struct restore *r, struct error *e)
 		for (size_t k = 0; k < n && len < sizeof(text); k++)
 			len += snprintf(text + len, sizeof(text) - len, "%llu ",
 				(unsigned long long)MAX(MAX(now[k], then[k]), need));
+		numbers(text, then);
+		if (memcmp(now, then, n * sizeof(*now)) == 0)
+			continue;
 		result = write_sysctl(r->proc_fd, names[i], text, e);
 		if (result < 0)
 			return result;

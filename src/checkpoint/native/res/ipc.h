@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Objects of the container's ipc namespace: System V segments, semaphore sets and message queues (sysv.c), what SEM_UNDO
+ * Objects of the container's ipc namespace: System V segments, semaphore sets and message queues (sysv.c), POSIX message queues (mqueue.c), what SEM_UNDO
  * would give back (sem-undo.c), and the sysctls of the namespace (ipc-sysctl.c).
  */
 #pragma once
@@ -26,6 +26,8 @@ int sysv_dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma
 	struct error *e) _must_check_;
 /* Everything, into d->ipc and d->shm; we are in the namespace. */
 int sysv_dump(struct dump *d, struct error *e) _must_check_;
+int mqueue_check(struct dump *d, struct error *e) _must_check_;
+int mqueue_dump(struct dump *d, struct error *e) _must_check_;
 int ipc_sysctl_dump(struct dump *d, struct error *e) _must_check_;
 /* Adds one more record; NULL: no memory. */
 St__Ipc *ipc_add(struct dump *d);
@@ -37,6 +39,7 @@ bool sem_undo_is_used(const struct dump_proc *p);
 /* In init. The objects, and segments at their places in the area; the sysctls before them (as high as they need it) and
  * after them (as they were). */
 int sysv_restore(struct restore *r, struct error *e) _must_check_;
+int mqueue_restore(struct restore *r, struct error *e) _must_check_;
 int ipc_sysctl_raise(struct restore *r, struct error *e) _must_check_;
 int ipc_sysctl_restore(struct restore *r, struct error *e) _must_check_;
 /* A name and a value that may be written. */

@@ -49,16 +49,6 @@ REFUSED(perf, "perf_event", "performance counters", "counters of another machine
 	return link_is_anon_inode(f, "[perf_event]");
 }
 
-REFUSED(mqueue, "mqueue", "POSIX message queues", "messages are not recorded yet", "close the queue first")
-{
-	if (S_ISDIR(f->st.st_mode))
-		return false;
-	for (size_t i = 0; i < d->n_mounts; i++)
-		if (d->mounts[i].id == f->info.mnt_id)
-			return !strcmp(d->mounts[i].fstype, "mqueue");
-	return false;
-}
-
 REFUSED(anon_other, "anonymous inode", "other anonymous files of the kernel",
 	"this version does not know this kind", "close the descriptor first")
 {

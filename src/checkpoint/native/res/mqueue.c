@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POSIX message queues: those of the container's ipc namespace, open or not, and descriptors of them, also of queues that
+ * have no name any more. A queue must be empty: a message can only be looked at by taking it, and would be lost if the
+ * checkpoint died before it is put back. Nor may a process wait to be notified: the value that it wants to be
+ * told is not shown.
+ */
+#include "checkpoint/native/res/res.h"
+
+#include <dirent.h>
+#include <linux/openat2.h>
+#include <mqueue.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/res/ipc.h"
+
+#define MQUEUE_FS_MAGIC 0x19800202
+
+static int get_attributes(int fd, struct mq_attr *ret)
+{
+	return syscall(SYS_mq_getsetattr, fd, NULL, ret) < 0 ? -errno : 0;
+}
+
+/* ---- obstacles ---- */
+
+/* "QSIZE:0          NOTIFY:0     SIGNO:10    NOTIFY_PID:1     " */
+static bool is_notified(int fd)
+{
+	char text[128] = "";
+	const char *at;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+		return false;
+	at = strstr(text, "NOTIFY_PID:");
+	return at && strtol(at + 11, NULL, 10) != 0;
+}
+
+static void check_queue(struct dump *d, const struct dump_proc *p, int p_fd, int fd, const char *name)
+{
+	struct mq_attr a;
+
+	if (get_attributes(fd, &a) < 0)
+		return;
+	if (a.mq_curmsgs > 0)
+		dump_refuse(d, p, p_fd, "mqueue",
+			"it is not empty, and a message cannot be looked at without taking it",
+			"let it be received first", "%s with %ld messages", name, a.mq_curmsgs);
+	if (is_notified(fd))
+		dump_refuse(d, p, p_fd, "mqueue", "what is to be told by mq_notify cannot be seen",
+			"end the registration first", "%s", name);
+}
+
+static int check(struct dump *d, struct dump_file *f, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+
+	if (!ipc_is_own(d)) {
+		dump_refuse(d, f->proc, f->fd, "mqueue", "its ipc namespace is not the container's own",
+			"give the container an ipc namespace of its own", "%s", f->link);
+		return 0;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		check_queue(d, f->proc, f->fd, fd, f->link);
+	return 0;
+}
+
+/* ---- the namespace's queues ---- */
+
+/* The file system of the queues: where the container has it, else a mount that nobody sees. We are in the namespace. */
+static int open_folder(struct dump *d)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	_cleanup_close_ int fs = -EBADF, mount = -EBADF;
+	struct statfs st;
+
+	for (size_t i = 0; i < d->n_mounts; i++) {
+		int fd;
+
+		if (strcmp(d->mounts[i].fstype, "mqueue") != 0)
+			continue;
+		fd = syscall(SYS_openat2, d->root_fd, d->mounts[i].target, &how, sizeof(how));
+		if (fd >= 0 && fstatfs(fd, &st) == 0 && st.f_type == MQUEUE_FS_MAGIC)
+			return fd;
+		close_p(&fd);
+	}
+	fs = fsopen("mqueue", FSOPEN_CLOEXEC);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return mount < 0 ? -errno : openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+typedef int queue_t(struct dump *d, int fd, const char *name, struct error *e);
+
+static int for_queues(struct dump *d, queue_t *f, struct error *e)
+{
+	int folder = open_folder(d), r = 0;
+	struct dirent *ent;
+	DIR *list;
+
+	if (folder == -ENODEV)
+		return 0; /* a kernel without queues */
+	list = folder < 0 ? NULL : fdopendir(folder);
+	if (!list)
+		return error_errno(e, folder < 0 ? folder : -errno, "list the message queues");
+	while (r == 0 && (ent = readdir(list))) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (ent->d_name[0] == '.' && (!ent->d_name[1] || !strcmp(ent->d_name, "..")))
+			continue;
+		fd = openat(folder, ent->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0)
+			r = f(d, fd, ent->d_name, e);
+		else if (errno != ENOENT)
+			r = error_errno(e, -errno, "open the message queue %s", ent->d_name);
+	}
+	closedir(list);
+	return r;
+}
+
+static int check_named(struct dump *d, int fd, const char *name, struct error *e)
+{
+	check_queue(d, NULL, -1, fd, name);
+	return 0;
+}
+
+int mqueue_check(struct dump *d, struct error *e)
+{
+	return for_queues(d, check_named, e);
+}
+
+static int describe(struct dump *d, int fd, const char *name, St__PosixQueue **ret, struct error *e)
+{
+	St__PosixQueue *m = pb_new(&d->arena, PosixQueue, posix_queue);
+	struct mq_attr a;
+	struct stat st;
+	int r = get_attributes(fd, &a);
+
+	if (r < 0 || fstat(fd, &st) < 0)
+		return error_errno(e, r < 0 ? r : -errno, "message queue %s", name);
+	if (a.mq_curmsgs > 0)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"cannot checkpoint: mqueue %s: it is not empty: let it be received first", name);
+	if (m)
+		m->name = arena_strdup(&d->arena, name);
+	if (!m || !m->name)
+		return error_errno(e, -ENOMEM, "message queues");
+	m->max_messages = a.mq_maxmsg;
+	m->message_size = a.mq_msgsize;
+	m->mode = st.st_mode & 07777;
+	m->uid = dump_uid(d, st.st_uid);
+	m->gid = dump_gid(d, st.st_gid);
+	*ret = m;
+	return 0;
+}
+
+static int dump_named(struct dump *d, int fd, const char *name, struct error *e)
+{
+	St__Ipc *record = ipc_add(d);
+
+	return record ? describe(d, fd, name, &record->posix, e) : error_errno(e, -ENOMEM, "message queues");
+}
+
+int mqueue_dump(struct dump *d, struct error *e)
+{
+	return for_queues(d, dump_named, e);
+}
+
+/* ---- descriptors ---- */
+
+/* mq_open(3) does not go by a mount of the container. */
+static bool match(const struct dump *d, const struct dump_file *f)
+{
+	struct statfs fs;
+	char path[64];
+
+	if (!S_ISREG(f->st.st_mode) || f->fd < 0 || f->link[0] != '/')
+		return false;
+	for (size_t i = 0; i < d->n_mounts; i++)
+		if (d->mounts[i].id == f->info.mnt_id)
+			return strcmp(d->mounts[i].fstype, "mqueue") == 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	return statfs(path, &fs) == 0 && fs.f_type == MQUEUE_FS_MAGIC;
+}
+
+static int dump(struct dump *d, struct dump_file *f, struct error *e)
+{
+	St__MessageQueue *m = pb_new(&d->arena, MessageQueue, message_queue);
+	const char *slash = strrchr(f->link, '/');
+	char *name = arena_strdup(&d->arena, slash ? slash + 1 : f->link);
+	int r;
+
+	if (!m || !name)
+		return error_errno(e, -ENOMEM, "message queues");
+	if (f->st.st_nlink == 0) {
+		m->unlinked = f->st.st_ino;
+		if (strlen(name) > 10 && !strcmp(name + strlen(name) - 10, " (deleted)"))
+			name[strlen(name) - 10] = '\0';
+	} else if (slash != f->link) {
+		m->path = (char *)f->link;
+	}
+	r = describe(d, f->local, name, &m->queue, e);
+	f->msg->kind_case = ST__FILE__KIND_MQUEUE;
+	f->msg->mqueue = m;
+	return r;
+}
+
+/* ---- restore ---- */
+
+static int create(const St__PosixQueue *m, const char *name, int *ret_fd, struct error *e)
+{
+	struct mq_attr a = {.mq_maxmsg = m->max_messages, .mq_msgsize = m->message_size};
+	_cleanup_close_ int fd = syscall(SYS_mq_open, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &a);
+
+	if (fd < 0)
+		return error_errno(e, -errno,
+			"make the message queue %s of %lld messages (see RLIMIT_MSGQUEUE)", name,
+			(long long)m->max_messages);
+	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode) < 0)
+		return error_errno(e, -errno, "owner and mode of the message queue %s", name);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int mqueue_restore(struct restore *r, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_ipc && result == 0; i++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (r->ipc[i]->posix)
+			result = create(r->ipc[i]->posix, r->ipc[i]->posix->name, &fd, e);
+	}
+	return result;
+}
+
+/* Is there another record of this queue without a name, before m or behind it? */
+static bool has_other(const struct restore *r, const St__File *m, bool before)
+{
+	bool passed = false;
+
+	for (size_t i = 0; i < r->n_files; i++) {
+		if (r->files[i] == m)
+			passed = true;
+		else if (passed != before && r->files[i]->kind_case == ST__FILE__KIND_MQUEUE &&
+			 r->files[i]->mqueue->unlinked == m->mqueue->unlinked)
+			return true;
+	}
+	return false;
+}
+
+/* By a mount of the container, which is there by now. */
+static int open_by_path(const St__File *m, int *ret_fd, struct error *e)
+{
+	_cleanup_close_ int fd = open(m->mqueue->path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0)
+		return error_errno(e, -errno, "open the message queue %s", m->mqueue->path);
+	if (fs.f_type != MQUEUE_FS_MAGIC)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "%s is no message queue", m->mqueue->path);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int open_queue(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	const St__PosixQueue *q = m->mqueue->queue;
+	_cleanup_close_ int made = -EBADF, fd = -EBADF;
+	const char *name = q->name;
+	char temporary[64];
+	int result = 0;
+
+	if (*m->mqueue->path)
+		return open_by_path(m, ret_fd, e);
+	/* Its name may be another's by now: it has one of ours until all its descriptors are there. */
+	if (m->mqueue->unlinked) {
+		snprintf(
+			temporary, sizeof(temporary), "stasis.%llu", (unsigned long long)m->mqueue->unlinked);
+		name = temporary;
+		if (!has_other(r, m, true))
+			result = create(q, name, &made, e);
+	}
+	if (result < 0)
+		return result;
+	fd = syscall(SYS_mq_open, name, (m->flags & O_ACCMODE) | O_CLOEXEC, 0, NULL);
+	if (fd < 0)
+		return error_errno(e, -errno, "open the message queue %s", q->name);
+	if (m->mqueue->unlinked && !has_other(r, m, false) && syscall(SYS_mq_unlink, name) < 0)
+		return error_errno(e, -errno, "unlink the message queue %s", q->name);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+extern const struct resource resource_mqueue;
+const struct resource resource_mqueue = {
+	.kind = "mqueue",
+	.description = "POSIX message queues, also unlinked ones; refused while not empty or with mq_notify",
+	.kind_case = ST__FILE__KIND_MQUEUE,
+	.match = match,
+	.check = check,
+	.dump = dump,
+	.open = open_queue,
+};
