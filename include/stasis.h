@@ -155,8 +155,9 @@ struct stasis_checkpoint_options {
 	const char *image_path; /* required: a new or empty directory */
 	const char *work_path;	/* for logs; default: the image's */
 	bool leave_running;	/* else the container is deleted when its image is complete */
-	bool tcp_established, ext_unix_sk, shell_job,
-		file_locks; /* allow them, where the engine knows them */
+	/* As the options of "stasis checkpoint", see stasis(8): */
+	bool tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk, file_locks;
+	const char *manage_cgroups_mode, *empty_ns;
 };
 
 /* What stands in the way of a faithful checkpoint, as JSON (see "stasis check --format json"). Returns 0: nothing; 1: something. */
@@ -170,7 +171,9 @@ struct stasis_restore_options {
 	struct stasis_create_options create; /* its size need not be set */
 	const char *image_path;		     /* required */
 	const char *work_path;
-	bool tcp_established, ext_unix_sk, shell_job, file_locks;
+	/* As the options of "stasis restore": */
+	bool tcp_established, tcp_close;
+	const char *manage_cgroups_mode, *empty_ns, *lsm_profile;
 };
 
 /* A new container, which goes on where the checkpointed one stood. */

@@ -47,7 +47,7 @@ struct checkpoint_options {
 	const char *image_path; /* default "checkpoint" */
 	const char *work_path;	/* logs; default: the image path */
 	bool leave_running;
-	bool tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk, shell_job, file_locks;
+	bool tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk, file_locks;
 	const char *empty_ns; /* "network": its interfaces and routes are left out; NULL */
 	const char *parent_path;
 	bool pre_dump;
@@ -58,8 +58,7 @@ struct checkpoint_options {
 struct restore_options {
 	const char *image_path, *work_path;
 	struct container_create_options create;
-	bool detach;
-	bool tcp_established, tcp_close, ext_unix_sk, shell_job, file_locks;
+	bool tcp_established, tcp_close;
 	const char *empty_ns;	 /* as of the checkpoint */
 	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
 	enum cgroups_mode cgroups;

@@ -9,8 +9,7 @@
 struct options {
 	struct checkpoint_options checkpoint;
 	const char *engine, *cgroup_mode, *page_server;
-	int status_fd;
-	bool lazy_pages, auto_dedup, link_remap;
+	bool lazy_pages;
 };
 
 #define CP(member) offsetof(struct options, checkpoint.member)
@@ -29,23 +28,20 @@ static const struct cli_option table[] = {
 	{"network-lock", 0, CLI_IGNORED_STRING, 0, "METHOD", NULL},
 	{"tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "open TCP connections come back closed"},
 	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
-	{"shell-job", 0, CLI_FLAG, CP(shell_job), NULL, "allow a session that began outside"},
-	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow file locks"},
+	{"shell-job", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow locks on files that others can reach"},
 	{"pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL, "write only memory, and leave the container running"},
 	{"parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one"},
 	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
-		"soft|full|strict|ignore", "how cgroups come back"},
+		"soft|full|strict|ignore", "what of cgroups is recorded"},
 	{"empty-ns", 0, CLI_STRING, CP(empty_ns), "network",
 		"leave the interfaces and routes of the network namespace out"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "serve memory on demand"},
-	{"status-fd", 0, CLI_NUMBER, offsetof(struct options, status_fd), "FD",
-		"gets a byte when lazy pages are ready"},
+	{"status-fd", 0, CLI_IGNORED_STRING, 0, "FD", NULL},
 	{"page-server", 0, CLI_STRING, offsetof(struct options, page_server), "ADDRESS:PORT",
 		"send memory there"},
-	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
-		"drop from the parent what is newer here"},
-	{"link-remap", 0, CLI_FLAG, offsetof(struct options, link_remap), NULL,
-		"link files that were deleted"},
+	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"link-remap", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{NULL},
 };
 

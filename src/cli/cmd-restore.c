@@ -10,7 +10,7 @@ struct options {
 	struct create_options create;
 	struct restore_options restore;
 	const char *cgroup_mode, *lsm_mount_context;
-	bool detach, keep, no_subreaper, lazy_pages, auto_dedup;
+	bool detach, keep, no_subreaper, lazy_pages;
 };
 
 #define RS(member) offsetof(struct options, restore.member)
@@ -27,17 +27,16 @@ static const struct cli_option table[] = {
 	{"tcp-established", 0, CLI_FLAG, RS(tcp_established), NULL, "bring TCP connections back"},
 	{"network-lock", 0, CLI_IGNORED_STRING, 0, "METHOD", NULL},
 	{"tcp-close", 0, CLI_FLAG, RS(tcp_close), NULL, "TCP connections come back closed"},
-	{"ext-unix-sk", 0, CLI_FLAG, RS(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
-	{"shell-job", 0, CLI_FLAG, RS(shell_job), NULL, "allow a session that began outside"},
-	{"file-locks", 0, CLI_FLAG, RS(file_locks), NULL, "allow file locks"},
+	{"ext-unix-sk", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"shell-job", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"file-locks", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
-		"soft|full|strict|ignore", "how cgroups come back"},
+		"soft|full|strict|ignore", "what of cgroups comes back"},
 	{"empty-ns", 0, CLI_STRING, RS(empty_ns), "network",
 		"leave the interfaces and routes of the network namespace out"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
-	{"auto-dedup", 0, CLI_FLAG, offsetof(struct options, auto_dedup), NULL,
-		"drop pages from the image once they are loaded"},
-	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "LSM profile of the processes"},
+	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "AppArmor profile of the processes"},
 	{"lsm-mount-context", 0, CLI_STRING, offsetof(struct options, lsm_mount_context), "CONTEXT",
 		"LSM context of the mounts"},
 	{NULL},

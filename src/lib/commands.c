@@ -95,9 +95,10 @@ EXPORT int stasis_restore(struct stasis *s, const char *id, const struct stasis_
 		program_add_option(&p, "--image-path", o.image_path);
 		program_add_option(&p, "--work-path", o.work_path);
 		program_add_flag(&p, "--tcp-established", o.tcp_established);
-		program_add_flag(&p, "--ext-unix-sk", o.ext_unix_sk);
-		program_add_flag(&p, "--shell-job", o.shell_job);
-		program_add_flag(&p, "--file-locks", o.file_locks);
+		program_add_flag(&p, "--tcp-close", o.tcp_close);
+		program_add_option(&p, "--manage-cgroups-mode", o.manage_cgroups_mode);
+		program_add_option(&p, "--empty-ns", o.empty_ns);
+		program_add_option(&p, "--lsm-profile", o.lsm_profile);
 		r = make(s, id, &p, ret, &e);
 	}
 	return lib_error(r, &e, ret_error);
@@ -118,9 +119,12 @@ EXPORT int stasis_checkpoint(struct stasis_container *c, const struct stasis_che
 		program_add_option(&p, "--work-path", o.work_path);
 		program_add_flag(&p, "--leave-running", o.leave_running);
 		program_add_flag(&p, "--tcp-established", o.tcp_established);
+		program_add_flag(&p, "--tcp-close", o.tcp_close);
+		program_add_flag(&p, "--tcp-skip-in-flight", o.tcp_skip_in_flight);
 		program_add_flag(&p, "--ext-unix-sk", o.ext_unix_sk);
-		program_add_flag(&p, "--shell-job", o.shell_job);
 		program_add_flag(&p, "--file-locks", o.file_locks);
+		program_add_option(&p, "--manage-cgroups-mode", o.manage_cgroups_mode);
+		program_add_option(&p, "--empty-ns", o.empty_ns);
 		add_id(&p, c->id);
 		r = run(&p, &e);
 	}
