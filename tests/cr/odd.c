@@ -555,44 +555,39 @@ static void check_clone_fs(void)
 	}
 }
 
-static void *own_directory(void *arg CR_UNUSED)
+static void *own_table(void *arg CR_UNUSED)
 {
-	volatile int *s = (volatile int *)shared;
-
-	s[0] = unshare(CLONE_FS) < 0 || chdir("/tmp") < 0 ? -1 : 1;
+	shared[0] = unshare(CLONE_FILES) < 0 ? -1 : 1;
 	for (;;) {
-		char b[256];
-
-		if (s[1]) {
-			s[2] = getcwd(b, sizeof(b)) && !strcmp(b, "/tmp");
-			s[1] = 0;
+		if (shared[1]) {
+			shared[2] = open("/dev/null", O_RDONLY);
+			close(shared[2]);
+			shared[1] = 0;
 		}
 		cr_msleep(1);
 	}
 	return NULL;
 }
 
-/* A thread with a working directory of its own, as those of Samba. */
-static bool set_thread_fs(void)
+/* A thread with a table of its own: what it opens nobody else sees. */
+static bool set_thread_files(void)
 {
 	pthread_t t;
 
 	shared = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-	check(pthread_create(&t, NULL, own_directory, NULL) == 0, "pthread_create");
+	check(pthread_create(&t, NULL, own_table, NULL) == 0, "pthread_create");
 	while (!shared[0])
 		cr_msleep(1);
+	fd = must(open("/dev/zero", O_RDONLY));
 	return shared[0] == 1 ? true : unavailable("unshare");
 }
 
-static void check_thread_fs(void)
+static void check_thread_files(void)
 {
-	char b[256];
-
 	shared[1] = 1;
 	while (shared[1])
 		cr_msleep(1);
-	check(shared[2], "the thread has lost its directory");
-	check(getcwd(b, sizeof(b)) && !strcmp(b, "/"), "the process is in %s", b);
+	check(shared[2] == fd, "the thread's next descriptor is %d, not %d", shared[2], fd);
 }
 
 static bool set_vfork(void)
@@ -1237,7 +1232,7 @@ static const struct object {
 	{"clone_vm", set_clone_vm, check_clone_vm},
 	{"clone_files", set_clone_files, check_clone_files},
 	{"clone_fs", set_clone_fs, check_clone_fs},
-	{"thread_fs", set_thread_fs, check_thread_fs},
+	{"thread_files", set_thread_files, check_thread_files},
 	{"vfork", set_vfork, check_vfork},
 	{"ptrace", set_ptrace, check_ptrace},
 	{"ns_uts", set_ns_uts, check_ns_uts},

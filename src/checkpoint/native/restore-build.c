@@ -261,7 +261,6 @@ static void op_mm(struct builder *bu)
 	if (m->lock_future)
 		batch_call(&bu->b, 0, SYS_mlockall, m->lock_future);
 	op_process_states(&bu->b, m);
-	op_close_files(bu);
 	restore_locks(bu->r, bu->p, &bu->b);
 }
 
@@ -624,13 +623,32 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 		s->tids[n_tids++] = t->inner_tids[i];
 	s->tids[n_tids++] = t->tid;
 	s->args = (struct clone_args){
-		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+		.flags = (t->cwd_file ? 0 : CLONE_FS) | CLONE_VM | CLONE_FILES | CLONE_SIGHAND |
+			 CLONE_THREAD | CLONE_SYSVSEM,
 		.stack = at,
 		.stack_size = sizeof(s->stack),
 		.set_tid = at + ((char *)s->tids - (char *)s),
 		.set_tid_size = n_tids,
 	};
 	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
+}
+
+/* What the thread is to have for itself the leader has for a moment: a clone without CLONE_FS gets a copy. */
+static void op_thread_fs(struct builder *bu, const St__Thread *t)
+{
+	if (!t->cwd_file)
+		return;
+	batch_call(&bu->b, 0, SYS_fchdir, restore_fd(bu->r, t->cwd_file));
+	batch_call(&bu->b, 0, SYS_umask, t->umask);
+}
+
+static void op_own_fs(struct builder *bu, const St__Thread *t)
+{
+	if (!t->cwd_file)
+		return;
+	batch_call(
+		&bu->b, 0, SYS_fchdir, bu->p->cwd_file ? restore_fd(bu->r, bu->p->cwd_file) : bu->r->root_fd);
+	batch_call(&bu->b, 0, SYS_umask, bu->p->umask);
 }
 
 static int build(struct builder *bu, size_t *ret_leader_ops)
@@ -653,9 +671,13 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		return bu->e->code;
 	op_mm(bu);
 	op_label(bu, true);
-	for (size_t i = 1; i < p->n_threads; i++)
+	for (size_t i = 1; i < p->n_threads; i++) {
+		op_thread_fs(bu, p->threads[i]);
 		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
 			threads[i].n);
+		op_own_fs(bu, p->threads[i]);
+	}
+	op_close_files(bu);
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	op_actions(bu);

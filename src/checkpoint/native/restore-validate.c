@@ -78,6 +78,8 @@ static int validate_thread(
 {
 	const St__Credentials *c = t->credentials;
 
+	if (!known_file(r, t->cwd_file))
+		return corrupt(e, "a thread's directory is missing", p->pid);
 	if (bad_duration(t->wait_left))
 		return corrupt(e, "the time of a call is malformed", p->pid);
 	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 ||

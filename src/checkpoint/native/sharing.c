@@ -110,24 +110,69 @@ static void refuse(struct dump *d, struct dump_proc *p, const struct dump_proc *
 		"use threads or fork", "%s shared with process %d", s->what, with->ns_pid);
 }
 
-/* Samba's threads have working directories of their own, by unshare(CLONE_FS). */
-static void check_threads(struct dump *d, struct dump_proc *p)
+static int refuse_thread(struct dump *d, struct dump_proc *p, const char *what)
 {
-	static const struct {
-		int type;
-		const char *what;
-	} kinds[] = {{KCMP_FILES, "descriptor table"}, {KCMP_FS, "fs (cwd, umask)"}};
-	pid_t *tids;
+	dump_refuse(d, p, -1, "process", "a thread has one of its own: not supported yet",
+		"let the thread end", "%s of a thread", what);
+	return 0;
+}
+
+static bool same_root(const struct dump_proc *p, pid_t tid)
+{
+	char path[64], its[256], root[256];
+
+	snprintf(path, sizeof(path), "task/%d/root", tid);
+	return proc_readlink(p->pid, "root", root, sizeof(root)) >= 0 &&
+	       proc_readlink(p->pid, path, its, sizeof(its)) >= 0 && strcmp(root, its) == 0;
+}
+
+/* A working directory and umask of its own. */
+static int own_fs(struct dump *d, struct dump_proc *p, pid_t tid, struct error *e)
+{
+	char *name = arena_alloc(&d->arena, 32);
+	uint64_t id = 0;
+	int r;
+
+	if (!name)
+		return error_errno(e, -ENOMEM, "threads");
+	if (!same_root(p, tid))
+		return refuse_thread(d, p, "root directory");
+	snprintf(name, 32, "task/%d/cwd", tid);
+	r = dump_file_by_link(d, p, name, O_PATH | O_DIRECTORY, &id, e);
+	for (size_t i = 0; i < p->n_threads && d->stopped && r == 0; i++) {
+		struct dump_thread *t = &p->threads[i];
+
+		if (t->tid == tid) {
+			t->msg->cwd_file = id;
+			t->msg->umask = t->status.umask;
+		}
+	}
+	return (r == -ENOENT || r == -ESRCH) && !d->stopped ? 0 : r;
+}
+
+/* Samba's threads have working directories of their own, by unshare(CLONE_FS). */
+static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	pid_t *tids, last = 0;
 	size_t n;
+	int r = 0;
 
 	if (p->zombie || p->stat.num_threads == 1 || proc_read_tids(p->pid, &d->arena, &tids, &n) < 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
-			if (tids[i] != p->pid && compare(p->pid, tids[i], kinds[k].type) > 0)
-				dump_refuse(d, p, -1, "process",
-					"a thread has one of its own: not supported yet",
-					"let the thread end", "%s of a thread", kinds[k].what);
+		return 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (tids[i] == p->pid)
+			continue;
+		if (compare(p->pid, tids[i], KCMP_FILES) > 0)
+			r = refuse_thread(d, p, "descriptor table");
+		if (compare(p->pid, tids[i], KCMP_FS) <= 0)
+			continue;
+		if (last && compare(last, tids[i], KCMP_FS) == 0)
+			r = refuse_thread(d, p, "fs (cwd, umask), which another thread shares,");
+		else if (r == 0)
+			r = own_fs(d, p, tids[i], e);
+		last = tids[i];
+	}
+	return r;
 }
 
 int dump_sharing(struct dump *d, struct error *e)
@@ -147,7 +192,11 @@ int dump_sharing(struct dump *d, struct error *e)
 				refuse(d, p, q, &kinds[k]);
 		}
 	}
-	for (size_t i = 0; i < d->n_procs; i++)
-		check_threads(d, &d->procs[i]);
+	for (size_t i = 0; i < d->n_procs; i++) {
+		int r = check_threads(d, &d->procs[i], e);
+
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }

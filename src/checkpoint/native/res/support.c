@@ -7,7 +7,8 @@ const struct support_row support_rows[] = {
 		"pids, parents, adopted orphans, several processes, zombies with their status"},
 	{"process", "sessions and groups", "supported", "also those whose leader is dead"},
 	{"process", "stopped process", "supported", "stopped again, continues on SIGCONT"},
-	{"process", "threads", "supported", "ids, names, masks, stacks, robust lists, rseq"},
+	{"process", "threads", "supported",
+		"ids, names, masks, stacks, robust lists, rseq, working directories of their own"},
 	{"process", "registers", "supported", "all of xsave; the CPU's features are checked at restore"},
 	{"process", "interrupted system calls", "supported",
 		"restarted by the kernel, with the time that was left (poll to a millisecond; a sleep of at "
@@ -33,9 +34,9 @@ const struct support_row support_rows[] = {
 	{"process", "traced task", "refused", "only one tracer is possible"},
 	{"process", "exec session", "refused", "a process whose parent is outside of the container"},
 	{"process", "shared process state", "refused",
-		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes; threads that have some of "
-		"their "
-		"own"},
+		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes; a thread with a "
+		"descriptor table "
+		"of its own"},
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
