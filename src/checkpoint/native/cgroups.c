@@ -312,8 +312,8 @@ static int write_values(
 		bool of_children = !strcmp(v->name, "cgroup.subtree_control");
 		int r;
 
-		if (cgroup_value_is_early(v->name, !m->controllers[0]) != early || of_children != controllers ||
-			(!m->path[0] && !all && !of_children))
+		if (cgroup_value_is_early(v->name, !m->controllers[0]) != early ||
+			of_children != controllers || (!m->path[0] && !all && !of_children))
 			continue;
 		r = cgroup_value_write(fd, v->name, v->text);
 		if (r < 0)
@@ -447,6 +447,21 @@ static int place_process(const struct placing *p, const St__Process *m, pid_t pi
 	return 0;
 }
 
+/* Who watches cgroup.events may have had news that it had not read: it gets some of each. Where processes come to there
+ * are; an empty one is frozen for a moment. */
+static int notify_watchers(const struct placing *p, const St__Cgroup *m, struct error *e)
+{
+	_cleanup_close_ int fd = m->controllers[0] || !m->path[0] || m->n_pids ? 0 : open_sub(p, m, e);
+	int r;
+
+	if (fd == 0)
+		return take_fd(&fd);
+	r = fd < 0 ? fd : write_string_at(fd, "cgroup.freeze", "1");
+	if (r == 0)
+		r = write_string_at(fd, "cgroup.freeze", "0");
+	return r < 0 ? error_errno(e, r, "cgroup %s%s: freeze and thaw", p->c->cgroup.path, m->path) : 0;
+}
+
 int restore_place_cgroups(struct restore *r, struct container *c, struct error *e)
 {
 	struct placing p = {.r = r, .c = c};
@@ -469,6 +484,8 @@ int restore_place_cgroups(struct restore *r, struct container *c, struct error *
 	}
 	for (size_t i = 0; i < r->n_cgroups && result == 0; i++)
 		result = write_values(&p, r->cgroups[i], false, false, e);
+	for (size_t i = 0; i < r->n_cgroups && result == 0; i++)
+		result = notify_watchers(&p, r->cgroups[i], e);
 	if (result == 0)
 		tell(&r->control->cgroups_placed);
 	return result;

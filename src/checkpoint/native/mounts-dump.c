@@ -44,7 +44,8 @@ static bool same_place(const struct proc_mount *a, const struct proc_mount *b)
 	return a->id == b->id && mounts_same_fs(a, b) && !strcmp(a->root, b->root);
 }
 
-/* A mount of config.json's that is a tmpfs of the container's own: its options are its own as well. */
+/* A mount of config.json's that is a tmpfs of the container's own (also one with v1's hierarchies in it): its options are
+ * its own as well. */
 static bool is_own_tmpfs(const struct plan *p, const struct proc_mount *then)
 {
 	const struct spec *s = p->d->c->spec;
@@ -52,7 +53,7 @@ static bool is_own_tmpfs(const struct plan *p, const struct proc_mount *then)
 	for (size_t i = 0; i < s->n_mounts && !p->nested && !strcmp(then->fstype, "tmpfs"); i++) {
 		const struct spec_mount *m = &s->mounts[i];
 
-		if (!m->is_bind && m->type && !strcmp(m->type, "tmpfs") &&
+		if (!m->is_bind && m->type && (!strcmp(m->type, "tmpfs") || !strncmp(m->type, "cgroup", 6)) &&
 			!strcmp(m->destination, then->target))
 			return true;
 	}
@@ -205,7 +206,7 @@ static int is_of_others(struct plan *p, const struct proc_mount *m, struct error
 		return 0;
 	if (is_among(m, p->then, p->n_then))
 		return 1;
-	for (size_t i = 0; i < p->d->n_nested; i++)
+	for (size_t i = 0; p->nested && i < p->d->n_nested; i++)
 		if (&p->d->nested[i] != p->nested &&
 			is_among(m, p->d->nested[i].mounts, p->d->nested[i].n_mounts))
 			return 1;

@@ -77,8 +77,20 @@ static int compare(const void *a, const void *b)
 	return x->wd < y->wd ? -1 : x->wd > y->wd;
 }
 
+/* "Look again", which our own freezing says, too, and which a restore says of each cgroup (cgroups.c). */
+static bool only_of_cgroups(const St__Inotify *m)
+{
+	for (size_t i = 0; i < m->n_watches; i++) {
+		const char *name = strrchr(m->watches[i]->path, '/');
+
+		if (!name || strcmp(name, "/cgroup.events") != 0)
+			return false;
+	}
+	return true;
+}
+
 /* Obstacle if events wait. */
-static int check_queue(struct dump *d, struct dump_file *f, struct error *e)
+static int check_queue(struct dump *d, struct dump_file *f, const St__Inotify *m, struct error *e)
 {
 	int fd = f->local >= 0 ? f->local : dump_duplicate(f), bytes = 0, r = 0;
 
@@ -88,7 +100,7 @@ static int check_queue(struct dump *d, struct dump_file *f, struct error *e)
 		close(fd);
 	if (r < 0)
 		return error_errno(e, r, "queue of an inotify descriptor");
-	if (bytes)
+	if (bytes && !only_of_cgroups(m))
 		dump_refuse(d, f->proc, f->fd, "inotify", "events that have not been read cannot be put back",
 			"let the program read them, then try again", "%d bytes of events", bytes);
 	return 0;
@@ -98,10 +110,8 @@ static int check_queue(struct dump *d, struct dump_file *f, struct error *e)
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__Inotify *m = pb_new(&d->arena, Inotify, inotify);
-	int r = check_queue(d, f, e);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	if (!m || !(m->watches = arena_array(&d->arena, f->info.n_marks, sizeof(*m->watches))))
 		return error_errno(e, -ENOMEM, "inotify");
 	qsort(f->info.marks, f->info.n_marks, sizeof(*f->info.marks), compare);
@@ -115,7 +125,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	}
 	f->msg->inotify = m;
 	f->msg->kind_case = ST__FILE__KIND_INOTIFY;
-	return r;
+	return r < 0 ? r : check_queue(d, f, m, e);
 }
 
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
