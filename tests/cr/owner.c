@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who gets the signals of a file: F_SETOWN of process, group and thread, F_SETSIG, O_ASYNC; and the signal comes. */
+/* cr: ids=1 hidden=1 */
 #include "cr.h"
 
 #include <sys/socket.h>
