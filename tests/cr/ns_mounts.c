@@ -53,7 +53,8 @@ static void same_table(void)
 
 	while (before[same] && before[same] == after[same])
 		same++;
-	check(!strcmp(before, after), "mounts from here on were\n%.300s, are\n%.300s", before + same, after + same);
+	check(!strcmp(before, after), "mounts from here on were\n%.300s, are\n%.300s", before + same,
+		after + same);
 }
 
 /* The first process of the namespace. */

@@ -192,6 +192,25 @@ test_checkpoint_refused() {
 	user_ok delete -f c
 }
 
+# A socket with a name in the file system, in the host's network namespace: where its file is the kernel tells only root.
+test_checkpoint_of_a_named_socket() {
+	user_bundle
+	cp "$BUILD/tests/cr/unix_backlog" "$B/rootfs/bin/"
+	mkdir -p "$B/rootfs/cr"
+	chmod 1777 "$B/rootfs/cr"
+	edit '.process.args = ["/bin/unix_backlog"]'
+	user_ok run -d --bundle "$B" c
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	user_ok checkpoint --image-path "$T/run/i" c
+	user_ok restore -d --bundle "$B" --image-path "$T/run/i" c
+	echo go > "$B/rootfs/cr/go.1"
+	eventually 5 test -s "$B/rootfs/cr/result.1"
+	[ "$(cat "$B/rootfs/cr/result.1")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.1")"
+	rm "$B/rootfs/tmp/backlog.sock"
+	user_fails 'not at this path' checkpoint --image-path "$T/run/j" c
+	user_ok delete -f c
+}
+
 # Root may checkpoint what a user runs, too.
 test_checkpoint_by_root() {
 	user_bundle

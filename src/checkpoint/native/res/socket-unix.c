@@ -351,6 +351,28 @@ static char *bound_path(struct dump *d, const St__Socket *m, const char *name)
 	return arena_printf(&d->arena, "%s/%s", strcmp(m->cwd, "/") ? m->cwd : "", name);
 }
 
+/* In a network namespace that is not his an ordinary user is not told. Then it must be at its path, with the inode that
+ * sock_diag tells. */
+static int open_at_its_name(struct dump *d, const struct dump_file *f, const char *name, struct error *e)
+{
+	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+	_cleanup_close_ int fd =
+		name[0] == '/' ? syscall(SYS_openat2, d->root_fd, name, &how, sizeof(how)) : -1;
+	const struct sockdiag_socket *s;
+	struct stat st;
+	int r = find_socket(d, f, &s, e);
+
+	if (r < 0)
+		return r;
+	if (fd >= 0 && s && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && (uint32_t)st.st_ino == s->file_ino)
+		return take_fd(&fd);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"the file of the socket bound to \"%s\" is not at this path, and in a network namespace of "
+		"others "
+		"only a privileged user is told where: give the container a network namespace of its own",
+		name);
+}
+
 /* The socket file: where it is now (programs bind to a temporary name and rename it), whose, and whether
  * it is there. */
 static int dump_file_of(struct dump *d, const struct dump_file *f, St__Socket *m, struct error *e)
@@ -362,6 +384,11 @@ static int dump_file_of(struct dump *d, const struct dump_file *f, St__Socket *m
 	ssize_t n;
 
 	memcpy(name, m->local.data + offset, MIN(m->local.len - offset, sizeof(name) - 1));
+	if (fd < 0 && errno == EPERM && d->unprivileged) {
+		fd = open_at_its_name(d, f, name, e);
+		if (fd < 0)
+			return fd;
+	}
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, -errno, "file of the socket bound to \"%s\"", name);
 	snprintf(proc, sizeof(proc), "fd/%d", fd);
