@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: ids=1 */
 /*
  * POSIX message queues that are empty at the checkpoint: with attributes, mode and owner; open for reading, for writing and
  * not at all; shared by parent and child; one that has no name any more, and one that has got its name since. Somebody

@@ -135,9 +135,11 @@ struct dump {
 	St__Network *network; /* of the container's own network namespace; NULL: it has none */
 	St__Ipc **ipc;
 	size_t n_ipc, max_ipc;
-	uint64_t next_id;	   /* File, SharedMemory and address space ids */
-	struct id_maps ids;	   /* of the container's user namespace, which may be the host's */
-	struct proc_mount *mounts; /* of init */
+	bool ipc_is_used, has_queues; /* there is something to record in the ipc namespace; POSIX queues */
+	int mqueue_folder;	      /* all queues of the namespace; -EBADF: not opened yet */
+	uint64_t next_id;	      /* File, SharedMemory and address space ids */
+	struct id_maps ids;	      /* of the container's user namespace, which may be the host's */
+	struct proc_mount *mounts;    /* of init */
 	size_t n_mounts;
 	size_t n_vforks;      /* obstacles that will soon be gone */
 	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
@@ -206,7 +208,8 @@ struct dump_journal {
 };
 
 /* The members that are not zero to begin with. */
-#define DUMP_INIT .root_fd = -EBADF, .parent = {-EBADF}, .pipe_copy = {-EBADF, -EBADF}
+#define DUMP_INIT                                                                                            \
+	.mqueue_folder = -EBADF, .root_fd = -EBADF, .parent = {-EBADF}, .pipe_copy = {-EBADF, -EBADF}
 void dump_done(struct dump *d);
 static inline uint64_t dump_new_id(struct dump *d)
 {

@@ -79,6 +79,9 @@ int dump_check_ipc(struct dump *d, struct error *e)
 		r = sysv_check(d, e);
 	if (r == 0 && ipc_is_own(d))
 		r = mqueue_check(d, e);
+	if (r == 0)
+		d->ipc_is_used =
+			ipc_is_own(d) && (sysv_is_used() || d->has_queues || ipc_may_set_sysctls(d->c->spec));
 	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
 	return r < 0 ? r : left;
 }
@@ -88,7 +91,7 @@ int dump_ipc(struct dump *d, struct error *e)
 	struct visit v = {-EBADF, -EBADF};
 	int r, left;
 
-	if (!ipc_is_own(d))
+	if (!d->ipc_is_used) /* as dump_check_ipc() has just seen */
 		return 0;
 	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
 	if (r == 0)

@@ -17,6 +17,8 @@ bool ipc_is_own(const struct dump *d);
 /* Whether config.json lets the container write to /proc/sys. */
 bool ipc_may_set_sysctls(const struct spec *s);
 
+/* Is there any object? We are in the namespace. */
+bool sysv_is_used(void);
 /* Obstacles; we are in the namespace. */
 int sysv_check(struct dump *d, struct error *e) _must_check_;
 /* Is it a mapping of a segment, not of a file of such a name? */

@@ -74,7 +74,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 /* ---- the namespace's queues ---- */
 
-/* The file system of the queues: where the container has it, else a mount that nobody sees. We are in the namespace. */
+/* The file system of the queues: where the container has it, else a mount that nobody sees. We are in the namespace.
+ * It is closed at the very end: the kernel takes its time to unmount. */
 static int open_folder(struct dump *d)
 {
 	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
@@ -102,23 +103,27 @@ typedef int queue_t(struct dump *d, int fd, const char *name, struct error *e);
 
 static int for_queues(struct dump *d, queue_t *f, struct error *e)
 {
-	int folder = open_folder(d), r = 0;
+	int folder, fd, r = 0;
 	struct dirent *ent;
 	DIR *list;
 
+	if (d->mqueue_folder < 0)
+		d->mqueue_folder = open_folder(d);
+	folder = d->mqueue_folder;
 	if (folder == -ENODEV)
 		return 0; /* a kernel without queues */
-	list = folder < 0 ? NULL : fdopendir(folder);
+	fd = folder < 0 ? folder : openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	list = fd < 0 ? NULL : fdopendir(fd);
 	if (!list)
 		return error_errno(e, folder < 0 ? folder : -errno, "list the message queues");
 	while (r == 0 && (ent = readdir(list))) {
-		_cleanup_close_ int fd = -EBADF;
+		_cleanup_close_ int queue = -EBADF;
 
 		if (ent->d_name[0] == '.' && (!ent->d_name[1] || !strcmp(ent->d_name, "..")))
 			continue;
-		fd = openat(folder, ent->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0)
-			r = f(d, fd, ent->d_name, e);
+		queue = openat(folder, ent->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+		if (queue >= 0)
+			r = f(d, queue, ent->d_name, e);
 		else if (errno != ENOENT)
 			r = error_errno(e, -errno, "open the message queue %s", ent->d_name);
 	}
@@ -128,6 +133,7 @@ static int for_queues(struct dump *d, queue_t *f, struct error *e)
 
 static int check_named(struct dump *d, int fd, const char *name, struct error *e)
 {
+	d->has_queues = true;
 	check_queue(d, NULL, -1, fd, name);
 	return 0;
 }

@@ -353,6 +353,17 @@ int sysv_dump(struct dump *d, struct error *e)
 	return r < 0 ? r : dump_queues(d, e);
 }
 
+bool sysv_is_used(void)
+{
+	struct shm_info shm = {};
+	struct seminfo sem = {};
+	struct msginfo msg = {};
+
+	return shmctl(0, SHM_INFO, (struct shmid_ds *)&shm) < 0 || shm.used_ids > 0 ||
+	       semctl(0, 0, SEM_INFO, (union semun){.info = &sem}) < 0 || sem.semusz > 0 ||
+	       msgctl(0, MSG_INFO, (struct msqid_ds *)&msg) < 0 || msg.msgpool > 0;
+}
+
 /* ---- obstacles ---- */
 
 /* In a namespace of others sets are not recorded, so what a process would give back to them cannot be, either. */
