@@ -450,22 +450,6 @@ static void check_options(void)
 
 /* --- refused --- */
 
-static int make_rights(void)
-{
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {"x", 1};
-	struct msghdr h = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-
-	pair_at(SOCK_STREAM, 0, 1);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	must(sendmsg(FIRST, &h, 0) == 1);
-	return 2;
-}
-
 static int make_outside(void)
 {
 	pair_at(SOCK_STREAM, 0, MAX_FDS + 5); /* the other end is not among those that are dumped */
@@ -691,7 +675,6 @@ static const struct scenario scenarios[] = {
 	{"socket options", make_options, check_options, NULL},
 	{"TCP", make_inet, check_inet, NULL},
 	{"UDP", make_udp, check_udp, NULL},
-	{"refused: descriptors on their way", make_rights, NULL, "on their way"},
 	{"refused: peer outside", make_outside, NULL, "outside"},
 	{"refused: data before accept", make_waiting_data, NULL, "not accepted yet"},
 	{"refused: client left before accept", make_waiting_closed, NULL, "left before"},
@@ -936,12 +919,11 @@ SCENARIO(14)
 SCENARIO(15)
 SCENARIO(16)
 SCENARIO(17)
-SCENARIO(18)
 
 int main(void)
 {
 	static void (*const runs[])(void) = {run_0, run_1, run_2, run_3, run_4, run_5, run_6, run_7, run_8,
-		run_9, run_10, run_11, run_12, run_13, run_14, run_15, run_16, run_17, run_18};
+		run_9, run_10, run_11, run_12, run_13, run_14, run_15, run_16, run_17};
 	struct tap_test tests[ARRAY_SIZE(scenarios)];
 	int r;
 

@@ -634,6 +634,8 @@ int dump_collect(struct dump *d, struct error *e)
 		r = collect_processes(d, e);
 	if (r == 0)
 		r = dump_descriptors(d, e);
+	if (r == 0 && d->stopped)
+		r = dump_in_flight(d, e);
 	dump_view_end(d);
 	if (r == 0)
 		r = dump_sharing(d, e);

@@ -80,6 +80,7 @@ struct dump_file {
 		mnt_ns; /* Namespace.id of the mount namespace in which it has its path; 0: the container's */
 	const struct resource *resource;
 	St__File *msg;
+	St__Socket *queued; /* of a unix socket with descriptors in its queue: that, already copied */
 };
 
 /* Where a thread slept before the freeze (waits.c). */
@@ -160,6 +161,7 @@ struct dump {
 	size_t n_locks, max_locks;
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */
 	int root_fd;			      /* the container's "/", O_PATH */
+	struct dump_proc *self;		      /* us, who have what is on its way (dump_own_file()) */
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
 	struct dump_pty *ptys;		      /* res/tty.c */
 	size_t n_ptys;
@@ -323,6 +325,10 @@ int dump_look_link(
 	pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e) _must_check_;
 int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
 	const struct dump_link *link, uint64_t *ret_id, struct error *e) _must_check_;
+/* The file of a descriptor of ours, which came out of a queue: takes it over. */
+int dump_own_file(struct dump *d, int fd, uint64_t *ret_id, struct error *e) _must_check_;
+/* What is in the queues of unix sockets and nowhere else becomes known (res/socket-unix.c). When stopped. */
+int dump_in_flight(struct dump *d, struct error *e) _must_check_;
 /* Looks at a descriptor, as helpers do too: st, link, protocol and info; keep: perhaps also local. 1: it has been closed. */
 int dump_view_fd(struct dump *d, struct dump_proc *p, int fd, bool keep, unsigned worker,
 	struct dump_file *ret, struct error *e) _must_check_;

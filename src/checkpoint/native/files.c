@@ -287,6 +287,41 @@ int dump_descriptor(struct dump *d, struct dump_file *seen, St__Descriptor *m, s
 	return r;
 }
 
+static struct dump_proc *self(struct dump *d)
+{
+	if (d->self)
+		return d->self;
+	d->self = arena_new(&d->arena, struct dump_proc);
+	if (d->self)
+		*d->self = (struct dump_proc){.pid = getpid(),
+			.pidfd = -EBADF,
+			.by_proc = d->procs[0].by_proc,
+			.status = d->procs[0].status};
+	return d->self;
+}
+
+int dump_own_file(struct dump *d, int fd, uint64_t *ret_id, struct error *e)
+{
+	struct dump_proc *p = self(d);
+	size_t before = d->n_files;
+	struct dump_file seen;
+	int r;
+
+	if (!p)
+		r = error_errno(e, -ENOMEM, "files");
+	else if (dump_pidfd(p) < 0)
+		r = error_errno(e, -errno, "our own pidfd");
+	else
+		r = dump_view_fd(d, p, fd, false, 0, &seen, e);
+	if (r == 1)
+		r = error_set(e, -EBADF, ERROR_INTERNAL, "descriptor %d of ours is closed", fd);
+	if (r == 0)
+		r = find_or_add(d, &seen, ret_id, e);
+	if (r < 0 || d->n_files == before)
+		close(fd);
+	return r;
+}
+
 int dump_look_link(pid_t pid, const char *name, struct arena *a, struct dump_link *ret, struct error *e)
 {
 	char text[4200], path[96];
@@ -341,8 +376,11 @@ int dump_files(struct dump *d, struct error *e)
 		if (d->files[i].resource && d->files[i].resource->link && d->files[i].local >= 0)
 			r = d->files[i].resource->link(d, &d->files[i], e);
 	/* Before the tasks run on: what they close then must be closed. */
-	for (size_t i = 0; i < d->n_files; i++)
+	for (size_t i = 0; i < d->n_files; i++) {
 		close_p(&d->files[i].local);
+		if (d->files[i].proc == d->self && d->self && d->files[i].fd >= 0)
+			close(d->files[i].fd);
+	}
 	close_p(&d->parent.fd);
 	return r;
 }

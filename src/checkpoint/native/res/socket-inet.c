@@ -104,6 +104,10 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	if (fd < 0 || !is_tcp(fd) || tcp_info(fd, &info) < 0)
 		return 0; /* closed meanwhile, or UDP */
 	reason = refusal(d, fd, &info, &remedy);
+	if (!reason && is_connection(&info) && !d->options->tcp_close && f->proc == d->self) {
+		reason = "it is a TCP connection on its way in a unix socket";
+		remedy = "let the receiver read it, then checkpoint";
+	}
 	if (!reason && is_connection(&info) && !d->options->tcp_close && !d->stopped &&
 		!can_hold_packets(d)) {
 		reason = "without nftables its packets cannot be held back until the restore";

@@ -498,19 +498,43 @@ static void shrink_buffer(int fd, int old_size, int old_lock)
 	setsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, &old_lock, sizeof(old_lock));
 }
 
-static void add_credentials(struct msghdr *h, const St__SocketCredentials *c, char *control, size_t size)
+enum {
+	PASSED_MAX = 253,
+	CONTROL_SIZE = CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(PASSED_MAX * sizeof(int))
+};
+
+static void add_control(struct msghdr *h, char control[CONTROL_SIZE], int type, const void *data, size_t len)
+{
+	struct cmsghdr *cmsg = (struct cmsghdr *)(control + h->msg_controllen);
+
+	h->msg_control = control;
+	h->msg_controllen += CMSG_SPACE(len);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = type;
+	cmsg->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(cmsg), data, len);
+}
+
+static void add_credentials(struct msghdr *h, char control[CONTROL_SIZE], const St__SocketCredentials *c)
 {
 	struct ucred cred = {.pid = c->pid ? c->pid : getpid(), .uid = c->uid, .gid = c->gid};
-	struct cmsghdr *cmsg;
 
-	memset(control, 0, size);
-	h->msg_control = control;
-	h->msg_controllen = CMSG_SPACE(sizeof(cred));
-	cmsg = CMSG_FIRSTHDR(h);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_CREDENTIALS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(cred));
-	memcpy(CMSG_DATA(cmsg), &cred, sizeof(cred));
+	add_control(h, control, SCM_CREDENTIALS, &cred, sizeof(cred));
+}
+
+static int add_files(const struct restore *r, struct msghdr *h, char control[CONTROL_SIZE],
+	const St__SocketMessage *m, struct error *e)
+{
+	int fds[PASSED_MAX];
+
+	for (size_t i = 0; i < m->n_files; i++) {
+		fds[i < PASSED_MAX ? i : 0] = restore_fd(r, m->files[i]);
+		if (i >= PASSED_MAX || fds[i] < 0)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "descriptors passed in a unix socket");
+	}
+	if (m->n_files)
+		add_control(h, control, SCM_RIGHTS, fds, m->n_files * sizeof(int));
+	return 0;
 }
 
 /* A process with that pid, which does nothing: the kernel accepts only credentials of a process that is
@@ -544,10 +568,10 @@ static bool has_credentials(const St__SocketMessage *m)
 }
 
 /* One message, whole. */
-static int send_message(
-	int fd, const struct sockaddr *to, socklen_t to_len, const St__SocketMessage *m, struct error *e)
+static int send_message(struct unix_restore *u, int fd, const struct sockaddr *to, socklen_t to_len,
+	const St__SocketMessage *m, struct error *e)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred))];
+	_Alignas(struct cmsghdr) char control[CONTROL_SIZE];
 	St__SocketCredentials ours = ST__SOCKET_CREDENTIALS__INIT;
 	int old_size = -1, old_lock = 0, r = 0;
 	size_t done = 0;
@@ -564,8 +588,11 @@ static int send_message(
 			.msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov, .msg_iovlen = 1};
 		ssize_t n;
 
+		memset(control, 0, sizeof(control));
 		if (has_credentials(m))
-			add_credentials(&h, &ours, control, sizeof(control));
+			add_credentials(&h, control, &ours);
+		if (done == 0 && add_files(u->r, &h, control, m, e) < 0)
+			return -EBADMSG;
 		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n >= 0)
 			done += n;
@@ -627,7 +654,8 @@ static int send_datagram(
 	if (r == 0 && s->dir >= 0)
 		r = go(s->dir, e);
 	if (r == 0)
-		r = send_message(sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
+		r = send_message(
+			u, sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
 	drop(&temporary);
 	return go(u->cwd, r < 0 ? NULL : e) < 0 ? -EIO : r;
 }
@@ -639,7 +667,7 @@ static int fill_queue(struct unix_restore *u, struct sock *s, struct error *e)
 
 	for (size_t i = 0; i < s->m->n_queue && r == 0; i++) {
 		if (from >= 0)
-			r = send_message(from, NULL, 0, s->m->queue[i], e);
+			r = send_message(u, from, NULL, 0, s->m->queue[i], e);
 		else
 			r = send_datagram(u, s, s->m->queue[i], e);
 	}

@@ -85,7 +85,9 @@ static int find_socket(
 /* Containers have thousands of sockets: what is looked for again and again must not be searched for. */
 struct unix_cache {
 	const struct dump_file *files; /* of which this is the index */
-	struct dump_file **by_inode;   /* own unix sockets, ascending */
+	size_t n_files;
+	bool in_flight;		     /* there are others, which are not known before the tasks are stopped */
+	struct dump_file **by_inode; /* own unix sockets, ascending */
 	size_t n;
 	const struct sockdiag *sockets;
 	const struct sockdiag_socket **listeners;
@@ -111,11 +113,15 @@ static int index_files(struct dump *d, struct unix_cache *c)
 	if (!c->by_inode)
 		return -ENOMEM;
 	c->n = 0;
-	for (size_t i = 0; i < d->n_files; i++)
+	c->in_flight = false;
+	for (size_t i = 0; i < d->n_files; i++) {
 		if (d->files[i].resource == &resource_unix)
 			c->by_inode[c->n++] = &d->files[i];
+		c->in_flight |= !d->stopped && d->files[i].info.scm_fds > 0;
+	}
 	qsort(c->by_inode, c->n, sizeof(*c->by_inode), compare_inode);
 	c->files = d->files;
+	c->n_files = d->n_files;
 	return 0;
 }
 
@@ -142,7 +148,7 @@ static int get_cache(struct dump *d, struct error *e)
 		c = d->unix_cache = arena_new(&d->arena, struct unix_cache);
 	if (!c)
 		return error_errno(e, -ENOMEM, "unix sockets");
-	if (c->files != d->files)
+	if (c->files != d->files || c->n_files != d->n_files)
 		r = index_files(d, c);
 	if (r == 0 && c->sockets != d->sockets)
 		r = index_listeners(d, c);
@@ -244,9 +250,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 				"close it before the checkpoint");
 		return 0;
 	}
-	if (f->info.scm_fds > 0)
-		refuse(d, f, "descriptors are on their way in it, and are not recorded yet",
-			"let the receiver read them, then checkpoint");
+	if (d->unix_cache->in_flight)
+		return 0; /* what looks like outside may be among those */
 	if (s->state == TCP_LISTEN)
 		check_listener(d, f, s);
 	else if (s->has_peer && s->peer)
@@ -418,8 +423,14 @@ static int dump_waiting_data(
 	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, St__Socket *m, struct error *e)
 {
 	uint64_t total = 0;
-	int r = socket_dump_queue(d, f->local, m, e);
+	int r = 0;
 
+	if (f->queued) {
+		m->queue = f->queued->queue;
+		m->n_queue = f->queued->n_queue;
+	} else {
+		r = socket_dump_queue(d, f->local, m, e);
+	}
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < m->n_queue; i++)
@@ -430,6 +441,38 @@ static int dump_waiting_data(
 			"%u bytes wait in the socket, but %llu can be read (urgent data?)", s->rqueue,
 			(unsigned long long)total);
 	return 0;
+}
+
+/* Copies one queue, whose descriptors become files: those not known yet are added to d->files. */
+static int dump_rights(struct dump *d, size_t index, struct error *e)
+{
+	_cleanup_close_ int fd = dump_duplicate(&d->files[index]);
+	St__Socket *m = pb_new(&d->arena, Socket, socket);
+	struct pollfd p = {.fd = fd};
+	const struct sockdiag_socket *s;
+	int r = fd < 0 ? error_errno(e, fd, "unix socket") : find_socket(d, &d->files[index], &s, e);
+
+	if (r < 0 || !s || s->state == TCP_LISTEN)
+		return r;
+	if (!m)
+		return error_errno(e, -ENOMEM, "unix socket");
+	m->family = AF_UNIX;
+	m->type = s->type;
+	m->shutdown = s->shutdown;
+	m->reset = m->type != SOCK_DGRAM && poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+	r = socket_dump_queue(d, fd, m, e);
+	d->files[index].queued = m;
+	return r;
+}
+
+int dump_in_flight(struct dump *d, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_files && r == 0; i++)
+		if (d->files[i].resource == &resource_unix && d->files[i].info.scm_fds > 0)
+			r = dump_rights(d, i, e);
+	return r;
 }
 
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
@@ -567,7 +610,7 @@ static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
 const struct resource resource_unix = {
 	.kind = "unix socket",
 	.description = "stream, datagram and seqpacket; pairs, named, abstract, listening with a backlog, "
-		       "with queued data",
+		       "with queued data and descriptors",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

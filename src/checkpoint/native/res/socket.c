@@ -14,9 +14,11 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -28,6 +30,8 @@ enum {
 	QUEUE_MAX = 256 << 20, /* of one socket */
 	MESSAGES_MAX = 1 << 16,
 	CONTROL_MAX = 4096,
+	OPT_SCM_PIDFD = 4,
+	OPT_SO_PASSPIDFD = 76,
 };
 
 int socket_ns_pid(const struct dump *d, pid_t pid)
@@ -38,30 +42,44 @@ int socket_ns_pid(const struct dump *d, pid_t pid)
 	return 0;
 }
 
-/* vfork: the child borrows our memory while we wait, so it may do anything but return from here. */
+struct inside {
+	int (*fn)(void *arg);
+	void *arg;
+	int result;
+};
+
+static int go_inside(void *arg)
+{
+	struct inside *i = arg;
+
+	i->result = i->fn(i->arg);
+	return 0;
+}
+
+/* The child has our memory and our descriptors, as if it were we, while we wait. */
 int socket_run_inside(struct dump *d, int (*fn)(void *arg), void *arg)
 {
+	enum { STACK = 64 * 1024 };
 	_cleanup_close_ int own = open("/proc/self/ns/pid_for_children", O_RDONLY | O_CLOEXEC), ns = -EBADF;
-	volatile int result = -ECHILD;
+	_cleanup_free_ char *stack = malloc(STACK);
+	struct inside i = {fn, arg, -ECHILD};
 	char path[64];
 	pid_t child;
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", d->procs[0].pid);
 	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (!stack)
+		return -ENOMEM;
 	if (own < 0 || ns < 0 || setns(ns, CLONE_NEWPID) < 0)
 		return -errno;
-	child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): its one drawback is what is wanted */
-	if (child == 0) {
-		result = fn(arg); /* NOLINT(clang-analyzer-unix.Vfork) */
-		_exit(0);
-	}
+	child = clone(go_inside, stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &i);
 	if (child < 0)
-		result = -errno;
+		i.result = -errno;
 	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
 	r = ns_return(own, CLONE_NEWPID);
-	return r < 0 ? r : result;
+	return r < 0 ? r : i.result;
 }
 
 bool socket_address(
@@ -104,18 +122,57 @@ static void close_passed(const struct cmsghdr *c)
 	}
 }
 
-/* Credentials are kept; descriptors on their way are closed again and refused. */
+/* For now their numbers here: know_passed() makes files of them. */
+static int take_passed(struct dump *d, const struct cmsghdr *c, St__SocketMessage *m, struct error *e)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fd;
+
+	m->files = arena_array(&d->arena, n, sizeof(*m->files));
+	if (!m->files) {
+		close_passed(c);
+		return error_errno(e, -ENOMEM, "queue of a socket");
+	}
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+		m->files[m->n_files++] = fd;
+	}
+	return 0;
+}
+
+/* Not by socket_run_inside(), where pids are others. */
+static int know_passed(struct dump *d, St__Socket *m, int r, struct error *e)
+{
+	for (size_t i = 0; i < m->n_queue; i++) {
+		for (size_t k = 0; k < m->queue[i]->n_files; k++) {
+			int fd = (int)m->queue[i]->files[k];
+
+			if (r < 0)
+				close(fd);
+			else
+				r = dump_own_file(d, fd, &m->queue[i]->files[k], e);
+		}
+	}
+	return r;
+}
+
+/* Credentials and passed descriptors. */
 static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, struct error *e)
 {
-	bool passed = false;
 	struct ucred cred;
+	int r = 0, fd;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
-		if (c->cmsg_type == SCM_RIGHTS) {
+		if (c->cmsg_type == SCM_RIGHTS && r == 0) {
+			r = take_passed(d, c, m, e);
+		} else if (c->cmsg_type == SCM_RIGHTS) {
 			close_passed(c);
-			passed = true;
+		} else if (c->cmsg_type == OPT_SCM_PIDFD && c->cmsg_len >= CMSG_LEN(sizeof(fd))) {
+			memcpy(&fd, CMSG_DATA(c), sizeof(fd)); /* made for who asks, of the credentials */
+			if (fd >= 0)
+				close(fd);
 		} else if (c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len >= CMSG_LEN(sizeof(cred))) {
 			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
 			m->credentials = pb_new(&d->arena, SocketCredentials, socket_credentials);
@@ -126,10 +183,7 @@ static int dump_control(struct dump *d, struct msghdr *h, St__SocketMessage *m, 
 			m->credentials->gid = dump_gid(d, cred.gid);
 		}
 	}
-	if (passed)
-		return error_set(
-			e, -EOPNOTSUPP, ERROR_REFUSED, "descriptors are on their way in a unix socket");
-	return 0;
+	return r;
 }
 
 /* One peek. 1: the queue has no more. */
@@ -192,6 +246,53 @@ static int append_message(
 	return 0;
 }
 
+/* How many bytes of a stream, from "offset" on, come before the last piece of "len" bytes that were read: a piece is copied
+ * whole, so that with room for one byte less it is not copied at all. */
+static int peek_before(struct dump *d, int fd, int offset, size_t len)
+{
+	void *wall = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec iov[] = {{d->message, len - 1}, {wall, 4096}};
+	struct msghdr h = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t n;
+
+	if (wall == MAP_FAILED)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) < 0)
+		n = -errno;
+	else
+		n = recvmsg(fd, &h, MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0)
+		n = errno == EFAULT ? 0 : -errno;
+	munmap(wall, 4096);
+	return n < (ssize_t)len ? (int)n : -EIO;
+}
+
+/* What was read of a stream ends with the bytes to which descriptors belong. The ones before them were written by
+ * themselves, and who reads only those must not get the descriptors: a message of their own. */
+static int split_stream(
+	struct dump *d, int fd, size_t before, St__SocketMessage *m, St__SocketMessage **ret, struct error *e)
+{
+	int end = before + m->data.len, none = peek_before(d, fd, before, m->data.len);
+	St__SocketMessage *first;
+
+	if (none >= 0 && setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &end, sizeof(end)) < 0)
+		none = -errno;
+	if (none < 0)
+		return error_errno(e, none, "read the queue of a socket");
+	*ret = NULL;
+	if (none == 0)
+		return 0;
+	first = *ret = pb_new(&d->arena, SocketMessage, socket_message);
+	if (!first)
+		return error_errno(e, -ENOMEM, "queue of a socket");
+	first->data = m->data;
+	first->data.len = none;
+	first->credentials = m->credentials;
+	m->data.data += none;
+	m->data.len -= none;
+	return 0;
+}
+
 /* "waiting": how many bytes there are; -1: not known (datagrams). To read on behind the last byte of a
  * stream would take a pending error away from the program. */
 static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, struct error *e)
@@ -211,7 +312,19 @@ static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, str
 		r = dump_message(d, fd, m, message, e);
 		if (r != 0)
 			return r < 0 ? r : 0;
-		total += message->data.len;
+		if (m->type == SOCK_STREAM && message->n_files) {
+			size_t before = total;
+			St__SocketMessage *first = NULL;
+
+			total += message->data.len;
+			r = split_stream(d, fd, before, message, &first, e);
+			if (r == 0 && first)
+				r = append_message(d, m, first, &allocated, e);
+			if (r < 0)
+				return r;
+		} else {
+			total += message->data.len;
+		}
 		if (total > QUEUE_MAX)
 			return error_set(
 				e, -EFBIG, ERROR_REFUSED, "more than %d bytes wait in a socket", QUEUE_MAX);
@@ -242,7 +355,7 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct queue_dump q = {.d = d, .fd = fd, .m = m, .e = e};
-	int own, from_start = 0, waiting = -1, credentials = 0, r;
+	int own, from_start = 0, waiting = -1, credentials = 0, pidfds = 0, on = 1, r;
 
 	if (poll(&p, 1, 0) < 0)
 		return error_errno(e, -errno, "poll a socket");
@@ -257,13 +370,19 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof(from_start)) < 0)
 		return error_errno(e, -errno, "SO_PEEK_OFF");
 	getsockopt(fd, SOL_SOCKET, SO_PASSCRED, &credentials, &(socklen_t){sizeof(credentials)});
+	getsockopt(fd, SOL_SOCKET, OPT_SO_PASSPIDFD, &pidfds, &(socklen_t){sizeof(pidfds)});
+	/* A pidfd is made of the credentials when it is received. */
+	if (pidfds && !credentials && m->family == AF_UNIX)
+		setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	q.waiting = waiting;
-	r = credentials ? socket_run_inside(d, dump_messages_of, &q) : dump_messages_of(&q);
+	r = credentials || pidfds ? socket_run_inside(d, dump_messages_of, &q) : dump_messages_of(&q);
+	if (pidfds && !credentials && m->family == AF_UNIX)
+		setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &credentials, sizeof(credentials));
 	if (r < 0 && !q.begun)
 		r = error_errno(e, r, "look into the container's pid namespace");
 	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, sizeof(own)) < 0 && r == 0)
 		r = error_errno(e, -errno, "SO_PEEK_OFF");
-	return r;
+	return know_passed(d, m, r, e);
 }
 
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
