@@ -11,6 +11,7 @@ import time
 from lib import Container, check
 
 CYCLES = 8
+OPTIONS = ("--file-locks", "--tcp-established")
 SIZES = ((1, 8), (2, 30), (6, 12), (16, 8), (30, 4))  # processes, things of each at most
 
 
@@ -49,11 +50,11 @@ def soak(env, seed):
         image = env.t / f"image{n}"
         before = counts(c)
         if moments.random() < 0.4:
-            c.checkpoint(image, "--leave-running", "--file-locks", timeout=120)
+            c.checkpoint(image, "--leave-running", *OPTIONS, timeout=120)
         else:
-            c.checkpoint(image, "--file-locks", timeout=120)
+            c.checkpoint(image, *OPTIONS, timeout=120)
             check(not failed(c), failed(c))
-            c.restore(image, "--file-locks", timeout=120)
+            c.restore(image, *OPTIONS, timeout=120)
         goes_on(c, before)
     (c.rootfs / "cr" / "stop").touch()
     c.wait("the end", lambda: c.status() == "stopped", 120)

@@ -17,8 +17,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/ipc.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
@@ -28,6 +29,7 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
+#include <termios.h>
 
 enum { PAGE = 4096, MAX_PAGES = 48, MAX_THINGS = 200, QUEUE = 6000, SLACK = 5000000 };
 
@@ -674,6 +676,125 @@ static void end_ipc_queue(struct thing *t)
 	must(msgctl(t->other, IPC_RMID, NULL));
 }
 
+static void make_tcp(struct thing *t)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(a);
+	int listener = must(socket(AF_INET, SOCK_STREAM, 0));
+
+	must(bind(listener, (struct sockaddr *)&a, sizeof(a)));
+	must(listen(listener, 1));
+	must(getsockname(listener, (struct sockaddr *)&a, &len));
+	t->other = must(socket(AF_INET, SOCK_STREAM, 0));
+	must(connect(t->other, (struct sockaddr *)&a, sizeof(a)));
+	t->fd = must(accept(listener, NULL, NULL));
+	close(listener);
+	push(t, draw(QUEUE));
+}
+
+/* What was written comes in its own time, after a restore most of all. */
+static void verify_tcp(struct thing *t)
+{
+	char bytes[QUEUE];
+	int n = -1;
+
+	for (int ms = 0; n != (int)t->size; ms++) {
+		must(ioctl(t->fd, FIONREAD, &n));
+		expect(t, ms < 20000 && n <= (int)t->size, "%d bytes wait, not %zu", n, t->size);
+		if (n != (int)t->size)
+			cr_msleep(1);
+	}
+	if (t->size > 0 && !t->inherited) {
+		expect(t, recv(t->fd, bytes, sizeof(bytes), MSG_PEEK) == n, "recv: %m");
+		expect(t, cr_differs(bytes, n, t->seed) < 0, "contents");
+	}
+}
+
+static void make_fifo(struct thing *t)
+{
+	name_file(t, "/tmp");
+	must(mkfifo(t->path, 0600));
+	t->fd = must(open(t->path, O_RDWR));
+	t->other = must(open(t->path, O_WRONLY));
+	push(t, draw(QUEUE));
+}
+
+static void make_pty(struct thing *t)
+{
+	struct termios tio;
+
+	t->other = must(posix_openpt(O_RDWR | O_NOCTTY));
+	must(grantpt(t->other));
+	must(unlockpt(t->other));
+	t->fd = must(open(ptsname(t->other), O_RDWR | O_NOCTTY));
+	must(tcgetattr(t->fd, &tio));
+	cfmakeraw(&tio);
+	must(tcsetattr(t->fd, TCSANOW, &tio));
+	push(t, draw(1000));
+}
+
+/* What is written to the master comes to the slave by a worker of the kernel. */
+static void verify_pty(struct thing *t)
+{
+	int n = -1;
+
+	for (int ms = 0; n != (int)t->size; ms++) {
+		must(ioctl(t->fd, FIONREAD, &n));
+		expect(t, ms < 20000 && n <= (int)t->size, "%d bytes wait, not %zu", n, t->size);
+		if (n != (int)t->size)
+			cr_msleep(1);
+	}
+}
+
+static void change_pty(struct thing *t)
+{
+	char bytes[QUEUE];
+	size_t n = 0;
+
+	verify_pty(t);
+	while (n < t->size)
+		n += must(read(t->fd, bytes + n, sizeof(bytes) - n));
+	expect(t, cr_differs(bytes, n, t->seed) < 0, "contents");
+	t->size = 0;
+	t->seed = cr_mix(t->seed);
+	push(t, draw(1000));
+}
+
+static void make_inotify(struct thing *t)
+{
+	name_file(t, "/tmp");
+	must(mkdir(t->path, 0700));
+	t->fd = must(inotify_init1(IN_NONBLOCK));
+	t->count = must(inotify_add_watch(t->fd, t->path, IN_CREATE));
+}
+
+static void verify_inotify(struct thing *t)
+{
+	char buf[4096], name[100];
+	struct inotify_event event;
+
+	if (t->inherited)
+		return;
+	expect(t, read(t->fd, buf, sizeof(buf)) < 0 && errno == EAGAIN, "an event: %m");
+	snprintf(name, sizeof(name), "%s/file", t->path);
+	close(must(open(name, O_CREAT | O_WRONLY, 0600)));
+	expect(t, read(t->fd, buf, sizeof(buf)) > 0, "no event: %m");
+	memcpy(&event, buf, sizeof(event));
+	expect(t, event.wd == (int)t->count && event.mask == IN_CREATE, "watch %d, not %lu", event.wd, t->count);
+	must(unlink(name));
+}
+
+static void make_pidfd(struct thing *t)
+{
+	t->fd = must((int)syscall(SYS_pidfd_open, getpid(), 0));
+	t->count = getpid();
+}
+
+static void verify_pidfd(struct thing *t)
+{
+	expect(t, t->count != (uint64_t)getpid() || syscall(SYS_pidfd_send_signal, t->fd, 0, NULL, 0) == 0, "%m");
+}
+
 static const struct kind kinds[] = {
 	{"private memory", make_private, verify_memory, change_memory, end_memory, true},
 	{"private memory", make_private, verify_memory, change_memory, end_memory, true},
@@ -694,6 +815,11 @@ static const struct kind kinds[] = {
 	{"timerfd", make_timerfd, verify_timerfd, NULL, end_fd, false},
 	{"signalfd", make_signalfd, verify_signalfd, NULL, end_fd, false},
 	{"epoll", make_epoll, verify_epoll, NULL, end_fd, false},
+	{"TCP connection", make_tcp, verify_tcp, NULL, end_fd, false},
+	{"FIFO", make_fifo, verify_queue, change_queue, end_fd, false},
+	{"pseudo terminal", make_pty, verify_pty, change_pty, end_fd, false},
+	{"inotify", make_inotify, verify_inotify, NULL, end_directory, false},
+	{"pidfd", make_pidfd, verify_pidfd, NULL, end_fd, false},
 	{"thread", make_thread, verify_thread, NULL, NULL, false},
 	{"pending signal", make_pending, verify_pending, NULL, NULL, false},
 };
