@@ -71,7 +71,7 @@ static int look(struct dump *d, struct error *e)
 	return r == 0 ? check_container(d, e) : r;
 }
 
-enum { LOOKS = 4, VFORK_LOOKS = 50 };
+enum { LOOKS = 6, VFORK_LOOKS = 50 };
 
 static int look_once(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
 	size_t *ret_vforks, struct error *e)
@@ -90,20 +90,27 @@ static int look_once(struct container *c, const struct checkpoint_options *o, st
 	return result;
 }
 
-/* The tasks run: a file can be renamed between two looks at it. What stands in the way each time is real; who waits in
- * vfork is given more time. */
+/* The tasks run: a file can be renamed between two looks at it, or a descriptor become another one in the middle of one.
+ * What stands in the way each time is real; who waits in vfork is given more time. */
 int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	size_t vforks = 0;
 	int result = look_once(c, o, r, &vforks, e);
 
-	for (int i = 1; result == 0 && r->n > 0 && i < (vforks < r->n ? LOOKS : VFORK_LOOKS); i++) {
+	for (int i = 1; (result < 0 || r->n > 0) && i < (r->n > vforks || result < 0 ? LOOKS : VFORK_LOOKS);
+		i++) {
 		struct preflight_report again = {};
+		int now;
 
-		usleep(MIN(i, 3) * 2000);
-		result = look_once(c, o, &again, &vforks, e);
-		if (result == 0)
+		usleep(MIN(i, 5) * 2000);
+		if (result < 0) {
+			preflight_report_done(r);
+			result = look_once(c, o, r, &vforks, e);
+			continue;
+		}
+		now = look_once(c, o, &again, &vforks, e);
+		if (now == 0)
 			preflight_keep_common(r, &again);
 		preflight_report_done(&again);
 	}
@@ -327,7 +334,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	return r;
 }
 
-int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
+static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
@@ -354,4 +361,25 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	image_writer_free(d.writer);
 	dump_done(&d);
 	return r;
+}
+
+/* What preflight has not met may be passing: events that are about to be read. Then the container goes on for a moment, and
+ * is stopped once more. */
+int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
+	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
+	struct image_statistics *stats, struct error *e)
+{
+	enum { STOPS = 8 };
+	uint64_t preflight_us = stats->preflight_us;
+
+	for (int i = 1;; i++) {
+		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, e);
+
+		if (r != -EOPNOTSUPP || report->n == 0 || journal->paused || i == STOPS)
+			return r;
+		preflight_report_done(report);
+		*journal = (struct dump_journal){};
+		*stats = (struct image_statistics){.preflight_us = preflight_us};
+		usleep(i * 2000);
+	}
 }
