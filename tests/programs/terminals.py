@@ -56,7 +56,7 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
-    def expect(self, pattern, seconds=15):
+    def expect(self, pattern, seconds=10):
         """Waits until the output has it; what is behind it is left for the next one."""
         end = time.monotonic() + seconds
         while True:
@@ -66,6 +66,17 @@ class Terminal:
                 return found
             check(time.monotonic() < end, f"the terminal does not show {pattern!r} but {self.seen[-400:]!r}")
             time.sleep(0.005)
+
+    def ends_with(self, status):
+        """What runs in it ends, with all of its output read."""
+        def ended():
+            self.read()
+            return self.process.poll() is not None
+        try:
+            poll("its end", ended, 20)
+        except Failure:
+            raise Failure(f"it does not end; the terminal shows {self.seen[-600:]!r}") from None
+        check(self.process.returncode == status, f"exit {self.process.returncode}: {self.seen[-600:]!r}")
 
     def close(self):
         for fd in (self.master, self.slave):
@@ -127,33 +138,41 @@ class Shell:
     def __init__(self, terminal):
         self.t = terminal
 
-    def run(self, line, want):
+    def prompt(self):
+        self.t.expect(r"ready> (\x1b\[\?2004h)?$")
+
+    def run(self, line, want, prompt=True):
+        """At the prompt, and up to the next one."""
         self.t.type(line + "\n")
         self.t.expect(want)
+        if prompt:
+            self.prompt()
+
+    def stop(self):
+        self.t.type("\x1a")
+        self.t.expect("Stopped")
+        self.prompt()
 
     def begin_jobs(self):
-        self.t.expect("ready> ")
-        self.run("PS1='ready> '; sleep 1000 &", r"\[1\]")
-        self.run("cat", "cat")
+        self.prompt()
+        self.run("sleep 1000 &", r"\[1\]")
+        self.run("cat", "2004l\r", prompt=False)  # the line editor has let go of the terminal
         self.t.type("line\n")
         self.t.expect("line\r\nline")
-        self.t.type("\x1a")
-        self.t.expect("Stopped")
+        self.stop()
 
     def check_jobs(self, n):
-        self.t.type(f"ead{n}\n")
-        self.t.expect(f"typed-ahead{n}\r\n")
-        self.run("jobs", r"\[1\]-?  Running +sleep 1000")
-        self.t.expect(r"\[2\]\+  Stopped +cat")
-        self.run("fg 2", "cat")
+        self.run(f"ead{n}", f"typed-ahead{n}\r\n")
+        self.run("jobs", r"\[1\]-?  Running +sleep 1000(.|\r|\n)*\[2\]\+  Stopped +cat")
+        self.run("fg 2", "[\r\n]cat\r\n", prompt=False)
         self.t.type(f"through cat {n}\n")
         self.t.expect(f"through cat {n}\r\nthrough cat {n}\r\n")
-        self.t.type("\x1a")
-        self.t.expect("Stopped")
+        self.stop()
         # A job in the foreground is interrupted by ^C, of the new terminal.
-        self.run("sleep 500; echo it ended with $?", "sleep 500")
+        self.run("echo it begins; sleep 500", "[\r\n]it begins\r\n", prompt=False)
+        moment()
         self.t.type("\x03")
-        self.t.expect("ready> ")
+        self.prompt()
 
     def type_ahead(self):
         self.t.type("echo typed-ah")
@@ -190,7 +209,7 @@ def shell_in_console(env):
     c.checkpoint(env.t / "image", "--leave-running")
     shell.check_jobs(99)
     # What a job in the foreground has not read yet waits in the terminal.
-    shell.run("(sleep 0.5; read -r a; read -r b; echo $b $a) ; echo done", "sleep 0.5")
+    shell.run("(sleep 0.5; read -r a; read -r b; echo $b $a); echo done", "echo done\r\n", prompt=False)
     shell.t.type("first\nsecond")
     shell.t.expect("second")
     cycle_image = env.t / "image2"
@@ -303,7 +322,7 @@ def foreground(env):
     first.start(env, "run", "--bundle", c.bundle, c.cid)
     shell = Shell(first)
     shell.begin_jobs()
-    shell.run("trap 'echo size of $(stty size)' WINCH; stty size", "30 100\r\n")
+    shell.run("stty size", "30 100\r\n")
     shell.type_ahead()
     c.checkpoint(env.t / "image")
     check(first.process.wait(20) != 0, "run ends as if its container had ended well")
@@ -311,8 +330,9 @@ def foreground(env):
     shell.t = second
     shell.check_jobs(1)
     shell.run("stty size", "20 70\r\n")
-    second.type("kill -9 %1 %2; exit 7\n")
-    check(second.process.wait(20) == 7, f"restore in the foreground: exit {second.process.returncode}")
+    shell.run("kill -9 %1 %2", "kill")
+    second.type("exec sh -c 'exit 7'\n")
+    second.ends_with(7)
     first.close()
     second.close()
 
@@ -338,11 +358,99 @@ def callers_terminal(env):
     second.type("s")
     second.expect("20 70")
     second.type("q")
-    check(second.process.wait(20) == 7, f"restore in the foreground: exit {second.process.returncode}")
+    second.ends_with(7)
     first.close()
     second.close()
 
 
+EXEC = r"""echo $$ > /cr/exec.pid; trap 'echo hup >> /cr/exec.hup' HUP
+    i=0; while [ ! -e /cr/exec.stop ]; do i=$((i+1)); echo $i > /cr/exec.tmp; mv /cr/exec.tmp /cr/exec.count; usleep 2000; done
+    read -r line; echo "line $line, status $?" > /cr/exec.read
+    (trap '' PIPE; echo out; echo "echo gave $?" > /cr/exec.write) 2> /dev/null
+    sed -n 's/^PPid:.//p' /proc/$$/status > /cr/exec.tmp; mv /cr/exec.tmp /cr/exec.ppid; exec sleep 1000"""
+
+
+def count(c):
+    try:
+        return int(c.file("exec.count").read_text() or "0")
+    except OSError:
+        return 0
+
+
+def goes_on(c):
+    before = count(c)
+    c.wait(f"the exec'ed process counts on from {before}", lambda: count(c) > before + 5, 10)
+
+
+def exec_session(env):
+    """A process of exec and its child: it runs on with --leave-running; after a restore its caller is gone."""
+    c = Container(env, "exec", ["/bin/sh", "-c", "while :; do sleep 1000; done"], busybox=True)
+    c.run()
+    line = [str(env.stasis), "--root", str(env.root), "exec", c.cid, "/bin/sh", "-c", EXEC]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as caller:
+        goes_on(c)
+        status, said, text = env.command("check", c.cid, ok=None)
+        check(status == 0, f"check: {said}{text}")
+        c.checkpoint(env.t / "running", "--leave-running")
+        goes_on(c)
+        check(caller.poll() is None, "the caller has lost its process")
+        c.checkpoint(env.t / "image")
+        check(caller.wait(10) != 0, "exec ends as if its process had ended well")
+    for n in range(2):
+        before = count(c)
+        c.gone()
+        c.restore(env.t / f"image{n or ''}")
+        goes_on(c)
+        check(count(c) >= before, "it counts from the beginning")
+        if n == 0:
+            c.checkpoint(env.t / "image1")
+    c.file("exec.stop").write_text("")
+    c.wait("its end", lambda: c.file("exec.ppid").exists(), 10)
+    check(c.file("exec.read").read_text() == "line , status 1\n", f"stdin: {c.file('exec.read').read_text()}")
+    check(c.file("exec.write").read_text() == "echo gave 1\n", f"stdout: {c.file('exec.write').read_text()}")
+    check(c.file("exec.ppid").read_text() == "1\n", f"its parent: {c.file('exec.ppid').read_text()}")
+    check(not c.file("exec.hup").exists(), "it had no terminal, and yet a SIGHUP came")
+    c.delete()
+
+
+def exec_with_terminal(env):
+    """exec --tty: the terminal hangs up at the restore, which its leader and the group in the foreground are told."""
+    c = Container(env, "exec", ["/bin/sh", "-c", "while :; do sleep 1000; done"], busybox=True)
+    c.run()
+    terminal = Terminal()
+    script = EXEC.replace("i=0;", "sh -c \"trap 'echo hup >> /cr/child.hup; exit' HUP; while :; do sleep 1; done\" & i=0;")
+    terminal.start(env, "exec", "--tty", c.cid, "/bin/sh", "-c", script)
+    goes_on(c)
+    c.checkpoint(env.t / "running", "--leave-running")
+    goes_on(c)
+    check(not c.file("exec.hup").exists(), "the checkpoint was noticed")
+    c.checkpoint(env.t / "image")
+    check(terminal.process.wait(10) != 0, "exec ends as if its process had ended well")
+    c.gone()
+    c.restore(env.t / "image")
+    goes_on(c)
+    c.wait("SIGHUP", lambda: c.file("exec.hup").exists() and c.file("child.hup").exists(), 10)
+    c.file("exec.stop").write_text("")
+    c.wait("its end", lambda: c.file("exec.ppid").exists(), 10)
+    check(c.file("exec.read").read_text() == "line , status 1\n", f"stdin: {c.file('exec.read').read_text()}")
+    check(c.file("exec.write").read_text() == "echo gave 1\n", f"stdout: {c.file('exec.write').read_text()}")
+    terminal.close()
+    c.delete()
+
+
+def exec_with_more(env):
+    """What config.json does not allow, a restore would refuse: so the checkpoint does."""
+    c = Container(env, "exec", ["/bin/sh", "-c", "while :; do sleep 1000; done"], busybox=True)
+    c.run()
+    env.command("exec", "--detach", "--cap", "CAP_SYS_ADMIN", c.cid, "/bin/sleep", "1000")
+    status, said, text = env.command("check", c.cid, ok=None)
+    check(status != 0 and "capabilities" in said + text, f"check: {said}{text}")
+    c.checkpoint(env.t / "image", ok=False)
+    check(c.status() == "running", "it does not run on")
+    c.delete()
+
+
 def tests():
-    for f in (shell_in_console, tmux, under_script, foreground, callers_terminal):
+    for f in (shell_in_console, tmux, under_script, foreground, callers_terminal, exec_session, exec_with_terminal,
+              exec_with_more):
         yield f"programs/terminals/{f.__name__}", f, 60 + 20 * CYCLES

@@ -59,7 +59,30 @@ int dump_hire(struct dump *d, size_t n_procs, size_t n_fds, struct error *e)
 	return 0;
 }
 
-/* Parents before children, init first: a stable selection by depth below init. Init's own parent is outside. */
+static bool has_parent(const struct dump *d, const struct dump_proc *p)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].pid == p->stat.ppid)
+			return true;
+	return false;
+}
+
+/* Of those from sorted[done] on. Returns how many there are now. */
+static size_t add_descendants(struct dump *d, struct dump_proc *sorted, bool *used, size_t done, size_t n)
+{
+	for (; done < n; done++) {
+		for (size_t i = 0; i < d->n_procs; i++) {
+			if (!used[i] && d->procs[i].stat.ppid == sorted[done].pid) {
+				sorted[n++] = d->procs[i];
+				used[i] = true;
+			}
+		}
+	}
+	return n;
+}
+
+/* Parents before children, init first: a stable selection by depth below init. Init's own parent is
+ * outside, and that of a process that exec brought in, which comes behind init's own. */
 static int order(struct dump *d, struct error *e)
 {
 	struct dump_proc *sorted = arena_array(&d->arena, d->n_procs, sizeof(*sorted));
@@ -76,24 +99,19 @@ static int order(struct dump *d, struct error *e)
 	}
 	if (n == 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" has no init process", d->c->id);
-	for (size_t done = 0; done < n; done++) {
-		for (size_t i = 0; i < d->n_procs; i++) {
-			if (!used[i] && d->procs[i].stat.ppid == sorted[done].pid) {
-				sorted[n++] = d->procs[i];
-				used[i] = true;
-			}
+	n = add_descendants(d, sorted, used, 0, n);
+	for (size_t i = 0; i < d->n_procs; i++) {
+		if (!used[i] && !has_parent(d, &d->procs[i])) {
+			used[i] = true;
+			sorted[n++] = d->procs[i];
+			n = add_descendants(d, sorted, used, n - 1, n);
 		}
 	}
-	for (size_t i = 0; i < d->n_procs; i++) {
-		if (used[i])
-			continue;
-		dump_refuse(d, &d->procs[i], -1, "process",
-			"its parent is outside of the container (it was started by exec)",
-			"end the exec session, then checkpoint", "process %d (%s)", d->procs[i].ns_pid,
-			d->procs[i].stat.comm);
-		sorted[n++] = d->procs[i];
-	}
+	for (size_t i = 0; i < d->n_procs; i++) /* a parent that is its own descendant: none of them */
+		if (!used[i])
+			sorted[n++] = d->procs[i];
 	d->procs = sorted;
+	dump_find_exec_sessions(d);
 	return 0;
 }
 
@@ -284,6 +302,7 @@ static void check_process(struct dump *d, struct dump_proc *p)
 		dump_refuse(d, p, -1, "traced task", "only one tracer is possible",
 			"end the debugger or strace, then checkpoint", "traced by pid %d", s->tracer_pid);
 	(void)dump_leader_is_dead(d, p);
+	dump_check_exec_session(d, p);
 	if (p->n_threads > 0 && p->threads[0].tid != p->pid)
 		dump_refuse(d, p, -1, "process", "its leader thread is missing",
 			"let it end, then checkpoint", "process %d", p->ns_pid);
@@ -533,6 +552,8 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (d->procs[i].pid == p->stat.ppid)
 			m->ppid = d->procs[i].ns_pid;
+	if (p->by_exec && !m->ppid)
+		m->ppid = d->procs[0].ns_pid;
 	if (p->zombie) {
 		m->state = 2;
 		m->exit_code = p->stat.exit_code;

@@ -41,6 +41,7 @@ struct dump_proc {
 	pid_t own_pid; /* as it sees itself: in a pid namespace of the container's own another than ns_pid */
 	int pidfd;     /* -EBADF: not needed yet */
 	bool zombie;
+	bool by_exec; /* of an exec session, or begun by one (exec-sessions.c) */
 	bool by_proc; /* its descriptors are looked at in /proc/PID (view.c) */
 	struct proc_stat stat;
 	struct proc_status status;
@@ -234,6 +235,10 @@ uint32_t dump_host_gid(const struct dump *d, uint32_t gid);
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;
 /* A process whose leader thread has ended while others run: an obstacle. */
 bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
+/* exec-sessions.c: marks them; obstacles of one process; a terminal that hangs up, for the image only. */
+void dump_find_exec_sessions(struct dump *d);
+void dump_check_exec_session(struct dump *d, const struct dump_proc *p);
+int dump_hang_up(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 /* Processes that an ordinary user may not look at, although they are in his namespace: obstacles. */
 #define HIDDEN_REASON                                                                                        \
 	"it is not dumpable, and has been restored: its memory was made outside of the container's user "    \

@@ -32,7 +32,9 @@ const struct support_row support_rows[] = {
 	{"process", "small attributes", "supported",
 		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP"},
 	{"process", "traced task", "refused", "only one tracer is possible"},
-	{"process", "exec session", "refused", "a process whose parent is outside of the container"},
+	{"process", "exec session", "supported",
+		"after a restore it is a child of init, and its caller has hung up: pipes, terminals (with "
+		"SIGHUP)"},
 	{"process", "shared process state", "refused",
 		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes; a thread with a "
 		"descriptor table "

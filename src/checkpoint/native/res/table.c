@@ -10,9 +10,10 @@ extern const struct resource resource_stdio, resource_eventfd, resource_epoll, r
 extern const struct resource resource_inotify, resource_fanotify, resource_pidfd, resource_userfaultfd,
 	resource_io_uring, resource_bpf, resource_perf, resource_mqueue, resource_namespace,
 	resource_anon_other, resource_device_other;
-extern const struct resource resource_pty_master, resource_pty_slave, resource_tty;
+extern const struct resource resource_outside, resource_pty_master, resource_pty_slave, resource_tty;
 
 const struct resource *const resource_table[] = {
+	&resource_outside,
 	&resource_stdio,
 	&resource_eventfd,
 	&resource_epoll,

@@ -34,6 +34,7 @@ struct dump_pty {
 	const char *ptmx, *node; /* arena */
 	uint64_t master, slave;	 /* File ids of the master and of one slave; 0: not open in the container */
 	bool console, hung_up;
+	bool abandoned;		   /* of an exec session: hangs up at the restore */
 	pid_t session, foreground; /* as the host sees them */
 	St__Pty *msg;
 };
@@ -240,6 +241,8 @@ static void match_session(struct dump *d, const struct dump_proc *leader)
 		if (!d->ptys[i].master && !d->ptys[i].hung_up && !d->ptys[i].session &&
 			makedev(136, d->ptys[i].index) == (dev_t)leader->stat.tty_nr)
 			found = &d->ptys[i];
+	if (!found && leader->by_exec)
+		return;
 	if (!found) {
 		dump_refuse(d, leader, -1, "terminal",
 			"its session's controlling terminal was opened outside of the container",
@@ -318,7 +321,7 @@ static void check_console(struct dump *d, const struct dump_pty *p)
 			"let the program read it, then checkpoint");
 }
 
-static void check_pty(struct dump *d, const struct dump_pty *p)
+static void check_pty(struct dump *d, struct dump_pty *p)
 {
 	struct stat host;
 
@@ -331,6 +334,8 @@ static void check_pty(struct dump *d, const struct dump_pty *p)
 		return;
 	if (p->console)
 		check_console(d, p);
+	else if (!p->master && dump_file_by_id(d, p->slave)->proc->by_exec)
+		p->abandoned = true;
 	else if (!p->master)
 		refuse(d, p, "its master is open outside of the container only",
 			"end that session (exec --tty) first");
@@ -512,12 +517,27 @@ static bool is_unused(const struct dump_pty *p, int master)
 	return master >= 0 && !p->slave && poll(&poll_fd, 1, 0) == 0;
 }
 
+/* Its other end is not there after a restore: who would be told of that, is. */
+static int abandon(struct dump *d, struct dump_pty *p, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_procs && r == 0; i++)
+		if (p->session && !d->procs[i].zombie &&
+			(d->procs[i].pid == p->session ||
+				(p->foreground && d->procs[i].stat.pgrp == p->foreground)))
+			r = dump_hang_up(d, &d->procs[i], e);
+	return r;
+}
+
 static int dump_pty(struct dump *d, struct dump_pty *p, struct error *e)
 {
 	_cleanup_close_ int master = duplicate(d, p->master), slave = -EBADF;
 	const struct dump_proc *leader = leader_of(d, p->session);
 	int r;
 
+	if (p->abandoned)
+		return abandon(d, p, e);
 	p->msg->session = leader ? leader->ns_pid : 0;
 	p->msg->foreground = leader ? group_in_container(d, p->foreground) : 0;
 	if (p->hung_up)
@@ -556,7 +576,7 @@ int dump_ttys(struct dump *d, struct error *e)
 		p->msg->id = i + 1;
 		p->msg->index = p->index;
 		p->msg->console = p->console;
-		p->msg->hung_up = p->hung_up;
+		p->msg->hung_up = p->hung_up || p->abandoned;
 		p->msg->ptmx = (char *)p->ptmx;
 		p->msg->node = (char *)p->node;
 		r = dump_pty(d, p, e);
