@@ -220,8 +220,12 @@ static int set_up(const struct cgroup *cg, const struct spec_resources *res, str
 				error_errno(e, r, "cgroup: set up the cpuset");
 		}
 	}
-	if (r == 0)
+	if (r == 0) {
 		r = apply_devices(&l, res);
+		/* In a cgroup that was delegated to him a user may limit all but devices, and he can make no nodes. As with runc. */
+		if (cg->optional && (r == -EPERM || r == -EACCES))
+			r = 0;
+	}
 	if (r == 0)
 		r = apply_limits(&l, res);
 	limits_done(&l, false);

@@ -142,6 +142,50 @@ test_in_a_user_namespace() {
 	expect "$(printf '0\n 0 12345 1')"
 }
 
+# In cgroups that root has given to the user, and in which he is himself: limits, pause, statistics, checkpoint with a freezer.
+test_delegated_cgroups() {
+	local h f
+	[ ! -e /sys/fs/cgroup/cgroup.controllers ] || skip "not on this machine: cgroups of version 1"
+	user_bundle
+	edit '.linux.cgroupsPath = $c | .linux.resources = {"pids": {"limit": 50}, "memory": {"limit": 50000000}}' --arg c "$CGROUP/c"
+	edit '.process.args = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/m; mv /tmp/m /tmp/n; sleep 0.01; done"]'
+	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+		mkdir -p "$h$CGROUP/shell" 2> "$T/mkdir" || continue
+		[ ! -e "$h/cpuset.cpus" ] || for f in cpuset.cpus cpuset.mems; do
+			cat "$h/$f" > "$h$(dirname "$CGROUP")/$f"
+			cat "$h/$f" > "$h$CGROUP/$f"
+			cat "$h/$f" > "$h$CGROUP/shell/$f"
+		done
+		chown 12345 "$h$CGROUP" "$h$CGROUP/cgroup.procs" "$h$CGROUP/shell" "$h$CGROUP/shell/cgroup.procs"
+		[ ! -e "$h$CGROUP/tasks" ] || chown 12345 "$h$CGROUP/tasks" "$h$CGROUP/shell/tasks"
+		echo "$BASHPID" > "$h$CGROUP/shell/cgroup.procs"
+	done
+	[ -e "/sys/fs/cgroup/pids$CGROUP/shell" ] || skip "not on this machine: cgroups of version 1"
+	user_ok run -d --bundle "$B" c
+	[ "$(cat "/sys/fs/cgroup/pids$CGROUP/c/pids.max")" = 50 ] || fail "no limit"
+	user_ok update --pids-limit 60 c
+	[ "$(cat "/sys/fs/cgroup/pids$CGROUP/c/pids.max")" = 60 ] || fail "not updated"
+	user_ok ps c
+	user_ok events --stats c
+	[ "$(jq .data.pids.limit "$T/out")" = 60 ] || fail "$(cat "$T/out")"
+	user_ok pause c
+	user_ok checkpoint --leave-running --image-path "$T/run/i" c
+	user_ok state c
+	[ "$(jq -r .status "$T/out")" = paused ] || fail "$(cat "$T/out")"
+	user_ok resume c
+	user_ok checkpoint --image-path "$T/run/j" c
+	user_ok restore -d --bundle "$B" --image-path "$T/run/j" c
+	[ "$(cat "/sys/fs/cgroup/pids$CGROUP/c/pids.max")" = 50 ] || fail "no limit after the restore"
+	user_ok delete -f c
+	[ ! -e "/sys/fs/cgroup/pids$CGROUP/c" ] || fail "the cgroup is left"
+	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+		[ ! -e "$h$CGROUP/shell" ] || echo "$BASHPID" > "$h/cgroup.procs"
+	done
+	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+		[ ! -e "$h$CGROUP/shell" ] || rmdir "$h$CGROUP/shell" "$h$CGROUP"
+	done
+}
+
 # What stands still for a checkpoint must be let go, whatever happens; tests/cr runs most of its programs so.
 test_checkpoint_with_faults() {
 	local pid point error before
