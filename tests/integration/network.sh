@@ -175,6 +175,11 @@ test_sysctls() {
 	diff "$T/sysctls" "$T/sysctls.after" > "$T/diff" || fail "sysctls differ: $(cat "$T/diff")"
 	ok exec c cat /proc/sys/net/core/somaxconn
 	[ "$(cat "$T/out")" = 77 ] || fail "somaxconn in the container is $(cat "$T/out")"
+	# an image sets none where config.json does not let the container
+	ok checkpoint --image-path "$T/j" c
+	edit '.linux.readonlyPaths += ["/proc/sys"]'
+	fails 'sysctls of the network' restore -d --image-path "$T/j" --bundle "$B" c
+	expect_nothing_left c
 }
 
 # All that are there in the namespace; a count that changes by itself is none of them.

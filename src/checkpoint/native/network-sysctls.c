@@ -94,6 +94,11 @@ int network_read_sysctls(struct arena *a, St__Network *n)
 	return walk(&w, fd, 0);
 }
 
+bool network_is_sysctl(const char *name)
+{
+	return strncmp(name, "net/", 4) == 0 && !strstr(name, "/../") && !strstr(name, "//");
+}
+
 /* "net/ipv4/conf/eth0/forwarding": 4, the place of "eth0" and its length; 0: of no interface. */
 static size_t device_in(const char *name, const char **ret)
 {
@@ -125,28 +130,29 @@ static bool is_set_otherwise(const char *name)
 	return group_of(name) == NETWORK_SYSCTLS_LINK && last && strcmp(last, "/addr_gen_mode") == 0;
 }
 
-static int write_sysctl(int dir, const St__Sysctl *s, struct error *e)
+/* "dir" is /proc/sys/net: all else in /proc/sys is the host's, and ".." leads to it. */
+int network_write_sysctl(int dir, const char *name, const char *value, struct error *e)
 {
 	struct open_how how = {.flags = O_RDWR | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-	_cleanup_close_ int fd = syscall(SYS_openat2, dir, s->name, &how, sizeof(how));
-	size_t len = strlen(s->value);
+	_cleanup_close_ int fd = syscall(SYS_openat2, dir, name, &how, sizeof(how));
+	size_t len = strlen(value);
 	char now[MAX_VALUE];
 	ssize_t n;
 
 	if (fd < 0 && errno == ENOENT) {
-		log_warning("this kernel has no sysctl %s: it stays unset", s->name);
+		log_warning("this kernel has no sysctl net/%s: it stays unset", name);
 		return 0;
 	}
 	if (fd < 0)
-		return error_errno(e, -errno, "open the sysctl %s", s->name);
+		return error_errno(e, -errno, "open the sysctl net/%s", name);
 	n = read(fd, now, sizeof(now) - 1);
 	now[MAX(n, (ssize_t)0)] = '\0';
 	now[strcspn(now, "\n")] = '\0';
-	if (strcmp(now, s->value) == 0 || len == 0)
+	if (strcmp(now, value) == 0 || len == 0)
 		return 0;
-	return pwrite(fd, s->value, len, 0) == (ssize_t)len
+	return pwrite(fd, value, len, 0) == (ssize_t)len
 		       ? 0
-		       : error_errno(e, -errno, "set the sysctl %s to %.60s", s->name, s->value);
+		       : error_errno(e, -errno, "set the sysctl net/%s to %.60s", name, value);
 }
 
 int network_write_sysctls(const St__Network *n, int proc_fd, enum network_sysctl_group group,
@@ -157,18 +163,17 @@ int network_write_sysctls(const St__Network *n, int proc_fd, enum network_sysctl
 
 	if (n->n_sysctls == 0)
 		return 0;
-	dir = openat(proc_fd, "sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dir = openat(proc_fd, "sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return error_errno(e, -errno, "open /proc/sys");
+		return error_errno(e, -errno, "open /proc/sys/net");
 	for (size_t i = 0; i < n->n_sysctls && r == 0; i++) {
 		const St__Sysctl *s = n->sysctls[i];
 		const char *device;
 		size_t len = device_in(s->name, &device);
 
-		if (strncmp(s->name, "net/", 4) == 0 && group_of(s->name) == group &&
-			!is_set_otherwise(s->name) &&
+		if (network_is_sysctl(s->name) && group_of(s->name) == group && !is_set_otherwise(s->name) &&
 			(group != NETWORK_SYSCTLS_LINK || is_ours(device, len, arg)))
-			r = write_sysctl(dir, s, e);
+			r = network_write_sysctl(dir, s->name + strlen("net/"), s->value, e);
 	}
 	return r;
 }

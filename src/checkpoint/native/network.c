@@ -539,5 +539,8 @@ const char *network_wrong(const St__Network *n)
 			if (!is_message(&net_kinds[k], &(*list.items)[i]))
 				return "a message about the network is not one";
 	}
+	for (size_t i = 0; i < n->n_sysctls; i++)
+		if (!network_is_sysctl(n->sysctls[i]->name))
+			return "a sysctl is none of the network's";
 	return NULL;
 }

@@ -59,6 +59,9 @@ const St__Link *network_link(const St__Network *n, int index);
 
 /* network-sysctls.c: those of the namespace of this process. */
 int network_read_sysctls(struct arena *a, St__Network *n) _must_check_;
+bool network_is_sysctl(const char *name); /* of a network namespace, and nothing else */
+/* "dir" is /proc/sys/net, the name what comes behind that. One that this kernel has not is left out, with a warning. */
+int network_write_sysctl(int dir, const char *name, const char *value, struct error *e) _must_check_;
 /* In this order. Those of interfaces only where is_ours(). */
 enum network_sysctl_group { NETWORK_SYSCTLS_ALL, NETWORK_SYSCTLS_DEFAULT, NETWORK_SYSCTLS_LINK };
 int network_write_sysctls(const St__Network *n, int proc_fd, enum network_sysctl_group group,

@@ -309,6 +309,17 @@ static bool has_ipc(const struct restore *r)
 	return r->n_ipc > 0;
 }
 
+static int check_sysctls(const struct restore *r, struct error *e)
+{
+	if (!r->network || !r->own_net || r->options->empty_ns || r->network->n_sysctls == 0 ||
+		r->may_set_sysctls)
+		return 0;
+	return error_set(e, -EPERM, ERROR_REFUSED,
+		"the image brings sysctls of the network, and the bundle's config.json lets the container "
+		"set none: "
+		"take /proc/sys out of linux.readonlyPaths, if they are wanted, or use --empty-ns network");
+}
+
 static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 {
 	_cleanup_(spec_free_p) struct spec *s = NULL;
@@ -337,6 +348,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);
 	if (s->process && result == 0)
 		result = restore_check_namespaces(r, allowed_capabilities(s), s->seccomp, e);
+	if (result == 0)
+		result = check_sysctls(r, e);
 	if (result == 0)
 		result = restore_check_mounts(r, s, e);
 	if (result == 0)

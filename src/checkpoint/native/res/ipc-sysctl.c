@@ -32,6 +32,10 @@ bool ipc_may_set_sysctls(const struct spec *s)
 
 	if (!s->process || !s->process->has_capabilities || (s->process->capabilities.bounding & admin))
 		return true;
+	for (size_t i = 0; i < s->n_mounts; i++)
+		if (s->mounts[i].type && !strcmp(s->mounts[i].type, "proc") &&
+			strcmp(s->mounts[i].destination, "/proc") != 0)
+			return true; /* nobody has made that one read-only */
 	for (char **p = s->readonly_paths; p && *p; p++)
 		if (!strcmp(*p, "/proc/sys") || !strcmp(*p, "/proc"))
 			return false;
