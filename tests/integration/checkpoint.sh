@@ -390,6 +390,24 @@ test_mounts_want_the_capability() {
 	expect_nothing_left c
 }
 
+# Device nodes likewise: those that create does not make.
+test_devices_want_the_capability() {
+	bundle b sh -c 'mknod /dev/mine c 1 7 && echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_MKNOD"] | unique)'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	[ "$(stat -c %t:%T "/proc/$(init_pid c)/root/dev/mine")" = 1:7 ] || fail "the device node is not there"
+	ok delete -f c
+	edit '.process.capabilities |= map_values(. - ["CAP_MKNOD"])'
+	# the same image, with processes that ask for no more than config.json gives
+	edit '.process.capabilities.inheritable |= . + ["CAP_MKNOD"]'
+	fails 'the image brings the device node' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
 # Preflight: what would be lost is named, and nothing is stopped for it.
 test_check() {
 	counting

@@ -5,6 +5,7 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -333,6 +334,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	r->own_user = s->namespaces[NS_USER].present;
 	r->own_ipc = s->namespaces[NS_IPC].present && !s->namespaces[NS_IPC].path;
 	r->may_set_sysctls = ipc_may_set_sysctls(s);
+	r->may_make_devices = !s->process || !s->process->has_capabilities ||
+			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
 	if (has_ipc(r) && !r->own_ipc)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container has IPC objects: restore needs an ipc namespace of its own in "

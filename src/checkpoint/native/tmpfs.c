@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/fd.h"
 #include "linux/mountfd.h"
@@ -318,6 +319,13 @@ static int make_node(
 				       : 0;
 	if (fstatat(dirfd, *m->path ? m->path : ".", &st, AT_SYMLINK_NOFOLLOW) == 0 && same_node(m, &st))
 		return 0;
+	if ((S_ISCHR(m->mode) || S_ISBLK(m->mode)) && m->rdev && !r->may_make_devices)
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"the image brings the device node %s (%u:%u), and the bundle's config.json does not "
+			"allow "
+			"the container to make any: add it to linux.devices, or CAP_MKNOD to "
+			"process.capabilities.bounding, if it is wanted",
+			m->path, major(m->rdev), minor(m->rdev));
 	if (S_ISREG(m->mode))
 		result = make_file(r, dirfd, m, e);
 	else if (S_ISDIR(m->mode))
