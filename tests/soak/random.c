@@ -13,6 +13,7 @@
 
 #include <linux/futex.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -527,6 +528,45 @@ static void verify_thread(struct thing *t)
 	}
 }
 
+/* No sleep is over early, or with another result, whenever a checkpoint comes. */
+static void *sleep_long(void *arg)
+{
+	static uint32_t word;
+	volatile uint64_t *counter = arg;
+
+	for (uint64_t i = (uint64_t)arg;; i++) {
+		int64_t ms = 110 + cr_mix(i) % 300, start = cr_now_ns(CLOCK_MONOTONIC), took;
+		struct timespec time = {0, ms * 1000000};
+		long r = 0;
+
+		if (i % 4 == 0)
+			r = poll(NULL, 0, (int)ms);
+		else if (i % 4 == 1)
+			r = nanosleep(&time, NULL);
+		else if (i % 4 == 2)
+			r = clock_nanosleep(CLOCK_BOOTTIME, 0, &time, NULL);
+		else
+			r = syscall(SYS_futex, &word, FUTEX_WAIT, 0, &time, NULL, 0) == -1 &&
+					    errno == ETIMEDOUT
+				    ? 0
+				    : -1;
+		took = cr_now_ns(CLOCK_MONOTONIC) - start;
+		if (r != 0 || took < ms * 1000000)
+			fail("process %d, turn %d: sleep %d of %ld ms: %ld after %ld us", getpid(), turn,
+				(int)(i % 4), (long)ms, r, (long)(took / 1000));
+		++*counter;
+	}
+	return NULL;
+}
+
+static void make_sleeper(struct thing *t)
+{
+	pthread_t thread;
+
+	t->address = (char *)&counters[t - things];
+	expect(t, pthread_create(&thread, NULL, sleep_long, t->address) == 0, "pthread_create");
+}
+
 static void make_pending(struct thing *t)
 {
 	union sigval v = {.sival_int = (int)t->seed};
@@ -821,6 +861,7 @@ static const struct kind kinds[] = {
 	{"inotify", make_inotify, verify_inotify, NULL, end_directory, false},
 	{"pidfd", make_pidfd, verify_pidfd, NULL, end_fd, false},
 	{"thread", make_thread, verify_thread, NULL, NULL, false},
+	{"sleeper", make_sleeper, verify_thread, NULL, NULL, false},
 	{"pending signal", make_pending, verify_pending, NULL, NULL, false},
 };
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
