@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# System V IPC in a namespace that is not the container's own, and restores whose config.json gives less than the image has.
+. "$(dirname "$0")/../lib.sh"
+
+# with_program NAME: the bundle runs a program of tests/cr, which goes on until /cr/go.1 is there
+with_program() {
+	bundle b "/bin/$1"
+	mkdir -p "$B/rootfs/cr" && chmod 777 "$B/rootfs/cr"
+	cp "$BUILD/tests/cr/$1" "$B/rootfs/bin/"
+}
+
+ready() {
+	eventually 10 test -e "$B/rootfs/cr/ready.1"
+}
+
+test_shared_namespace() {
+	with_program sysv_sem
+	edit '.linux.namespaces |= map(select(.type != "ipc"))'
+	unshare -i "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	ready
+	fails 'semaphores used with SEM_UNDO.*not the container.s own' checkpoint --image-path "$T/i" c
+	expect_status c running
+	[ ! -e "$T/i/manifest.json" ] || fail "there is an image"
+}
+
+test_attached_of_shared_namespace() {
+	with_program sysv_shm
+	edit '.linux.namespaces |= map(select(.type != "ipc"))'
+	edit '.process.capabilities |= with_entries(.value += ["CAP_IPC_LOCK", "CAP_IPC_OWNER"])'
+	unshare -i "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	ready
+	fails 'segment [0-9]+ at .*not the container.s own' checkpoint --image-path "$T/i" c
+	expect_status c running
+}
+
+test_restore_without_a_namespace() {
+	with_program sysv_sem
+	ok run -d --bundle "$B" c
+	ready
+	ok checkpoint --image-path "$T/i" c
+	edit '.linux.namespaces |= map(select(.type != "ipc"))'
+	fails 'ipc namespace of its own' restore -d --image-path "$T/i" --bundle "$B" c
+}
+
+test_restore_of_changed_sysctls() {
+	with_program ipc_sysctl
+	edit '.linux.readonlyPaths |= map(select(. != "/proc/sys"))'
+	ok run -d --bundle "$B" c
+	ready
+	ok checkpoint --image-path "$T/i" c
+	edit '.linux.readonlyPaths += ["/proc/sys"]'
+	fails 'had set (kernel|fs/mqueue)/[a-z_]+ to .*config.json does not let it' restore -d --image-path "$T/i" --bundle "$B" c
+}
+
+run_test "$@"
