@@ -188,6 +188,28 @@ static void describe_tty(struct inspection *x, struct json_object *o, const St__
 	inspect_add_i64(x, o, "index", t->index);
 }
 
+static void describe_pidfd(struct inspection *x, struct json_object *o, const St__PidFd *p)
+{
+	inspect_add_string(x, o, "kind", "pidfd");
+	if (p->pid)
+		inspect_add_i64(x, o, "pid", p->pid);
+	else
+		inspect_add_string(x, o, "state", "of a process that is gone");
+}
+
+/* What watches, and the first of what it watches. */
+static void describe_watcher(struct inspection *x, struct json_object *o, const St__File *f)
+{
+	bool inotify = f->kind_case == ST__FILE__KIND_INOTIFY;
+	size_t n = inotify ? f->inotify->n_watches : f->fanotify->n_marks;
+
+	inspect_add_string(x, o, "kind", inotify ? "inotify" : "fanotify");
+	inspect_add_u64(x, o, "watches", n);
+	if (n)
+		inspect_add_string(
+			x, o, "path", inotify ? f->inotify->watches[0]->path : f->fanotify->marks[0]->path);
+}
+
 void inspect_describe_file(struct inspection *x, struct json_object *o, const St__File *f)
 {
 	if (!f) {
@@ -238,6 +260,17 @@ void inspect_describe_file(struct inspection *x, struct json_object *o, const St
 		break;
 	case ST__FILE__KIND_TTY:
 		describe_tty(x, o, f->tty);
+		break;
+	case ST__FILE__KIND_PIDFD:
+		describe_pidfd(x, o, f->pidfd);
+		break;
+	case ST__FILE__KIND_NS:
+		inspect_add_string(x, o, "kind", "namespace");
+		inspect_add_string(x, o, "path", f->ns->name);
+		break;
+	case ST__FILE__KIND_INOTIFY:
+	case ST__FILE__KIND_FANOTIFY:
+		describe_watcher(x, o, f);
 		break;
 	default:
 		inspect_add_string(x, o, "kind", "unknown");

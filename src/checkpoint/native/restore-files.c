@@ -166,6 +166,7 @@ static int turn_of(const St__File *m)
 	case ST__FILE__KIND_SOCKET:
 		return raw_is_raw(m->socket) ? CONNECT_RAW_SOCKETS : CONNECT_SOCKETS;
 	case ST__FILE__KIND_INOTIFY:
+	case ST__FILE__KIND_FANOTIFY:
 		return CONNECT_WATCHES;
 	default:
 		return CONNECT_OTHERS;

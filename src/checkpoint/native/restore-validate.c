@@ -176,6 +176,18 @@ static bool bad_posix_queue(const St__PosixQueue *q)
 	       q->message_size <= 0 || q->max_messages > 1 << 20 || q->message_size > 1 << 26;
 }
 
+static bool fanotify_is_valid(const struct restore *r, const St__Fanotify *m)
+{
+	for (size_t i = 0; i < m->n_marks; i++) {
+		const St__FanotifyMark *k = m->marks[i];
+
+		if (k->kind < 0 || k->kind > 2 || !known_file(r, k->file) ||
+			(!k->file && k->path[0] != '/') || (k->file && k->kind != 0))
+			return false;
+	}
+	return true;
+}
+
 /* The part of each kind of file that the kind's code takes for granted. */
 static bool file_is_complete(const struct restore *r, const St__File *f)
 {
@@ -193,6 +205,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return f->pidfd->pid ? restore_process(r, f->pidfd->pid) != NULL : f->pidfd->gone > 0;
 	case ST__FILE__KIND_INOTIFY:
 		return inotify_is_valid(r, f->inotify);
+	case ST__FILE__KIND_FANOTIFY:
+		return fanotify_is_valid(r, f->fanotify);
 	case ST__FILE__KIND_NS:
 		return f->ns->name != NULL;
 	case ST__FILE__KIND_MQUEUE:

@@ -17,12 +17,6 @@
 	};                                                                                                   \
 	static bool match_##ident(const struct dump *d, const struct dump_file *f)
 
-REFUSED(fanotify, "fanotify", "fanotify groups", "marks and queued events are not recorded yet",
-	"close the fanotify descriptor first")
-{
-	return link_is_anon_inode(f, "[fanotify]");
-}
-
 REFUSED(userfaultfd, "userfaultfd", "userfaultfd",
 	"the kernel does not tell which memory belongs to which of them, nor what its "
 	"handler has been asked and has not answered",
