@@ -200,11 +200,13 @@ static bool has_seccomp(const St__Process *p)
 	return false;
 }
 
+/* If this process is killed before all is done they must not run a single instruction: they die with their tracer. */
 static int seize_all(struct finish *f, struct error *e)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		struct live_thread *t = &f->threads[i];
-		int result = task_seize(&t->task, t->task.tid, has_seccomp(t->proc), e);
+		unsigned long seccomp = has_seccomp(t->proc) ? PTRACE_O_SUSPEND_SECCOMP : 0;
+		int result = task_seize(&t->task, t->task.tid, PTRACE_O_EXITKILL | seccomp, e);
 
 		if (result < 0)
 			return result;

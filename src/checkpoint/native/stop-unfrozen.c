@@ -48,7 +48,7 @@ static int seize(struct dump *d, pid_t tid, struct error *e)
 	s = arena_new(&d->arena, struct stopped_task);
 	if (!s)
 		return error_errno(e, -ENOMEM, "stop the container");
-	r = task_seize(&s->task, tid, st.seccomp != 0, e);
+	r = task_seize(&s->task, tid, st.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0, e);
 	if (r == -ESRCH)
 		return 1;
 	if (r < 0)

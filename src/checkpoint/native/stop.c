@@ -25,7 +25,7 @@ static int seize_all(struct dump *d, struct error *e)
 			struct dump_thread *t = &p->threads[k];
 			int r;
 
-			r = task_seize(&t->task, t->tid, t->status.seccomp != 0, e);
+			r = task_seize(&t->task, t->tid, t->status.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0, e);
 			if (r == 0)
 				r = task_interrupt(&t->task, e);
 			if (r < 0)

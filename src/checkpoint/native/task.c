@@ -28,13 +28,12 @@ static uint64_t now_ms(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
-int task_seize(struct task *t, pid_t tid, bool suspend_seccomp, struct error *e)
+int task_seize(struct task *t, pid_t tid, unsigned long options, struct error *e)
 {
-	unsigned long options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
 	int r;
 
 	*t = (struct task){.tid = tid};
-	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)options);
+	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)(options | PTRACE_O_TRACESYSGOOD));
 	if (r < 0) {
 		struct proc_status st;
 		struct arena a = {};

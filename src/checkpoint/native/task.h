@@ -27,8 +27,8 @@ struct task {
 	uint64_t sigmask;
 };
 
-/* PTRACE_SEIZE; suspend_seccomp lets injected calls through the task's filters. */
-int task_seize(struct task *t, pid_t tid, bool suspend_seccomp, struct error *e) _must_check_;
+/* PTRACE_SEIZE with options; PTRACE_O_SUSPEND_SECCOMP lets injected calls through the task's filters. */
+int task_seize(struct task *t, pid_t tid, unsigned long options, struct error *e) _must_check_;
 int task_interrupt(struct task *t, struct error *e) _must_check_;
 /* Waits until the task has stopped for task_interrupt(); signals that were on their way are delivered. 1: the task is
  * gone. */
