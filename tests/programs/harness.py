@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from lib import TESTS, Container, Skip, check, poll
-from programs import tcp
+from programs import systemd, tcp
 
 CYCLES = 20
 JOB_CYCLES = int(os.environ.get("JOB_CYCLES", "12"))  # 50 in a thorough run
@@ -265,6 +265,7 @@ def job(env, name):
 def tests():
     for f in (tcp.postgres, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
+    yield "programs/systemd", systemd.systemd, 300
     for f in (redis, python_threads, shell_pipeline, nginx, jvm):
         yield f"programs/{f.__name__}", f, 240
     for name in JOBS:
