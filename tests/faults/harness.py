@@ -152,6 +152,30 @@ def restore(env, name, error):
     cr.finish(c, 2)
 
 
+def connections(env, name, error):
+    """TCP connections, which a checkpoint holds and a restore makes: they go on, or the image is restored after all."""
+    program = cr.Program(TESTS / "cr/tcp_established.c")
+    options, image = program.words("options"), env.t / "image"
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    if name.startswith("checkpoint"):
+        status, _ = fault_of(env, lambda **kw: c.checkpoint(image, *options, **kw), name, error)
+    else:
+        c.checkpoint(image, *options)
+        c.gone()
+        c.delete(ok=None)
+        status, _ = fault_of(env, lambda **kw: c.restore(image, *options, **kw), name, error)
+        c.delete(ok=None)
+        c.restore(image, *options)
+    check(status != 0, f"FAULT={name}: the fault point is never reached")
+    c.verify(1)
+    c.wait_ready(2)
+    cr.cycle(program, c, env.t / "image2")
+    c.verify(2)
+    cr.finish(c, 3)
+
+
 def nothing_left(env, c, what):
     def left():
         return [f"process {p} {proc_stat(p)}" for p in c.pids()] + [f"container {n}" for n in env.containers()] \
@@ -175,6 +199,10 @@ def all_points_are_listed(env):
 
 def tests():
     yield "faults/listed", all_points_are_listed, 20
+    for name, error in (("checkpoint-memory", False), ("checkpoint-image", True), ("restore-registers", True),
+                        ("restore-registers", False)):
+        yield (f"faults/{name}/{'EIO' if error else 'kill'}-connections",
+               lambda env, n=name, e=error: connections(env, n, e), 60)
     for name in names():
         for error in (False, True):
             suffix = "EIO" if error else "kill"
