@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lib import Skip, check
 
-CYCLES = int(os.environ.get("STASIS_TCP_CYCLES", "4"))
+CYCLES = int(os.environ.get("TCP_CYCLES", "4"))
 OPTIONS = ["--tcp-established"]
 BIN = Path("/usr/lib/postgresql/15/bin")
 
@@ -54,7 +54,7 @@ def joined(name):
 
 def random_cycles(c, alive, pause=2.0):
     """Checkpoints and restores at random moments, as long as alive() says that the load goes on."""
-    seed = int(os.environ.get("STASIS_SEED", random.randrange(1 << 30)))
+    seed = int(os.environ.get("TCP_SEED", random.randrange(1 << 30)))
     dice = random.Random(seed)
     for n in range(CYCLES):
         time.sleep(pause * dice.random())

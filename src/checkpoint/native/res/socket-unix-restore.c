@@ -32,8 +32,6 @@
 #include "base/fd.h"
 
 enum {
-	OPT_SO_BUF_LOCK = 72,
-	BIG_BUFFER = 512 << 20,
 	LEAF_SIZE = sizeof(((struct sockaddr_un *)NULL)->sun_path),
 	KEPT_FLAGS = O_APPEND | O_NONBLOCK | O_NOATIME,
 };
@@ -267,18 +265,6 @@ static _Noreturn void do_as(const St__SocketCredentials *c, const struct deed *k
 	_exit(-do_deed(k));
 }
 
-static pid_t clone_sharing_files(pid_t pid)
-{
-	struct clone_args args = {.flags = CLONE_FILES};
-
-	if (pid) {
-		args.set_tid = (uint64_t)(uintptr_t)&pid;
-		args.set_tid_size = 1;
-	}
-
-	return syscall(SYS_clone3, &args, sizeof(args));
-}
-
 /* Does it as that process and user; who may not (any more) is helped by us. */
 static int perform(struct unix_restore *u, const St__SocketCredentials *c, const struct deed *k,
 	const char *what, struct error *e)
@@ -287,9 +273,9 @@ static int perform(struct unix_restore *u, const St__SocketCredentials *c, const
 	pid_t child;
 
 	if (!is_self(c)) {
-		child = clone_sharing_files(c->pid == getpid() ? 0 : c->pid);
+		child = unix_clone_sharing_files(c->pid == getpid() ? 0 : c->pid);
 		if (child < 0 && c->pid)
-			child = clone_sharing_files(
+			child = unix_clone_sharing_files(
 				0); /* no pid namespace of its own: that pid is not to be had */
 		if (child == 0)
 			do_as(c, k);
@@ -473,143 +459,6 @@ static int accept_socket(struct unix_restore *u, struct sock *s, struct error *e
 	return s->m->peer_closed && s->m->remote.len > 0 ? accept_closed(u, s, e) : 0;
 }
 
-/* What the sender's buffer does not hold: the queue may have been filled by several senders, or in other
- * pieces. */
-static int grow_buffer(int fd, int *old_size, int *old_lock)
-{
-	int big = BIG_BUFFER;
-
-	if (*old_size >= 0)
-		return -ENOBUFS; /* is big already */
-	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, old_size, &(socklen_t){sizeof(int)}) < 0 ||
-		getsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, old_lock, &(socklen_t){sizeof(int)}) < 0 ||
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &big, sizeof(big)) < 0)
-		return -errno;
-	return 0;
-}
-
-static void shrink_buffer(int fd, int old_size, int old_lock)
-{
-	int half = old_size / 2;
-
-	if (old_size < 0)
-		return;
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half));
-	setsockopt(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, &old_lock, sizeof(old_lock));
-}
-
-enum {
-	PASSED_MAX = 253,
-	CONTROL_SIZE = CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(PASSED_MAX * sizeof(int))
-};
-
-static void add_control(struct msghdr *h, char control[CONTROL_SIZE], int type, const void *data, size_t len)
-{
-	struct cmsghdr *cmsg = (struct cmsghdr *)(control + h->msg_controllen);
-
-	h->msg_control = control;
-	h->msg_controllen += CMSG_SPACE(len);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = type;
-	cmsg->cmsg_len = CMSG_LEN(len);
-	memcpy(CMSG_DATA(cmsg), data, len);
-}
-
-static void add_credentials(struct msghdr *h, char control[CONTROL_SIZE], const St__SocketCredentials *c)
-{
-	struct ucred cred = {.pid = c->pid ? c->pid : getpid(), .uid = c->uid, .gid = c->gid};
-
-	add_control(h, control, SCM_CREDENTIALS, &cred, sizeof(cred));
-}
-
-static int add_files(const struct restore *r, struct msghdr *h, char control[CONTROL_SIZE],
-	const St__SocketMessage *m, struct error *e)
-{
-	int fds[PASSED_MAX];
-
-	for (size_t i = 0; i < m->n_files; i++) {
-		fds[i < PASSED_MAX ? i : 0] = restore_fd(r, m->files[i]);
-		if (i >= PASSED_MAX || fds[i] < 0)
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "descriptors passed in a unix socket");
-	}
-	if (m->n_files)
-		add_control(h, control, SCM_RIGHTS, fds, m->n_files * sizeof(int));
-	return 0;
-}
-
-/* A process with that pid, which does nothing: the kernel accepts only credentials of a process that is
- * there. */
-static pid_t summon_ghost(pid_t pid)
-{
-	pid_t ghost = clone_sharing_files(pid);
-
-	if (ghost == 0)
-		for (;;)
-			pause();
-	return ghost;
-}
-
-static void banish_ghost(pid_t ghost)
-{
-	if (ghost <= 0)
-		return;
-	kill(ghost, SIGKILL);
-	while (waitpid(ghost, NULL, __WALL) < 0 && errno == EINTR)
-		;
-}
-
-/* One that was sent before anybody asked for credentials has nobody's. */
-static bool has_credentials(const St__SocketMessage *m)
-{
-	enum { NOBODY = 65534 };
-	const St__SocketCredentials *c = m->credentials;
-
-	return c && (c->pid || c->uid != NOBODY || c->gid != NOBODY);
-}
-
-/* One message, whole. */
-static int send_message(struct unix_restore *u, int fd, const struct sockaddr *to, socklen_t to_len,
-	const St__SocketMessage *m, struct error *e)
-{
-	_Alignas(struct cmsghdr) char control[CONTROL_SIZE];
-	St__SocketCredentials ours = ST__SOCKET_CREDENTIALS__INIT;
-	int old_size = -1, old_lock = 0, r = 0;
-	size_t done = 0;
-	pid_t ghost = 0;
-
-	if (m->credentials) {
-		ours.pid = m->credentials->pid;
-		ours.uid = m->credentials->uid;
-		ours.gid = m->credentials->gid;
-	}
-	do {
-		struct iovec iov = {m->data.data + done, m->data.len - done};
-		struct msghdr h = {
-			.msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov, .msg_iovlen = 1};
-		ssize_t n;
-
-		memset(control, 0, sizeof(control));
-		if (has_credentials(m))
-			add_credentials(&h, control, &ours);
-		if (done == 0 && add_files(u->r, &h, control, m, e) < 0)
-			return -EBADMSG;
-		n = sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n >= 0)
-			done += n;
-		else if (errno == ESRCH && ours.pid && !ghost)
-			ghost = summon_ghost(ours.pid);
-		else if (errno == ESRCH && ours.pid)
-			ours.pid = 0; /* that pid is not to be had: no pid namespace of its own */
-		else if (errno != EAGAIN && errno != EMSGSIZE && errno != ENOBUFS)
-			r = -errno;
-		else
-			r = grow_buffer(fd, &old_size, &old_lock);
-	} while (r == 0 && done < m->data.len);
-	shrink_buffer(fd, old_size, old_lock);
-	banish_ghost(ghost);
-	return r < 0 ? error_errno(e, r, "put %zu bytes into the queue of a unix socket", m->data.len) : 0;
-}
-
 /* The socket that is bound to this address. */
 static struct sock *find_bound(struct unix_restore *u, const ProtobufCBinaryData *address)
 {
@@ -654,8 +503,8 @@ static int send_datagram(
 	if (r == 0 && s->dir >= 0)
 		r = go(s->dir, e);
 	if (r == 0)
-		r = send_message(
-			u, sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
+		r = unix_send_message(
+			u->r, sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
 	drop(&temporary);
 	return go(u->cwd, r < 0 ? NULL : e) < 0 ? -EIO : r;
 }
@@ -667,7 +516,7 @@ static int fill_queue(struct unix_restore *u, struct sock *s, struct error *e)
 
 	for (size_t i = 0; i < s->m->n_queue && r == 0; i++) {
 		if (from >= 0)
-			r = send_message(u, from, NULL, 0, s->m->queue[i], e);
+			r = unix_send_message(u->r, from, NULL, 0, s->m->queue[i], e);
 		else
 			r = send_datagram(u, s, s->m->queue[i], e);
 	}

@@ -83,6 +83,11 @@ int raw_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
 /* All sockets are one kind of record: these serve unix and inet. */
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
+/* One message, whole, into the queue that fd, or "to", leads to (socket-unix-message.c). */
+int unix_send_message(const struct restore *r, int fd, const struct sockaddr *to, socklen_t to_len,
+	const St__SocketMessage *m, struct error *e) _must_check_;
+/* A child with our descriptors, and this pid, if it is not 0. */
+pid_t unix_clone_sharing_files(pid_t pid);
 int unix_restore_all(struct restore *r, struct error *e) _must_check_;
 int inet_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int inet_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
