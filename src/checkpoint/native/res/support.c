@@ -144,7 +144,8 @@ const struct support_row support_rows[] = {
 	{"file", "terminal state that nobody can read", "lost",
 		"the column of the cursor, by which tabs are expanded; echoes that stopped output holds "
 		"back; what "
-		"was typed into a terminal that nobody has opened yet"},
+		"was typed into a terminal that nobody has opened yet, or is half a line in the console of a "
+		"container of an ordinary user"},
 	{"file", "socket state that nobody can read", "lost",
 		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down"},
 	{"file", "TCP connections without a descriptor", "lost",

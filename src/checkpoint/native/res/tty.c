@@ -311,13 +311,25 @@ static void check_master(struct dump *d, const struct dump_pty *p)
 			"let the program read it, then checkpoint");
 }
 
+/* What was taken out of a console is put back by TIOCSTI, which wants root's privilege outside of any user namespace. */
+static bool may_type(void)
+{
+	char map[128];
+	unsigned inside = 1, outside = 1, n = 0;
+
+	return geteuid() == 0 && read_small_file_at(AT_FDCWD, "/proc/self/uid_map", map, sizeof(map)) > 0 &&
+	       sscanf(map, "%u %u %u", &inside, &outside, &n) == 3 && inside == 0 && outside == 0 &&
+	       n == UINT32_MAX;
+}
+
 static void check_console(struct dump *d, const struct dump_pty *p)
 {
 	_cleanup_close_ int fd = open_inside(d, p->node, O_RDWR | O_NOCTTY | O_NONBLOCK);
 	int typed = 0;
 
-	if (fd >= 0 && ioctl(fd, FIONREAD, &typed) == 0 && typed > MAX_TYPED_AHEAD)
-		refuse(d, p, "more has been typed ahead than could be put back",
+	if (fd >= 0 && ioctl(fd, FIONREAD, &typed) == 0 && typed > (may_type() ? MAX_TYPED_AHEAD : 0))
+		refuse(d, p,
+			"more has been typed ahead than could be put back (by others than root, nothing)",
 			"let the program read it, then checkpoint");
 }
 
@@ -554,7 +566,9 @@ static int dump_pty(struct dump *d, struct dump_pty *p, struct error *e)
 	r = describe(d, p, slave >= 0 ? slave : master, e);
 	if (r == 0)
 		r = flags(p, slave, master, e);
-	return r < 0 || slave < 0 ? r : data(d, p, slave, master, e);
+	if (r < 0 || slave < 0 || (p->console && !may_type()))
+		return r;
+	return data(d, p, slave, master, e);
 }
 
 int dump_ttys(struct dump *d, struct error *e)
