@@ -144,12 +144,13 @@ test_in_a_user_namespace() {
 
 # In cgroups that root has given to the user, and in which he is himself: limits, pause, statistics, checkpoint with a freezer.
 test_delegated_cgroups() {
-	local h f
+	local h f mounts
+	mapfile -t mounts < <(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo)
 	[ ! -e /sys/fs/cgroup/cgroup.controllers ] || skip "not on this machine: cgroups of version 1"
 	user_bundle
 	edit '.linux.cgroupsPath = $c | .linux.resources = {"pids": {"limit": 50}, "memory": {"limit": 50000000}}' --arg c "$CGROUP/c"
 	edit '.process.args = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /tmp/m; mv /tmp/m /tmp/n; sleep 0.01; done"]'
-	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+	for h in "${mounts[@]}"; do
 		mkdir -p "$h$CGROUP/shell" 2> "$T/mkdir" || continue
 		[ ! -e "$h/cpuset.cpus" ] || for f in cpuset.cpus cpuset.mems; do
 			cat "$h/$f" > "$h$(dirname "$CGROUP")/$f"
@@ -178,10 +179,10 @@ test_delegated_cgroups() {
 	[ "$(cat "/sys/fs/cgroup/pids$CGROUP/c/pids.max")" = 50 ] || fail "no limit after the restore"
 	user_ok delete -f c
 	[ ! -e "/sys/fs/cgroup/pids$CGROUP/c" ] || fail "the cgroup is left"
-	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+	for h in "${mounts[@]}"; do
 		[ ! -e "$h$CGROUP/shell" ] || echo "$BASHPID" > "$h/cgroup.procs"
 	done
-	for h in $(awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo); do
+	for h in "${mounts[@]}"; do
 		[ ! -e "$h$CGROUP/shell" ] || rmdir "$h$CGROUP/shell" "$h$CGROUP"
 	done
 }
