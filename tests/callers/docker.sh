@@ -7,10 +7,10 @@
 need dockerd docker
 export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=$T
 
-docker_up() {
+docker_up() { # [MORE]: of daemon.json
 	cat > "$T/daemon.json" <<- END
 		{"runtimes": {"stasis": {"path": "$STASIS"}}, "default-runtime": "stasis", "iptables": false, "ip6tables": false, "bridge": "none",
-		 "ip-forward": false, "userland-proxy": false, "experimental": true}
+		 "ip-forward": false, "userland-proxy": false, "experimental": true${1:-}}
 	END
 	dockerd --config-file "$T/daemon.json" > "$T/dockerd.log" 2>&1 < /dev/null &
 	echo $! > "$T/dockerd.pid"
@@ -70,6 +70,30 @@ test_run() {
 	expect '1048576 100' docker run --rm --shm-size 1m --ulimit nofile=100:200 bb sh -c 'echo $(($(stat -f -c %b /dev/shm) * $(stat -f -c %S /dev/shm))) $(ulimit -Sn)'
 	expect docker-init docker run --rm --init bb cat /proc/1/comm
 	expect '' docker ps -aq
+}
+
+# All containers in a user namespace, whose ids a user of the host has: one who is in no file of this machine.
+test_userns_remap() {
+	mkdir "$T/etc"
+	mount -t tmpfs none "$T/etc"
+	mkdir "$T/etc/upper" "$T/etc/work"
+	mount -t overlay -o "lowerdir=/etc,upperdir=$T/etc/upper,workdir=$T/etc/work" overlay /etc
+	umount -l "$T/etc"
+	echo 'remap:x:12346:12346::/:/bin/sh' >> /etc/passwd
+	echo 'remap:x:12346:' >> /etc/group
+	echo 'remap:500000:65536' > /etc/subuid
+	echo 'remap:600000:65536' > /etc/subgid
+	docker_up ', "userns-remap": "remap"'
+	expect '0 500000 65536' docker run --rm bb sh -c 'read a b c < /proc/self/uid_map; echo $a $b $c'
+	succeeds docker run -d --name one --user 1000 --memory 64m bb sh -c 'echo > /tmp/mine; sleep 1000'
+	eventually 10 state_is one running
+	[ "$(stat -c %u "/proc/$(inspect one '{{.State.Pid}}')")" = 501000 ] || fail "it runs as $(stat -c %u "/proc/$(inspect one '{{.State.Pid}}')")"
+	expect '0 0' docker exec --user 0 one sh -c 'echo $(id -u) $(id -g)'
+	expect '1000' docker exec one stat -c %u /tmp/mine
+	succeeds docker pause one
+	succeeds docker unpause one
+	succeeds docker rm -f one
+	docker_down
 }
 
 test_terminal() {
