@@ -293,6 +293,30 @@ static void check_threads(struct dump *d, struct dump_proc *p, bool other_user, 
 			"a process with several threads is in it: not supported yet");
 }
 
+static const struct dump_proc *find_pid(const struct dump *d, pid_t pid)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].pid == pid)
+			return &d->procs[i];
+	return NULL;
+}
+
+/* In a pid namespace of its own it can be put into a group only by who leads it, or by birth: then all between have to be in
+ * that group. */
+static void check_group(struct dump *d, struct dump_proc *p)
+{
+	const struct dump_proc *q = p;
+
+	if (p->status.n_ns <= d->pid_level + 1 ||
+		(find_pid(d, p->stat.pgrp) && p->status.ns_pgid[p->status.n_ns - 1] > 0))
+		return;
+	while (q && q->pid != p->stat.pgrp && q->stat.pgrp == p->stat.pgrp)
+		q = find_pid(d, q->stat.ppid);
+	if (!q || q->pid != p->stat.pgrp)
+		refuse(d, p, "pid",
+			"its process group is led by nobody, or from outside of its pid namespace");
+}
+
 int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	St__Process *m = p->msg;
@@ -319,6 +343,7 @@ int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 			m->children_pid_namespace = id;
 	}
 	check_threads(d, p, differs(p, "user"), m->children_pid_namespace);
+	check_group(d, p);
 	for (size_t i = 0; i < p->n_threads && d->stopped; i++)
 		if (inner_ids(d, &p->threads[i].status, &p->threads[i].msg->inner_tids,
 			    &p->threads[i].msg->n_inner_tids, e) < 0)
