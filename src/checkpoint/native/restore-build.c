@@ -261,7 +261,6 @@ static void op_mm(struct builder *bu)
 	if (m->lock_future)
 		batch_call(&bu->b, 0, SYS_mlockall, m->lock_future);
 	op_process_states(&bu->b, m);
-	restore_locks(bu->r, bu->p, &bu->b);
 }
 
 /* ---- the process ---- */
@@ -678,6 +677,7 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		op_own_fs(bu, p->threads[i]);
 	}
 	op_close_files(bu);
+	restore_locks(bu->r, p, &bu->b); /* to close a file's descriptor drops the POSIX locks on it */
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	op_actions(bu);
