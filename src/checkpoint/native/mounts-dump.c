@@ -123,9 +123,10 @@ static struct entry *entry_of_base(struct plan *p, size_t base)
 
 /* ---- where each comes from ---- */
 
-static void from_base(struct plan *p, struct entry *entry)
+static int from_base(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *then = &p->then[entry->base];
+	const char *options;
 
 	entry->msg->created_at = (char *)then->target;
 	entry->msg->level = mounts_level(p->then, entry->base);
@@ -135,9 +136,12 @@ static void from_base(struct plan *p, struct entry *entry)
 		refuse(p, then,
 			"config.json mounts something else over it, and the container has changed mounts",
 			"let config.json mount only one of them");
-	if (!same_options(p, entry->m, then) &&
-		mounts_options_of(p->d, &p->d->arena, entry->m, (const char **)&entry->msg->options) < 0)
-		entry->msg->options = NULL;
+	if (same_options(p, entry->m, then))
+		return 0;
+	if (mounts_options_of(p->d, &p->d->arena, entry->m, &options) < 0)
+		return error_errno(e, -ENOMEM, "mounts");
+	entry->msg->options = (char *)options;
+	return 0;
 }
 
 static bool from_part(struct entry *entry, const struct entry *of)
@@ -478,10 +482,10 @@ static int make_records(struct plan *p, struct error *e)
 		struct entry *entry = &p->entries[i];
 
 		if (entry->base >= 0)
-			from_base(p, entry);
+			r = from_base(p, entry, e);
 		else
 			r = find_origin(p, entry, e);
-		if (r == 0 && !strcmp(entry->msg->fstype, "overlay"))
+		if (r == 0 && !strcmp(entry->m->fstype, "overlay") && entry->msg->fstype[0])
 			check_overlay(p, entry);
 	}
 	if (r == 0)
