@@ -106,6 +106,8 @@ struct image_index {
 void image_index_done(struct image_index *x);
 /* Is b the same run as a, going on? */
 bool image_run_continues(const struct image_run *a, const struct image_run *b);
+/* The first run of "space" that ends behind "address", or what comes behind it; n_runs if there is none. */
+size_t image_index_find(const struct image_index *x, uint64_t space, uint64_t address);
 int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
 	struct error *e) _must_check_;
 /* Sorts and merges the runs, and appends the file's bytes to b. */

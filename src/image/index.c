@@ -120,8 +120,7 @@ static int parse_runs(
 	return 0;
 }
 
-/* The first run of "space" that ends behind "address", or what comes behind it. */
-static size_t find_run(const struct image_index *x, uint64_t space, uint64_t address)
+size_t image_index_find(const struct image_index *x, uint64_t space, uint64_t address)
 {
 	size_t low = 0, high = x->n_runs;
 
@@ -143,7 +142,7 @@ static const char *shared_problem(const struct image_index *x, const struct imag
 {
 	uint64_t at = r->address, end = at + r->n_pages * IMAGE_PAGE_SIZE;
 
-	for (size_t i = find_run(x, r->offset, at); at < end; i++) {
+	for (size_t i = image_index_find(x, r->offset, at); at < end; i++) {
 		const struct image_run *of = &x->runs[i];
 
 		if (i == x->n_runs || of->space != r->offset || of->address > at ||

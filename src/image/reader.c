@@ -254,28 +254,10 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 	return 1;
 }
 
-/* The first run that is not below (space, address); n_runs if there is none. */
-static size_t first_run(const struct image *i, uint64_t space, uint64_t address)
-{
-	size_t low = 0, high = i->index.n_runs;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct image_run *r = &i->index.runs[middle];
-
-		if (r->space < space ||
-			(r->space == space && r->address + r->n_pages * IMAGE_PAGE_SIZE <= address))
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n)
 {
-	size_t first = first_run(i, space, 0);
-	size_t end = space == UINT64_MAX ? i->index.n_runs : first_run(i, space + 1, 0);
+	size_t first = image_index_find(&i->index, space, 0);
+	size_t end = space == UINT64_MAX ? i->index.n_runs : image_index_find(&i->index, space + 1, 0);
 
 	*ret_n = end - first;
 	return i->index.runs + first;
@@ -296,7 +278,7 @@ int image_read(
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "image_read: 0x%llx+%zu",
 			(unsigned long long)address, len);
 	memset(buf, 0, len);
-	for (size_t k = first_run(i, space, address); k < i->index.n_runs; k++) {
+	for (size_t k = image_index_find(&i->index, space, address); k < i->index.n_runs; k++) {
 		const struct image_run *run = &i->index.runs[k];
 		uint64_t from = MAX(run->address, address),
 			 to = MIN(run->address + run->n_pages * IMAGE_PAGE_SIZE, end);

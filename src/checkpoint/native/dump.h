@@ -249,8 +249,7 @@ int dump_collect(struct dump *d, struct error *e) _must_check_;
 
 /* Processes that share what others have for themselves (sharing.c). */
 int dump_sharing(struct dump *d, struct error *e) _must_check_;
-/* A parent that waits in vfork, NULL: p does not; whether there is one. */
-const struct dump_proc *dump_vfork_wait(struct dump *d, const struct dump_proc *p);
+/* Who waits in vfork for a child: this thread, anyone. */
 bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen);
 bool dump_anyone_in_vfork(struct dump *d);
 

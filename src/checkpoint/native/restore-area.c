@@ -151,6 +151,29 @@ static bool is_read_only(const struct restore *r, uint64_t shm)
 	return false;
 }
 
+static int place_shm(struct restore *r, uint64_t at, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_shm && result == 0; i++) {
+		uint64_t len = ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+
+		if (r->shm[i].msg->memfd || len == 0)
+			continue;
+		r->shm[i].address = at;
+		if (r->shm[i].msg->sysv) {
+			/* init attaches the segment there, and there */
+			r->shm[i].read_only = is_read_only(r, r->shm[i].msg->id) ? at + len : 0;
+			result = map_at(at, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, e);
+			at += 2 * len;
+			continue;
+		}
+		result = map_at(at, len, PROT_READ | PROT_WRITE, MAP_SHARED, e);
+		at += len;
+	}
+	return result;
+}
+
 int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0,
@@ -199,21 +222,5 @@ int restore_lay_out(struct restore *r, struct error *e)
 		r->slots[i].address = at;
 		at += r->slots[i].size;
 	}
-	for (size_t i = 0; i < r->n_shm && result == 0; i++) {
-		uint64_t len = ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
-
-		if (r->shm[i].msg->memfd || len == 0)
-			continue;
-		r->shm[i].address = at;
-		if (r->shm[i].msg->sysv) {
-			/* init attaches the segment there, and there */
-			r->shm[i].read_only = is_read_only(r, r->shm[i].msg->id) ? at + len : 0;
-			result = map_at(at, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, e);
-			at += 2 * len;
-			continue;
-		}
-		result = map_at(at, len, PROT_READ | PROT_WRITE, MAP_SHARED, e);
-		at += len;
-	}
-	return result;
+	return place_shm(r, at, e);
 }

@@ -566,7 +566,7 @@ int restore_share_fill(struct restore *r, size_t proc, size_t vma, bool kept, re
 {
 	const St__Memory *m = r->procs[proc]->memory;
 	const St__Vma *v = m->vmas[vma];
-	uint64_t at = v->start, cursor = v->start;
+	uint64_t at = v->start, cursor = at;
 	struct inherited there = {};
 	struct restore_piece want;
 	bool more = next_piece(r, m->space, &cursor, v->end, &want);

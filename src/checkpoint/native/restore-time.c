@@ -20,7 +20,8 @@
 
 #define NS 1000000000ll
 
-int64_t restore_elapsed_ns(const struct restore *r)
+/* Since the moment of the checkpoint, as the container's clocks tell it. */
+static int64_t elapsed_ns(const struct restore *r)
 {
 	struct timespec now;
 
@@ -31,7 +32,7 @@ int64_t restore_elapsed_ns(const struct restore *r)
 /* "then" is what was left at the checkpoint; at least the shortest time that there is, as 0 would be none. */
 static int64_t left_now(const struct restore *r, const St__TimeSpec *then)
 {
-	return MAX(then->sec * NS + then->nsec - restore_elapsed_ns(r), (int64_t)1);
+	return MAX(then->sec * NS + then->nsec - elapsed_ns(r), (int64_t)1);
 }
 
 struct timespec restore_left(const struct restore *r, const St__TimeSpec *then)
@@ -86,7 +87,7 @@ static int call_with_time(struct restore *r, struct task_call *call, const St__T
 	for (int i = 0; i < TRIES; i++) {
 		int64_t value = is_set(left) ? left_now(r, left) : 1;
 
-		begin = restore_elapsed_ns(r);
+		begin = elapsed_ns(r);
 		value = MAX(value, unit);
 		time[0] = (struct timespec){to_ns(interval) / NS, to_ns(interval) % NS / unit};
 		time[1] = (struct timespec){value / NS, value % NS / unit};
@@ -95,7 +96,7 @@ static int call_with_time(struct restore *r, struct task_call *call, const St__T
 			return result;
 		if (call->result < 0)
 			return error_errno(e, call->result, "set a timer");
-		if (restore_elapsed_ns(r) - begin < QUICK_NS || value == unit)
+		if (elapsed_ns(r) - begin < QUICK_NS || value == unit)
 			break;
 	}
 	return 0;

@@ -6,8 +6,6 @@
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/task.h"
 
-/* Since the moment of the checkpoint, as the container's clocks tell it. */
-int64_t restore_elapsed_ns(const struct restore *r);
 /* What is left of what was left then; never 0. */
 struct timespec restore_left(const struct restore *r, const St__TimeSpec *then);
 

@@ -27,6 +27,14 @@
 
 enum { NS = 1000000000 };
 
+/* To a list of pointers, or only to its length while there is no room yet. */
+#define ADD_RECORD(r, list, m)                                                                               \
+	({                                                                                                   \
+		if ((r)->list)                                                                               \
+			(r)->list[(r)->n_##list] = (const void *)(m);                                        \
+		(r)->n_##list++;                                                                             \
+	})
+
 /* Two passes over the records: counts, then pointers. Messages stay in the image's memory. */
 static int count_records(struct restore *r, struct error *e)
 {
@@ -41,9 +49,7 @@ static int count_records(struct restore *r, struct error *e)
 			r->container = (const St__Container *)m;
 			break;
 		case IMAGE_RECORD_FILE:
-			if (r->files)
-				r->files[r->n_files] = (const St__File *)m;
-			r->n_files++;
+			ADD_RECORD(r, files, m);
 			break;
 		case IMAGE_RECORD_SHM:
 			if (r->shm)
@@ -52,14 +58,10 @@ static int count_records(struct restore *r, struct error *e)
 			r->n_shm++;
 			break;
 		case IMAGE_RECORD_PROCESS:
-			if (r->procs)
-				r->procs[r->n_procs] = (const St__Process *)m;
-			r->n_procs++;
+			ADD_RECORD(r, procs, m);
 			break;
 		case IMAGE_RECORD_TMPFS:
-			if (r->tmpfs)
-				r->tmpfs[r->n_tmpfs] = (const St__Tmpfs *)m;
-			r->n_tmpfs++;
+			ADD_RECORD(r, tmpfs, m);
 			break;
 		case IMAGE_RECORD_NETWORK:
 			r->network = (const St__Network *)m;
@@ -71,21 +73,14 @@ static int count_records(struct restore *r, struct error *e)
 			r->n_nested++;
 			break;
 		case IMAGE_RECORD_IPC:
-			if (r->ipc)
-				r->ipc[r->n_ipc] = (const St__Ipc *)m;
-			r->n_ipc++;
+			ADD_RECORD(r, ipc, m);
 			break;
 		case IMAGE_RECORD_MOUNT:
-			if (r->mounts)
-				r->mounts[r->n_mounts] = (const St__Mount *)m;
-			r->n_mounts++;
+			ADD_RECORD(r, mounts, m);
 			break;
 		case IMAGE_RECORD_CGROUP:
-			if (r->options->cgroups == CGROUPS_IGNORE)
-				break;
-			if (r->cgroups)
-				r->cgroups[r->n_cgroups] = (const St__Cgroup *)m;
-			r->n_cgroups++;
+			if (r->options->cgroups != CGROUPS_IGNORE)
+				ADD_RECORD(r, cgroups, m);
 			break;
 		}
 	}

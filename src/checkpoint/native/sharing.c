@@ -81,25 +81,25 @@ static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
 	return false;
 }
 
-const struct dump_proc *dump_vfork_wait(struct dump *d, const struct dump_proc *p)
+static bool waits_for_child(struct dump *d, const struct dump_proc *p)
 {
 	for (size_t i = 0; i < p->n_children; i++)
 		if (compare(p->pid, p->children[i], KCMP_VM) == 0 && any_thread_waits_in_vfork(d, p))
-			return p;
-	return NULL;
+			return true;
+	return false;
 }
 
 bool dump_anyone_in_vfork(struct dump *d)
 {
 	for (size_t i = 0; i < d->n_procs; i++)
-		if (dump_vfork_wait(d, &d->procs[i]))
+		if (waits_for_child(d, &d->procs[i]))
 			return true;
 	return false;
 }
 
 static void refuse(struct dump *d, struct dump_proc *p, const struct dump_proc *with, const struct sharing *s)
 {
-	if (s->type == KCMP_VM && dump_vfork_wait(d, with)) {
+	if (s->type == KCMP_VM && waits_for_child(d, with)) {
 		d->n_vforks++;
 		dump_refuse(d, p, -1, "vfork",
 			"its parent waits in vfork and cannot be stopped, so that its registers are unknown",

@@ -48,7 +48,7 @@ static int option_of(const St__Socket *m, int level, int name)
 	return value;
 }
 
-int tcp_validate(const St__Socket *m, struct error *e)
+static int check_connection(const St__Socket *m, struct error *e)
 {
 	const St__TcpConnection *t = m->tcp;
 	struct sockaddr_storage a;
@@ -82,7 +82,7 @@ int tcp_open(const St__Socket *m, int fd, struct error *e)
 {
 	struct sockaddr_storage local;
 	socklen_t len;
-	int r = tcp_validate(m, e);
+	int r = check_connection(m, e);
 
 	if (r < 0)
 		return r;

@@ -60,7 +60,6 @@ int tcp_open(const St__Socket *m, int fd, struct error *e) _must_check_;
 int tcp_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
 int tcp_release(const St__Socket *m, int fd, struct error *e) _must_check_;
 int tcp_send_rest(const St__Socket *m, int fd, struct error *e) _must_check_;
-int tcp_validate(const St__Socket *m, struct error *e) _must_check_;
 
 /* A segment without data, as if the peer had sent it: "from" to one of our own addresses. IPv4 in IPv6 clothes: IPv4. */
 struct tcp_segment {

@@ -295,7 +295,7 @@ static void check_settings(struct dump *d, const struct dump_pty *p, uint64_t fi
 		refuse(d, p, "its line editing is done elsewhere (EXTPROC)", "end that session first");
 	if (ioctl(fd, TIOCGLCKTRMIOS_NR, locks) == 0)
 		for (size_t i = 0; i < ARRAY_SIZE(locks); i++)
-			if (locks[i] && i < 9) {
+			if (i < 9 && locks[i]) {
 				refuse(d, p, "its settings are locked (TIOCSLCKTRMIOS)", "unlock them first");
 				break;
 			}
