@@ -390,6 +390,25 @@ test_mounts_want_the_capability() {
 	expect_nothing_left c
 }
 
+# Sockets that see what others send likewise.
+test_raw_sockets_want_the_capability() {
+	bundle b sh -c 'ping -i 3600 127.0.0.1 & echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_NET_RAW"] | unique)'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	eventually 5 nsenter -t "$(init_pid c)" -n grep -q '00000000:0001' /proc/net/raw
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	nsenter -t "$(init_pid c)" -n grep -q '00000000:0001' /proc/net/raw || fail "the raw socket is not there"
+	ok delete -f c
+	edit '.process.capabilities |= map_values(. - ["CAP_NET_RAW"])'
+	# the same image, with processes that ask for no more than config.json gives
+	edit '.process.capabilities.inheritable |= . + ["CAP_NET_RAW"]'
+	fails 'raw, packet or audit socket' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
 # Device nodes likewise: those that create does not make.
 test_devices_want_the_capability() {
 	bundle b sh -c 'mknod /dev/mine c 1 7 && echo > /cr/ready; exec sleep 1000'

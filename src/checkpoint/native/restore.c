@@ -6,10 +6,12 @@
 #include "checkpoint/native/restore.h"
 
 #include <linux/capability.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -305,6 +307,33 @@ static bool has_ipc(const struct restore *r)
 	return r->n_ipc > 0;
 }
 
+/* Sockets that show what others send: 0 for all the rest. */
+static uint64_t capability_for(const St__Socket *m)
+{
+	if (m->family == AF_PACKET ||
+		((m->family == AF_INET || m->family == AF_INET6) && m->type == SOCK_RAW))
+		return 1ull << CAP_NET_RAW;
+	return m->family == AF_NETLINK && m->protocol == NETLINK_AUDIT ? 1ull << CAP_AUDIT_READ : 0;
+}
+
+static int check_sockets(const struct restore *r, const struct spec *s, struct error *e)
+{
+	uint64_t allowed =
+		s->process && s->process->has_capabilities ? s->process->capabilities.bounding : ~0ull;
+
+	for (size_t i = 0; i < r->n_files; i++) {
+		const St__File *f = r->files[i];
+
+		if (f->kind_case == ST__FILE__KIND_SOCKET && (capability_for(f->socket) & ~allowed))
+			return error_set(e, -EPERM, ERROR_REFUSED,
+				"the image has a raw, packet or audit socket, and the bundle's config.json "
+				"does not "
+				"allow the container to make one: add CAP_NET_RAW (CAP_AUDIT_READ) to "
+				"process.capabilities.bounding, if that is wanted");
+	}
+	return 0;
+}
+
 static int check_sysctls(const struct restore *r, struct error *e)
 {
 	if (!r->network || !r->own_net || r->options->empty_ns || r->network->n_sysctls == 0 ||
@@ -346,6 +375,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);
 	if (s->process && result == 0)
 		result = restore_check_namespaces(r, allowed_capabilities(s), s->seccomp, e);
+	if (result == 0)
+		result = check_sockets(r, s, e);
 	if (result == 0)
 		result = check_sysctls(r, e);
 	if (result == 0)
