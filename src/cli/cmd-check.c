@@ -8,11 +8,22 @@
 #include "cli/commands.h"
 
 struct options {
+	struct checkpoint_options checkpoint;
 	const char *format;
 };
 
+#define CP(member) offsetof(struct options, checkpoint.member)
+
+/* Those of checkpoint that allow more. */
 static const struct cli_option table[] = {
 	{"format", 'f', CLI_STRING, offsetof(struct options, format), "text|json", "output format"},
+	{"tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "as for checkpoint"},
+	{"tcp-skip-in-flight", 0, CLI_FLAG, CP(tcp_skip_in_flight), NULL, "as for checkpoint"},
+	{"tcp-close", 0, CLI_FLAG, CP(tcp_close), NULL, "as for checkpoint"},
+	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "as for checkpoint"},
+	{"shell-job", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
+	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "as for checkpoint"},
+	{"empty-ns", 0, CLI_STRING, CP(empty_ns), "network", "as for checkpoint"},
 	{NULL},
 };
 
@@ -61,7 +72,6 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	const struct options *o = options;
 	bool json = o->format && !strcmp(o->format, "json");
 	_cleanup_(container_free_p) struct container *c = NULL;
-	struct checkpoint_options none = {};
 	struct preflight_report report = {};
 	int r;
 
@@ -70,7 +80,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 			e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\": text or json", o->format);
 	r = container_load(g->root, args[0], true, &c, e);
 	if (r == 0)
-		r = checkpoint_preflight(c, &none, &report, e);
+		r = checkpoint_preflight(c, &o->checkpoint, &report, e);
 	if (r == 0) {
 		(json ? print_json : print_text)(c, &report);
 		r = report.n > 0;

@@ -458,6 +458,9 @@ test_file_locks() {
 	cp "$BUILD/tests/cr/odd" "$B/rootfs/bin/odd"
 	start c
 	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	! stasis check c > "$T/out" < /dev/null || fail "check does not see the lock"
+	grep -q 'file lock' "$T/out" || fail "check says $(cat "$T/out")"
+	ok check --file-locks c
 	ok checkpoint --file-locks --image-path "$T/i" c
 	exec {holder}<> "$B/rootfs/tmp/lock"
 	flock -n "$holder" || fail "the lock is still held"

@@ -99,7 +99,8 @@ const struct support_row support_rows[] = {
 		"are neither at their path nor open, System V segments, terminals in exclusive mode; a "
 		"process that is not dumpable the "
 		"second time. Sleeps "
-		"without a remainder begin anew"},
+		"without a remainder begin anew, and memory that relatives shared after a fork is each one's "
+		"own"},
 	{"container", "files of the rootfs and of volumes", "kept outside",
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},
@@ -149,7 +150,8 @@ const struct support_row support_rows[] = {
 	{"file", "socket state that nobody can read", "lost",
 		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down"},
 	{"file", "TCP connections without a descriptor", "lost",
-		"in TIME_WAIT, or closed by the program while there was data to send"},
+		"in TIME_WAIT, still in the handshake, or closed by the program while there was data to "
+		"send"},
 };
 const size_t support_rows_len = ARRAY_SIZE(support_rows);
 
