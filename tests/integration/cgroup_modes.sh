@@ -98,7 +98,10 @@ no_cgroups() {
 	ok --cgroup-manager disabled run -d --bundle "$B" c
 	expect_progress
 	fails 'cgroup' pause c
-	fails 'cgroup' checkpoint --image-path "$T/i" c
+	ok checkpoint --leave-running --image-path "$T/i" c
+	expect_progress
+	ok checkpoint --image-path "$T/i" c
+	ok --cgroup-manager disabled restore -d --image-path "$T/i" --bundle "$B" c
 	expect_progress
 	ok kill c KILL
 	expect_status c stopped
