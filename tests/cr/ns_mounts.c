@@ -121,7 +121,9 @@ int main(void)
 		same_table();
 		expect("/tmp/file", "public");
 		check(access("/own/file", F_OK) == -1, "the container has a mount of the other namespace");
-		/* goes to the slave */
+		/* goes to the slave; once the others have looked at their tables */
+		for (int i = 0; i < cr_n_tags; i++)
+			cr_await("done", cr_n, cr_tags[i]);
 		must(mount("x", "/mnt/a", "tmpfs", 0, "size=1m"));
 		must(cr_read("/proc/2/mountinfo", after, sizeof(after)));
 		check(strstr(after, " /mnt/a "), "a mount does not propagate to the namespace");

@@ -50,7 +50,7 @@ test_restore_of_changed_sysctls() {
 	ready
 	ok checkpoint --image-path "$T/i" c
 	edit '.linux.readonlyPaths += ["/proc/sys"]'
-	fails 'had set (kernel|fs/mqueue)/[a-z_]+ to .*config.json does not let it' restore -d --image-path "$T/i" --bundle "$B" c
+	fails 'had set (kernel|fs/mqueue)/[a-z_]+ to .*config.json does not let it' restore -d --empty-ns network --image-path "$T/i" --bundle "$B" c
 }
 
 run_test "$@"
