@@ -6,12 +6,10 @@
 #include "checkpoint/native/restore.h"
 
 #include <linux/capability.h>
-#include <linux/netlink.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -22,6 +20,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
@@ -307,24 +306,14 @@ static bool has_ipc(const struct restore *r)
 	return r->n_ipc > 0;
 }
 
-/* Sockets that show what others send: 0 for all the rest. */
-static uint64_t capability_for(const St__Socket *m)
-{
-	if (m->family == AF_PACKET ||
-		((m->family == AF_INET || m->family == AF_INET6) && m->type == SOCK_RAW))
-		return 1ull << CAP_NET_RAW;
-	return m->family == AF_NETLINK && m->protocol == NETLINK_AUDIT ? 1ull << CAP_AUDIT_READ : 0;
-}
-
 static int check_sockets(const struct restore *r, const struct spec *s, struct error *e)
 {
-	uint64_t allowed =
-		s->process && s->process->has_capabilities ? s->process->capabilities.bounding : ~0ull;
-
 	for (size_t i = 0; i < r->n_files; i++) {
 		const St__File *f = r->files[i];
 
-		if (f->kind_case == ST__FILE__KIND_SOCKET && (capability_for(f->socket) & ~allowed))
+		if (f->kind_case == ST__FILE__KIND_SOCKET &&
+			!socket_is_allowed(
+				s, f->socket->family, f->socket->type, socket_hears_audit(f->socket)))
 			return error_set(e, -EPERM, ERROR_REFUSED,
 				"the image has a raw, packet or audit socket, and the bundle's config.json "
 				"does not "

@@ -8,6 +8,7 @@
  */
 #include "checkpoint/native/res/socket.h"
 
+#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
@@ -110,6 +111,38 @@ static int read_packet_info(struct dump *d, const struct dump_file *f, struct pa
 	return r < 0 ? r : ret->found ? 0 : -ENOENT;
 }
 
+bool socket_is_allowed(const struct spec *s, int family, int type, bool hears_audit)
+{
+	uint64_t wants = hears_audit ? 1ull << CAP_AUDIT_READ : 0;
+
+	if (family == AF_PACKET || ((family == AF_INET || family == AF_INET6) && type == SOCK_RAW))
+		wants = 1ull << CAP_NET_RAW;
+	return !s->process || !s->process->has_capabilities || !(wants & ~s->process->capabilities.bounding);
+}
+
+bool socket_hears_audit(const St__Socket *m)
+{
+	struct sockaddr_nl a = {};
+
+	if (m->family != AF_NETLINK || m->protocol != NETLINK_AUDIT)
+		return false;
+	memcpy(&a, m->local.data, MIN(m->local.len, sizeof(a)));
+	for (size_t i = 0; i < m->groups.len; i++)
+		if (m->groups.data[i])
+			return true;
+	return a.nl_groups != 0;
+}
+
+static bool is_allowed(const struct dump *d, int fd)
+{
+	int family = 0, type = 0;
+	socklen_t len = sizeof(int);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 ||
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	       socket_is_allowed(d->c->spec, family, type, false);
+}
+
 /* What cannot be kept; NULL: nothing. */
 static const char *refusal(struct dump *d, const struct dump_file *f, int fd, const char **remedy)
 {
@@ -129,6 +162,9 @@ static const char *refusal(struct dump *d, const struct dump_file *f, int fd, co
 		if (info.has_fanout)
 			return "it is a member of a fanout group";
 	}
+	*remedy = "add CAP_NET_RAW to process.capabilities.bounding";
+	if (!is_allowed(d, fd))
+		return "config.json does not allow the container to make one, so no restore would";
 	*remedy = "let the program read it, then checkpoint";
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLIN | POLLERR))
 		return "messages wait in it that cannot be put back";

@@ -61,6 +61,10 @@ int tcp_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
 int tcp_release(const St__Socket *m, int fd, struct error *e) _must_check_;
 int tcp_send_rest(const St__Socket *m, int fd, struct error *e) _must_check_;
 
+/* Whether config.json allows the container to make such a socket: some show what others send (socket-raw.c). */
+bool socket_is_allowed(const struct spec *s, int family, int type, bool hears_audit);
+bool socket_hears_audit(const St__Socket *m);
+
 /* A segment without data, as if the peer had sent it: "from" to one of our own addresses. IPv4 in IPv6 clothes: IPv4. */
 struct tcp_segment {
 	struct sockaddr_storage from, to;
