@@ -820,7 +820,8 @@ static void verify_inotify(struct thing *t)
 	close(must(open(name, O_CREAT | O_WRONLY, 0600)));
 	expect(t, read(t->fd, buf, sizeof(buf)) > 0, "no event: %m");
 	memcpy(&event, buf, sizeof(event));
-	expect(t, event.wd == (int)t->count && event.mask == IN_CREATE, "watch %d, not %lu", event.wd, t->count);
+	expect(t, event.wd == (int)t->count && event.mask == IN_CREATE, "watch %d, not %lu", event.wd,
+		t->count);
 	must(unlink(name));
 }
 
@@ -832,7 +833,8 @@ static void make_pidfd(struct thing *t)
 
 static void verify_pidfd(struct thing *t)
 {
-	expect(t, t->count != (uint64_t)getpid() || syscall(SYS_pidfd_send_signal, t->fd, 0, NULL, 0) == 0, "%m");
+	expect(t, t->count != (uint64_t)getpid() || syscall(SYS_pidfd_send_signal, t->fd, 0, NULL, 0) == 0,
+		"%m");
 }
 
 static const struct kind kinds[] = {

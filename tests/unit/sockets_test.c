@@ -853,7 +853,8 @@ static void run(const struct scenario *s)
 	struct preflight_report report = {0};
 	struct dump_proc proc = {.pidfd = -EBADF};
 	struct dump_file files[MAX_FDS];
-	struct container container = {0};
+	struct spec spec = {0};
+	struct container container = {.spec = &spec};
 	struct dump d = {.c = &container,
 		.options = &options,
 		.report = &report,
