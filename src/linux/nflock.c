@@ -46,7 +46,7 @@ static void *reserve(struct batch *b, size_t n)
 	size_t want = b->len + NLMSG_ALIGN(n);
 	void *at;
 
-	if (want > b->size) {
+	if (!b->data || want > b->size) {
 		size_t size = MAX(want, b->size * 2 + 4096);
 		char *p = b->failed ? NULL : realloc(b->data, size);
 

@@ -117,14 +117,16 @@ static bool begins_namespace(const struct restore *r, const struct tree_node *no
 
 static void fork_children(struct restore *r, size_t self, bool before_setsid)
 {
+	const size_t n = r->tree->n_nodes;
+
 	/* The first process of a pid namespace before those that come into it beside it. */
-	for (size_t i = 1; i < 2 * r->tree->n_nodes; i++) {
-		size_t k = i % r->tree->n_nodes;
+	for (size_t i = 1; i < 2 * n; i++) {
+		size_t k = i < n ? i : i - n;
 		const struct tree_node *node = &r->tree->nodes[k];
 		pid_t pid;
 
 		if (k == 0 || node->parent != self || k == self || node->before_setsid != before_setsid ||
-			begins_namespace(r, node) != (i < r->tree->n_nodes))
+			begins_namespace(r, node) != (i < n))
 			continue;
 		pid = fork_node(r, k);
 		if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
