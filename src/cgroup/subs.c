@@ -249,14 +249,19 @@ static int write_lines(int fd, const char *name, const char *text)
 /* "cpu memory" is set by "+cpu +memory". */
 static int write_controllers(int fd, const char *text)
 {
-	char all[512] = "";
+	char all[512];
 	size_t len = 0;
 
-	for (const char *p = text; *p; p += strcspn(p, " "), p += *p == ' ') {
-		len += snprintf(all + len, sizeof(all) - len, "+%.*s ", (int)strcspn(p, " "), p);
-		if (len >= sizeof(all))
+	for (size_t i = 0; text[i]; i++) {
+		bool begins = text[i] != ' ' && (i == 0 || text[i - 1] == ' ');
+
+		if (len + 3 > sizeof(all))
 			return -E2BIG;
+		if (begins)
+			all[len++] = '+';
+		all[len++] = text[i];
 	}
+	all[len] = '\0';
 	return write_string_at(fd, "cgroup.subtree_control", all);
 }
 
