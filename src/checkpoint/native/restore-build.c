@@ -423,7 +423,7 @@ bool restore_has_groups(const uint32_t *groups, size_t n)
 	gid_t own[256];
 	int have = getgroups(ARRAY_SIZE(own), own);
 
-	return have >= 0 && (size_t)have == n && memcmp(own, groups, n * sizeof(*own)) == 0;
+	return have >= 0 && (size_t)have == n && (n == 0 || !memcmp(own, groups, n * sizeof(*own)));
 }
 
 /* Ids first, keeping capabilities across; then the sets, the widest first. capabilities(7). */
