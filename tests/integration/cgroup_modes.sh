@@ -88,6 +88,15 @@ test_rare_controllers() {
 	mkdir "$T/net"
 	in_mode 'mount -t cgroup -o net_cls,net_prio x $T/net || { echo "not on this machine: unused controllers" >&2; exit 77; }' \
 		rare_controllers
+	eventually 10 rare_hierarchy_is_gone
+}
+
+# With groups in it that are just dying it outlives its last mount, and changes what other tests see: one more mount and its
+# end take it away.
+rare_hierarchy_is_gone() {
+	unshare --mount --propagation private sh -c "mount -t cgroup -o net_cls,net_prio x '$T/net' && umount '$T/net'"
+	sleep 0.1
+	! grep -q net_cls /proc/self/cgroup
 }
 
 # Without cgroups there is no pause and no checkpoint; all else works, and the message says what is missing.
