@@ -50,7 +50,7 @@ round_trip() {
 	ok checkpoint --image-path "$T/i" c
 	ok restore -d --image-path "$T/i" --bundle "$B" c
 	expect_progress
-	(eventually 5 same_view) || fail "the network differs: $(cat "$T/diff")"
+	(eventually 20 same_view) || fail "the network differs: $(cat "$T/diff")"
 }
 
 # A kernel without that kind of interface.
