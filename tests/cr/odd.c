@@ -724,6 +724,50 @@ static void check_ns_user(void)
 	check_namespace("user");
 }
 
+/* Two processes of a pid namespace whose parents are different ones: the second came by setns. */
+static bool set_ns_entered(void)
+{
+	char path[64];
+	int ns;
+
+	shared = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	if (must(fork()) == 0) {
+		have(unshare(CLONE_NEWPID));
+		child = must(fork());
+		if (child != 0)
+			shared[0] = child;
+		for (;;)
+			pause();
+	}
+	for (int ms = 0; !shared[0] && ms < 2000; ms++)
+		cr_msleep(1);
+	if (!shared[0])
+		return unavailable("unshare");
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", shared[0]);
+	ns = must(open(path, O_RDONLY | O_CLOEXEC));
+	must(setns(ns, CLONE_NEWPID));
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	close(ns);
+	ns = must(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
+	must(setns(ns, CLONE_NEWPID));
+	close(ns);
+	return true;
+}
+
+static void check_ns_entered(void)
+{
+	char a[64] = "", b[64] = "", path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", child);
+	must(readlink(path, a, 63));
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", shared[0]);
+	must(readlink(path, b, 63));
+	check(!strcmp(a, b), "%s, not %s", a, b);
+}
+
 /* Open in a mount that is no longer there. */
 static bool set_detached_mount(void)
 {
@@ -1241,6 +1285,7 @@ static const struct object {
 	{"ns_pid", set_ns_pid, check_ns_pid},
 	{"ns_ipc", set_ns_ipc, check_ns_ipc},
 	{"ns_user", set_ns_user, check_ns_user},
+	{"ns_entered", set_ns_entered, check_ns_entered},
 	{"detached_mount", set_detached_mount, check_detached_mount},
 	{"deleted_mount", set_deleted_mount, check_deleted_mount},
 	{"ramfs", set_ramfs, check_ramfs},

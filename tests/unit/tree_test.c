@@ -15,8 +15,9 @@ static void ok(bool good, const char *what)
 static struct tree_plan *plan(struct arena *a, const struct tree_process *p, size_t n, struct error *e)
 {
 	struct tree_plan *t = NULL;
+	size_t wrong;
 
-	return tree_plan_make(a, p, n, &t, e) == 0 ? t : NULL;
+	return tree_plan_make(a, p, n, &t, &wrong, e) == 0 ? t : NULL;
 }
 
 static void plain(struct arena *a)
@@ -68,22 +69,47 @@ static void dead_group_leader(struct arena *a)
 		"a group whose leader is dead gets one helper");
 }
 
+static void adopted_by_subreaper(struct arena *a)
+{
+	const struct tree_process dead[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 9, 9}},
+				  below[] = {{1, 0, 1, 1}, {5, 1, 5, 5}, {7, 5, 7, 7}, {8, 5, 7, 7}};
+	struct tree_plan *t = plan(a, dead, 3, NULL);
+
+	ok(t && t->nodes[1].adopts && t->nodes[3].kind == TREE_SESSION_LEADER && t->nodes[3].parent == 1 &&
+			t->nodes[2].parent == 3,
+		"who is not init adopts from a session whose leader is dead");
+	t = plan(a, below, 4, NULL);
+	ok(t && t->nodes[1].parent == 0 && t->nodes[1].adopts && t->nodes[4].kind == TREE_PARENT &&
+			t->nodes[4].parent == 2 && t->nodes[3].parent == 4,
+		"a leader adopts from the session of its child, in which it was not born");
+}
+
 static void impossible(struct arena *a)
 {
-	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 9, 9}};
+	const struct tree_process beside[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {9, 1, 9, 9}, {6, 5, 9, 9}},
+				  between[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {9, 5, 9, 9}, {11, 9, 11, 11},
+					  {12, 9, 11, 11}, {6, 5, 11, 11}},
+				  nested[] = {{1, 0, 1, 1}, {5, 1, 5, 5, 3, 0, true},
+					  {6, 5, 9, 9, 3, 0, false}},
+				  entered[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1, 3, 0, true},
+					  {7, 1, 1, 1, 3, 0, false}};
 	struct error e = {0};
 
-	ok(!plan(a, p, 3, &e) && e.kind == ERROR_REFUSED,
-		"a session that no living ancestor was in is refused");
+	ok(!plan(a, beside, 4, &e) && e.kind == ERROR_REFUSED, "nobody adopts from beside");
+	ok(!plan(a, between, 6, &e) && e.kind == ERROR_REFUSED, "nor past another who adopts");
+	ok(!plan(a, nested, 3, &e) && e.kind == ERROR_REFUSED, "nor, yet, in a pid namespace of its own");
+	ok(!plan(a, entered, 4, &e) && e.kind == ERROR_REFUSED, "who entered a pid namespace is refused");
 }
 
 static void malformed(struct arena *a)
 {
 	const struct tree_process orphan[] = {{1, 0, 1, 1}, {6, 5, 1, 1}};
+	const struct tree_process circle[] = {{1, 0, 1, 1}, {5, 6, 5, 5}, {6, 5, 1, 1}};
 	const struct tree_process no_leader[] = {{1, 0, 1, 0}};
 	struct error e = {0};
 
 	ok(!plan(a, orphan, 2, &e) && e.kind == ERROR_CORRUPT, "an unknown parent is an error");
+	ok(!plan(a, circle, 3, &e) && e.kind == ERROR_CORRUPT, "and so is a circle of parents");
 	ok(!plan(a, no_leader, 1, &e) && e.kind == ERROR_REFUSED, "init that leads no session is refused");
 }
 
@@ -96,6 +122,7 @@ int main(void)
 	daemon_with_dead_leader(&a);
 	adopted_with_living_leader(&a);
 	dead_group_leader(&a);
+	adopted_by_subreaper(&a);
 	impossible(&a);
 	malformed(&a);
 	arena_done(&a);

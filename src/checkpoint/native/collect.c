@@ -659,6 +659,8 @@ int dump_collect(struct dump *d, struct error *e)
 		r = dump_in_flight(d, e);
 	dump_view_end(d);
 	if (r == 0)
+		r = dump_check_tree(d, e);
+	if (r == 0)
 		r = dump_sharing(d, e);
 	if (r == 0)
 		r = dump_check_files(d, e);

@@ -247,6 +247,9 @@ bool dump_refuse_hidden(struct dump *d);
 /* Everything that /proc says, with obstacles (collect.c, mappings.c, files.c). */
 int dump_collect(struct dump *d, struct error *e) _must_check_;
 
+/* Whether the tree could be made again (tree-dump.c): obstacles. */
+int dump_check_tree(struct dump *d, struct error *e) _must_check_;
+
 /* Processes that share what others have for themselves (sharing.c). */
 int dump_sharing(struct dump *d, struct error *e) _must_check_;
 /* Who waits in vfork for a child: this thread, anyone. */

@@ -29,6 +29,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
+#include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
 #define TASK_SIZE_MAX_X86 0x7ffffffff000ull
@@ -584,8 +585,8 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	/* The change of ids has taken it back. In a user namespace the parent needs it to be set until it has finished. */
 	batch_call(b, 0, SYS_prctl, PR_SET_DUMPABLE, bu->r->own_user || bu->p->memory->dumpable == 1);
 	if (leader) {
-		if (bu->p->child_subreaper)
-			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+		if (bu->p->child_subreaper || bu->r->tree->nodes[bu->index].adopts)
+			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, bu->p->child_subreaper);
 		/* Children that ended while the tree was made have left a SIGCHLD that nobody may see. */
 		batch_call(b, OP_MAY_FAIL, SYS_rt_sigtimedwait, batch_bytes(b, &sigchld, 8), 0,
 			batch_bytes(b, &zero, sizeof(zero)), 8);

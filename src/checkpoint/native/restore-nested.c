@@ -393,27 +393,11 @@ static bool bad_ids(const St__Process *p, const int32_t *ids, size_t n)
 	return n != p->n_inner_pids;
 }
 
-/* Where it is forked there must be a way into its pid namespace: by its first process or beside it, from above. */
-static bool has_way(const struct restore *r, const St__Process *p)
-{
-	const struct restore_nested *n = restore_namespace_of(r, p, CLONE_NEWPID), *from;
-	const St__Process *parent, *init;
-
-	if (r->n_nested == 0)
-		return true;
-	parent = restore_process(r, p->ppid);
-	init = init_of(r, n);
-	from = restore_namespace_of(r, parent, CLONE_NEWPID);
-	if (!parent || n == from)
-		return parent || !n;
-	return n && init && find(r, n->msg->parent) == from && (init == p || init->ppid == p->ppid);
-}
-
 static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
 {
 	if (p->n_namespaces > 16 || p->n_inner_pids > 31 ||
 		p->n_inner_pids != depth(r, restore_namespace_of(r, p, CLONE_NEWPID)) ||
-		bad_ids(p, p->inner_pids, p->n_inner_pids) || !has_way(r, p) ||
+		bad_ids(p, p->inner_pids, p->n_inner_pids) ||
 		(p->children_pid_namespace &&
 			!is_type(r, p->children_pid_namespace, CLONE_NEWPID, r->n_nested)))
 		return corrupt(e, p->children_pid_namespace);

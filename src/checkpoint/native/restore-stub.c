@@ -277,6 +277,10 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		fail(r, &e);
 	if (restore_share_stage(r, self, &e) < 0)
 		fail(r, &e);
+	if (node->adopts && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
+		error_errno(&e, -errno, "process %d: adopt", node->pid);
+		fail(r, &e);
+	}
 	fork_children(r, self, true);
 	if (node->setsid && setsid() < 0) {
 		error_errno(&e, -errno, "process %d: begin a session", node->pid);

@@ -186,14 +186,26 @@ static int plan_ttys(struct restore *r, struct error *e)
 static int plan_tree(struct restore *r, struct error *e)
 {
 	struct tree_process *procs = arena_array(&r->arena, r->n_procs, sizeof(*procs));
+	size_t wrong;
+	int result;
 
 	if (!procs)
 		return error_errno(e, -ENOMEM, "plan the process tree");
-	for (size_t i = 0; i < r->n_procs; i++)
-		procs[i] = (struct tree_process){
-			r->procs[i]->pid, r->procs[i]->ppid, r->procs[i]->pgid, r->procs[i]->sid};
-	if (tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, e) < 0)
-		return e ? e->code : -EINVAL;
+	for (size_t i = 0; i < r->n_procs; i++) {
+		const St__Process *p = r->procs[i];
+		const struct restore_nested *ns = restore_namespace_of(r, p, CLONE_NEWPID);
+
+		procs[i] =
+			(struct tree_process){.pid = p->pid, .ppid = p->ppid, .pgid = p->pgid, .sid = p->sid};
+		if (!ns)
+			continue;
+		procs[i].pid_ns = ns->msg->id;
+		procs[i].outer_pid_ns = ns->msg->parent;
+		procs[i].begins_pid_ns = restore_own_pid(p) == 1;
+	}
+	result = tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, &wrong, e);
+	if (result < 0)
+		return error_prefix(e, "process %d", procs[wrong].pid);
 	name_helpers(r);
 	return plan_ttys(r, e);
 }

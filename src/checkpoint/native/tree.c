@@ -22,24 +22,38 @@ struct planner {
 	size_t n;
 	int *birth; /* the session each process must be born in; 0: any */
 	struct tree_plan *plan;
-	size_t max_nodes;
 };
 
-/* From the leaves up: a session leader with a child of another session must itself have been born in that one. */
+static size_t parent_of(const struct planner *pl, size_t i)
+{
+	size_t parent = i;
+
+	(void)find(pl->procs, pl->n, pl->procs[i].ppid, &parent);
+	return parent;
+}
+
+/* Can process i fork a child in that session? It is in it, or was born in it, before it began its own. */
+static void claim_birth(struct planner *pl, size_t i, int sid)
+{
+	size_t top = i;
+
+	while (pl->procs[top].sid != sid) {
+		if (top == 0 || !is_leader(&pl->procs[top]) || (pl->birth[top] && pl->birth[top] != sid))
+			return;
+		top = parent_of(pl, top);
+	}
+	for (; i != top; i = parent_of(pl, i))
+		pl->birth[i] = sid;
+}
+
+/* Those of leaders follow from their children: who has one of another session was born in that, unless it has adopted it. */
 static void find_birth_sessions(struct planner *pl)
 {
-	for (size_t i = pl->n; i-- > 0;) {
-		const struct tree_process *p = &pl->procs[i];
-		size_t parent;
-
-		if (!is_leader(p))
-			pl->birth[i] = p->sid;
-		if (i == 0 || !find(pl->procs, pl->n, p->ppid, &parent))
+	for (size_t i = 1; i < pl->n; i++) {
+		if (is_leader(&pl->procs[i]))
 			continue;
-		/* Children that init has adopted say nothing about init. */
-		if (parent != 0 && is_leader(&pl->procs[parent]) && pl->birth[i] &&
-			pl->birth[i] != pl->procs[parent].pid)
-			pl->birth[parent] = pl->birth[i];
+		pl->birth[i] = pl->procs[i].sid;
+		claim_birth(pl, parent_of(pl, i), pl->birth[i]);
 	}
 }
 
@@ -52,59 +66,105 @@ static struct tree_node *add_node(struct planner *pl, enum tree_kind kind, int p
 }
 
 /* The helper that begins a session whose leader is dead: one for all who were born in it. */
-static size_t session_helper(struct planner *pl, int sid)
+static size_t session_helper(struct planner *pl, int sid, size_t adopter)
 {
 	for (size_t i = pl->n; i < pl->plan->n_nodes; i++)
 		if (pl->plan->nodes[i].kind == TREE_SESSION_LEADER && pl->plan->nodes[i].pid == sid)
 			return i;
-	add_node(pl, TREE_SESSION_LEADER, sid, 0)->setsid = true;
+	add_node(pl, TREE_SESSION_LEADER, sid, adopter)->setsid = true;
 	return pl->plan->n_nodes - 1;
 }
 
-/* A process whose parent cannot give it its session: it was adopted by init after its real parent died. */
-static int plan_adopted(struct planner *pl, size_t i, struct error *e)
+/* A process whose parent cannot give it its session: it was adopted after its real parent died. */
+static void plan_adopted(struct planner *pl, size_t i)
 {
-	const struct tree_process *p = &pl->procs[i];
-	struct tree_node *node = &pl->plan->nodes[i];
+	size_t leader, parent = parent_of(pl, i);
 	int sid = pl->birth[i];
-	size_t leader, helper;
 
-	if (p->ppid != pl->procs[0].pid)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"process %d: its parent %d was never in session %d", p->pid, p->ppid, sid);
+	pl->plan->nodes[parent].adopts = true;
 	if (find(pl->procs, pl->n, sid, &leader)) {
 		/* The leader lives: it forks a parent that dies at once. */
-		helper = pl->plan->n_nodes;
+		pl->plan->nodes[i].parent = pl->plan->n_nodes;
 		add_node(pl, TREE_PARENT, 0, leader);
 	} else {
-		helper = session_helper(pl, sid);
+		pl->plan->nodes[i].parent = session_helper(pl, sid, parent);
 	}
-	node->parent = helper;
-	return 0;
+}
+
+static int check_order(struct planner *pl, size_t i, struct error *e)
+{
+	const struct tree_process *p = &pl->procs[i];
+
+	return i == 0 || parent_of(pl, i) < i
+		       ? 0
+		       : error_set(e, -EBADMSG, ERROR_CORRUPT, "its parent %d comes after it", p->ppid);
 }
 
 static int plan_process(struct planner *pl, size_t i, struct error *e)
 {
 	const struct tree_process *p = &pl->procs[i], *q;
 	struct tree_node *node = &pl->plan->nodes[i];
-	size_t parent;
+	size_t parent = parent_of(pl, i);
 
-	*node = (struct tree_node){
-		.kind = TREE_PROCESS, .pid = p->pid, .process = i, .setsid = is_leader(p) && i > 0};
+	node->kind = TREE_PROCESS;
+	node->pid = p->pid;
+	node->process = i;
 	if (i == 0)
 		return 0;
-	q = find(pl->procs, pl->n, p->ppid, &parent);
-	if (!q || parent >= i)
-		return error_set(
-			e, -EBADMSG, ERROR_CORRUPT, "process %d comes before its parent %d", p->pid, p->ppid);
+	q = &pl->procs[parent];
+	node->setsid = is_leader(p);
 	node->parent = parent;
 	if (!pl->birth[i] || pl->birth[i] == q->sid)
 		return 0;
-	if (parent > 0 && is_leader(q) && pl->birth[i] == pl->birth[parent]) {
+	if (parent > 0 && is_leader(q) && pl->birth[i] == pl->birth[parent])
 		node->before_setsid = true;
+	else
+		plan_adopted(pl, i);
+	return 0;
+}
+
+/* Who is the child of a helper falls to the nearest above it that adopts. */
+static int check_adopted(struct planner *pl, size_t i, struct error *e)
+{
+	const struct tree_node *nodes = pl->plan->nodes;
+	const struct tree_process *p = &pl->procs[i];
+	size_t at = nodes[i].parent, steps = 0;
+
+	if (at < pl->n)
 		return 0;
-	}
-	return plan_adopted(pl, i, e);
+	if (p->pid_ns)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"it was adopted in a pid namespace of the container's own, into whose session it "
+			"does not "
+			"come by birth: not supported yet");
+	while (at != 0 && !nodes[at].adopts && steps++ <= pl->plan->n_nodes)
+		at = nodes[at].parent;
+	if (at == parent_of(pl, i))
+		return 0;
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"its parent %d was never in session %d, nor could adopt it from there", p->ppid, p->sid);
+}
+
+static const struct tree_process *first_in(const struct planner *pl, uint64_t pid_ns)
+{
+	for (size_t i = 0; i < pl->n; i++)
+		if (pl->procs[i].pid_ns == pid_ns && pl->procs[i].begins_pid_ns)
+			return &pl->procs[i];
+	return NULL;
+}
+
+/* Where it is forked there must be a way into its pid namespace: by its first process or beside it, from above. */
+static int check_pid_namespace(struct planner *pl, size_t i, struct error *e)
+{
+	const struct tree_process *p = &pl->procs[i], *parent = &pl->procs[parent_of(pl, i)], *first;
+
+	if (p->pid_ns == parent->pid_ns)
+		return 0;
+	first = first_in(pl, p->pid_ns);
+	if (p->pid_ns && first && p->outer_pid_ns == parent->pid_ns && (first == p || first->ppid == p->ppid))
+		return 0;
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"it came into its pid namespace by another way (setns) than the first process there");
 }
 
 /* Groups whose leader is dead get one, forked by the first member found, whose session it shares. */
@@ -131,13 +191,40 @@ static void plan_groups(struct planner *pl)
 	}
 }
 
-int tree_plan_make(
-	struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret, struct error *e)
+typedef int step_t(struct planner *pl, size_t i, struct error *e);
+
+static int for_all(struct planner *pl, step_t *step, size_t *ret_wrong, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < pl->n && r == 0; i++) {
+		*ret_wrong = i;
+		r = step(pl, i, e);
+	}
+	return r;
+}
+
+static int make(struct planner *pl, size_t *ret_wrong, struct error *e)
+{
+	int r = for_all(pl, check_order, ret_wrong, e);
+
+	if (r == 0)
+		r = for_all(pl, check_pid_namespace, ret_wrong, e);
+	if (r < 0)
+		return r;
+	find_birth_sessions(pl);
+	r = for_all(pl, plan_process, ret_wrong, e);
+	return r == 0 ? for_all(pl, check_adopted, ret_wrong, e) : r;
+}
+
+int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret,
+	size_t *ret_wrong, struct error *e)
 {
 	struct planner pl = {.procs = procs, .n = n};
 	struct tree_plan *plan = arena_new(a, struct tree_plan);
 	int r;
 
+	*ret_wrong = 0;
 	if (n == 0 || !is_leader(&procs[0]))
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"the container's init is not the leader of its session");
@@ -147,12 +234,9 @@ int tree_plan_make(
 	if (!plan || !pl.birth || !(plan->nodes = arena_array(a, 3 * n, sizeof(*plan->nodes))))
 		return error_errno(e, -ENOMEM, "plan the process tree");
 	plan->n_nodes = plan->n_processes = n;
-	find_birth_sessions(&pl);
-	for (size_t i = 0; i < n; i++) {
-		r = plan_process(&pl, i, e);
-		if (r < 0)
-			return r;
-	}
+	r = make(&pl, ret_wrong, e);
+	if (r < 0)
+		return r;
 	plan_groups(&pl);
 	*ret = plan;
 	return 0;

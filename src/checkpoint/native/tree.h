@@ -6,17 +6,24 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/error.h"
 
 struct tree_process {
 	int pid, ppid, pgid, sid;
+	/* Of a process in a pid namespace of the container's own: its id, that of the one above (0: the container's), and whether
+	 * the process is its first one. */
+	uint64_t pid_ns, outer_pid_ns;
+	bool begins_pid_ns;
 };
 
 enum tree_kind {
 	TREE_PROCESS,
-	TREE_SESSION_LEADER, /* helper: begins session "pid", forks its children, ends; they fall to init */
-	TREE_PARENT,	     /* helper without a set pid: forks its child inside a session, ends */
+	/* Helpers whose children fall, when they end, to who had adopted them before: */
+	TREE_SESSION_LEADER, /* begins session "pid", forks its children, ends */
+	TREE_PARENT,	     /* without a set pid: forks its child inside a session, ends */
 	TREE_GROUP_LEADER,   /* helper: leads group "pid" until all members have joined */
 };
 
@@ -27,6 +34,7 @@ struct tree_node {
 	size_t parent;	    /* index of the node that forks it; init's own: itself */
 	bool before_setsid; /* forked before its parent begins a session of its own */
 	bool setsid;	    /* begins a session */
+	bool adopts;	    /* to be a child subreaper while the tree is made; init needs not */
 };
 
 struct tree_plan {
@@ -36,6 +44,7 @@ struct tree_plan {
 };
 
 /* procs: parents before children, procs[0] is init (already the leader of session procs[0].sid == its pid). The plan lies in
- * the arena. REFUSED if no sequence of forks can lead there. */
+ * the arena. REFUSED if no sequence of forks can lead there; *ret_wrong is then the index of the process that stands in the
+ * way. */
 int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret,
-	struct error *e) _must_check_;
+	size_t *ret_wrong, struct error *e) _must_check_;

@@ -4,7 +4,7 @@
 
 const struct support_row support_rows[] = {
 	{"process", "process tree", "supported",
-		"pids, parents, adopted orphans, several processes, zombies with their status"},
+		"pids, parents, orphans that init or a subreaper has adopted, zombies with their status"},
 	{"process", "sessions and groups", "supported", "also those whose leader is dead"},
 	{"process", "stopped process", "supported", "stopped again, continues on SIGCONT"},
 	{"process", "threads", "supported",
@@ -66,7 +66,9 @@ const struct support_row support_rows[] = {
 		"mapped comes by the container's own mounts"},
 	{"namespace", "other nested", "refused",
 		"network, ipc, cgroup and time namespaces of processes; a user namespace of a process with "
-		"several threads; a pid or mount namespace that belongs to a nested user namespace"},
+		"several threads; a pid or mount namespace that belongs to a nested user namespace; a "
+		"process "
+		"that entered a nested pid namespace by setns"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
 		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "
