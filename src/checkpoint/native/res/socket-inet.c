@@ -142,6 +142,7 @@ static void forget_connection(St__Socket *m)
 {
 	m->local.len = m->remote.len = 0;
 	drop_option(m, TCP_WINDOW_CLAMP);
+	drop_option(m, TCP_QUICKACK);
 }
 
 static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e)
