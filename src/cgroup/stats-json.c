@@ -106,7 +106,7 @@ static void put_hugetlb(FILE *f, const struct cgroup_stats *s)
 	fputs("},", f);
 }
 
-int cgroup_stats_json(const struct cgroup_stats *s, const char *interfaces, char **ret)
+int cgroup_stats_json(const struct cgroup_stats *s, const char *rdt, const char *interfaces, char **ret)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t size;
@@ -122,7 +122,8 @@ int cgroup_stats_json(const struct cgroup_stats *s, const char *interfaces, char
 		s->pids_limit);
 	put_blkio(f, s);
 	put_hugetlb(f, s);
-	fprintf(f, "\"intel_rdt\":{},\"network_interfaces\":%s}", interfaces ? interfaces : "null");
+	fprintf(f, "\"intel_rdt\":%s,\"network_interfaces\":%s}", rdt ? rdt : "{}",
+		interfaces ? interfaces : "null");
 	failed = ferror(f);
 	if (fclose(f) != 0 || failed)
 		return -ENOMEM;

@@ -64,6 +64,7 @@ struct cgroup_stats {
 /* Fills *s; cgroup_stats_done() frees it, also after a failure. */
 int cgroup_stats_read(const struct cgroup *cg, struct cgroup_stats *s, struct error *e) _must_check_;
 void cgroup_stats_done(struct cgroup_stats *s);
-/* The "data" object of runc's `events --stats`, on one line; "interfaces" is the value of its network_interfaces member,
- * NULL: null. Caller frees *ret. 0 or -ENOMEM. */
-int cgroup_stats_json(const struct cgroup_stats *s, const char *interfaces, char **ret) _must_check_;
+/* The "data" object of runc's `events --stats`, on one line; "rdt" and "interfaces" are the values of its members intel_rdt
+ * and network_interfaces, NULL: {} and null. Caller frees *ret. 0 or -ENOMEM. */
+int cgroup_stats_json(
+	const struct cgroup_stats *s, const char *rdt, const char *interfaces, char **ret) _must_check_;

@@ -69,7 +69,7 @@ static void add_bool(struct json_object *o, const char *key, bool yes)
 
 static void add_linux(struct json_object *o)
 {
-	struct json_object *cgroup, *seccomp, *memory_policy;
+	struct json_object *cgroup, *seccomp, *memory_policy, *rdt;
 
 	add_names(o, "namespaces", SPEC_NAMESPACES);
 	add_names(o, "capabilities", SPEC_CAPABILITIES);
@@ -88,7 +88,10 @@ static void add_linux(struct json_object *o)
 	add_names(seccomp, "supportedFlags", SPEC_SECCOMP_FLAGS);
 	add_bool(add_object(o, "apparmor"), "enabled", true);
 	add_bool(add_object(o, "selinux"), "enabled", true);
-	add_bool(add_object(o, "intelRdt"), "enabled", false);
+	rdt = add_object(o, "intelRdt");
+	add_bool(rdt, "enabled", true);
+	add_bool(rdt, "schemata", true);
+	add_bool(rdt, "monitoring", true);
 	add_bool(add_object(o, "netDevices"), "enabled", true);
 	memory_policy = add_object(o, "memoryPolicy");
 	add_names(memory_policy, "modes", SPEC_MEMORY_POLICY_MODES);

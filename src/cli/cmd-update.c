@@ -128,13 +128,6 @@ static int resources_from_options(const struct options *o, struct spec_resources
 		res->has_blkio_weight = true;
 		res->blkio_weight = (uint16_t)n;
 	}
-	/* no container has a group of its own there, as config.json cannot ask for one */
-	if (o->l3_cache_schema)
-		return error_set(
-			e, -EOPNOTSUPP, ERROR_CONFIG, "Intel RDT/CAT: l3 cache schema is not enabled");
-	if (o->mem_bw_schema)
-		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG,
-			"Intel RDT/MBA: memory bandwidth schema is not enabled");
 	res->cpuset_cpus = o->cpuset_cpus;
 	res->cpuset_mems = o->cpuset_mems;
 	return 0;
@@ -175,6 +168,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	_cleanup_(spec_free_p) struct spec *document = NULL;
 	_cleanup_free_ char *text = NULL;
 	struct spec_resources from_options = {0};
+	const struct spec_intel_rdt rdt = {
+		.l3_cache_schema = o->l3_cache_schema, .mem_bw_schema = o->mem_bw_schema};
 	size_t len;
 	int r;
 
@@ -187,7 +182,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	}
 	if (r == 0)
 		r = container_load(g->root, args[0], true, &c, e);
-	return r < 0 ? r : container_update(c, document ? &document->resources : &from_options, e);
+	return r < 0 ? r
+		     : container_update(c, document ? &document->resources : &from_options,
+			       rdt.l3_cache_schema || rdt.mem_bw_schema ? &rdt : NULL, e);
 }
 
 const struct cli_command cmd_update = {

@@ -190,6 +190,26 @@ int process_set_cpus(const struct spec_number_set *cpus, struct error *e) _must_
 /* After joining the cgroup. Absent or NULL: what the cgroup allows. */
 int process_set_final_cpus(const struct spec_number_set *cpus, struct error *e) _must_check_;
 
+/* ---- rdt.c: root is where resctrl is mounted, NULL: nowhere ---- */
+struct json_object;
+int rdt_mount_point(char **ret, struct error *e) _must_check_;
+/* Whether the machine has what is asked for. */
+int rdt_check(const char *root, const struct spec_intel_rdt *s, const char *id, struct error *e) _must_check_;
+/* Finds or makes the group, and puts a process into it. What has been made is gone after a failure. */
+int rdt_join(const char *root, const struct spec_intel_rdt *s, const char *id, pid_t pid, struct rdt *g,
+	struct error *e) _must_check_;
+/* The caller, who is about to become a process of the container. */
+int rdt_enter(const struct rdt *g, struct error *e) _must_check_;
+/* New schemata. *ret_old: what rdt_update_undo() wants, NULL for a new group; malloc'ed. */
+int rdt_update(const char *root, struct container *c, const struct spec_intel_rdt *s, char **ret_old,
+	struct error *e) _must_check_;
+void rdt_update_undo(const char *root, struct container *c, const char *old);
+int rdt_stats(const char *root, const struct rdt *g, struct json_object **ret, struct error *e) _must_check_;
+/* The end of a container; of a create that failed. Nobody is in the group any more. */
+int rdt_remove(const struct rdt *g, struct error *e) _must_check_;
+void rdt_undo(const char *root, struct rdt *g);
+void rdt_done(struct rdt *g);
+
 /* ---- netdevices.c ---- */
 /* From our network namespace into that of init. *ret is what has moved, also after a failure, and borrows from s. */
 int net_devices_move(

@@ -19,6 +19,14 @@ enum container_status {
 };
 const char *container_status_name(enum container_status s); /* "creating", ... */
 
+/* The group in resctrl (linux.intelRdt). */
+struct rdt {
+	char *group;	/* its directory; NULL: none */
+	char *monitor;	/* the directory of its monitoring group, which is ours; NULL: none */
+	uint64_t inode; /* of the group when it is ours, and goes with the container; else 0 */
+	bool made;	/* the creating process only: it was not there before */
+};
+
 /* What state.json records (mission.md row A2). Strings are malloc'ed, freed by container_free(). */
 struct container {
 	char *root; /* the state root, absolute */
@@ -42,6 +50,7 @@ struct container {
 	int notify_fd; /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
 	struct net_devices_moved *net_devices; /* the creating process only: see container_settle() */
 	struct cgroup cgroup;
+	struct rdt rdt;
 	struct spec *spec; /* parsed from the state directory's copy of config.json; NULL until asked for */
 };
 
@@ -148,14 +157,15 @@ int container_pids(
 int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
 int container_pause(struct container *c, struct error *e) _must_check_;
 int container_resume(struct container *c, struct error *e) _must_check_;
-/* Changes limits of a container that runs: all of them, or on failure none. */
-int container_update(
-	struct container *c, const struct spec_resources *resources, struct error *e) _must_check_;
+/* Changes limits of a container that runs: all of them, or on failure none. rdt: the schemata of its group in resctrl, to
+ * which it comes if it is in none; NULL: leave. */
+int container_update(struct container *c, const struct spec_resources *resources,
+	const struct spec_intel_rdt *rdt, struct error *e) _must_check_;
 /* Adds mounts (a spec's .mounts) to a container that runs, all or none; or unmounts their destinations. */
 int container_mounts(struct container *c, const struct spec *mounts, bool add, struct error *e) _must_check_;
 /* The OCI state document, with the members that runc adds. Caller frees *ret. */
 int container_state_json(struct container *c, char **ret, struct error *e) _must_check_;
-/* What it has used, as the "data" of runc's `events --stats`: cgroup and network interfaces. Caller frees *ret. */
+/* What it has used, as the "data" of runc's `events --stats`: cgroup, resctrl and network interfaces. Caller frees *ret. */
 int container_stats_json(struct container *c, char **ret, struct error *e) _must_check_;
 /* Removes a stopped container; force: kills first. poststop hooks. */
 int container_delete(struct container *c, bool force, struct error *e) _must_check_;

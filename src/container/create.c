@@ -36,6 +36,7 @@ struct create {
 	int sync, child_sync;
 	int cgroup_fd;
 	int pidfd;
+	char *rdt_root; /* where resctrl is mounted, if config.json wants it */
 	bool pid_file_written;
 };
 
@@ -52,6 +53,7 @@ static void create_done(struct create *cr)
 	namespaces_close(cr->init.ns_fds);
 	cgroup_join_close(&cr->cgroups);
 	free(cr->seccomp.filter);
+	free(cr->rdt_root);
 }
 
 static int read_bundle(
@@ -94,6 +96,13 @@ static int check_namespaces(const struct spec *s, struct error *e)
 			: s->readonly_paths[0] ? "linux.readonlyPaths"
 					       : "root.readonly");
 	return 0;
+}
+
+static int check_rdt(struct create *cr, const struct spec *s, struct error *e)
+{
+	int r = s->intel_rdt ? rdt_mount_point(&cr->rdt_root, e) : 0;
+
+	return r < 0 || !s->intel_rdt ? r : rdt_check(cr->rdt_root, s->intel_rdt, cr->o->id, e);
 }
 
 static int check_spec(const struct create *cr, const struct spec *s, struct error *e)
@@ -288,6 +297,11 @@ static int clone_init(struct create *cr, struct error *e)
 	r = process_start_time(pid, &cr->c->init_start_time);
 	if (r < 0)
 		return error_errno(e, r, "start time of pid %d", pid);
+	if (cr->c->spec->intel_rdt) {
+		r = rdt_join(cr->rdt_root, cr->c->spec->intel_rdt, cr->c->id, pid, &cr->c->rdt, e);
+		if (r < 0)
+			return r;
+	}
 	/* Beside init's own work. With the cgroup's inodes: only what is recorded may be signalled. */
 	r = container_save(cr->c, e);
 	return r < 0 ? r : fault_point("create-clone", e);
@@ -395,6 +409,7 @@ static int finish(struct create *cr, struct error *e)
 /* Kills init, and with it its pid namespace; the cgroup's others; then removes the cgroup and the directory. */
 static void undo(struct container *c, int pidfd)
 {
+	_cleanup_free_ char *rdt_root = NULL;
 	int status;
 
 	if (pidfd >= 0) {
@@ -406,6 +421,8 @@ static void undo(struct container *c, int pidfd)
 		net_devices_return(c->net_devices);
 	(void)!cgroup_signal(&c->cgroup, SIGKILL, NULL);
 	(void)!cgroup_delete(&c->cgroup, NULL);
+	if (c->rdt.group && rdt_mount_point(&rdt_root, NULL) == 0)
+		rdt_undo(rdt_root, &c->rdt);
 	/* what prestart and createRuntime hooks set up, these take down */
 	if (c->spec && c->init_pid > 0)
 		(void)!hooks_run(c->spec, c, HOOK_POSTSTOP, CONTAINER_STOPPED, 0, NULL);
@@ -435,6 +452,8 @@ static int create(struct create *cr, struct error *e)
 		r = check_spec(cr, spec, e);
 	if (r == 0)
 		r = fault_point("create-config", e);
+	if (r == 0)
+		r = check_rdt(cr, spec, e);
 	if (r == 0)
 		r = state_create_dir(cr->o->root, cr->o->id, &cr->c, e);
 	if (r < 0)

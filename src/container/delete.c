@@ -63,6 +63,8 @@ int container_delete(struct container *c, bool force, struct error *e)
 	if (r == 0 || r == -ENOENT || r == -ESRCH)
 		r = cgroup_delete(&c->cgroup, e);
 	if (r == 0)
+		r = rdt_remove(&c->rdt, e);
+	if (r == 0)
 		r = fault_point("delete-cgroup", e);
 	if (r < 0)
 		return error_prefix(e, "delete container %s", c->id);

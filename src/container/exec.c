@@ -204,6 +204,9 @@ static int join(struct exec *x, int namespaces, struct error *e)
 	r = cgroup_join(&x->cgroups);
 	if (r < 0)
 		return error_errno(e, r, "join the cgroup");
+	r = rdt_enter(&x->c->rdt, e);
+	if (r < 0)
+		return r;
 	r = process_set_final_cpus(&x->process.exec_final_cpus, e);
 	if (r < 0)
 		return r;

@@ -82,7 +82,11 @@ static struct json_object *to_json(const struct container *c)
 	json_object_object_add(o, "external_descriptors", stdio);
 	json_object_object_add(o, "namespace_paths", namespaces_to_json(c));
 	json_object_object_add(o, "cgroup", cgroup_to_json(&c->cgroup));
-	add_string(o, "intel_rdt_path", "");
+	add_string(o, "intel_rdt_path", c->rdt.group ? c->rdt.group : "");
+	if (c->rdt.group) {
+		add_string(o, "intel_rdt_monitor", c->rdt.monitor);
+		json_object_object_add(o, "intel_rdt_inode", json_object_new_uint64(c->rdt.inode));
+	}
 	return o;
 }
 
@@ -176,6 +180,20 @@ static int cgroup_from_json(struct json_object *o, struct cgroup *cg)
 	return 0;
 }
 
+static int rdt_from_json(struct json_object *o, struct rdt *g)
+{
+	int r = get_string(o, "intel_rdt_path", &g->group);
+
+	if (r < 0 || !g->group)
+		return r;
+	if (!g->group[0]) {
+		rdt_done(g);
+		return 0;
+	}
+	r = get_string(o, "intel_rdt_monitor", &g->monitor);
+	return r < 0 ? r : get_number(o, "intel_rdt_inode", UINT64_MAX, &g->inode);
+}
+
 static int from_json(struct json_object *o, struct container *c)
 {
 	struct json_object *v;
@@ -201,6 +219,8 @@ static int from_json(struct json_object *o, struct container *c)
 		r = get_string(o, "created", &c->created);
 	if (r == 0)
 		r = get_string(o, "console_socket", &c->console_socket);
+	if (r == 0)
+		r = rdt_from_json(o, &c->rdt);
 	if (r < 0)
 		return r;
 	c->init_pid = pid;

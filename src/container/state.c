@@ -75,6 +75,7 @@ void container_free(struct container *c)
 	free(c->created);
 	free(c->console_socket);
 	free(c->mountinfo);
+	rdt_done(&c->rdt);
 	spec_free(c->spec);
 	free(c);
 }

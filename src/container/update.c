@@ -12,11 +12,25 @@
 
 enum { NET_DEV_MAX = 4 * 1024 * 1024, NET_DEV_COLUMNS = 16 };
 
-int container_update(struct container *c, const struct spec_resources *resources, struct error *e)
+int container_update(struct container *c, const struct spec_resources *resources,
+	const struct spec_intel_rdt *rdt, struct error *e)
 {
+	_cleanup_free_ char *root = NULL, *old = NULL;
+	int r;
+
 	if (container_status(c) == CONTAINER_STOPPED)
 		return error_set(e, -ESRCH, ERROR_STATE, "container not running");
-	return cgroup_apply(&c->cgroup, resources, e);
+	if (!rdt)
+		return cgroup_apply(&c->cgroup, resources, e);
+	r = rdt_mount_point(&root, e);
+	if (r == 0)
+		r = rdt_update(root, c, rdt, &old, e);
+	if (r < 0)
+		return r;
+	r = cgroup_apply(&c->cgroup, resources, e);
+	if (r < 0)
+		rdt_update_undo(root, c, old);
+	return r;
 }
 
 /* The counters that runc's events name, by their column in /proc/net/dev. */
@@ -85,25 +99,40 @@ static struct json_object *read_interfaces(const struct container *c)
 	return list;
 }
 
+/* *ret stays NULL for a container that is in no group of resctrl. */
+static int read_rdt(const struct container *c, struct json_object **ret, struct error *e)
+{
+	_cleanup_free_ char *root = NULL;
+	int r = c->rdt.group ? rdt_mount_point(&root, e) : 0;
+
+	return r < 0 || !root ? r : rdt_stats(root, &c->rdt, ret, e);
+}
+
+static const char *text_of(struct json_object *o)
+{
+	return o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+		 : NULL;
+}
+
 int container_stats_json(struct container *c, char **ret, struct error *e)
 {
 	struct cgroup_stats s = {0};
-	struct json_object *interfaces = NULL;
+	struct json_object *interfaces = NULL, *rdt = NULL;
 	int r = container_load_spec(c, e);
 
 	if (r < 0)
 		return r;
 	r = cgroup_stats_read(&c->cgroup, &s, e);
+	if (r == 0)
+		r = read_rdt(c, &rdt, e);
 	if (r == 0) {
 		interfaces = read_interfaces(c);
-		r = cgroup_stats_json(&s,
-			interfaces ? json_object_to_json_string_ext(interfaces, JSON_C_TO_STRING_PLAIN)
-				   : NULL,
-			ret);
+		r = cgroup_stats_json(&s, text_of(rdt), text_of(interfaces), ret);
 		if (r < 0)
 			error_errno(e, r, "statistics");
 	}
 	json_object_put(interfaces);
+	json_object_put(rdt);
 	cgroup_stats_done(&s);
 	return r;
 }

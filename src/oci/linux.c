@@ -253,7 +253,7 @@ static const struct json_field linux_fields[] = {
 	{"maskedPaths", JSON_PATHV, .offset = offsetof(struct spec, masked_paths)},
 	{"readonlyPaths", JSON_PATHV, .offset = offsetof(struct spec, readonly_paths)},
 	{"mountLabel", JSON_STRING, .offset = offsetof(struct spec, mount_label)},
-	{"intelRdt", JSON_UNSUPPORTED},
+	{"intelRdt", JSON_CUSTOM, .offset = offsetof(struct spec, intel_rdt), .parse = spec_intel_rdt_parse},
 	{"memoryPolicy", JSON_CUSTOM, .offset = offsetof(struct spec, memory_policy),
 		.parse = spec_memory_policy_parse},
 	{"personality", JSON_SUB, .has_offset = offsetof(struct spec, has_personality),

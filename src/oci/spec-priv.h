@@ -14,6 +14,8 @@ int spec_resources_parse(
 int spec_seccomp_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_seccomp ** */
 int spec_net_devices_parse(struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec * */
+int spec_intel_rdt_parse(
+	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_intel_rdt ** */
 int spec_memory_policy_parse(
 	struct parser *p, const struct jv *v, void *dest) _must_check_; /* struct spec_memory_policy ** */
 int spec_affinity_parse(

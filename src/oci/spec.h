@@ -114,6 +114,15 @@ struct spec_device {
 	gid_t gid;
 };
 
+/* The group in resctrl. Absent strings are NULL, never "". */
+struct spec_intel_rdt {
+	const char *clos; /* the group's name; "/": the root itself; NULL: the container's id */
+	const char *l3_cache_schema, *mem_bw_schema; /* the latter is one line, "MB:..." */
+	const char *schemata;			     /* lines, each with its newline; written after these */
+	bool monitoring;			     /* in a monitoring group of its own */
+	bool cmt, mbm;				     /* of what there are to be statistics */
+};
+
 /* A network device of the host that the container gets. */
 struct spec_net_device {
 	const char *host_name;
@@ -276,6 +285,7 @@ struct spec {
 	bool has_personality;
 	unsigned long personality;		  /* PER_* */
 	struct spec_memory_policy *memory_policy; /* NULL: leave */
+	struct spec_intel_rdt *intel_rdt;	  /* NULL: resctrl is not touched */
 	struct spec_net_device *net_devices;
 	size_t n_net_devices;
 	const char *cgroups_path; /* NULL: "/<id>" or the systemd default */
@@ -316,6 +326,9 @@ int ns_clone_flag(enum ns_type t);
 
 /* Which namespace keeps a sysctl to the container; NS_COUNT: none, the value would be the host's. */
 enum ns_type spec_sysctl_namespace(const char *name);
+
+/* Whether resctrl can have a group of this name: of a container without closID it is the id. */
+bool spec_rdt_name_valid(const char *name);
 
 /* The value of an annotation, or NULL. */
 const char *spec_annotation(const struct spec *s, const char *name);

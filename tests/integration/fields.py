@@ -138,7 +138,10 @@ CONTRADICTIONS = [
     ({"linux.memoryPolicy": {"mode": "X"}}, r"linux\.memoryPolicy\.mode: unknown memory policy"),
     ({"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "3-1"}}, r"linux\.memoryPolicy\.nodes: must be numbers and ranges"),
     ({"process.execCPUAffinity": {"final": "x"}}, r"process\.execCPUAffinity\.final: must be numbers and ranges"),
-    ({"linux.intelRdt": {"closID": "x"}}, r"linux\.intelRdt: not supported"),
+    ({"linux.intelRdt": {"closID": "a/b"}}, r'linux\.intelRdt\.closID: must be "/" or the name'),
+    ({"linux.intelRdt": {"memBwSchema": "L3:0=f"}}, r"linux\.intelRdt\.memBwSchema: must be one line"),
+    ({"linux.intelRdt": {"schemata": ["L3:0=f\nMB:0=1"]}}, r"linux\.intelRdt\.schemata\[0\]: must be one line"),
+    ({"linux.intelRdt": {}}, None),
     ({"hooks.poststop": [{"path": "x"}]}, r"hooks\.poststop\[0\]\.path: must be an absolute path"),
     ({"hooks.poststop": [{"path": "/x", "env": ["A"]}]}, r"hooks\.poststop\[0\]\.env\[0\]: must be NAME=value"),
 ]

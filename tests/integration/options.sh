@@ -201,6 +201,16 @@ test_kill_spellings() {
 	[ "$(status c)" = running ] || fail "$(status c)"
 }
 
+# No machine of ours has it; where there is one this fails, and there are real tests to write.
+test_intel_rdt() {
+	bundle b sleep 1000
+	edit '.linux.intelRdt = {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true}'
+	fails 'intelRdt is specified in config, but Intel RDT is not supported or enabled \(mount resctrl' create --bundle "$B" c
+	expect_nothing_left c
+	ok features
+	jq -e '.linux.intelRdt == {"enabled": true, "schemata": true, "monitoring": true}' "$T/out" > /dev/null || fail "$(cat "$T/out")"
+}
+
 got() {
 	[ "$(wc -l 2> /dev/null < "$B/rootfs/cr/got")" = "$1" ]
 }

@@ -567,7 +567,7 @@ static void test_stats(void)
 	if (cgroup_v1_dir(&cg, "cpuacct"))
 		CHECK(s.has_cpu && s.cpu_total > 0 && s.n_cpus > 0 && s.percpu && s.percpu_user &&
 			s.percpu_kernel);
-	CHECK(cgroup_stats_json(&s, NULL, &text) == 0);
+	CHECK(cgroup_stats_json(&s, NULL, NULL, &text) == 0);
 	o = json_tokener_parse(text);
 	if (CHECK(o != NULL, "%s", text))
 		CHECK(json_number(o, "cpu", "usage", "total") == s.cpu_total &&
@@ -631,7 +631,7 @@ static void test_v2_stats(void)
 		s.io_bytes.entries[3].minor == 16 && strcmp(s.io_operations.entries[1].op, "Write") == 0);
 	CHECK(s.n_hugetlb == 1 && strcmp(s.hugetlb[0].page_size, "2MB") == 0 && s.hugetlb[0].usage == 4096);
 	CHECK(s.io_pressure.present && s.io_pressure.some.avg10 == 1.5 && s.io_pressure.full.total == 6);
-	CHECK(cgroup_stats_json(&s, "[]", &text) == 0 && strstr(text, "\"network_interfaces\":[]}") &&
+	CHECK(cgroup_stats_json(&s, NULL, "[]", &text) == 0 && strstr(text, "\"network_interfaces\":[]}") &&
 			strstr(text, "{\"major\":8,\"minor\":0,\"op\":\"Read\",\"value\":1}"),
 		"%s", text);
 	{

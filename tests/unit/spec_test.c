@@ -117,6 +117,11 @@ static void test_process(void)
 	CHECK(p->has_io_priority && p->io_priority == (2 << 13 | 4));
 	CHECK(p->exec_initial_cpus.present && p->exec_initial_cpus.bits[0] == 0xf &&
 		p->exec_initial_cpus.bits[1] == 1 << 6 && p->exec_final_cpus.bits[0] == 1 << 5);
+	CHECK(s->intel_rdt && same(s->intel_rdt->clos, "gold") &&
+		same(s->intel_rdt->l3_cache_schema, "L3:0=7f0\nMB:0=1") &&
+		same(s->intel_rdt->mem_bw_schema, "MB:0=20;1=70") &&
+		same(s->intel_rdt->schemata, "L2:0=f\nL3:1=1f\n") && s->intel_rdt->monitoring &&
+		s->intel_rdt->cmt && !s->intel_rdt->mbm);
 	CHECK(s->memory_policy && s->memory_policy->mode == (3 | 1 << 15) &&
 		s->memory_policy->nodes.bits[0] == 0xd);
 	CHECK(s->n_net_devices == 2 && same(s->net_devices[0].host_name, "eth9") &&
@@ -295,7 +300,7 @@ static void test_minimal(void)
 		s->n_mounts == 0 && s->oci_version);
 	spec_free(s);
 	/* Parts that we refuse, but with nothing in them, as callers write them. */
-	s = parse(LINUX("\"intelRdt\":{},\"resources\":{\"network\":{\"classID\":null,\"priorities\":[]},"
+	s = parse(LINUX("\"resources\":{\"network\":{\"classID\":null,\"priorities\":[]},"
 			"\"rdma\":{}}"));
 	CHECK(s != NULL);
 	spec_free(s);
@@ -367,7 +372,15 @@ static void test_messages(void)
 		{LINUX("\"rootfsPropagation\":\"bind\""), "unknown mount propagation \"bind\" (private,"},
 		{LINUX("\"timeOffsets\":{\"monotonic\":{\"secs\":1}}"),
 			"linux.timeOffsets: needs a new time namespace"},
-		{LINUX("\"intelRdt\":{\"closID\":\"x\"}"), "linux.intelRdt: not supported yet"},
+		{LINUX("\"intelRdt\":{\"closID\":\"a/b\"}"),
+			"linux.intelRdt.closID: must be \"/\" or the name of a directory"},
+		{LINUX("\"intelRdt\":{\"closID\":\"info\"}"), "linux.intelRdt.closID: must be"},
+		{LINUX("\"intelRdt\":{\"closID\":\"..\"}"), "linux.intelRdt.closID: must be"},
+		{LINUX("\"intelRdt\":{\"memBwSchema\":\"L3:0=f\"}"),
+			"linux.intelRdt.memBwSchema: must be one line that begins with \"MB:\""},
+		{LINUX("\"intelRdt\":{\"memBwSchema\":\"MB:0=1\\nL3:0=f\"}"), "linux.intelRdt.memBwSchema"},
+		{LINUX("\"intelRdt\":{\"schemata\":[\"L3:0=f\\nMB:0=9\"]}"),
+			"linux.intelRdt.schemata[0]: must be one line"},
 		{LINUX("\"maskedPaths\":[\"a\"]"),
 			"linux.maskedPaths[0]: must be an absolute path, not \"a\""},
 		{LINUX("\"resources\":{\"pids\":{\"limit\":1.5}}"),

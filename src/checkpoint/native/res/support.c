@@ -43,6 +43,8 @@ const struct support_row support_rows[] = {
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
 	{"process", "32-bit program", "refused", ""},
+	{"process", "group of resctrl (Intel RDT)", "created",
+		"as config.json says; what update changed is lost. Never tried on a machine that has it"},
 	{"process", "accounting", "lost",
 		"CPU times and fault counts begin at zero; the start time is that of the restore"},
 	{"process", "LSM label", "supported",
