@@ -25,6 +25,7 @@
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
 
 /* Where the image goes. */
@@ -161,6 +162,19 @@ static void unmap_leftover(struct dump_journal *j, unsigned i)
 	arena_done(&a);
 }
 
+/* Lets the calls of a thread go again where they went before the surgeon. */
+static void dispatch_leftover(const struct dump_dispatched *of)
+{
+	struct error ignored;
+	struct task t;
+
+	if (task_seize(&t, of->tid, 0, &ignored) < 0)
+		return;
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+		(void)!state_set_dispatch(of->tid, &of->dispatch);
+	(void)!task_detach(&t, &ignored);
+}
+
 /* The surgeon is dead: its tracees run on by themselves (task.h), the rest is done here. */
 static void undo(struct container *c, struct dump_journal *j)
 {
@@ -171,6 +185,8 @@ static void undo(struct container *c, struct dump_journal *j)
 	dump_undo_ttys(&j->tty);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
+	for (unsigned i = 0; i < j->n_dispatched; i++)
+		dispatch_leftover(&j->dispatched[i]);
 	dump_release_network(j, c->init_pid);
 	if (j->paused)
 		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);

@@ -77,6 +77,25 @@ static void check_terminal(void)
 	fill_terminal();
 }
 
+/* Calls become signals when the selector says so: PR_SET_SYSCALL_USER_DISPATCH, which is off while a checkpoint is made. */
+static volatile char selector;
+static volatile int dispatched;
+
+static void on_sigsys(int sig CR_UNUSED)
+{
+	selector = 0;
+	dispatched = 1;
+}
+
+static void check_dispatch(void)
+{
+	dispatched = 0;
+	selector = 1;
+	(void)syscall(SYS_getppid);
+	selector = 0;
+	check(dispatched, "a call was not dispatched to the program");
+}
+
 static void rounds(char *private, char *shared, int event)
 {
 	sigset_t set;
@@ -95,6 +114,7 @@ static void rounds(char *private, char *shared, int event)
 			check(read(event, &v, 8) == 8 && v == 3, "the eventfd's count");
 			check(write(event, &v, 8) == 8, "write");
 			check_terminal();
+			check_dispatch();
 		}
 		for (int ms = 0; loops == n; ms++) {
 			check(ms < 3000, "the thread does not go on");
@@ -132,5 +152,7 @@ int main(void)
 	while (!loops || started < 2)
 		cr_msleep(1);
 	cr_msleep(20); /* the others sleep by now */
+	signal(SIGSYS, on_sigsys);
+	must(prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, 0, 0, &selector));
 	rounds(private, shared, event);
 }

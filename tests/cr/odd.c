@@ -181,17 +181,6 @@ static void check_pidfd(void)
 	check(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0, "the pidfd is not the child's: %m");
 }
 
-/* All of its calls are from where they are let through, but the kernel looks at each. */
-static bool set_dispatch(void)
-{
-	have(prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, 1L, -2L, 0));
-	return true;
-}
-
-static void check_dispatch(void)
-{
-}
-
 static bool set_mqueue(void)
 {
 	struct mq_attr a = {.mq_maxmsg = 5, .mq_msgsize = 64};
@@ -1300,7 +1289,6 @@ static const struct object {
 	{"tty_hung_up", set_tty_hung_up, check_tty_hung_up},
 	{"dead_leader", set_dead_leader, NULL},
 	{"guard_pages", set_guard, check_guard},
-	{"dispatch", set_dispatch, check_dispatch},
 	{"seccomp_strict", set_strict, check_strict},
 	{"deleted_cwd", set_deleted_cwd, check_deleted_cwd},
 	{"deleted_dir", set_deleted_dir, check_deleted_dir},

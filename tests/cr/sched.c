@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cr: caps=SYS_NICE modes=once,cycles,running,again */
-/* Scheduling: nice values, CPU affinity, policies with priorities, reset-on-fork, I/O priority; by process and thread. */
+/* Scheduling: nice values, CPU affinity, policies with priorities and deadlines, slices, reset-on-fork, I/O priority; by process and
+ * thread. */
 #include "cr.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
 
+struct attributes {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
 struct sched {
 	int nice, policy, priority, ioprio;
 	cpu_set_t cpus;
+	struct attributes all;
 };
 
 static void collect(struct sched *s)
@@ -23,6 +33,7 @@ static void collect(struct sched *s)
 	s->priority = p.sched_priority;
 	s->ioprio = must(syscall(SYS_ioprio_get, 1, 0));
 	must(sched_getaffinity(0, sizeof(s->cpus), &s->cpus));
+	must(syscall(SYS_sched_getattr, 0, &s->all, sizeof(s->all), 0));
 }
 
 static void compare(const struct sched *was, const char *who)
@@ -34,6 +45,11 @@ static void compare(const struct sched *was, const char *who)
 	check(was->policy == is.policy, "%s: policy was %x, is %x", who, was->policy, is.policy);
 	check(was->priority == is.priority, "%s: priority was %d, is %d", who, was->priority, is.priority);
 	check(was->ioprio == is.ioprio, "%s: I/O priority was %x, is %x", who, was->ioprio, is.ioprio);
+	check(!memcmp(&was->all, &is.all, sizeof(is.all)),
+		"%s: runtime, deadline, period, flags were %lld %lld %lld %llx, are %lld %lld %lld %llx", who,
+		(long long)was->all.runtime, (long long)was->all.deadline, (long long)was->all.period,
+		(long long)was->all.flags, (long long)is.all.runtime, (long long)is.all.deadline,
+		(long long)is.all.period, (long long)is.all.flags);
 	check(CPU_EQUAL(&was->cpus, &is.cpus), "%s: affinity of %d CPUs, now %d", who, CPU_COUNT(&was->cpus),
 		CPU_COUNT(&is.cpus));
 }
@@ -46,6 +62,32 @@ static void rounds(const char *who)
 	while (cr_wait())
 		compare(&s, who);
 	_exit(0);
+}
+
+/* Half a millisecond of each twenty, to be had in the first ten; its children are not like it. Where there is no such time left,
+ * or only some of the CPUs are ours, there is nothing to keep. */
+static void deadline(void)
+{
+	struct attributes a = {.size = sizeof(a),
+		.policy = 6,
+		.flags = 1 | 4,
+		.runtime = 500000,
+		.deadline = 10000000,
+		.period = 20000000};
+
+	signal(SIGXCPU, SIG_IGN); /* "overrun" */
+	if (syscall(SYS_sched_setattr, 0, &a, 0) < 0)
+		check(errno == EPERM || errno == EBUSY, "SCHED_DEADLINE: %m");
+	rounds("deadline");
+}
+
+/* A slice of its own choice, since Linux 6.12. */
+static void slice(void)
+{
+	struct attributes a = {.size = sizeof(a), .policy = SCHED_BATCH, .nice = 2, .runtime = 7000000};
+
+	must(syscall(SYS_sched_setattr, 0, &a, 0));
+	rounds("slice");
 }
 
 static volatile int round_, done;
@@ -94,6 +136,10 @@ int main(void)
 			check(errno == EPERM, "SCHED_RR: %m");
 		rounds("rr");
 	}
+	if (cr_fork("deadline") == 0)
+		deadline();
+	if (cr_fork("slice") == 0)
+		slice();
 	check(pthread_create(&thread, NULL, nice_thread, NULL) == 0, "pthread_create");
 	while (!done)
 		cr_msleep(1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cr: caps=SYS_NICE,SYS_RESOURCE */
 /*
- * Small states of threads and processes: reading the time stamp counter is a fault, memory failures, NUMA policies of threads
+ * Small states of threads and processes: who writes what others wait for (PR_SET_IO_FLUSHER), reading the time stamp counter is a fault, memory failures, NUMA policies of threads
  * and of mappings, merging of memory, huge pages only where advised, and memory that never becomes executable.
  */
 #include "cr.h"
@@ -23,7 +23,7 @@
 static __thread sigjmp_buf back;
 static volatile int rounds, passed;
 static char *bound, *plain;
-static int has_mdwe, has_merge, thp;
+static int has_mdwe, has_merge, thp, flusher;
 
 static void on_fault(int sig)
 {
@@ -57,6 +57,7 @@ static void *other(void *arg)
 	must(prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
 	must(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
 	must(syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, &nodes, 1024));
+	flusher = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0; /* where CAP_SYS_RESOURCE is to be had */
 	passed = -1;
 	for (;;) {
 		while (rounds == seen)
@@ -66,6 +67,8 @@ static void *other(void *arg)
 		check(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_EARLY, "memory failures: %d",
 			prctl(PR_MCE_KILL_GET, 0, 0, 0, 0));
 		check(policy_of(NULL, &nodes) == MPOL_INTERLEAVE && nodes == 1, "policy of the thread");
+		check(!flusher || prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 1,
+			"the thread is no I/O flusher: %m");
 		passed = seen;
 	}
 	return arg;
@@ -112,6 +115,8 @@ int main(void)
 	while (cr_wait()) {
 		check(!tsc_is_a_fault(), "the time stamp counter of the first thread");
 		check(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_DEFAULT, "memory failures");
+		check(!flusher || prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 0,
+			"the first thread is an I/O flusher");
 		check(policy_of(NULL, &nodes) == MPOL_DEFAULT && nodes == 0, "policy of the first thread");
 		check(policy_of(bound, &nodes) == (MPOL_BIND | MPOL_F_STATIC_NODES) && nodes == 1,
 			"policy of a mapping: %#x %#lx", policy_of(bound, &nodes), nodes);

@@ -350,6 +350,14 @@ static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
 	return c;
 }
 
+/* What a task of a fair policy has that has not chosen another one: ours. 0: this kernel gives no choice (before 6.12). */
+static uint64_t fair_slice(void)
+{
+	struct sched_attributes attr = {.size = sizeof(attr)};
+
+	return syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ? 0 : attr.runtime;
+}
+
 static int collect_scheduling(struct dump *d, struct dump_thread *t, struct error *e)
 {
 	struct sched_attributes attr = {.size = sizeof(attr)};
@@ -361,10 +369,12 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 	t->msg->sched_policy = attr.policy;
 	t->msg->sched_priority = attr.priority;
 	t->msg->nice = attr.nice;
-	t->msg->sched_flags = attr.flags & 1; /* reset-on-fork */
-	if (attr.policy == 6)
-		preflight_add(d->report, t->ns_tid, -1, "scheduling", "SCHED_DEADLINE is not supported yet",
-			"use another policy", "thread %d", t->ns_tid);
+	t->msg->sched_flags = attr.flags & 7; /* reset-on-fork; of SCHED_DEADLINE: reclaim, overrun */
+	if (attr.policy == SCHED_POLICY_DEADLINE || attr.runtime != fair_slice()) {
+		t->msg->sched_runtime = attr.runtime;
+		t->msg->sched_deadline = attr.deadline;
+		t->msg->sched_period = attr.period;
+	}
 	n = syscall(SYS_sched_getaffinity, t->tid, sizeof(mask), mask);
 	if (n < 0)
 		return error_errno(e, -errno, "affinity of pid %d", t->tid);
@@ -413,6 +423,8 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 		m->rseq_len = rseq.rseq_abi_size;
 		m->rseq_signature = rseq.signature;
 	}
+	if (state_collect_thread(d, p, t) < 0)
+		return no_memory(e);
 	return collect_scheduling(d, t, e);
 }
 

@@ -185,7 +185,12 @@ struct dump_tcp {
 	int reuse; /* its SO_REUSEADDR */
 };
 
-enum { DUMP_TCP_MAX = 16384 };
+enum { DUMP_TCP_MAX = 16384, DUMP_DISPATCHED_MAX = 1024 };
+
+/* Syscall user dispatch, as struct ptrace_sud_config of Linux 6.4. */
+struct state_dispatch {
+	uint64_t mode, selector, offset, len;
+};
 
 /* A pseudo terminal whose data is out of it just now: descriptors by which the guard reaches it. */
 struct dump_tty_journal {
@@ -208,6 +213,11 @@ struct dump_journal {
 	uint64_t network_lock; /* of packets, in the network namespace of init; 0: none */
 	unsigned n_tcp;
 	struct dump_tcp tcp[DUMP_TCP_MAX];
+	unsigned n_dispatched;
+	struct dump_dispatched {
+		pid_t tid;
+		struct state_dispatch dispatch;
+	} dispatched[DUMP_DISPATCHED_MAX]; /* whose calls go to the kernel for the time being (states.c) */
 };
 
 /* The members that are not zero to begin with. */

@@ -489,10 +489,13 @@ static void op_scheduling(struct builder *bu, const St__Thread *t)
 		.policy = t->sched_policy,
 		.flags = t->sched_flags,
 		.nice = t->nice,
-		.priority = t->sched_priority};
+		.priority = t->sched_priority,
+		.runtime = t->sched_runtime,
+		.deadline = t->sched_deadline,
+		.period = t->sched_period};
 	int of_nice = (2 << 13) | ((t->nice + 20) / 5);
 
-	if (t->sched_policy != 0 || t->nice != 0 || t->sched_flags)
+	if (t->sched_policy != 0 || t->nice != 0 || t->sched_flags || t->sched_runtime)
 		batch_call(&bu->b, 0, SYS_sched_setattr, 0, batch_bytes(&bu->b, &a, sizeof(a)), 0);
 	if (t->affinity.len)
 		batch_call(&bu->b, 0, SYS_sched_setaffinity, 0, t->affinity.len,

@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
+#include "checkpoint/native/states.h"
 #include "checkpoint/native/task.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
@@ -68,6 +69,13 @@ static int batch_failure(struct restore *r, struct error *e)
 			"process %d: take the lock on its descriptor %llu again (does somebody else have the "
 			"file now?)",
 			p->pid, (unsigned long long)op->args[0]);
+	if (op->nr == SYS_sched_setattr)
+		return error_errno(e, r->control->batch.failed_result,
+			"process %d: scheduling policy (has this machine the time that SCHED_DEADLINE asks "
+			"for, "
+			"and the cgroup a budget "
+			"for real-time tasks?)",
+			p->pid);
 	return error_errno(e, r->control->batch.failed_result, "process %d: %s(%#llx, %#llx, %#llx)", p->pid,
 		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0],
 		(unsigned long long)op->args[1], (unsigned long long)op->args[2]);
@@ -322,6 +330,31 @@ static int unmap_areas(struct finish *f, struct error *e)
 	return r < 0 ? r : task_settle(calls, n, e);
 }
 
+/* From here on its calls may become signals: none of ours. */
+static int set_dispatch(const struct live_thread *t, struct error *e)
+{
+	const St__SyscallDispatch *m = t->msg->dispatch;
+	struct state_dispatch dispatch;
+	int result;
+
+	if (!m)
+		return 0;
+	dispatch = (struct state_dispatch){m->mode, m->selector, m->offset, m->len};
+	result = state_set_dispatch(t->task.tid, &dispatch);
+	return result < 0
+		       ? error_errno(e, result,
+				 "syscall user dispatch of process %d (the kernel needs to be 6.4 or newer)",
+				 t->proc->pid)
+		       : 0;
+}
+
+static int let_go(struct live_thread *t, struct error *e)
+{
+	int result = t->task.seized ? set_dispatch(t, e) : 0;
+
+	return result < 0 ? result : task_detach(&t->task, e);
+}
+
 static struct live_thread *leader_of(struct finish *f, int pid)
 {
 	for (size_t i = 0; i < f->n; i++)
@@ -389,9 +422,11 @@ static int stop_again(struct finish *f, struct error *e)
 			continue;
 		for (size_t k = 0; k < f->n; k++)
 			if (f->threads[k].pid == t->pid && !f->threads[k].leader &&
-				task_detach(&f->threads[k].task, e) < 0)
+				let_go(&f->threads[k], e) < 0)
 				return e->code;
-		result = stop_leader(t, e);
+		result = set_dispatch(t, e);
+		if (result == 0)
+			result = stop_leader(t, e);
 		if (result < 0)
 			return result;
 		if (!state_becomes(t->pid, 'T'))
@@ -518,6 +553,6 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	if (result == 0)
 		result = release_network(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)
-		result = task_detach(&f.threads[i].task, e);
+		result = let_go(&f.threads[i], e);
 	return result;
 }

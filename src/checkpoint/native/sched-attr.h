@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#define SCHED_POLICY_DEADLINE 6
+
 struct sched_attributes {
 	uint32_t size, policy;
 	uint64_t flags;

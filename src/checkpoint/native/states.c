@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/native/states.h"
 
+#include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <linux/prctl.h>
 #include <string.h>
@@ -19,7 +20,9 @@
 #define IO_FLUSHER 0x180000u /* PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, in /proc/PID/stat */
 #define ARCH_GET_CPUID_OP 0x1011
 #define ARCH_SET_CPUID_OP 0x1012
-#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4211 /* 6.4 */
+#define PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4210 /* 6.4 */
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4211
+#define PR_SET_IO_FLUSHER_OP 57
 
 /* Policies are of memory that is the process's own or shared: the text of a program is in the page cache. */
 static bool may_have_policy(const St__Vma *v)
@@ -145,29 +148,91 @@ int state_answer_process(struct dump *d, struct dump_proc *p, const struct state
 	return 0;
 }
 
-/* ---- what cannot be kept ---- */
+/* ---- what is seen from outside ---- */
 
 void state_check(struct dump *d, struct dump_proc *p, const struct dump_thread *t)
 {
-	struct {
-		uint64_t mode, selector, offset, len;
-	} dispatch = {};
 	uint64_t cookie = 0;
 
 	if (prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, t->tid, PR_SCHED_CORE_SCOPE_THREAD, &cookie) == 0 &&
 		cookie)
 		dump_refuse(d, p, -1, "scheduling", "core scheduling groups are not recorded",
 			"run it without core scheduling", "thread %d with a cookie", t->ns_tid);
-	if (t->tid == p->pid && (p->stat.flags & IO_FLUSHER) == IO_FLUSHER)
-		dump_refuse(d, p, -1, "io flusher", "PR_SET_IO_FLUSHER is not recorded",
-			"end the program that uses it", "process %d", p->ns_pid);
-	if (d->stopped &&
-		ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP, t->tid, sizeof(dispatch), &dispatch) ==
-			0 &&
-		dispatch.mode != 0)
-		dump_refuse(d, p, -1, "syscall user dispatch",
-			"its system calls go to a handler of its own, also those that a checkpoint needs",
-			"end the program that uses it", "thread %d", t->ns_tid);
+}
+
+/* The prctl() that tells takes a capability of the machine. Who never had that has not got the state, either. */
+static bool is_io_flusher(const struct dump_proc *p, const struct dump_thread *t)
+{
+	struct proc_stat own;
+
+	if (t->tid == p->pid)
+		return (p->stat.flags & IO_FLUSHER) == IO_FLUSHER;
+	return (t->status.cap_bnd & 1ull << CAP_SYS_RESOURCE) &&
+	       proc_read_task_stat(p->pid, t->tid, &own) == 0 && (own.flags & IO_FLUSHER) == IO_FLUSHER;
+}
+
+int state_collect_thread(struct dump *d, const struct dump_proc *p, const struct dump_thread *t)
+{
+	St__SyscallDispatch *m = NULL;
+
+	t->msg->io_flusher = is_io_flusher(p, t);
+	for (unsigned i = 0; i < d->journal->n_dispatched && !m; i++) {
+		const struct dump_dispatched *of = &d->journal->dispatched[i];
+
+		if (of->tid != t->tid)
+			continue;
+		m = t->msg->dispatch = pb_new(&d->arena, SyscallDispatch, syscall_dispatch);
+		if (!m)
+			return -ENOMEM;
+		m->mode = of->dispatch.mode;
+		m->selector = of->dispatch.selector;
+		m->offset = of->dispatch.offset;
+		m->len = of->dispatch.len;
+	}
+	return 0;
+}
+
+int state_set_dispatch(pid_t tid, const struct state_dispatch *dispatch)
+{
+	return ptrace(PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG_OP, tid, sizeof(*dispatch), dispatch) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int suspend_dispatch(struct dump_journal *j, pid_t tid, struct error *e)
+{
+	struct dump_dispatched *of = &j->dispatched[j->n_dispatched];
+	int r;
+
+	if (j->n_dispatched == DUMP_DISPATCHED_MAX)
+		return error_set(e, -E2BIG, ERROR_REFUSED,
+			"more than %d threads with syscall user dispatch: not supported",
+			DUMP_DISPATCHED_MAX);
+	of->tid = tid;
+	if (ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP, tid, sizeof(of->dispatch), &of->dispatch) <
+			0 ||
+		!of->dispatch.mode)
+		return 0;
+	j->n_dispatched++;
+	r = state_set_dispatch(tid, &(struct state_dispatch){});
+	return r < 0 ? error_errno(e, r, "syscall user dispatch of pid %d", tid) : 0;
+}
+
+int state_suspend_dispatches(struct dump *d, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		for (size_t k = 0; k < d->procs[i].n_threads && r == 0; k++)
+			r = suspend_dispatch(d->journal, d->procs[i].threads[k].tid, e);
+	return r;
+}
+
+void state_resume_dispatches(struct dump_journal *j)
+{
+	for (unsigned i = 0; i < j->n_dispatched; i++)
+		(void)!state_set_dispatch(j->dispatched[i].tid, &j->dispatched[i].dispatch);
+	j->n_dispatched = 0;
 }
 
 /* ---- restore ---- */
@@ -193,6 +258,8 @@ void op_thread_states(struct batch *b, const St__Thread *t)
 			batch_call(b, 0, SYS_prctl, PR_SET_SPECULATION_CTRL, i, t->speculation[i], 0, 0);
 	if (t->mce_policy)
 		batch_call(b, 0, SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, t->mce_policy - 1, 0, 0);
+	if (t->io_flusher)
+		batch_call(b, 0, SYS_prctl, PR_SET_IO_FLUSHER_OP, 1, 0, 0, 0);
 	/* That of the stub is linux.memoryPolicy of config.json, and the threads are forks of it. */
 	get_nodes(&t->numa_nodes, nodes);
 	if (syscall(SYS_get_mempolicy, &own.mode, own.nodes, STATE_NODES + 1, 0, 0) == 0 &&

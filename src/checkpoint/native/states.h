@@ -31,8 +31,14 @@ int state_answer_thread(struct arena *a, const struct state_question *q, St__Thr
 /* Asks p once more, for the nodes of those mappings that have a policy. */
 int state_answer_process(
 	struct dump *d, struct dump_proc *p, const struct state_question *q, struct error *e) _must_check_;
-/* What cannot be kept: an obstacle. */
+/* What cannot be kept: an obstacle. What is seen from outside goes into t->msg. */
 void state_check(struct dump *d, struct dump_proc *p, const struct dump_thread *t);
+int state_collect_thread(struct dump *d, const struct dump_proc *p, const struct dump_thread *t) _must_check_;
+/* Syscall user dispatch (prctl(2)): a thread's calls, also those that we have it make, become signals. Off while the
+ * tasks are stopped; the guard does the second, too. Both, and the setting of one, by their tracer. */
+int state_suspend_dispatches(struct dump *d, struct error *e) _must_check_;
+void state_resume_dispatches(struct dump_journal *j);
+int state_set_dispatch(pid_t tid, const struct state_dispatch *dispatch) _must_check_;
 
 /* Restore: by a thread for itself; a process for a mapping; and at its end. */
 void op_thread_states(struct batch *b, const St__Thread *t);

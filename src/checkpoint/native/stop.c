@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/states.h"
 
 enum { FREEZE_TIMEOUT_MS = 10000 };
 
@@ -166,7 +167,8 @@ int dump_stop(struct dump *d, struct error *e)
 	if (r < 0)
 		return r;
 	d->stopped = true;
-	return fault_point("checkpoint-thawed", e);
+	r = state_suspend_dispatches(d, e);
+	return r < 0 ? r : fault_point("checkpoint-thawed", e);
 }
 
 int dump_resume(struct dump *d, struct error *e)
@@ -177,6 +179,7 @@ int dump_resume(struct dump *d, struct error *e)
 	/* A stopped task counts as frozen only once it is let go: the wait is short, and done below. */
 	if (d->journal->paused)
 		(void)!cgroup_freeze(&d->c->cgroup, 1, &ignored);
+	state_resume_dispatches(d->journal);
 	for (size_t i = 0; i < d->n_procs; i++)
 		for (size_t k = 0; k < d->procs[i].n_threads; k++)
 			(void)!task_detach(&d->procs[i].threads[k].task, &ignored);

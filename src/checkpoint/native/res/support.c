@@ -28,7 +28,9 @@ const struct support_row support_rows[] = {
 		"strict mode and filters, per thread; filters with a listener (SCMP_ACT_NOTIFY) are refused"},
 	{"process", "rlimits", "supported", ""},
 	{"process", "scheduling", "supported",
-		"nice, policy, affinity, I/O priority; SCHED_DEADLINE is refused"},
+		"nice, policy (also SCHED_DEADLINE, if the machine still has the time for it), slice, "
+		"affinity, "
+		"I/O priority; core scheduling groups are refused"},
 	{"process", "small attributes", "supported",
 		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP"},
 	{"process", "traced task", "refused", "only one tracer is possible"},
@@ -54,9 +56,11 @@ const struct support_row support_rows[] = {
 		"thread and process keyrings, which are seen only when the tasks are stopped; the session "
 		"keyring is made anew"},
 	{"process", "other prctl states", "supported",
-		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control"},
-	{"process", "io flusher", "refused", "PR_SET_IO_FLUSHER; core scheduling groups likewise"},
-	{"process", "syscall user dispatch", "refused", ""},
+		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control, "
+		"I/O "
+		"flushers"},
+	{"process", "syscall user dispatch", "supported",
+		"with Linux 6.4; older ones do not show it, and it is lost"},
 	{"namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on"},
 	{"namespace", "user", "created", "with the mappings of config.json, which may be others than before"},
 	{"namespace", "who may trace", "lost",
