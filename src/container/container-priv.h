@@ -229,7 +229,6 @@ enum { SECCOMP_CACHE_CHECKSUM = 24 }; /* where the hash of all that follows it i
 int seccomp_cache_parse(
 	const char *data, size_t len, const char *key, size_t key_len, struct sock_fprog *ret) _must_check_;
 uint64_t seccomp_cache_hash(const void *data, size_t len);
-int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
 /* ENOSYS for calls that are newer than the profile, before the rest of the program. */
 int seccomp_add_enosys(const struct spec_seccomp *s, struct sock_fprog *program) _must_check_;
 /* seccomp-notify.c: connects to the agent, if the profile has SCMP_ACT_NOTIFY; *ret is left alone otherwise. */

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <linux/filter.h>
 #include "base/error.h"
 #include "cgroup/cgroup.h"
 #include "oci/spec.h"
@@ -145,6 +146,13 @@ int container_load(
 	const char *root, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* Parses the kept config.json into c->spec unless it is there. */
 int container_load_spec(struct container *c, struct error *e) _must_check_;
+/* seccomp.c: program->filter is malloc'ed. It takes milliseconds. */
+int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, struct error *e) _must_check_;
+/* seccomp-kept.c: the filter that its processes have loaded, where the kernel shows it to nobody who may be asked: of an
+ * ordinary user's. kept: 1 if there is none; ret->filter is malloc'ed. */
+int container_keep_filter(
+	const struct container *c, const struct sock_fprog *p, struct error *e) _must_check_;
+int container_kept_filter(const struct container *c, struct sock_fprog *ret, struct error *e) _must_check_;
 /* Writes state.json: write, fsync, rename. */
 int container_save(struct container *c, struct error *e) _must_check_;
 enum container_status container_status(const struct container *c);

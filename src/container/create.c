@@ -166,6 +166,8 @@ static int prepare_init(struct create *cr, struct error *e)
 			"linux.mountLabel: SELinux is not enabled on this machine (remove the label)");
 	if (c->spec->seccomp) {
 		r = seccomp_program(c->dir_fd, c->spec->seccomp, &cr->seccomp, e);
+		if (r == 0 && c->rootless)
+			r = container_keep_filter(c, &cr->seccomp, e);
 		if (r == 0)
 			r = seccomp_connect_agent(c->spec->seccomp, &cr->init.agent, e);
 		if (r < 0)

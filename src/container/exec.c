@@ -166,7 +166,9 @@ static int prepare(struct exec *x, struct error *e)
 	if (!(x->namespaces & CLONE_NEWUSER))
 		process_limit_capabilities(&x->process);
 	if (x->c->spec->seccomp) {
-		r = seccomp_program(x->c->dir_fd, x->c->spec->seccomp, &x->seccomp, e);
+		r = container_kept_filter(x->c, &x->seccomp, e);
+		if (r == 1)
+			r = seccomp_program(x->c->dir_fd, x->c->spec->seccomp, &x->seccomp, e);
 		if (r == 0)
 			r = seccomp_connect_agent(x->c->spec->seccomp, &x->agent, e);
 		if (r < 0)

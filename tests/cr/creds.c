@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=NET_ADMIN ids=1 hidden=1 */
+/* cr: caps=NET_ADMIN ids=1 hidden=1 also=filtered */
 /*
  * Credentials: ids of every kind apart from each other, groups, capability sets with ambient ones, the bounding set,
  * securebits, no_new_privs, dumpable; another uid in one thread only.

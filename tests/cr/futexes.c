@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: ignore=thread,Threads */
+/* cr: ignore=thread,Threads also=filtered */
 /*
  * Locks that are held, and waited for, at the checkpoint: robust ones whose owner dies afterwards, priority-inheritance ones
  * (in one process and between two), a condition with a time limit, a futex requeued from one word to another.

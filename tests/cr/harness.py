@@ -8,13 +8,14 @@ Each program is run in these ways:
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   userns   as once, in a user namespace
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
+  filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
 A program's source says what it needs in a line "cr: key=value ...":
   caps=A,B       capabilities besides the usual ones     user=UID:GID:G1,G2   link=dynamic
   pause=SECONDS  how long it stays in the image          ignore=maps,fds,...  keys of the snapshot not to be compared
-  tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles
+  tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles (only), also=filtered
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
   options=--a,--b  options of checkpoint and restore     cgroup=1    its cgroup at /sys/fs/cgroup
@@ -45,7 +46,8 @@ class Program:
 
     def modes(self):
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
-        return self.words("modes") or (MODES + ("old",) if about_memory else MODES)
+        usual = MODES + ("old",) if about_memory else MODES
+        return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
@@ -252,8 +254,8 @@ def userns(program, env):
     finish(c, 2)
 
 
-def rootless(program, env):
-    c = program.container(env, "one", kind=RootlessIds if program.settings.get("ids") else Rootless)
+def rootless(program, env, edit=None):
+    c = program.container(env, "one", kind=RootlessIds if program.settings.get("ids") else Rootless, edit=edit)
     c.run()
     for n in (1,) if program.settings.get("hidden") else (1, 2):
         c.wait_ready(n)
@@ -265,6 +267,19 @@ def rootless(program, env):
     status, _, text = c.checkpoint(env.t / "image", *program.words("options"), ok=False)
     check("not dumpable" in text, f"the second checkpoint (exit {status}): {text}")
     return finish(c, 2)
+
+
+FORBIDDEN = """acct add_key bpf clock_settime delete_module finit_module get_mempolicy init_module ioperm iopl kcmp
+    kexec_load keyctl lookup_dcookie mbind migrate_pages mount move_pages name_to_handle_at open_by_handle_at perf_event_open
+    pivot_root process_vm_readv process_vm_writev ptrace quotactl reboot request_key set_mempolicy setns settimeofday swapoff
+    swapon umount2 unshare userfaultfd vm86""".split()
+
+
+def filtered(program, env):
+    def edit(config):
+        config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
+            {"names": FORBIDDEN, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}
+    rootless(program, env, edit)
 
 
 def old(program, env):
@@ -405,7 +420,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: also=filtered */
 /*
  * System calls that block while the checkpoint is made: none comes back before its time, and none with EINTR. Each is
  * in a thread of its own; the main thread makes it return and looks at what it returned.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: also=filtered */
 /*
  * Signals: handlers with their flags and masks, ignored ones, blocked ones, and pending signals of the process and of a
  * thread with all of their siginfo, real-time ones queued in order.

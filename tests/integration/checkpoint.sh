@@ -397,6 +397,33 @@ test_mounts_want_the_capability() {
 	expect_nothing_left c
 }
 
+# Who may make a user namespace is the seccomp profile's to say.
+test_user_namespaces_want_a_profile_that_allows_them() {
+	profile() {
+		edit '.linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": $n, "action": "SCMP_ACT_ERRNO"}]}' --argjson n "$1"
+	}
+	bundle b sh -c 'unshare -U sleep 1000 & exec sleep 1000'
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_ADMIN"])'
+	profile '["swapon"]'
+	start c
+	inner() {
+		local pid
+		for pid in $(cat "/proc/$(init_pid c)/task/$(init_pid c)/children"); do
+			[ "$(readlink "/proc/$pid/ns/user")" = "$(readlink /proc/self/ns/user)" ] || return 0
+		done
+		return 1
+	}
+	eventually 5 inner
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	inner || fail "the user namespace is not there"
+	ok delete -f c
+	profile '["unshare", "clone", "clone3"]'
+	fails 'namespace .*another seccomp profile' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
 # Sockets that see what others send likewise.
 test_raw_sockets_want_the_capability() {
 	bundle b sh -c 'ping -i 3600 127.0.0.1 & echo > /cr/ready; exec sleep 1000'

@@ -218,14 +218,59 @@ test_checkpoint_with_faults() {
 	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
 }
 
+# Podman's own profile, with what it gives to a container without capabilities, and a process of exec.
+test_checkpoint_under_podmans_profile() {
+	local profile=/usr/share/containers/seccomp.json
+	[ -e $profile ] || skip "not on this machine: podman"
+	user_bundle
+	edit '.linux.seccomp = ($p[0] | {defaultAction, architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], syscalls: [.syscalls[]
+			| select((.includes.caps | not) and (.includes.minKernel | not) and ((.includes.arches | not) or any(.includes.arches[]; . == "amd64")))
+			| with_entries(select(.key | IN("names", "action", "args", "errnoRet")))]})' --slurpfile p $profile
+	cp "$BUILD/tests/cr/threads" "$B/rootfs/bin/"
+	mkdir -p "$B/rootfs/cr"
+	chmod 1777 "$B/rootfs/cr"
+	edit '.process.args = ["/bin/threads"]'
+	user_ok run -d --bundle "$B" c
+	user_ok exec -d c sleep 1234
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	for n in 1 2; do
+		user_ok checkpoint --image-path "$T/run/i$n" c
+		user_ok restore -d --bundle "$B" --image-path "$T/run/i$n" c
+		echo go > "$B/rootfs/cr/go.$n"
+		eventually 5 test -s "$B/rootfs/cr/result.$n"
+		[ "$(cat "$B/rootfs/cr/result.$n")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.$n")"
+	done
+	user_ok exec c grep -H Seccomp /proc/1/status /proc/self/status
+	[ "$(awk '/Seccomp_filters/ { n += $2 } /Seccomp:/ { n += $2 * 10 } END { print n }' "$T/out")" = 42 ] || fail "$(cat "$T/out")"
+	user_ok delete -f c
+}
+
 # Only root may do some things: said before anything stops.
 test_checkpoint_refused() {
 	user_bundle
-	edit '.linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}'
+	forbid() {
+		edit '.linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": $n, "action": "SCMP_ACT_ERRNO"}]}' --argjson n "$1"
+	}
+	forbid '["sigaltstack"]'
 	user_ok run -d --bundle "$B" c
-	user_fails 'process 1: seccomp filter: .*as root' checkpoint --image-path "$T/run/i" c
+	user_fails 'process 1: seccomp filter: .*call sigaltstack.*as root' checkpoint --image-path "$T/run/i" c
 	as_user timeout 30 "$T/stasis" check --format json c > "$T/out" 2> "$T/err" < /dev/null && fail "check finds nothing"
 	grep -q '"kind": *"seccomp"' "$T/out" || fail "$(cat "$T/out")"
+	user_ok delete -f c
+	# it could have a keyring that it may not be asked for
+	forbid '["keyctl"]'
+	user_ok run -d --bundle "$B" c
+	user_fails 'process 1: seccomp filter: .*call keyctl.*as root' checkpoint --image-path "$T/run/i" c
+	user_ok delete -f c
+	# filters of the program's own
+	forbid '["swapon"]'
+	cp "$BUILD/tests/cr/seccomp" "$B/rootfs/bin/"
+	mkdir -p "$B/rootfs/cr"
+	chmod 1777 "$B/rootfs/cr"
+	edit '.process.args = ["/bin/seccomp"]'
+	user_ok run -d --bundle "$B" c
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	user_fails 'process 1: seccomp filter: .*not the container.s own.*as root' checkpoint --image-path "$T/run/i" c
 	user_ok delete -f c
 	# its program is gone from its path and open nowhere but as /proc/PID/exe; a library has no such link
 	edit 'del(.linux.seccomp) | .process.args = ["/opt/sleep", "1000"]'

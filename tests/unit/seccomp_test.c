@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compiled seccomp filters, run by a small interpreter for every call number of each ABI and many arguments, against what the
+ * Compiled seccomp filters, run by our interpreter for every call number of each ABI and many arguments, against what the
  * profile says when it is read rule by rule. libseccomp's binary tree and our instructions before it are both in that.
  */
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "container/container-priv.h"
+#include "linux/seccomp-run.h"
 #include "tap.h"
 
 #define X32_BIT 0x40000000U
@@ -30,41 +31,6 @@ static const struct {
 };
 
 static const uint64_t values[] = {0, 1, 2, 7, 8, 9, 131072, UINT32_MAX, 1ULL << 32, UINT64_MAX};
-
-static uint32_t interpret(const struct sock_fprog *p, const struct seccomp_data *d)
-{
-	uint32_t a = 0;
-
-	for (size_t i = 0; i < p->len; i++) {
-		const struct sock_filter *f = &p->filter[i];
-
-		switch (f->code) {
-		case BPF_LD | BPF_W | BPF_ABS:
-			memcpy(&a, (const char *)d + f->k, sizeof(a));
-			break;
-		case BPF_ALU | BPF_AND | BPF_K:
-			a &= f->k;
-			break;
-		case BPF_JMP | BPF_JA:
-			i += f->k;
-			break;
-		case BPF_JMP | BPF_JEQ | BPF_K:
-			i += a == f->k ? f->jt : f->jf;
-			break;
-		case BPF_JMP | BPF_JGT | BPF_K:
-			i += a > f->k ? f->jt : f->jf;
-			break;
-		case BPF_JMP | BPF_JGE | BPF_K:
-			i += a >= f->k ? f->jt : f->jf;
-			break;
-		case BPF_RET | BPF_K:
-			return f->k;
-		default:
-			return 1; /* nothing that a filter returns */
-		}
-	}
-	return 2;
-}
 
 /* The arguments of a 32-bit ABI have 32 bits, and so has all that they are compared with. */
 static bool condition_holds(const struct spec_seccomp_arg *condition, uint64_t v, bool narrow)
@@ -142,7 +108,7 @@ static void compare_abi(const struct spec_seccomp *s, const struct sock_fprog *p
 				struct seccomp_data d = {.nr = nr | abis[abi].bit,
 					.arch = abis[abi].audit,
 					.args = {values[i], values[k], values[k]}};
-				uint32_t is = interpret(p, &d), should = expected(s, abi, newer, &d);
+				uint32_t is = seccomp_run(p, &d), should = expected(s, abi, newer, &d);
 
 				if (!CHECK(is == should, "%s %d (%#llx, %#llx): %#x, not %#x", abis[abi].name,
 					    nr, (long long)values[i], (long long)values[k], is, should))
@@ -238,6 +204,56 @@ static void test_no_rules(void)
 	compare(&s, false);
 }
 
+/* Of calls whose arguments decide only those that some rule lets through may be. */
+static void test_any_arguments(void)
+{
+	static const struct {
+		const char *name;
+		bool may;
+	} calls[] = {{"read", true}, {"personality", true}, {"lseek", true}, {"umask", false},
+		{"ptrace", false}, {"keyctl", false}};
+	struct spec_seccomp s = profile(SECCOMP_RET_ERRNO | EACCES, all_abis);
+	struct sock_fprog p = {};
+	struct error e;
+
+	if (!CHECK(seccomp_compile(&s, &p, &e) == 0, "%s", e.message))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		int nr = seccomp_syscall_resolve_name(calls[i].name);
+
+		CHECK(seccomp_may_let_through(&p, 1, nr) == calls[i].may, "%s", calls[i].name);
+	}
+	for (int nr = 0; nr < 700; nr++)
+		for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+			CHECK(!seccomp_lets_through(&p, 1, nr, (uint64_t[6]){values[i], values[i]}) ||
+					seccomp_may_let_through(&p, 1, nr),
+				"call %d", nr);
+	free(p.filter);
+}
+
+/* Programs as an image may have them: they come to an end, and read nothing but the call. */
+static void test_hostile_programs(void)
+{
+	static const struct sock_filter programs[][3] = {
+		{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, sizeof(struct seccomp_data)),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, UINT32_MAX),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_LDX | BPF_MEM, BPF_MEMWORDS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_STX, UINT32_MAX), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_JMP | BPF_JA, UINT32_MAX), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)},
+		{BPF_STMT(BPF_LD | BPF_IMM, 1), BPF_STMT(BPF_LD | BPF_IMM, 2), BPF_STMT(BPF_LD | BPF_IMM, 3)},
+	};
+	struct seccomp_data d = {};
+
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+		struct sock_fprog p = {ARRAY_SIZE(programs[i]), (struct sock_filter *)programs[i]};
+
+		CHECK(seccomp_run(&p, &d) == SECCOMP_RET_KILL_PROCESS, "program %zu", i);
+	}
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -246,6 +262,8 @@ int main(void)
 		{"the native one only", test_native_only},
 		{"defaults that need no ENOSYS", test_defaults_without_a_stub},
 		{"no rules", test_no_rules},
+		{"calls with any arguments", test_any_arguments},
+		{"programs of an image", test_hostile_programs},
 	};
 
 	return tap_main(tests, ARRAY_SIZE(tests));

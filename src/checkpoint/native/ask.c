@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/batch.h"
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/states.h"
 
 struct kernel_sigaction {
@@ -48,7 +49,7 @@ struct question {
 	struct thread_answers *thread;
 	struct process_answers *process;
 	uint64_t thread_at, process_at;
-	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one */
+	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one; NULL: it cannot have any */
 	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *personality, *unlocked, *limits, *timers;
 	struct op *descriptors;
 	struct itimerspec *timer_values;
@@ -161,8 +162,12 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 		q->thread_at + offsetof(struct thread_answers, pdeathsig));
 	q->securebits = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_SECUREBITS);
 	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
-	q->thread_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
-	q->process_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0, -2l, 0);
+	if (filters_may_let_through(&t->task, SYS_keyctl)) {
+		q->thread_keyring =
+			batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
+		q->process_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0, -2l, 0);
+	}
+	q->states.has_policies = filters_may_let_through(&t->task, SYS_get_mempolicy);
 	state_ask_thread(&q->b, &q->states);
 	if (leader)
 		ask_process(p, q);
@@ -176,7 +181,7 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 	task_sigframe(&t->task, q->b.data + q->b.n_data, frame_size, q->b.remote + q->b.n_data, &t->frame);
 	t->ops = remote;
 	t->n_ops = q->b.n_ops;
-	return 0;
+	return filters_check_batch(&t->task, &q->b, e);
 }
 
 static void answer_thread(const struct question *q, St__Thread *m)
@@ -498,7 +503,8 @@ int dump_ask(struct dump *d, struct error *e)
 			answer_thread(q, p->threads[k].msg);
 			if (state_answer_thread(&d->arena, &q->states, p->threads[k].msg) < 0)
 				return error_errno(e, -ENOMEM, "answers of pid %d", p->pid);
-			if (q->thread_keyring->result >= 0 || q->process_keyring->result >= 0)
+			if (q->thread_keyring &&
+				(q->thread_keyring->result >= 0 || q->process_keyring->result >= 0))
 				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 					"cannot checkpoint: process %d: keyring: kernel keys are not "
 					"recorded; revoke them first",

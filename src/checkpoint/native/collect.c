@@ -6,8 +6,6 @@
 #include "checkpoint/native/dump.h"
 
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +17,7 @@
 
 #include "base/fd.h"
 
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
@@ -312,14 +311,7 @@ static void check_process(struct dump *d, struct dump_proc *p)
 			"not supported yet", "exit signal %d", p->stat.exit_signal);
 	for (size_t i = 0; i < p->n_threads; i++)
 		state_check(d, p, &p->threads[i]);
-	for (size_t i = 0; d->unprivileged && i < p->n_threads; i++)
-		if (p->threads[i].status.seccomp != 0) {
-			dump_refuse(d, p, -1, "seccomp",
-				"only a privileged user may look at a filter, and suspend it",
-				"run it without linux.seccomp, or make the checkpoint as root",
-				"seccomp filter");
-			break;
-		}
+	filters_check(d, p);
 }
 
 static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
@@ -448,81 +440,6 @@ static int fix_rseq(struct dump_thread *t, struct error *e)
 	return 0;
 }
 
-/* Somebody outside answers for calls, and nobody could after a restore: the kernel gives a listener only to who installs
- * the filter, and the agent that had the old one knows nothing of it. */
-static bool has_listener(const uint8_t *code, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct sock_filter f;
-
-		memcpy(&f, code + i * sizeof(f), sizeof(f));
-		if (f.code == (BPF_RET | BPF_K) && (f.k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF)
-			return true;
-	}
-	return false;
-}
-
-static int collect_seccomp(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
-{
-	if (t->status.seccomp != 2)
-		return 0;
-	/* Threads nearly always have the filters of their leader (TSYNC, or installed before they were made). */
-	for (size_t i = 0; i < 64; i++) {
-		struct {
-			unsigned long filter_off, flags;
-		} meta = {i, 0};
-		long n = ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, NULL);
-		St__SeccompFilter *f = NULL;
-		St__SeccompFilter **list;
-		uint8_t *code;
-
-		if (n < 0 && errno == ENOENT)
-			return 0;
-		if (n < 0)
-			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
-		code = arena_alloc(&d->arena, n * 8);
-		if (!code || ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, code) < 0)
-			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
-		if (has_listener(code, n))
-			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"process %d has a seccomp filter with a listener (SCMP_ACT_NOTIFY), which "
-				"nobody "
-				"would answer after a restore: run the container without it",
-				t->tid);
-		if (ptrace(PTRACE_SECCOMP_GET_METADATA, t->tid, sizeof(meta), &meta) < 0)
-			meta.flags = 0;
-		for (size_t k = 0; k < p->msg->n_seccomp_filters && !f; k++)
-			if (p->msg->seccomp_filters[k]->instructions.len == (size_t)n * 8 &&
-				!memcmp(p->msg->seccomp_filters[k]->instructions.data, code, n * 8))
-				f = p->msg->seccomp_filters[k];
-		if (!f) {
-			f = pb_new(&d->arena, SeccompFilter, seccomp_filter);
-			list = arena_array(&d->arena, p->msg->n_seccomp_filters + 1, sizeof(*list));
-			if (!f || !list)
-				return no_memory(e);
-			memcpy(list, p->msg->seccomp_filters, p->msg->n_seccomp_filters * sizeof(*list));
-			f->id = p->msg->n_seccomp_filters + 1;
-			f->instructions.data = code;
-			f->instructions.len = n * 8;
-			f->flags = meta.flags;
-			list[p->msg->n_seccomp_filters++] = f;
-			p->msg->seccomp_filters = list;
-		}
-		/* The kernel lists the newest first; restore installs the oldest first. */
-		{
-			uint64_t *ids = arena_array(&d->arena, t->msg->n_seccomp_filters + 1, sizeof(*ids));
-
-			if (!ids)
-				return no_memory(e);
-			ids[0] = f->id;
-			memcpy(ids + 1, t->msg->seccomp_filters, t->msg->n_seccomp_filters * sizeof(*ids));
-			t->msg->seccomp_filters = ids;
-			t->msg->n_seccomp_filters++;
-		}
-	}
-	return 0;
-}
-
 static int posix_timers(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	const struct proc_posix_timer *timers = p->timers;
@@ -594,7 +511,7 @@ static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 	for (size_t i = 0; i < p->n_threads && r == 0; i++) {
 		r = collect_thread(d, p, &p->threads[i], e);
 		if (r == 0)
-			r = collect_seccomp(d, p, &p->threads[i], e);
+			r = filters_collect(d, p, &p->threads[i], e);
 		if (r == 0)
 			r = fix_rseq(&p->threads[i], e);
 		m->threads[i] = p->threads[i].msg;
@@ -692,6 +609,7 @@ void dump_done(struct dump *d)
 	close_p(&d->pipe_copy[0]);
 	close_p(&d->pipe_copy[1]);
 	dump_nested_done(d);
+	free(d->kept_filter.filter);
 	free(d->message);
 	free(d->files);
 	for (size_t i = 0; i < ARRAY_SIZE(d->helper_arenas); i++)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <linux/filter.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -114,6 +115,7 @@ struct dump {
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
 	bool stopped;		     /* the tasks are stopped: dump for real */
 	bool unprivileged; /* an ordinary user's: we are in its user namespace, and have power only there */
+	struct sock_fprog kept_filter; /* then: the one that its processes have loaded, if any (filters.c) */
 	struct stopped_task *unfrozen; /* stop-unfrozen.c */
 	struct dump_proc *procs;       /* parents before children, init first */
 	size_t n_procs;
@@ -171,6 +173,7 @@ struct dump {
 	St__Container *container;
 	struct dump_nested *nested; /* namespaces made by the container's processes (nested.c) */
 	size_t n_nested, max_nested;
+	int may_make_userns;	 /* a process of the container: 1, -1: no; 0: not asked yet */
 	size_t pid_level;	 /* of the container's pid namespace, in proc_status.ns_pid */
 	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;

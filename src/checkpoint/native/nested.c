@@ -17,6 +17,7 @@
 #include <sys/utsname.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 #include "linux/clone.h"
 
 /* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. NULL: the kind is refused. */
@@ -95,6 +96,22 @@ static int id_extents(struct dump *d, struct dump_proc *p, const struct id_map *
 	return 0;
 }
 
+/* As restore_check_namespaces() has it. */
+static int may_make_userns(struct dump *d, struct error *e)
+{
+	int r;
+
+	if (!d->c->spec->seccomp)
+		return 1;
+	if (!d->may_make_userns) {
+		r = filters_may_make_userns(d->c->spec->seccomp, e);
+		if (r < 0)
+			return r;
+		d->may_make_userns = r ? 1 : -1;
+	}
+	return d->may_make_userns > 0;
+}
+
 static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
 	const struct dump_nested *above = find_id(d, n->msg->parent);
@@ -106,12 +123,13 @@ static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n,
 	uid_t owner = 0;
 	int r;
 
-	/* As restore_check_namespaces() has it. */
-	if (d->c->spec->seccomp && !(d->procs[0].status.cap_bnd & 1ull << CAP_SYS_ADMIN))
+	r = may_make_userns(d, e);
+	if (r < 0)
+		return r;
+	if (r == 0)
 		return refuse(d, p, "user",
-			"the container has a seccomp profile and no CAP_SYS_ADMIN: a restore could not tell "
-			"whether it may "
-			"make user namespaces");
+			"config.json has a seccomp profile that forbids to make one, so a restore would "
+			"refuse it");
 	r = idmap_read(p->pid, "uid_map", &d->arena, &n->maps.uid, &n->maps.n_uid);
 	if (r == 0)
 		r = idmap_read(p->pid, "gid_map", &d->arena, &n->maps.gid, &n->maps.n_gid);

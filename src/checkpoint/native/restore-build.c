@@ -23,6 +23,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
@@ -45,8 +46,10 @@ struct builder {
 	const St__Process *p;
 	size_t index; /* of p */
 	struct batch b;
-	uint64_t all_caps; /* what this stub has */
-	int label_fd;	   /* -EBADF: it keeps the label that it has */
+	uint64_t all_caps;  /* what this stub has */
+	int label_fd;	    /* -EBADF: it keeps the label that it has */
+	uint64_t *programs; /* of seccomp filters, see filters_load() */
+	size_t filtered;    /* the op from which on those of the thread that was built last are in force */
 	struct error *e;
 };
 
@@ -458,31 +461,6 @@ static void op_credentials(struct builder *bu, const St__Credentials *c)
 		batch_call(b, 0, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static const St__SeccompFilter *find_filter(const St__Process *p, uint64_t id)
-{
-	for (size_t i = 0; i < p->n_seccomp_filters; i++)
-		if (p->seccomp_filters[i]->id == id)
-			return p->seccomp_filters[i];
-	return NULL;
-}
-
-static void op_seccomp(struct builder *bu, const St__Thread *t)
-{
-	if (t->seccomp_mode == 1)
-		batch_call(&bu->b, 0, SYS_prctl, PR_SET_SECCOMP, 1);
-	for (size_t i = 0; i < t->n_seccomp_filters; i++) {
-		const St__SeccompFilter *f = find_filter(bu->p, t->seccomp_filters[i]);
-		struct {
-			uint16_t len;
-			uint64_t filter;
-		} prog = {f->instructions.len / 8,
-			batch_bytes(&bu->b, f->instructions.data, f->instructions.len)};
-
-		batch_call(&bu->b, 0, SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, f->flags,
-			batch_bytes(&bu->b, &prog, sizeof(prog)));
-	}
-}
-
 static void op_scheduling(struct builder *bu, const St__Thread *t)
 {
 	struct sched_attributes a = {.size = 48,
@@ -576,7 +554,8 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	op_thread_states(b, t);
 	op_count(bu, &bu->r->control->n_ready);
 	op_wait(bu, &bu->r->control->armed);
-	op_seccomp(bu, t);
+	filters_load(b, bu->p, t, bu->programs);
+	bu->filtered = b->n_ops;
 	op_credentials(bu, t->credentials);
 	if (leader)
 		op_label(bu, false);
@@ -661,13 +640,16 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		size_t first, n;
 	} *threads = arena_array(&bu->r->arena, p->n_threads, sizeof(*threads));
 
-	if (!threads)
+	bu->programs = arena_array(&bu->r->arena, p->n_seccomp_filters, sizeof(*bu->programs));
+	if (!threads || !bu->programs)
 		return error_errno(bu->e, -ENOMEM, "build the threads");
 	for (size_t i = 1; i < p->n_threads; i++) {
 		threads[i].first = bu->b.n_ops;
 		op_thread(bu, p->threads[i], false);
 		op_park(bu);
 		threads[i].n = bu->b.n_ops - threads[i].first;
+		if (filters_check_restored(bu->r, p, p->threads[i], &bu->b, bu->filtered, bu->e) < 0)
+			return bu->e->code;
 	}
 	*ret_leader_ops = bu->b.n_ops;
 	if (op_memory(bu) < 0)
@@ -693,7 +675,7 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 	if (bu->b.overflow)
 		return error_set(
 			bu->e, -ENOSPC, ERROR_INTERNAL, "the batch of process %d is too small", p->pid);
-	return 0;
+	return filters_check_restored(bu->r, p, p->threads[0], &bu->b, bu->filtered, bu->e);
 }
 
 /* glibc has registered a restartable sequence in memory that is about to go. */

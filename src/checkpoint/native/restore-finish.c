@@ -21,6 +21,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/states.h"
@@ -213,8 +214,7 @@ static int seize_all(struct finish *f, struct error *e)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		struct live_thread *t = &f->threads[i];
-		unsigned long seccomp = has_seccomp(t->proc) ? PTRACE_O_SUSPEND_SECCOMP : 0;
-		int result = task_seize(&t->task, t->task.tid, PTRACE_O_EXITKILL | seccomp, e);
+		int result = filters_seize_restored(f->r, t->proc, t->msg, &t->task, e);
 
 		if (result < 0)
 			return result;

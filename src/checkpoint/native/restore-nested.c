@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 
 /* Kinds that a stub enters as it is. */
 static const struct {
@@ -431,15 +432,24 @@ static bool maps_itself(St__IdExtent **map, size_t n, bool any, uint32_t owner)
 }
 
 /* What the container's processes could not have done by themselves the image does not get done by us. */
-int restore_check_namespaces(const struct restore *r, uint64_t allowed, bool seccomp, struct error *e)
+int restore_check_namespaces(
+	const struct restore *r, uint64_t allowed, const struct spec_seccomp *profile, struct error *e)
 {
+	int may_make_user = 1;
+
+	for (size_t i = 0; i < r->n_nested && profile; i++)
+		if (r->nested[i].msg->type == CLONE_NEWUSER) {
+			may_make_user = filters_may_make_userns(profile, e);
+			break;
+		}
+	if (may_make_user < 0)
+		return may_make_user;
 	for (size_t i = 0; i < r->n_nested; i++) {
 		const St__Namespace *m = r->nested[i].msg;
 		const char *cap = NULL;
 
-		/* Profiles as Docker's forbid user namespaces to those without this capability. */
-		if (m->type == CLONE_NEWUSER && seccomp && !(allowed & 1ull << CAP_SYS_ADMIN))
-			cap = "CAP_SYS_ADMIN (or without a seccomp profile)";
+		if (m->type == CLONE_NEWUSER && !may_make_user)
+			cap = "another seccomp profile";
 		if (m->type != CLONE_NEWUSER && m->owner == 0 && !(allowed & 1ull << CAP_SYS_ADMIN))
 			cap = "CAP_SYS_ADMIN";
 		if (m->owner == 0 && !maps_itself(m->uid_map, m->n_uid_map, false, m->owner_uid) &&

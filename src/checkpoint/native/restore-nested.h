@@ -33,5 +33,5 @@ int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e) _m
 
 /* What an image says of namespaces makes sense; and the bundle lets processes make them. */
 int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;
-int restore_check_namespaces(
-	const struct restore *r, uint64_t allowed_caps, bool seccomp, struct error *e) _must_check_;
+int restore_check_namespaces(const struct restore *r, uint64_t allowed_caps,
+	const struct spec_seccomp *profile, struct error *e) _must_check_;

@@ -6,6 +6,7 @@
 #include "checkpoint/native/restore.h"
 
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/restore-share.h"
@@ -309,7 +311,7 @@ static int check_thread_ceiling(const struct restore *r, const struct spec *s, c
 			"process %d of the image lacks the noNewPrivileges that the bundle's config.json "
 			"asks for",
 			p->pid);
-	if (s->seccomp && t->seccomp_mode == 0)
+	if (s->seccomp && t->seccomp_mode != SECCOMP_MODE_STRICT && t->n_seccomp_filters == 0)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"process %d of the image runs without the seccomp filter that the bundle's "
 			"config.json asks for",
@@ -453,6 +455,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result == 0)
 		result = restore_remember_mounts(r, c, e);
 	if (result == 0)
+		result = filters_keep(r, c, e);
+	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {
 		undo(c);
@@ -466,6 +470,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 	struct image_statistics *stats, struct error *e)
 {
 	struct restore r = {.options = o,
+		.unprivileged = geteuid() != 0 || !idmap_is_initial(),
 		.proc_fd = -EBADF,
 		.zero_fd = -EBADF,
 		.root_fd = -EBADF,

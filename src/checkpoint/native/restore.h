@@ -90,10 +90,11 @@ struct restore {
 	int own_ns[RESTORE_OWN_NAMESPACES];			    /* the container's (restore-nested.c) */
 	const struct restore_nested *in_ns[RESTORE_OWN_NAMESPACES]; /* where this stub is */
 	struct tree_plan *tree;
-	bool own_uts;				/* the container has a host name of its own */
-	bool own_net;				/* it has a network namespace that it shares with nobody */
-	bool own_user;				/* it has a user namespace */
-	bool own_ipc;				/* it has an ipc namespace that it shares with nobody */
+	bool own_uts;	   /* the container has a host name of its own */
+	bool own_net;	   /* it has a network namespace that it shares with nobody */
+	bool own_user;	   /* it has a user namespace */
+	bool own_ipc;	   /* it has an ipc namespace that it shares with nobody */
+	bool unprivileged; /* we have power only in the container's user namespace: filters can't be suspended */
 	bool may_set_sysctls, may_make_devices; /* config.json lets the container do it */
 	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
 	const St__Ipc **ipc;

@@ -49,6 +49,8 @@ void state_ask_thread(struct batch *b, struct state_question *q)
 	for (int i = 0; i < 3; i++)
 		q->speculation[i] = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_SPECULATION_CTRL, i);
 	q->mce = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_MCE_KILL_GET);
+	if (!q->has_policies)
+		return;
 	q->policy = batch_call(b, OP_MAY_FAIL, SYS_get_mempolicy,
 		at + offsetof(struct thread_state_answers, mode),
 		at + offsetof(struct thread_state_answers, nodes), STATE_NODES + 1, 0, 0);
@@ -63,7 +65,7 @@ void state_ask_process(struct batch *b, const St__Memory *m, struct state_questi
 	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
 	q->modes = batch_data(b, MAX(state_count_mappings(m), (size_t)1) * sizeof(*q->modes), &at);
 	for (size_t i = 0; i < m->n_vmas; i++)
-		if (may_have_policy(m->vmas[i]))
+		if (q->has_policies && may_have_policy(m->vmas[i]))
 			batch_call(b, OP_MAY_FAIL, SYS_get_mempolicy, at + n++ * sizeof(*q->modes), 0, 0,
 				m->vmas[i]->start, MPOL_F_ADDR);
 }
@@ -101,7 +103,7 @@ int state_answer_thread(struct arena *a, const struct state_question *q, St__Thr
 	m->speculation = speculation;
 	if (q->mce->result >= 0 && q->mce->result != PR_MCE_KILL_DEFAULT)
 		m->mce_policy = 1 + q->mce->result;
-	if (q->policy->result < 0)
+	if (!q->has_policies || q->policy->result < 0)
 		return 0;
 	m->numa_mode = q->thread->mode;
 	return set_nodes(a, q->thread->nodes, &m->numa_nodes);

@@ -17,6 +17,7 @@ struct thread_state_answers {
 };
 
 struct state_question {
+	bool has_policies; /* the task may have been given NUMA policies, and can be asked for them */
 	struct op *cpuid, *speculation[3], *mce, *policy;
 	struct thread_state_answers *thread;
 	struct op *mdwe, *merge; /* of the process */

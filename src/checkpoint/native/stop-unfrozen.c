@@ -7,6 +7,7 @@
 #include "checkpoint/native/dump.h"
 
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 
 struct stopped_task {
 	struct task task;
@@ -48,7 +49,7 @@ static int seize(struct dump *d, pid_t tid, struct error *e)
 	s = arena_new(&d->arena, struct stopped_task);
 	if (!s)
 		return error_errno(e, -ENOMEM, "stop the container");
-	r = task_seize(&s->task, tid, st.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0, e);
+	r = filters_seize(d, &s->task, tid, &st, e);
 	if (r == -ESRCH)
 		return 1;
 	if (r < 0)

@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/states.h"
 
 enum { FREEZE_TIMEOUT_MS = 10000 };
@@ -26,7 +27,7 @@ static int seize_all(struct dump *d, struct error *e)
 			struct dump_thread *t = &p->threads[k];
 			int r;
 
-			r = task_seize(&t->task, t->tid, t->status.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0, e);
+			r = filters_seize(d, &t->task, t->tid, &t->status, e);
 			if (r == 0)
 				r = task_interrupt(&t->task, e);
 			if (r < 0)

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "linux/procfs.h"
+#include "linux/seccomp-run.h"
 
 enum { STOP_TIMEOUT_MS = 5000 };
 
@@ -188,6 +189,11 @@ static int call_begin(struct task_call *c, struct error *e)
 	struct user_regs_struct regs = t->regs;
 	int r;
 
+	if (!seccomp_lets_through(t->filters, t->n_filters, c->nr, c->args))
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"the seccomp filter of pid %d does not let it make the system call %ld, which only a "
+			"privileged user can suspend: allow it in linux.seccomp",
+			t->tid, c->nr);
 	regs.rip = c->insn;
 	regs.rax = c->nr;
 	regs.orig_rax = -1; /* no restart of the interrupted call */

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <linux/filter.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
@@ -25,6 +26,8 @@ struct task {
 	void *xstate; /* NT_X86_XSTATE, in the arena */
 	size_t xstate_len;
 	uint64_t sigmask;
+	const struct sock_fprog *filters; /* not suspended: calls that they do not let through are not made */
+	size_t n_filters;
 };
 
 /* PTRACE_SEIZE with options; PTRACE_O_SUSPEND_SECCOMP lets injected calls through the task's filters. */

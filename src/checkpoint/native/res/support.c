@@ -103,8 +103,9 @@ const struct support_row support_rows[] = {
 		"with BPF programs: refused"},
 	{"container", "container of an ordinary user", "supported",
 		"by that user; without a cgroup the tasks stop one after the other. Refused: seccomp "
-		"filters, mapped files that "
-		"are neither at their path nor open, System V segments, terminals in exclusive mode; a "
+		"filters besides the container's own, or that forbid calls which a checkpoint makes, mapped "
+		"files that are neither at their path nor open, System V segments, terminals in exclusive "
+		"mode; a "
 		"process that is not dumpable the "
 		"second time. Sleeps "
 		"without a remainder begin anew, and memory that relatives shared after a fork is each one's "
