@@ -145,8 +145,10 @@ struct process_context {
 	const struct spec_process *p;
 	const struct sock_fprog *seccomp;
 	const struct spec_seccomp *seccomp_spec;
-	int agent;		       /* connected to the seccomp agent; -EBADF: none */
-	const struct oci_state *state; /* what the agent is told, with the host's pid */
+	int agent;		       /* connected to the seccomp agent; -EBADF: none, or not any more */
+	const struct oci_state *state; /* what the agent is told */
+	pid_t host_pid;		       /* our own, likewise */
+	bool filtered;		       /* by process_load_notifying() */
 	int attr_fd;		       /* process_open_attr() */
 	int preserve_fds;
 	struct listen_fds listen_fds; /* the first of those to preserve */
@@ -159,6 +161,9 @@ struct process_context {
 };
 /* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
 int process_prepare(struct process_context *x, struct error *e) _must_check_;
+/* At the end of create: a filter with a listener, which agents expect then. From here on our calls are the agent's and
+ * the profile's business, as with runc. */
+int process_load_notifying(struct process_context *x, struct error *e) _must_check_;
 /* Capabilities, seccomp, exec. Returns only on failure. */
 int process_exec(struct process_context *x, struct error *e) _must_check_;
 /* Our pid in the pid namespace of that /proc: the host's by the host's (procfs_open()). */
@@ -233,9 +238,9 @@ uint64_t seccomp_cache_hash(const void *data, size_t len);
 int seccomp_add_enosys(const struct spec_seccomp *s, struct sock_fprog *program) _must_check_;
 /* seccomp-notify.c: connects to the agent, if the profile has SCMP_ACT_NOTIFY; *ret is left alone otherwise. */
 int seccomp_connect_agent(const struct spec_seccomp *s, int *ret, struct error *e) _must_check_;
-/* Loads the filter and sends its listener over the socket. */
-int seccomp_load_with_agent(const struct sock_fprog *program, unsigned long flags, int socket,
-	const struct oci_state *state, const char *metadata, struct error *e) _must_check_;
+/* Loads the filter and sends its listener over the socket, which is closed then. pid: the caller's, as the host sees it. */
+int seccomp_load_with_agent(const struct sock_fprog *program, const struct spec_seccomp *s, int socket,
+	const struct oci_state *state, pid_t pid, struct error *e) _must_check_;
 /* libseccomp's number of "SCMP_ARCH_X86_64"; 0: not known. */
 uint32_t seccomp_architecture(const char *oci_name);
 

@@ -266,7 +266,7 @@ static int take_terminal(struct exec *x, struct error *e)
 static _Noreturn void child_main(struct exec *x)
 {
 	const struct spec *s = x->c->spec;
-	struct oci_state state = container_oci_state(x->c, s, CONTAINER_RUNNING, 0);
+	struct oci_state state = container_oci_state(x->c, s, CONTAINER_RUNNING, x->c->init_pid);
 	struct process_context context = {
 		.p = &x->process,
 		.seccomp = s->seccomp ? &x->seccomp : NULL,
@@ -288,7 +288,7 @@ static _Noreturn void child_main(struct exec *x)
 	if (r == 0)
 		r = fault_point("exec-console", &e);
 	context.attr_fd = x->attr_fd;
-	state.pid = x->host_pid;
+	context.host_pid = x->host_pid;
 	if (r == 0)
 		r = process_close_others(x->o->preserve_fds, (int[]){sync, x->attr_fd, x->agent}, 3, &e);
 	if (r == 0)

@@ -246,7 +246,7 @@ static int report_ready(struct init *in, struct error *e)
 }
 
 /* Waits for start: a connection on which a message comes. Its descriptor is where our errors go, until the exec closes
- * it. */
+ * it. A seccomp filter that does not let us wait is the end. */
 static int wait_for_start(struct init *in)
 {
 	for (;;) {
@@ -254,6 +254,8 @@ static int wait_for_start(struct init *in)
 		struct error none;
 		int said;
 
+		if (fd < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS))
+			return -errno;
 		if (fd < 0)
 			continue; /* a signal, or a caller that was gone again */
 		said = sync_receive(fd, NULL, &none);
@@ -275,6 +277,7 @@ static void run_program(struct init *in, struct error *e)
 		.seccomp_spec = s->seccomp,
 		.agent = in->agent,
 		.state = &state,
+		.host_pid = in->host_pid,
 		.personality = s->has_personality ? &s->personality : NULL,
 		.memory_policy = s->memory_policy,
 		.attr_fd = in->attr_fd,
@@ -295,11 +298,17 @@ static void run_program(struct init *in, struct error *e)
 	if (r == 0)
 		r = fault_point("create-process", e);
 	if (r == 0)
+		r = process_load_notifying(&x, e);
+	if (r == 0)
 		r = report_ready(in, e);
 	if (r < 0)
 		return;
 	if (in->start_socket >= 0) {
 		starter = wait_for_start(in);
+		if (starter < 0) {
+			error_errno(e, starter, "wait for start");
+			return;
+		}
 		close_p(&in->sync);
 		close_p(&in->start_socket);
 		namespaces_close(in->own_ns);

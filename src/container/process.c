@@ -436,19 +436,29 @@ int process_prepare(struct process_context *x, struct error *e)
 	return r < 0 ? r : find_executable(x, e);
 }
 
-static int load_seccomp(const struct process_context *x, struct error *e)
+static int load_seccomp(struct process_context *x, struct error *e)
 {
 	const struct spec_seccomp *s = x->seccomp_spec;
 	int r;
 
-	if (!x->seccomp)
+	if (!x->seccomp || x->filtered)
 		return 0;
 	if (s->notifies)
-		return seccomp_load_with_agent(
-			x->seccomp, s->flags, x->agent, x->state, s->listener_metadata, e);
+		return seccomp_load_with_agent(x->seccomp, s, take_fd(&x->agent), x->state, x->host_pid, e);
 	/* is about answers to a listener, and an error to the kernel where there is none */
 	r = seccomp_install(x->seccomp, s->flags & ~SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
 	return r < 0 ? error_errno(e, r, "load the seccomp filter") : 0;
+}
+
+int process_load_notifying(struct process_context *x, struct error *e)
+{
+	int r;
+
+	if (!x->seccomp || !x->seccomp_spec->notifies)
+		return 0;
+	r = load_seccomp(x, e);
+	x->filtered = r == 0;
+	return r;
 }
 
 /*
@@ -464,7 +474,7 @@ static int give_up_capabilities(const struct process_context *x, struct error *e
 
 	if (!x->p->has_capabilities)
 		return 0;
-	if (x->seccomp && !x->p->no_new_privileges && caps_get(&now) == 0) {
+	if (x->seccomp && !x->filtered && !x->p->no_new_privileges && caps_get(&now) == 0) {
 		caps.effective |= now.permitted & 1ULL << CAP_SYS_ADMIN;
 		caps.permitted |= now.permitted & 1ULL << CAP_SYS_ADMIN;
 	}

@@ -3,7 +3,7 @@
  * SCMP_ACT_NOTIFY: the filter's listener goes to an agent, with the state that the runtime-spec defines. Only who loads
  * the filter gets the listener, and by then its own system calls may wait for the very agent that has not got it yet. So
  * a second thread, which the filter does not hold for, sends it; the first one waits without a system call until that
- * is done. The exec ends the thread.
+ * is done.
  */
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -43,11 +43,16 @@ static void *hand_over(void *arg)
 {
 	const struct timespec moment = {.tv_nsec = 20 * 1000};
 	struct handover *h = arg;
-	int listener;
+	int listener, r;
 
 	while ((listener = atomic_load(&h->listener)) == UNKNOWN)
 		nanosleep(&moment, NULL);
-	atomic_store(&h->result, listener < 0 ? listener : socket_send_fd(h->socket, listener, h->text));
+	r = listener < 0 ? listener : socket_send_fd(h->socket, listener, h->text);
+	/* one state for a connection; and who holds a listener himself waits for ever when the agent is gone */
+	close(h->socket);
+	if (listener >= 0)
+		close(listener);
+	atomic_store(&h->result, r);
 	return NULL;
 }
 
@@ -64,29 +69,29 @@ static int wait_without_calls(const struct handover *h)
 	return r;
 }
 
-int seccomp_load_with_agent(const struct sock_fprog *program, unsigned long flags, int socket,
-	const struct oci_state *state, const char *metadata, struct error *e)
+int seccomp_load_with_agent(const struct sock_fprog *program, const struct spec_seccomp *s, int socket,
+	const struct oci_state *state, pid_t pid, struct error *e)
 {
 	struct handover h = {.socket = socket, .listener = UNKNOWN, .result = UNKNOWN};
 	_cleanup_free_ char *text = NULL;
 	pthread_t thread;
-	int r;
+	int r, sent;
 
-	r = oci_process_state_json(state, state->pid, metadata, &text);
+	r = oci_process_state_json(state, pid, s->listener_metadata, &text);
 	if (r < 0)
 		return error_errno(e, r, "state for the seccomp agent");
 	h.text = text;
 	r = -pthread_create(&thread, NULL, hand_over, &h);
+	if (r == 0)
+		r = -pthread_detach(thread);
 	if (r < 0)
 		return error_errno(e, r, "start a thread to send the seccomp listener");
 	/* this thread only: the other has to send yet, and no third one is there */
-	flags &= ~SECCOMP_FILTER_FLAG_TSYNC;
-	r = seccomp_install(program, flags | SECCOMP_FILTER_FLAG_NEW_LISTENER);
+	r = seccomp_install(
+		program, (s->flags & ~SECCOMP_FILTER_FLAG_TSYNC) | SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	atomic_store(&h.listener, r);
-	if (r < 0) {
-		pthread_join(thread, NULL);
-		return error_errno(e, r, "load the seccomp filter");
-	}
-	r = wait_without_calls(&h);
-	return r < 0 ? error_errno(e, r, "send the seccomp listener to its agent") : 0;
+	sent = wait_without_calls(&h);
+	return r < 0	  ? error_errno(e, r, "load the seccomp filter")
+	       : sent < 0 ? error_errno(e, sent, "send the seccomp listener to its agent")
+			  : 0;
 }

@@ -195,20 +195,44 @@ test_notify() {
 	cp "$BUILD/tests/cr/call" "$B/rootfs/bin/call"
 	edit '.annotations = {"a": "b"} | .process.args = ["sh", "-c", "call 110; exec sleep 1000"] | .linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": $p,
 		"listenerMetadata": "of the test", "syscalls": [{"names": ["getppid", "sendmsg", "sendto", "execve", "close", "futex"], "action": "SCMP_ACT_NOTIFY"}]}' --arg p "$T/agent.sock"
-	timeout 30 "$STASIS" --root "$ROOT" run -d --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
-	eventually 30 grep -q 4242 "$T/out"
+	timeout 30 "$STASIS" --root "$ROOT" create --bundle "$B" c < /dev/null > "$T/printed" 2> "$T/err" || fail "$(cat "$T/err")"
+	[ -e "$T/state" ] || fail "the agent has nothing after create"
+	ok start c
+	eventually 30 grep -q 4242 "$T/printed"
 	jq -e --argjson pid "$(init_pid c)" '.ociVersion and .fds == ["seccompFd"] and .metadata == "of the test" and .pid == $pid and .state.pid == $pid
 		and .state.id == "c" and .state.status == "creating" and .state.annotations.a == "b" and .state.bundle and (.link | contains("seccomp"))' \
 		"$T/state" > "$T/jq" || fail "init: $(cat "$T/state")"
 	rm "$T/state"
 	ok exec c call 110
 	expect 4242
-	jq -e --argjson pid "$(init_pid c)" '.pid != $pid and .pid > 1 and .state.status == "running"' "$T/state" > "$T/jq" || fail "exec: $(cat "$T/state")"
+	jq -e --argjson pid "$(init_pid c)" '.pid != $pid and .pid > 1 and .state.pid == $pid and .state.status == "running"' "$T/state" > "$T/jq" || fail "exec: $(cat "$T/state")"
 	# who would answer after a restore?
 	fails 'seccomp filter with a listener' checkpoint --image-path "$T/image" c
 	expect_status c running
 	ok delete -f c
 	kill "$AGENT"
+}
+
+# The filter holds for the hooks in the container, too, and for who waits for start.
+test_notify_before_start() {
+	bundle b
+	agent "$T/state"
+	cp "$BUILD/tests/cr/call" "$B/rootfs/bin/call"
+	edit '.process.args = ["sleep", "1000"] | .linux.seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": $p, "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_NOTIFY"}]}
+		| .hooks.startContainer = [{"path": "/bin/sh", "args": ["sh", "-c", "call 110 > /hook"]}] | .process.noNewPrivileges = true | .root.readonly = false' --arg p "$T/agent.sock"
+	ok run -d --bundle "$B" c
+	grep -q 4242 "$B/rootfs/hook" || fail "$(cat "$B/rootfs/hook")"
+	expect_status c running
+	ok delete -f c
+	edit '.linux.seccomp.syscalls = [{"names": ["accept4"], "action": "SCMP_ACT_ERRNO"}, {"names": ["getppid"], "action": "SCMP_ACT_NOTIFY"}]'
+	timeout 30 "$STASIS" --root "$ROOT" create --bundle "$B" c < /dev/null > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
+	eventually 30 stopped c
+	ok delete c
+	kill "$AGENT"
+}
+
+stopped() {
+	[ "$(stasis state "$1" | jq -r .status)" = stopped ]
 }
 
 test_notify_without_an_agent() {
