@@ -93,3 +93,16 @@ char *arena_printf(struct arena *a, const char *format, ...)
 	}
 	return arena_strndup(a, s, n);
 }
+
+void *arena_grow(struct arena *a, void *items, size_t n, size_t *max, size_t size)
+{
+	void *more;
+
+	if (n < *max)
+		return items;
+	*max = MAX(16, 2 * *max);
+	more = arena_array(a, *max, size);
+	if (more && n > 0)
+		memcpy(more, items, n * size);
+	return more;
+}

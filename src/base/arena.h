@@ -18,6 +18,8 @@ void arena_done(struct arena *a);
 void *arena_alloc(struct arena *a, size_t size) _must_check_;
 /* n elements of "size" bytes; NULL on overflow too. */
 void *arena_array(struct arena *a, size_t n, size_t size) _must_check_;
+/* Room for one more than the n elements of that size in "items" (of "max", which grows with it); NULL: none. */
+void *arena_grow(struct arena *a, void *items, size_t n, size_t *max, size_t size) _must_check_;
 char *arena_strdup(struct arena *a, const char *s) _must_check_;
 char *arena_strndup(struct arena *a, const char *s, size_t n) _must_check_;
 void *arena_memdup(struct arena *a, const void *p, size_t n) _must_check_;

@@ -63,6 +63,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		x->network = m;
 		break;
 	case IMAGE_RECORD_NAMESPACE:
+	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_IPC:
 		x->n_ipcs++;
@@ -82,6 +83,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_CONTAINER:
 	case IMAGE_RECORD_NETWORK:
 	case IMAGE_RECORD_NAMESPACE:
+	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_FILE:
 		x->files[x->n_files++] = m;

@@ -180,6 +180,9 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
 	if (d->network && r == 0)
 		r = image_writer_record(d->writer, IMAGE_RECORD_NETWORK, &d->network->base, e);
+	for (size_t i = 0; i < d->packet_tables.n && r == 0; i++)
+		r = image_writer_record(
+			d->writer, IMAGE_RECORD_PACKET_TABLE, &d->packet_tables.tables[i].msg->base, e);
 	for (size_t i = 0; i < d->n_ipc && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_IPC, &d->ipc[i]->base, e);
 	return r;

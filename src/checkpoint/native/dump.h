@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/crew.h"
 #include "checkpoint/engine.h"
+#include "checkpoint/native/nftables.h"
 #include "checkpoint/native/task.h"
 #include "image.pb-c.h"
 #include "image/image.h"
@@ -137,6 +138,7 @@ struct dump {
 	St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
 	St__Network *network; /* of the container's own network namespace; NULL: it has none */
+	struct nft_tables packet_tables;
 	St__Ipc **ipc;
 	size_t n_ipc, max_ipc;
 	bool ipc_is_used, has_queues; /* there is something to record in the ipc namespace; POSIX queues */

@@ -7,11 +7,16 @@
 #include <netinet/in.h>
 
 #include <linux/if_link.h>
-#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/ipset/ip_set.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/nexthop.h>
+#include <arpa/inet.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,26 +122,99 @@ static int check_nexthops(struct dump *d, int socket)
 	return r == -EOPNOTSUPP ? 0 : r;
 }
 
-/* Of nftables. Most containers have none; a kernel without it says so. */
-static int check_nftables(struct dump *d, int netns)
+static int dump_nftables(struct dump *d, int netns)
 {
-	_cleanup_close_ int socket = netns_socket(netns, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+	int r = nftables_read(netns, &d->arena, &d->packet_tables);
+
+	for (size_t i = 0; i < d->packet_tables.n && r == 0; i++) {
+		const struct nft_table *t = &d->packet_tables.tables[i];
+
+		if (t->refused || nftables_wrong(t->msg))
+			preflight_add(d->report, 0, -1, "network",
+				t->refused ? t->refused : nftables_wrong(t->msg),
+				t->remedy ? t->remedy : "flush it and load its rules again (nft)",
+				"packet filter %s", t->msg->name);
+	}
+	/* What changes all the time stands still when it matters. */
+	return r == -EAGAIN && !d->stopped ? 0 : r;
+}
+
+static struct nfgenmsg *begin_netfilter(struct netlink_message *q, int subsystem, int command)
+{
+	struct nfgenmsg *g = netlink_begin(q, subsystem << 8 | command, NLM_F_DUMP, sizeof(*g));
+
+	g->version = NFNETLINK_V0;
+	return g;
+}
+
+/* Kernels without that part of netfilter. */
+static int if_there(int r)
+{
+	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
+}
+
+static int check_ipsets(struct dump *d, int socket)
+{
+	const uint8_t protocol = IPSET_PROTOCOL;
 	struct netlink_message q;
 	size_t n = 0;
 	int r;
 
-	if (socket < 0)
-		return socket == -EPROTONOSUPPORT ? 0 : socket;
-	(void)netlink_begin(
-		&q, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_DUMP, sizeof(struct nfgenmsg));
+	(void)begin_netfilter(&q, NFNL_SUBSYS_IPSET, IPSET_CMD_LIST);
+	netlink_put(&q, IPSET_ATTR_PROTOCOL, &protocol, sizeof(protocol));
 	r = netlink_ask(socket, &q, take_any, &n);
 	if (n > 0)
-		preflight_add(d->report, 0, -1, "network", "packet filters are not recorded yet",
-			"flush them (nft flush ruleset), or checkpoint with --empty-ns network and have a "
-			"hook make "
-			"them anew",
-			"%zu tables of nftables", n);
-	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
+		preflight_add(d->report, 0, -1, "network",
+			"sets of addresses of iptables are not recorded yet",
+			"use those of nftables, or checkpoint with --empty-ns network and have a hook make "
+			"them "
+			"anew",
+			"%zu ipsets", n);
+	return if_there(r);
+}
+
+/* Through NAT, and in the middle: what comes next would be taken for the beginning of another connection. */
+static int take_tracked(const struct nlmsghdr *h, void *arg)
+{
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(struct nfgenmsg), &len), *tcp, *state;
+	uint32_t status = a ? ntohl(netlink_u32(netlink_find(a, len, CTA_STATUS), 0)) : 0;
+
+	tcp = a ? netlink_find(a, len, CTA_PROTOINFO) : NULL;
+	tcp = tcp ? netlink_find(RTA_DATA(tcp), RTA_PAYLOAD(tcp), CTA_PROTOINFO_TCP) : NULL;
+	state = tcp ? netlink_find(RTA_DATA(tcp), RTA_PAYLOAD(tcp), CTA_PROTOINFO_TCP_STATE) : NULL;
+	if (state && RTA_PAYLOAD(state) >= 1 &&
+		*(const uint8_t *)RTA_DATA(state) == TCP_CONNTRACK_ESTABLISHED && (status & IPS_NAT_MASK))
+		++*(size_t *)arg;
+	return a ? 0 : -EBADMSG;
+}
+
+static int check_tracked(struct dump *d, int socket)
+{
+	struct netlink_message q;
+	size_t n = 0;
+	int r;
+
+	(void)begin_netfilter(&q, NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET);
+	r = netlink_ask(socket, &q, take_tracked, &n);
+	if (n > 0)
+		preflight_add(d->report, 0, -1, "network", "where NAT leads a connection is not recorded yet",
+			"wait until they have ended, or checkpoint with --empty-ns network",
+			"%zu TCP connections through NAT", n);
+	return r == -EAGAIN ? 0 : if_there(r);
+}
+
+/* What packet filters refer to. */
+static int check_netfilter(struct dump *d, int netns)
+{
+	_cleanup_close_ int socket = -EBADF;
+	int r;
+
+	if (d->packet_tables.n == 0)
+		return 0;
+	socket = nf_socket(netns);
+	r = socket < 0 ? socket : check_ipsets(d, socket);
+	return r < 0 ? r : check_tracked(d, socket);
 }
 
 /* iptables as it was before nftables: IPv4 and IPv6 have the same requests and nearly the same structures. */
@@ -266,7 +344,9 @@ int dump_network(struct dump *d, struct error *e)
 	if (r == 0)
 		r = check_nexthops(d, socket);
 	if (r == 0)
-		r = check_nftables(d, netns);
+		r = dump_nftables(d, netns);
+	if (r == 0)
+		r = check_netfilter(d, netns);
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
 		r = check_iptables(d, netns, &tables[i]);
 	if (r == 0 && d->stopped && can_write_sysctls(d))

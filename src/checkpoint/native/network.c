@@ -91,20 +91,6 @@ struct reading {
 	size_t max;
 };
 
-/* Room for one more element of an array in the arena. */
-static void *grow(struct arena *a, void *items, size_t n, size_t *max, size_t size)
-{
-	void *more;
-
-	if (n < *max)
-		return items;
-	*max = MAX(16, 2 * *max);
-	more = arena_array(a, *max, size);
-	if (more && n > 0)
-		memcpy(more, items, n * size);
-	return more;
-}
-
 static void clear_hop_flags(struct rtattr *multipath)
 {
 	struct rtnexthop *hop = RTA_DATA(multipath);
@@ -179,7 +165,7 @@ static int take_message(const struct nlmsghdr *h, void *arg)
 		put_expiry(&m, a, len);
 	if (m.h.nlmsg_len > sizeof(m))
 		return -EMSGSIZE;
-	*r->list.items = grow(r->a, *r->list.items, *r->list.n, &r->max, sizeof(**r->list.items));
+	*r->list.items = arena_grow(r->a, *r->list.items, *r->list.n, &r->max, sizeof(**r->list.items));
 	if (!*r->list.items)
 		return -ENOMEM;
 	b = &(*r->list.items)[*r->list.n];
@@ -332,7 +318,7 @@ static int other_names(struct arena *a, St__Link *l, const struct rtattr *list)
 	{
 		if ((i->rta_type & NLA_TYPE_MASK) != IFLA_ALT_IFNAME)
 			continue;
-		l->other_names = grow(a, l->other_names, l->n_other_names, &max, sizeof(char *));
+		l->other_names = arena_grow(a, l->other_names, l->n_other_names, &max, sizeof(char *));
 		if (!l->other_names || !(l->other_names[l->n_other_names] = text_of(a, i)))
 			return -ENOMEM;
 		l->n_other_names++;
@@ -385,7 +371,7 @@ static int take_link(const struct nlmsghdr *h, void *arg)
 	a = netlink_attributes(h, sizeof(*m), &len);
 	if (!a || h->nlmsg_type != RTM_NEWLINK)
 		return -EBADMSG;
-	n->links = grow(r->a, n->links, n->n_links, &r->max, sizeof(*n->links));
+	n->links = arena_grow(r->a, n->links, n->n_links, &r->max, sizeof(*n->links));
 	l = arena_new(r->a, St__Link);
 	if (!n->links || !l)
 		return -ENOMEM;

@@ -68,6 +68,12 @@ int network_write_sysctls(const St__Network *n, int proc_fd, enum network_sysctl
 	bool (*is_ours)(const char *name, size_t len, void *arg), void *arg, struct error *e) _must_check_;
 
 /* restore-network.c: makes the namespace of this process what the image says. proc_fd: a /proc. */
-int restore_network(const St__Network *n, int proc_fd, struct error *e) _must_check_;
+struct network_image {
+	const St__Network *network;
+	const St__PacketTable **tables; /* nftables.h */
+	size_t n_tables;
+	bool may_filter; /* config.json lets the container make packet filters */
+};
+int restore_network(const struct network_image *image, int proc_fd, struct error *e) _must_check_;
 /* Is it well-formed? Reason, or NULL. */
 const char *network_wrong(const St__Network *n);

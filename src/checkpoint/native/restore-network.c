@@ -19,10 +19,12 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/nftables.h"
 #include "linux/netdev.h"
 
 struct net_restore {
 	struct arena arena;
+	const struct network_image *image;
 	const St__Network *want;
 	St__Network *found; /* at first */
 	int socket, proc_fd;
@@ -599,6 +601,16 @@ static int write_sysctls(struct net_restore *r, enum network_sysctl_group group,
 	return network_write_sysctls(r->want, r->proc_fd, group, is_our_name, r, e);
 }
 
+/* While nothing is up that it could let through. */
+static int filter_packets(struct net_restore *r, struct error *e)
+{
+	bool differ = false;
+
+	for (size_t i = 0; i < r->want->n_links; i++)
+		differ |= current_index(r, r->want->links[i]->index) != r->want->links[i]->index;
+	return restore_nftables(r->image->tables, r->image->n_tables, r->image->may_filter, differ, e);
+}
+
 static int restore_all(struct net_restore *r, struct error *e)
 {
 	int result = write_sysctls(r, NETWORK_SYSCTLS_ALL, e);
@@ -611,6 +623,8 @@ static int restore_all(struct net_restore *r, struct error *e)
 		result = each_link(r, attach_link, e);
 	if (result == 0)
 		result = each_link(r, settle_link, e);
+	if (result == 0)
+		result = filter_packets(r, e);
 	if (result == 0)
 		result = make_equal(r, NET_ADDRESS, e);
 	if (result == 0)
@@ -634,7 +648,8 @@ static bool is_all_the_same(const struct net_restore *r)
 {
 	const St__Link *a, *b;
 
-	if (r->want->n_links != 1 || r->found->n_links != 1 || r->want->n_sysctls > 0)
+	if (r->want->n_links != 1 || r->found->n_links != 1 || r->want->n_sysctls > 0 ||
+		r->image->n_tables > 0)
 		return false;
 	a = r->want->links[0];
 	b = r->found->links[0];
@@ -654,9 +669,10 @@ static bool is_all_the_same(const struct net_restore *r)
 	return true;
 }
 
-int restore_network(const St__Network *n, int proc_fd, struct error *e)
+int restore_network(const struct network_image *image, int proc_fd, struct error *e)
 {
-	struct net_restore r = {.want = n, .proc_fd = proc_fd};
+	const St__Network *n = image->network;
+	struct net_restore r = {.image = image, .want = n, .proc_fd = proc_fd};
 	_cleanup_close_ int socket = netdev_open(-EBADF);
 	int result;
 

@@ -430,8 +430,8 @@ int restore_init(void *arg, struct error *e)
 		result = restore_tmpfs(r, e);
 	if (result == 0)
 		result = restore_make_namespaces(r, e);
-	if (result == 0 && r->network && r->own_net && !r->options->empty_ns)
-		result = restore_network(r->network, r->proc_fd, e);
+	if (result == 0 && r->net.network && r->own_net && !r->options->empty_ns)
+		result = restore_network(&r->net, r->proc_fd, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
 	if (result == 0)

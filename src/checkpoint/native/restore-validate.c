@@ -5,6 +5,7 @@
  */
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/network.h"
+#include "checkpoint/native/nftables.h"
 
 #include "checkpoint/native/ttys.h"
 
@@ -312,8 +313,13 @@ int restore_validate(const struct restore *r, struct error *e)
 		return error_set(
 			e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: the container's clocks are malformed");
 
-	if (r->network && network_wrong(r->network))
-		return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: %s", network_wrong(r->network));
+	if (r->net.network && network_wrong(r->net.network))
+		return error_set(
+			e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: %s", network_wrong(r->net.network));
+	for (size_t i = 0; i < r->net.n_tables; i++)
+		if (nftables_wrong(r->net.tables[i]))
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: %s",
+				nftables_wrong(r->net.tables[i]));
 	for (size_t i = 0; i < r->n_files; i++) {
 		if (r->files[i]->id <= last || !file_is_complete(r, r->files[i]))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: file %llu is malformed",

@@ -68,7 +68,10 @@ static int count_records(struct restore *r, struct error *e)
 			ADD_RECORD(r, tmpfs, m);
 			break;
 		case IMAGE_RECORD_NETWORK:
-			r->network = (const St__Network *)m;
+			r->net.network = (const St__Network *)m;
+			break;
+		case IMAGE_RECORD_PACKET_TABLE:
+			ADD_RECORD(&r->net, tables, m);
 			break;
 		case IMAGE_RECORD_NAMESPACE:
 			if (r->nested)
@@ -105,16 +108,17 @@ static int load_records(struct restore *r, struct error *e)
 	r->cgroups = arena_array(&r->arena, r->n_cgroups, sizeof(*r->cgroups));
 	r->labels = arena_array(&r->arena, r->n_procs, sizeof(*r->labels));
 	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
+	r->net.tables = arena_array(&r->arena, r->net.n_tables, sizeof(*r->net.tables));
 	r->nested = arena_array(&r->arena, r->n_nested, sizeof(*r->nested));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
 	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->labels ||
-		!r->cgroups || !r->pipes || !r->helpers || !r->nested)
+		!r->net.tables || !r->cgroups || !r->pipes || !r->helpers || !r->nested)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
 	r->n_files = r->n_shm = r->n_procs = r->n_tmpfs = r->n_ipc = r->n_mounts = r->n_cgroups =
-		r->n_nested = 0;
+		r->n_nested = r->net.n_tables = 0;
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
@@ -349,7 +353,7 @@ static int check_sockets(const struct restore *r, const struct spec *s, struct e
 
 static int check_sysctls(const struct restore *r, struct error *e)
 {
-	if (!r->network || !r->own_net || r->options->empty_ns || r->network->n_sysctls == 0 ||
+	if (!r->net.network || !r->own_net || r->options->empty_ns || r->net.network->n_sysctls == 0 ||
 		r->may_set_sysctls)
 		return 0;
 	return error_set(e, -EPERM, ERROR_REFUSED,
@@ -371,6 +375,7 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	r->own_user = s->namespaces[NS_USER].present;
 	r->own_ipc = s->namespaces[NS_IPC].present && !s->namespaces[NS_IPC].path;
 	r->may_set_sysctls = ipc_may_set_sysctls(s);
+	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
 	if (has_ipc(r) && !r->own_ipc)

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/native/batch.h"
+#include "checkpoint/native/network.h"
 #include "image.pb-c.h"
 #include "image/image.h"
 
@@ -79,8 +80,8 @@ struct restore {
 	size_t n_shm;
 	const St__Tmpfs **tmpfs;
 	size_t n_tmpfs;
-	const St__Network *network; /* of its own network namespace; NULL: the image has none */
-	const char **labels;	    /* by process: its AppArmor profile, NULL: the runtime's */
+	struct network_image net; /* of its own network namespace; .network NULL: the image has none */
+	const char **labels;	  /* by process: its AppArmor profile, NULL: the runtime's */
 	const St__Cgroup **cgroups;
 	size_t n_cgroups;
 	const St__Mount **mounts;

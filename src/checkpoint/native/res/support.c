@@ -78,9 +78,19 @@ const struct support_row support_rows[] = {
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
 		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "
-		"neighbours, the sysctls of interfaces. Other kinds, nexthop objects, traffic control and "
-		"packet "
-		"filters are refused"},
+		"neighbours, the sysctls of interfaces. Other kinds, nexthop objects and traffic control are "
+		"refused"},
+	{"namespace", "packet filters", "supported",
+		"nftables, and iptables that lie on it: tables, chains, rules, sets, maps, elements with the "
+		"time that they have "
+		"left, objects, flow tables, counts, handles (not those of tables); not what is counted out "
+		"of sight: "
+		"limits begin anew. Refused: iptables-legacy, ipsets, tables with an owner, "
+		"rules that name cgroups, the match \"recent\""},
+	{"namespace", "tracked connections", "lost",
+		"flows of connections through NAT or flow tables: they are tracked anew; refused where a "
+		"connection of "
+		"the container's goes through NAT"},
 	{"namespace", "interfaces from outside", "created",
 		"by linux.netDevices or hooks, with what these give them; else the restore fails and says "
 		"so"},
