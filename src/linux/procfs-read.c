@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -186,6 +187,24 @@ int proc_read_timer_list(struct arena *a, struct proc_sleep **ret, size_t *ret_n
 	int r = text_read(&t, "/proc/timer_list");
 
 	return r < 0 ? r : proc_parse_timer_list(t.text, a, ret, ret_n);
+}
+
+/* A namespace without IPv6 has no groups of it. */
+int proc_read_groups(pid_t pid, int family, struct arena *a, struct proc_group **ret, size_t *ret_n)
+{
+	_cleanup_text_ struct proc_text t;
+	char path[64];
+	int r;
+
+	*ret = NULL;
+	*ret_n = 0;
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, family == AF_INET ? "igmp" : "igmp6");
+	r = text_read(&t, path);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	return (family == AF_INET ? proc_parse_igmp : proc_parse_igmp6)(t.text, a, ret, ret_n);
 }
 
 int proc_read_limits(pid_t pid, struct proc_limit ret[PROC_LIMITS])

@@ -188,6 +188,18 @@ struct proc_sleep {
 int proc_parse_timer_list(
 	const char *text, struct arena *a, struct proc_sleep **ret, size_t *ret_n) _must_check_;
 
+/* A multicast group that an interface listens to. */
+enum { PROC_DEVICE_SIZE = 16 };
+struct proc_group {
+	int family;
+	uint32_t ifindex;
+	char device[PROC_DEVICE_SIZE];
+	uint8_t address[16]; /* 4 of AF_INET */
+};
+/* /proc/PID/net/igmp, igmp6 */
+int proc_parse_igmp(const char *text, struct arena *a, struct proc_group **ret, size_t *ret_n) _must_check_;
+int proc_parse_igmp6(const char *text, struct arena *a, struct proc_group **ret, size_t *ret_n) _must_check_;
+
 struct proc_limit {
 	uint64_t soft, hard; /* RLIM_INFINITY: ~0 */
 };
@@ -206,6 +218,9 @@ int proc_read_fdinfo(pid_t pid, int fd, struct arena *a, struct proc_fdinfo *ret
 int proc_read_fdinfo_fd(int fdinfo, struct arena *a, struct proc_fdinfo *ret) _must_check_;
 int proc_read_timers(pid_t pid, struct arena *a, struct proc_posix_timer **ret, size_t *ret_n) _must_check_;
 int proc_read_timer_list(struct arena *a, struct proc_sleep **ret, size_t *ret_n) _must_check_;
+/* Of the process's network namespace. */
+int proc_read_groups(
+	pid_t pid, int family, struct arena *a, struct proc_group **ret, size_t *ret_n) _must_check_;
 int proc_read_limits(pid_t pid, struct proc_limit ret[PROC_LIMITS]) _must_check_;
 /* readlink of /proc/<pid>/<name> ("exe", "cwd", "fd/3"); -ENAMETOOLONG if it does not fit. Returns the length. */
 ssize_t proc_readlink(pid_t pid, const char *name, char *buf, size_t size) _must_check_;

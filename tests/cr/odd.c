@@ -15,6 +15,7 @@
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <pty.h>
 #include <sys/file.h>
@@ -312,6 +313,117 @@ static void check_tcp(void)
 	must(send(fd2, "there", 5, 0));
 	check(recv(fd, b, 64, 0) == 5, "the other way: %m");
 	must(send(fd, "sent before", 11, 0));
+}
+
+/* A UDP socket of port 7788 in fd, and fd2 connected to it. */
+static void set_udp(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(7788), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	lo_up();
+	fd = must(socket(AF_INET, SOCK_DGRAM, 0));
+	must(bind(fd, (struct sockaddr *)&a, sizeof(a)));
+	fd2 = must(socket(AF_INET, SOCK_DGRAM, 0));
+	must(connect(fd2, (struct sockaddr *)&a, sizeof(a)));
+}
+
+/* A datagram of which a part has been sent. */
+static bool set_udp_cork(void)
+{
+	set_udp();
+	must(send(fd2, "half and ", 9, MSG_MORE));
+	return true;
+}
+
+static void check_udp_cork(void)
+{
+	char b[64];
+
+	check(recv(fd, b, sizeof(b), MSG_DONTWAIT) == -1, "it has been sent");
+	must(send(fd2, "half", 4, 0));
+	check(recv(fd, b, sizeof(b), 0) == 13 && !memcmp(b, "half and half", 13), "the first half is lost");
+	must(send(fd2, "half and ", 9, MSG_MORE));
+}
+
+/* An ICMP error that nobody has asked for yet. */
+static bool set_udp_error(void)
+{
+	set_udp();
+	close(fd);
+	must(send(fd2, "nobody", 6, 0));
+	return true;
+}
+
+static void check_udp_error(void)
+{
+	char b[64];
+
+	check(recv(fd2, b, sizeof(b), MSG_DONTWAIT) == -1 && errno == ECONNREFUSED, "%m");
+	must(send(fd2, "nobody", 6, 0));
+}
+
+/* The same with the datagram that caused it. */
+static bool set_udp_error_queue(void)
+{
+	set_udp();
+	close(fd);
+	must(setsockopt(fd2, IPPROTO_IP, IP_RECVERR, &(int){1}, sizeof(int)));
+	must(send(fd2, "nobody", 6, 0));
+	return true;
+}
+
+static void check_udp_error_queue(void)
+{
+	char b[64];
+
+	check(recv(fd2, b, sizeof(b), MSG_ERRQUEUE | MSG_DONTWAIT) == 6 && !memcmp(b, "nobody", 6), "%m");
+	must(send(fd2, "nobody", 6, 0));
+}
+
+/* Datagrams that could only come again by a device which is down. */
+static bool set_udp_lo_down(void)
+{
+	struct ifreq r = {.ifr_name = "lo"};
+
+	set_udp();
+	must(send(fd2, "before", 6, 0));
+	must(ioctl(fd, SIOCGIFFLAGS, &r));
+	r.ifr_flags &= ~IFF_UP;
+	must(ioctl(fd, SIOCSIFFLAGS, &r));
+	return true;
+}
+
+static void check_udp_lo_down(void)
+{
+	char b[64];
+
+	check(recv(fd, b, sizeof(b), MSG_DONTWAIT | MSG_PEEK) == 6, "what waited is lost: %m");
+}
+
+/* A key, which the kernel charges to the socket and does not show. */
+static void set_key(int length)
+{
+	struct tcp_md5sig key = {.tcpm_keylen = length, .tcpm_key = "secret"};
+	struct sockaddr_in *a = (struct sockaddr_in *)&key.tcpm_addr;
+
+	*a = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	must(setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)));
+}
+
+static bool set_tcp_md5(void)
+{
+	fd = must(socket(AF_INET, SOCK_STREAM, 0));
+	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, "", 1) < 0 && errno == ENOPROTOOPT)
+		return unavailable("TCP_MD5SIG");
+	set_key(6);
+	return true;
+}
+
+static void check_tcp_md5(void)
+{
+	set_key(0); /* takes it away: ENOENT if there is none */
+	set_key(6);
 }
 
 /* A descriptor in flight in a unix socket. */
@@ -1256,6 +1368,11 @@ static const struct object {
 	{"raw_socket", set_raw, check_raw},
 	{"mptcp", set_mptcp, check_mptcp},
 	{"tcp_established", set_tcp, check_tcp},
+	{"udp_cork", set_udp_cork, check_udp_cork},
+	{"udp_error", set_udp_error, check_udp_error},
+	{"udp_error_queue", set_udp_error_queue, check_udp_error_queue},
+	{"udp_lo_down", set_udp_lo_down, check_udp_lo_down},
+	{"tcp_md5", set_tcp_md5, check_tcp_md5},
 	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
 	{"io_uring", set_io_uring, check_io_uring},
 	{"aio", set_aio, check_aio},

@@ -78,14 +78,13 @@ static const struct range not_set[] = {
 /* What tells of the moment, or of the socket's identity. */
 static const struct range not_compared[] = {
 	{SOL_SOCKET, SO_ERROR, SO_ERROR},
-	{SOL_SOCKET, 55, 57},	/* SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE */
-	{SOL_SOCKET, 71, 71},	/* SO_NETNS_COOKIE */
-	{SOL_SOCKET, 77, 77},	/* SO_PEERPIDFD */
-	{IPPROTO_TCP, 11, 11},	/* TCP_INFO */
-	{IPPROTO_TCP, 24, 24},	/* TCP_TIMESTAMP */
-	{IPPROTO_TCP, 26, 26},	/* TCP_CC_INFO */
-	{IPPROTO_TCP, 35, 35},
-	{SOL_PACKET, 6, 6}, /* PACKET_STATISTICS */
+	{SOL_SOCKET, 55, 57},			   /* SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE */
+	{SOL_SOCKET, 71, 71},			   /* SO_NETNS_COOKIE */
+	{SOL_SOCKET, 77, 77},			   /* SO_PEERPIDFD */
+	{IPPROTO_TCP, 11, 11},			   /* TCP_INFO */
+	{IPPROTO_TCP, 24, 24},			   /* TCP_TIMESTAMP */
+	{IPPROTO_TCP, 26, 26},			   /* TCP_CC_INFO */
+	{IPPROTO_TCP, 35, 35}, {SOL_PACKET, 6, 6}, /* PACKET_STATISTICS */
 };
 
 static bool is_in(const struct range *r, size_t n, int level, int name)
@@ -115,8 +114,8 @@ static bool get(int fd, int level, int name, struct value *ret)
 /* Some value that it does not have yet. */
 static bool change(int fd, int level, int name)
 {
-	static const int tries[] = {1, 0, 2, 3, 5, 7, 10, 12, 16, 32, 100, 200, 500, 1000, 4000, 10000, 65536,
-		-1, 1 << 24};
+	static const int tries[] = {
+		1, 0, 2, 3, 5, 7, 10, 12, 16, 32, 100, 200, 500, 1000, 4000, 10000, 65536, -1, 1 << 24};
 	struct value before, now;
 
 	if (!get(fd, level, name, &before))

@@ -69,6 +69,7 @@ static void fuzz_text(char which, const char *text, struct arena *a)
 {
 	struct proc_limit limits[PROC_LIMITS];
 	struct proc_posix_timer *timers;
+	struct proc_group *groups;
 	struct proc_sleep *sleeps;
 	struct proc_stat stat;
 	size_t n;
@@ -93,6 +94,16 @@ static void fuzz_text(char which, const char *text, struct arena *a)
 	case 'h':
 		if (proc_parse_timer_list(text, a, &sleeps, &n) == 0)
 			check(n <= strlen(text));
+		break;
+	case 'g':
+		if (proc_parse_igmp(text, a, &groups, &n) == 0)
+			for (size_t i = 0; i < n; i++)
+				check(groups[i].device[0] && strlen(groups[i].device) < PROC_DEVICE_SIZE);
+		break;
+	case 'G':
+		if (proc_parse_igmp6(text, a, &groups, &n) == 0)
+			for (size_t i = 0; i < n; i++)
+				check(groups[i].device[0] && strlen(groups[i].device) < PROC_DEVICE_SIZE);
 		break;
 	case 'l':
 		(void)!proc_parse_limits(text, limits);

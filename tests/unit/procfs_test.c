@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -452,6 +453,49 @@ static void test_timer_list(struct tap *t)
 	arena_done(&a);
 }
 
+static void test_groups(struct tap *t)
+{
+	static const char igmp[] = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"
+				   "1\tlo        :     1      V3\n"
+				   "\t\t\t\t010000E0     1 0:00000000\t\t0\n"
+				   "2\tabcdefghijklmno:     2      V3\n"
+				   "\t\t\t\t030201EF     1 0:00000000\t\t0\n"
+				   "\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+	static const char igmp6[] =
+		"1    lo              ff02000000000000000000000000001a     1 00000000 0\n"
+		"12   eth0            ff010000000000000000000000000001     1 00000008 0\n";
+	struct arena a = {0};
+	struct proc_group *g;
+	size_t n, bad = 0;
+	char text[sizeof(igmp)];
+
+	tap_ok(t,
+		proc_parse_igmp(igmp, &a, &g, &n) == 0 && n == 3 && g[0].ifindex == 1 &&
+			memcmp(g[0].address, "\xe0\0\0\1", 4) == 0 && g[1].ifindex == 2 &&
+			strcmp(g[2].device, "abcdefghijklmno") == 0 &&
+			memcmp(g[1].address, "\xef\1\2\3", 4) == 0,
+		"groups: igmp");
+	tap_ok(t,
+		proc_parse_igmp6(igmp6, &a, &g, &n) == 0 && n == 2 && g[0].address[1] == 2 &&
+			g[0].address[15] == 0x1a && strcmp(g[0].device, "lo") == 0 && g[1].ifindex == 12,
+		"groups: igmp6");
+	tap_ok(t, proc_parse_igmp("", &a, &g, &n) == 0 && n == 0 && proc_parse_igmp6("", &a, &g, &n) == 0,
+		"groups: none");
+	for (size_t len = 1; len < strlen(igmp6); len++) {
+		memcpy(text, igmp6, len);
+		text[len] = '\0';
+		if (text[len - 1] != '\n' && proc_parse_igmp6(text, &a, &g, &n) != -EBADMSG)
+			bad++;
+	}
+	tap_ok(t, bad == 0, "groups: truncations are seen");
+	tap_ok(t, proc_parse_igmp("x\n\t\t010000E0 1\n", &a, &g, &n) == -EBADMSG, "groups: of no interface");
+	tap_ok(t,
+		proc_read_groups(getpid(), AF_INET, &a, &g, &n) == 0 && n > 0 &&
+			proc_read_groups(getpid(), AF_INET6, &a, &g, &n) == 0,
+		"groups: of this machine");
+	arena_done(&a);
+}
+
 static void test_limits(struct tap *t)
 {
 	struct proc_limit l[PROC_LIMITS];
@@ -692,6 +736,7 @@ int main(void)
 	test_fdinfo(&t);
 	test_timers(&t);
 	test_timer_list(&t);
+	test_groups(&t);
 	test_limits(&t);
 	test_real_counters(&t, &a);
 	test_real_watchers(&t, &a);

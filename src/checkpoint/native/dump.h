@@ -170,8 +170,9 @@ struct dump {
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
 	struct dump_pty *ptys;		      /* res/tty.c */
 	size_t n_ptys;
-	int holds_packets;	  /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
-	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
+	int holds_packets;		 /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
+	struct multicast_groups *groups; /* of the container's network namespace (res/socket-multicast.c) */
+	struct sockdiag *sockets;	 /* of the container's network namespace; NULL until asked for */
 	St__Container *container;
 	struct dump_nested *nested; /* namespaces made by the container's processes (nested.c) */
 	size_t n_nested, max_nested;

@@ -8,15 +8,19 @@
  * descriptor by which it could be looked at.
  *
  * Datagrams that wait in a UDP socket are sent to it again, with the sender's address where that can be
- * had. They may be lost where the container's loopback device is down, as UDP allows.
+ * had.
  */
 #include "checkpoint/native/res/socket.h"
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -95,23 +99,61 @@ static bool can_hold_packets(struct dump *d)
 	return d->holds_packets > 0;
 }
 
+static bool has_loopback(int fd)
+{
+	struct ifreq q = {.ifr_name = "lo"};
+
+	return ioctl(fd, SIOCGIFFLAGS, &q) == 0 && q.ifr_flags & IFF_UP;
+}
+
+/* Of a UDP socket. Its error, and what is in its error queue, can only be looked at by taking it. */
+static const char *datagram_refusal(int fd, const char **remedy)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int outgoing = 0;
+
+	*remedy = "let the program read it, then checkpoint";
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+		return "an error waits in it, or a message in its error queue";
+	if (p.revents & POLLIN && !has_loopback(fd))
+		return "datagrams wait in it, which are put back by the loopback device, and that is down";
+	*remedy = "let the program end UDP_CORK or MSG_MORE, then checkpoint";
+	if (ioctl(fd, SIOCOUTQ, &outgoing) == 0 && outgoing > 0)
+		return "data that it is to send is held back, and cannot be read";
+	return NULL;
+}
+
+static const char *tcp_refusal(struct dump *d, const struct dump_file *f, int fd, const char **remedy)
+{
+	struct tcp_info info;
+	const char *reason;
+
+	if (tcp_info(fd, &info) < 0)
+		return NULL; /* closed meanwhile */
+	reason = refusal(d, fd, &info, remedy);
+	if (reason || !is_connection(&info) || d->options->tcp_close)
+		return reason;
+	*remedy = "let the receiver read it, then checkpoint";
+	if (f->proc == d->self)
+		return "it is a TCP connection on its way in a unix socket";
+	*remedy = "load the kernel module nf_tables, or use --tcp-close";
+	if (!d->stopped && !can_hold_packets(d))
+		return "without nftables its packets cannot be held back until the restore";
+	return NULL;
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	_cleanup_close_ int fd = dump_duplicate(f);
 	const char *reason, *remedy;
-	struct tcp_info info;
 
-	if (fd < 0 || !is_tcp(fd) || tcp_info(fd, &info) < 0)
-		return 0; /* closed meanwhile, or UDP */
-	reason = refusal(d, fd, &info, &remedy);
-	if (!reason && is_connection(&info) && !d->options->tcp_close && f->proc == d->self) {
-		reason = "it is a TCP connection on its way in a unix socket";
-		remedy = "let the receiver read it, then checkpoint";
-	}
-	if (!reason && is_connection(&info) && !d->options->tcp_close && !d->stopped &&
-		!can_hold_packets(d)) {
-		reason = "without nftables its packets cannot be held back until the restore";
-		remedy = "load the kernel module nf_tables, or use --tcp-close";
+	if (fd < 0)
+		return 0; /* closed meanwhile */
+	reason = is_tcp(fd) ? tcp_refusal(d, f, fd, &remedy) : datagram_refusal(fd, &remedy);
+	if (!reason && socket_has_unseen(d, fd)) {
+		reason = "it has options that the kernel does not show (an anycast address, TCP MD5 keys, "
+			 "data of BPF programs)";
+		remedy = "close the socket before the checkpoint";
 	}
 	if (reason)
 		dump_refuse(d, f->proc, f->fd, "inet socket", reason, remedy, "%s", f->link);
@@ -410,7 +452,9 @@ const struct resource resource_inet = {
 	.kind = "inet socket",
 	.description =
 		"TCP: unconnected, bound, listening, connected (--tcp-established). UDP and UDP-Lite: bound, "
-		"connected, with queued datagrams",
+		"connected, with queued datagrams. Multicast memberships. Refused: pending errors and data "
+		"held "
+		"back by UDP_CORK, queued datagrams while lo is down, TCP MD5 keys, anycast addresses",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

@@ -406,6 +406,8 @@ static int dump_options(struct dump *d, int fd, St__Socket *m, struct error *e)
 	r = dump_buffers(d, fd, m, e);
 	if (r == 0)
 		r = dump_names(d, fd, m, e);
+	if (r == 0)
+		r = multicast_dump(d, fd, m, e);
 	return r < 0 ? r : dump_filter(d, fd, m, e);
 }
 
@@ -570,5 +572,5 @@ int socket_restore_options(int fd, const St__Socket *m, enum socket_stage stage,
 		if (s == (int)stage && set_option(fd, o) < 0)
 			return error_errno(e, -errno, "set socket option %d of level %d", o->name, o->level);
 	}
-	return 0;
+	return stage == SOCKET_LATE ? multicast_restore(fd, m, e) : 0;
 }

@@ -13,11 +13,13 @@
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/fd.h"
 #include "linux/sockdiag.h"
@@ -148,7 +150,7 @@ static const char *refusal(struct dump *d, const struct dump_file *f, int fd, co
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct packet_info info;
-	int r;
+	int outgoing = 0, r;
 
 	*remedy = "close the socket before the checkpoint";
 	if (strcmp(f->protocol, "PACKET") == 0) {
@@ -168,6 +170,12 @@ static const char *refusal(struct dump *d, const struct dump_file *f, int fd, co
 	*remedy = "let the program read it, then checkpoint";
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLIN | POLLERR))
 		return "messages wait in it that cannot be put back";
+	*remedy = "let the program end MSG_MORE, then checkpoint";
+	if (strcmp(f->protocol, "NETLINK") != 0 && ioctl(fd, SIOCOUTQ, &outgoing) == 0 && outgoing > 0)
+		return "data that it is to send is held back, and cannot be read";
+	*remedy = "close the socket before the checkpoint";
+	if (socket_has_unseen(d, fd))
+		return "it has options that the kernel does not show";
 	return NULL;
 }
 

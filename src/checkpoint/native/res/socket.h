@@ -29,6 +29,12 @@ enum socket_stage {
 int socket_restore_options(
 	int fd, const St__Socket *m, enum socket_stage stage, struct error *e) _must_check_;
 
+/* The multicast groups that it is a member of, into m->multicast; nothing but m->family is asked of m. */
+int multicast_dump(struct dump *d, int fd, St__Socket *m, struct error *e) _must_check_;
+int multicast_restore(int fd, const St__Socket *m, struct error *e) _must_check_;
+/* Has the socket something that the kernel charges to it and does not show? */
+bool socket_has_unseen(struct dump *d, int fd);
+
 /* Addresses of messages as bind(2) and connect(2) take them; false: none, or not one of that family. */
 bool socket_address(
 	const ProtobufCBinaryData *bytes, int family, struct sockaddr_storage *ret, socklen_t *ret_len);

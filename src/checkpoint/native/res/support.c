@@ -167,10 +167,11 @@ const struct support_row support_rows[] = {
 		"was typed into a terminal that nobody has opened yet, or is half a line in the console of a "
 		"container of an ordinary user"},
 	{"file", "socket state that nobody can read", "lost",
-		"multicast memberships, TCP MD5 keys, queued errors and UDP datagrams while lo is down; "
 		"order and programs of a SO_REUSEPORT group; options that can only be set: "
-		"SO_BUSY_POLL_BUDGET, SO_INQ, IPV6_MTU, IPV6_NEXTHOP, IPV6_PKTINFO, flow labels, an "
-		"interface for multicast that was given by number only (IPv4)"},
+		"SO_BUSY_POLL_BUDGET, "
+		"SO_INQ, IPV6_MTU, IPV6_NEXTHOP, IPV6_PKTINFO, flow labels, an interface for multicast that "
+		"was "
+		"given by number only (IPv4)"},
 	{"file", "TCP connections without a descriptor", "lost",
 		"in TIME_WAIT, still in the handshake, or closed by the program while there was data to "
 		"send"},
