@@ -156,6 +156,30 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	return r < 0 ? r : fault_point("create-cgroup", e);
 }
 
+/* Whether init, the process between and systemd's holder are too many to be in the cgroup at once. Only who is born there is
+ * counted, not who moves there: slower, and seldom needed. */
+static bool must_move(const struct spec *s)
+{
+	return s->resources.has_pids_limit && s->resources.pids_limit > 0 && s->resources.pids_limit < 3;
+}
+
+static bool has_between(const struct spec *s)
+{
+	return s->namespaces[NS_USER].present || s->namespaces[NS_PID].path;
+}
+
+/* How init comes into its cgroups; what is not open here clone_init() does. */
+static int prepare_cgroups(struct create *cr, struct error *e)
+{
+	const struct cgroup *cg = &cr->c->cgroup;
+
+	if (!must_move(cr->c->spec))
+		cr->cgroup_fd = cgroup_v2_fd(cg);
+	else if (has_between(cr->c->spec))
+		return 0;
+	return cgroup_join_open(cg, cr->cgroup_fd >= 0, NULL, &cr->cgroups, e);
+}
+
 static int prepare_init(struct create *cr, struct error *e)
 {
 	struct container *c = cr->c;
@@ -198,9 +222,8 @@ static int prepare_init(struct create *cr, struct error *e)
 	cr->init.proc = procfs_open();
 	if (cr->init.proc < 0)
 		return error_errno(e, cr->init.proc, "open /proc");
-	cr->cgroup_fd = cgroup_v2_fd(&c->cgroup);
 	r = fault_point("create-sockets", e);
-	return r < 0 ? r : cgroup_join_open(&c->cgroup, cr->cgroup_fd >= 0, NULL, &cr->cgroups, e);
+	return r < 0 ? r : prepare_cgroups(cr, e);
 }
 
 static uint64_t clone_flags(const struct spec *s)
@@ -241,12 +264,11 @@ static int between_enter(void *arg, struct error *e)
 /* A pid namespace is entered by being born in it. */
 static pid_t clone_process(struct create *cr, struct error *e)
 {
-	const struct spec_namespace *ns = cr->c->spec->namespaces;
 	uint64_t flags = clone_flags(cr->c->spec);
 	pid_t pid;
 
 	cr->init.sync = cr->child_sync;
-	cr->init.between = ns[NS_USER].present || ns[NS_PID].path;
+	cr->init.between = has_between(cr->c->spec);
 	if (cr->init.between)
 		return clone_between(&(struct clone_between){.cgroup_fd = cr->cgroup_fd,
 					     .flags = flags,
@@ -292,7 +314,9 @@ static int clone_init(struct create *cr, struct error *e)
 	if (r < 0)
 		return r;
 	if (cr->init.between) {
-		r = go_on(cr, e);
+		r = must_move(cr->c->spec) ? cgroup_attach(&cr->c->cgroup, pid, false, e) : 0;
+		if (r == 0)
+			r = go_on(cr, e);
 		if (r < 0)
 			return r;
 	}

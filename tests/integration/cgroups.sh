@@ -23,6 +23,25 @@ test_pids_limit_is_in_force() {
 	[ "$(container_pids | wc -l)" -le 5 ] || fail "$(container_pids | wc -l) processes"
 }
 
+# The processes that make a container are not counted against it.
+test_limit_of_one_process() {
+	local users own=(. '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 0, "size": 65536}] | .linux.gidMappings = .linux.uidMappings')
+	bundle b sleep 1000
+	edit '.linux.resources.pids.limit = 1'
+	for users in "${own[@]}"; do
+		edit "$users"
+		start c
+		expect_limit pids pids.max 1 pids.max 1
+		[ "$(container_pids)" = "$(init_pid c)" ] || fail "$users: in the cgroup: $(container_pids)"
+		ok checkpoint --image-path "$T/i" c
+		ok restore -d --image-path "$T/i" --bundle "$B" c
+		[ "$(container_pids)" = "$(init_pid c)" ] || fail "$users: after the restore: $(container_pids)"
+		rm -r "$T/i"
+		ok delete -f c
+		expect_nothing_left c
+	done
+}
+
 test_memory_limit_is_in_force() {
 	bundle b sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; echo survived'
 	edit '.linux.resources.memory.limit = 33554432 | .linux.resources.memory.swap = 33554432'
