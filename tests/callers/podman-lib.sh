@@ -10,6 +10,8 @@ cat > "$T/containers.conf" << END
 [containers]
 default_ulimits = ["nofile=1024:2048", "nproc=4096:4096"]
 netns = "none"
+[network]
+network_backend = "cni"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -18,6 +20,13 @@ runtime = "stasis"
 stasis = ["$STASIS"]
 END
 export CONTAINERS_CONF=$T/containers.conf
+
+# Its newer networks, instead of CNI's.
+netavark() {
+	[ -x "${NETAVARK:=/usr/lib/podman/netavark}" ] || skip "not on this machine: netavark"
+	mkdir "$T/networks"
+	sed -i "s:^network_backend.*:network_backend = \"netavark\"\nnetwork_config_dir = \"$T/networks\":; s:^\[engine\]:&\nhelper_binaries_dir = [\"$(dirname "$NETAVARK")\", \"/usr/lib/podman\", \"/usr/bin\"]:" "$CONTAINERS_CONF"
+}
 
 # The image "bb".
 podman_image() {

@@ -165,6 +165,23 @@ test_bridge() {
 	eventually 10 says served nc_host 10.77.0.9 99
 }
 
+test_netavark() {
+	netavark
+	podman_image
+	succeeds podman network create --subnet 10.78.0.0/24 inside
+	succeeds podman run -d --name c --network inside --ip 10.78.0.9 bb sh -c 'while :; do nc -l -p 99 -e echo served; done'
+	eventually 10 says served nc_host 10.78.0.9 99
+	succeeds podman container checkpoint c
+	[ -z "$(ls /run/netns)" ] || fail "the network namespace is left"
+	succeeds podman container restore c
+	says 'inet 10.78.0.9/24' podman exec c ip -o -4 addr show eth0 || fail "$(podman exec c ip addr)"
+	eventually 10 says served nc_host 10.78.0.9 99
+	succeeds podman container checkpoint --export "$T/c.tar" c
+	succeeds podman rm -f -t 0 c
+	succeeds podman container restore --import "$T/c.tar"
+	says 'inet 10.78.0.9/24' podman exec c ip -o -4 addr show eth0 || fail "$(podman exec c ip addr)"
+}
+
 nc_host() {
 	busybox nc -w 1 "$@" < /dev/null
 }

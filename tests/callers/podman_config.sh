@@ -179,6 +179,19 @@ test_bridge() {
 	[ -z "$(ls /run/netns)" ] || fail "network namespaces are left: $(ls /run/netns)"
 }
 
+# netavark gives addresses, and names by aardvark-dns.
+test_netavark() {
+	netavark
+	podman_image
+	succeeds podman network create --subnet 10.78.0.0/24 inside
+	succeeds podman run -d --name c --network inside --ip 10.78.0.9 bb sh -c 'ip -o -4 addr show eth0; while :; do nc -l -p 99 -e echo served; done'
+	eventually 10 logged c 'inet 10.78.0.9/24'
+	eventually 10 says served podman run --rm --network inside bb nc -w 1 10.78.0.9 99
+	expect 10.78.0.9 podman inspect --format '{{.NetworkSettings.Networks.inside.IPAddress}}' c
+	succeeds podman rm -f -t 0 c
+	[ -z "$(ls /run/netns)" ] || fail "network namespaces are left: $(ls /run/netns)"
+}
+
 test_hooks() {
 	podman_image
 	mkdir "$T/hooks"
