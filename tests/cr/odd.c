@@ -402,7 +402,7 @@ static void check_udp_lo_down(void)
 }
 
 /* A key, which the kernel charges to the socket and does not show. */
-static void set_key(int length)
+static void set_md5_key(int length)
 {
 	struct tcp_md5sig key = {.tcpm_keylen = length, .tcpm_key = "secret"};
 	struct sockaddr_in *a = (struct sockaddr_in *)&key.tcpm_addr;
@@ -416,14 +416,14 @@ static bool set_tcp_md5(void)
 	fd = must(socket(AF_INET, SOCK_STREAM, 0));
 	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, "", 1) < 0 && errno == ENOPROTOOPT)
 		return unavailable("TCP_MD5SIG");
-	set_key(6);
+	set_md5_key(6);
 	return true;
 }
 
 static void check_tcp_md5(void)
 {
-	set_key(0); /* takes it away: ENOENT if there is none */
-	set_key(6);
+	set_md5_key(0); /* takes it away: ENOENT if there is none */
+	set_md5_key(6);
 }
 
 /* A descriptor in flight in a unix socket. */
