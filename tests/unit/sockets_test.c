@@ -868,7 +868,7 @@ static void run(const struct scenario *s)
 
 	if (remove_directory() != 0 || (memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6), !mkdtemp(dir)))
 		abort();
-	proc.pid = proc.ns_pid = start(s, &n);
+	proc.pid = proc.shown = proc.ns_pid = start(s, &n);
 	proc.pidfd = syscall(SYS_pidfd_open, proc.pid, 0);
 	if (CHECK(n > 0, "%s: could not be made", s->name) &&
 		CHECK(proc_read_status(proc.pid, proc.pid, &d.arena, &proc.status) == 0)) {

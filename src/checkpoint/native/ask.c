@@ -67,7 +67,7 @@ uint64_t dump_syscall_insn(struct dump_proc *p)
 
 		if (!(v->prot & PROT_EXEC) || strcmp(v->name, "[vdso]") != 0)
 			continue;
-		if (task_read_memory(p->pid, v->start, text, len) < 0)
+		if (task_read_memory(p->shown, v->start, text, len) < 0)
 			continue;
 		for (size_t k = 0; k + 1 < len; k++)
 			if (text[k] == 0x0f && text[k + 1] == 0x05)
@@ -259,7 +259,7 @@ static int find_future_locks(struct dump *d, struct dump_proc *p, const struct q
 
 	if (q->unlocked->result == 0)
 		return 0;
-	r = proc_read_maps(p->pid, true, &d->arena, &vmas, &n);
+	r = proc_read_maps(p->shown, true, &d->arena, &vmas, &n);
 	if (r < 0)
 		return error_errno(e, r, "mappings of pid %d", p->pid);
 	for (size_t i = 0; i < n; i++)
@@ -369,7 +369,7 @@ static int note_area(struct dump *d, struct dump_proc *p, struct task_call *call
 			"map %zu bytes into process %d (is its address space limited?)", (size_t)p->area_len,
 			p->ns_pid);
 	p->area = call->result;
-	j->mapped[j->n].pid = p->pid;
+	j->mapped[j->n].pid = p->shown;
 	j->mapped[j->n].area = p->area;
 	j->mapped[j->n].len = p->area_len;
 	j->mapped[j->n].syscall_insn = p->syscall_insn;
@@ -407,7 +407,7 @@ static int place_loop(struct dump_proc *p, const char *loop)
 	_cleanup_close_ int fd = -EBADF;
 	char path[32];
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/mem", p->shown);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	return fd < 0 ? -errno : pwrite_all(fd, loop, p->area_head, p->area);
 }
@@ -440,7 +440,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 	at = p->area_head < 4096 ? 0 : p->area_head;
 	r = at ? place_loop(p, asked->local) : 0;
 	if (r == 0)
-		r = task_write_memory(p->pid, p->area + at, asked->local + at, asked->len - at);
+		r = task_write_memory(p->shown, p->area + at, asked->local + at, asked->len - at);
 	return r < 0 ? error_errno(e, r, "write to the memory of pid %d", p->pid) : 0;
 }
 
@@ -465,6 +465,22 @@ static int run_all(struct dump *d, struct error *e)
 		}
 	}
 	return first;
+}
+
+/* When the leader ends once more, after the restore, its children would get their PR_SET_PDEATHSIG once more. */
+static int check_ended_leaders(struct dump *d, struct error *e)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		for (size_t k = i + 1; k < d->n_procs && d->procs[i].ended_leader; k++)
+			for (size_t t = 0; t < d->procs[k].n_threads; t++)
+				if (d->procs[k].stat.ppid == d->procs[i].pid &&
+					d->procs[k].threads[t].msg->pdeathsig)
+					return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+						"cannot checkpoint: process %d: a child has "
+						"PR_SET_PDEATHSIG, "
+						"and its own leader thread has ended: let either end first",
+						d->procs[i].ns_pid);
+	return 0;
 }
 
 int dump_ask(struct dump *d, struct error *e)
@@ -494,7 +510,7 @@ int dump_ask(struct dump *d, struct error *e)
 
 		if (p->zombie)
 			continue;
-		r = task_read_memory(p->pid, p->area, asked[i].local, asked[i].len);
+		r = task_read_memory(p->shown, p->area, asked[i].local, asked[i].len);
 		if (r < 0)
 			return error_errno(e, r, "read the memory of pid %d", p->pid);
 		for (size_t k = 0; k < p->n_threads; k++) {
@@ -519,7 +535,7 @@ int dump_ask(struct dump *d, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return check_ended_leaders(d, e);
 }
 
 int dump_unmap(struct dump *d, struct error *e)

@@ -231,6 +231,8 @@ static void name_tasks(struct dump *d)
 		struct dump_proc *p = &d->procs[i];
 
 		p->ns_pid = ns_id(d, p->pid, p->status.ns_pid, p->status.n_ns);
+		if (p->ended_leader)
+			p->ended_leader->ns_tid = p->ns_pid;
 		for (size_t k = 0; k < p->n_threads; k++)
 			p->threads[k].ns_tid = ns_id(
 				d, p->threads[k].tid, p->threads[k].status.ns_pid, p->threads[k].status.n_ns);
@@ -266,13 +268,24 @@ int dump_find_processes(struct dump *d, struct error *e)
 	return order(d, e);
 }
 
-bool dump_leader_is_dead(struct dump *d, struct dump_proc *p)
+bool dump_leader_is_needed(struct dump *d, struct dump_proc *p)
 {
-	if (!p->zombie || p->stat.num_threads <= 1)
+	const char *what = NULL;
+
+	if (!p->ended_leader)
 		return false;
-	dump_refuse(d, p, -1, "process", "its leader thread has ended while others run",
-		"let it end, then checkpoint", "process %d (%s)", p->ns_pid, p->stat.comm);
-	return true;
+	if (p->pid == d->c->init_pid)
+		what = "of the container's init";
+	else if (p->other_namespaces)
+		what = "of a process with namespaces of its own";
+	else if (p->status.state == 'T' || (d->stopped && p->threads[0].task.in_group_stop))
+		what = "of a stopped process";
+	else if (dump_pidfd(p) < 0)
+		what = "on a kernel before Linux 6.9";
+	if (what)
+		dump_refuse(d, p, -1, "process", "its leader thread has ended while others run",
+			"let it end, then checkpoint", "leader %s (%s)", what, p->stat.comm);
+	return what;
 }
 
 bool dump_refuse_hidden(struct dump *d)
@@ -283,7 +296,7 @@ bool dump_refuse_hidden(struct dump *d)
 	for (size_t i = 0; d->unprivileged && i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
-		if (p->zombie || proc_readlink(p->pid, "ns/user", text, sizeof(text)) != -EACCES)
+		if (p->zombie || proc_readlink(p->shown, "ns/user", text, sizeof(text)) != -EACCES)
 			continue;
 		any = true;
 		dump_refuse(d, p, -1, "process", HIDDEN_REASON,
@@ -300,9 +313,9 @@ static void check_process(struct dump *d, struct dump_proc *p)
 	if (s->tracer_pid != 0 && !d->stopped)
 		dump_refuse(d, p, -1, "traced task", "only one tracer is possible",
 			"end the debugger or strace, then checkpoint", "traced by pid %d", s->tracer_pid);
-	(void)dump_leader_is_dead(d, p);
+	(void)dump_leader_is_needed(d, p);
 	dump_check_exec_session(d, p);
-	if (p->n_threads > 0 && p->threads[0].tid != p->pid)
+	if (p->n_threads > 0 && p->threads[0].tid != p->shown)
 		dump_refuse(d, p, -1, "process", "its leader thread is missing",
 			"let it end, then checkpoint", "process %d", p->ns_pid);
 	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])
@@ -495,13 +508,41 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	return 0;
 }
 
+/* The kernel keeps of it what kill(2) and /proc want. What it had chosen for itself by prctl(2) nobody can ask any more. */
+static int collect_ended_leader(struct dump *d, struct dump_proc *p, struct error *e)
+{
+	struct dump_thread *t = p->ended_leader;
+	const St__Thread *other = p->threads[0].msg;
+	St__Thread *m = t->msg = pb_new(&d->arena, Thread, thread);
+	char path[64], text[64];
+
+	if (!m)
+		return no_memory(e);
+	m->tid = t->ns_tid;
+	m->ended = true;
+	m->exit_code = p->stat.exit_code;
+	m->sigmask = t->status.sig_blk;
+	m->comm = arena_strdup(&d->arena, p->stat.comm);
+	m->credentials = credentials(d, &t->status);
+	if (!m->comm || !m->credentials)
+		return no_memory(e);
+	m->seccomp_mode = other->seccomp_mode;
+	m->seccomp_filters = other->seccomp_filters;
+	m->n_seccomp_filters = other->n_seccomp_filters;
+	snprintf(path, sizeof(path), "/proc/%d/timerslack_ns", p->pid);
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) > 0)
+		m->timer_slack_ns = strtoull(text, NULL, 10);
+	return collect_scheduling(d, t, e);
+}
+
 static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 {
+	size_t ended = p->ended_leader ? 1 : 0;
 	St__Process *m = p->msg;
 	int r = 0;
 
-	m->n_threads = p->n_threads;
-	m->threads = arena_array(&d->arena, p->n_threads, sizeof(*m->threads));
+	m->n_threads = ended + p->n_threads;
+	m->threads = arena_array(&d->arena, m->n_threads, sizeof(*m->threads));
 	if (!m->threads)
 		return no_memory(e);
 	if (p->threads[0].task.in_group_stop) {
@@ -514,8 +555,12 @@ static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 			r = filters_collect(d, p, &p->threads[i], e);
 		if (r == 0)
 			r = fix_rseq(&p->threads[i], e);
-		m->threads[i] = p->threads[i].msg;
+		m->threads[ended + i] = p->threads[i].msg;
 	}
+	if (r == 0 && ended)
+		r = collect_ended_leader(d, p, e);
+	if (ended)
+		m->threads[0] = p->ended_leader->msg;
 	return r;
 }
 

@@ -37,12 +37,12 @@ static int no_memory(struct error *e)
  * than the list if there are few gaps. */
 static int numbers(struct dump *d, struct dump_proc *p, int **ret, size_t *ret_n)
 {
-	int r = p->by_proc ? -EOPNOTSUPP : proc_count_fds(p->pid, ret_n);
+	int r = p->by_proc ? -EOPNOTSUPP : proc_count_fds(p->shown, ret_n);
 
 	*ret = NULL;
 	if (r == 0 && p->status.fd_size / 4 <= *ret_n)
 		return 0;
-	return proc_read_fds(p->pid, &d->arena, ret, ret_n);
+	return proc_read_fds(p->shown, &d->arena, ret, ret_n);
 }
 
 static int add_item(struct descriptors *all, const struct some *s, struct error *e)

@@ -62,7 +62,7 @@ static int look(struct dump *d, struct error *e)
 	r = container_load_spec(d->c, e);
 	if (r == 0)
 		r = dump_find_processes(d, e);
-	if (r == 0 && (dump_leader_is_dead(d, &d->procs[0]) || dump_refuse_hidden(d)))
+	if (r == 0 && (dump_leader_is_needed(d, &d->procs[0]) || dump_refuse_hidden(d)))
 		return 0; /* /proc shows nothing of such a process */
 	if (r == 0)
 		r = open_root(d, e);

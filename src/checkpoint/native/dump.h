@@ -41,13 +41,15 @@ struct dump_link {
 struct dump_proc {
 	pid_t pid, ns_pid; /* on the host, in the container */
 	pid_t own_pid; /* as it sees itself: in a pid namespace of the container's own another than ns_pid */
-	int pidfd;     /* -EBADF: not needed yet */
+	pid_t shown; /* the thread of which /proc/TID shows what the process has: its leader, or another if that has ended */
+	int pidfd; /* -EBADF: not needed yet */
 	bool zombie;
 	bool by_exec; /* of an exec session, or begun by one (exec-sessions.c) */
 	bool by_proc; /* its descriptors are looked at in /proc/PID (view.c) */
 	struct proc_stat stat;
 	struct proc_status status;
-	struct dump_thread *threads; /* leader first */
+	struct dump_thread *threads;	  /* those that live, leader first */
+	struct dump_thread *ended_leader; /* NULL: it lives, or the process is a zombie */
 	size_t n_threads;
 	pid_t *children; /* of all threads */
 	size_t n_children;
@@ -249,8 +251,8 @@ uint32_t dump_host_gid(const struct dump *d, uint32_t gid);
 
 /* Lists the processes and threads (collect.c). */
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;
-/* A process whose leader thread has ended while others run: an obstacle. */
-bool dump_leader_is_dead(struct dump *d, struct dump_proc *p);
+/* A process whose leader thread has ended while others run: whether that is an obstacle. */
+bool dump_leader_is_needed(struct dump *d, struct dump_proc *p);
 /* exec-sessions.c: marks them; obstacles of one process; a terminal that hangs up, for the image only. */
 void dump_find_exec_sessions(struct dump *d);
 void dump_check_exec_session(struct dump *d, const struct dump_proc *p);
@@ -365,6 +367,8 @@ int dump_check_files(struct dump *d, struct error *e) _must_check_;
 int dump_files(struct dump *d, struct error *e) _must_check_;
 /* Is "path", as the file f has it (NULL: in the container), still this inode? */
 bool dump_path_is(struct dump *d, const struct dump_file *f, const char *path, const struct stat *st);
+/* A pidfd, also of a thread; -1. */
+int dump_open_pidfd(pid_t tid) _must_check_;
 /* The process's pidfd, opened when first needed; or a negative errno. */
 int dump_pidfd(struct dump_proc *p) _must_check_;
 /* Our own descriptor of one that a process has, or a negative errno. */

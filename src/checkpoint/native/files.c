@@ -78,7 +78,7 @@ static bool same_file(const struct dump_file *a, const struct dump_file *b)
 		return false;
 	if (a->fd < 0)
 		return a->mnt_ns == b->mnt_ns && strcmp(a->link, b->link) == 0;
-	return syscall(SYS_kcmp, a->proc->pid, b->proc->pid, 0 /* KCMP_FILE */, a->fd, b->fd) == 0;
+	return syscall(SYS_kcmp, a->proc->shown, b->proc->shown, 0 /* KCMP_FILE */, a->fd, b->fd) == 0;
 }
 
 static const struct resource *find_resource(const struct dump *d, const struct dump_file *f)
@@ -184,10 +184,18 @@ int dump_check_files(struct dump *d, struct error *e)
 	return r;
 }
 
+int dump_open_pidfd(pid_t tid)
+{
+	enum { THREAD = O_EXCL }; /* PIDFD_THREAD, since Linux 6.9 */
+	int fd = pidfd_open(tid, 0);
+
+	return fd < 0 && errno != ESRCH ? pidfd_open(tid, THREAD) : fd;
+}
+
 int dump_pidfd(struct dump_proc *p)
 {
 	if (p->pidfd < 0)
-		p->pidfd = pidfd_open(p->pid, 0);
+		p->pidfd = dump_open_pidfd(p->shown);
 	return p->pidfd < 0 ? -errno : p->pidfd;
 }
 
@@ -294,6 +302,7 @@ static struct dump_proc *self(struct dump *d)
 	d->self = arena_new(&d->arena, struct dump_proc);
 	if (d->self)
 		*d->self = (struct dump_proc){.pid = getpid(),
+			.shown = getpid(),
 			.pidfd = -EBADF,
 			.by_proc = d->procs[0].by_proc,
 			.status = d->procs[0].status};
@@ -361,7 +370,7 @@ int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, uns
 	struct error *e)
 {
 	struct dump_link link;
-	int r = dump_look_link(p->pid, name, &d->arena, &link, e);
+	int r = dump_look_link(p->shown, name, &d->arena, &link, e);
 
 	return r < 0 ? r : dump_file_by_looked(d, p, name, flags, &link, ret_id, e);
 }

@@ -79,7 +79,7 @@ static bool has_policy(const struct dump_proc *p)
 	char path[64], line[256] = "", *word;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/numa_maps", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/numa_maps", p->shown);
 	f = fopen(path, "re");
 	if (!f)
 		return false; /* a kernel without NUMA */

@@ -40,7 +40,7 @@ static void dump_label(struct dump *d, struct dump_proc *p, const char *own)
 {
 	char label[512], other[512], task[48], *mode;
 
-	snprintf(task, sizeof(task), "%d", p->pid);
+	snprintf(task, sizeof(task), "%d", p->shown);
 	read_label(task, label, sizeof(label));
 	for (size_t k = 1; k < p->n_threads; k++) {
 		snprintf(task, sizeof(task), "%d/task/%d", p->pid, p->threads[k].tid);

@@ -31,7 +31,7 @@ static bool vanished(int r)
 static int read_tids(
 	const struct dump *d, const struct dump_proc *p, struct arena *a, pid_t **ret, size_t *ret_n)
 {
-	if (p->stat.num_threads != 1 && d->writer)
+	if (p->stat.num_threads != 1 && (d->writer || p->ended_leader))
 		return proc_read_tids(p->pid, a, ret, ret_n);
 	*ret_n = 1;
 	*ret = arena_memdup(a, &p->pid, sizeof(p->pid));
@@ -116,6 +116,31 @@ int dump_gather_threads(struct dump_proc *p, struct arena *a, struct error *e)
 	return p->n_threads == 0;
 }
 
+/* What the process has another thread shows; its ids are still those of the leader. 1: it is gone. */
+static int look_past_leader(struct dump_proc *p, struct arena *a, struct error *e)
+{
+	struct proc_status status;
+	struct proc_stat stat;
+	int r;
+
+	if (p->n_threads == 0)
+		return 1;
+	r = proc_read_status(p->pid, p->threads[0].tid, a, &status);
+	if (r == 0)
+		r = proc_read_stat(p->threads[0].tid, &stat);
+	if (r < 0)
+		return vanished(r) ? 1 : error_errno(e, r, "status of thread %d", p->threads[0].tid);
+	p->shown = p->threads[0].tid;
+	memcpy(status.ns_pid, p->status.ns_pid, sizeof(status.ns_pid));
+	p->status = status;
+	memcpy(stat.comm, p->stat.comm, sizeof(stat.comm));
+	stat.state = p->stat.state;
+	stat.exit_signal = p->stat.exit_signal;
+	stat.exit_code = p->stat.exit_code;
+	p->stat = stat;
+	return 0;
+}
+
 /* 1: the process is gone. */
 static int find_threads(const struct dump *d, struct dump_proc *p, struct arena *a, struct error *e)
 {
@@ -130,11 +155,16 @@ static int find_threads(const struct dump *d, struct dump_proc *p, struct arena 
 	if (!p->threads)
 		return no_memory(e);
 	for (size_t i = 0; i < n; i++)
-		p->threads[i].tid = tids[i];
-	p->n_threads = n;
+		if (!p->ended_leader || tids[i] != p->pid)
+			p->threads[p->n_threads++].tid = tids[i];
+	if (p->ended_leader) {
+		r = look_past_leader(p, a, e);
+		if (r != 0)
+			return r;
+	}
 	if (dump_has_many_threads(p))
 		return 0;
-	r = dump_look_threads(p, 0, n, a, e);
+	r = dump_look_threads(p, 0, p->n_threads, a, e);
 	return r < 0 ? r : dump_gather_threads(p, a, e);
 }
 
@@ -142,7 +172,7 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 {
 	int r;
 
-	*p = (struct dump_proc){.pid = pid, .pidfd = -EBADF};
+	*p = (struct dump_proc){.pid = pid, .shown = pid, .pidfd = -EBADF};
 	r = proc_read_stat(pid, &p->stat);
 	if (r == 0)
 		r = proc_read_status(pid, 0, a, &p->status);
@@ -150,14 +180,19 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 		return vanished(r) ? 1 : error_errno(e, r, "state of pid %d", pid);
 	p->zombie = p->stat.state == 'Z' || p->stat.state == 'X';
 	p->ns_pid = p->own_pid = p->status.ns_pid[p->status.n_ns - 1];
-	if (d->writer) {
-		p->pidfd = pidfd_open(pid, 0);
-		if (p->pidfd < 0)
-			return errno == ESRCH ? 1 : error_errno(e, -errno, "pidfd of pid %d", pid);
+	if (p->zombie && p->stat.num_threads > 1) {
+		p->ended_leader = arena_new(a, struct dump_thread);
+		if (!p->ended_leader)
+			return no_memory(e);
+		p->ended_leader->tid = pid;
+		p->ended_leader->ns_tid = p->ended_leader->own_tid = p->own_pid;
+		p->ended_leader->status = p->status;
+		p->zombie = false;
 	}
-	if (p->zombie)
-		return 0;
-	return find_threads(d, p, a, e);
+	r = p->zombie ? 0 : find_threads(d, p, a, e);
+	if (r == 0 && d->writer && dump_pidfd(p) < 0)
+		return errno == ESRCH ? 1 : error_errno(e, -errno, "pidfd of pid %d", pid);
+	return r;
 }
 
 static void compare_namespaces(const struct dump *d, struct dump_proc *p)
@@ -173,7 +208,7 @@ static void compare_namespaces(const struct dump *d, struct dump_proc *p)
 			(p->status.n_ns == d->pid_level + 1 || strcmp(dump_namespaces[i], "pid") != 0))
 			continue;
 		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
-		n = proc_readlink(p->pid, name, mine, sizeof(mine));
+		n = proc_readlink(p->shown, name, mine, sizeof(mine));
 		/* One for children that has none yet cannot be read. */
 		if (d->namespaces[i][0] &&
 			(n > 0 ? strcmp(mine, d->namespaces[i]) != 0
@@ -188,15 +223,15 @@ static int look_at_links(struct dump_proc *p, struct arena *a, struct error *e)
 	ssize_t n;
 	int r;
 
-	r = dump_look_link(p->pid, "exe", a, &p->exe, e);
+	r = dump_look_link(p->shown, "exe", a, &p->exe, e);
 	if (r == 0)
-		r = dump_look_link(p->pid, "cwd", a, &p->cwd, e);
+		r = dump_look_link(p->shown, "cwd", a, &p->cwd, e);
 	if (r < 0)
 		return r;
-	n = proc_readlink(p->pid, "root", root, sizeof(root));
+	n = proc_readlink(p->shown, "root", root, sizeof(root));
 	if (n < 0)
 		return error_errno(e, n, "root directory of pid %d", p->pid);
-	return strcmp(root, "/") == 0 ? 0 : dump_look_link(p->pid, "root", a, &p->root, e);
+	return strcmp(root, "/") == 0 ? 0 : dump_look_link(p->shown, "root", a, &p->root, e);
 }
 
 /* The one number in a file; 0 if there is none. */
@@ -216,12 +251,12 @@ static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e
 	ssize_t n;
 	int r;
 
-	p->oom_score_adj = small_number(p->pid, "oom_score_adj", 10);
-	p->coredump_filter = small_number(p->pid, "coredump_filter", 16);
-	r = proc_read_timers(p->pid, a, &p->timers, &p->n_timers);
+	p->oom_score_adj = small_number(p->shown, "oom_score_adj", 10);
+	p->coredump_filter = small_number(p->shown, "coredump_filter", 16);
+	r = proc_read_timers(p->shown, a, &p->timers, &p->n_timers);
 	if (r < 0)
 		return error_errno(e, r, "POSIX timers of pid %d", p->pid);
-	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/auxv", p->shown);
 	n = read_small_file_at(AT_FDCWD, path, auxv, sizeof(auxv));
 	if (n < 0)
 		return error_errno(e, n, "read %s", path);
@@ -240,7 +275,7 @@ int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 	compare_namespaces(d, p);
 	if (p->zombie)
 		return 0;
-	r = proc_read_maps(p->pid, d->stopped, a, &p->vmas, &p->n_vmas);
+	r = proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas);
 	if (r < 0)
 		error_errno(e, r, "mappings of pid %d", p->pid);
 	if (r == 0)

@@ -36,10 +36,10 @@ static bool has_descriptor(
 	int *fds;
 	size_t n;
 
-	if (proc_read_fds(p->pid, a, &fds, &n) < 0)
+	if (proc_read_fds(p->shown, a, &fds, &n) < 0)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", p->pid, fds[i]);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", p->shown, fds[i]);
 		if (stat(path, st) == 0 && is_mapped_inode(v, st)) {
 			*ret = fds[i];
 			return true;
@@ -102,7 +102,7 @@ static int copy_mapping(const struct dump_proc *p, const struct proc_vma *v, int
 
 	for (uint64_t at = v->start; at < v->end;) {
 		size_t len = MIN(v->end - at, (uint64_t)max);
-		int r = task_read_memory(p->pid, at, buf, len);
+		int r = task_read_memory(p->shown, at, buf, len);
 
 		for (size_t k = 0; r == 0 && k < len; k += sizeof(zero))
 			if (memcmp(buf + k, zero, sizeof(zero)) != 0 &&

@@ -149,7 +149,7 @@ static int shared_anonymous(
 	}
 	if (d->unprivileged)
 		return dump_mapped_object(d, v, ret_id, e);
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)v->start,
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", p->shown, (unsigned long long)v->start,
 		(unsigned long long)v->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -191,7 +191,7 @@ static int file_by_mapping(
 
 	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)v->start,
 		(unsigned long long)v->end);
-	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
+	snprintf(path, sizeof(path), "/proc/%d/%s", p->shown, name);
 	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable. */
 	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
 		flags = O_RDWR;

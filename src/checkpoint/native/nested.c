@@ -130,10 +130,10 @@ static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n,
 		return refuse(d, p, "user",
 			"config.json has a seccomp profile that forbids to make one, so a restore would "
 			"refuse it");
-	r = idmap_read(p->pid, "uid_map", &d->arena, &n->maps.uid, &n->maps.n_uid);
+	r = idmap_read(p->shown, "uid_map", &d->arena, &n->maps.uid, &n->maps.n_uid);
 	if (r == 0)
-		r = idmap_read(p->pid, "gid_map", &d->arena, &n->maps.gid, &n->maps.n_gid);
-	snprintf(path, sizeof(path), "/proc/%d/setgroups", p->pid);
+		r = idmap_read(p->shown, "gid_map", &d->arena, &n->maps.gid, &n->maps.n_gid);
+	snprintf(path, sizeof(path), "/proc/%d/setgroups", p->shown);
 	if (r == 0)
 		r = MIN(read_small_file_at(AT_FDCWD, path, text, sizeof(text)), 0);
 	if (r == 0 && ioctl(n->fd, NS_GET_OWNER_UID, &owner) < 0)
@@ -165,11 +165,11 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	/* Mounts that came from outside of it are locked. */
 	if (n->msg->owner)
 		return refuse(d, p, "mnt", "it belongs to a user namespace of its own: not supported yet");
-	n->pid = p->pid;
-	r = proc_read_mountinfo(p->pid, &d->arena, &n->mounts, &n->n_mounts);
+	n->pid = p->shown;
+	r = proc_read_mountinfo(p->shown, &d->arena, &n->mounts, &n->n_mounts);
 	if (r < 0)
 		return error_errno(e, r, "mounts of process %d", p->ns_pid);
-	snprintf(path, sizeof(path), "/proc/%d/root", p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/root", p->shown);
 	n->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return n->root_fd < 0 ? error_errno(e, -errno, "root of process %d", p->ns_pid) : 0;
 }
@@ -274,7 +274,7 @@ static int find_or_add(
 	_cleanup_close_ int fd = -EBADF;
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", p->pid, k->name);
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", p->shown, k->name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && !strcmp(k->name, "pid_for_children") && errno == ENOENT)
 		return refuse(

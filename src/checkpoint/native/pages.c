@@ -52,7 +52,7 @@ static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct
 {
 	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
 	 * need more memory than before. */
-	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->pid, start, pr->buffer, len);
+	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->shown, start, pr->buffer, len);
 
 	if (r < 0)
 		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
@@ -275,9 +275,9 @@ static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 
 	if (p->zombie)
 		return 0;
-	r = open_of_process(p->pid, "pagemap", &pagemap_fd, e);
+	r = open_of_process(p->shown, "pagemap", &pagemap_fd, e);
 	if (r == 0)
-		r = open_of_process(p->pid, "mem", &mem_fd, e);
+		r = open_of_process(p->shown, "mem", &mem_fd, e);
 	if (r < 0)
 		return r;
 	pr->d = d;

@@ -244,13 +244,74 @@ static void fix_restart_block(const struct live_thread *t, struct user_regs_stru
 	regs->orig_rax = -1;
 }
 
-static int set_registers(struct live_thread *t, struct error *e)
+static uint64_t syscall_insn_of(const struct finish *f, const struct live_thread *t)
+{
+	for (size_t i = 0; i < t->proc->memory->n_vmas; i++)
+		if (t->proc->memory->vmas[i]->special)
+			return t->proc->memory->vmas[i]->start + f->syscall_offset;
+	return f->syscall_offset;
+}
+
+static bool state_becomes(pid_t pid, char state)
+{
+	struct proc_stat st;
+
+	for (int i = 0; i < 2000; i++) {
+		if (proc_read_stat(pid, &st) == 0 && st.state == state)
+			return true;
+		usleep(i < 100 ? 20 : 1000);
+	}
+	return false;
+}
+
+/* A leader that had ended: it lives as long as we need it, and then exits: the first thing that it is let do. */
+static int prepare_to_end(const struct finish *f, struct live_thread *t, struct error *e)
+{
+	struct user_regs_struct *regs = &t->task.regs;
+	int result = task_read_registers(&t->task, &f->r->arena, e);
+
+	if (result < 0)
+		return result;
+	regs->rip = syscall_insn_of(f, t);
+	regs->rax = SYS_exit;
+	regs->rdi = (uint64_t)t->msg->exit_code >> 8 & 0xff;
+	regs->orig_rax = -1;
+	return task_set_gpr(t->task.tid, regs, e);
+}
+
+/* Signals are blocked until none can come to it any more; then it gets the mask by which the kernel still judges. */
+static int end_leader(struct live_thread *t, struct error *e)
+{
+	int result = task_exit(&t->task, e);
+
+	if (result == 0)
+		result = task_set_sigmask(t->task.tid, t->msg->sigmask, e);
+	if (result == 0)
+		result = task_detach(&t->task, e);
+	return result < 0 || state_becomes(t->pid, 'Z')
+		       ? result
+		       : error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "thread %d does not end", t->msg->tid);
+}
+
+static int end_leaders(struct finish *f, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < f->n && result == 0; i++)
+		if (f->threads[i].msg->ended)
+			result = end_leader(&f->threads[i], e);
+	return result;
+}
+
+static int set_registers(const struct finish *f, struct live_thread *t, struct error *e)
 {
 	int result;
 
 	result = task_wait_stop(&t->task, e);
 	if (result != 0)
 		return result < 0 ? result : error_set(e, -ESRCH, ERROR_STATE, "thread %d died", t->msg->tid);
+	if (t->msg->ended)
+		return prepare_to_end(f, t, e);
 	memcpy(&t->task.regs, t->msg->gpr.data, sizeof(t->task.regs));
 	fix_restart_block(t, &t->task.regs);
 	t->task.sigmask = t->msg->sigmask;
@@ -269,16 +330,8 @@ static int set_all_registers(struct finish *f, struct error *e)
 	for (size_t i = 0; i < f->n && result == 0; i++)
 		result = task_interrupt(&f->threads[i].task, e);
 	for (size_t i = 0; i < f->n && result == 0; i++)
-		result = set_registers(&f->threads[i], e);
+		result = set_registers(f, &f->threads[i], e);
 	return result;
-}
-
-static uint64_t vdso_of(const St__Process *p)
-{
-	for (size_t i = 0; i < p->memory->n_vmas; i++)
-		if (p->memory->vmas[i]->special)
-			return p->memory->vmas[i]->start;
-	return 0;
 }
 
 static int restore_times(struct finish *f, struct error *e)
@@ -287,11 +340,11 @@ static int restore_times(struct finish *f, struct error *e)
 
 	for (size_t i = 0; i < f->n && result == 0; i++) {
 		struct live_thread *t = &f->threads[i];
-		uint64_t insn = vdso_of(t->proc) + f->syscall_offset;
+		uint64_t insn = syscall_insn_of(f, t);
 
 		if (t->leader)
 			result = restore_late_timers(f->r, t->proc, &t->task, insn, e);
-		if (result == 0)
+		if (result == 0 && !t->msg->ended)
 			result = restore_wait(f->r, t->msg, &t->task, insn, e);
 	}
 	return result;
@@ -309,7 +362,7 @@ static int unmap_areas(struct finish *f, struct error *e)
 	for (size_t i = 0; i < f->n && r == 0; i++) {
 		struct live_thread *t = &f->threads[i];
 		uint64_t death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig}, hidden[6] = {PR_SET_DUMPABLE, 0},
-			 insn = vdso_of(t->proc) + f->syscall_offset;
+			 insn = syscall_insn_of(f, t);
 
 		if (!t->leader)
 			continue;
@@ -363,18 +416,6 @@ static struct live_thread *leader_of(struct finish *f, int pid)
 	return NULL;
 }
 
-static bool state_becomes(pid_t pid, char state)
-{
-	struct proc_stat st;
-
-	for (int i = 0; i < 2000; i++) {
-		if (proc_read_stat(pid, &st) == 0 && st.state == state)
-			return true;
-		usleep(i < 100 ? 20 : 1000);
-	}
-	return false;
-}
-
 /* The parent learns of the stop by SIGCHLD and wait(): both are taken back, unless it had not looked yet. */
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
@@ -387,7 +428,7 @@ static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 	if (!parent || p->exit_code != 0)
 		return 0;
 	call.task = &parent->task;
-	call.insn = vdso_of(parent->proc) + f->syscall_offset;
+	call.insn = syscall_insn_of(f, parent);
 	r = task_calls(&call, 1, e);
 	return r < 0 ? r : task_settle(&call, 1, e);
 }
@@ -552,6 +593,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = stop_again(&f, e);
 	if (result == 0)
 		result = release_network(&f, e);
+	if (result == 0)
+		result = end_leaders(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)
 		result = let_go(&f.threads[i], e);
 	return result;

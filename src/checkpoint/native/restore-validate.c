@@ -83,9 +83,13 @@ static int validate_thread(
 		return corrupt(e, "a thread's directory is missing", p->pid);
 	if (bad_duration(t->wait_left))
 		return corrupt(e, "the time of a call is malformed", p->pid);
-	if (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 || t->xstate.len > 16384 ||
-		t->tid <= 0)
+	if (t->ended && (t != p->threads[0] || p->n_threads == 1 || p == r->procs[0] || p->state != 0))
+		return corrupt(e, "a thread that has ended is not a leader", p->pid);
+	if (!t->ended && (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 ||
+				 t->xstate.len > 16384))
 		return corrupt(e, "registers are missing", p->pid);
+	if (t->tid <= 0)
+		return corrupt(e, "a thread has no id", p->pid);
 	if (!c || c->n_uid != 4 || c->n_gid != 4 || c->n_groups > 65536 || !t->comm ||
 		t->affinity.len > 65536)
 		return corrupt(e, "credentials are missing", p->pid);

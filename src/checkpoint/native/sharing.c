@@ -35,7 +35,7 @@ static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int order = compare(p->pid, s->sorted[mid]->pid, s->type);
+		int order = compare(p->shown, s->sorted[mid]->shown, s->type);
 
 		if (order == 0)
 			return s->sorted[mid];
@@ -84,7 +84,7 @@ static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
 static bool waits_for_child(struct dump *d, const struct dump_proc *p)
 {
 	for (size_t i = 0; i < p->n_children; i++)
-		if (compare(p->pid, p->children[i], KCMP_VM) == 0 && any_thread_waits_in_vfork(d, p))
+		if (compare(p->shown, p->children[i], KCMP_VM) == 0 && any_thread_waits_in_vfork(d, p))
 			return true;
 	return false;
 }
@@ -122,8 +122,8 @@ static bool same_root(const struct dump_proc *p, pid_t tid)
 	char path[64], its[256], root[256];
 
 	snprintf(path, sizeof(path), "task/%d/root", tid);
-	return proc_readlink(p->pid, "root", root, sizeof(root)) >= 0 &&
-	       proc_readlink(p->pid, path, its, sizeof(its)) >= 0 && strcmp(root, its) == 0;
+	return proc_readlink(p->shown, "root", root, sizeof(root)) >= 0 &&
+	       proc_readlink(p->shown, path, its, sizeof(its)) >= 0 && strcmp(root, its) == 0;
 }
 
 /* A working directory and umask of its own. */
@@ -160,11 +160,11 @@ static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 	if (p->zombie || p->stat.num_threads == 1 || proc_read_tids(p->pid, &d->arena, &tids, &n) < 0)
 		return 0;
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if (tids[i] == p->pid)
+		if (tids[i] == p->pid || tids[i] == p->shown)
 			continue;
-		if (compare(p->pid, tids[i], KCMP_FILES) > 0)
+		if (compare(p->shown, tids[i], KCMP_FILES) > 0)
 			r = refuse_thread(d, p, "descriptor table");
-		if (compare(p->pid, tids[i], KCMP_FS) <= 0)
+		if (compare(p->shown, tids[i], KCMP_FS) <= 0)
 			continue;
 		if (last && compare(last, tids[i], KCMP_FS) == 0)
 			r = refuse_thread(d, p, "fs (cwd, umask), which another thread shares,");

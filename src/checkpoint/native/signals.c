@@ -68,7 +68,7 @@ static int read_queues(struct dump *d, struct error *e)
 
 		if (p->zombie)
 			continue;
-		r = queued_signals(d, p->pid, true, &p->msg->pending, &p->msg->n_pending, e);
+		r = queued_signals(d, p->shown, true, &p->msg->pending, &p->msg->n_pending, e);
 		for (size_t k = 0; k < p->n_threads && r == 0; k++)
 			r = queued_signals(d, p->threads[k].tid, false, &p->threads[k].msg->pending,
 				&p->threads[k].msg->n_pending, e);

@@ -122,7 +122,7 @@ static int ask_nodes(struct dump *d, struct dump_proc *p, St__Vma *v, struct err
 	if (r < 0)
 		return r;
 	if (result == 0)
-		result = task_read_memory(p->pid, at, &answer, sizeof(answer));
+		result = task_read_memory(p->shown, at, &answer, sizeof(answer));
 	if (result == 0)
 		result = set_nodes(&d->arena, answer.nodes, &v->numa_nodes);
 	return result < 0 ? error_errno(e, result, "memory policy of pid %d", p->pid) : 0;

@@ -33,8 +33,8 @@ int task_seize(struct task *t, pid_t tid, unsigned long options, struct error *e
 {
 	int r;
 
-	*t = (struct task){.tid = tid};
-	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)(options | PTRACE_O_TRACESYSGOOD));
+	*t = (struct task){.tid = tid, .options = options | PTRACE_O_TRACESYSGOOD};
+	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)t->options);
 	if (r < 0) {
 		struct proc_status st;
 		struct arena a = {};
@@ -392,6 +392,22 @@ int task_batch_wait(struct task *t, struct error *e)
 	if (task_set_gpr(t->tid, &t->regs, e) < 0)
 		return e ? e->code : -ESRCH;
 	return task_set_sigmask(t->tid, t->sigmask, e);
+}
+
+int task_exit(struct task *t, struct error *e)
+{
+	int status, r = xptrace(PTRACE_SETOPTIONS, t->tid, NULL, (void *)(t->options | PTRACE_O_TRACEEXIT));
+
+	if (r == 0)
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+	while (r == 0) {
+		if (wait_status(t, &status, e) != 0)
+			return error_set(e, -ESRCH, ERROR_STATE, "thread %d died", t->tid);
+		if (status >> 16 == PTRACE_EVENT_EXIT)
+			return 0;
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+	}
+	return error_errno(e, r, "let thread %d end", t->tid);
 }
 
 int task_detach(struct task *t, struct error *e)

@@ -19,6 +19,7 @@
 struct task {
 	pid_t tid;
 	bool seized, stopped;
+	unsigned long options;
 	bool in_group_stop; /* job control: it was stopped by a signal */
 	int stop_signal;
 	int end_signal; /* see task_batch_start(); 0: none is free */
@@ -71,6 +72,8 @@ int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, 
 	uint64_t frame, struct error *e) _must_check_;
 int task_batch_wait(struct task *t, struct error *e) _must_check_;
 
+/* A thread that is about to call exit does so, to where it takes no signals any more: then it has still to be let go. */
+int task_exit(struct task *t, struct error *e) _must_check_;
 /* Lets it go on. sig: delivered (0: none). */
 int task_detach(struct task *t, struct error *e) _must_check_;
 

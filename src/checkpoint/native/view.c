@@ -182,7 +182,7 @@ static int look_through_view(struct look *l, bool keep)
 	if (r == 0)
 		r = stat_and_name(l);
 	if (r == 0 && may_have_posix_lock(l)) {
-		r = proc_read_fdinfo(f->proc->pid, f->fd, l->arena, &f->info);
+		r = proc_read_fdinfo(f->proc->shown, f->fd, l->arena, &f->info);
 		if (r == -ENOENT || r == -ESRCH)
 			return 1;
 	}
@@ -195,7 +195,7 @@ static int look_through_view(struct look *l, bool keep)
 static int look_in_proc(struct look *l)
 {
 	struct dump_file *f = l->file;
-	pid_t pid = f->proc->pid;
+	pid_t pid = f->proc->shown;
 	char path[64];
 	ssize_t n;
 	int r;

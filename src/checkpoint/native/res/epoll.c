@@ -28,7 +28,7 @@ static bool is_target(
 	} slot = {set->fd, t->tfd, t->toff};
 
 	return f->fd >= 0 && f->st.st_ino == t->ino &&
-	       syscall(SYS_kcmp, f->proc->pid, set->proc->pid, 7 /* KCMP_EPOLL_TFD */, f->fd, &slot) == 0;
+	       syscall(SYS_kcmp, f->proc->shown, set->proc->shown, 7 /* KCMP_EPOLL_TFD */, f->fd, &slot) == 0;
 }
 
 /* Nearly always what the holder has under that number; else the number was closed or given to another file. */

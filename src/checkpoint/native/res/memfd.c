@@ -24,9 +24,9 @@ static int reopen(const struct dump_file *f)
 	char path[96];
 
 	if (f->fd >= 0)
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	else
-		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
+		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->shown, f->by_name);
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 

@@ -65,7 +65,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 			"give the container an ipc namespace of its own", "%s", f->link);
 		return 0;
 	}
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd >= 0)
 		check_queue(d, f->proc, f->fd, fd, f->link);
@@ -193,7 +193,7 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	for (size_t i = 0; i < d->n_mounts; i++)
 		if (d->mounts[i].id == f->info.mnt_id)
 			return strcmp(d->mounts[i].fstype, "mqueue") == 0;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	return statfs(path, &fs) == 0 && fs.f_type == MQUEUE_FS_MAGIC;
 }
 

@@ -143,9 +143,9 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 	if (*m->other_name)
 		return 0;
 	if (f->fd >= 0)
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->pid, f->fd);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	else
-		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->pid, f->by_name);
+		snprintf(path, sizeof(path), "/proc/%d/%s", f->proc->shown, f->by_name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(e, -errno, "open the deleted file %s", f->link);

@@ -27,7 +27,7 @@ bool sem_undo_is_used(const struct dump_proc *p)
 static bool threads_share_it(const struct dump_proc *p)
 {
 	for (size_t k = 1; k < p->n_threads; k++)
-		if (syscall(SYS_kcmp, p->pid, p->threads[k].tid, KCMP_SYSVSEM_TYPE, 0, 0) != 0)
+		if (syscall(SYS_kcmp, p->shown, p->threads[k].tid, KCMP_SYSVSEM_TYPE, 0, 0) != 0)
 			return false;
 	return true;
 }
@@ -77,7 +77,7 @@ static int any_above(struct probe *pr, size_t first, size_t n, int limit, bool *
 		add_test(pr, i, limit);
 	add(pr, first, -HIGHEST - 1, IPC_NOWAIT); /* never possible */
 	args[2] = pr->n;
-	r = task_write_memory(p->pid, at, pr->ops, pr->n * sizeof(*pr->ops));
+	r = task_write_memory(p->shown, at, pr->ops, pr->n * sizeof(*pr->ops));
 	if (r < 0)
 		return error_errno(e, r, "write to the memory of pid %d", p->pid);
 	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_semop, args, &result, e);

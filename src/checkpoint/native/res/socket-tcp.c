@@ -87,7 +87,7 @@ const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remed
 
 void tcp_undo(const struct dump_tcp *t)
 {
-	_cleanup_close_ int pidfd = pidfd_open(t->pid, 0), fd = -EBADF;
+	_cleanup_close_ int pidfd = dump_open_pidfd(t->pid), fd = -EBADF;
 	struct stat st;
 
 	if (pidfd >= 0)
@@ -115,7 +115,7 @@ static int hold(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (j->n_tcp == ARRAY_SIZE(j->tcp))
 		return error_set(e, -EMFILE, ERROR_REFUSED, "more than %d TCP connections", DUMP_TCP_MAX);
-	*t = (struct dump_tcp){.pid = f->proc->pid, .fd = f->fd, .ino = f->st.st_ino};
+	*t = (struct dump_tcp){.pid = f->proc->shown, .fd = f->fd, .ino = f->st.st_ino};
 	r = get_int(f->local, SOL_SOCKET, SO_REUSEADDR, &t->reuse);
 	j->n_tcp++;
 	if (r == 0)

@@ -172,7 +172,7 @@ static bool still_open(const struct dump_file *f)
 	char name[32], link[128];
 
 	snprintf(name, sizeof(name), "fd/%d", f->fd);
-	return proc_readlink(f->proc->pid, name, link, sizeof(link)) > 0 && strcmp(link, f->link) == 0;
+	return proc_readlink(f->proc->shown, name, link, sizeof(link)) > 0 && strcmp(link, f->link) == 0;
 }
 
 static void refuse(struct dump *d, const struct dump_file *f, const char *reason, const char *remedy)
@@ -343,7 +343,7 @@ static char *directory_of_name(struct dump *d, const struct dump_file *f, const 
 		return arena_strndup(&d->arena, path, n - k - 1);
 	if (n == k + 1 && strcmp(path + 1, name) == 0)
 		return arena_strdup(&d->arena, "/");
-	if (proc_readlink(f->proc->pid, "cwd", cwd, sizeof(cwd)) < 0)
+	if (proc_readlink(f->proc->shown, "cwd", cwd, sizeof(cwd)) < 0)
 		return NULL;
 	return arena_strdup(&d->arena, cwd);
 }

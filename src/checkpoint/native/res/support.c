@@ -9,6 +9,9 @@ const struct support_row support_rows[] = {
 	{"process", "stopped process", "supported", "stopped again, continues on SIGCONT"},
 	{"process", "threads", "supported",
 		"ids, names, masks, stacks, robust lists, rseq, working directories of their own"},
+	{"process", "dead leader", "supported",
+		"threads that go on when the first one has ended; of init, a stopped process or one with "
+		"namespaces of its own: refused, and before Linux 6.9"},
 	{"process", "registers", "supported", "all of xsave; the CPU's features are checked at restore"},
 	{"process", "interrupted system calls", "supported",
 		"restarted by the kernel, with the time that was left (poll to a millisecond; a sleep of at "

@@ -136,7 +136,7 @@ int sysv_dump_mapping(
 	*ret_id = 0;
 	if (d->unprivileged)
 		return 0; /* an obstacle: sysv_check() */
-	fd = open_mapping(p->pid, v->start, v->end);
+	fd = open_mapping(p->shown, v->start, v->end);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, fd < 0 ? fd : -errno, "open the segment at %llx of pid %d",
 			(unsigned long long)v->start, p->pid);
@@ -399,7 +399,7 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 	} else if (shmctl((int)v->inode, IPC_STAT, &ds) < 0) {
 		reason = "it is not in the container's ipc namespace";
 	} else {
-		fd = open_mapping(p->pid, v->start, v->end);
+		fd = open_mapping(p->shown, v->start, v->end);
 		if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
 			reason = "it has huge pages (SHM_HUGETLB), which is not supported";
 	}

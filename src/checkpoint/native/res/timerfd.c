@@ -32,7 +32,7 @@ static int read_timer(struct dump *d, struct dump_file *f, int64_t *ret, struct 
 		if (timerfd_gettime(f->local, &its) < 0)
 			return error_errno(e, -errno, "read a timer");
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		r = proc_read_fdinfo(f->proc->pid, f->fd, &d->arena, &f->info);
+		r = proc_read_fdinfo(f->proc->shown, f->fd, &d->arena, &f->info);
 		if (r < 0)
 			return error_errno(e, r, "fdinfo of a timer");
 		left = MIN(its.it_value.tv_sec, INT64_MAX / NS / 2) * NS + its.it_value.tv_nsec;

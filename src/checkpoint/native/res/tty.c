@@ -486,9 +486,9 @@ static int data(struct dump *d, struct dump_pty *p, int slave, int master, struc
 	const struct dump_file *any = any_file(d, p), *m = dump_file_by_id(d, p->master);
 	int r, back, kept = 0;
 
-	j->pid = any ? any->proc->pid : 0;
+	j->pid = any ? any->proc->shown : 0;
 	j->fd = any ? any->fd : -1;
-	j->master_pid = m ? m->proc->pid : 0;
+	j->master_pid = m ? m->proc->shown : 0;
 	j->master_fd = m ? m->fd : -1;
 	__atomic_store_n(&j->taken, true, __ATOMIC_SEQ_CST);
 	r = tty_take(slave, master, &j->data);
@@ -602,14 +602,14 @@ int dump_ttys(struct dump *d, struct error *e)
 /* The tasks run on by themselves; what they wrote meanwhile comes before what is put back. */
 void dump_undo_ttys(struct dump_tty_journal *j)
 {
-	_cleanup_close_ int pidfd = j->taken ? pidfd_open(j->pid, 0) : -EBADF, any = -EBADF, master = -EBADF,
-			    slave = -EBADF;
+	_cleanup_close_ int pidfd = j->taken ? dump_open_pidfd(j->pid) : -EBADF, any = -EBADF,
+			    master = -EBADF, slave = -EBADF;
 
 	if (pidfd < 0)
 		return;
 	any = syscall(SYS_pidfd_getfd, pidfd, j->fd, 0);
 	if (j->master_pid) {
-		_cleanup_close_ int of_master = pidfd_open(j->master_pid, 0);
+		_cleanup_close_ int of_master = dump_open_pidfd(j->master_pid);
 
 		master = of_master < 0 ? -EBADF : (int)syscall(SYS_pidfd_getfd, of_master, j->master_fd, 0);
 	}
