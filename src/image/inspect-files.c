@@ -43,6 +43,8 @@ const char *inspect_file_name(const struct inspection *x, uint64_t id)
 		return f->regular->path;
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name;
+	case ST__FILE__KIND_TUN:
+		return f->tun->link;
 	case ST__FILE__KIND_MQUEUE:
 		return f->mqueue->queue ? f->mqueue->queue->name : "";
 	case ST__FILE__KIND_PIPE:
@@ -253,6 +255,10 @@ void inspect_describe_file(struct inspection *x, struct json_object *o, const St
 		inspect_add_string(x, o, "kind", "memfd");
 		inspect_add_string(x, o, "path", f->memfd->name);
 		inspect_add_u64(x, o, "shared_memory", f->memfd->shm);
+		break;
+	case ST__FILE__KIND_TUN:
+		inspect_add_string(x, o, "kind", "tun");
+		inspect_add_string(x, o, "interface", f->tun->link);
 		break;
 	case ST__FILE__KIND_MQUEUE:
 		inspect_add_string(x, o, "kind", "mqueue");

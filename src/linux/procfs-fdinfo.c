@@ -117,6 +117,7 @@ enum key {
 	KEY_TFD,
 	KEY_LOCK,
 	KEY_SCM_FDS,
+	KEY_TUN,
 	KEY_INOTIFY,
 	KEY_FANOTIFY,
 	KEY_COUNT,
@@ -148,6 +149,7 @@ static const struct {
 	[KEY_TFD] = K("tfd:"),
 	[KEY_LOCK] = K("lock:"),
 	[KEY_SCM_FDS] = K("scm_fds:"),
+	[KEY_TUN] = K("iff:"),
 	[KEY_INOTIFY] = K("inotify "),
 	[KEY_FANOTIFY] = K("fanotify "),
 };
@@ -167,6 +169,18 @@ static enum key find_key(const char *line, enum key from)
 static bool parse_octal_flags(struct scan *s, uint64_t max, uint64_t *ret)
 {
 	return scan_octal(s, ret) && *ret <= max && scan_end_line(s);
+}
+
+/* To the end of the line, which may be there at once. */
+static bool parse_name(struct scan *s, char *to, size_t size)
+{
+	size_t len = strcspn(s->p, "\n");
+
+	if (len >= size)
+		return false;
+	memcpy(to, s->p, len);
+	to[len] = '\0';
+	return scan_skip_line(s);
 }
 
 static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
@@ -215,6 +229,8 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 		return scan_int(s, &f->pidfd_pid) && scan_end_line(s);
 	case KEY_NSPID:
 		return parse_nspid(s, &f->pidfd_nspid);
+	case KEY_TUN:
+		return parse_name(s, f->tun, sizeof(f->tun));
 	case KEY_SCM_FDS:
 		return scan_u64(s, &f->scm_fds) && scan_end_line(s);
 	default:

@@ -59,6 +59,8 @@ class Program:
         def all_edits(config):
             paths = config["linux"]["readonlyPaths"]
             config["linux"]["readonlyPaths"] = [p for p in paths if p not in self.words("rw")]
+            for device in self.words("devices"):
+                add_device(config, device)
             if edit:
                 edit(config)
 
@@ -68,6 +70,18 @@ class Program:
                          caps=self.words("caps"),
                          user=(int(uid), int(gid), [int(g) for g in groups.split(",") if g]),
                          hostname=self.settings.get("hostname", "stasis"), mounts=mounts, edit=all_edits)
+
+
+def add_device(config, path):
+    """A character device of the machine, if it has that."""
+    try:
+        number = os.stat(path).st_rdev
+    except OSError:
+        return
+    device = {"type": "c", "major": os.major(number), "minor": os.minor(number)}
+    config["linux"].setdefault("devices", []).append({**device, "path": path, "fileMode": 0o666})
+    if "resources" in config["linux"]:
+        config["linux"]["resources"]["devices"].append({**device, "allow": True, "access": "rwm"})
 
 
 def programs():
@@ -128,6 +142,8 @@ def descriptors(pid, seen, env):
         info = dict(line.split(":", 1) for line in text(f"/proc/{pid}/fdinfo/{fd}").splitlines()[:2])
         if "(deleted)" in name:
             name = "deleted"
+        if name == "/dev/net/tun":
+            info["pos"] = "any"  # counts what was read, and can neither be asked for nor set
         result[fd] = name if name == "stdio" else f"{name} pos {info['pos'].strip()} flags {info['flags'].strip()}"
     return result
 

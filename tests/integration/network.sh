@@ -114,6 +114,32 @@ test_veth_bridge_macvlan() {
 	round_trip
 }
 
+test_persistent_tun() {
+	bundle b sh -c "$COUNTER"
+	edit '.linux.devices += [{"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200, "fileMode": 438}] |
+		.linux.resources.devices += [{"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rwm"}]'
+	start c
+	expect_progress
+	inside ip tuntap add dev tap0 mode tap user 7 group 8 multi_queue vnet_hdr || skip "not on this machine: tap"
+	inside ip tuntap add dev tun0 mode tun pi
+	inside ip link set tap0 address 02:00:00:00:00:77 mtu 1400
+	inside ip addr add 10.4.0.1/24 dev tap0
+	inside ip link set tap0 up
+	inside ip link set tun0 up
+	round_trip
+	round_trip
+	inside python3 -c '
+import fcntl, os, struct, sys, time
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"outside", 0x1001))
+print(os.getpid(), file=open(sys.argv[1], "w"))
+time.sleep(1000)' "$T/holder" &
+	eventually 20 [ -s "$T/holder" ]
+	fails 'outside.*a process outside of the container holds it' checkpoint --image-path "$T/j" c
+	kill "$(cat "$T/holder")"
+	expect_progress
+}
+
 test_a_given_interface_is_theirs() {
 	busy_network
 	ip link add sv$$ type veth peer name in$$ || skip "not on this machine: veth"

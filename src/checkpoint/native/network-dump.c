@@ -58,10 +58,32 @@ static bool lies_on_outside(const struct dump *d, const St__Link *l)
 	return lower && comes_from_outside(d, lower);
 }
 
+/* What has queues that nobody in the container holds cannot be as it was; and their descriptors are nowhere without it. */
+static void check_tun(struct dump *d, const St__Link *l)
+{
+	const struct rtattr *a = (const struct rtattr *)l->data.data;
+	uint32_t queues = netlink_u32(netlink_find(a, l->data.len, IFLA_TUN_NUM_QUEUES), 0) +
+			  netlink_u32(netlink_find(a, l->data.len, IFLA_TUN_NUM_DISABLED_QUEUES), 0);
+	const struct rtattr *persist = netlink_find(a, l->data.len, IFLA_TUN_PERSIST);
+	size_t held = 0;
+
+	for (size_t i = 0; i < d->n_files; i++)
+		held += strcmp(d->files[i].info.tun, l->name) == 0;
+	/* Kernels that do not count queues unless there may be several. */
+	if (queues == 0)
+		queues = held > 0 || (persist && *(const uint8_t *)RTA_DATA(persist)) ? held : 1;
+	if (held != queues)
+		preflight_add(d->report, 0, -1, "network", "a process outside of the container holds it",
+			"let a process of the container hold it, or make it persistent",
+			"network interface %s (tun)", l->name);
+}
+
 static void check_link(struct dump *d, const St__Link *l)
 {
 	const struct rtattr *a = (const struct rtattr *)l->data.data;
 
+	if (strcmp(l->kind, "tun") == 0)
+		check_tun(d, l);
 	if (l->index == LOOPBACK_INDEX || is_fallback(l) || comes_from_outside(d, l))
 		return;
 	if (!link_kind_find(l->kind) || lies_on_outside(d, l))

@@ -223,6 +223,7 @@ static const struct link_kind link_kinds[] = {
 		.data = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
 		.has_lower = true},
 	{.name = "macvlan", .shown = MACVLAN_DATA, .data = MACVLAN_DATA, .has_lower = true},
+	{.name = "tun", .shown = RANGE(IFLA_TUN_OWNER, IFLA_TUN_NUM_DISABLED_QUEUES)},
 	{.name = "vrf", .shown = BIT(IFLA_VRF_TABLE), .data = BIT(IFLA_VRF_TABLE)},
 };
 
@@ -244,6 +245,14 @@ const St__Link *network_link(const St__Network *n, int index)
 {
 	for (size_t i = 0; i < n->n_links; i++)
 		if (n->links[i]->index == index)
+			return n->links[i];
+	return NULL;
+}
+
+const St__Link *network_link_named(const St__Network *n, const char *name)
+{
+	for (size_t i = 0; i < n->n_links; i++)
+		if (strcmp(n->links[i]->name, name) == 0)
 			return n->links[i];
 	return NULL;
 }

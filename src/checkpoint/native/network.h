@@ -56,6 +56,7 @@ struct link_kind {
 extern const uint64_t network_port_data;
 const struct link_kind *link_kind_find(const char *name);
 const St__Link *network_link(const St__Network *n, int index);
+const St__Link *network_link_named(const St__Network *n, const char *name);
 
 /* network-sysctls.c: those of the namespace of this process. */
 int network_read_sysctls(struct arena *a, St__Network *n) _must_check_;
@@ -72,8 +73,15 @@ struct network_image {
 	const St__Network *network;
 	const St__PacketTable **tables; /* nftables.h */
 	size_t n_tables;
+	struct network_tun {
+		const St__TunQueue *msg;
+		int fd; /* restore_network() makes it, res/tun.c takes it; -EBADF */
+	} * tuns;	/* each queue that processes hold */
+	size_t n_tuns;
 	bool may_filter; /* config.json lets the container make packet filters */
 };
-int restore_network(const struct network_image *image, int proc_fd, struct error *e) _must_check_;
+int restore_network(struct network_image *image, int proc_fd, struct error *e) _must_check_;
+/* res/tun.c: makes an interface of the kind "tun", with all queues that processes hold. */
+int restore_tun(struct network_image *image, int proc_fd, const St__Link *l, struct error *e) _must_check_;
 /* Is it well-formed? Reason, or NULL. */
 const char *network_wrong(const St__Network *n);

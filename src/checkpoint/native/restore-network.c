@@ -24,7 +24,7 @@
 
 struct net_restore {
 	struct arena arena;
-	const struct network_image *image;
+	struct network_image *image;
 	const St__Network *want;
 	St__Network *found; /* at first */
 	int socket, proc_fd;
@@ -33,18 +33,10 @@ struct net_restore {
 
 static const uint32_t settable_flags = IFF_NOARP | IFF_ALLMULTI | IFF_PROMISC | IFF_MULTICAST | IFF_DYNAMIC;
 
-static const St__Link *link_named(const St__Network *n, const char *name)
-{
-	for (size_t i = 0; i < n->n_links; i++)
-		if (strcmp(n->links[i]->name, name) == 0)
-			return n->links[i];
-	return NULL;
-}
-
 /* Somebody outside made it for this container: it stays as it is. */
 static bool is_theirs(const struct net_restore *r, const St__Link *l)
 {
-	return l->index != LOOPBACK_INDEX && link_named(r->found, l->name);
+	return l->index != LOOPBACK_INDEX && network_link_named(r->found, l->name);
 }
 
 static bool is_ours(int index, void *arg)
@@ -70,7 +62,8 @@ static bool anything_theirs(const struct net_restore *r)
 
 static int current_index(const struct net_restore *r, int index)
 {
-	const St__Link *l = network_link(r->want, index), *there = l ? link_named(r->found, l->name) : NULL;
+	const St__Link *l = network_link(r->want, index),
+		       *there = l ? network_link_named(r->found, l->name) : NULL;
 
 	return there ? there->index : index;
 }
@@ -201,7 +194,9 @@ static int make_links(struct net_restore *r, struct error *e)
 
 			if (r->made[i] || !lower_is_there(r, r->want->links[i]))
 				continue;
-			result = make_link(r, r->want->links[i], e);
+			result = strcmp(r->want->links[i]->kind, "tun") == 0
+					 ? restore_tun(r->image, r->proc_fd, r->want->links[i], e)
+					 : make_link(r, r->want->links[i], e);
 			if (result < 0)
 				return result;
 			mark_made(r, i);
@@ -669,7 +664,7 @@ static bool is_all_the_same(const struct net_restore *r)
 	return true;
 }
 
-int restore_network(const struct network_image *image, int proc_fd, struct error *e)
+int restore_network(struct network_image *image, int proc_fd, struct error *e)
 {
 	const St__Network *n = image->network;
 	struct net_restore r = {.image = image, .want = n, .proc_fd = proc_fd};

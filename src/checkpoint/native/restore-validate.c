@@ -10,6 +10,7 @@
 #include "checkpoint/native/ttys.h"
 
 #include <signal.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/user.h>
 
@@ -214,6 +215,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return fanotify_is_valid(r, f->fanotify);
 	case ST__FILE__KIND_NS:
 		return f->ns->name != NULL;
+	case ST__FILE__KIND_TUN:
+		return f->tun->path[0] == '/' && strlen(f->tun->link) < IFNAMSIZ;
 	case ST__FILE__KIND_MQUEUE:
 		return !bad_posix_queue(f->mqueue->queue);
 	case ST__FILE__KIND_MEMFD:

@@ -108,12 +108,13 @@ static int load_records(struct restore *r, struct error *e)
 	r->cgroups = arena_array(&r->arena, r->n_cgroups, sizeof(*r->cgroups));
 	r->labels = arena_array(&r->arena, r->n_procs, sizeof(*r->labels));
 	r->mounts = arena_array(&r->arena, r->n_mounts, sizeof(*r->mounts));
+	r->net.tuns = arena_array(&r->arena, r->n_files, sizeof(*r->net.tuns));
 	r->net.tables = arena_array(&r->arena, r->net.n_tables, sizeof(*r->net.tables));
 	r->nested = arena_array(&r->arena, r->n_nested, sizeof(*r->nested));
 	r->pipes = arena_array(&r->arena, r->n_files, sizeof(*r->pipes));
 	r->helpers = arena_array(&r->arena, r->n_files, sizeof(*r->helpers));
 	if (!r->files || !r->shm || !r->procs || !r->tmpfs || !r->ipc || !r->mounts || !r->labels ||
-		!r->net.tables || !r->cgroups || !r->pipes || !r->helpers || !r->nested)
+		!r->net.tables || !r->net.tuns || !r->cgroups || !r->pipes || !r->helpers || !r->nested)
 		return error_errno(e, -ENOMEM, "read the image");
 	for (size_t i = 0; i < r->n_files; i++)
 		r->pipes[i].read_fd = r->pipes[i].write_fd = -EBADF;
@@ -122,6 +123,9 @@ static int load_records(struct restore *r, struct error *e)
 	result = count_records(r, e);
 	if (result < 0)
 		return result;
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->kind_case == ST__FILE__KIND_TUN)
+			r->net.tuns[r->net.n_tuns++] = (struct network_tun){r->files[i]->tun, -EBADF};
 	if (!r->container || r->n_procs == 0)
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "the image holds no container or no process");
 	return 0;

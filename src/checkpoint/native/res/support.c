@@ -80,7 +80,8 @@ const struct support_row support_rows[] = {
 		"that entered a nested pid namespace by setns"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
-		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf; addresses, routes, rules, permanent "
+		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf, tun and tap; addresses, routes, rules, "
+		"permanent "
 		"neighbours, the sysctls of interfaces. Other kinds, nexthop objects and traffic control are "
 		"refused"},
 	{"namespace", "packet filters", "supported",
@@ -94,6 +95,10 @@ const struct support_row support_rows[] = {
 		"flows of connections through NAT or flow tables: they are tracked anew; refused where a "
 		"connection of "
 		"the container's goes through NAT"},
+	{"namespace", "filters of tun and tap", "lost",
+		"TUNSETTXFILTER and BPF programs that steer packets to queues: they cannot be read. Packets "
+		"that wait in a "
+		"queue, too. Other filters, and offloads that were asked for, are refused"},
 	{"namespace", "interfaces from outside", "created",
 		"by linux.netDevices or hooks, with what these give them; else the restore fails and says "
 		"so"},
