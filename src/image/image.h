@@ -20,17 +20,17 @@ enum { IMAGE_FORMAT_VERSION = 1, IMAGE_PAGE_SIZE = 4096 };
 
 /* Record types of checkpoint.img; the payload is the message of proto/image.proto named beside it. */
 enum image_record_type {
-	IMAGE_RECORD_CONTAINER = 1,  /* Container: one, the first record */
-	IMAGE_RECORD_FILE = 2,	     /* File: one open file description or mapped file */
-	IMAGE_RECORD_SHM = 3,	     /* SharedMemory */
-	IMAGE_RECORD_PROCESS = 4,    /* Process, parents before children */
-	IMAGE_RECORD_TMPFS = 5,	     /* Tmpfs: one mount */
-	IMAGE_RECORD_NETWORK = 60,   /* Network: at most one, of the container's own network namespace */
+	IMAGE_RECORD_CONTAINER = 1,	/* Container: one, the first record */
+	IMAGE_RECORD_FILE = 2,		/* File: one open file description or mapped file */
+	IMAGE_RECORD_SHM = 3,		/* SharedMemory */
+	IMAGE_RECORD_PROCESS = 4,	/* Process, parents before children */
+	IMAGE_RECORD_TMPFS = 5,		/* Tmpfs: one mount */
+	IMAGE_RECORD_NETWORK = 60,	/* Network: at most one, of the container's own network namespace */
 	IMAGE_RECORD_PACKET_TABLE = 67, /* PacketTable: one of nftables, in that network namespace */
-	IMAGE_RECORD_IPC = 30,	     /* Ipc: one object of the ipc namespace, or its sysctls */
-	IMAGE_RECORD_MOUNT = 50,     /* Mount: all of them or none */
-	IMAGE_RECORD_CGROUP = 51,    /* Cgroup: a sub-cgroup, parents before children */
-	IMAGE_RECORD_NAMESPACE = 40, /* Namespace: owners and parents before what is theirs */
+	IMAGE_RECORD_IPC = 30,		/* Ipc: one object of the ipc namespace, or its sysctls */
+	IMAGE_RECORD_MOUNT = 50,	/* Mount: all of them or none */
+	IMAGE_RECORD_CGROUP = 51,	/* Cgroup: a sub-cgroup, parents before children */
+	IMAGE_RECORD_NAMESPACE = 40,	/* Namespace: owners and parents before what is theirs */
 };
 enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 

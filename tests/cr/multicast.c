@@ -21,13 +21,9 @@ static const struct membership {
 	int socket;
 	const char *interface, *group, *wanted, *unwanted;
 } memberships[] = {
-	{0, "lo", "239.1.2.3"},
-	{0, "br0", "239.1.2.3"},
-	{1, "br0", "239.1.2.4", .wanted = "10.9.9.1"},
-	{2, "lo", "239.1.2.3", .unwanted = "127.0.0.2"},
-	{3, "br0", "ff15::77"},
-	{3, "lo", "ff15::78", .wanted = "fe80::1"},
-	{3, "br0", "ff15::79", .wanted = "fd00::1"},
+	{0, "lo", "239.1.2.3"}, {0, "br0", "239.1.2.3"}, {1, "br0", "239.1.2.4", .wanted = "10.9.9.1"},
+	{2, "lo", "239.1.2.3", .unwanted = "127.0.0.2"}, {3, "br0", "ff15::77"},
+	{3, "lo", "ff15::78", .wanted = "fe80::1"}, {3, "br0", "ff15::79", .wanted = "fd00::1"},
 	{4, "lo", "239.1.2.6"}, /* of an IPv6 socket */
 	{5, "lo", "239.1.2.5"}, /* raw */
 };
@@ -80,7 +76,8 @@ static void give_address6(const char *text)
 		struct rtattr a;
 		struct in6_addr address;
 	} q = {{sizeof(q), RTM_NEWADDR, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK},
-		{AF_INET6, 64, IFA_F_NODAD, 0, if_nametoindex("br0")}, {sizeof(q.a) + sizeof(q.address), IFA_LOCAL}};
+		{AF_INET6, 64, IFA_F_NODAD, 0, if_nametoindex("br0")},
+		{sizeof(q.a) + sizeof(q.address), IFA_LOCAL}};
 	int fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
 	struct {
 		struct nlmsghdr h;
@@ -103,13 +100,15 @@ static int receiver(int family)
 	sk_set(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
 	if (family == AF_INET6)
 		sk_set(fd, IPPROTO_IPV6, 29, 0); /* IPV6_MULTICAST_ALL */
-	must(bind(fd, (struct sockaddr *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
+	must(bind(fd, (struct sockaddr *)&a,
+		family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
 	return fd;
 }
 
 static void join(const struct membership *m)
 {
-	struct group_source_req s = {.gsr_interface = if_nametoindex(m->interface), .gsr_group = address(m->group, 0)};
+	struct group_source_req s = {
+		.gsr_interface = if_nametoindex(m->interface), .gsr_group = address(m->group, 0)};
 	struct group_req g = {.gr_interface = s.gsr_interface, .gr_group = s.gsr_group};
 
 	if (m->wanted || m->unwanted)
@@ -128,7 +127,9 @@ static int filter_of(int fd, const struct membership *m)
 	struct {
 		struct group_filter f;
 		struct sockaddr_storage more[SOURCES];
-	} q = {.f = {.gf_interface = if_nametoindex(m->interface), .gf_group = address(m->group, 0), .gf_numsrc = SOURCES}};
+	} q = {.f = {.gf_interface = if_nametoindex(m->interface),
+		       .gf_group = address(m->group, 0),
+		       .gf_numsrc = SOURCES}};
 	socklen_t len = sizeof(q);
 	struct sockaddr_storage s;
 
@@ -136,7 +137,8 @@ static int filter_of(int fd, const struct membership *m)
 		return -1;
 	if (q.f.gf_numsrc && (m->wanted || m->unwanted)) {
 		s = address(m->wanted ? m->wanted : m->unwanted, 0);
-		check(q.f.gf_numsrc == 1 && memcmp((char *)&q.f.gf_slist[0] + 4, (char *)&s + 4, is_v6(m->group) ? 20 : 4) == 0,
+		check(q.f.gf_numsrc == 1 && memcmp((char *)&q.f.gf_slist[0] + 4, (char *)&s + 4,
+						    is_v6(m->group) ? 20 : 4) == 0,
 			"another source of %s", m->group);
 	}
 	return q.f.gf_fmode * 100 + q.f.gf_numsrc;
@@ -152,8 +154,10 @@ static void send_from(const char *source, const char *interface, const char *gro
 		must(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof(q)));
 	else
 		sk_set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, q.imr_ifindex);
-	must(bind(fd, (struct sockaddr *)&from, from.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
-	must(sendto(fd, source, strlen(source), 0, (struct sockaddr *)&to, from.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
+	must(bind(fd, (struct sockaddr *)&from,
+		from.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
+	must(sendto(fd, source, strlen(source), 0, (struct sockaddr *)&to,
+		from.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
 	close(fd);
 }
 
@@ -192,19 +196,24 @@ int main(void)
 	make_bridge();
 	give_address6("fd00::1");
 	for (int i = 0; i < SOCKETS; i++)
-		sockets[i] = i == 5 ? must(socket(AF_INET, SOCK_RAW, 253)) : receiver(i == 3 || i == 4 ? AF_INET6 : AF_INET);
+		sockets[i] = i == 5 ? must(socket(AF_INET, SOCK_RAW, 253))
+				    : receiver(i == 3 || i == 4 ? AF_INET6 : AF_INET);
 	for (int i = 0; i < N; i++)
 		join(&memberships[i]);
 	for (int s = 0; s < SOCKETS; s++)
 		for (int i = 0; i < N; i++)
 			before[s][i] = filter_of(sockets[s], &memberships[i]);
-	check(before[6][0] == -1 && before[1][2] == MCAST_INCLUDE * 100 + 1 && before[2][3] == MCAST_EXCLUDE * 100 + 1, "the test");
+	check(before[6][0] == -1 && before[1][2] == MCAST_INCLUDE * 100 + 1 &&
+			before[2][3] == MCAST_EXCLUDE * 100 + 1,
+		"the test");
 	check_datagrams();
 	while (cr_wait()) {
 		for (int s = 0; s < SOCKETS; s++)
 			for (int i = 0; i < N; i++)
-				check(filter_of(sockets[s], &memberships[i]) == before[s][i], "socket %d, %s on %s: %d became %d", s,
-					memberships[i].group, memberships[i].interface, before[s][i], filter_of(sockets[s], &memberships[i]));
+				check(filter_of(sockets[s], &memberships[i]) == before[s][i],
+					"socket %d, %s on %s: %d became %d", s, memberships[i].group,
+					memberships[i].interface, before[s][i],
+					filter_of(sockets[s], &memberships[i]));
 		check_datagrams();
 	}
 	return 0;

@@ -258,22 +258,6 @@ static void check_raw(void)
 	check(protocol == IPPROTO_ICMP, "protocol %d", protocol);
 }
 
-/* A socket of a protocol that is not recorded. */
-static bool set_mptcp(void)
-{
-	fd = have(socket(AF_INET, SOCK_STREAM, 262));
-	return true;
-}
-
-static void check_mptcp(void)
-{
-	int protocol;
-	socklen_t len = sizeof(protocol);
-
-	must(getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len));
-	check(protocol == 262, "protocol %d", protocol);
-}
-
 static void lo_up(void)
 {
 	struct ifreq r = {.ifr_name = "lo"};
@@ -285,6 +269,50 @@ static void lo_up(void)
 		must(ioctl(s, SIOCSIFFLAGS, &r));
 	}
 	close(s);
+}
+
+/* A socket of a protocol that is not recorded. */
+static bool set_vsock(void)
+{
+	fd = have(socket(AF_VSOCK, SOCK_STREAM, 0));
+	return true;
+}
+
+static void check_vsock(void)
+{
+	int family;
+	socklen_t len = sizeof(family);
+
+	must(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len));
+	check(family == AF_VSOCK, "family %d", family);
+}
+
+/* Both ends speak MPTCP. */
+static bool set_mptcp(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(7789), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = have(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
+
+	lo_up();
+	must(bind(listener, (struct sockaddr *)&a, sizeof(a)));
+	must(listen(listener, 5));
+	fd = must(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP));
+	must(connect(fd, (struct sockaddr *)&a, sizeof(a)));
+	fd2 = must(accept(listener, NULL, NULL));
+	return true;
+}
+
+static void check_mptcp(void)
+{
+	int protocol;
+	socklen_t len = sizeof(protocol);
+	char b[8];
+
+	must(getsockopt(fd2, SOL_SOCKET, SO_PROTOCOL, &protocol, &len));
+	check(protocol == IPPROTO_MPTCP, "protocol %d", protocol);
+	must(send(fd, "hello", 5, 0));
+	check(recv(fd2, b, sizeof(b), 0) == 5, "%m");
 }
 
 static bool set_tcp(void)
@@ -1367,6 +1395,7 @@ static const struct object {
 	{"netlink", set_netlink, check_netlink},
 	{"raw_socket", set_raw, check_raw},
 	{"mptcp", set_mptcp, check_mptcp},
+	{"vsock", set_vsock, check_vsock},
 	{"tcp_established", set_tcp, check_tcp},
 	{"udp_cork", set_udp_cork, check_udp_cork},
 	{"udp_error", set_udp_error, check_udp_error},

@@ -153,7 +153,8 @@ static void reads_big(int fd, size_t n)
 
 static struct pair idle4, idle6, mapped, unread, full, half, lost_data, lost_fin, both_fins, last_ack,
 	reading, ended, fast;
-static size_t full_bytes, half_bytes;
+static struct pair grown;
+static size_t full_bytes, half_bytes, grown_bytes;
 static int asking, reset;
 static struct sockaddr_in idle_name;
 static struct tcp_info idle_info;
@@ -187,6 +188,19 @@ static void set_up_closing(void)
 	full = connected(AF_INET, listener4, 7001);
 	full_bytes = fill(full.c);
 	check(full_bytes > 1 << 17, "only %zu bytes fit", full_bytes);
+	/* More unread than anybody may ask room for who is not root of the machine. */
+	grown = connected(AF_INET, listener4, 7001);
+	sk_set(grown.s, SOL_SOCKET, SO_RCVLOWAT, 1 << 20);
+	grown_bytes = 0;
+	for (int i = 0; i < 2000 && grown_bytes < 1 << 20; i++) {
+		ssize_t n = send(grown.c, big + grown_bytes, (1 << 20) - grown_bytes, MSG_DONTWAIT);
+
+		grown_bytes += n > 0 ? n : 0;
+		cr_msleep(n > 0 ? 0 : 5);
+	}
+	check(grown_bytes == 1 << 20, "only %zu bytes fit", grown_bytes);
+	wait_for(grown.s, POLLIN);
+	sk_set(grown.s, SOL_SOCKET, SO_RCVLOWAT, 1);
 	half = connected(AF_INET6, listener6, 7002);
 	sk_send(half.s, "after this the end");
 	must(shutdown(half.s, SHUT_WR));
@@ -296,6 +310,8 @@ static void check_closing(void)
 {
 	reads_big(full.s, full_bytes);
 	talk(full, "full");
+	reads_big(grown.s, grown_bytes);
+	talk(grown, "grown");
 	reads(half.c, "after this the end");
 	reads_end(half.c);
 	reads_big(half.s, half_bytes);
@@ -353,7 +369,7 @@ int main(void)
 	deaf = listening(AF_INET, 7003);
 	for (;;) {
 		struct pair *all[] = {&idle4, &idle6, &mapped, &unread, &full, &half, &lost_data, &lost_fin,
-			&both_fins, &last_ack, &reading, &ended, &fast};
+			&both_fins, &last_ack, &reading, &ended, &fast, &grown};
 
 		set_up_plain();
 		set_up_closing();

@@ -31,7 +31,7 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	const char *p = f->protocol;
 
 	static const char *const names[] = {
-		"TCP", "TCPv6", "UDP", "UDPv6", "UDP-Lite", "UDPLITE", "UDPLITEv6"};
+		"TCP", "TCPv6", "MPTCP", "MPTCPv6", "UDP", "UDPv6", "UDP-Lite", "UDPLITE", "UDPLITEv6"};
 
 	for (size_t i = 0; p && i < ARRAY_SIZE(names); i++)
 		if (strcmp(p, names[i]) == 0)
@@ -47,12 +47,19 @@ static int tcp_info(int fd, struct tcp_info *ret)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret, &len) < 0 ? -errno : 0;
 }
 
-static bool is_tcp(int fd)
+static int protocol_of(int fd)
 {
 	int protocol;
 
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &(socklen_t){sizeof(protocol)}) == 0 &&
-	       protocol == IPPROTO_TCP;
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &(socklen_t){sizeof(protocol)}) < 0
+		       ? -errno
+		       : protocol;
+}
+
+/* Also MPTCP, which differs only when it is connected; whom a listener accepts from a peer without it is plain TCP. */
+static bool is_stream(int protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
 }
 
 /* Is or was it connected? */
@@ -67,6 +74,7 @@ static bool is_connection(const struct tcp_info *info)
 static const char *refusal(const struct dump *d, int fd, const struct tcp_info *info, const char **remedy)
 {
 	const struct checkpoint_options *o = d->options;
+	const char *reason;
 
 	if (o->tcp_close)
 		return NULL;
@@ -76,13 +84,17 @@ static const char *refusal(const struct dump *d, int fd, const struct tcp_info *
 	}
 	if (!is_connection(info))
 		return NULL;
+	*remedy = "let the program use TCP, or use --tcp-close";
+	if (protocol_of(fd) != IPPROTO_TCP)
+		return "it is an MPTCP connection, which the kernel can not make again";
 	if (!o->tcp_established) {
 		*remedy = "use --tcp-established to keep it, or --tcp-close (it is then closed after the "
 			  "restore), "
 			  "here and for the restore";
 		return "it is a TCP connection";
 	}
-	return tcp_obstacle(fd, info, remedy);
+	reason = tcp_obstacle(fd, info, remedy);
+	return reason ? reason : tcp_send_obstacle(d, fd, remedy);
 }
 
 /* Asked once for each look at the container. */
@@ -149,7 +161,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (fd < 0)
 		return 0; /* closed meanwhile */
-	reason = is_tcp(fd) ? tcp_refusal(d, f, fd, &remedy) : datagram_refusal(fd, &remedy);
+	reason = is_stream(protocol_of(fd)) ? tcp_refusal(d, f, fd, &remedy) : datagram_refusal(fd, &remedy);
 	if (!reason && socket_has_unseen(d, fd)) {
 		reason = "it has options that the kernel does not show (an anycast address, TCP MD5 keys, "
 			 "data of BPF programs)";
@@ -222,7 +234,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		return r;
 	if (is_unbound(&m->local))
 		m->local.len = 0;
-	if (m->protocol == IPPROTO_TCP)
+	if (is_stream(m->protocol))
 		return dump_tcp(d, f, m, e);
 	if (m->remote.len > 0)
 		m->state = SOCKET_CONNECTED;
@@ -280,8 +292,8 @@ static int bind_local(int fd, const St__Socket *m, struct error *e)
 		if (bind(fd, (struct sockaddr *)&a, len) == 0)
 			return 0;
 	}
-	return error_errno(e, -errno, "bind a %s socket to port %u",
-		m->protocol == IPPROTO_TCP ? "TCP" : "UDP", port_of(&a));
+	return error_errno(e, -errno, "bind a %s socket to port %u", is_stream(m->protocol) ? "TCP" : "UDP",
+		port_of(&a));
 }
 
 static bool is_datagram(int protocol)
@@ -295,7 +307,7 @@ int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e
 	_cleanup_close_ int fd = -EBADF;
 	int result;
 
-	if (!(m->type == SOCK_STREAM && m->protocol == IPPROTO_TCP) &&
+	if (!(m->type == SOCK_STREAM && is_stream(m->protocol)) &&
 		!(m->type == SOCK_DGRAM && is_datagram(m->protocol)))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "inet socket of type %d and protocol %d",
 			m->type, m->protocol);
@@ -311,7 +323,7 @@ int inet_open(struct restore *r, const St__File *f, int *ret_fd, struct error *e
 	}
 	/* Ended connections of the port linger in TIME_WAIT, and several sockets may be bound to it that
 	 * did not listen then. */
-	if (result == 0 && m->protocol == IPPROTO_TCP)
+	if (result == 0 && is_stream(m->protocol))
 		result = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (result == 0 && m->local.len > 0)
 		result = bind_local(fd, m, e);
@@ -423,7 +435,7 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 		result = restore_is_connection(r, f) ? tcp_connect(m, fd, e) : 0;
 		return result < 0 ? result : socket_restore_options(fd, m, SOCKET_LATE, e);
 	}
-	if (m->state == SOCKET_LISTENING && m->protocol == IPPROTO_TCP && listen(fd, m->backlog) < 0)
+	if (m->state == SOCKET_LISTENING && is_stream(m->protocol) && listen(fd, m->backlog) < 0)
 		return error_errno(e, -errno, "listen on a TCP socket");
 	if (is_datagram(m->protocol))
 		fill_queue(r, m, fd);
@@ -434,7 +446,7 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 			return error_errno(e, -errno, "connect a UDP socket to port %u", port_of(&a));
 	}
 	/* Only now the program's own value, which inet_open() had overridden. */
-	if (m->protocol == IPPROTO_TCP) {
+	if (is_stream(m->protocol)) {
 		int reuse = 0;
 
 		for (size_t i = 0; i < m->n_options; i++)
@@ -451,7 +463,8 @@ extern const struct resource resource_inet;
 const struct resource resource_inet = {
 	.kind = "inet socket",
 	.description =
-		"TCP: unconnected, bound, listening, connected (--tcp-established). UDP and UDP-Lite: bound, "
+		"TCP: unconnected, bound, listening, connected (--tcp-established). MPTCP, unless connected. "
+		"UDP and UDP-Lite: bound, "
 		"connected, with queued datagrams. Multicast memberships. Refused: pending errors and data "
 		"held "
 		"back by UDP_CORK, queued datagrams while lo is down, TCP MD5 keys, anycast addresses",

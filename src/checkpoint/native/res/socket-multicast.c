@@ -194,8 +194,8 @@ static int join_again(int fd, const St__MulticastMembership *s, unsigned index)
 
 		set_address(&q.gsr_group, family, s->group.data);
 		set_address(&q.gsr_source, family, s->sources[i].data);
-		if (setsockopt(fd, level_of(family), s->include ? MCAST_JOIN_SOURCE_GROUP : MCAST_BLOCK_SOURCE,
-			    &q, sizeof(q)) < 0)
+		if (setsockopt(fd, level_of(family),
+			    s->include ? MCAST_JOIN_SOURCE_GROUP : MCAST_BLOCK_SOURCE, &q, sizeof(q)) < 0)
 			r = -errno;
 	}
 	return r;

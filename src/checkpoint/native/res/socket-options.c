@@ -493,7 +493,7 @@ static int stage_of(const St__Socket *m, const St__SocketOption *o)
 		}
 	}
 	if (o->level == IPPROTO_TCP && o->name == TCP_CONGESTION)
-		return m->protocol == IPPROTO_TCP && o->value.len > 0 && o->value.len < 16 ? SOCKET_LATE : -1;
+		return where & TCP && o->value.len > 0 && o->value.len < 16 ? SOCKET_LATE : -1;
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (options[i].level == o->level && options[i].name == o->name && applies(&options[i], where))
 			return !has_size(&options[i], o->value.len) ? -1

@@ -270,6 +270,25 @@ static int close_halves(const St__Socket *m, int fd, struct error *e)
 	return r;
 }
 
+/* Within net.core.wmem_max and rmem_max, as in a user namespace nobody is above them. But who wants to be woken by no less
+ * than half of the buffer gets one up to tcp_rmem[2], which is also what the kernel lets it grow to. */
+static int set_modest_buffers(int fd, uint32_t send_size, uint32_t receive_size)
+{
+	int lowat = 1, r;
+	socklen_t len = sizeof(lowat);
+
+	r = set_int(fd, SOL_SOCKET, SO_SNDBUF, send_size / 2);
+	if (r == 0)
+		r = set_int(fd, SOL_SOCKET, SO_RCVBUF, receive_size / 2);
+	if (r == 0)
+		r = set_int(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, 0);
+	if (r == 0 && getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, &len) < 0)
+		r = -errno;
+	if (r == 0)
+		r = set_int(fd, SOL_SOCKET, SO_RCVLOWAT, receive_size / 2);
+	return r < 0 ? r : set_int(fd, SOL_SOCKET, SO_RCVLOWAT, lowat);
+}
+
 /* As large as they had grown by themselves, and growing on if they were. */
 static int set_buffers(int fd, const St__Socket *m, uint32_t send_size, uint32_t receive_size)
 {
@@ -278,11 +297,8 @@ static int set_buffers(int fd, const St__Socket *m, uint32_t send_size, uint32_t
 	r = set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, send_size / 2);
 	if (r == 0)
 		r = set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive_size / 2);
-	if (r == -EPERM) { /* a user namespace: within the limits */
-		r = set_int(fd, SOL_SOCKET, SO_SNDBUF, send_size / 2);
-		if (r == 0)
-			r = set_int(fd, SOL_SOCKET, SO_RCVBUF, receive_size / 2);
-	}
+	if (r == -EPERM)
+		r = set_modest_buffers(fd, send_size, receive_size);
 	lock = (option_of(m, SOL_SOCKET, SO_SNDBUF) ? 1 : 0) | (option_of(m, SOL_SOCKET, SO_RCVBUF) ? 2 : 0);
 	return r < 0 ? r : set_int(fd, SOL_SOCKET, OPT_SO_BUF_LOCK, lock);
 }
@@ -367,7 +383,10 @@ int tcp_send_rest(const St__Socket *m, int fd, struct error *e)
 			done += n;
 		} else if (n < 0 && errno == EAGAIN && big < INT32_MAX / 4) {
 			big = MAX(big * 2, 1 << 20);
-			grown = set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, big / 2) == 0;
+			if (set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, big / 2) < 0)
+				return error_errno(e, -ENOBUFS,
+					"send %zu bytes that waited in a TCP connection", t->out.len - done);
+			grown = true;
 		} else {
 			/* The peer has ended it by now: that is for the program to find out. */
 			break;

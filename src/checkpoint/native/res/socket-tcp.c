@@ -85,6 +85,41 @@ const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remed
 	return NULL;
 }
 
+/* As root of the machine. */
+static bool may_force_buffers(const struct dump *d)
+{
+	const struct id_map *m = d->ids.uid;
+
+	return d->ids.n_uid == 0 ||
+	       (d->ids.n_uid == 1 && !m->container_id && !m->host_id && m->size == UINT32_MAX);
+}
+
+/* The largest buffer of who may not; the kernel takes twice net.core.wmem_max, as it counts by pages. */
+static int modest_buffer(void)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int size = INT32_MAX;
+
+	if (fd < 0 || set_int(fd, SOL_SOCKET, SO_SNDBUF, size) < 0 ||
+		get_int(fd, SOL_SOCKET, SO_SNDBUF, &size) < 0)
+		return INT32_MAX;
+	return size / 2;
+}
+
+const char *tcp_send_obstacle(const struct dump *d, int fd, const char **remedy)
+{
+	int waiting = 0, unsent = 0;
+
+	if (may_force_buffers(d) || ioctl(fd, SIOCOUTQ, &waiting) < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0)
+		return NULL;
+	if (!d->unprivileged)
+		waiting -= unsent; /* which is sent from outside, where root may */
+	*remedy = "let the peer receive it, or raise net.core.wmem_max";
+	return waiting <= modest_buffer()
+		       ? NULL
+		       : "more data waits to be sent than could be put back in a user namespace";
+}
+
 void tcp_undo(const struct dump_tcp *t)
 {
 	_cleanup_close_ int pidfd = dump_open_pidfd(t->pid), fd = -EBADF;

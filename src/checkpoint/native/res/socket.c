@@ -423,8 +423,9 @@ static bool match_other(const struct dump *d, const struct dump_file *f)
 extern const struct resource resource_socket_other;
 const struct resource resource_socket_other = {
 	.kind = "other socket",
-	.description = "vsock, SCTP, MPTCP, XDP and other sockets",
-	.refused_reason = "sockets of this protocol are not recorded yet",
+	.description = "vsock, SCTP, XDP and other sockets",
+	.refused_reason =
+		"sockets of this protocol are not recorded: they end at a peer outside, or at a device",
 	.refused_remedy = "close the socket before the checkpoint",
 	.match = match_other,
 };

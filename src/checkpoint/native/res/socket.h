@@ -56,6 +56,8 @@ enum tcp_state { /* include/net/tcp_states.h */
 struct tcp_info;
 /* What of this connection cannot be kept, or NULL; *remedy is then set. */
 const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remedy);
+/* Likewise: of what waits to be sent. */
+const char *tcp_send_obstacle(const struct dump *d, int fd, const char **remedy);
 int tcp_dump(struct dump *d, struct dump_file *f, St__Socket *m, struct error *e) _must_check_;
 /* Out of repair mode, with packets passing again: as before tcp_dump(). */
 void tcp_undo(const struct dump_tcp *t);
