@@ -436,6 +436,8 @@ class Container:
         def there():
             failed = self.failed(n) or self.failed(n - 1)
             check(not failed, f"before round {n}: {failed}")
+            if self.file("unavailable.1").exists():
+                raise Skip("not on this machine: " + self.file("unavailable.1").read_text())
             return self.file(f"ready.{n}").exists()
         self.wait(f"ready.{n} of the program", there, seconds)
 

@@ -145,10 +145,15 @@ static bool parse_detail(struct scan *s, struct proc_vma *v)
 		s->p += 10;
 		return parse_kib(s, &v->anonymous_kib);
 	}
-	if (*s->p == 'S' && (!strncmp(s->p, "Shared_Clean:", 13) || !strncmp(s->p, "Shared_Dirty:", 13))) {
+	if (*s->p == 'K' && !strncmp(s->p, "KernelPageSize:", 15)) {
+		s->p += 15;
+		return parse_kib(s, &v->page_kib);
+	}
+	if (*s->p == 'S' && (!strncmp(s->p, "Shared_Clean:", 13) || !strncmp(s->p, "Shared_Dirty:", 13) ||
+				    !strncmp(s->p, "Shared_Hugetlb:", 15))) {
 		uint64_t kib;
 
-		s->p += 13;
+		s->p = strchr(s->p, ':') + 1;
 		if (!parse_kib(s, &kib))
 			return false;
 		v->shared_kib += kib;

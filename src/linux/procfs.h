@@ -89,6 +89,7 @@ struct proc_vma {
 	bool shared;
 	uint32_t flags;					       /* enum vma_flag; 0 when read from maps */
 	uint64_t protection_key;			       /* smaps only */
+	uint64_t page_kib;				       /* of hugetlb more than 4; smaps only */
 	uint64_t anonymous_kib, rss_kib, shared_kib, swap_kib; /* smaps only */
 	const char *name; /* unescaped, in the arena; "" if none; may end in " (deleted)" */
 };

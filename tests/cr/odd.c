@@ -29,7 +29,7 @@
 
 static int fd = -1, fd2 = -1, id = -1;
 static pid_t child;
-static char *memory;
+static char *memory, *second;
 static volatile int *shared;
 
 /* This kernel (or machine) does not have the thing: the harness skips. */
@@ -1173,6 +1173,34 @@ static void check_guard(void)
 	check_memory_3();
 }
 
+/* In memory that is not the mapping's own, since Linux 6.15. */
+static bool set_guard_shared(void)
+{
+	fd = must(memfd_create("guarded", 0));
+	must(ftruncate(fd, 65536));
+	memory = must(mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+	cr_fill(memory, 65536, 3);
+	have(madvise(memory + 16384, 8192, 102 /* MADV_GUARD_INSTALL */));
+	second = must(mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+	have(madvise(second + 4096, 4096, 102));
+	return true;
+}
+
+static void check_guard_shared(void)
+{
+	char b[4096];
+	int p[2];
+
+	check_guard();
+	must(pipe(p));
+	check(pread(fd, b, 4096, 16384) == 4096, "the memfd: %m");
+	check(write(p[1], second + 4096, 1) == -1 && errno == EFAULT,
+		"the guard page of a private mapping is gone");
+	check(write(p[1], second, 1) == 1 && write(p[1], second + 8192, 1) == 1, "beside it: %m");
+	close(p[0]);
+	close(p[1]);
+}
+
 static bool set_strict(void)
 {
 	int p[2], q[2];
@@ -1435,6 +1463,7 @@ static const struct object {
 	{"tty_hung_up", set_tty_hung_up, check_tty_hung_up},
 	{"dead_leader", set_dead_leader, NULL},
 	{"guard_pages", set_guard, check_guard},
+	{"guard_shared", set_guard_shared, check_guard_shared},
 	{"seccomp_strict", set_strict, check_strict},
 	{"deleted_cwd", set_deleted_cwd, check_deleted_cwd},
 	{"deleted_dir", set_deleted_dir, check_deleted_dir},

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/cpu.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
@@ -389,6 +390,8 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 	return t->msg->affinity.data ? 0 : no_memory(e);
 }
 
+enum { KEY_0_RIGHTS = 3 }; /* of the register of rights: reading and writing are forbidden */
+
 /* Threads of stopped processes: what can be had from outside. */
 static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
 {
@@ -415,6 +418,12 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 	m->xstate.data = task->xstate;
 	m->xstate.len = task->xstate_len;
 	m->sigmask = task->sigmask;
+	if (cpu_key_rights(task->xstate, task->xstate_len) & KEY_0_RIGHTS)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"cannot checkpoint: thread %d of process %d may just now not use memory without a "
+			"protection "
+			"key, so it cannot be asked for its state: try again",
+			t->ns_tid, p->ns_pid);
 	m->comm = arena_strdup(&d->arena, t->status.name);
 	m->credentials = credentials(d, &t->status);
 	m->seccomp_mode = t->status.seccomp;

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/ttys.h"
 
 static uint64_t now_us(void)
@@ -40,6 +41,8 @@ static int check_container(struct dump *d, struct error *e)
 	if (dump_cgroups(d, e) < 0)
 		return e->code;
 	if (dump_mounts(d, e) < 0)
+		return e->code;
+	if (huge_check_mounts(d, e) < 0)
 		return e->code;
 	if (dump_network(d, e) < 0)
 		return e->code;

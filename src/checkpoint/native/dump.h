@@ -335,6 +335,9 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_ch
 int dump_pages_prepare(struct dump *d, struct error *e) _must_check_;
 int dump_pages_start(struct dump *d, struct error *e) _must_check_;
 int dump_pages_finish(struct dump *d, struct error *e) _must_check_;
+/* Some of an address space, by whoever: goes into the image. */
+int dump_write_pages(struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages,
+	struct error *e) _must_check_;
 /* Contents of a file (from fd, its holes left out) as address space "space". */
 int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
 

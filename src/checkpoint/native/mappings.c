@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
 
 #ifndef MAP_DROPPABLE
@@ -31,22 +32,27 @@ static bool is_vdso_part(const struct proc_vma *v)
 	return !strcmp(v->name, "[vdso]") || !strcmp(v->name, "[vvar]") || !strcmp(v->name, "[vvar_vclock]");
 }
 
+/* Of a file that nobody can open, as that of /dev/zero. Flags are known only when the tasks are stopped. */
+static bool is_huge_anonymous(const struct proc_vma *v)
+{
+	return !strcmp(v->name, "/anon_hugepage (deleted)") && (!v->flags || (v->flags & VMA_HT));
+}
+
 static bool is_shared_anonymous(const struct proc_vma *v)
 {
-	return v->shared && (name_is(v, "/dev/zero (deleted)") || name_is(v, "[anon_shmem:"));
+	return v->shared &&
+	       (name_is(v, "/dev/zero (deleted)") || name_is(v, "[anon_shmem:") || is_huge_anonymous(v));
 }
 
 static bool is_anonymous(const struct proc_vma *v)
 {
-	return !v->shared && (v->inode == 0 || name_is(v, "/dev/zero (deleted)"));
+	return !v->shared && (v->inode == 0 || name_is(v, "/dev/zero (deleted)") || is_huge_anonymous(v));
 }
 
 static const struct {
 	uint32_t flag;
 	const char *object, *reason, *remedy;
 } refused_flags[] = {
-	{VMA_HT, "huge page (hugetlb) mapping", "hugetlb memory is not supported yet",
-		"use transparent huge pages (madvise)"},
 	{VMA_UM | VMA_UW | VMA_UI, "memory watched by userfaultfd", "its fault handler's state is not known",
 		"close the userfaultfd first"},
 	{VMA_SS, "shadow stack", "user shadow stacks are not supported yet",
@@ -68,16 +74,12 @@ static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *
 		}
 	if (sysv_is_mapping(v))
 		return false; /* sysv.c says what is wrong with it */
-	/* What may only be executed has one from the kernel, here and after a restore. */
-	if (v->protection_key != 0 && v->prot != PROT_EXEC && !object) {
-		object = "memory with a protection key";
-		reason = "which keys a process has allocated cannot be seen";
-		remedy = "free the key (pkey_mprotect to key 0) before the checkpoint";
-	}
 	if (object)
 		;
-	else if (name_is(v, "/anon_hugepage") || name_is(v, "/memfd:hugetlb"))
-		object = "huge page (hugetlb) mapping";
+	else if (d->unprivileged && v->shared && is_huge_anonymous(v))
+		object = "shared memory with huge pages",
+		reason = "only a privileged user may open what it is of",
+		remedy = "make the checkpoint as root, or use memfd_create(2)";
 	else if (name_is(v, "anon_inode:") || name_is(v, "socket:") || name_is(v, "[uprobes]"))
 		object = v->name;
 	else if (name_is(v, "/dev/") && !name_is(v, "/dev/zero") && !name_is(v, "/dev/shm/"))
@@ -128,6 +130,7 @@ int dump_shm(
 	m->id = dump_new_id(d);
 	m->size = size;
 	m->memfd = memfd;
+	m->huge_shift = huge_shift_of(fd);
 	d->shm_inode[d->n_shm] = inode;
 	d->shm[d->n_shm++] = m;
 	*ret_id = m->id;
@@ -235,6 +238,7 @@ static int dump_mapping(
 	m->prot = v->prot;
 	m->flags = v->shared ? MAP_SHARED : v->flags & VMA_DP ? MAP_DROPPABLE : MAP_PRIVATE;
 	m->advice = v->flags & kept_advice;
+	m->pkey = v->protection_key;
 	if (v->flags & VMA_GD)
 		m->flags |= MAP_GROWSDOWN;
 	if (v->flags & VMA_NR)
@@ -243,6 +247,9 @@ static int dump_mapping(
 		size_t n = strlen(v->name);
 
 		m->flags |= MAP_ANONYMOUS;
+		if (v->flags & VMA_HT)
+			m->flags |= MAP_HUGETLB | (uint32_t)__builtin_ctzll(v->page_kib << 10)
+							  << MAP_HUGE_SHIFT;
 		m->offset = 0;
 		if (name_is(v, "[anon:") && n > 7) {
 			m->name = arena_strndup(&d->arena, v->name + 6, n - 7);
@@ -254,6 +261,11 @@ static int dump_mapping(
 	if (sysv_is_mapping(v)) {
 		m->read_only = d->stopped && !(v->flags & VMA_MW);
 		return sysv_dump_mapping(d, p, v, &m->shm, e);
+	}
+	if (name_is(v, "[anon_shmem:")) {
+		m->name = arena_strndup(&d->arena, v->name + 12, strlen(v->name) - 13);
+		if (!m->name)
+			return error_errno(e, -ENOMEM, "mappings");
 	}
 	if (is_shared_anonymous(v))
 		return shared_anonymous(d, p, v, &m->shm, e);

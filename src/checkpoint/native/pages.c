@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/progress.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/shared-pages.h"
 
 enum { PAGE = 4096, BUFFER = 1 << 20, REGIONS = 512 };
@@ -62,7 +63,7 @@ static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct
 	return 0;
 }
 
-static int write_pages(
+int dump_write_pages(
 	struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
 {
 	struct page_job *j = d->pages;
@@ -83,7 +84,7 @@ static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, stru
 		int r = read_range(pr, at, len, e);
 
 		if (r == 0)
-			r = write_pages(pr->d, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+			r = dump_write_pages(pr->d, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
 		if (r < 0)
 			return r;
 		at += len;
@@ -202,6 +203,34 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 	return 0;
 }
 
+/* Of a mapping whose pages are not its own: only what has been made a guard region. Since Linux 6.15, which has the scan. */
+static int scan_guards(struct page_reader *pr, const struct proc_vma *v, struct error *e)
+{
+	static _Thread_local struct page_region regions[REGIONS];
+	uint64_t at = v->start;
+	int n = REGIONS, r = 0;
+
+	while (at < v->end && n == REGIONS) {
+		struct pm_scan_arg arg = {.size = sizeof(arg),
+			.start = at,
+			.end = v->end,
+			.vec = (uint64_t)regions,
+			.vec_len = REGIONS,
+			.category_mask = PM_GUARD,
+			.return_mask = PM_GUARD};
+
+		n = ioctl(pr->pagemap_fd, PAGEMAP_SCAN_IOCTL, &arg);
+		if (n < 0)
+			return error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
+		for (int i = 0; i < n && r == 0; i++)
+			r = note_guard(pr, v, &regions[i], e);
+		if (r < 0)
+			return r;
+		at = n ? MAX((uint64_t)arg.walk_end, regions[n - 1].end) : v->end;
+	}
+	return 0;
+}
+
 /* Kernels before 6.7: one 64-bit entry a page (Documentation/admin-guide/mm/pagemap.rst). */
 static int read_pagemap(struct page_reader *pr, const struct proc_vma *v, bool file, struct error *e)
 {
@@ -242,12 +271,17 @@ static int copy_process(struct page_reader *pr, struct error *e)
 		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. Droppable memory may
 		 * turn to zeros at any time, and should here: glibc keeps the state of getrandom() in it, which two
 		 * restored copies must not share. */
-		if (v->shared || (v->flags & VMA_DP) || (v->name[0] == '[' && v->name[1] == 'v'))
+		if (v->shared || (v->flags & VMA_DP) || (v->name[0] == '[' && v->name[1] == 'v')) {
+			r = v->flags & VMA_GU ? scan_guards(pr, v, e) : 0;
+			if (r < 0)
+				return r;
 			continue;
+		}
 		pr->relative = shared_pages_possible(pr->d, v);
-		r = pr->no_scan ? 1 : scan_vma(pr, v, file, e);
+		/* Of hugetlb there is little, and the map says the same on all kernels. */
+		r = pr->no_scan || (v->flags & VMA_HT) ? 1 : scan_vma(pr, v, file, e);
 		if (r == 1) {
-			pr->no_scan = true;
+			pr->no_scan |= !(v->flags & VMA_HT);
 			r = read_pagemap(pr, v, file, e);
 		}
 		if (r < 0)
@@ -339,6 +373,8 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 
 	if (!d->stopped || size == 0)
 		return 0;
+	if (huge_shift_of(fd))
+		return huge_dump_contents(d, space, fd, size, e);
 	/* Mapped, so that the tail of the last page reads as zeros. */
 	map = mmap(NULL, ALIGN_UP(size, (uint64_t)PAGE), PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
@@ -353,7 +389,7 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 			hole = size;
 		data &= ~(off_t)(PAGE - 1);
 		hole = ALIGN_UP(hole, (off_t)PAGE);
-		r = write_pages(d, space, data, map + data, (hole - data) / PAGE, e);
+		r = dump_write_pages(d, space, data, map + data, (hole - data) / PAGE, e);
 		at = hole;
 	}
 	munmap(map, ALIGN_UP(size, (uint64_t)PAGE));

@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 17, OPS_PER_THREAD = 140, OPS_PER_PROCESS = 300 };
+enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 140, OPS_PER_PROCESS = 350 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* One pread of a run covers at most this much. */
@@ -151,15 +152,30 @@ static bool is_read_only(const struct restore *r, uint64_t shm)
 	return false;
 }
 
+/* What it takes of the area; "at": where it may begin. */
+static uint64_t room_for(const struct restore_shm *s, uint64_t at)
+{
+	uint64_t page = huge_page_size(s->msg), len = ALIGN_UP(s->msg->size, page);
+
+	if (s->msg->memfd || (s->msg->huge_shift && !s->msg->sysv))
+		return 0;
+	return ALIGN_UP(at, page) - at + (s->msg->sysv ? 2 : 1) * len;
+}
+
 static int place_shm(struct restore *r, uint64_t at, struct error *e)
 {
 	int result = 0;
 
 	for (size_t i = 0; i < r->n_shm && result == 0; i++) {
-		uint64_t len = ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+		uint64_t len = ALIGN_UP(r->shm[i].msg->size, huge_page_size(r->shm[i].msg));
 
 		if (r->shm[i].msg->memfd || len == 0)
 			continue;
+		if (r->shm[i].msg->huge_shift && !r->shm[i].msg->sysv) {
+			result = huge_make_anonymous(&r->shm[i], e);
+			continue;
+		}
+		at = ALIGN_UP(at, huge_page_size(r->shm[i].msg));
 		r->shm[i].address = at;
 		if (r->shm[i].msg->sysv) {
 			/* init attaches the segment there, and there */
@@ -192,9 +208,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 		slots_len += r->slots[i].size;
 	}
 	for (size_t i = 0; i < r->n_shm; i++)
-		if (!r->shm[i].msg->memfd)
-			shm_len +=
-				(r->shm[i].msg->sysv ? 2 : 1) * ALIGN_UP(r->shm[i].msg->size, (uint64_t)PAGE);
+		shm_len += room_for(&r->shm[i], PAGE);
 	r->area_len = PAGE + control_len + slots_len + shm_len;
 	result = collect_ranges(r, &ranges, &n, e);
 	if (result < 0)

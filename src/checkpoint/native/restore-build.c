@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
@@ -80,6 +81,16 @@ static bool has_pages(const struct restore *r, const St__Memory *m, const St__Vm
 	return lo < n && runs[lo].address < v->end;
 }
 
+/* restore-validate.c has found it. */
+static const struct restore_shm *find_shm(const struct restore *r, uint64_t id)
+{
+	size_t i = 0;
+
+	while (i + 1 < r->n_shm && r->shm[i].msg->id != id)
+		i++;
+	return &r->shm[i];
+}
+
 static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 {
 	struct batch *b = &bu->b;
@@ -91,11 +102,13 @@ static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 		return;
 	}
 	if (v->shm) {
-		uint64_t from = 0;
+		const struct restore_shm *s = find_shm(bu->r, v->shm);
+		uint64_t from = v->read_only ? s->read_only : s->address;
 
-		for (size_t i = 0; i < bu->r->n_shm; i++)
-			if (bu->r->shm[i].msg->id == v->shm)
-				from = v->read_only ? bu->r->shm[i].read_only : bu->r->shm[i].address;
+		if (s->msg->huge_shift) {
+			op_map_huge(b, s, v);
+			return;
+		}
 		/* An old size of 0 makes another mapping of the same shared pages (mremap(2)). */
 		batch_call(b, OP_EXPECT, SYS_mremap, from + v->offset, 0, len, MREMAP_MAYMOVE | MREMAP_FIXED,
 			v->start)
@@ -203,6 +216,7 @@ static int op_memory(struct builder *bu)
 	int result = 0;
 
 	op_unmap(bu);
+	op_keys(&bu->b, m);
 	for (size_t i = 0; i < m->n_vmas; i++)
 		if (!restore_share_is_kept(bu->r, bu->index, i))
 			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
@@ -210,7 +224,9 @@ static int op_memory(struct builder *bu)
 		op_policy(&bu->b, m->vmas[i]);
 		result = op_contents(bu, i);
 		op_advise(bu, m->vmas[i]);
+		op_key(&bu->b, m->vmas[i]);
 	}
+	op_keys_end(&bu->b, m);
 	return result;
 }
 

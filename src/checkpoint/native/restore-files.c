@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/ttys.h"
@@ -107,6 +108,9 @@ int restore_make_room(struct restore *r, struct error *e)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
 		result = move_own(r, &r->pages_fd, e);
+	for (size_t i = 0; i < r->n_shm && result == 0; i++)
+		if (r->shm[i].fd >= 0)
+			result = move_own(r, &r->shm[i].fd, e);
 	restore_find_late_files(r);
 	if (result == 0 && r->has_late_files) {
 		r->init_pidfd = pidfd_open(getpid(), 0);
@@ -282,6 +286,8 @@ int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, s
 
 	if (ftruncate(fd, size) < 0)
 		return error_errno(e, -errno, "size %llu", (unsigned long long)size);
+	if (huge_shift_of(fd))
+		return huge_restore_contents(r, space, fd, huge_shift_of(fd), e);
 	runs = image_runs(r->image, space, &n);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t len = runs[i].n_pages * IMAGE_PAGE_SIZE, at = 0;

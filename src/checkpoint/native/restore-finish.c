@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/states.h"
@@ -70,6 +71,10 @@ static int batch_failure(struct restore *r, struct error *e)
 			"process %d: take the lock on its descriptor %llu again (does somebody else have the "
 			"file now?)",
 			p->pid, (unsigned long long)op->args[0]);
+	if (op->nr == SYS_mmap && (op->args[3] & MAP_HUGETLB))
+		return error_errno(e, r->control->batch.failed_result,
+			"process %d: map %llu bytes of huge pages: " HUGE_POOL_REMEDY, p->pid,
+			(unsigned long long)op->args[1]);
 	if (op->nr == SYS_sched_setattr)
 		return error_errno(e, r->control->batch.failed_result,
 			"process %d: scheduling policy (has this machine the time that SCHED_DEADLINE asks "

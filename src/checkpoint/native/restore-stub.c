@@ -22,6 +22,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
@@ -319,6 +320,8 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 		const struct image_run *runs;
 		size_t n;
 
+		if (s->fd >= 0 && huge_restore_contents(r, s->msg->id, s->fd, s->msg->huge_shift, e) < 0)
+			return e->code;
 		if (!s->address)
 			continue;
 		runs = image_runs(r->image, s->msg->id, &n);

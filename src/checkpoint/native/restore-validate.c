@@ -3,9 +3,11 @@
  * What a well-formed image may still say wrongly: ids that ascend, arrays of the right length, addresses in order,
  * references that lead somewhere. Checked once, before anything is made, so that later code can rely on it.
  */
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/nftables.h"
+#include "checkpoint/native/states.h"
 
 #include "checkpoint/native/ttys.h"
 
@@ -65,6 +67,10 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 		for (size_t k = 0; k < r->n_shm && !known; k++)
 			known = r->shm[k].msg->id == v->shm && !r->shm[k].msg->memfd &&
 				v->offset <= r->shm[k].msg->size;
+		if (v->pkey > STATE_KEYS)
+			return corrupt(e, "a protection key is out of range", p->pid);
+		if (!huge_is_valid(v))
+			return corrupt(e, "a mapping of huge pages is malformed", p->pid);
 		if (!known || !known_file(r, v->file) || (v->read_only && !v->shm))
 			return corrupt(e, "a mapping refers to nothing", p->pid);
 		for (size_t k = 0; k < v->n_guards; k++)
@@ -72,6 +78,8 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 				return corrupt(e, "a guard region lies outside of its mapping", p->pid);
 		last = v->end;
 	}
+	if (m->pkeys >> (STATE_KEYS + 1))
+		return corrupt(e, "a protection key is out of range", p->pid);
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
 }
 
@@ -236,8 +244,9 @@ static int validate_shm(const struct restore *r, struct error *e)
 
 		total += MIN(s->size, TASK_SIZE_MAX_X86) + 4096;
 		total += s->sysv ? MIN(s->size, TASK_SIZE_MAX_X86) : 0; /* it is attached twice */
-		if (s->id == 0 || (s->sysv && (s->memfd || s->size == 0)) || s->size > TASK_SIZE_MAX_X86 ||
-			(!s->memfd && total > TASK_SIZE_MAX_X86))
+		total += huge_shm_is_valid(s) ? 2 * huge_page_size(s) : 0;
+		if (s->id == 0 || !huge_shm_is_valid(s) || (s->sysv && (s->memfd || s->size == 0)) ||
+			s->size > TASK_SIZE_MAX_X86 || (!s->memfd && total > TASK_SIZE_MAX_X86))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT,
 				"checkpoint.img: shared memory %llu of %llu bytes", (unsigned long long)s->id,
 				(unsigned long long)s->size);

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/restore-share.h"
@@ -235,6 +236,8 @@ int restore_plan(struct restore *r, struct error *e)
 		return result;
 	sum_up(r);
 	result = restore_share_plan(r, e);
+	if (result == 0)
+		result = huge_check_pool(r, e);
 	return result < 0 ? result : restore_lay_out(r, e);
 }
 
@@ -501,6 +504,8 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 	}
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
+	for (size_t i = 0; i < r.n_shm; i++)
+		close_p(&r.shm[i].fd);
 	image_free(r.image);
 	arena_done(&r.arena);
 	return result;

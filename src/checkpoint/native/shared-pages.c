@@ -35,7 +35,8 @@ void shared_pages_done(struct shared_pages *s)
 
 bool shared_pages_possible(const struct dump *d, const struct proc_vma *v)
 {
-	return d->n_procs > 1 && !v->shared && (v->inode == 0 || v->anonymous_kib > 0) &&
+	return d->n_procs > 1 && !v->shared &&
+	       (v->inode == 0 || v->anonymous_kib > 0 || (v->flags & VMA_HT)) &&
 	       (v->shared_kib > 0 || v->swap_kib > 0);
 }
 

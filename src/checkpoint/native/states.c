@@ -9,6 +9,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "checkpoint/native/cpu.h"
+
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65 /* 6.3 */
 #define PR_GET_MDWE 66
@@ -23,6 +25,8 @@
 #define PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4210 /* 6.4 */
 #define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4211
 #define PR_SET_IO_FLUSHER_OP 57
+
+#define BEYOND_ALL_ADDRESSES 0x00fffffffffff000ull
 
 /* Policies are of memory that is the process's own or shared: the text of a program is in the page cache. */
 static bool may_have_policy(const St__Vma *v)
@@ -63,6 +67,11 @@ void state_ask_process(struct batch *b, const St__Memory *m, struct state_questi
 
 	q->mdwe = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MDWE);
 	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
+	/* Which keys are allocated is told by what mprotect finds wrong at an address that no process can have: EINVAL is about
+	 * the key, ENOMEM about the address. */
+	q->keys = cpu_has_keys() ? &b->ops[b->n_ops] : NULL;
+	for (int key = 1; q->keys && key <= STATE_KEYS; key++)
+		batch_call(b, OP_MAY_FAIL, SYS_pkey_mprotect, BEYOND_ALL_ADDRESSES, 4096, PROT_READ, key);
 	q->modes = batch_data(b, MAX(state_count_mappings(m), (size_t)1) * sizeof(*q->modes), &at);
 	for (size_t i = 0; i < m->n_vmas; i++)
 		if (q->has_policies && may_have_policy(m->vmas[i]))
@@ -135,6 +144,12 @@ int state_answer_process(struct dump *d, struct dump_proc *p, const struct state
 
 	m->mdwe = q->mdwe->result > 0 ? q->mdwe->result : 0;
 	m->merge = q->merge->result > 0;
+	for (int key = 1; q->keys && key <= STATE_KEYS; key++)
+		m->pkeys |= q->keys[key - 1].result == -ENOMEM ? 1u << key : 0;
+	/* What may only be executed has one from the kernel, here and after a restore. */
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (m->vmas[i]->prot == PROT_EXEC && !(m->pkeys & 1u << m->vmas[i]->pkey))
+			m->vmas[i]->pkey = 0;
 	for (size_t i = 0; i < m->n_vmas; i++) {
 		St__Vma *v = m->vmas[i];
 		int r = 0;
@@ -279,6 +294,46 @@ void op_policy(struct batch *b, const St__Vma *v)
 	get_nodes(&v->numa_nodes, mask);
 	batch_call(b, 0, SYS_mbind, v->start, v->end - v->start, v->numa_mode,
 		batch_bytes(b, mask, sizeof(mask)), STATE_NODES + 1, 0);
+}
+
+/* Keys that mappings have, whether or not they are allocated any more. */
+static uint32_t used_keys(const St__Memory *m)
+{
+	uint32_t keys = 0;
+
+	for (size_t i = 0; i < m->n_vmas; i++)
+		keys |= m->vmas[i]->pkey ? 1u << m->vmas[i]->pkey : 0;
+	return keys;
+}
+
+static void op_free_keys(struct batch *b, uint32_t keys)
+{
+	for (int key = 1; key <= STATE_KEYS; key++)
+		if (keys & 1u << key)
+			batch_call(b, 0, SYS_pkey_free, key);
+}
+
+/* The kernel gives the lowest one that is free. */
+void op_keys(struct batch *b, const St__Memory *m)
+{
+	uint32_t wanted = m->pkeys | used_keys(m), others = 0;
+
+	for (int key = 1; wanted >> key; key++) {
+		batch_call(b, OP_EXPECT, SYS_pkey_alloc, 0, 0)->result = key;
+		others |= wanted & 1u << key ? 0 : 1u << key;
+	}
+	op_free_keys(b, others);
+}
+
+void op_key(struct batch *b, const St__Vma *v)
+{
+	if (v->pkey)
+		batch_call(b, 0, SYS_pkey_mprotect, v->start, v->end - v->start, v->prot, v->pkey);
+}
+
+void op_keys_end(struct batch *b, const St__Memory *m)
+{
+	op_free_keys(b, used_keys(m) & ~m->pkeys);
 }
 
 void op_process_states(struct batch *b, const St__Memory *m)

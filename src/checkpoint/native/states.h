@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small states that only a task itself can tell and set: what prctl(2) and arch_prctl(2) switch (time stamp counter, cpuid,
- * speculation, memory failures, merging, execution of what could be written), and NUMA policies.
+ * speculation, memory failures, merging, execution of what could be written), NUMA policies, and protection keys.
  */
 #pragma once
 
@@ -9,7 +9,13 @@
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
 
-enum { STATE_NODES = 1024, STATE_THREAD_OPS = 8, STATE_PROCESS_OPS = 2, STATE_THREAD_DATA = 256 };
+enum {
+	STATE_NODES = 1024,
+	STATE_KEYS = 15,
+	STATE_THREAD_OPS = 8,
+	STATE_PROCESS_OPS = 2 + STATE_KEYS,
+	STATE_THREAD_DATA = 256
+};
 
 struct thread_state_answers {
 	int32_t tsc, mode;
@@ -21,6 +27,7 @@ struct state_question {
 	struct op *cpuid, *speculation[3], *mce, *policy;
 	struct thread_state_answers *thread;
 	struct op *mdwe, *merge; /* of the process */
+	struct op *keys;	 /* NULL: this machine has none */
 	int32_t *modes;		 /* of its mappings (state_may_have_policy()), in their order */
 };
 
@@ -44,4 +51,8 @@ int state_set_dispatch(pid_t tid, const struct state_dispatch *dispatch) _must_c
 /* Restore: by a thread for itself; a process for a mapping; and at its end. */
 void op_thread_states(struct batch *b, const St__Thread *t);
 void op_policy(struct batch *b, const St__Vma *v);
+/* Protection keys: before anything is mapped; of a mapping, once it has its contents; at the end. */
+void op_keys(struct batch *b, const St__Memory *m);
+void op_key(struct batch *b, const St__Vma *v);
+void op_keys_end(struct batch *b, const St__Memory *m);
 void op_process_states(struct batch *b, const St__Memory *m);

@@ -11,6 +11,9 @@
 
 #include "base/fd.h"
 
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#endif
 enum { SEAL_FUTURE_WRITE = 0x10 };
 
 static bool match(const struct dump *d, const struct dump_file *f)
@@ -38,9 +41,6 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE))
 		dump_refuse(d, f->proc, f->fd, "memfd", "F_SEAL_FUTURE_WRITE is not supported yet",
 			"use F_SEAL_WRITE", "%s", f->link);
-	if (strncmp(f->link, "/memfd:hugetlb", 14) == 0)
-		dump_refuse(d, f->proc, f->fd, "memfd", "hugetlb memory is not supported yet",
-			"use an ordinary memfd", "%s", f->link);
 	return 0;
 }
 
@@ -73,9 +73,11 @@ static struct restore_shm *find_shm(struct restore *r, uint64_t id)
 
 static int make(struct restore *r, const St__MemFd *m, struct restore_shm *shm, struct error *e)
 {
+	unsigned shift = shm->msg->huge_shift;
 	int result;
 
-	shm->fd = memfd_create(m->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	shm->fd = memfd_create(m->name,
+		MFD_CLOEXEC | MFD_ALLOW_SEALING | (shift ? MFD_HUGETLB | shift << MFD_HUGE_SHIFT : 0));
 	if (shm->fd < 0 || restore_move_fd(r, &shm->fd) < 0 || ftruncate(shm->fd, shm->msg->size) < 0)
 		return error_errno(e, -errno, "make memfd %s", m->name);
 	result = restore_contents(r, shm->msg->id, shm->fd, shm->msg->size, e);

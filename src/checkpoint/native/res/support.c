@@ -148,14 +148,21 @@ const struct support_row support_rows[] = {
 	{"memory", "droppable memory", "supported", "comes back as zeros, which it may turn to at any time"},
 	{"memory", "vdso", "supported", "mapped anew by the kernel at its address"},
 	{"memory", "advice and locks", "supported", "madvise, mlock, mlock2, mlockall, mseal, guard regions"},
-	{"memory", "hugetlb", "refused", ""},
+	{"memory", "hugetlb", "supported",
+		"huge pages of the pool: private, shared, memfds, System V, files of mounts from outside. "
+		"The "
+		"machine needs as many free; pieces of a larger private mapping have offset 0 in "
+		"/proc/PID/maps. Refused: "
+		"files on a hugetlbfs of config.json, segments attached in part"},
 	{"memory", "userfaultfd", "refused", ""},
-	{"memory", "System V shared memory", "supported",
-		"attached, also for reading only, removed, locked; with huge pages: refused"},
+	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
 	{"memory", "shadow stack", "refused", ""},
 	{"memory", "device memory", "refused", ""},
 	{"memory", "mapping", "refused", "of any other kind, or with a flag that this version does not know"},
-	{"memory", "protection keys", "refused", "mappings with another key than 0"},
+	{"memory", "protection keys", "supported",
+		"which are allocated, those of mappings, what each thread may do; a thread that must not use "
+		"memory "
+		"without a key when it is stopped: refused"},
 	{"memory", "NUMA policy", "supported", "set_mempolicy of threads and mbind of mappings"},
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "

@@ -10,7 +10,6 @@
 #include "checkpoint/native/res/ipc.h"
 
 #include <ctype.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -21,12 +20,15 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/huge.h"
 
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
+#endif
+#ifndef SHM_HUGE_SHIFT
+#define SHM_HUGE_SHIFT 26
 #endif
 #ifndef SEM_STAT_ANY
 #define SEM_STAT_ANY 20
@@ -154,10 +156,10 @@ static St__SharedMemory *find_segment(const struct dump *d, int id)
 /* One that no process has attached. */
 static int dump_detached(struct dump *d, int id, size_t size, struct error *e)
 {
+	static const size_t pages[] = {4096, 2 << 20, 1 << 30};
 	char *at = shmat(id, NULL, SHM_RDONLY);
-	struct statfs fs;
+	int fd = -ENOENT, r;
 	uint64_t shm;
-	int fd, r;
 
 	if (at == (void *)-1)
 		return error_errno(e, -errno, "attach segment %d", id);
@@ -168,19 +170,13 @@ static int dump_detached(struct dump *d, int id, size_t size, struct error *e)
 			"; " UNPRIVILEGED_REMEDY,
 			id);
 	}
-	fd = open_mapping(getpid(), (uint64_t)at, (uint64_t)at + ALIGN_UP(size, (size_t)4096));
-	if (fd < 0) /* it is not that long only if it has huge pages */
-		r = fd == -ENOENT ? 1 : error_errno(e, fd, "open segment %d", id);
-	else if (fstatfs(fd, &fs) < 0 || fs.f_type == HUGETLBFS_MAGIC)
-		r = 1;
+	/* Its length is a multiple of its pages. */
+	for (size_t i = 0; i < ARRAY_SIZE(pages) && fd == -ENOENT; i++)
+		fd = open_mapping(getpid(), (uint64_t)at, (uint64_t)at + ALIGN_UP(size, pages[i]));
+	if (fd < 0)
+		r = error_errno(e, fd, "open segment %d", id);
 	else
 		r = dump_shm(d, SYSV_INODE(id), size, false, fd, &shm, e);
-	if (r == 1)
-		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"cannot checkpoint: System V IPC: segment %d has huge pages (SHM_HUGETLB), which is "
-			"not supported: "
-			"remove it (ipcrm -m %d)",
-			id, id);
 	close_p(&fd);
 	shmdt(at);
 	return r;
@@ -388,7 +384,7 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 	const char *reason = NULL, *remedy = "detach it first";
 	_cleanup_close_ int fd = -EBADF;
 	struct shmid_ds ds;
-	struct statfs fs;
+	uint64_t page;
 
 	if (!ipc_is_own(d)) {
 		reason = "the ipc namespace is not the container's own, so its segments are not recorded";
@@ -400,8 +396,12 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 		reason = "it is not in the container's ipc namespace";
 	} else {
 		fd = open_mapping(p->shown, v->start, v->end);
-		if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-			reason = "it has huge pages (SHM_HUGETLB), which is not supported";
+		page = huge_shift_of(fd) ? 1ull << huge_shift_of(fd) : 0;
+		if (page && v->end - v->start != ALIGN_UP((uint64_t)ds.shm_segsz, page))
+			reason =
+				"it has huge pages (SHM_HUGETLB), and only a part of it is attached, or with "
+				"another "
+				"protection";
 	}
 	if (reason)
 		dump_refuse(d, p, -1, "System V IPC", reason, remedy, "segment %d at %llx", (int)v->inode,
@@ -465,12 +465,14 @@ static int end_as(const struct creator *c, struct error *e)
 enum kind { SHM, SEM, MSG };
 
 /* Makes one with the id that it had. "size": of a segment, or of a set. */
-static int create(struct restore *r, enum kind kind, const St__SysvObject *o, size_t size, struct error *e)
+static int create(
+	struct restore *r, enum kind kind, const St__SysvObject *o, size_t size, int flags, struct error *e)
 {
 	static const char *const names[] = {"shm", "sem", "msg"};
-	int flags = IPC_CREAT | IPC_EXCL | (o->mode & 0777), id = -1, result, error;
+	int id = -1, result, error;
 	struct creator c;
 
+	flags |= IPC_CREAT | IPC_EXCL | (o->mode & 0777);
 	result = set_next_id(r, names[kind], o->id, e);
 	if (result == 0)
 		result = begin_as(&c, o, e);
@@ -505,7 +507,9 @@ static int restore_segment(struct restore *r, const struct restore_shm *s, struc
 {
 	const St__SysvObject *o = s->msg->sysv;
 	struct shmid_ds ds = {};
-	int result = create(r, SHM, o, s->msg->size, e);
+	unsigned shift = s->msg->huge_shift;
+	int result =
+		create(r, SHM, o, s->msg->size, shift ? SHM_HUGETLB | (int)(shift << SHM_HUGE_SHIFT) : 0, e);
 
 	if (result < 0)
 		return result;
@@ -523,7 +527,7 @@ static int restore_set(struct restore *r, const St__SysvSemaphores *m, struct er
 {
 	unsigned short *values = arena_array(&r->arena, m->n_values, sizeof(*values));
 	struct semid_ds ds = {};
-	int result = create(r, SEM, m->object, m->n_values, e);
+	int result = create(r, SEM, m->object, m->n_values, 0, e);
 
 	if (result < 0 || !values)
 		return result < 0 ? result : no_memory(e);
@@ -552,7 +556,7 @@ static int send_message(int queue, const St__SysvMessage *m, struct error *e)
 static int restore_queue(struct restore *r, const St__SysvQueue *m, struct error *e)
 {
 	struct msqid_ds ds = {.msg_qbytes = m->qbytes};
-	int result = create(r, MSG, m->object, 0, e);
+	int result = create(r, MSG, m->object, 0, 0, e);
 
 	for (size_t i = 0; i < m->n_messages && result == 0; i++)
 		result = send_message(m->object->id, m->messages[i], e);

@@ -100,6 +100,29 @@ uint64_t cpu_xfeatures(void)
 	return lo | (uint64_t)hi << 32;
 }
 
+enum { XFEATURE_PKRU = 9, XSTATE_HEADER = 512 };
+
+bool cpu_has_keys(void)
+{
+	return cpu_xfeatures() & 1u << XFEATURE_PKRU;
+}
+
+uint32_t cpu_key_rights(const void *xstate, size_t len)
+{
+	unsigned size, offset, unused;
+	uint32_t rights;
+	uint64_t present;
+
+	if (!cpu_has_keys() || len < XSTATE_HEADER + sizeof(present))
+		return 0;
+	memcpy(&present, (const char *)xstate + XSTATE_HEADER, sizeof(present));
+	__cpuid_count(0xd, XFEATURE_PKRU, size, offset, unused, unused);
+	if (!(present & 1u << XFEATURE_PKRU) || size < sizeof(rights) || offset > len - sizeof(rights))
+		return 0;
+	memcpy(&rights, (const char *)xstate + offset, sizeof(rights));
+	return rights;
+}
+
 int cpu_check(const struct image_manifest *m, struct error *e)
 {
 	const char *want = m->cpu_features ? m->cpu_features : "";

@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Huge pages of the pool, which a machine has or has not (tests/cr/mem_hugetlb.c is about their contents).
+. "$TESTS/lib.sh"
+
+test_a_pool_that_is_too_small() {
+	local hog
+	bundle b /bin/mem_hugetlb
+	cp "$BUILD/tests/cr/mem_hugetlb" "$B/rootfs/bin/"
+	start c
+	eventually 20 eval '[ -e "$B/rootfs/cr/ready.1" ] || [ -e "$B/rootfs/cr/unavailable.1" ]'
+	[ -e "$B/rootfs/cr/ready.1" ] || skip "not on this machine: huge pages"
+	ok checkpoint --image-path "$T/i" c
+	# Reserves all that are left.
+	python3 -c '
+import mmap, re, time
+def left():
+    text = open("/proc/meminfo").read()
+    return int(re.search(r"HugePages_Free: *(\d+)", text)[1]) - int(re.search(r"HugePages_Rsvd: *(\d+)", text)[1])
+all = mmap.mmap(-1, left() << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)
+print("taken", flush=True)
+time.sleep(60)' > "$T/hog" &
+	hog=$!
+	eventually 10 grep -q taken "$T/hog"
+	fails 'huge pages of 2048 KiB.*vm.nr_hugepages' restore -d --image-path "$T/i" --bundle "$B" c
+	kill $hog
+	wait $hog
+	expect_nothing_left c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	echo g > "$B/rootfs/cr/.go" && mv "$B/rootfs/cr/.go" "$B/rootfs/cr/go.1"	# at once: it polls
+	eventually 20 grep -qs PASS "$B/rootfs/cr/result.1"
+}
+
+# Its files would be gone after a restore.
+test_files_of_its_own_hugetlbfs() {
+	bundle b sh -c "touch /huge/file; $COUNTER"
+	edit '.mounts += [{"destination": "/huge", "type": "hugetlbfs", "source": "hugetlbfs"}]'
+	start c
+	expect_progress
+	fails 'hugetlb.*made anew' checkpoint --image-path "$T/i" c
+	expect_progress
+	ok exec c rm /huge/file
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+}
+
+run_test "$@"
