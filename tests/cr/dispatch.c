@@ -7,6 +7,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sys/ptrace.h>
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
@@ -52,11 +53,35 @@ static void *sleeper(void *arg CR_UNUSED)
 	return NULL;
 }
 
+/* Before Linux 6.4 nobody can see it. */
+static bool kernel_shows_it(void)
+{
+	char config[32];
+	pid_t pid = must(fork());
+	bool shows;
+
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	must(waitpid(pid, NULL, WUNTRACED));
+	shows = ptrace(0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG */, pid, sizeof(config), config) ==
+		0;
+	kill(pid, SIGKILL);
+	must(waitpid(pid, NULL, 0));
+	return shows;
+}
+
 int main(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO};
 	pthread_t thread;
 
+	if (!kernel_shows_it()) {
+		cr_say("unavailable", 1, "", "syscall user dispatch that a tracer sees");
+		pause();
+	}
 	sigaction(SIGSYS, &sa, NULL);
 	check(pthread_create(&thread, NULL, sleeper, NULL) == 0, "pthread_create");
 	while (!passed)
