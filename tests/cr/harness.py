@@ -9,6 +9,7 @@ Each program is run in these ways:
   userns   as once, in a user namespace
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
+  block    as cycles, with a block device and others of config.json's (only the program that asks for it)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that /proc shows of the container's processes must be the same before and after.
 
@@ -394,6 +395,45 @@ def odd(program, env, name):
     return c.delete()
 
 
+def block(program, env):
+    """As cycles, with a loop device that config.json gives it. Then what stands in the way of that."""
+    (env.t / "disk").write_bytes(bytes(1 << 20))
+    p = subprocess.run(["losetup", "--find", "--show", env.t / "disk"], capture_output=True, text=True, check=False)
+    if p.returncode:
+        raise Skip("not on this machine: a loop device")
+    loop = p.stdout.strip()
+    try:
+        with_device(program, env, loop, os.stat(loop).st_rdev)
+    finally:
+        subprocess.run(["losetup", "-d", loop], check=True)
+
+
+def with_device(program, env, loop, rdev):
+    def edit(config):
+        for path, kind, number in (("/dev/disk", "b", rdev), ("/dev/messages", "c", os.makedev(1, 11)), ("/dev/loops", "c", os.makedev(10, 237))):
+            rule = {"type": kind, "major": os.major(number), "minor": os.minor(number)}
+            config["linux"]["devices"] = [*config["linux"].get("devices", []), {"path": path, **rule}]
+            config["linux"]["resources"]["devices"].append({"allow": True, "access": "rwm", **rule})
+
+    c = program.container(env, "one", edit=edit)
+    c.run()
+    for n in (1, 2, 3):
+        c.wait_ready(n)
+        cycle(program, c, env.t / f"image{n}")
+        c.verify(n)
+    c.wait_ready(4)
+    claim = os.open(loop, os.O_RDONLY | os.O_EXCL)
+    status, _, said = c.checkpoint(env.t / "image", ok=False)
+    check("/dev/disk" in said and "claimed" in said, f"a claimed device: {said}")
+    os.close(claim)
+    c.checkpoint(env.t / "image")
+    (env.t / "smaller").write_bytes(bytes(1 << 19))
+    subprocess.run(["losetup", "-d", loop], check=True)
+    subprocess.run(["losetup", loop, env.t / "smaller"], check=True)
+    status, _, said = c.restore(env.t / "image", ok=False)
+    check("/dev/disk has 524288 bytes, at the checkpoint it had 1048576" in said, f"another device: {said}")
+
+
 HOST = """
 mount -t proc proc {r}/proc && mount -t tmpfs -o size=64m dev {r}/dev && mkdir {r}/dev/shm {r}/dev/pts || exit 97
 mount -t tmpfs -o size=64m,mode=1777 shm {r}/dev/shm && mount -t devpts -o newinstance,ptmxmode=0666 pts {r}/dev/pts
@@ -436,12 +476,15 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host}
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
+            "block": block}
     for program in programs():
         if program.name == "odd":
             for name in re.findall(r'^\t{"(\w+)", set_', (TESTS / "cr/odd.c").read_text(), re.M):
                 yield (f"cr/odd/{name}", (lambda env, n=name, p=program: host(p, env, [n])) if host_only else
                        (lambda env, n=name, p=program: odd(p, env, n)), 60)
+            continue
+        if host_only and program.modes() == ["block"]:
             continue
         for mode in ("host",) if host_only else program.modes():
             yield f"cr/{program.name}/{mode}", lambda env, w=ways[mode], p=program: w(p, env), 60

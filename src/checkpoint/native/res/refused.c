@@ -49,8 +49,8 @@ REFUSED(anon_other, "anonymous inode", "other anonymous files of the kernel",
 	return strncmp(f->link, "anon_inode:", 11) == 0;
 }
 
-REFUSED(device_other, "device", "device nodes besides null, zero, full, random, urandom and terminals",
-	"the state of a device cannot be copied", "close the device first")
+REFUSED(device_other, "device", "other character devices, as fuse, kvm, dri, snd, input, rtc, watchdog",
+	"what its driver knows of who has it open cannot be read", "close the device first")
 {
-	return S_ISBLK(f->st.st_mode) || S_ISCHR(f->st.st_mode);
+	return S_ISCHR(f->st.st_mode) || S_ISBLK(f->st.st_mode);
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is opened again by its path: regular files, directories, harmless device nodes, /proc and /sys files, and O_PATH
- * descriptors of anything. A regular file that is no longer at its path because it was deleted is carried in the image
+ * What is opened again by its path: regular files, directories, block devices and those others that know nothing of who has
+ * them open, /proc and /sys files, and O_PATH descriptors of anything. A regular file that is no longer at its path because it was deleted is carried in the image
  * (a "ghost"), made anew and unlinked again; so is a deleted directory. One whose path leads elsewhere is refused.
  */
 #include "checkpoint/native/res/res.h"
 
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -38,18 +40,56 @@ static bool match_path(const struct dump *d, const struct dump_file *f)
 	return (f->info.flags & O_PATH) && f->link[0] == '/';
 }
 
+/* Devices that keep nothing for who has them open. */
 static bool match_device(const struct dump *d, const struct dump_file *f)
 {
-	static const unsigned minors[] = {
-		3 /* null */, 5 /* zero */, 7 /* full */, 8 /* random */, 9 /* urandom */};
-	unsigned ma = major(f->st.st_rdev), mi = minor(f->st.st_rdev);
+	static const struct {
+		unsigned major, minor;
+		bool write_only; /* readers have a position that cannot be seen */
+	} table[] = {
+		{1, 3, false},	  /* null */
+		{1, 5, false},	  /* zero */
+		{1, 7, false},	  /* full */
+		{1, 8, false},	  /* random */
+		{1, 9, false},	  /* urandom */
+		{1, 11, true},	  /* kmsg */
+		{10, 183, false}, /* hwrng */
+		{10, 237, false}, /* loop-control */
+	};
 
 	if (!S_ISCHR(f->st.st_mode) || f->link[0] != '/')
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(minors); i++)
-		if (ma == 1 && mi == minors[i])
-			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (f->st.st_rdev == makedev(table[i].major, table[i].minor))
+			return !table[i].write_only || (f->info.flags & O_ACCMODE) == O_WRONLY;
 	return false;
+}
+
+/* Contents and settings are the device's own; an open one has an offset. */
+static bool match_block(const struct dump *d, const struct dump_file *f)
+{
+	return S_ISBLK(f->st.st_mode) && f->link[0] == '/';
+}
+
+/* O_EXCL at the open of a block device claims it, and does not show afterwards: but who tries the same is refused. */
+static int check_claim(struct dump *d, struct dump_file *f, struct error *e)
+{
+	_cleanup_close_ int own = f->local >= 0 ? -EBADF : dump_duplicate(f), claimed = -EBADF;
+	char path[64];
+
+	if (f->fd < 0 || (f->local < 0 && own < 0))
+		return 0; /* gone again */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->local >= 0 ? f->local : own);
+	claimed = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	if (claimed < 0)
+		dump_refuse(d, f->proc, f->fd, "block device",
+			errno == EBUSY ? "somebody has claimed it (O_EXCL, or a mount), perhaps by this very "
+					 "descriptor"
+				       : "whether it is claimed (O_EXCL) cannot be seen",
+			errno == EBUSY ? "close the device, or unmount it"
+				       : "close the device, or make the checkpoint as root",
+			"%s", f->link);
+	return 0;
 }
 
 /* What has been written to /proc/pressure/X or to X.pressure of a cgroup arms a trigger, which nobody can read back. */
@@ -103,6 +143,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 			"close it first", "%s", f->link);
 		return 0;
 	}
+	if (S_ISBLK(f->st.st_mode) && !(f->info.flags & O_PATH) && check_claim(d, f, e) < 0)
+		return e->code;
 	if (gone && (S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode)))
 		return 0;
 	if (gone)
@@ -155,6 +197,14 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 	return dump_contents(d, m->space, fd, f->st.st_size, e);
 }
 
+/* 0 for what has none, as for a device without a medium. */
+static uint64_t block_size(int fd)
+{
+	uint64_t size = 0;
+
+	return ioctl(fd, BLKGETSIZE64, &size) < 0 ? 0 : size;
+}
+
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__Regular *m = pb_new(&d->arena, Regular, regular);
@@ -170,7 +220,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->path = says_deleted(f) ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix))
 				  : (char *)f->link;
 	m->mode = f->st.st_mode;
-	m->size = f->st.st_size;
+	m->size = S_ISBLK(f->st.st_mode) && f->local >= 0 ? block_size(f->local) : (uint64_t)f->st.st_size;
 	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
 	m->rdev = f->st.st_rdev;
 	m->uid = dump_uid(d, f->st.st_uid);
@@ -273,20 +323,23 @@ static int make_ghost(struct restore *r, const St__Regular *m, const char *name,
 static int verify(const St__Regular *m, int fd, struct error *e)
 {
 	struct stat st;
+	uint64_t size;
 
 	if (fstat(fd, &st) < 0)
 		return error_errno(e, -errno, "%s", m->path);
+	size = S_ISBLK(st.st_mode) ? block_size(fd) : (uint64_t)st.st_size;
 	if ((st.st_mode & S_IFMT) != (m->mode & S_IFMT) ||
 		(!S_ISREG(m->mode) && !S_ISDIR(m->mode) && st.st_rdev != m->rdev))
 		return error_set(e, -ESTALE, ERROR_REFUSED,
 			"%s is of another type than at the checkpoint: restore the bundle's files as they "
 			"were",
 			m->path);
-	if (S_ISREG(m->mode) && (uint64_t)st.st_size != m->size)
+	if ((S_ISREG(m->mode) || S_ISBLK(m->mode)) && size != m->size)
 		return error_set(e, -ESTALE, ERROR_REFUSED,
-			"%s has %lld bytes, at the checkpoint it had %llu: restore the bundle's files as "
-			"they were",
-			m->path, (long long)st.st_size, (unsigned long long)m->size);
+			"%s has %llu bytes, at the checkpoint it had %llu: restore the bundle's files %s"
+			"as they were",
+			m->path, (unsigned long long)size, (unsigned long long)m->size,
+			S_ISBLK(m->mode) ? "and devices " : "");
 	return 0;
 }
 
@@ -386,4 +439,7 @@ BY_PATH(regular, "file",
 	match_regular);
 BY_PATH(directory, "directory", "directories held open, also deleted ones", match_directory);
 BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);
-BY_PATH(device, "/dev node", "null, zero, full, random, urandom", match_device);
+BY_PATH(device, "/dev node", "null, zero, full, random, urandom, hwrng, loop-control; kmsg for writing only",
+	match_device);
+BY_PATH(block, "block device",
+	"their offset; what is on them stays where it is. Claimed ones (O_EXCL): refused", match_block);

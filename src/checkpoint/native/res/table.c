@@ -6,7 +6,8 @@
 
 extern const struct resource resource_stdio, resource_eventfd, resource_epoll, resource_timerfd,
 	resource_signalfd, resource_memfd, resource_pipe, resource_fifo, resource_regular, resource_directory,
-	resource_device, resource_path, resource_unix, resource_inet, resource_raw, resource_socket_other;
+	resource_device, resource_block, resource_path, resource_unix, resource_inet, resource_raw,
+	resource_socket_other;
 extern const struct resource resource_inotify, resource_fanotify, resource_pidfd, resource_userfaultfd,
 	resource_io_uring, resource_bpf, resource_perf, resource_mqueue, resource_namespace,
 	resource_anon_other, resource_device_other, resource_tun;
@@ -42,6 +43,7 @@ const struct resource *const resource_table[] = {
 	&resource_path,
 	&resource_directory,
 	&resource_device,
+	&resource_block,
 	&resource_tun,
 	&resource_device_other,
 	&resource_regular,
