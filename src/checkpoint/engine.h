@@ -55,11 +55,18 @@ struct checkpoint_options {
 	enum cgroups_mode cgroups;
 };
 
+/* An interface of the container, and what is at the other end of it. */
+struct veth_pair {
+	const char *in, *out, *bridge; /* bridge: that "out" becomes a port of; NULL: of none */
+};
+
 struct restore_options {
 	const char *image_path, *work_path;
 	struct container_create_options create;
 	bool tcp_established, tcp_close;
-	const char *empty_ns;	 /* as of the checkpoint */
+	const char *empty_ns; /* as of the checkpoint */
+	const struct veth_pair *veth_pairs;
+	size_t n_veth_pairs;
 	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
 	enum cgroups_mode cgroups;
 };

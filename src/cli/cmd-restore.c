@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* restore: a container from its bundle and an image. */
+#include <net/if.h>
 #include <string.h>
 
 #include "checkpoint/engine.h"
@@ -10,6 +11,7 @@ struct options {
 	struct create_options create;
 	struct restore_options restore;
 	const char *cgroup_mode, *lsm_mount_context;
+	struct cli_list veth_pairs;
 	bool detach, keep, no_subreaper, lazy_pages;
 };
 
@@ -34,6 +36,8 @@ static const struct cli_option table[] = {
 		"soft|full|strict|ignore", "what of cgroups comes back"},
 	{"empty-ns", 0, CLI_STRING, RS(empty_ns), "network",
 		"leave the interfaces and routes of the network namespace out"},
+	{"veth-pair", 0, CLI_LIST, offsetof(struct options, veth_pairs), "IN=OUT[@BRIDGE]",
+		"make the interface IN with its other end OUT here, a port of BRIDGE"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "AppArmor profile of the processes"},
@@ -52,16 +56,53 @@ static int make(
 	return restore_run(&restore, ret, &stats, e);
 }
 
+/* In the arena: "IN=OUT[@BRIDGE]", as with CRIU. */
+static int parse_veth_pair(const char *text, struct arena *a, struct veth_pair *ret, struct error *e)
+{
+	char *in = arena_strdup(a, text), *out = in ? strchr(in, '=') : NULL, *bridge;
+
+	if (!in)
+		return error_errno(e, -ENOMEM, "--veth-pair");
+	if (out)
+		*out++ = '\0';
+	bridge = out ? strchr(out, '@') : NULL;
+	if (bridge)
+		*bridge++ = '\0';
+	if (!out || !*in || !*out || strlen(in) >= IFNAMSIZ || strlen(out) >= IFNAMSIZ ||
+		(bridge && (!*bridge || strlen(bridge) >= IFNAMSIZ)))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid --veth-pair \"%s\": IN=OUT or IN=OUT@BRIDGE is needed, names of interfaces",
+			text);
+	*ret = (struct veth_pair){in, out, bridge};
+	return 0;
+}
+
+static int parse_veth_pairs(
+	const struct cli_list *list, struct arena *a, struct restore_options *o, struct error *e)
+{
+	struct veth_pair *all = arena_array(a, list->n + 1, sizeof(*all));
+	int r = all ? 0 : error_errno(e, -ENOMEM, "--veth-pair");
+
+	for (size_t i = 0; i < list->n && r == 0; i++)
+		r = parse_veth_pair(list->v[i], a, &all[i], e);
+	o->veth_pairs = all;
+	o->n_veth_pairs = list->n;
+	return r;
+}
+
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
 	struct container_create_options create;
 	struct restore_options restore = o->restore;
 	_cleanup_(container_free_p) struct container *c = NULL;
+	_cleanup_(arena_done) struct arena arena = {};
 	int r = create_options_for(g, &o->create, args[0], &create, e);
 
 	if (r == 0)
 		r = cgroups_mode_parse(o->cgroup_mode, &restore.cgroups, e);
+	if (r == 0)
+		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
 	if (r < 0)
 		return r;
 	create.notify = false; /* what is restored was ready long ago */

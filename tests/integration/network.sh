@@ -149,8 +149,98 @@ test_a_given_interface_is_theirs() {
 	inside ip addr add 10.77.0.2/24 dev eth0
 	inside ip link set eth0 up
 	ok checkpoint --image-path "$T/i" c
-	fails 'eth0.*--empty-ns network' restore -d --image-path "$T/i" --bundle "$B" c
+	fails 'eth0.*--veth-pair.*--empty-ns network' restore -d --image-path "$T/i" --bundle "$B" c
 	expect_nothing_left c
+}
+
+test_veth_pair() {
+	busy_network
+	ip link add "br$$" type bridge || skip "not on this machine: bridge"
+	trap "ip link del br$$; ip link del sv$$" EXIT
+	ip link add "sv$$" type veth peer name "in$$" index 77 address 02:00:00:00:00:77 numtxqueues 2 || skip "not on this machine: veth"
+	ip link set "in$$" netns "$(init_pid c)"
+	inside ip link set "in$$" name eth0 mtu 1400 alias "the door"
+	inside ip addr add 10.77.0.2/24 dev eth0
+	inside ip -6 addr add fd77::2/64 dev eth0 nodad
+	inside ip link set eth0 up
+	inside ip route add default via 10.77.0.1
+	ip link set "sv$$" up
+	eventually 20 addresses_settled
+	view | without_number > "$T/before"
+	ok checkpoint --image-path "$T/i" c
+	fails 'eth0.*--veth-pair IN=OUT' restore -d --image-path "$T/i" --bundle "$B" c
+	fails 'veth-pair "eth0"' restore -d --veth-pair eth0 --image-path "$T/i" --bundle "$B" c
+	fails 'eth7.*no interface of this name' restore -d --veth-pair eth7=x --image-path "$T/i" --bundle "$B" c
+	fails 'lo.*no interface of this name' restore -d --veth-pair lo=x --image-path "$T/i" --bundle "$B" c
+	fails 'network namespace' restore -d --empty-ns network --veth-pair eth0=x --image-path "$T/i" --bundle "$B" c
+	eventually 20 not_there "sv$$"
+	fails "up, as a port of none$$.*no such device" restore -d --veth-pair "eth0=sv$$@none$$" --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+	eventually 20 not_there "sv$$"
+	fails "other end br$$.*exists" restore -d --veth-pair "eth0=br$$" --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+	ok restore -d --veth-pair "eth0=sv$$@br$$" --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	(eventually 20 same_view_but_number) || fail "the network differs: $(cat "$T/diff")"
+	[ "$(ip -j link show dev "sv$$" | jq -r '.[0] | "\(.master) \(.flags | contains(["UP"]))"')" = "br$$ true" ] ||
+		fail "the other end: $(ip link show dev "sv$$")"
+	ip addr add 10.77.0.1/24 dev "br$$"
+	ip link set "br$$" up
+	eventually 20 reached 10.77.0.2
+}
+
+# That of the other end is a new one.
+without_number() {
+	grep -v '"link_index"'
+}
+
+same_view_but_number() {
+	view | without_number > "$T/after"
+	diff "$T/before" "$T/after" > "$T/diff"
+}
+
+addresses_settled() {
+	inside ip -6 addr show > "$T/addresses"
+	! grep -q tentative "$T/addresses" && grep -q 'scope link' "$T/addresses"
+}
+
+not_there() {
+	! ip link show dev "$1" > "$T/link" 2>&1
+}
+
+# linux.netDevices: a restore takes the device again, and one that fails gives it back as it was.
+test_a_failed_restore_gives_devices_back() {
+	local fault
+	bundle b sh -c "$COUNTER"
+	edit '.linux.netDevices = {"nd'$$'": {"name": "eth0"}}'
+	ip link add "nd$$" type veth peer name "np$$" || skip "not on this machine: veth"
+	trap "ip link del np$$" EXIT
+	ip addr add 10.78.0.2/24 dev "nd$$"
+	ip link set "nd$$" up
+	ip -j addr show dev "nd$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device"
+	start c
+	expect_progress
+	ok checkpoint --leave-running --image-path "$T/i" c
+	inside ip link set eth0 down
+	inside ip link set eth0 name "nd$$" netns $$
+	ip addr add 10.78.0.2/24 dev "nd$$"
+	ip link set "nd$$" up
+	ok delete -f c
+	for fault in restore-created restore-files restore-memory restore-end; do
+		FAULT=$fault:EIO fails "$fault" restore -d --image-path "$T/i" --bundle "$B" c
+		expect_nothing_left c
+		ip -j addr show dev "nd$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device.after"
+		diff "$T/device" "$T/device.after" > "$T/diff" || fail "$fault: the device is not as it was: $(cat "$T/diff")"
+	done
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	inside ip addr show dev eth0 | tee "$T/inside" | grep -c 'inet 10.78.0.2/24' > /dev/null || fail "the device inside: $(cat "$T/inside")"
+}
+
+# A port that nobody listens at says so.
+reached() {
+	bash -c "echo > /dev/tcp/$1/9" 2> "$T/err"
+	grep -q "Connection refused" "$T/err"
 }
 
 test_what_is_not_recorded_is_refused() {

@@ -393,12 +393,6 @@ static int prepare(struct placing *p, struct error *e)
 	return r < 0 ? error_errno(e, r, "look at the container's init") : 0;
 }
 
-static void tell(uint32_t *word)
-{
-	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
 int restore_make_cgroups(struct restore *r, struct container *c, struct error *e)
 {
 	struct placing p = {.r = r, .c = c};
@@ -424,7 +418,7 @@ int restore_make_cgroups(struct restore *r, struct container *c, struct error *e
 	for (size_t i = 0; i < r->n_cgroups && result == 0; i++)
 		result = give_away(&p, r->cgroups[i], e);
 	if (result == 0)
-		tell(&r->control->cgroups_made);
+		restore_tell(&r->control->cgroups_made);
 	return result;
 }
 
@@ -487,6 +481,6 @@ int restore_place_cgroups(struct restore *r, struct container *c, struct error *
 	for (size_t i = 0; i < r->n_cgroups && result == 0; i++)
 		result = notify_watchers(&p, r->cgroups[i], e);
 	if (result == 0)
-		tell(&r->control->cgroups_placed);
+		restore_tell(&r->control->cgroups_placed);
 	return result;
 }

@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "checkpoint/engine.h"
 #include "image.pb-c.h"
 #include "linux/nlmsg.h"
 
@@ -78,9 +79,15 @@ struct network_image {
 		int fd; /* restore_network() makes it, res/tun.c takes it; -EBADF */
 	} * tuns;	/* each queue that processes hold */
 	size_t n_tuns;
+	const struct veth_pair *veth_pairs; /* made by the parent already (restore-veth.c) */
+	size_t n_veth_pairs;
 	bool may_filter; /* config.json lets the container make packet filters */
 };
 int restore_network(struct network_image *image, int proc_fd, struct error *e) _must_check_;
+/* What an interface has from the first moment. */
+void network_put_birth(struct netlink_message *m, const St__Link *l);
+/* The other end of a veth, with what it has from the first moment, within a message that makes the first: a nest. */
+size_t network_begin_peer(struct netlink_message *m, const St__Link *peer);
 /* res/tun.c: makes an interface of the kind "tun", with all queues that processes hold. */
 int restore_tun(struct network_image *image, int proc_fd, const St__Link *l, struct error *e) _must_check_;
 /* Is it well-formed? Reason, or NULL. */

@@ -33,10 +33,19 @@ struct net_restore {
 
 static const uint32_t settable_flags = IFF_NOARP | IFF_ALLMULTI | IFF_PROMISC | IFF_MULTICAST | IFF_DYNAMIC;
 
+/* Made by this restore, with its other end outside. */
+static bool is_pair(const struct net_restore *r, const St__Link *l)
+{
+	for (size_t i = 0; i < r->image->n_veth_pairs; i++)
+		if (strcmp(r->image->veth_pairs[i].in, l->name) == 0)
+			return true;
+	return false;
+}
+
 /* Somebody outside made it for this container: it stays as it is. */
 static bool is_theirs(const struct net_restore *r, const St__Link *l)
 {
-	return l->index != LOOPBACK_INDEX && network_link_named(r->found, l->name);
+	return l->index != LOOPBACK_INDEX && network_link_named(r->found, l->name) && !is_pair(r, l);
 }
 
 static bool is_ours(int index, void *arg)
@@ -52,12 +61,14 @@ static bool was_ours(int index, void *arg)
 {
 	const struct net_restore *r = arg;
 
-	return index == LOOPBACK_INDEX || !network_link(r->found, index);
+	const St__Link *l = network_link(r->found, index);
+
+	return index == LOOPBACK_INDEX || !l || is_pair(r, l);
 }
 
 static bool anything_theirs(const struct net_restore *r)
 {
-	return r->found->n_links > 1;
+	return r->found->n_links > 1 + r->image->n_veth_pairs;
 }
 
 static int current_index(const struct net_restore *r, int index)
@@ -71,7 +82,7 @@ static int current_index(const struct net_restore *r, int index)
 /* Interfaces -------------------------------------------------------------------------------------------------------- */
 
 /* What they have from the first moment; the rest is settled later. */
-static void put_birth(struct netlink_message *m, const St__Link *l)
+void network_put_birth(struct netlink_message *m, const St__Link *l)
 {
 	netlink_put(m, IFLA_IFNAME, l->name, strlen(l->name) + 1);
 	if (l->address.len > 0)
@@ -97,8 +108,7 @@ static void put_allowed(struct netlink_message *m, ProtobufCBinaryData from, uin
 	}
 }
 
-/* The other end of a veth: its own message within that of the first. */
-static void put_peer(struct netlink_message *m, const St__Link *peer)
+size_t network_begin_peer(struct netlink_message *m, const St__Link *peer)
 {
 	struct ifinfomsg header = {.ifi_index = peer->index};
 	size_t nest = netlink_nest(m, VETH_INFO_PEER);
@@ -107,8 +117,8 @@ static void put_peer(struct netlink_message *m, const St__Link *peer)
 		memcpy((char *)m + m->h.nlmsg_len, &header, sizeof(header));
 		m->h.nlmsg_len += sizeof(header);
 	}
-	put_birth(m, peer);
-	netlink_end_nest(m, nest);
+	network_put_birth(m, peer);
+	return nest;
 }
 
 static int make_link(struct net_restore *r, const St__Link *l, struct error *e)
@@ -122,7 +132,7 @@ static int make_link(struct net_restore *r, const St__Link *l, struct error *e)
 
 	header = netlink_begin(&m, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof(*header));
 	header->ifi_index = l->index;
-	put_birth(&m, l);
+	network_put_birth(&m, l);
 	if (kind->has_lower)
 		netlink_put_u32(&m, IFLA_LINK, l->lower);
 	info = netlink_nest(&m, IFLA_LINKINFO);
@@ -130,7 +140,7 @@ static int make_link(struct net_restore *r, const St__Link *l, struct error *e)
 	data = netlink_nest(&m, IFLA_INFO_DATA);
 	put_allowed(&m, l->data, kind->data);
 	if (peer)
-		put_peer(&m, peer);
+		netlink_end_nest(&m, network_begin_peer(&m, peer));
 	netlink_end_nest(&m, data);
 	netlink_end_nest(&m, info);
 	result = netlink_ask(r->socket, &m, NULL, NULL);
@@ -144,9 +154,12 @@ static int cannot_make(const St__Link *l, struct error *e)
 {
 	return error_set(e, -ENODEV, ERROR_STATE,
 		"the container had a network interface %s (%s%s), which is not there: let a hook or "
-		"linux.netDevices of config.json bring one of that name, or restore with --empty-ns network "
+		"linux.netDevices of config.json bring one of that name, %srestore with --empty-ns network "
 		"for a namespace without the recorded interfaces",
-		l->name, *l->kind ? l->kind : "a device", l->outside ? " to another network namespace" : "");
+		l->name, *l->kind ? l->kind : "a device", l->outside ? " to another network namespace" : "",
+		l->outside && strcmp(l->kind, "veth") == 0
+			? "have it made with --veth-pair IN=OUT[@BRIDGE], or "
+			: "or ");
 }
 
 /* Nothing is put on an interface of others: it would hear and say there what config.json may not allow. */
@@ -183,7 +196,7 @@ static int make_links(struct net_restore *r, struct error *e)
 	for (size_t i = 0; i < r->want->n_links; i++) {
 		const St__Link *l = r->want->links[i];
 
-		r->made[i] = l->index == LOOPBACK_INDEX || is_theirs(r, l);
+		r->made[i] = l->index == LOOPBACK_INDEX || is_theirs(r, l) || is_pair(r, l);
 		if (!r->made[i] && !can_make(r, l))
 			return cannot_make(l, e);
 	}

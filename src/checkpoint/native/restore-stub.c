@@ -433,6 +433,8 @@ int restore_init(void *arg, struct error *e)
 		result = restore_tmpfs(r, e);
 	if (result == 0)
 		result = restore_make_namespaces(r, e);
+	if (result == 0 && r->options->n_veth_pairs)
+		await(&r->control->veths_made);
 	if (result == 0 && r->net.network && r->own_net && !r->options->empty_ns)
 		result = restore_network(&r->net, r->proc_fd, e);
 	if (result == 0)

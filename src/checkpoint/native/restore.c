@@ -7,6 +7,7 @@
 
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -382,6 +383,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 	r->own_user = s->namespaces[NS_USER].present;
 	r->own_ipc = s->namespaces[NS_IPC].present && !s->namespaces[NS_IPC].path;
 	r->may_set_sysctls = ipc_may_set_sysctls(s);
+	r->net.veth_pairs = r->options->veth_pairs;
+	r->net.n_veth_pairs = r->options->n_veth_pairs;
 	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
@@ -410,7 +413,15 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 		result = restore_check_cgroups(r, s, e);
 	if (result == 0)
 		result = restore_check_labels(r, s, e);
+	if (result == 0)
+		result = restore_check_veths(r, e);
 	return result < 0 ? result : restore_check_network(r, s, e);
+}
+
+void restore_tell(uint32_t *word)
+{
+	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
@@ -460,6 +471,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result < 0)
 		return result;
 	result = fault_point("restore-created", e);
+	if (result == 0)
+		result = restore_make_veths(r, c->init_pid, e);
 	if (result == 0)
 		result = restore_make_cgroups(r, c, e);
 	if (result == 0)

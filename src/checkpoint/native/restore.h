@@ -24,6 +24,7 @@ struct restore_control {
 	uint32_t n_finished;			/* threads that wait for their registers */
 	uint32_t park;				/* never changes: waiting on it never ends */
 	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
+	uint32_t veths_made;			/* likewise, if any were asked for */
 	uint32_t failing, failed;		/* failed: error is valid */
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
 	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
@@ -155,6 +156,11 @@ int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error
 int restore_check_labels(struct restore *r, const struct spec *s, struct error *e) _must_check_;
 int restore_open_label(struct restore *r, const char *label, struct error *e) _must_check_;
 /* cgroups.c: sub-cgroups, by the parent: before init opens files; when all processes exist. */
+/* Sets such a word of restore_control (restore.c). */
+void restore_tell(uint32_t *word);
+/* Interfaces with an end outside (restore-veth.c): can what was asked for be made; make it. */
+int restore_check_veths(const struct restore *r, struct error *e) _must_check_;
+int restore_make_veths(struct restore *r, pid_t init_pid, struct error *e) _must_check_;
 int restore_make_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;
 int restore_place_cgroups(struct restore *r, struct container *c, struct error *e) _must_check_;
 int restore_validate_cgroups(const struct restore *r, struct error *e) _must_check_;

@@ -100,8 +100,9 @@ const struct support_row support_rows[] = {
 		"that wait in a "
 		"queue, too. Other filters, and offloads that were asked for, are refused"},
 	{"namespace", "interfaces from outside", "created",
-		"by linux.netDevices or hooks, with what these give them; else the restore fails and says "
-		"so"},
+		"by linux.netDevices or hooks, with what these give them; or a veth with restore "
+		"--veth-pair, with what it "
+		"had. Else the restore fails and says so"},
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "sysctls of the network", "supported",
