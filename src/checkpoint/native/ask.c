@@ -320,7 +320,9 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 	if (!p->syscall_insn)
 		p->syscall_insn = dump_syscall_insn(p);
 	if (!p->syscall_insn)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has no vdso: not supported yet",
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"process %d has no vdso, through which it would be asked for its state: end it, or "
+			"boot the machine without vdso=0",
 			p->ns_pid);
 	p->area_len = area_size(p);
 	p->area_head = ALIGN_UP(BATCH_LOOP_SIZE, (size_t)16);

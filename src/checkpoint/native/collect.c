@@ -321,8 +321,8 @@ static void check_process(struct dump *d, struct dump_proc *p)
 			"let it end, then checkpoint", "process %d", p->ns_pid);
 	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])
 		dump_refuse(d, p, -1, "process",
-			"its exit signal is not SIGCHLD (made by clone with another one)",
-			"not supported yet", "exit signal %d", p->stat.exit_signal);
+			"its exit signal is not SIGCHLD (made by clone with another one): not supported yet",
+			"let it end, or start it by fork", "exit signal %d", p->stat.exit_signal);
 	for (size_t i = 0; i < p->n_threads; i++)
 		state_check(d, p, &p->threads[i]);
 	filters_check(d, p);

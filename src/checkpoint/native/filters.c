@@ -149,7 +149,7 @@ static void check_thread(struct dump *d, struct dump_proc *p, const struct dump_
 		return;
 	snprintf(reason, sizeof(reason),
 		"it does not let the process call %s, which a checkpoint needs, and only a privileged user "
-		"may suspend it",
+		"may suspend it: make the checkpoint as root",
 		call);
 	refuse(d, p, reason, "allow the call in linux.seccomp, or make the checkpoint as root");
 }
@@ -270,7 +270,7 @@ static int collect_kept(struct dump *d, struct dump_proc *p, struct dump_thread 
 	if (!is_the_kept_one(d, &t->status))
 		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"process %d has loaded a seccomp filter just now, which only a privileged user may "
-			"look at",
+			"look at: make the checkpoint as root",
 			p->ns_pid);
 	return record(d, p, t, (const uint8_t *)d->kept_filter.filter,
 		d->kept_filter.len * sizeof(struct sock_filter), flags, e);

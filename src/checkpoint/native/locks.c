@@ -92,7 +92,8 @@ static void check_lock(struct dump *d, const struct dump_lock *l, const struct d
 	case ST__FILE__KIND_STDIO:
 		return; /* the caller's, and so are its locks */
 	default:
-		dump_refuse(d, l->proc, l->fd, "file lock", "locks of such files are not supported",
+		dump_refuse(d, l->proc, l->fd, "file lock",
+			"it is on something else than a regular file, a pipe or a memfd: not supported",
 			"release the lock first", "%s", f->link);
 		return;
 	}

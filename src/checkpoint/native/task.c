@@ -123,7 +123,7 @@ int task_read_registers(struct task *t, struct arena *a, struct error *e)
 		return error_errno(e, r, "registers of pid %d", t->tid);
 	if (iov.iov_len != sizeof(t->regs))
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"pid %d is a 32-bit program: not supported yet", t->tid);
+			"pid %d is a 32-bit program, not supported yet: end it, or run a 64-bit one", t->tid);
 	iov = (struct iovec){buf, sizeof(buf)};
 	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_X86_XSTATE, &iov);
 	if (r < 0)

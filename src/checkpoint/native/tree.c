@@ -135,14 +135,15 @@ static int check_adopted(struct planner *pl, size_t i, struct error *e)
 	if (p->pid_ns)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"it was adopted in a pid namespace of the container's own, into whose session it "
-			"does not "
-			"come by birth: not supported yet");
+			"does not come by birth, not supported yet: let it end, then checkpoint");
 	while (at != 0 && !nodes[at].adopts && steps++ <= pl->plan->n_nodes)
 		at = nodes[at].parent;
 	if (at == parent_of(pl, i))
 		return 0;
 	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-		"its parent %d was never in session %d, nor could adopt it from there", p->ppid, p->sid);
+		"its parent %d was never in session %d, nor could adopt it from there: let it end, then "
+		"checkpoint",
+		p->ppid, p->sid);
 }
 
 static const struct tree_process *first_in(const struct planner *pl, uint64_t pid_ns)
@@ -164,7 +165,8 @@ static int check_pid_namespace(struct planner *pl, size_t i, struct error *e)
 	if (p->pid_ns && first && p->outer_pid_ns == parent->pid_ns && (first == p || first->ppid == p->ppid))
 		return 0;
 	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-		"it came into its pid namespace by another way (setns) than the first process there");
+		"it came into its pid namespace by another way (setns) than the first process there: let it "
+		"end, then checkpoint");
 }
 
 /* Groups whose leader is dead get one, forked by the first member found, whose session it shares. */

@@ -32,7 +32,10 @@ REFUSED(io_uring, "io_uring", "io_uring instances",
 	return link_is_anon_inode(f, "[io_uring]");
 }
 
-REFUSED(bpf, "bpf", "BPF maps, programs and links", "not recorded yet", "unload them first")
+REFUSED(bpf, "bpf", "BPF maps, programs and links",
+	"who else has them (loaded programs, pins, the host) cannot be seen, so that they cannot be made "
+	"anew for all",
+	"close them first")
 {
 	return strncmp(f->link, "anon_inode:bpf", 14) == 0 || strncmp(f->link, "anon_inode:[bpf", 15) == 0;
 }

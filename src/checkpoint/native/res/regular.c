@@ -156,8 +156,9 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 			"close it, or delete its other names too", "%s", f->link);
 	else if (!says_deleted(f) && !dump_path_is(d, f, f->link, &f->st) && f->fd >= 0 && !is_mounted(d, f))
 		dump_refuse(d, f->proc, f->fd, "file",
-			"the mount that it was opened in has been detached (umount -l)", "close it", "%s",
-			f->link);
+			"it was opened in a mount that the container does not have: detached (umount -l), or "
+			"somebody else's",
+			"close it, or pass it as stdin, stdout or stderr", "%s", f->link);
 	else if (!says_deleted(f) && !dump_path_is(d, f, f->link, &f->st))
 		dump_refuse(d, f->proc, f->fd, "file",
 			"it is no longer found at its path (renamed, replaced or mounted over)",

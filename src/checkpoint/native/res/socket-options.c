@@ -368,7 +368,8 @@ static int dump_filter(struct dump *d, int fd, St__Socket *m, struct error *e)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"the socket has an eBPF filter, which can not be read");
+			"the socket has an eBPF filter, which can not be read: take it away "
+			"(SO_DETACH_FILTER)");
 	if (n > 0) {
 		code = arena_array(&d->arena, n, sizeof(*code));
 		if (!code || getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n) < 0)

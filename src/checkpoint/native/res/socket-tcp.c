@@ -169,7 +169,10 @@ static int copy_queue(struct dump *d, int fd, int n, ProtobufCBinaryData *ret, s
 	if (n == 0)
 		return 0;
 	if (n < 0 || n > QUEUE_MAX)
-		return error_set(e, -EFBIG, ERROR_REFUSED, "%d bytes wait in a TCP connection", n);
+		return error_set(e, -EFBIG, ERROR_REFUSED,
+			"%d bytes wait in a TCP connection, which is too much: let the program read, then "
+			"try again",
+			n);
 	ret->data = arena_array(&d->arena, n, 1);
 	if (!ret->data)
 		return error_errno(e, -ENOMEM, "queue of a TCP connection");
@@ -185,7 +188,9 @@ static int copy_queue(struct dump *d, int fd, int n, ProtobufCBinaryData *ret, s
 		return error_errno(e, have, "read the queue of a TCP connection");
 	if (have != n)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"%d bytes wait in a TCP connection, but %zd can be read (urgent data?)", n, have);
+			"%d bytes wait in a TCP connection, but %zd can be read (urgent data?): let the "
+			"program read, then try again",
+			n, have);
 	ret->len = n;
 	return 0;
 }

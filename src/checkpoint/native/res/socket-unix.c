@@ -438,8 +438,9 @@ static int dump_waiting_data(
 	/* Of datagrams the kernel tells the length of the first one only. */
 	if (m->type != SOCK_DGRAM && total != s->rqueue)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"%u bytes wait in the socket, but %llu can be read (urgent data?)", s->rqueue,
-			(unsigned long long)total);
+			"%u bytes wait in the socket, but %llu can be read (urgent data?): let the program "
+			"read, then try again",
+			s->rqueue, (unsigned long long)total);
 	return 0;
 }
 
@@ -486,7 +487,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	if (r < 0)
 		return r;
 	if (!s)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "it belongs to another network namespace");
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"it belongs to another network namespace: close it before the checkpoint");
 	r = socket_dump_common(d, f, &m, e);
 	if (r < 0)
 		return r;
@@ -519,7 +521,8 @@ static int link_listener(
 
 		if (!client)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"a client outside of the container waits in a backlog");
+				"a client outside of the container waits to be accepted: disconnect it, then "
+				"checkpoint");
 		m->waiting[m->n_waiting++] = client->id;
 	}
 	return 0;

@@ -216,7 +216,9 @@ static int dump_message(struct dump *d, int fd, St__Socket *m, St__SocketMessage
 		return 1;
 	if (h.msg_flags & MSG_TRUNC)
 		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
-			"a message of more than %d bytes waits in a socket", MESSAGE_MAX);
+			"a message of more than %d bytes waits in a socket: let the program read it, then "
+			"checkpoint",
+			MESSAGE_MAX);
 	to->data.data = arena_memdup(&d->arena, d->message, n);
 	to->data.len = n;
 	if (!to->data.data)
@@ -326,8 +328,10 @@ static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, str
 			total += message->data.len;
 		}
 		if (total > QUEUE_MAX)
-			return error_set(
-				e, -EFBIG, ERROR_REFUSED, "more than %d bytes wait in a socket", QUEUE_MAX);
+			return error_set(e, -EFBIG, ERROR_REFUSED,
+				"more than %d bytes wait in a socket: let the program read them, then "
+				"checkpoint",
+				QUEUE_MAX);
 		r = append_message(d, m, message, &allocated, e);
 		if (r < 0)
 			return r;
@@ -365,7 +369,9 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 		return 0;
 	/* Packets: the error is reported before them, and once. */
 	if (m->reset && m->type != SOCK_STREAM)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "both an error and data wait in a socket");
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"both an error and data wait in a socket: let the program read them, then "
+			"checkpoint");
 	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, &(socklen_t){sizeof(own)}) < 0 ||
 		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof(from_start)) < 0)
 		return error_errno(e, -errno, "SO_PEEK_OFF");
