@@ -65,6 +65,8 @@ const char *const fault_names[] = {
 	"checkpoint-thawed",
 	"checkpoint-injected",
 	"checkpoint-collected",
+	"checkpoint-queue-taking",
+	"checkpoint-queue-putting",
 	"checkpoint-terminal",
 	"checkpoint-files",
 	"checkpoint-memory",

@@ -177,6 +177,21 @@ static void dispatch_leftover(const struct dump_dispatched *of)
 	(void)!task_detach(&t, &ignored);
 }
 
+/* By a child, which can go where the surgeon was. */
+static void undo_queue(struct container *c, struct dump_journal *j)
+{
+	struct error ignored;
+	pid_t pid = j->queue->taken ? fork() : -1;
+
+	if (pid == 0) {
+		if (!checkpoint_is_unprivileged(c) || checkpoint_enter_userns(c, &ignored) == 0)
+			dump_undo_queue(j->queue);
+		_exit(0);
+	}
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* The surgeon is dead: its tracees run on by themselves (task.h), the rest is done here. */
 static void undo(struct container *c, struct dump_journal *j)
 {
@@ -185,6 +200,7 @@ static void undo(struct container *c, struct dump_journal *j)
 	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
 	dump_undo_ttys(&j->tty);
+	undo_queue(c, j);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
 	for (unsigned i = 0; i < j->n_dispatched; i++)
@@ -239,6 +255,14 @@ static int watch(struct container *c, pid_t pid, int *guard_fd, struct outcome *
 		WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
+/* Memory that the surgeon shares with us. */
+static void *share(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 static int operate_guarded(struct container *c, const struct checkpoint_options *o,
 	const struct target *target, struct preflight_report *report, struct image_statistics *stats,
 	struct error *e)
@@ -250,8 +274,8 @@ static int operate_guarded(struct container *c, const struct checkpoint_options 
 	int ends[2], r;
 	pid_t pid;
 
-	out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (out == MAP_FAILED || pipe2(ends, O_CLOEXEC) < 0)
+	out = share(sizeof(*out));
+	if (!out || !(out->journal.queue = share(sizeof(*out->journal.queue))) || pipe2(ends, O_CLOEXEC) < 0)
 		return error_errno(e, -errno, "prepare the checkpoint");
 	surgeon_end = ends[0];
 	guard_end = ends[1];
@@ -268,6 +292,7 @@ static int operate_guarded(struct container *c, const struct checkpoint_options 
 	sigaction(SIGINT, &old_int, NULL);
 	sigaction(SIGTERM, &old_term, NULL);
 	*stats = out->stats;
+	munmap(out->journal.queue, sizeof(*out->journal.queue));
 	munmap(out, sizeof(*out));
 	return r;
 }

@@ -5,6 +5,7 @@
  */
 #include "cr.h"
 
+#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
@@ -77,6 +78,28 @@ static void check_terminal(void)
 	fill_terminal();
 }
 
+static mqd_t queue;
+
+/* What waits in a queue is taken out, too. */
+static void fill_messages(void)
+{
+	check(mq_send(queue, "low", 4, 1) == 0 && mq_send(queue, "high", 5, 9) == 0 &&
+			mq_send(queue, "low too", 8, 1) == 0,
+		"fill a message queue: %m");
+}
+
+static void check_messages(void)
+{
+	static const char *const want[] = {"high", "low", "low too"};
+	char text[100];
+
+	for (int i = 0; i < 3; i++)
+		check(mq_receive(queue, text, sizeof(text), NULL) > 0 && !strcmp(text, want[i]),
+			"message %d of a queue: %m", i);
+	check(mq_receive(queue, text, sizeof(text), NULL) < 0 && errno == EAGAIN, "one message more");
+	fill_messages();
+}
+
 /* Calls become signals when the selector says so: PR_SET_SYSCALL_USER_DISPATCH, which is off while a checkpoint is made. */
 static volatile char selector;
 static volatile int dispatched;
@@ -114,6 +137,7 @@ static void rounds(char *private, char *shared, int event)
 			check(read(event, &v, 8) == 8 && v == 3, "the eventfd's count");
 			check(write(event, &v, 8) == 8, "write");
 			check_terminal();
+			check_messages();
 			check_dispatch();
 		}
 		for (int ms = 0; loops == n; ms++) {
@@ -139,6 +163,9 @@ int main(void)
 	must(pipe(p));
 	must(openpty(&master, &slave, NULL, NULL, NULL));
 	fill_terminal();
+	queue = must(mq_open("/queue", O_RDWR | O_CREAT | O_NONBLOCK, 0600,
+		&(struct mq_attr){.mq_maxmsg = 5, .mq_msgsize = 100}));
+	fill_messages();
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGTRAP);

@@ -24,7 +24,8 @@ static int bound(int port)
 
 static void has_protocol(int fd, int want)
 {
-	check(sk_int(fd, SOL_SOCKET, SO_PROTOCOL) == want, "fd %d: protocol %d", fd, sk_int(fd, SOL_SOCKET, SO_PROTOCOL));
+	check(sk_int(fd, SOL_SOCKET, SO_PROTOCOL) == want, "fd %d: protocol %d", fd,
+		sk_int(fd, SOL_SOCKET, SO_PROTOCOL));
 }
 
 /* The server's end; the client's is *c. */
@@ -84,7 +85,8 @@ int main(void)
 		close(s);
 		check(sk_int(listener, IPPROTO_TCP, TCP_KEEPIDLE) == 33 &&
 				sk_int(listener, SOL_SOCKET, SO_KEEPALIVE) == 1 &&
-				sk_int(fresh, IPPROTO_TCP, TCP_NODELAY) == 1 && sk_int(fresh, SOL_SOCKET, SO_PRIORITY) == 3,
+				sk_int(fresh, IPPROTO_TCP, TCP_NODELAY) == 1 &&
+				sk_int(fresh, SOL_SOCKET, SO_PRIORITY) == 3,
 			"options");
 		len = sizeof(a);
 		must(getsockname(old, (struct sockaddr *)&a, &len));

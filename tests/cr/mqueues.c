@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cr: ids=1 */
 /*
- * POSIX message queues that are empty at the checkpoint: with attributes, mode and owner; open for reading, for writing and
- * not at all; shared by parent and child; one that has no name any more, and one that has got its name since. Somebody
- * waits for a message.
+ * POSIX message queues: with attributes, mode and owner; open for reading, for writing and not at all; shared by parent and
+ * child; one that has no name any more, and one that has got its name since. Somebody waits for a message. In others
+ * messages wait: of several priorities, an empty one, as many as go in, in a queue that is open for writing only.
  */
 #include "cr.h"
 
@@ -42,8 +42,40 @@ static void pass_on(mqd_t from, mqd_t to)
 		"the second message: %m");
 }
 
+static const struct {
+	const char *text;
+	unsigned priority;
+} waiting[] = {{"third", 3}, {"first", 32767}, {"", 3}, {"last", 0}, {"second", 9}};
+static const int order[] = {1, 4, 0, 2, 3};
+enum { WAITING = sizeof(order) / sizeof(*order) };
+
+static void fill(mqd_t q)
+{
+	for (int i = 0; i < WAITING; i++)
+		must(mq_send(q, waiting[i].text, strlen(waiting[i].text), waiting[i].priority));
+}
+
+static void drain(mqd_t q)
+{
+	struct mq_attr a;
+
+	must(mq_getattr(q, &a));
+	check(a.mq_curmsgs == WAITING, "%ld messages wait", a.mq_curmsgs);
+	for (int i = 0; i < WAITING; i++) {
+		const char *want = waiting[order[i]].text;
+		unsigned priority;
+		char text[200];
+		ssize_t n = mq_receive(q, text, sizeof(text), &priority);
+
+		check(n == (ssize_t)strlen(want) && !memcmp(text, want, n) &&
+				priority == waiting[order[i]].priority,
+			"message %d: %zd bytes of priority %u, not \"%s\": %m", i, n, priority, want);
+	}
+}
+
 int main(void)
 {
+	mqd_t full, nameless, nameless_too;
 	struct stat st;
 	char text[200];
 	mqd_t other;
@@ -59,12 +91,23 @@ int main(void)
 	must(mq_unlink("/gone"));
 	again = make("/gone", O_RDWR, 6, 66);
 	mounted = must(open("/dev/mqueue/both", O_RDWR));
+	full = make("/full", O_RDWR | O_NONBLOCK, WAITING, 100);
+	fill(full);
+	nameless = make("/nameless", O_RDWR, WAITING, 100);
+	nameless_too = must(mq_open("/nameless", O_WRONLY));
+	must(mq_unlink("/nameless"));
+	fill(nameless_too);
 	if (cr_fork("waiter") == 0) {
 		while (cr_wait())
 			check(mq_receive(reader, text, sizeof(text), NULL) == 6, "wait for a message: %m");
 		return 0;
 	}
 	while (cr_wait()) {
+		check(mq_send(full, "x", 1, 0) < 0 && errno == EAGAIN, "one more goes in: %m");
+		drain(full);
+		fill(full);
+		drain(nameless);
+		fill(nameless_too);
 		check_attributes(both, 5, 100, O_NONBLOCK);
 		check_attributes(gone, 4, 44, 0);
 		check_attributes(again, 6, 66, 0);

@@ -384,7 +384,7 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 		if (r != -EOPNOTSUPP || report->n == 0 || journal->paused || i == STOPS)
 			return r;
 		preflight_report_done(report);
-		*journal = (struct dump_journal){};
+		*journal = (struct dump_journal){.queue = journal->queue};
 		*stats = (struct image_statistics){.preflight_us = preflight_us};
 		usleep(i * 2000);
 	}

@@ -14,6 +14,7 @@
 #include "base/crew.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/native/nftables.h"
+#include "checkpoint/native/queues.h"
 #include "checkpoint/native/task.h"
 #include "image.pb-c.h"
 #include "image/image.h"
@@ -210,6 +211,7 @@ struct dump_tty_journal {
 
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
 struct dump_journal {
+	struct dump_queue_journal *queue; /* in shared memory, too (queues.h) */
 	struct dump_tty_journal tty;
 	bool paused; /* the user had paused it: it must be frozen again */
 	bool frozen; /* the freezer was written */

@@ -184,10 +184,19 @@ static bool inotify_is_valid(const struct restore *r, const St__Inotify *m)
 	return true;
 }
 
+enum { PRIORITIES = 32768 }; /* MQ_PRIO_MAX of the kernel */
+
 static bool bad_posix_queue(const St__PosixQueue *q)
 {
-	return !q || !*q->name || strchr(q->name, '/') || strlen(q->name) > 255 || q->max_messages <= 0 ||
-	       q->message_size <= 0 || q->max_messages > 1 << 20 || q->message_size > 1 << 26;
+	if (!q || !*q->name || strchr(q->name, '/') || strlen(q->name) > 255 || q->max_messages <= 0 ||
+		q->message_size <= 0 || q->max_messages > 1 << 20 || q->message_size > 1 << 26 ||
+		q->n_messages > (size_t)q->max_messages)
+		return true;
+	for (size_t i = 0; i < q->n_messages; i++)
+		if (q->messages[i]->priority >= PRIORITIES ||
+			q->messages[i]->data.len > (size_t)q->message_size)
+			return true;
+	return false;
 }
 
 static bool fanotify_is_valid(const struct restore *r, const St__Fanotify *m)

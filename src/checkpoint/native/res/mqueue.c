@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POSIX message queues: those of the container's ipc namespace, open or not, and descriptors of them, also of queues that
- * have no name any more. A queue must be empty: a message can only be looked at by taking it, and would be lost if the
- * checkpoint died before it is put back. Nor may a process wait to be notified: the value that it wants to be
- * told is not shown.
+ * have no name any more. What waits in them is taken out for a moment (mqueue-messages.c). No process may wait to be
+ * notified: the value that it wants to be told is not shown.
  */
 #include "checkpoint/native/res/res.h"
 
@@ -28,31 +27,20 @@ static int get_attributes(int fd, struct mq_attr *ret)
 
 /* ---- obstacles ---- */
 
-/* "QSIZE:0          NOTIFY:0     SIGNO:10    NOTIFY_PID:1     " */
-static bool is_notified(int fd)
-{
-	char text[128] = "";
-	const char *at;
-
-	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-		return false;
-	at = strstr(text, "NOTIFY_PID:");
-	return at && strtol(at + 11, NULL, 10) != 0;
-}
-
 static void check_queue(struct dump *d, const struct dump_proc *p, int p_fd, int fd, const char *name)
 {
 	struct mq_attr a;
+	uint32_t bytes;
+	bool notified;
 
-	if (get_attributes(fd, &a) < 0)
+	if (get_attributes(fd, &a) < 0 || queue_read_state(fd, &bytes, &notified) < 0)
 		return;
-	if (a.mq_curmsgs > 0)
-		dump_refuse(d, p, p_fd, "mqueue",
-			"it is not empty, and a message cannot be looked at without taking it",
-			"let it be received first", "%s with %ld messages", name, a.mq_curmsgs);
-	if (is_notified(fd))
+	if (notified)
 		dump_refuse(d, p, p_fd, "mqueue", "what is to be told by mq_notify cannot be seen",
 			"end the registration first", "%s", name);
+	if (!queue_fits(a.mq_curmsgs, bytes, a.mq_msgsize))
+		dump_refuse(d, p, p_fd, "mqueue", "more messages wait in it than can be kept safe meanwhile",
+			"let some be received first", "%s with %ld messages", name, a.mq_curmsgs);
 }
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
@@ -121,7 +109,7 @@ static int for_queues(struct dump *d, queue_t *f, struct error *e)
 
 		if (ent->d_name[0] == '.' && (!ent->d_name[1] || !strcmp(ent->d_name, "..")))
 			continue;
-		queue = openat(folder, ent->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+		queue = openat(folder, ent->d_name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 		if (queue >= 0)
 			r = f(d, queue, ent->d_name, e);
 		else if (errno != ENOENT)
@@ -143,6 +131,57 @@ int mqueue_check(struct dump *d, struct error *e)
 	return for_queues(d, check_named, e);
 }
 
+static int keep(struct dump *d, const struct dump_queue_journal *j, St__PosixQueue *m)
+{
+	const char *at = j->data;
+
+	m->messages = arena_array(&d->arena, j->n, sizeof(*m->messages));
+	if (!m->messages)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < j->n; at += j->lengths[i++]) {
+		St__PosixMessage *s = pb_new(&d->arena, PosixMessage, posix_message);
+
+		if (!s)
+			return -ENOMEM;
+		s->priority = j->priorities[i];
+		s->data.len = j->lengths[i];
+		s->data.data = arena_memdup(&d->arena, at, s->data.len);
+		if (!s->data.data)
+			return -ENOMEM;
+		m->messages[m->n_messages++] = s;
+	}
+	return 0;
+}
+
+/* fd: open for both, and not blocking. The times that others see are as before, but for the last change. */
+static int dump_messages(struct dump *d, int fd, const struct stat *st, St__PosixQueue *m, struct error *e)
+{
+	struct dump_queue_journal *j = d->journal->queue;
+	struct timespec times[] = {st->st_atim, st->st_mtim};
+	struct error second = {};
+	int r = queue_take(fd, j, e), kept = 0, back = 0;
+
+	if (r == 0)
+		kept = keep(d, j, m);
+	if (j->taken)
+		back = queue_put(fd, j, r < 0 ? &second : e);
+	if (futimens(fd, times) < 0 && r == 0 && back == 0)
+		back = error_errno(e, -errno, "times of a message queue");
+	if (r < 0 || back < 0)
+		return r < 0 ? r : back;
+	return kept < 0 ? error_errno(e, kept, "messages of a queue") : 0;
+}
+
+/* How the guard would reach it: by a descriptor of a process, or (NULL) by its name. */
+static void tell_guard(struct dump *d, const struct dump_file *f, const char *name)
+{
+	struct dump_queue_journal *j = d->journal->queue;
+
+	j->pid = f ? f->proc->shown : d->c->init_pid;
+	j->fd = f ? f->fd : -1;
+	snprintf(j->name, sizeof(j->name), "%s", name);
+}
+
 static int describe(struct dump *d, int fd, const char *name, St__PosixQueue **ret, struct error *e)
 {
 	St__PosixQueue *m = pb_new(&d->arena, PosixQueue, posix_queue);
@@ -152,9 +191,6 @@ static int describe(struct dump *d, int fd, const char *name, St__PosixQueue **r
 
 	if (r < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, r < 0 ? r : -errno, "message queue %s", name);
-	if (a.mq_curmsgs > 0)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"cannot checkpoint: mqueue %s: it is not empty: let it be received first", name);
 	if (m)
 		m->name = arena_strdup(&d->arena, name);
 	if (!m || !m->name)
@@ -168,11 +204,27 @@ static int describe(struct dump *d, int fd, const char *name, St__PosixQueue **r
 	return 0;
 }
 
+static int describe_with_messages(struct dump *d, const struct dump_file *f, int fd, const char *name,
+	St__PosixQueue **ret, struct error *e)
+{
+	struct mq_attr a;
+	struct stat st;
+	int r = describe(d, fd, name, ret, e);
+
+	if (r < 0 || get_attributes(fd, &a) < 0 || a.mq_curmsgs == 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return error_errno(e, -errno, "message queue %s", name);
+	tell_guard(d, f, name);
+	return dump_messages(d, fd, &st, *ret, e);
+}
+
 static int dump_named(struct dump *d, int fd, const char *name, struct error *e)
 {
 	St__Ipc *record = ipc_add(d);
 
-	return record ? describe(d, fd, name, &record->posix, e) : error_errno(e, -ENOMEM, "message queues");
+	return record ? describe_with_messages(d, NULL, fd, name, &record->posix, e)
+		      : error_errno(e, -ENOMEM, "message queues");
 }
 
 int mqueue_dump(struct dump *d, struct error *e)
@@ -197,6 +249,19 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	return statfs(path, &fs) == 0 && fs.f_type == MQUEUE_FS_MAGIC;
 }
 
+/* The descriptor may be open for one of both only, and is not ours to change. */
+static int dump_unlinked(
+	struct dump *d, const struct dump_file *f, const char *name, St__MessageQueue *m, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? error_errno(e, -errno, "message queue %s", name)
+		      : describe_with_messages(d, f, fd, name, &m->queue, e);
+}
+
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__MessageQueue *m = pb_new(&d->arena, MessageQueue, message_queue);
@@ -213,7 +278,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	} else if (slash != f->link) {
 		m->path = (char *)f->link;
 	}
-	r = describe(d, f->local, name, &m->queue, e);
+	r = m->unlinked ? dump_unlinked(d, f, name, m, e) : describe(d, f->local, name, &m->queue, e);
 	f->msg->kind_case = ST__FILE__KIND_MQUEUE;
 	f->msg->mqueue = m;
 	return r;
@@ -224,12 +289,17 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 static int create(const St__PosixQueue *m, const char *name, int *ret_fd, struct error *e)
 {
 	struct mq_attr a = {.mq_maxmsg = m->max_messages, .mq_msgsize = m->message_size};
-	_cleanup_close_ int fd = syscall(SYS_mq_open, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &a);
+	_cleanup_close_ int fd =
+		syscall(SYS_mq_open, name, O_RDWR | O_NONBLOCK | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &a);
 
 	if (fd < 0)
 		return error_errno(e, -errno,
 			"make the message queue %s of %lld messages (see RLIMIT_MSGQUEUE)", name,
 			(long long)m->max_messages);
+	for (size_t i = 0; i < m->n_messages; i++)
+		if (syscall(SYS_mq_timedsend, fd, m->messages[i]->data.data, m->messages[i]->data.len,
+			    m->messages[i]->priority, NULL) < 0)
+			return error_errno(e, -errno, "message %zu of the message queue %s", i, name);
 	if (fchown(fd, m->uid, m->gid) < 0 || fchmod(fd, m->mode) < 0)
 		return error_errno(e, -errno, "owner and mode of the message queue %s", name);
 	*ret_fd = take_fd(&fd);
@@ -310,7 +380,7 @@ static int open_queue(struct restore *r, const St__File *m, int *ret_fd, struct 
 extern const struct resource resource_mqueue;
 const struct resource resource_mqueue = {
 	.kind = "mqueue",
-	.description = "POSIX message queues, also unlinked ones; refused while not empty or with mq_notify",
+	.description = "POSIX message queues with their messages, also unlinked ones; refused with mq_notify",
 	.kind_case = ST__FILE__KIND_MQUEUE,
 	.match = match,
 	.check = check,
