@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Plans for process trees: who forks whom, and which helpers it takes. */
+#include <sched.h>
 #include <stdio.h>
 
 #include "checkpoint/native/tree.h"
@@ -84,6 +85,27 @@ static void adopted_by_subreaper(struct arena *a)
 		"a leader adopts from the session of its child, in which it was not born");
 }
 
+static void sharing(struct arena *a)
+{
+	/* 6 and 7 share with each other, and their parent with none; 8 shares with init, which is not its parent */
+	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1},
+		{7, 5, 1, 1, .files_with = 6}, {9, 1, 1, 1}, {8, 9, 1, 1, .fs_with = 1, .files_with = 1}};
+	const struct tree_process crossed[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1, .files_with = 1},
+		{7, 1, 1, 1}, {8, 5, 1, 1, .files_with = 7}};
+	const struct tree_process later[] = {{1, 0, 1, 1, .fs_with = 5}, {5, 1, 1, 1}};
+	struct tree_plan *t = plan(a, p, 6, NULL);
+	struct error e = {0};
+
+	ok(t && t->nodes[2].shares == CLONE_FILES && t->nodes[3].shares == CLONE_FILES &&
+			t->nodes[1].unshares == CLONE_FILES && t->nodes[1].shares == 0,
+		"a parent connects two who share, and then no longer shares");
+	ok(t && t->nodes[5].shares == (CLONE_FILES | CLONE_FS) && t->nodes[4].shares == t->nodes[5].shares &&
+			t->nodes[4].unshares == t->nodes[5].shares && t->nodes[0].unshares == 0,
+		"who is between two who share connects them");
+	ok(!plan(a, crossed, 5, &e) && e.kind == ERROR_REFUSED, "two that cross are refused");
+	ok(!plan(a, later, 2, &e) && e.kind == ERROR_CORRUPT, "sharing with a later one is an error");
+}
+
 static void impossible(struct arena *a)
 {
 	const struct tree_process beside[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {9, 1, 9, 9}, {6, 5, 9, 9}},
@@ -123,6 +145,7 @@ int main(void)
 	adopted_with_living_leader(&a);
 	dead_group_leader(&a);
 	adopted_by_subreaper(&a);
+	sharing(&a);
 	impossible(&a);
 	malformed(&a);
 	arena_done(&a);

@@ -319,10 +319,10 @@ static void check_process(struct dump *d, struct dump_proc *p)
 	if (p->n_threads > 0 && p->threads[0].tid != p->shown)
 		dump_refuse(d, p, -1, "process", "its leader thread is missing",
 			"let it end, then checkpoint", "process %d", p->ns_pid);
-	if (p->stat.exit_signal != SIGCHLD && p != &d->procs[0])
+	if (!process_exit_signal_is_kept(p->stat.exit_signal) && p != &d->procs[0])
 		dump_refuse(d, p, -1, "process",
-			"its exit signal is not SIGCHLD (made by clone with another one): not supported yet",
-			"let it end, or start it by fork", "exit signal %d", p->stat.exit_signal);
+			"its exit signal (made by clone with such a one) is not supported",
+			"let it end, then checkpoint", "exit signal %d", p->stat.exit_signal);
 	for (size_t i = 0; i < p->n_threads; i++)
 		state_check(d, p, &p->threads[i]);
 	filters_check(d, p);
@@ -498,13 +498,15 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	m->pid = p->ns_pid;
 	m->pgid = ns_id(d, p->stat.pgrp, s->ns_pgid, s->n_ns);
 	m->sid = ns_id(d, p->stat.session, s->ns_sid, s->n_ns);
-	m->exit_signal = SIGCHLD;
+	m->exit_signal = p == &d->procs[0] ? SIGCHLD : p->stat.exit_signal;
 	m->comm = arena_strdup(&d->arena, p->stat.comm);
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (d->procs[i].pid == p->stat.ppid)
 			m->ppid = d->procs[i].ns_pid;
-	if (p->by_exec && !m->ppid)
+	if (p->by_exec && !m->ppid) {
 		m->ppid = d->procs[0].ns_pid;
+		m->exit_signal = SIGCHLD;
+	}
 	if (p->zombie) {
 		m->state = 2;
 		m->exit_code = p->stat.exit_code;
@@ -637,14 +639,14 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r == 0)
 		r = collect_processes(d, e);
 	if (r == 0)
+		r = dump_sharing(d, e);
+	if (r == 0)
 		r = dump_descriptors(d, e);
 	if (r == 0 && d->stopped)
 		r = dump_in_flight(d, e);
 	dump_view_end(d);
 	if (r == 0)
 		r = dump_check_tree(d, e);
-	if (r == 0)
-		r = dump_sharing(d, e);
 	if (r == 0)
 		r = dump_check_files(d, e);
 	return r < 0 ? r : dump_check_ttys(d, e);

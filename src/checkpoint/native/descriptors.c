@@ -175,7 +175,7 @@ int dump_descriptors(struct dump *d, struct error *e)
 	int r = 0;
 
 	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
-		if (!d->procs[i].msg || d->procs[i].zombie)
+		if (!d->procs[i].msg || d->procs[i].zombie || d->procs[i].msg->files_with)
 			continue;
 		r = plan(&all, &d->procs[i], e);
 		if ((r == -ENOENT || r == -ESRCH) && !d->stopped)

@@ -45,8 +45,9 @@ struct dump_proc {
 	pid_t shown; /* the thread of which /proc/TID shows what the process has: its leader, or another if that has ended */
 	int pidfd; /* -EBADF: not needed yet */
 	bool zombie;
-	bool by_exec; /* of an exec session, or begun by one (exec-sessions.c) */
-	bool by_proc; /* its descriptors are looked at in /proc/PID (view.c) */
+	bool by_exec;	/* of an exec session, or begun by one (exec-sessions.c) */
+	bool shares_fs; /* with another process */
+	bool by_proc;	/* its descriptors are looked at in /proc/PID (view.c) */
 	struct proc_stat stat;
 	struct proc_status status;
 	struct dump_thread *threads;	  /* those that live, leader first */
@@ -438,6 +439,9 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
 
+/* The label of a security module, "" without one (labels.c): of "self" or PID; of a process. */
+void dump_read_label(const char *task, char *buf, size_t size);
+void dump_read_label_of(const struct dump_proc *p, char *buf, size_t size);
 /* AppArmor's, into the processes' messages, with obstacles (labels.c). */
 void dump_labels(struct dump *d);
 /* Its sub-cgroups (cgroups.c): likewise. */

@@ -23,7 +23,7 @@ static bool has_apparmor(void)
 }
 
 /* "" without a security module that labels tasks. */
-static void read_label(const char *task, char *buf, size_t size)
+void dump_read_label(const char *task, char *buf, size_t size)
 {
 	char path[96];
 
@@ -36,15 +36,22 @@ static void read_label(const char *task, char *buf, size_t size)
 	buf[strcspn(buf, "\n")] = '\0';
 }
 
+void dump_read_label_of(const struct dump_proc *p, char *buf, size_t size)
+{
+	char task[16];
+
+	snprintf(task, sizeof(task), "%d", p->shown);
+	dump_read_label(task, buf, size);
+}
+
 static void dump_label(struct dump *d, struct dump_proc *p, const char *own)
 {
 	char label[512], other[512], task[48], *mode;
 
-	snprintf(task, sizeof(task), "%d", p->shown);
-	read_label(task, label, sizeof(label));
+	dump_read_label_of(p, label, sizeof(label));
 	for (size_t k = 1; k < p->n_threads; k++) {
 		snprintf(task, sizeof(task), "%d/task/%d", p->pid, p->threads[k].tid);
-		read_label(task, other, sizeof(other));
+		dump_read_label(task, other, sizeof(other));
 		if (other[0] && label[0] && strcmp(other, label) != 0)
 			dump_refuse(d, p, -1, "LSM label", "its threads have different labels",
 				"let all of a process's threads have one", "thread %d: %s",
@@ -68,7 +75,7 @@ void dump_labels(struct dump *d)
 {
 	char own[512];
 
-	read_label("self", own, sizeof(own));
+	dump_read_label("self", own, sizeof(own));
 	for (size_t i = 0; own[0] && i < d->n_procs; i++)
 		if (!d->procs[i].zombie && d->procs[i].msg)
 			dump_label(d, &d->procs[i], own);

@@ -97,7 +97,11 @@ static void check_lock(struct dump *d, const struct dump_lock *l, const struct d
 			"release the lock first", "%s", f->link);
 		return;
 	}
-	if (l->lock.type == PROC_LOCK_OTHER)
+	if (l->lock.type == PROC_LOCK_POSIX && l->lock.pid != l->proc->pid)
+		dump_refuse(d, l->proc, l->fd, "file lock",
+			"another process that shares (or shared) its descriptor table has taken it",
+			"release the lock first", "%s", f->link);
+	else if (l->lock.type == PROC_LOCK_OTHER)
 		dump_refuse(d, l->proc, l->fd, "file lock", "a kind of lock that this version does not know",
 			"release the lock first", "%s", f->link);
 	else if (l->lock.breaking)

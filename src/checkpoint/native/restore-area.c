@@ -73,7 +73,7 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 {
 	const St__Process *p = r->procs[index];
 	struct restore_slot *slot = &r->slots[index];
-	uint64_t ops = OPS_PER_PROCESS, data = 8192;
+	uint64_t ops = OPS_PER_PROCESS + restore_sharers_of(r, p), data = 8192;
 
 	if (p->state == 2)
 		return 0;
@@ -192,8 +192,9 @@ static int place_shm(struct restore *r, uint64_t at, struct error *e)
 
 int restore_lay_out(struct restore *r, struct error *e)
 {
-	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control), (size_t)PAGE), slots_len = 0,
-		 shm_len = 0, at;
+	uint64_t control_len = ALIGN_UP(
+			 sizeof(struct restore_control) + r->n_procs * sizeof(*r->sharers), (size_t)PAGE),
+		 slots_len = 0, shm_len = 0, at;
 	struct range *ranges;
 	size_t n = 0;
 	int result;
@@ -231,6 +232,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 	if (result < 0)
 		return result;
 	r->control = (struct restore_control *)at;
+	r->sharers = (struct restore_sharer *)(r->control + 1);
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {
 		r->slots[i].address = at;

@@ -230,13 +230,35 @@ static int op_memory(struct builder *bu)
 	return result;
 }
 
-/* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. */
+static void op_wait(struct builder *bu, uint32_t *word)
+{
+	batch_call(&bu->b, OP_WAIT, SYS_futex, word, FUTEX_WAIT, 0, 0);
+}
+
+/* Adds one to a word in the area, and wakes who waits for it. */
+static void op_tell(struct builder *bu, uint32_t *word)
+{
+	uint32_t op = (uint32_t)FUTEX_OP_ADD << 28 | (uint32_t)FUTEX_OP_CMP_GE << 24 | 1u << 12;
+
+	batch_call(
+		&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX, word, op);
+}
+
+/* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. Of a table
+ * that is shared the first one does it, when nobody needs anything any more. */
 static void op_close_files(struct builder *bu)
 {
 	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
 	int a = user ? user->fd : -1, kept[2] = {MIN(a, bu->label_fd), MAX(a, bu->label_fd)};
 	unsigned from = bu->r->fd_base;
 
+	if (bu->p->files_with) {
+		op_tell(bu, &bu->r->sharers[bu->index].done);
+		return;
+	}
+	for (size_t i = 0; i < bu->r->n_procs; i++)
+		if (bu->r->procs[i]->files_with == bu->p->pid)
+			op_wait(bu, &bu->r->sharers[i].done);
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
 		if (kept[i] < (int)from)
 			continue;
@@ -499,11 +521,6 @@ static void op_scheduling(struct builder *bu, const St__Thread *t)
 		batch_call(&bu->b, 0, SYS_ioprio_set, 1, 0, t->ioprio);
 }
 
-static void op_wait(struct builder *bu, uint32_t *word)
-{
-	batch_call(&bu->b, OP_WAIT, SYS_futex, word, FUTEX_WAIT, 0, 0);
-}
-
 /* Adds one to a counter of the control block, and wakes the parent once all threads have (or nearly, if there are more than
  * the comparison can hold): FUTEX_WAKE_OP does both in a system call. */
 static void op_count(struct builder *bu, uint32_t *counter)
@@ -545,6 +562,20 @@ static void op_label(struct builder *bu, bool has_threads)
 	batch_call(&bu->b, 0, SYS_close, bu->label_fd);
 }
 
+/* Children that ended while the tree was made have left signals that nobody may see. */
+static void op_forget_children(struct builder *bu)
+{
+	uint64_t left = 1ull << (SIGCHLD - 1),
+		 zero_at = batch_bytes(&bu->b, &(struct timespec){}, sizeof(struct timespec)), set_at;
+
+	for (size_t i = 0; i < bu->r->n_procs; i++)
+		if (bu->r->procs[i]->ppid == bu->p->pid && bu->r->procs[i]->exit_signal > 0)
+			left |= 1ull << (bu->r->procs[i]->exit_signal - 1);
+	set_at = batch_bytes(&bu->b, &left, sizeof(left));
+	for (; left; left &= left - 1)
+		batch_call(&bu->b, OP_MAY_FAIL, SYS_rt_sigtimedwait, set_at, 0, zero_at, 8);
+}
+
 /* What each thread does for itself, the leader too. Split by the wait for "armed": seccomp filters must not see what
  * comes before the parent has suspended them. */
 static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
@@ -553,8 +584,6 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	stack_t ss = {.ss_sp = (void *)t->altstack_sp,
 		.ss_flags = t->altstack_flags & ~SS_ONSTACK,
 		.ss_size = t->altstack_size};
-	struct timespec zero = {};
-	uint64_t sigchld = 1ull << (SIGCHLD - 1);
 
 	batch_call(b, 0, SYS_set_tid_address, t->clear_child_tid);
 	if (t->robust_list_len)
@@ -585,9 +614,7 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 	if (leader) {
 		if (bu->p->child_subreaper || bu->r->tree->nodes[bu->index].adopts)
 			batch_call(b, 0, SYS_prctl, PR_SET_CHILD_SUBREAPER, bu->p->child_subreaper);
-		/* Children that ended while the tree was made have left a SIGCHLD that nobody may see. */
-		batch_call(b, OP_MAY_FAIL, SYS_rt_sigtimedwait, batch_bytes(b, &sigchld, 8), 0,
-			batch_bytes(b, &zero, sizeof(zero)), 8);
+		op_forget_children(bu);
 		op_pending(bu, bu->p->pending, bu->p->n_pending, 0);
 	}
 	op_pending(bu, t->pending, t->n_pending, restore_own_tid(t));

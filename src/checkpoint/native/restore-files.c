@@ -39,6 +39,15 @@ const St__Process *restore_process(const struct restore *r, int pid)
 	return NULL;
 }
 
+size_t restore_sharers_of(const struct restore *r, const St__Process *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_procs; i++)
+		n += r->procs[i]->files_with == p->pid;
+	return n;
+}
+
 int restore_fd(const struct restore *r, uint64_t id)
 {
 	/* Ids ascend in the image: bisect. */

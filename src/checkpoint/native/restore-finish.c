@@ -427,7 +427,7 @@ static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 	struct live_thread *parent = leader_of(f, p->ppid);
 	struct task_call call = {.nr = SYS_wait4,
 		.args = {restore_pid_seen(f->r, restore_process(f->r, p->ppid), p->pid), 0,
-			WUNTRACED | WNOHANG, 0}};
+			WUNTRACED | WNOHANG | __WALL, 0}};
 	int r;
 
 	if (!parent || p->exit_code != 0)
@@ -511,10 +511,12 @@ static int wait_for_zombies(struct finish *f, struct error *e)
 	return want > 0 ? error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "a zombie process does not end") : 0;
 }
 
-static bool any_filters(const struct restore *r)
+/* Filters, which have to be suspended first, and zombies, of which their parents are told: then threads go on from "ready"
+ * to "finished" only when we let them. */
+static bool has_to_arm(const struct restore *r)
 {
 	for (size_t i = 0; i < r->n_procs; i++)
-		if (has_seccomp(r->procs[i]))
+		if (r->procs[i]->state == 2 || has_seccomp(r->procs[i]))
 			return true;
 	return false;
 }
@@ -558,10 +560,10 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	struct finish f = {.r = r, .c = c};
 	uint32_t total = r->n_threads;
-	bool filters = any_filters(r);
+	bool late = has_to_arm(r);
 	int result;
 
-	if (!filters)
+	if (!late)
 		arm(r);
 	if (r->n_cgroups) {
 		result = wait_for_stubs(
@@ -571,7 +573,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		if (result < 0)
 			return result;
 	}
-	result = wait_for_stubs(r, c, filters ? &r->control->n_ready : &r->control->n_finished, total, e);
+	result = wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
 	if (result == 0)
 		result = fault_point("restore-threads", e);
 	if (result == 0)
@@ -582,7 +584,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = find_threads(&f, e);
 	if (result == 0)
 		result = seize_all(&f, e);
-	if (result == 0 && filters) {
+	if (result == 0 && late) {
 		arm(r);
 		result = wait_for_stubs(r, c, &r->control->n_finished, total, e);
 	}

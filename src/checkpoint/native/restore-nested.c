@@ -304,11 +304,12 @@ static int aim_at(const struct restore *r, const St__Process *viewer, const St__
 	return pidfd < 0 || setns(pidfd, CLONE_NEWPID) < 0 ? -errno : 0;
 }
 
-int restore_fork(struct restore *r, const St__Process *parent, const St__Process *child, int pid)
+int restore_fork(
+	struct restore *r, const St__Process *parent, const St__Process *child, int pid, uint64_t flags)
 {
 	const struct restore_nested *from = restore_namespace_of(r, parent, CLONE_NEWPID),
 				    *to = restore_namespace_of(r, child, CLONE_NEWPID);
-	struct clone_args args = {.exit_signal = SIGCHLD};
+	struct clone_args args = {.flags = flags, .exit_signal = child ? child->exit_signal : SIGCHLD};
 	bool first = child && to != from && restore_own_pid(child) == 1,
 	     aimed = child && to != from && !first;
 	pid_t ids[33];

@@ -12,10 +12,10 @@
 int restore_make_namespaces(struct restore *r, struct error *e) _must_check_;
 /* In a stub, before it forks: all but those of pids and users. */
 int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e) _must_check_;
-/* Forks "child" (NULL: a helper) from the stub of "parent" (NULL: a helper), with its ids at every level. The new
- * pid as the caller sees it, 0 in the child, or a negative errno. */
-int restore_fork(
-	struct restore *r, const St__Process *parent, const St__Process *child, int pid) _must_check_;
+/* Forks "child" (NULL: a helper) from the stub of "parent" (NULL: a helper), with its ids at every level; flags of clone(2):
+ * what the two share. The new pid as the caller sees it, 0 in the child, or a negative errno. */
+int restore_fork(struct restore *r, const St__Process *parent, const St__Process *child, int pid,
+	uint64_t flags) _must_check_;
 /* In a stub, when all processes exist: the pid namespace of its future children. */
 int restore_children_namespace(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 

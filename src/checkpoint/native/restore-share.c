@@ -136,28 +136,6 @@ static size_t process_of(const struct plan *p, uint64_t space)
 											  : p->r->n_procs;
 }
 
-static size_t depth(const struct tree_plan *t, size_t node)
-{
-	size_t n = 0;
-
-	for (; t->nodes[node].parent != node; node = t->nodes[node].parent)
-		n++;
-	return n;
-}
-
-static size_t common_ancestor(const struct tree_plan *t, size_t a, size_t b)
-{
-	size_t da = depth(t, a), db = depth(t, b);
-
-	for (; da > db; da--)
-		a = t->nodes[a].parent;
-	for (; db > da; db--)
-		b = t->nodes[b].parent;
-	while (a != b)
-		a = t->nodes[a].parent, b = t->nodes[b].parent;
-	return a;
-}
-
 static bool is_below(const struct tree_plan *t, size_t node, size_t above)
 {
 	while (node != above && t->nodes[node].parent != node)
@@ -244,7 +222,7 @@ static int make_units(struct plan *p, size_t n_vmas)
 			u = &r->units[p->unit[group] - 1];
 			u->start = MIN(u->start, v->start);
 			u->end = MAX(u->end, v->end);
-			u->root = common_ancestor(r->tree, u->root, i);
+			u->root = tree_common_ancestor(r->tree, u->root, i);
 			r->unit_of[number] = p->unit[group];
 		}
 	}
@@ -303,7 +281,7 @@ static int add_to_layer(
 
 	if (!l)
 		return -ENOMEM;
-	l->node = common_ancestor(r->tree, l->node, proc);
+	l->node = tree_common_ancestor(r->tree, l->node, proc);
 	/* Zeros of anonymous memory come by themselves. */
 	while (result == 0 && next_piece(r, m->space, &start, end, &piece))
 		if (!piece.zero || m->vmas[owner_vma]->file)
@@ -349,7 +327,7 @@ static void sort_layers(struct restore *r)
 {
 	for (size_t i = 0; i < r->n_layers; i++) {
 		sort_ranges(&r->layers[i]);
-		r->layers[i].depth = depth(r->tree, r->layers[i].node);
+		r->layers[i].depth = tree_depth(r->tree, r->layers[i].node);
 	}
 	if (r->n_layers)
 		qsort(r->layers, r->n_layers, sizeof(*r->layers), compare_layers);

@@ -87,8 +87,8 @@ static pid_t fork_node(struct restore *r, size_t index)
 {
 	const struct tree_node *node = &r->tree->nodes[index];
 	struct error e;
-	pid_t pid =
-		restore_fork(r, process_of(r, &r->tree->nodes[node->parent]), process_of(r, node), node->pid);
+	pid_t pid = restore_fork(r, process_of(r, &r->tree->nodes[node->parent]), process_of(r, node),
+		node->pid, node->shares);
 
 	if (pid == 0)
 		stub(r, index);
@@ -185,13 +185,24 @@ int restore_end_helper(pid_t pid, struct error *e)
 	return 0;
 }
 
+static int set_fs(struct restore *r, const St__Process *p, struct error *e)
+{
+	int fd = restore_fd(r, p->root_file);
+
+	umask(p->umask);
+	if (p->root_file && (fchdir(fd) < 0 || chroot(".") < 0))
+		return error_errno(e, -errno, "root directory of process %d", p->pid);
+	fd = restore_fd(r, p->cwd_file);
+	if (p->cwd_file && fchdir(fd) < 0)
+		return error_errno(e, -errno, "working directory of process %d", p->pid);
+	return 0;
+}
+
 static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
 {
 	char text[32], now[32];
 	ssize_t n;
-	int fd;
 
-	umask(p->umask);
 	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
 	n = read_small_file_at(r->proc_fd, "self/oom_score_adj", now, sizeof(now));
 	if (n > 0 && strtol(now, NULL, 10) != p->oom_score_adj) {
@@ -203,13 +214,21 @@ static int small_attributes(struct restore *r, const St__Process *p, struct erro
 	snprintf(text, sizeof(text), "0x%x", p->memory->coredump_filter);
 	if (write_string_at(r->proc_fd, "self/coredump_filter", text) < 0)
 		return error_errno(e, -errno, "coredump_filter of process %d", p->pid);
-	fd = restore_fd(r, p->root_file);
-	if (p->root_file && (fchdir(fd) < 0 || chroot(".") < 0))
-		return error_errno(e, -errno, "root directory of process %d", p->pid);
-	fd = restore_fd(r, p->cwd_file);
-	if (p->cwd_file && fchdir(fd) < 0)
-		return error_errno(e, -errno, "working directory of process %d", p->pid);
-	return 0;
+	return p->fs_with ? 0 : set_fs(r, p, e);
+}
+
+/* The first of those who share a table gives the descriptors their numbers, once none of the others opens any. */
+static int place_files(struct restore *r, const St__Process *p, size_t index, struct error *e)
+{
+	if (p->files_with) {
+		__atomic_store_n(&r->sharers[index].in_loop, 1, __ATOMIC_SEQ_CST);
+		futex(&r->sharers[index].in_loop, FUTEX_WAKE, INT32_MAX);
+		return 0;
+	}
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->files_with == p->pid)
+			await(&r->sharers[i].in_loop);
+	return restore_place_files(r, p, e);
 }
 
 static _Noreturn void become(struct restore *r, const St__Process *p, size_t index)
@@ -225,7 +244,7 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	if (result == 0)
 		result = restore_children_namespace(r, p, &e);
 	if (result == 0)
-		result = restore_place_files(r, p, &e);
+		result = place_files(r, p, index, &e);
 	if (result == 0)
 		result = fault_point("restore-memory", &e);
 	if (result == 0)
@@ -295,6 +314,10 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		fail(r, &e);
 	}
 	fork_children(r, self, false);
+	if (node->unshares && unshare((int)node->unshares) < 0) {
+		error_errno(&e, -errno, "process %d: what it shares no more", node->pid);
+		fail(r, &e);
+	}
 	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 		_exit(0);
 	if (fault_point("restore-tree", &e) < 0)

@@ -140,11 +140,22 @@ static int validate_timers(const St__Process *p, struct error *e)
 	return 0;
 }
 
+/* That with whom it shares is before it the planning of the tree finds. */
+static bool shares_properly(const struct restore *r, const St__Process *p)
+{
+	const St__Process *files = restore_process(r, p->files_with), *fs = restore_process(r, p->fs_with);
+
+	if (p->files_with && (!files || files->state == 2 || files->files_with || p->n_descriptors ||
+				     p->n_locks || p->label[0] || p->n_namespaces))
+		return false;
+	return !p->fs_with || (fs && fs->state != 2 && !fs->fs_with && !p->n_namespaces);
+}
+
 static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
 {
 	int result;
 
-	if (p->pid <= 0 || p->state > 2)
+	if (p->pid <= 0 || p->state > 2 || !process_exit_signal_is_kept(p->exit_signal))
 		return corrupt(e, "malformed", p->pid);
 	if (p->state == 2)
 		return 0;
@@ -155,6 +166,8 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 		if (result < 0)
 			return result;
 	}
+	if (!shares_properly(r, p))
+		return corrupt(e, "what it shares makes no sense", p->pid);
 	for (size_t i = 0; i < p->n_descriptors; i++)
 		if ((i > 0 && p->descriptors[i]->fd <= p->descriptors[i - 1]->fd) ||
 			!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) ||

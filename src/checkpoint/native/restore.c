@@ -208,8 +208,12 @@ static int plan_tree(struct restore *r, struct error *e)
 		const St__Process *p = r->procs[i];
 		const struct restore_nested *ns = restore_namespace_of(r, p, CLONE_NEWPID);
 
-		procs[i] =
-			(struct tree_process){.pid = p->pid, .ppid = p->ppid, .pgid = p->pgid, .sid = p->sid};
+		procs[i] = (struct tree_process){.pid = p->pid,
+			.ppid = p->ppid,
+			.pgid = p->pgid,
+			.sid = p->sid,
+			.files_with = p->files_with,
+			.fs_with = p->fs_with};
 		if (!ns)
 			continue;
 		procs[i].pid_ns = ns->msg->id;

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <time.h>
 
 #include "base/arena.h"
@@ -19,8 +20,7 @@ struct restore_control {
 	struct batch_control batch;
 	uint32_t n_forked, n_led, n_joined, n_opened, n_fetched; /* barriers of the stubs */
 	uint32_t n_ready; /* threads that are built, and wait for "armed" */
-	uint32_t
-		armed; /* set by the parent once it has seized them (or at once, if no seccomp filter asks for that) */
+	uint32_t armed; /* set by the parent once it has seized them (or at once, if nothing asks for that) */
 	uint32_t n_finished;			/* threads that wait for their registers */
 	uint32_t park;				/* never changes: waiting on it never ends */
 	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
@@ -29,6 +29,11 @@ struct restore_control {
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
 	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
 	struct error error;
+};
+
+/* Of a process that shares its descriptor table with one before it: it opens no more files; it needs no more of ours. */
+struct restore_sharer {
+	uint32_t in_loop, done;
 };
 
 /* Where one process's batch lies in the area. */
@@ -111,8 +116,9 @@ struct restore {
 
 	uint64_t area, area_len; /* the shared area */
 	struct restore_control *control;
-	uint64_t loop;		    /* address of the batch loop in it */
-	struct restore_slot *slots; /* by process */
+	uint64_t loop;			/* address of the batch loop in it */
+	struct restore_slot *slots;	/* by process */
+	struct restore_sharer *sharers; /* by process, behind the control block */
 
 	/* In the stubs: */
 	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
@@ -135,6 +141,9 @@ struct restore {
 int restore_fd(const struct restore *r, uint64_t id);
 const St__File *restore_file(const struct restore *r, uint64_t id);
 const St__Process *restore_process(const struct restore *r, int pid);
+
+/* How many share the descriptor table of p. */
+size_t restore_sharers_of(const struct restore *r, const St__Process *p);
 
 /* Moves a descriptor of our own out of the way of the container's: to be closed when they are placed. */
 int restore_move_fd(const struct restore *r, int *fd) _must_check_;
@@ -191,6 +200,12 @@ int restore_plan(struct restore *r, struct error *e) _must_check_;
 bool restore_kernel_gives_timer_ids(void);
 /* How many POSIX timers have to be made and deleted to come to the ids of p's. 0 on newer kernels. */
 size_t restore_skipped_timer_ids(const St__Process *p);
+
+/* Exit signals that come back: 0 (none) or a standard one, but those that nobody can hold back. */
+static inline bool process_exit_signal_is_kept(int signal)
+{
+	return signal >= 0 && signal < 32 && signal != SIGKILL && signal != SIGSTOP;
+}
 
 /* restore-validate.c: what later code relies on. */
 int restore_validate(const struct restore *r, struct error *e) _must_check_;

@@ -2,7 +2,7 @@
 /*
  * Processes that share memory, descriptor table or fs with another (CLONE_*), and threads that have some of their own. kcmp(2)
  * orders tasks by each of these, so that a sorted list finds equals in few calls. Who shares signal handlers also shares
- * memory: clone(2) wants it, and exec ends both.
+ * memory: clone(2) wants it, and exec ends both. Of those who share a descriptor table the first one has it in the image.
  *
  * A thread that waits in vfork(2) for its child to exec can be stopped by nothing, and nobody can read its registers.
  * That lasts for a moment; so the checkpoint waits until there is none.
@@ -110,6 +110,30 @@ static void refuse(struct dump *d, struct dump_proc *p, const struct dump_proc *
 		"use threads or fork", "%s shared with process %d", s->what, with->ns_pid);
 }
 
+/* They are restored by stubs that share already: these must not be told apart before that. */
+static bool is_apart(struct dump *d, const struct dump_proc *p)
+{
+	char label[512], own[512];
+
+	dump_read_label("self", own, sizeof(own));
+	dump_read_label_of(p, label, sizeof(label));
+	return p->other_namespaces || strcmp(label, own) != 0;
+}
+
+static void note(struct dump *d, struct dump_proc *p, struct dump_proc *with, const struct sharing *s)
+{
+	bool kept = s->type == KCMP_FILES || s->type == KCMP_FS;
+
+	if (!kept || is_apart(d, p) || is_apart(d, with))
+		return refuse(d, p, with, s);
+	if (s->type == KCMP_FILES)
+		p->msg->files_with = with->ns_pid;
+	else
+		p->msg->fs_with = with->ns_pid;
+	with->shares_fs |= s->type == KCMP_FS;
+	p->shares_fs |= s->type == KCMP_FS;
+}
+
 static int refuse_thread(struct dump *d, struct dump_proc *p, const char *what)
 {
 	dump_refuse(d, p, -1, "process", "a thread has one of its own: not supported yet",
@@ -166,7 +190,9 @@ static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 			r = refuse_thread(d, p, "descriptor table");
 		if (compare(p->shown, tids[i], KCMP_FS) <= 0)
 			continue;
-		if (last && compare(last, tids[i], KCMP_FS) == 0)
+		if (p->shares_fs)
+			r = refuse_thread(d, p, "fs (cwd, umask), beside that which another process shares,");
+		else if (last && compare(last, tids[i], KCMP_FS) == 0)
 			r = refuse_thread(d, p, "fs (cwd, umask), which another thread shares,");
 		else if (r == 0)
 			r = own_fs(d, p, tids[i], e);
@@ -186,10 +212,13 @@ int dump_sharing(struct dump *d, struct error *e)
 		if (!kinds[k].sorted)
 			return error_errno(e, -ENOMEM, "compare the container's processes");
 		for (size_t i = 0; i < d->n_procs; i++) {
-			struct dump_proc *p = &d->procs[i], *q = p->zombie ? NULL : find_sharer(&kinds[k], p);
+			struct dump_proc *p = &d->procs[i], *q;
 
+			if (p->zombie || (!p->msg && kinds[k].type != KCMP_VM))
+				continue;
+			q = find_sharer(&kinds[k], p);
 			if (q)
-				refuse(d, p, q, &kinds[k]);
+				note(d, p, q, &kinds[k]);
 		}
 	}
 	for (size_t i = 0; i < d->n_procs; i++) {

@@ -35,6 +35,8 @@ int dump_check_tree(struct dump *d, struct error *e)
 			.ppid = p->msg->ppid,
 			.pgid = p->msg->pgid,
 			.sid = p->msg->sid,
+			.files_with = p->msg->files_with,
+			.fs_with = p->msg->fs_with,
 			.pid_ns = ns ? ns->id : 0,
 			.outer_pid_ns = ns ? ns->parent : 0,
 			.begins_pid_ns = ns && p->own_pid == 1};

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/native/tree.h"
 
+#include <sched.h>
+
 static const struct tree_process *find(const struct tree_process *procs, size_t n, int pid, size_t *ret_index)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -169,6 +171,94 @@ static int check_pid_namespace(struct planner *pl, size_t i, struct error *e)
 		"end, then checkpoint");
 }
 
+size_t tree_depth(const struct tree_plan *t, size_t node)
+{
+	size_t n = 0;
+
+	for (; t->nodes[node].parent != node; node = t->nodes[node].parent)
+		n++;
+	return n;
+}
+
+size_t tree_common_ancestor(const struct tree_plan *t, size_t a, size_t b)
+{
+	size_t da = tree_depth(t, a), db = tree_depth(t, b);
+
+	for (; da > db; da--)
+		a = t->nodes[a].parent;
+	for (; db > da; db--)
+		b = t->nodes[b].parent;
+	while (a != b)
+		a = t->nodes[a].parent, b = t->nodes[b].parent;
+	return a;
+}
+
+/* One kind of what processes may share. Who shares with another is forked so, and all between the two. */
+struct sharing {
+	uint64_t flag;
+	const char *what;
+	size_t *group; /* of each node: 1 + the index of the first process; 0: none */
+	size_t *top;   /* of each group, by that index: its highest node */
+};
+
+static bool mark(struct planner *pl, const struct sharing *s, size_t group, size_t node, size_t top)
+{
+	for (;; node = pl->plan->nodes[node].parent) {
+		if (s->group[node] && s->group[node] != group + 1)
+			return false;
+		s->group[node] = group + 1;
+		if (node == top)
+			return true;
+		pl->plan->nodes[node].shares |= s->flag;
+	}
+}
+
+static int share(struct planner *pl, const struct sharing *s, size_t i, int with, struct error *e)
+{
+	size_t first, top;
+
+	if (with == 0)
+		return 0;
+	if (!find(pl->procs, pl->n, with, &first) || first >= i)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT,
+			"it shares with process %d, which is not before it", with);
+	if (!s->group[first])
+		s->top[first] = first;
+	top = tree_common_ancestor(pl->plan, s->top[first], i);
+	if (mark(pl, s, first, i, top) && mark(pl, s, first, s->top[first], top)) {
+		s->top[first] = top;
+		return 0;
+	}
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"it shares its %s with process %d, and between the two is one that others share: not "
+		"supported",
+		s->what, with);
+}
+
+static int with_whom(const struct planner *pl, size_t i, uint64_t flag)
+{
+	return flag == CLONE_FILES ? pl->procs[i].files_with : pl->procs[i].fs_with;
+}
+
+static int plan_sharing(struct planner *pl, struct arena *a, uint64_t flag, const char *what,
+	size_t *ret_wrong, struct error *e)
+{
+	struct sharing s = {.flag = flag,
+		.what = what,
+		.group = arena_array(a, pl->plan->n_nodes, sizeof(*s.group)),
+		.top = arena_array(a, pl->n, sizeof(*s.top))};
+	int r = s.group && s.top ? 0 : error_errno(e, -ENOMEM, "plan the process tree");
+
+	for (size_t i = 0; i < pl->n && r == 0; i++) {
+		*ret_wrong = i;
+		r = share(pl, &s, i, with_whom(pl, i, flag), e);
+	}
+	for (size_t i = 0; i < pl->n && r == 0; i++)
+		if (s.group[i] && s.group[i] != i + 1 && !with_whom(pl, i, flag))
+			pl->plan->nodes[i].unshares |= flag;
+	return r;
+}
+
 /* Groups whose leader is dead get one, forked by the first member found, whose session it shares. */
 static void plan_groups(struct planner *pl)
 {
@@ -240,6 +330,10 @@ int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, 
 	if (r < 0)
 		return r;
 	plan_groups(&pl);
-	*ret = plan;
-	return 0;
+	r = plan_sharing(&pl, a, CLONE_FILES, "descriptor table", ret_wrong, e);
+	if (r == 0)
+		r = plan_sharing(&pl, a, CLONE_FS, "fs (cwd, umask)", ret_wrong, e);
+	if (r == 0)
+		*ret = plan;
+	return r;
 }

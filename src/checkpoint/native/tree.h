@@ -17,6 +17,8 @@ struct tree_process {
 	 * the process is its first one. */
 	uint64_t pid_ns, outer_pid_ns;
 	bool begins_pid_ns;
+	int files_with,
+		fs_with; /* pid of the first one with which it shares its descriptor table, or fs; 0: of none */
 };
 
 enum tree_kind {
@@ -35,6 +37,9 @@ struct tree_node {
 	bool before_setsid; /* forked before its parent begins a session of its own */
 	bool setsid;	    /* begins a session */
 	bool adopts;	    /* to be a child subreaper while the tree is made; init needs not */
+	uint64_t shares;    /* CLONE_FILES, CLONE_FS: with who forks it; */
+	uint64_t
+		unshares; /* what it has shared only so that those below it could: after it has forked them */
 };
 
 struct tree_plan {
@@ -42,6 +47,10 @@ struct tree_plan {
 	size_t n_nodes, n_processes;
 	size_t n_group_leaders;
 };
+
+/* The node nearest to both among those above them, or one of them. */
+size_t tree_common_ancestor(const struct tree_plan *t, size_t a, size_t b);
+size_t tree_depth(const struct tree_plan *t, size_t node);
 
 /* procs: parents before children, procs[0] is init (already the leader of session procs[0].sid == its pid). The plan lies in
  * the arena. REFUSED if no sequence of forks can lead there; *ret_wrong is then the index of the process that stands in the

@@ -40,10 +40,14 @@ const struct support_row support_rows[] = {
 	{"process", "exec session", "supported",
 		"after a restore it is a child of init, and its caller has hung up: pipes, terminals (with "
 		"SIGHUP)"},
-	{"process", "shared process state", "refused",
-		"CLONE_VM, CLONE_FILES, CLONE_FS, CLONE_SIGHAND between processes; a thread with a "
-		"descriptor table "
-		"of its own"},
+	{"process", "shared process state", "supported",
+		"descriptor tables, working directory, root and umask (CLONE_FILES, CLONE_FS), but not of "
+		"processes with a label or namespaces of their own, nor where those of others are between "
+		"them in the tree"},
+	{"process", "other shared process state", "refused",
+		"CLONE_VM, and with it CLONE_SIGHAND, between processes; a thread with a descriptor table of "
+		"its own; a POSIX lock taken by one who shares the table with the one that has it"},
+	{"process", "exit signals", "supported", "children that end with another one than SIGCHLD, or none"},
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
