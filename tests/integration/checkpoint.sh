@@ -524,6 +524,25 @@ test_inotify_on_an_overlay() {
 	umount "$B/rootfs"
 }
 
+# The source of a bind mount is replaced on the host: the container still has the old one, and a restore would not.
+test_replaced_sources() {
+	bundle b
+	echo old > "$T/file"
+	mkdir "$T/dir"
+	edit '.mounts += [{destination: "/mnt/file", type: "bind", source: "\($t)/file", options: ["bind"]}, {destination: "/mnt/dir", type: "bind", source: "\($t)/dir", options: ["bind"]}]' --arg t "$T"
+	start c
+	mv "$T/dir" "$T/elsewhere"
+	fails 'mnt/dir: its source on the host .*put the source back' checkpoint --image-path "$T/i" c
+	mv "$T/elsewhere" "$T/dir"
+	ok check c
+	echo new > "$T/new"
+	mv "$T/new" "$T/file"
+	fails 'mnt/file: its source on the host' checkpoint --image-path "$T/i" c
+	ok exec c cat /mnt/file
+	[ "$(cat "$T/out")" = old ] || fail "$(cat "$T/out")"
+	ok delete -f c
+}
+
 test_inspect() {
 	counting
 	start c

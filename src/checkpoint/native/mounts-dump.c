@@ -98,6 +98,27 @@ static bool has_changed(const struct plan *p)
 	return false;
 }
 
+/* Whoever edits a file on the host often replaces it, and the container goes on with the old one, which nobody else has. */
+static bool check_sources(const struct plan *p)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < p->n_now && !p->nested; i++)
+		for (size_t k = 0; k < p->n_then; k++) {
+			const struct proc_mount *now = &p->now[i], *then = &p->then[k];
+
+			if (now->id != then->id || !mounts_same_fs(now, then) ||
+				strcmp(now->target, then->target) != 0 || !strcmp(now->root, then->root))
+				continue;
+			refuse(p, now,
+				"its source on the host has been deleted, replaced or renamed, so that a "
+				"restore would show something else",
+				"put the source back where it was, or restart the container");
+			good = false;
+		}
+	return good;
+}
+
 /* The entry of a mount that create made; it may no longer be attached. */
 static struct entry *entry_of_base(struct plan *p, size_t base)
 {
@@ -541,6 +562,8 @@ static int plan_tree(struct plan *p, struct error *e)
 	struct dump *d = p->d;
 	int r;
 
+	if (!check_sources(p))
+		return 0;
 	p->root = mounts_root(p->now, p->n_now);
 	if (p->root < 0 || mounts_root(p->then, p->n_then) < 0 || !may_mount(d->c->spec)) {
 		preflight_add(d->report, 0, -1, "mount",
