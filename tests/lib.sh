@@ -127,6 +127,13 @@ expect_progress() {
 	eventually 5 counted_beyond "$(count)"
 }
 
+# let_check N: a program of tests/cr in $B does its checks of round N. It polls, and must not see a file that is still empty.
+let_check() {
+	echo go > "$B/rootfs/cr/.go" && mv "$B/rootfs/cr/.go" "$B/rootfs/cr/go.$1"
+	eventually 20 test -s "$B/rootfs/cr/result.$1"
+	[ "$(cat "$B/rootfs/cr/result.$1")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.$1")"
+}
+
 pure_v2() {
 	[ -e /sys/fs/cgroup/cgroup.controllers ]
 }

@@ -159,6 +159,8 @@ struct process_context {
 	char **env;	       /* by process_prepare(): with HOME; never freed, the exec is near */
 	char executable[4096]; /* found by process_prepare() */
 };
+/* A session keyring of the container's own. Restored containers get no more of all this. */
+int process_join_keyring(const struct process_context *x, struct error *e) _must_check_;
 /* All but the last: limits, ids, cwd; finds the executable. Capabilities are still there afterwards. */
 int process_prepare(struct process_context *x, struct error *e) _must_check_;
 /* At the end of create: a filter with a listener, which agents expect then. From here on our calls are the agent's and

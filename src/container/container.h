@@ -41,6 +41,7 @@ struct container {
 	char boot_id[40];	  /* of the boot that init_pid and init_start_time belong to */
 	uid_t owner;
 	bool rootless;
+	bool own_keyring; /* create has made it a session keyring (unless the kernel has none) */
 	char *stdio[3]; /* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
 	char *console_socket; /* NULL: none was given */
 	char *mountinfo; /* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */

@@ -142,6 +142,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
 		return error_errno(e, -ENOMEM, "container %s", c->id);
 	c->rootless = cr->o->rootless;
+	c->own_keyring = !cr->o->no_new_keyring;
 	r = cgroup_init(&c->cgroup, c->spec->cgroups_path, c->id, cr->o->cgroup_manager, e);
 	c->cgroup.optional = c->rootless;
 	/* ours are theirs, unless there is a terminal */

@@ -326,9 +326,12 @@ static void run_program(struct init *in, struct error *e)
 /* The restore has descriptors of its own in us, and closes what is not its. */
 static void run_restore(struct init *in, struct error *e)
 {
-	int r;
+	struct oci_state state = container_oci_state(in->c, in->spec, CONTAINER_CREATING, in->host_pid);
+	struct process_context x = {.p = in->spec->process, .state = &state, .attr_fd = in->attr_fd};
+	int r = in->o->no_new_keyring ? 0 : process_join_keyring(&x, e);
 
-	r = process_set_memory_policy(in->spec->memory_policy, e);
+	if (r == 0)
+		r = process_set_memory_policy(in->spec->memory_policy, e);
 	if (r == 0)
 		r = report_ready(in, e);
 	if (r == 0)

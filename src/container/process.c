@@ -170,7 +170,7 @@ static int write_label(const struct process_context *x, const char *what, const 
 
 /* A session keyring of its own, so that the container never sees the caller's keys. SELinux labels it as the process (the
  * exec takes the setting back). */
-static int join_keyring(const struct process_context *x, struct error *e)
+int process_join_keyring(const struct process_context *x, struct error *e)
 {
 	const char *label = x->p->selinux_label;
 	char name[300], text[400];
@@ -405,7 +405,7 @@ int process_prepare(struct process_context *x, struct error *e)
 	int r;
 
 	if (!x->no_new_keyring) {
-		r = join_keyring(x, e);
+		r = process_join_keyring(x, e);
 		if (r < 0)
 			return r;
 	}

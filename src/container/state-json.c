@@ -75,6 +75,7 @@ static struct json_object *to_json(const struct container *c)
 	add_string(o, "created", c->created);
 	json_object_object_add(o, "owner", json_object_new_uint64(c->owner));
 	json_object_object_add(o, "rootless", json_object_new_boolean(c->rootless));
+	json_object_object_add(o, "own_keyring", json_object_new_boolean(c->own_keyring));
 	add_string(o, "console_socket", c->console_socket);
 	json_object_object_add(o, "generation", json_object_new_uint64(c->generation));
 	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
@@ -226,6 +227,7 @@ static int from_json(struct json_object *o, struct container *c)
 	c->init_pid = pid;
 	c->owner = owner;
 	c->rootless = json_object_object_get_ex(o, "rootless", &v) && json_object_get_boolean(v);
+	c->own_keyring = json_object_object_get_ex(o, "own_keyring", &v) && json_object_get_boolean(v);
 	if (json_object_object_get_ex(o, "external_descriptors", &v) &&
 		json_object_is_type(v, json_type_array))
 		for (size_t i = 0; i < ARRAY_SIZE(c->stdio) && i < json_object_array_length(v); i++) {

@@ -360,7 +360,7 @@ def again(program, env):
 
 
 # What only a task itself can be asked about: refused by checkpoint, as check asks no task anything.
-SEEN_INSIDE = ("key",)
+SEEN_INSIDE = ("key", "key_session", "ldt")
 
 
 def odd(program, env, name):

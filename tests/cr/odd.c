@@ -22,6 +22,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <asm/ldt.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -979,6 +980,27 @@ static void check_key(void)
 		"the key is gone: %m");
 }
 
+static bool set_key_session(void)
+{
+	id = have(syscall(SYS_add_key, "user", "stasis-test", "secret", 6, -3 /* session keyring */));
+	return true;
+}
+
+static bool set_ldt(void)
+{
+	struct user_desc desc = {.base_addr = 0x1000, .limit = 0xfff, .seg_32bit = 1, .useable = 1};
+
+	have(syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)));
+	return true;
+}
+
+static void check_ldt(void)
+{
+	uint64_t entry = 0;
+
+	check(syscall(SYS_modify_ldt, 0, &entry, sizeof(entry)) == sizeof(entry) && entry, "no segment");
+}
+
 static bool set_mlockall(void)
 {
 	have(mlockall(MCL_FUTURE));
@@ -1454,6 +1476,8 @@ static const struct object {
 	{"ramfs", set_ramfs, check_ramfs},
 	{"covered_tmpfs", set_covered_tmpfs, check_covered_tmpfs},
 	{"key", set_key, check_key},
+	{"key_session", set_key_session, check_key},
+	{"ldt", set_ldt, check_ldt},
 	{"mlockall", set_mlockall, check_mlockall},
 	{"mseal", set_mseal, check_mseal},
 	{"hugetlb", set_hugetlb, check_memory_3},

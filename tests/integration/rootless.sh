@@ -236,9 +236,7 @@ test_checkpoint_under_podmans_profile() {
 	for n in 1 2; do
 		user_ok checkpoint --image-path "$T/run/i$n" c
 		user_ok restore -d --bundle "$B" --image-path "$T/run/i$n" c
-		echo go > "$B/rootfs/cr/go.$n"
-		eventually 5 test -s "$B/rootfs/cr/result.$n"
-		[ "$(cat "$B/rootfs/cr/result.$n")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.$n")"
+		let_check "$n"
 	done
 	user_ok exec c grep -H Seccomp /proc/1/status /proc/self/status
 	[ "$(awk '/Seccomp_filters/ { n += $2 } /Seccomp:/ { n += $2 * 10 } END { print n }' "$T/out")" = 42 ] || fail "$(cat "$T/out")"
@@ -293,9 +291,7 @@ test_checkpoint_of_a_named_socket() {
 	eventually 5 test -e "$B/rootfs/cr/ready.1"
 	user_ok checkpoint --image-path "$T/run/i" c
 	user_ok restore -d --bundle "$B" --image-path "$T/run/i" c
-	echo go > "$B/rootfs/cr/go.1"
-	eventually 5 test -s "$B/rootfs/cr/result.1"
-	[ "$(cat "$B/rootfs/cr/result.1")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.1")"
+	let_check 1
 	rm "$B/rootfs/tmp/backlog.sock"
 	user_fails 'not at this path' checkpoint --image-path "$T/run/j" c
 	user_ok delete -f c

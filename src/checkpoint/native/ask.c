@@ -19,7 +19,9 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/batch.h"
+#include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/keyrings.h"
 #include "checkpoint/native/states.h"
 
 struct kernel_sigaction {
@@ -49,7 +51,7 @@ struct question {
 	struct thread_answers *thread;
 	struct process_answers *process;
 	uint64_t thread_at, process_at;
-	struct op *thread_keyring, *process_keyring; /* 0 or more: it has one; NULL: it cannot have any */
+	struct keyring_question keyrings;
 	struct op *securebits, *timerslack, *dumpable, *thp, *brk, *personality, *unlocked, *limits, *timers;
 	struct op *descriptors;
 	struct itimerspec *timer_values;
@@ -78,7 +80,7 @@ uint64_t dump_syscall_insn(struct dump_proc *p)
 
 static size_t max_ops(const struct dump_proc *p, bool leader)
 {
-	return 16 + STATE_THREAD_OPS +
+	return 16 + STATE_THREAD_OPS + KEYRING_OPS +
 	       (leader ? STATE_PROCESS_OPS + state_count_mappings(p->msg->memory) + 64 + 4 + 8 + 16 +
 				       2 * p->msg->n_posix_timers + p->msg->n_descriptors
 		       : 0);
@@ -86,7 +88,7 @@ static size_t max_ops(const struct dump_proc *p, bool leader)
 
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
-	return max_ops(p, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA +
+	return max_ops(p, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA + KEYRING_NAME +
 	       (leader ? 16 + state_count_mappings(p->msg->memory) * sizeof(int32_t) +
 				       sizeof(struct process_answers) + 16 * 16 +
 				       p->msg->n_posix_timers * sizeof(struct itimerspec)
@@ -140,8 +142,8 @@ static void ask_process(struct dump_proc *p, struct question *q)
 }
 
 /* Builds the batch of one thread at local memory "to", for address "remote". */
-static int build_question(struct dump_proc *p, struct dump_thread *t, struct question *q, char *to,
-	uint64_t remote, size_t size, struct error *e)
+static int build_question(const struct dump *d, struct dump_proc *p, struct dump_thread *t,
+	struct question *q, char *to, uint64_t remote, size_t size, struct error *e)
 {
 	bool leader = t == &p->threads[0];
 	size_t n = max_ops(p, leader), frame_size;
@@ -162,11 +164,10 @@ static int build_question(struct dump_proc *p, struct dump_thread *t, struct que
 		q->thread_at + offsetof(struct thread_answers, pdeathsig));
 	q->securebits = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_SECUREBITS);
 	q->timerslack = batch_call(&q->b, OP_MAY_FAIL, SYS_prctl, PR_GET_TIMERSLACK);
-	if (filters_may_let_through(&t->task, SYS_keyctl)) {
-		q->thread_keyring =
-			batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -1l, 0);
-		q->process_keyring = batch_call(&q->b, OP_MAY_FAIL, SYS_keyctl, 0, -2l, 0);
-	}
+	if (filters_may_let_through(&t->task, SYS_keyctl))
+		keyring_ask(&q->b, d, &q->keyrings);
+	q->states.has_keys = cpu_has_keys() && filters_may_let_through(&t->task, SYS_pkey_mprotect);
+	q->states.has_ldt = filters_may_let_through(&t->task, SYS_modify_ldt);
 	q->states.has_policies = filters_may_let_through(&t->task, SYS_get_mempolicy);
 	state_ask_thread(&q->b, &q->states);
 	if (leader)
@@ -434,7 +435,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 		if (!t->task.end_signal)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 				"in process %d SIGURG, SIGWINCH and SIGCHLD all wait: try again", p->ns_pid);
-		r = build_question(p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
+		r = build_question(d, p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
 		if (r < 0)
 			return r;
 		at += size;
@@ -521,12 +522,9 @@ int dump_ask(struct dump *d, struct error *e)
 			answer_thread(q, p->threads[k].msg);
 			if (state_answer_thread(&d->arena, &q->states, p->threads[k].msg) < 0)
 				return error_errno(e, -ENOMEM, "answers of pid %d", p->pid);
-			if (q->thread_keyring &&
-				(q->thread_keyring->result >= 0 || q->process_keyring->result >= 0))
-				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-					"cannot checkpoint: process %d: keyring: kernel keys are not "
-					"recorded; revoke them first",
-					p->ns_pid);
+			r = keyring_check(d, p, &q->keyrings, e);
+			if (r < 0)
+				return r;
 		}
 		r = answer_process(d, p, &asked[i].questions[0]);
 		if (r < 0)

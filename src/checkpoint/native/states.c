@@ -62,16 +62,19 @@ void state_ask_thread(struct batch *b, struct state_question *q)
 
 void state_ask_process(struct batch *b, const St__Memory *m, struct state_question *q)
 {
-	uint64_t at;
+	uint64_t at, none = 0;
 	size_t n = 0;
 
 	q->mdwe = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MDWE);
 	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
 	/* Which keys are allocated is told by what mprotect finds wrong at an address that no process can have: EINVAL is about
 	 * the key, ENOMEM about the address. */
-	q->keys = cpu_has_keys() ? &b->ops[b->n_ops] : NULL;
+	q->keys = q->has_keys ? &b->ops[b->n_ops] : NULL;
 	for (int key = 1; q->keys && key <= STATE_KEYS; key++)
 		batch_call(b, OP_MAY_FAIL, SYS_pkey_mprotect, BEYOND_ALL_ADDRESSES, 4096, PROT_READ, key);
+	if (q->has_ldt)
+		q->ldt = batch_call(b, OP_MAY_FAIL, SYS_modify_ldt, 0 /* read */,
+			batch_bytes(b, &none, sizeof(none)), sizeof(none));
 	q->modes = batch_data(b, MAX(state_count_mappings(m), (size_t)1) * sizeof(*q->modes), &at);
 	for (size_t i = 0; i < m->n_vmas; i++)
 		if (q->has_policies && may_have_policy(m->vmas[i]))
@@ -142,6 +145,12 @@ int state_answer_process(struct dump *d, struct dump_proc *p, const struct state
 	St__Memory *m = p->msg->memory;
 	size_t n = 0;
 
+	if (q->ldt && q->ldt->result > 0)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"cannot checkpoint: process %d: segments: it has a local descriptor table "
+			"(modify_ldt), which is not "
+			"recorded: end the program that uses it",
+			p->ns_pid);
 	m->mdwe = q->mdwe->result > 0 ? q->mdwe->result : 0;
 	m->merge = q->merge->result > 0;
 	for (int key = 1; q->keys && key <= STATE_KEYS; key++)

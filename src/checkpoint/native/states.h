@@ -13,7 +13,7 @@ enum {
 	STATE_NODES = 1024,
 	STATE_KEYS = 15,
 	STATE_THREAD_OPS = 8,
-	STATE_PROCESS_OPS = 2 + STATE_KEYS,
+	STATE_PROCESS_OPS = 3 + STATE_KEYS,
 	STATE_THREAD_DATA = 256
 };
 
@@ -27,7 +27,9 @@ struct state_question {
 	struct op *cpuid, *speculation[3], *mce, *policy;
 	struct thread_state_answers *thread;
 	struct op *mdwe, *merge; /* of the process */
-	struct op *keys;	 /* NULL: this machine has none */
+	struct op *keys;	 /* NULL: not asked */
+	struct op *ldt;		 /* likewise */
+	bool has_keys, has_ldt;	 /* to be set before: whether the CPU has such, and the filters let us ask */
 	int32_t *modes;		 /* of its mappings (state_may_have_policy()), in their order */
 };
 

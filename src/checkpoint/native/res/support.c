@@ -60,8 +60,10 @@ const struct support_row support_rows[] = {
 		"AppArmor profiles; SELinux, and threads with different ones: refused"},
 	{"process", "Landlock", "lost", "the kernel does not show it"},
 	{"process", "keyrings", "refused",
-		"thread and process keyrings, which are seen only when the tasks are stopped; the session "
-		"keyring is made anew"},
+		"thread and process keyrings, and keys in the session keyring, which are seen only when the "
+		"tasks are "
+		"stopped: their serial numbers cannot be given again; an empty session keyring is made anew"},
+	{"process", "segments", "refused", "local descriptor tables (modify_ldt), which are seen only then"},
 	{"process", "other prctl states", "supported",
 		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control, "
 		"I/O "
