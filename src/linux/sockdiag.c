@@ -253,6 +253,25 @@ int sockdiag_unix(int netns_fd, struct arena *a, struct sockdiag **ret)
 	return 0;
 }
 
+int sockdiag_merge(struct sockdiag *to, const struct sockdiag *more, uint64_t ns, struct arena *a)
+{
+	struct sockdiag_socket *all = arena_array(a, to->n + more->n, sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	if (more->n == 0)
+		return 0;
+	if (to->n > 0)
+		memcpy(all, to->sockets, to->n * sizeof(*all));
+	memcpy(all + to->n, more->sockets, more->n * sizeof(*all));
+	for (size_t i = 0; i < more->n; i++)
+		all[to->n + i].ns = ns;
+	to->sockets = all;
+	to->n += more->n;
+	qsort(to->sockets, to->n, sizeof(*all), compare_socket);
+	return 0;
+}
+
 const struct sockdiag_socket *sockdiag_find(const struct sockdiag *d, uint64_t ino)
 {
 	const struct sockdiag_socket key = {.ino = ino};

@@ -27,6 +27,7 @@ struct sockdiag_socket {
 	/* Bytes to read; bytes that the peer has not read yet. Of a listener: waiting connections;
 	 * backlog. */
 	uint32_t rqueue, wqueue;
+	uint64_t ns; /* for the caller: which of several namespaces it is in */
 };
 
 struct sockdiag {
@@ -37,6 +38,9 @@ struct sockdiag {
 
 /* netns_fd: the namespace; the caller is back in its own afterwards. *ret lives in the arena. */
 int sockdiag_unix(int netns_fd, struct arena *a, struct sockdiag **ret) _must_check_;
+/* The sockets of "more", marked with ns, among those of "to". Inodes are those of the machine. */
+int sockdiag_merge(
+	struct sockdiag *to, const struct sockdiag *more, uint64_t ns, struct arena *a) _must_check_;
 /* NULL: not a unix socket of that namespace. */
 const struct sockdiag_socket *sockdiag_find(const struct sockdiag *d, uint64_t ino);
 /* The listener in whose backlog this socket waits to be accepted; NULL: none. */

@@ -21,6 +21,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/msg.h>
 #include <sys/mount.h>
 #include <asm/ldt.h>
 #include <sys/ptrace.h>
@@ -844,6 +845,82 @@ static void check_ns_ipc(void)
 	check_namespace("ipc");
 }
 
+static bool set_ns_time(void)
+{
+	return set_namespace(CLONE_NEWTIME);
+}
+
+static void check_ns_time(void)
+{
+	check_namespace("time_for_children");
+}
+
+static bool set_ns_cgroup(void)
+{
+	return set_namespace(CLONE_NEWCGROUP);
+}
+
+static void check_ns_cgroup(void)
+{
+	check_namespace("cgroup");
+}
+
+/* A namespace with something in it, which somebody must have in it from the beginning. */
+static bool set_ns_ipc_used(void)
+{
+	int p[2];
+	char c = 0;
+
+	must(pipe(p));
+	child = must(fork());
+	if (child == 0) {
+		c = unshare(CLONE_NEWIPC) == 0 && msgget(0x1234, IPC_CREAT | 0600) >= 0;
+		must(write(p[1], &c, 1));
+		for (;;)
+			cr_msleep(10);
+	}
+	must(read(p[0], &c, 1));
+	close(p[0]);
+	close(p[1]);
+	return c ? true : unavailable("unshare");
+}
+
+static void check_ns_ipc_used(void)
+{
+	check_namespace("ipc");
+}
+
+/* A thread in another network namespace than its process, as programs of Go do. */
+static volatile int split;
+
+static void *in_another_network(void *arg CR_UNUSED)
+{
+	split = unshare(CLONE_NEWNET) == 0 ? (int)gettid() : -1;
+	for (;;)
+		cr_msleep(10);
+	return NULL;
+}
+
+static bool set_ns_thread(void)
+{
+	pthread_t t;
+
+	check(pthread_create(&t, NULL, in_another_network, NULL) == 0, "pthread_create");
+	while (!split)
+		cr_msleep(1);
+	return split > 0 ? true : unavailable("unshare");
+}
+
+static void check_ns_thread(void)
+{
+	char path[64], a[64] = "", b[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/ns/net", split);
+	must(readlink(path, a, 63));
+	must(readlink("/proc/self/ns/net", b, 63));
+	check(strcmp(a, b) != 0, "the thread is in its process's network namespace now");
+}
+
 static bool set_ns_user(void)
 {
 	return set_namespace(CLONE_NEWUSER);
@@ -1469,6 +1546,10 @@ static const struct object {
 	{"ns_mount", set_ns_mount, check_ns_mount},
 	{"ns_pid", set_ns_pid, check_ns_pid},
 	{"ns_ipc", set_ns_ipc, check_ns_ipc},
+	{"ns_time", set_ns_time, check_ns_time},
+	{"ns_cgroup", set_ns_cgroup, check_ns_cgroup},
+	{"ns_ipc_used", set_ns_ipc_used, check_ns_ipc_used},
+	{"ns_thread", set_ns_thread, check_ns_thread},
 	{"ns_user", set_ns_user, check_ns_user},
 	{"ns_entered", set_ns_entered, check_ns_entered},
 	{"detached_mount", set_detached_mount, check_detached_mount},

@@ -873,6 +873,7 @@ static void run(const struct scenario *s)
 	if (CHECK(n > 0, "%s: could not be made", s->name) &&
 		CHECK(proc_read_status(proc.pid, proc.pid, &d.arena, &proc.status) == 0)) {
 		d.root_fd = open("/", O_PATH | O_DIRECTORY);
+		must(proc_readlink(proc.pid, "ns/net", d.namespaces[0], sizeof(d.namespaces[0])) > 0);
 		must(dump_view_begin(&d, &e) == 0);
 		for (int i = 0; i < n; i++)
 			describe(&d, &proc, FIRST + i);

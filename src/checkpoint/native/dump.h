@@ -58,6 +58,8 @@ struct dump_proc {
 	struct proc_vma *vmas;
 	size_t n_vmas;
 	unsigned other_namespaces; /* bit n: not that of init (collect.c) */
+	const char *
+		split_namespace; /* the kind of which one of its threads has another than the process; NULL: none */
 	struct dump_link exe, cwd, root;
 	struct proc_posix_timer *timers; /* from here on only when stopped */
 	size_t n_timers;
@@ -106,7 +108,7 @@ struct dump_lock {
 	struct proc_lock lock;
 };
 
-enum { DUMP_NAMESPACES = 9, DUMP_TASKS_AT_ONCE = 8 /* threads, for one helper */ };
+enum { DUMP_NAMESPACES = 10, DUMP_TASKS_AT_ONCE = 8 /* threads, for one helper */ };
 
 struct dump {
 	struct arena arena;
@@ -424,6 +426,11 @@ struct dump_nested {
 /* The mount namespace of a mount's id: 0 the container's, or Namespace.id; false: of neither. */
 bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret);
 uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p);
+/* The network namespace of a socket: Namespace.id, 0: the container's. 1: of neither. */
+int dump_net_namespace(const struct dump *d, int socket, uint64_t *ret);
+/* Its descriptor; -EBADF: the container's. */
+int dump_net_namespace_fd(const struct dump *d, uint64_t id);
+bool dump_has_nested(const struct dump *d, uint32_t type);
 /* Where the path of a file (NULL: any) begins. */
 int dump_root_of(const struct dump *d, const struct dump_file *f);
 /* The namespaces of a process that has others than init (nested.c): to its record, or obstacles. */
@@ -438,6 +445,9 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
+/* The same of one that processes of the container have made; pid: one of them. */
+int dump_nested_network(
+	struct dump *d, int netns, pid_t pid, St__Network **ret, struct error *e) _must_check_;
 
 /* The label of a security module, "" without one (labels.c): of "self" or PID; of a process. */
 void dump_read_label(const char *task, char *buf, size_t size);

@@ -7,6 +7,7 @@
  */
 #include "checkpoint/native/dump.h"
 
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -14,7 +15,7 @@
 #include "base/fd.h"
 
 const char *const dump_namespaces[DUMP_NAMESPACES] = {
-	"mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time"};
+	"mnt", "net", "ipc", "uts", "pid", "pid_for_children", "user", "cgroup", "time", "time_for_children"};
 
 static int no_memory(struct error *e)
 {
@@ -195,11 +196,36 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 	return r;
 }
 
-static void compare_namespaces(const struct dump *d, struct dump_proc *p)
+/* A thread may go to another by itself, if it has or had the capability; not to that of users, mounts or a time. */
+static const char *find_split(const struct dump_proc *p, struct arena *a)
+{
+	static const char *const names[] = {"net", "ipc", "uts", "cgroup"};
+	char path[64], own[64], mine[64];
+	pid_t *tids;
+	size_t n;
+
+	if (p->zombie || p->stat.num_threads == 1 || !(p->status.cap_bnd & 1ull << CAP_SYS_ADMIN) ||
+		proc_read_tids(p->pid, a, &tids, &n) < 0)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "ns/%s", names[i]);
+		if (proc_readlink(p->pid, path, own, sizeof(own)) < 0)
+			continue;
+		for (size_t k = 0; k < n; k++) {
+			snprintf(path, sizeof(path), "task/%d/ns/%s", tids[k], names[i]);
+			if (proc_readlink(p->pid, path, mine, sizeof(mine)) > 0 && strcmp(own, mine) != 0)
+				return names[i];
+		}
+	}
+	return NULL;
+}
+
+static void compare_namespaces(const struct dump *d, struct dump_proc *p, struct arena *a)
 {
 	char name[64], mine[64];
 
 	p->other_namespaces = 0;
+	p->split_namespace = find_split(p, a);
 	for (size_t i = 0; i < DUMP_NAMESPACES && p != &d->procs[0]; i++) {
 		ssize_t n;
 
@@ -272,7 +298,7 @@ int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 	struct arena *a = dump_arena(d, worker);
 	int r;
 
-	compare_namespaces(d, p);
+	compare_namespaces(d, p, a);
 	if (p->zombie)
 		return 0;
 	r = proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas);

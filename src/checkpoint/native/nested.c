@@ -10,14 +10,18 @@
 
 #include <linux/capability.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/res/ipc.h"
 #include "linux/clone.h"
 
 /* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. NULL: the kind is refused. */
@@ -26,6 +30,8 @@ struct nested_kind {
 	uint32_t flag;
 	int (*read)(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e);
 };
+
+enum { CGROUP_TEXT = 65536 };
 
 static int no_memory(struct error *e)
 {
@@ -174,16 +180,105 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	return n->root_fd < 0 ? error_errno(e, -errno, "root of process %d", p->ns_pid) : 0;
 }
 
+static int read_net(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	return dump_nested_network(d, n->fd, p->pid, &n->msg->network, e);
+}
+
+/* What a child does in a namespace, and what it finds there: why that is refused. */
+struct visit {
+	struct dump *d;
+	const struct dump_nested *n;
+	int mount_namespace; /* of the container's init */
+	int (*look)(struct visit *v);
+	const char *reason;
+	struct error *e;
+	int result;
+};
+
+static int enter_and_look(void *arg)
+{
+	struct visit *v = arg;
+
+	v->result = setns(v->n->fd, (int)v->n->msg->type) < 0
+			    ? error_errno(v->e, -errno, "enter a namespace of a process")
+			    : v->look(v);
+	return 0;
+}
+
+/* The child has our memory and our descriptors, as if it were we, while we wait; and ends there, as an ordinary user has no way
+ * back. Positive: an obstacle was noted. */
+static int visit(struct dump *d, struct dump_proc *p, const struct dump_nested *n, const char *name,
+	int (*look)(struct visit *v), struct error *e)
+{
+	enum { STACK = 256 * 1024 };
+	_cleanup_free_ char *stack = malloc(STACK);
+	_cleanup_close_ int mnt = -EBADF;
+	struct visit v = {.d = d, .n = n, .look = look, .e = e};
+	char path[64];
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
+	v.mount_namespace = mnt = open(path, O_RDONLY | O_CLOEXEC);
+	if (!stack || mnt < 0)
+		return stack ? error_errno(e, -errno, "open %s", path) : no_memory(e);
+	child = clone(enter_and_look, stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &v);
+	if (child < 0)
+		return error_errno(e, -errno, "look into the %s namespace of process %d", name, p->ns_pid);
+	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	return v.result < 0 || !v.reason ? v.result : refuse(d, p, name, v.reason);
+}
+
+static int look_at_ipc(struct visit *v)
+{
+	if (!sysv_is_used())
+		return ipc_check_fresh(v->mount_namespace, &v->reason, v->e);
+	v->reason = "it has System V objects";
+	return 0;
+}
+
+/* Most of those who make one want to be kept from the others, and have no use for its objects. */
+static int read_ipc(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	return visit(d, p, n, "ipc", look_at_ipc, e);
+}
+
+static int look_at_cgroup(struct visit *v)
+{
+	_cleanup_free_ char *text = malloc(CGROUP_TEXT);
+	char path[64];
+	ssize_t r;
+
+	if (!text)
+		return no_memory(v->e);
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", v->d->c->init_pid);
+	r = read_small_file_at(AT_FDCWD, path, text, CGROUP_TEXT);
+	if (r < 0)
+		return error_errno(v->e, (int)r, "read %s", path);
+	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
+		if (end - line < 3 || strncmp(end - 2, ":/", 2) != 0)
+			v->reason = "its root is not the cgroup in which the container's init is";
+	return 0;
+}
+
+/* One whose root is the cgroup of init is what a restore makes: by then init is in its own. */
+static int read_cgroup(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+{
+	return visit(d, p, n, "cgroup", look_at_cgroup, e);
+}
+
 static const struct nested_kind kinds[] = {
 	{"user", CLONE_NEWUSER, read_user}, /* first: it may own the others */
 	{"uts", CLONE_NEWUTS, read_uts},
 	{"pid", CLONE_NEWPID, read_pid},
 	{"pid_for_children", CLONE_NEWPID, read_pid},
 	{"mnt", CLONE_NEWNS, read_mnt},
-	{"net", CLONE_NEWNET, NULL},
-	{"ipc", CLONE_NEWIPC, NULL},
-	{"cgroup", CLONE_NEWCGROUP, NULL},
+	{"net", CLONE_NEWNET, read_net},
+	{"ipc", CLONE_NEWIPC, read_ipc},
+	{"cgroup", CLONE_NEWCGROUP, read_cgroup},
 	{"time", CLONE_NEWTIME, NULL},
+	{"time_for_children", CLONE_NEWTIME, NULL},
 };
 
 /* Is it one of the container's, as in d->namespaces ("uts:[4026531838]")? */
@@ -335,11 +430,33 @@ static void check_group(struct dump *d, struct dump_proc *p)
 			"its process group is led by nobody, or from outside of its pid namespace");
 }
 
+static const char *of_init(const struct dump *d, const char *name)
+{
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++)
+		if (!strcmp(dump_namespaces[i], name))
+			return d->namespaces[i];
+	return "";
+}
+
+/* What it is in is the container's, and made by create; what its children would be in is not. */
+static void check_init(struct dump *d, struct dump_proc *p)
+{
+	static const char *const pairs[][2] = {{"pid", "pid_for_children"}, {"time", "time_for_children"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
+		if (strcmp(of_init(d, pairs[i][0]), of_init(d, pairs[i][1])) != 0)
+			refuse(d, p, pairs[i][1], "the children of the container's init would be in another");
+}
+
 int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	St__Process *m = p->msg;
 	int r = 0;
 
+	if (p->split_namespace)
+		refuse(d, p, p->split_namespace, "one of its threads is in another than the process");
+	if (p == &d->procs[0])
+		check_init(d, p);
 	if (!p->other_namespaces)
 		return 0;
 	m->namespaces = arena_array(&d->arena, ARRAY_SIZE(kinds), sizeof(*m->namespaces));
@@ -408,6 +525,46 @@ uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p
 				d->nested[i].msg->id == p->msg->namespaces[k])
 				return d->nested[i].msg->id;
 	return 0;
+}
+
+bool dump_has_nested(const struct dump *d, uint32_t type)
+{
+	for (size_t i = 0; i < d->n_nested; i++)
+		if (d->nested[i].msg->type == type)
+			return true;
+	return false;
+}
+
+int dump_net_namespace(const struct dump *d, int socket, uint64_t *ret)
+{
+	_cleanup_close_ int fd = ioctl(socket, SIOCGSKNS);
+	struct stat st;
+	char text[32];
+
+	*ret = 0;
+	if (fd < 0 && errno == EPERM)
+		return 0; /* an ordinary user's container in the host's network */
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 1;
+	for (size_t i = 0; i < d->n_nested; i++) {
+		if (d->nested[i].inode != st.st_ino)
+			continue;
+		*ret = d->nested[i].msg->id;
+		return 0;
+	}
+	snprintf(text, sizeof(text), "net:[%lu]", (unsigned long)st.st_ino);
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++)
+		if (!strcmp(d->namespaces[i], text))
+			return 0;
+	return 1;
+}
+
+int dump_net_namespace_fd(const struct dump *d, uint64_t id)
+{
+	for (size_t i = 0; id && i < d->n_nested; i++)
+		if (d->nested[i].msg->id == id)
+			return d->nested[i].fd;
+	return -EBADF;
 }
 
 int dump_root_of(const struct dump *d, const struct dump_file *f)

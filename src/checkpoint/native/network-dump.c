@@ -50,10 +50,10 @@ static bool comes_from_outside(const struct dump *d, const St__Link *l)
 }
 
 /* Restore puts nothing on an interface of others. */
-static bool lies_on_outside(const struct dump *d, const St__Link *l)
+static bool lies_on_outside(const struct dump *d, const St__Network *n, const St__Link *l)
 {
 	const struct link_kind *kind = link_kind_find(l->kind);
-	const St__Link *lower = kind && kind->has_lower ? network_link(d->network, l->lower) : NULL;
+	const St__Link *lower = kind && kind->has_lower ? network_link(n, l->lower) : NULL;
 
 	return lower && comes_from_outside(d, lower);
 }
@@ -78,15 +78,21 @@ static void check_tun(struct dump *d, const St__Link *l)
 			"network interface %s (tun)", l->name);
 }
 
-static void check_link(struct dump *d, const St__Link *l)
+static void check_link(struct dump *d, const St__Network *n, const St__Link *l, bool nested)
 {
 	const struct rtattr *a = (const struct rtattr *)l->data.data;
 
-	if (strcmp(l->kind, "tun") == 0)
+	if (strcmp(l->kind, "tun") == 0 && !nested)
 		check_tun(d, l);
-	if (l->index == LOOPBACK_INDEX || is_fallback(l) || comes_from_outside(d, l))
+	if (l->index == LOOPBACK_INDEX || is_fallback(l) || (!nested && comes_from_outside(d, l)))
 		return;
-	if (!link_kind_find(l->kind) || lies_on_outside(d, l))
+	if (nested && l->outside)
+		preflight_add(d->report, 0, -1, "network",
+			"it leads from one network namespace to another, and nobody would bring it to one "
+			"that a process "
+			"of the container has made",
+			"remove it", "network interface %s (%s)", l->name, l->kind);
+	else if (!link_kind_find(l->kind) || lies_on_outside(d, n, l) || (nested && !strcmp(l->kind, "tun")))
 		preflight_add(d->report, 0, -1, "network",
 			"interfaces of this kind, or on one that comes from outside, are not recorded yet",
 			"remove it, or have linux.netDevices or a hook bring it", "network interface %s (%s)",
@@ -158,6 +164,19 @@ static int dump_nftables(struct dump *d, int netns)
 				"packet filter %s", t->msg->name);
 	}
 	/* What changes all the time stands still when it matters. */
+	return r == -EAGAIN && !d->stopped ? 0 : r;
+}
+
+/* Of a namespace that processes have made. */
+static int refuse_nftables(struct dump *d, int netns)
+{
+	struct nft_tables found = {};
+	int r = nftables_read(netns, &d->arena, &found);
+
+	for (size_t i = 0; i < found.n && r == 0; i++)
+		preflight_add(d->report, 0, -1, "network",
+			"those of a network namespace that a process has made are not recorded yet",
+			"flush it (nft flush ruleset)", "packet filter %s", found.tables[i].msg->name);
 	return r == -EAGAIN && !d->stopped ? 0 : r;
 }
 
@@ -292,13 +311,13 @@ static bool table_does_nothing(const struct tables *t, int socket, const char *n
 	return true;
 }
 
-static int check_iptables(struct dump *d, int netns, const struct tables *t)
+static int check_iptables(struct dump *d, int netns, pid_t pid, const struct tables *t)
 {
 	_cleanup_close_ int socket = -EBADF;
 	char path[64], names[1024], *rest = names, *name;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/net/%s", d->c->init_pid, t->names);
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, t->names);
 	n = read_small_file_at(AT_FDCWD, path, names, sizeof(names));
 	if (n <= 0)
 		return 0; /* the kernel has no such thing, or the namespace no table */
@@ -335,21 +354,44 @@ static bool can_write_sysctls(const struct dump *d)
 	return can;
 }
 
-static int read_sysctls(struct dump *d, int netns)
+static int read_sysctls(struct dump *d, int netns, St__Network *n)
 {
 	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	int r;
 
 	if (own < 0 || setns(netns, CLONE_NEWNET) < 0)
 		return -errno;
-	r = network_read_sysctls(&d->arena, d->network);
+	r = network_read_sysctls(&d->arena, n);
 	return setns(own, CLONE_NEWNET) < 0 ? -errno : r;
+}
+
+/* pid: of a process in it. */
+static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St__Network **ret)
+{
+	_cleanup_close_ int socket = netdev_open(netns);
+	int r = socket < 0 ? socket : network_read(socket, &d->arena, ret);
+
+	if (r == 0 && (*ret)->n_links > 1)
+		r = check_qdiscs(d, socket);
+	if (r == 0)
+		r = check_nexthops(d, socket);
+	if (r == 0)
+		r = nested ? refuse_nftables(d, netns) : dump_nftables(d, netns);
+	if (r == 0 && !nested)
+		r = check_netfilter(d, netns);
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
+		r = check_iptables(d, netns, pid, &tables[i]);
+	if (r == 0 && d->stopped && can_write_sysctls(d))
+		r = read_sysctls(d, netns, *ret);
+	for (size_t i = 0; r == 0 && i < (*ret)->n_links; i++)
+		check_link(d, *ret, (*ret)->links[i], nested);
+	return r;
 }
 
 int dump_network(struct dump *d, struct error *e)
 {
 	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_NET];
-	_cleanup_close_ int netns = -EBADF, socket = -EBADF;
+	_cleanup_close_ int netns = -EBADF;
 	char path[64];
 	int r;
 
@@ -358,24 +400,13 @@ int dump_network(struct dump *d, struct error *e)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->c->init_pid);
 	netns = open(path, O_RDONLY | O_CLOEXEC);
-	r = netns < 0 ? -errno : (socket = netdev_open(netns));
-	if (r >= 0)
-		r = network_read(socket, &d->arena, &d->network);
-	if (r == 0 && d->network->n_links > 1)
-		r = check_qdiscs(d, socket);
-	if (r == 0)
-		r = check_nexthops(d, socket);
-	if (r == 0)
-		r = dump_nftables(d, netns);
-	if (r == 0)
-		r = check_netfilter(d, netns);
-	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
-		r = check_iptables(d, netns, &tables[i]);
-	if (r == 0 && d->stopped && can_write_sysctls(d))
-		r = read_sysctls(d, netns);
-	if (r < 0)
-		return error_errno(e, r, "read the container's network");
-	for (size_t i = 0; i < d->network->n_links; i++)
-		check_link(d, d->network->links[i]);
-	return 0;
+	r = netns < 0 ? -errno : read_namespace(d, netns, d->c->init_pid, false, &d->network);
+	return r < 0 ? error_errno(e, r, "read the container's network") : 0;
+}
+
+int dump_nested_network(struct dump *d, int netns, pid_t pid, St__Network **ret, struct error *e)
+{
+	int r = read_namespace(d, netns, pid, true, ret);
+
+	return r < 0 ? error_errno(e, r, "read the network namespace of a process") : 0;
 }

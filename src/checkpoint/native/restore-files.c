@@ -153,6 +153,8 @@ int restore_open_file(struct restore *r, size_t i, struct error *e)
 			(unsigned long long)m->id);
 	result = m->mount_namespace ? restore_enter_root(r, m->mount_namespace, e) : 0;
 	if (result == 0)
+		result = restore_enter_network(r, m->net_namespace, e);
+	if (result == 0)
 		result = res->open(r, m, &fd, e);
 	if (m->mount_namespace && restore_enter_root(r, 0, result < 0 ? &ignored : e) < 0 && result == 0)
 		result = e->code;
@@ -193,7 +195,10 @@ static int connect_files(struct restore *r, int turn, struct error *e)
 	for (size_t i = 0; i < r->n_files && result == 0; i++) {
 		const struct resource *res = resource_find(r->files[i]->kind_case);
 
-		if (res->connect && turn_of(r->files[i]) == turn && !restore_is_late(r, r->files[i]))
+		if (!res->connect || turn_of(r->files[i]) != turn || restore_is_late(r, r->files[i]))
+			continue;
+		result = restore_enter_network(r, r->files[i]->net_namespace, e);
+		if (result == 0)
 			result = res->connect(r, r->files[i], r->fd_base + i, e);
 	}
 	while (turn == CONNECT_OTHERS && r->n_made_dirs > 0)
@@ -214,7 +219,7 @@ int restore_open_files(struct restore *r, struct error *e)
 		result = restore_finish_ttys(r, e);
 	for (int turn = 0; turn < CONNECT_TURNS && result == 0; turn++)
 		result = connect_files(r, turn, e);
-	return result;
+	return result < 0 ? result : restore_enter_network(r, 0, e);
 }
 
 static int set_ids(uid_t uid, uid_t euid)

@@ -14,12 +14,14 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/network.h"
 
 /* Kinds that a stub enters as it is. */
 static const struct {
 	uint32_t type;
 	const char *name;
-} entered[] = {{CLONE_NEWUTS, "uts"}, {CLONE_NEWNS, "mnt"}};
+} entered[] = {{CLONE_NEWUTS, "uts"}, {CLONE_NEWNS, "mnt"}, {CLONE_NEWNET, "net"}, {CLONE_NEWIPC, "ipc"},
+	{CLONE_NEWCGROUP, "cgroup"}};
 _Static_assert(ARRAY_SIZE(entered) <= RESTORE_OWN_NAMESPACES, "room for descriptors");
 
 static const struct restore_nested *find(const struct restore *r, uint64_t id)
@@ -135,23 +137,48 @@ static int enter_owner(const struct restore *r, const St__Namespace *m)
 	return result == 0 && owner && setns(owner->fd, CLONE_NEWUSER) < 0 ? -errno : result;
 }
 
+static const char *name_of(uint32_t type)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
+		if (entered[k].type == type)
+			return entered[k].name;
+	return "user";
+}
+
+/* What is in it; control->error says what went wrong, if it has a message. */
+static int fill(struct restore *r, const St__Namespace *m, int *root)
+{
+	struct error *e = &r->control->error;
+
+	switch (m->type) {
+	case CLONE_NEWUTS:
+		return sethostname(m->hostname, strlen(m->hostname)) < 0 ||
+				       setdomainname(m->domainname, strlen(m->domainname)) < 0
+			       ? -errno
+			       : 0;
+	case CLONE_NEWNS:
+		return restore_nested_mounts(r, m->id, root, e);
+	case CLONE_NEWNET:
+		return restore_network(&(struct network_image){.network = m->network}, r->proc_fd, e);
+	default:
+		return 0;
+	}
+}
+
 /* In a helper, which has init's table of descriptors. */
 static int make(struct restore *r, const St__Namespace *m)
 {
-	const char *path = m->type == CLONE_NEWUSER ? "self/ns/user"
-			   : m->type == CLONE_NEWNS ? "self/ns/mnt"
-						    : "self/ns/uts";
-	int fd = enter_owner(r, m), root = -EBADF;
+	int fd = enter_owner(r, m), root = -EBADF, result;
+	char path[32];
 
 	if (fd < 0 || unshare((int)m->type) < 0)
 		return fd < 0 ? fd : -errno;
-	if (m->type == CLONE_NEWUTS && (sethostname(m->hostname, strlen(m->hostname)) < 0 ||
-					       setdomainname(m->domainname, strlen(m->domainname)) < 0))
-		return -errno;
 	r->control->error.message[0] = '\0';
-	if (m->type == CLONE_NEWNS && restore_nested_mounts(r, m->id, &root, &r->control->error) < 0)
-		return r->control->error.code;
+	result = fill(r, m, &root);
+	if (result < 0)
+		return result;
 	r->control->helper_root = root;
+	snprintf(path, sizeof(path), "self/ns/%s", name_of(m->type));
 	fd = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	/* Its files in /proc must be its own, for others to write to them. */
 	if (fd < 0 || restore_move_fd(r, &fd) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
@@ -232,10 +259,10 @@ static int make_one(struct restore *r, struct restore_nested *n, struct error *e
 	pid_t maker = start_helper(r, n->msg, make), writer = 0;
 	int result = await_helper(maker);
 
-	if (result < 0 && n->msg->type == CLONE_NEWNS && r->control->error.message[0])
+	if (result < 0 && r->control->error.message[0])
 		*e = r->control->error;
 	else if (result < 0)
-		error_errno(e, result, "make a namespace (type %#x)", n->msg->type);
+		error_errno(e, result, "make a %s namespace", name_of(n->msg->type));
 	else
 		n->fd = r->control->helper_fd;
 	if (result == 0 && n->msg->type == CLONE_NEWNS)
@@ -269,17 +296,25 @@ int restore_make_namespaces(struct restore *r, struct error *e)
 	return result;
 }
 
+/* NULL: the container's. */
+static int enter_one(struct restore *r, size_t k, const struct restore_nested *n)
+{
+	if (r->in_ns[k] == n)
+		return 0;
+	if (setns(n ? n->fd : r->own_ns[k], (int)entered[k].type) < 0)
+		return -errno;
+	r->in_ns[k] = n;
+	return 0;
+}
+
 int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e)
 {
 	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++) {
 		const struct restore_nested *n = restore_namespace_of(r, p, entered[k].type);
 
-		if (r->in_ns[k] == n)
-			continue;
-		if (setns(n ? n->fd : r->own_ns[k], (int)entered[k].type) < 0)
+		if (enter_one(r, k, n) < 0)
 			return error_errno(
 				e, -errno, "process %d: enter its %s namespace", p->pid, entered[k].name);
-		r->in_ns[k] = n;
 	}
 	return 0;
 }
@@ -357,6 +392,17 @@ static bool is_type(const struct restore *r, uint64_t id, uint32_t type, size_t 
 	return id == 0 || (n && n->msg->type == type && n < r->nested + before);
 }
 
+/* Nothing leads out of it, and no descriptor belongs to an interface: as a dump has it. */
+static bool bad_network(const St__Network *n)
+{
+	if (!n || network_wrong(n))
+		return true;
+	for (size_t i = 0; i < n->n_links; i++)
+		if (n->links[i]->outside || !strcmp(n->links[i]->kind, "tun"))
+			return true;
+	return false;
+}
+
 static int validate_namespace(const struct restore *r, size_t i, struct error *e)
 {
 	enum { MAX_EXTENTS = 340 };
@@ -372,10 +418,14 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWNS)
 		return m->owner || !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
-	if (m->type != CLONE_NEWUTS && m->type != CLONE_NEWPID &&
-		(m->type != CLONE_NEWUSER || m->parent != m->owner))
+	if (m->type == CLONE_NEWNET && bad_network(m->network))
 		return corrupt(e, m->id);
-	return 0;
+	if (m->type == CLONE_NEWUSER)
+		return m->parent == m->owner ? 0 : corrupt(e, m->id);
+	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
+		if (entered[k].type == m->type)
+			return 0;
+	return m->type == CLONE_NEWPID ? 0 : corrupt(e, m->id);
 }
 
 static size_t depth(const struct restore *r, const struct restore_nested *n)
@@ -422,6 +472,9 @@ int restore_validate_namespaces(const struct restore *r, struct error *e)
 		result = validate_namespace(r, i, e);
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		result = validate_process(r, r->procs[i], e);
+	for (size_t i = 0; i < r->n_files && result == 0; i++)
+		if (!is_type(r, r->files[i]->net_namespace, CLONE_NEWNET, r->n_nested))
+			result = corrupt(e, r->files[i]->net_namespace);
 	if (result == 0 && r->procs[0]->n_namespaces)
 		result = corrupt(e, r->procs[0]->namespaces[0]);
 	return result;
@@ -479,4 +532,13 @@ int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e)
 		       ? error_errno(
 				 e, -errno, "enter the root of mount namespace %llu", (unsigned long long)ns)
 		       : 0;
+}
+
+/* A socket belongs to the network namespace in which it was made. */
+int restore_enter_network(struct restore *r, uint64_t ns, struct error *e)
+{
+	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++)
+		if (entered[k].type == CLONE_NEWNET && enter_one(r, k, find(r, ns)) < 0)
+			return error_errno(e, -errno, "enter network namespace %llu", (unsigned long long)ns);
+	return 0;
 }

@@ -31,6 +31,9 @@ int restore_own_tid(const St__Thread *t);
 /* In init, while it opens a file of a mount namespace (0: the container's). */
 int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e) _must_check_;
 
+/* Likewise while it makes or connects a socket of a network namespace. */
+int restore_enter_network(struct restore *r, uint64_t ns, struct error *e) _must_check_;
+
 /* What an image says of namespaces makes sense; and the bundle lets processes make them. */
 int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;
 int restore_check_namespaces(const struct restore *r, uint64_t allowed_caps,

@@ -365,8 +365,11 @@ static int check_sockets(const struct restore *r, const struct spec *s, struct e
 
 static int check_sysctls(const struct restore *r, struct error *e)
 {
-	if (!r->net.network || !r->own_net || r->options->empty_ns || r->net.network->n_sysctls == 0 ||
-		r->may_set_sysctls)
+	size_t n = r->net.network && r->own_net && !r->options->empty_ns ? r->net.network->n_sysctls : 0;
+
+	for (size_t i = 0; i < r->n_nested; i++)
+		n += r->nested[i].msg->network ? r->nested[i].msg->network->n_sysctls : 0;
+	if (n == 0 || r->may_set_sysctls)
 		return 0;
 	return error_set(e, -EPERM, ERROR_REFUSED,
 		"the image brings sysctls of the network, and the bundle's config.json lets the container "

@@ -7,6 +7,7 @@
  */
 #include "checkpoint/native/res/ipc.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ static const char *const names[] = {"kernel/shmmax", "kernel/shmall", "kernel/sh
 	"fs/mqueue/queues_max", "fs/mqueue/msg_max", "fs/mqueue/msgsize_max", "fs/mqueue/msg_default",
 	"fs/mqueue/msgsize_default"};
 
-enum { NUMBERS = 4 };
+enum { NUMBERS = 4, VALUE = 256 };
 
 bool ipc_is_own(const struct dump *d)
 {
@@ -125,6 +126,39 @@ int ipc_sysctl_dump(struct dump *d, struct error *e)
 			return error_errno(e, -ENOMEM, "sysctls");
 		s->name = (char *)names[i];
 	}
+	return 0;
+}
+
+static void read_all(int proc, char values[ARRAY_SIZE(names)][VALUE])
+{
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!read_sysctl(proc, names[i], values[i], VALUE))
+			values[i][0] = '\0';
+}
+
+int ipc_check_fresh(int mount_namespace, const char **ret, struct error *e)
+{
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char now[ARRAY_SIZE(names)][VALUE], fresh[ARRAY_SIZE(names)][VALUE];
+	bool queues = false;
+	int r;
+
+	if (proc < 0)
+		return error_errno(e, -errno, "open /proc");
+	read_all(proc, now);
+	/* Where an ordinary user may mount: to see the queues. */
+	if (setns(mount_namespace, CLONE_NEWNS) < 0)
+		return error_errno(e, -errno, "enter the container's mount namespace");
+	r = mqueue_is_used(&queues);
+	if (r < 0)
+		return error_errno(e, r, "message queues");
+	if (unshare(CLONE_NEWIPC) < 0)
+		return error_errno(e, -errno, "make an ipc namespace");
+	read_all(proc, fresh);
+	*ret = queues ? "it has message queues" : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!same(now[i], fresh[i]))
+			*ret = "its sysctls have been changed";
 	return 0;
 }
 

@@ -19,6 +19,11 @@ bool ipc_may_set_sysctls(const struct spec *s);
 
 /* Is there any object? We are in the namespace. */
 bool sysv_is_used(void);
+/* *ret: what makes the namespace in which we are another than a new one, besides System V objects; NULL: nothing. Leaves us
+ * in a new one, and in that mount namespace. */
+int ipc_check_fresh(int mount_namespace, const char **ret, struct error *e) _must_check_;
+/* Is there any queue with a name? */
+int mqueue_is_used(bool *ret);
 /* Obstacles; we are in the namespace. */
 int sysv_check(struct dump *d, struct error *e) _must_check_;
 /* Is it a mapping of a segment, not of a file of such a name? */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <linux/openat2.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -62,12 +63,26 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 /* ---- the namespace's queues ---- */
 
-/* The file system of the queues: where the container has it, else a mount that nobody sees. We are in the namespace.
- * It is closed at the very end: the kernel takes its time to unmount. */
+/* A mount of the file system of the queues that nobody sees. We are in the namespace. */
+static int mount_folder(void)
+{
+	_cleanup_close_ int fs = fsopen("mqueue", FSOPEN_CLOEXEC), mount = -EBADF;
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	if (mount < 0)
+		return -errno;
+	fd = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Where the container has it, else a mount of our own. It is closed at the very end: the kernel takes its time to
+ * unmount. */
 static int open_folder(struct dump *d)
 {
 	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-	_cleanup_close_ int fs = -EBADF, mount = -EBADF;
 	struct statfs st;
 
 	for (size_t i = 0; i < d->n_mounts; i++) {
@@ -80,11 +95,26 @@ static int open_folder(struct dump *d)
 			return fd;
 		close_p(&fd);
 	}
-	fs = fsopen("mqueue", FSOPEN_CLOEXEC);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
-	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	return mount < 0 ? -errno : openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return mount_folder();
+}
+
+int mqueue_is_used(bool *ret)
+{
+	int folder = mount_folder();
+	DIR *list = folder < 0 ? NULL : fdopendir(folder);
+	struct dirent *ent;
+
+	*ret = false;
+	if (!list) {
+		int r = folder < 0 ? folder : -errno;
+
+		close_p(&folder);
+		return r == -ENODEV ? 0 : r;
+	}
+	while ((ent = readdir(list)))
+		*ret |= ent->d_name[0] != '.' || (ent->d_name[1] && strcmp(ent->d_name, "..") != 0);
+	closedir(list);
+	return 0;
 }
 
 typedef int queue_t(struct dump *d, int fd, const char *name, struct error *e);
@@ -126,9 +156,29 @@ static int check_named(struct dump *d, int fd, const char *name, struct error *e
 	return 0;
 }
 
+/* Those that a descriptor leads to, whose namespace may be that of a process (nested.c), which has no other ones. */
+static void check_unlinked(struct dump *d)
+{
+	struct stat own;
+
+	for (size_t i = 0; i < d->n_files && fstat(d->mqueue_folder, &own) == 0; i++) {
+		const struct dump_file *f = &d->files[i];
+
+		if (f->resource && f->resource->kind_case == ST__FILE__KIND_MQUEUE &&
+			f->st.st_dev != own.st_dev)
+			dump_refuse(d, f->proc, f->fd, "mqueue",
+				"it is in an ipc namespace that a process has made for itself",
+				"close it before the checkpoint", "%s", f->link);
+	}
+}
+
 int mqueue_check(struct dump *d, struct error *e)
 {
-	return for_queues(d, check_named, e);
+	int r = for_queues(d, check_named, e);
+
+	if (r == 0 && dump_has_nested(d, CLONE_NEWIPC))
+		check_unlinked(d);
+	return r;
 }
 
 static int keep(struct dump *d, const struct dump_queue_journal *j, St__PosixQueue *m)

@@ -75,6 +75,7 @@ static const char *refusal(const struct dump *d, int fd, const struct tcp_info *
 {
 	const struct checkpoint_options *o = d->options;
 	const char *reason;
+	uint64_t ns;
 
 	if (o->tcp_close)
 		return NULL;
@@ -93,6 +94,9 @@ static const char *refusal(const struct dump *d, int fd, const struct tcp_info *
 			  "here and for the restore";
 		return "it is a TCP connection";
 	}
+	*remedy = "close it, or use --tcp-close";
+	if (dump_net_namespace(d, fd, &ns) != 0 || ns)
+		return "it is a TCP connection in a network namespace that a process has made";
 	reason = tcp_obstacle(fd, info, remedy);
 	return reason ? reason : tcp_send_obstacle(d, fd, remedy);
 }
@@ -162,6 +166,10 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	if (fd < 0)
 		return 0; /* closed meanwhile */
 	reason = is_stream(protocol_of(fd)) ? tcp_refusal(d, f, fd, &remedy) : datagram_refusal(fd, &remedy);
+	if (!reason && socket_is_elsewhere(d, fd)) {
+		reason = "it belongs to another network namespace";
+		remedy = "close it before the checkpoint";
+	}
 	if (!reason && socket_has_unseen(d, fd)) {
 		reason = "it has options that the kernel does not show (an anycast address, TCP MD5 keys, "
 			 "data of BPF programs)";
@@ -230,6 +238,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	St__Socket *m;
 	int r = socket_dump_common(d, f, &m, e);
 
+	if (r == 0)
+		r = socket_dump_namespace(d, f, e);
 	if (r < 0)
 		return r;
 	if (is_unbound(&m->local))

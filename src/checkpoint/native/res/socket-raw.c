@@ -98,17 +98,14 @@ static int take_packet_socket(const struct nlmsghdr *h, void *arg)
 	return sockdiag_attributes(h, sizeof(*m), take_attribute, p);
 }
 
-static int read_packet_info(struct dump *d, const struct dump_file *f, struct packet_info *ret)
+static int read_packet_info(struct dump *d, const struct dump_file *f, int fd, struct packet_info *ret)
 {
 	struct packet_diag_req req = {.sdiag_family = AF_PACKET,
 		.pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG | PACKET_SHOW_FANOUT};
-	_cleanup_close_ int ns = -EBADF;
-	char path[64];
+	_cleanup_close_ int ns = ioctl(fd, SIOCGSKNS);
 	int r;
 
 	*ret = (struct packet_info){.ino = f->st.st_ino};
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->procs[0].pid);
-	ns = open(path, O_RDONLY | O_CLOEXEC);
 	r = ns < 0 ? -errno : sockdiag_dump(ns, &req, sizeof(req), take_packet_socket, ret);
 	return r < 0 ? r : ret->found ? 0 : -ENOENT;
 }
@@ -153,8 +150,10 @@ static const char *refusal(struct dump *d, const struct dump_file *f, int fd, co
 	int outgoing = 0, r;
 
 	*remedy = "close the socket before the checkpoint";
+	if (socket_is_elsewhere(d, fd))
+		return "it belongs to another network namespace";
 	if (strcmp(f->protocol, "PACKET") == 0) {
-		r = read_packet_info(d, f, &info);
+		r = read_packet_info(d, f, fd, &info);
 		if (r == -ENOENT)
 			return "it belongs to another network namespace";
 		if (r < 0)
@@ -209,7 +208,7 @@ static int dump_groups(struct dump *d, int fd, St__Socket *m)
 static int dump_memberships(struct dump *d, const struct dump_file *f, St__Socket *m)
 {
 	struct packet_info info;
-	int r = read_packet_info(d, f, &info);
+	int r = read_packet_info(d, f, f->local, &info);
 
 	return r < 0 ? r
 		     : set_bytes(d, &m->memberships, info.memberships, info.n * sizeof(*info.memberships));
@@ -232,6 +231,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	if (reason)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s; %s", reason, remedy);
 	r = socket_dump_common(d, f, &m, e);
+	if (r == 0)
+		r = socket_dump_namespace(d, f, e);
 	if (r < 0)
 		return r;
 	if (is_zero(&m->local))

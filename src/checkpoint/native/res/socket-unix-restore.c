@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/restore-nested.h"
 
 enum {
 	LEAF_SIZE = sizeof(((struct sockaddr_un *)NULL)->sun_path),
@@ -459,12 +460,16 @@ static int accept_socket(struct unix_restore *u, struct sock *s, struct error *e
 	return s->m->peer_closed && s->m->remote.len > 0 ? accept_closed(u, s, e) : 0;
 }
 
-/* The socket that is bound to this address. */
-static struct sock *find_bound(struct unix_restore *u, const ProtobufCBinaryData *address)
+/* The socket that is bound to this address. Names that are no paths are those of a network namespace. */
+static struct sock *find_bound(struct unix_restore *u, const ProtobufCBinaryData *address, uint64_t ns)
 {
+	bool is_path = address->len > sizeof(sa_family_t) && address->data[sizeof(sa_family_t)];
+
 	for (size_t i = 0; i < u->n; i++) {
 		const ProtobufCBinaryData *local = &u->socks[i].m->local;
 
+		if (!is_path && u->socks[i].file->net_namespace != ns)
+			continue;
 		if (!u->socks[i].m->accepted && u->socks[i].m->type == SOCK_DGRAM &&
 			local->len == address->len && !memcmp(local->data, address->data, local->len))
 			return &u->socks[i];
@@ -476,7 +481,8 @@ static struct sock *find_bound(struct unix_restore *u, const ProtobufCBinaryData
 static int send_datagram(
 	struct unix_restore *u, struct sock *s, const St__SocketMessage *message, struct error *e)
 {
-	struct sock *sender = message->address.len ? find_bound(u, &message->address) : NULL;
+	struct sock *sender =
+		message->address.len ? find_bound(u, &message->address, s->file->net_namespace) : NULL;
 	St__Socket name = ST__SOCKET__INIT;
 	struct sock temporary = {.file = s->file, .m = &name, .fd = -EBADF, .other = -EBADF, .dir = -EBADF};
 	struct sockaddr_storage to;
@@ -652,8 +658,11 @@ int unix_restore_all(struct restore *r, struct error *e)
 		return error_errno(e, -errno, "current directory");
 	result = collect_socks(&u, e);
 	for (size_t k = 0; k < ARRAY_SIZE(steps) && result == 0; k++)
-		for (size_t i = 0; i < u.n && result == 0; i++)
-			result = steps[k](&u, &u.socks[i], e);
+		for (size_t i = 0; i < u.n && result == 0; i++) {
+			result = restore_enter_network(r, u.socks[i].file->net_namespace, e);
+			if (result == 0)
+				result = steps[k](&u, &u.socks[i], e);
+		}
 	clean_up(&u);
 	return result;
 }

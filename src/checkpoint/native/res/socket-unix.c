@@ -14,6 +14,7 @@
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,8 +37,20 @@ static bool match(const struct dump *d, const struct dump_file *f)
 	return f->protocol && strncmp(f->protocol, "UNIX", 4) == 0;
 }
 
+/* While tasks run the table may change under the dump: that is reported, and tried again. */
+static int list_sockets(struct dump *d, int ns, struct sockdiag **ret)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < 10 && r == -EAGAIN; i++)
+		r = sockdiag_unix(ns, &d->arena, ret);
+	return r;
+}
+
+/* Also those of namespaces that the container's processes have made. */
 static int load_sockets(struct dump *d, struct error *e)
 {
+	struct sockdiag *more;
 	_cleanup_close_ int ns = -EBADF;
 	char path[64];
 	int r;
@@ -46,11 +59,15 @@ static int load_sockets(struct dump *d, struct error *e)
 	ns = open(path, O_RDONLY | O_CLOEXEC);
 	if (ns < 0)
 		return error_errno(e, -errno, "network namespace of the container");
-	/* While tasks run the table may change under the dump: that is reported, and tried again. */
-	for (int i = 0; i < 10; i++) {
-		r = sockdiag_unix(ns, &d->arena, &d->sockets);
-		if (r != -EAGAIN)
-			break;
+	r = list_sockets(d, ns, &d->sockets);
+	for (size_t i = 0; i < d->n_nested && r == 0; i++) {
+		const struct dump_nested *n = &d->nested[i];
+
+		if (n->msg->type != CLONE_NEWNET)
+			continue;
+		r = list_sockets(d, n->fd, &more);
+		if (r == 0)
+			r = sockdiag_merge(d->sockets, more, n->msg->id, &d->arena);
 	}
 	if (r < 0)
 		return error_errno(e, r, "list of unix sockets");
@@ -225,6 +242,8 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
 
+	if (peer && peer->ns != s->ns)
+		refuse(d, f, "connected to a socket of another network namespace", outside_remedy);
 	if (find_own(d, s->peer)) {
 		if (peer && peer->peer != s->ino && s->type == SOCK_DGRAM && peer->name_len == 0)
 			refuse(d, f, "connected to a datagram socket without a name, which is not its peer",
@@ -492,6 +511,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	r = socket_dump_common(d, f, &m, e);
 	if (r < 0)
 		return r;
+	f->msg->net_namespace = s->ns;
 	m->shutdown = s->shutdown;
 	m->state = s->state == TCP_LISTEN ? SOCKET_LISTENING
 		   : s->has_peer	  ? SOCKET_CONNECTED
@@ -535,7 +555,7 @@ static struct dump_file *find_listener(struct dump *d, const struct sockdiag_soc
 	for (size_t i = 0; i < d->unix_cache->n_listeners && s->name_len > 0; i++) {
 		const struct sockdiag_socket *o = d->unix_cache->listeners[i];
 
-		if (o->type == s->type && o->name_len == s->name_len &&
+		if (o->type == s->type && o->ns == s->ns && o->name_len == s->name_len &&
 			!memcmp(o->name, s->name, s->name_len) && o->has_file == s->has_file &&
 			o->file_ino == s->file_ino && o->file_dev == s->file_dev)
 			return find_own(d, o->ino);
@@ -583,6 +603,9 @@ static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_
 	if (s->peer == 0) {
 		m->peer_closed = true;
 		r = peer_credentials(d, f->local, &m->peer_credentials, e);
+	} else if (peer && peer->ns != s->ns) {
+		return error_set(
+			e, -EOPNOTSUPP, ERROR_REFUSED, "connected to a socket of another network namespace");
 	} else if (o) {
 		m->peer = o->id;
 		if (peer && peer->peer == s->ino)

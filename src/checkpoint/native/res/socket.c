@@ -42,6 +42,21 @@ int socket_ns_pid(const struct dump *d, pid_t pid)
 	return 0;
 }
 
+bool socket_is_elsewhere(const struct dump *d, int fd)
+{
+	uint64_t ns;
+
+	return dump_net_namespace(d, fd, &ns) != 0;
+}
+
+int socket_dump_namespace(struct dump *d, struct dump_file *f, struct error *e)
+{
+	return dump_net_namespace(d, f->local, &f->msg->net_namespace) == 0
+		       ? 0
+		       : error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				 "it belongs to another network namespace; close it before the checkpoint");
+}
+
 struct inside {
 	int (*fn)(void *arg);
 	void *arg;

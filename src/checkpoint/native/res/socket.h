@@ -9,6 +9,10 @@
 enum socket_state { SOCKET_UNCONNECTED = 0, SOCKET_LISTENING = 1, SOCKET_CONNECTED = 2 };
 enum { SOCKET_SHUT_RECEIVE = 1, SOCKET_SHUT_SEND = 2 }; /* bits of Socket.shutdown */
 
+/* Its network namespace, for the record; is it one in which no process of the container is? Unix sockets are found by the list
+ * of their namespace. */
+int socket_dump_namespace(struct dump *d, struct dump_file *f, struct error *e) _must_check_;
+bool socket_is_elsewhere(const struct dump *d, int fd);
 /* Begins f->msg as a socket: family, type, protocol, addresses and options, of f->local. */
 int socket_dump_common(struct dump *d, struct dump_file *f, St__Socket **ret, struct error *e) _must_check_;
 /* Copies all that waits in the receive queue of "fd" to m->queue; it stays in the queue. m->shutdown must
