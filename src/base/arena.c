@@ -3,8 +3,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { CHUNK_SIZE = 16 * 1024 };
+enum { CHUNK_SIZE = 16 * 1024, SHARED_CHUNK_SIZE = 1024 * 1024, PAGE = 4096 };
 
 struct arena_chunk {
 	struct arena_chunk *next;
@@ -18,9 +19,31 @@ void arena_done(struct arena *a)
 
 	for (struct arena_chunk *c = a->head; c; c = next) {
 		next = c->next;
-		free(c);
+		if (a->shared)
+			munmap(c, sizeof(*c) + c->size);
+		else
+			free(c);
 	}
 	a->head = NULL;
+}
+
+/* Zeroed, with room for "size" bytes. */
+static struct arena_chunk *new_chunk(const struct arena *a, size_t size)
+{
+	size_t len = sizeof(struct arena_chunk) + MAX(size, (size_t)CHUNK_SIZE);
+	struct arena_chunk *c;
+
+	if (!a->shared) {
+		c = calloc(1, len);
+	} else {
+		len = ALIGN_UP(MAX(len, (size_t)SHARED_CHUNK_SIZE), (size_t)PAGE);
+		c = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (c == MAP_FAILED)
+			c = NULL;
+	}
+	if (c)
+		c->size = len - sizeof(*c);
+	return c;
 }
 
 void *arena_alloc(struct arena *a, size_t size)
@@ -32,12 +55,9 @@ void *arena_alloc(struct arena *a, size_t size)
 		return NULL;
 	size = ALIGN_UP(MAX(size, (size_t)1), (size_t)16);
 	if (!c || c->size - c->used < size) {
-		size_t want = MAX(size, (size_t)CHUNK_SIZE);
-
-		c = calloc(1, sizeof(*c) + want);
+		c = new_chunk(a, size);
 		if (!c)
 			return NULL;
-		c->size = want;
 		c->next = a->head;
 		a->head = c;
 	}

@@ -12,6 +12,7 @@
 struct arena_chunk;
 struct arena {
 	struct arena_chunk *head;
+	bool shared; /* with processes that are forked: none of it is copied, nor its page tables */
 };
 
 void arena_done(struct arena *a);

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
@@ -25,6 +24,7 @@
 #include "base/log.h"
 #include "container/container-priv.h"
 #include "linux/caps.h"
+#include "linux/clone.h"
 #include "linux/procfd.h"
 #include "linux/seccomp-load.h"
 
@@ -198,7 +198,7 @@ static int set_groups(const struct process_context *x, struct error *e)
 {
 	const struct spec_process *p = x->p;
 
-	if (setgroups(p->n_additional_gids, p->additional_gids) == 0)
+	if (thread_setgroups(p->n_additional_gids, p->additional_gids) == 0)
 		return 0;
 	if (errno != EPERM || !x->userns)
 		return error_errno(e, -errno, "set the supplementary groups");
@@ -218,11 +218,11 @@ static int set_ids(const struct process_context *x, struct error *e)
 	r = set_groups(x, e);
 	if (r < 0)
 		return r;
-	if (setresgid(p->gid, p->gid, p->gid) < 0)
+	if (thread_setresgid(p->gid) < 0)
 		return error_errno(e, -errno, "set the group id to %u", p->gid);
 	if (p->uid == geteuid() && p->uid == getuid())
 		return 0;
-	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(p->uid, p->uid, p->uid) < 0)
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || thread_setresuid(p->uid) < 0)
 		return error_errno(e, -errno, "set the user id to %u", p->uid);
 	/* a change from uid 0 empties the effective set; we still need what is permitted */
 	r = caps_get(&caps);

@@ -13,7 +13,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -182,9 +181,9 @@ int userns_write_maps(pid_t pid, const struct spec *s, struct error *e)
 int userns_become_root(struct error *e)
 {
 	/* EPERM: setgroups is denied in this namespace, to everybody */
-	if (setgroups(0, NULL) < 0 && errno != EPERM)
+	if (thread_setgroups(0, NULL) < 0 && errno != EPERM)
 		return error_errno(e, -errno, "give up supplementary groups");
-	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+	if (thread_setresgid(0) < 0 || thread_setresuid(0) < 0)
 		return error_errno(e, -errno, "become root of the user namespace (is its id 0 mapped?)");
 	return 0;
 }

@@ -136,8 +136,13 @@ int image_pages_fd(const struct image *i);
 /* Reads bytes [address, address+len) of an address space, holes as zeros. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
 	struct error *e) _must_check_;
-/* Checks every page-data checksum, in threads that are gone when this returns. */
+/* Checks every page-data checksum. */
 int image_verify_pages(const struct image *i, struct error *e) _must_check_;
+/* The same, of more than a little in threads that work until the end is asked for, which frees *ret; before image_free().
+ * The caller may fork meanwhile: the threads take no locks. */
+struct image_verification;
+int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e) _must_check_;
+int image_verify_end(struct image_verification *v, struct error *e) _must_check_;
 
 static inline void image_writer_free_p(struct image_writer **w)
 {

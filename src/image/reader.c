@@ -6,7 +6,9 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -21,7 +23,7 @@ struct image {
 	struct arena arena;
 	struct image_manifest manifest;
 	struct image_files files;
-	char *records; /* checkpoint.img */
+	char *records; /* checkpoint.img, in the arena */
 	struct slot *slots;
 	size_t n_slots;
 	struct image_index index;
@@ -65,29 +67,29 @@ static int open_checked(int dirfd, const char *name, uint64_t size, struct error
 }
 
 /* Reads a whole file of a known size into memory. */
-static int load(int dirfd, const char *name, uint64_t size, char **ret, struct error *e)
+static int load(struct image *i, int dirfd, const char *name, uint64_t size, char **ret, struct error *e)
 {
 	_cleanup_close_ int fd = open_checked(dirfd, name, size, e);
-	_cleanup_free_ char *buf = NULL;
+	char *buf;
 	int r;
 
 	if (fd < 0)
 		return fd;
 	if (size > IMAGE_FILE_MAX)
 		return image_corrupt(e, name, IMAGE_FILE_MAX, "larger than such a file may be");
-	buf = malloc(MAX(size, UINT64_C(1)));
+	buf = arena_alloc(&i->arena, size);
 	if (!buf)
 		return error_errno(e, -ENOMEM, "%s", name);
 	r = read_exact(fd, buf, size);
 	if (r < 0)
 		return error_errno(e, r, "%s", name);
-	*ret = take_ptr(buf);
+	*ret = buf;
 	return 0;
 }
 
 static int load_manifest(struct image *i, int dirfd, struct error *e)
 {
-	_cleanup_free_ char *text = NULL;
+	char *text = NULL;
 	uint64_t size = 0;
 	int r, fd = open_file(dirfd, IMAGE_MANIFEST, &size, e);
 
@@ -99,7 +101,7 @@ static int load_manifest(struct image *i, int dirfd, struct error *e)
 	close(fd);
 	if (size > IMAGE_MANIFEST_MAX)
 		return image_corrupt(e, IMAGE_MANIFEST, size, "larger than %d bytes", IMAGE_MANIFEST_MAX);
-	r = load(dirfd, IMAGE_MANIFEST, size, &text, e);
+	r = load(i, dirfd, IMAGE_MANIFEST, size, &text, e);
 	if (r < 0)
 		return r;
 	return image_manifest_parse(&i->arena, text, size, &i->manifest, &i->files, e);
@@ -126,7 +128,7 @@ static int parse_records(struct image *i, size_t len, uint64_t *ret_hash, struct
 static int load_records(struct image *i, int dirfd, struct error *e)
 {
 	uint64_t hash = 0;
-	int r = load(dirfd, IMAGE_CHECKPOINT, i->files.checkpoint.size, &i->records, e);
+	int r = load(i, dirfd, IMAGE_CHECKPOINT, i->files.checkpoint.size, &i->records, e);
 
 	if (r == 0)
 		r = parse_records(i, i->files.checkpoint.size, &hash, e);
@@ -138,8 +140,8 @@ static int load_records(struct image *i, int dirfd, struct error *e)
 
 static int load_index(struct image *i, int dirfd, struct error *e)
 {
-	_cleanup_free_ char *data = NULL;
-	int r = load(dirfd, IMAGE_INDEX, i->files.index.size, &data, e);
+	char *data = NULL;
+	int r = load(i, dirfd, IMAGE_INDEX, i->files.index.size, &data, e);
 
 	if (r < 0)
 		return r;
@@ -160,6 +162,7 @@ int image_open(int dirfd, struct image **ret, struct error *e)
 	if (!i)
 		return error_errno(e, -ENOMEM, "image");
 	i->pages_fd = -EBADF;
+	i->arena.shared = true; /* a restore forks as often as there are processes, and all only read it */
 	r = load_manifest(i, dirfd, e);
 	if (r == 0)
 		r = load_records(i, dirfd, e);
@@ -186,9 +189,7 @@ int image_from_memory(const struct image_manifest *m, const void *records, size_
 	i->pages_fd = -EBADF;
 	i->manifest = *m;
 	i->files.pages.size = pages_size;
-	i->records = malloc(MAX(len, (size_t)1));
-	if (i->records)
-		memcpy(i->records, records, len);
+	i->records = arena_memdup(&i->arena, records, len);
 	r = i->records ? parse_records(i, len, &hash, e) : error_errno(e, -ENOMEM, "image");
 	if (r == 0)
 		r = image_index_parse(index, index_len, pages_size, &i->index, e);
@@ -204,7 +205,6 @@ void image_free(struct image *i)
 		return;
 	close_p(&i->pages_fd);
 	image_index_done(&i->index);
-	free(i->records);
 	arena_done(&i->arena);
 	free(i);
 }
@@ -301,65 +301,113 @@ int image_read(
 	return 0;
 }
 
-/* A part of the page data, for one thread. */
-struct verification {
+/* A part of the page data, for one thread. Its memory is not for processes that are forked meanwhile. */
+struct verified_part {
 	const struct image *image;
 	size_t first, end; /* chunks */
 	int r;		   /* 0, -EBADMSG, or what pread() said, about chunk "first" */
 	size_t n;	   /* bytes of that chunk */
+	uint8_t *memory;   /* for a chunk, then the stack; NULL: none is mapped */
+	size_t memory_size;
+	pthread_t thread;
+	bool started;
 };
 
-static void verify_chunks(struct verification *v)
-{
-	uint64_t chunk = v->image->index.chunk_size, size = v->image->files.pages.size;
-	_cleanup_free_ uint8_t *buf = malloc(chunk);
+enum { MAX_PARTS = 4, BYTES_PER_PART = 8 << 20, STACK_SIZE = 128 << 10, BYTES_IN_BACKGROUND = 1 << 20 };
 
-	v->r = buf ? 0 : -ENOMEM;
+struct image_verification {
+	struct verified_part parts[MAX_PARTS];
+	size_t n;
+};
+
+static void *verify_part(void *arg)
+{
+	struct verified_part *v = arg;
+	uint64_t chunk = v->image->index.chunk_size, size = v->image->files.pages.size;
+
 	for (; v->r == 0 && v->first < v->end; v->first++) {
 		v->n = MIN(size - v->first * chunk, chunk);
-		v->r = pread_exact(v->image->pages_fd, buf, v->n, v->first * chunk);
-		if (v->r == 0 && image_hash(buf, v->n) != v->image->index.chunks[v->first])
+		v->r = pread_exact(v->image->pages_fd, v->memory, v->n, v->first * chunk);
+		if (v->r == 0 && image_hash(v->memory, v->n) != v->image->index.chunks[v->first])
 			v->r = -EBADMSG;
 		if (v->r < 0)
-			return;
+			break;
 	}
+	return NULL;
 }
 
-static void *verify_thread(void *arg)
+/* Its own stack: what pthread_create() maps is kept for the next thread, and copied by each fork until then. */
+static void start_part(struct verified_part *v)
 {
-	verify_chunks(arg);
-	return NULL;
+	sigset_t all, old;
+	pthread_attr_t attr;
+
+	if (pthread_attr_init(&attr) != 0)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	v->started =
+		pthread_attr_setstack(&attr, v->memory + (v->memory_size - STACK_SIZE), STACK_SIZE) == 0 &&
+		pthread_create(&v->thread, &attr, verify_part, v) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+}
+
+int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e)
+{
+	size_t n = i->index.n_chunks, size = ALIGN_UP(i->index.chunk_size, UINT64_C(4096)) + STACK_SIZE;
+	struct image_verification *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	v->n = MIN(i->files.pages.size / BYTES_PER_PART + 1, (uint64_t)MAX_PARTS);
+	for (size_t k = 0; k < v->n; k++) {
+		struct verified_part *part = &v->parts[k];
+
+		*part = (struct verified_part){
+			.image = i, .first = n * k / v->n, .end = n * (k + 1) / v->n, .memory_size = size};
+		part->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (part->memory == MAP_FAILED) {
+			part->memory = NULL;
+			part->r = -ENOMEM;
+			break;
+		}
+		madvise(part->memory, size, MADV_DONTFORK);
+		if (i->files.pages.size >= BYTES_IN_BACKGROUND)
+			start_part(part);
+	}
+	*ret = v;
+	return 0;
+}
+
+int image_verify_end(struct image_verification *v, struct error *e)
+{
+	int r = 0;
+
+	for (size_t k = 0; v && k < v->n; k++) {
+		struct verified_part *part = &v->parts[k];
+		uint64_t at;
+
+		if (part->started)
+			pthread_join(part->thread, NULL);
+		else if (r == 0)
+			verify_part(part);
+		at = part->first * part->image->index.chunk_size;
+		if (r == 0 && part->r == -EBADMSG)
+			r = image_corrupt(e, IMAGE_PAGES, at, "wrong checksum of these %zu bytes", part->n);
+		else if (r == 0 && part->r < 0)
+			r = error_errno(e, part->r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
+		if (part->memory)
+			munmap(part->memory, part->memory_size);
+	}
+	free(v);
+	return r;
 }
 
 int image_verify_pages(const struct image *i, struct error *e)
 {
-	enum { MAX_THREADS = 4, BYTES_PER_THREAD = 8 << 20 };
-	size_t want = MIN(i->files.pages.size / BYTES_PER_THREAD + 1, (uint64_t)MAX_THREADS),
-	       n = i->index.n_chunks;
-	struct verification parts[MAX_THREADS];
-	pthread_t threads[MAX_THREADS];
-	bool started[MAX_THREADS] = {false};
+	struct image_verification *v = NULL;
+	int r = image_verify_begin(i, &v, e);
 
-	for (size_t k = 0; k < want; k++) {
-		parts[k] = (struct verification){i, n * k / want, n * (k + 1) / want, 0, 0};
-		if (k > 0)
-			started[k] = pthread_create(&threads[k], NULL, verify_thread, &parts[k]) == 0;
-	}
-	for (size_t k = 0; k < want; k++) {
-		if (started[k])
-			pthread_join(threads[k], NULL);
-		else
-			verify_chunks(&parts[k]);
-	}
-	for (size_t k = 0; k < want; k++) {
-		uint64_t at = parts[k].first * i->index.chunk_size;
-
-		if (parts[k].r == -EBADMSG)
-			return image_corrupt(
-				e, IMAGE_PAGES, at, "wrong checksum of these %zu bytes", parts[k].n);
-		if (parts[k].r < 0)
-			return error_errno(
-				e, parts[k].r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
-	}
-	return 0;
+	return r < 0 ? r : image_verify_end(v, e);
 }

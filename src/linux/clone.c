@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "linux/idmap.h"
 
@@ -29,6 +30,21 @@ pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
 	if (pid > 0)
 		*ret_pidfd = pidfd;
 	return pid;
+}
+
+int thread_setgroups(size_t n, const gid_t *groups)
+{
+	return syscall(SYS_setgroups, n, groups);
+}
+
+int thread_setresgid(gid_t id)
+{
+	return syscall(SYS_setresgid, id, id, id);
+}
+
+int thread_setresuid(uid_t id)
+{
+	return syscall(SYS_setresuid, id, id, id);
 }
 
 int ns_return(int fd, int flag)

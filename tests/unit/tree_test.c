@@ -30,6 +30,24 @@ static void plain(struct arena *a)
 	ok(t && t->nodes[2].parent == 1 && !t->nodes[2].setsid, "each is forked by its parent");
 }
 
+static void joins(struct arena *a)
+{
+	const struct tree_process born[] = {{1, 0, 1, 1}, {5, 1, 5, 1}, {6, 5, 5, 1}, {7, 6, 7, 7},
+		{8, 7, 7, 7}},
+				  joined[] = {{1, 0, 1, 1}, {5, 1, 5, 1}, {6, 1, 5, 1}},
+				  early[] = {{1, 0, 1, 1}, {5, 1, 5, 5}, {6, 5, 1, 1}},
+				  of_dead[] = {{1, 0, 1, 1}, {5, 1, 4, 1}};
+	struct tree_plan *t = plan(a, born, 5, NULL);
+
+	ok(t && !t->joins, "groups that all are born into, or lead, are joined by nobody");
+	t = plan(a, joined, 3, NULL);
+	ok(t && t->joins, "the group of a sibling has to be joined");
+	t = plan(a, early, 3, NULL);
+	ok(t && t->joins, "a child of the old session is not taken to be born in its group");
+	t = plan(a, of_dead, 2, NULL);
+	ok(t && t->joins, "nor the member of a group whose leader is dead");
+}
+
 static void leader_with_old_child(struct arena *a)
 {
 	const struct tree_process p[] = {{1, 0, 1, 1}, {5, 1, 5, 5}, {6, 5, 1, 1}, {7, 5, 5, 5}};
@@ -140,6 +158,7 @@ int main(void)
 	struct arena a = {};
 
 	plain(&a);
+	joins(&a);
 	leader_with_old_child(&a);
 	daemon_with_dead_leader(&a);
 	adopted_with_living_leader(&a);

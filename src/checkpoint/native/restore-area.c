@@ -53,7 +53,7 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
 
 static void count_fill(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset)
 {
-	*(uint64_t *)arg += 1 + (end - start) / RUN_BYTES;
+	*(uint64_t *)arg += 2 + (end - start) / RUN_BYTES;
 }
 
 /* Calls that fill a mapping; if it is in a unit: whether that can be had or not, which turns out later. */

@@ -7,11 +7,13 @@
 #include "checkpoint/native/restore.h"
 
 #include <linux/futex.h>
+#include <linux/nsfs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -30,6 +32,7 @@
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
+#define NS_GET_PID_FROM_PIDNS_OP _IOR(NSIO, 0x6, int) /* linux/nsfs.h of 6.11 */
 enum { READY_TIMEOUT_S = 180 };
 
 struct live_thread {
@@ -132,23 +135,15 @@ static const St__Thread *find_thread(const struct restore *r, int tid, const St_
 	return NULL;
 }
 
-/* Host ids of all threads: the container's tasks, told apart by their ids in its own namespace. */
-static int find_threads(struct finish *f, struct error *e)
+/* Told apart by their ids in the container's own namespace. */
+static int look_for_threads(struct finish *f, const pid_t *pids, size_t n_pids, struct error *e)
 {
-	_cleanup_free_ pid_t *pids = NULL;
 	struct proc_status st;
-	size_t n_pids, level;
-	int result;
+	size_t level;
 
-	result = container_pids(f->c, false, &pids, &n_pids, e);
-	if (result < 0)
-		return result;
 	if (proc_read_status(f->c->init_pid, 0, &f->r->arena, &st) < 0)
 		return error_set(e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
 	level = st.n_ns - 1;
-	f->threads = arena_array(&f->r->arena, f->r->n_threads, sizeof(*f->threads));
-	if (!f->threads)
-		return error_errno(e, -ENOMEM, "restore");
 	for (size_t i = 0; i < n_pids; i++) {
 		pid_t *tids;
 		size_t n;
@@ -174,10 +169,86 @@ static int find_threads(struct finish *f, struct error *e)
 			f->n++;
 		}
 	}
-	if (f->n != f->r->n_threads)
-		return error_set(e, -ESRCH, ERROR_STATE, "%zu of %zu threads of the container were found",
-			f->n, f->r->n_threads);
 	return 0;
+}
+
+/* In the container's pid namespace, that of init; 0: this kernel does not tell (it came with Linux 6.11). */
+static pid_t host_id(int ns, int id, struct error *e)
+{
+	int host = ioctl(ns, NS_GET_PID_FROM_PIDNS_OP, (unsigned long)id);
+
+	if (host < 0 && errno == ENOTTY)
+		return 0;
+	return host < 0 ? error_errno(e, -errno, "thread %d, which was made again", id) : host;
+}
+
+/* 1: the kernel does not tell. */
+static int ask_for_threads(struct finish *f, struct error *e)
+{
+	_cleanup_close_ int ns = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", f->c->init_pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0)
+		return 1;
+	for (size_t i = 0; i < f->r->n_procs; i++) {
+		const St__Process *p = f->r->procs[i];
+		pid_t pid = 0;
+
+		for (size_t k = 0; p->state != 2 && k < p->n_threads; k++) {
+			pid_t tid = host_id(ns, p->threads[k]->tid, e);
+
+			if (tid <= 0)
+				return tid < 0 ? tid : 1;
+			pid = k == 0 ? tid : pid;
+			f->threads[f->n++] = (struct live_thread){.task = {.tid = tid},
+				.msg = p->threads[k],
+				.proc = p,
+				.pid = pid,
+				.leader = k == 0};
+		}
+	}
+	return 0;
+}
+
+static int refuse_strangers(const struct finish *f, const pid_t *pids, size_t n_pids, struct error *e)
+{
+	struct proc_stat st;
+
+	for (size_t i = 0; i < n_pids; i++) {
+		bool known = false;
+
+		for (size_t k = 0; k < f->n && !known; k++)
+			known = f->threads[k].pid == pids[i];
+		if (!known && proc_read_stat(pids[i], &st) == 0 && st.state != 'Z' && st.state != 'X')
+			return error_set(
+				e, -EBUSY, ERROR_STATE, "an unknown task %d is in the container", pids[i]);
+	}
+	return 0;
+}
+
+/* Host ids of all threads: the container's tasks. */
+static int find_threads(struct finish *f, struct error *e)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n_pids;
+	int result;
+
+	f->threads = arena_array(&f->r->arena, f->r->n_threads, sizeof(*f->threads));
+	if (!f->threads)
+		return error_errno(e, -ENOMEM, "restore");
+	result = container_pids(f->c, false, &pids, &n_pids, e);
+	if (result < 0)
+		return result;
+	result = ask_for_threads(f, e);
+	result = result == 1   ? look_for_threads(f, pids, n_pids, e)
+		 : result == 0 ? refuse_strangers(f, pids, n_pids, e)
+			       : result;
+	if (result == 0 && f->n != f->r->n_threads)
+		result = error_set(e, -ESRCH, ERROR_STATE, "%zu of %zu threads of the container were found",
+			f->n, f->r->n_threads);
+	return result;
 }
 
 static int find_syscall_offset(struct finish *f, struct error *e)
@@ -574,6 +645,9 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 			return result;
 	}
 	result = wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
+	/* Until now it is only memory: not one instruction of theirs has run. */
+	if (result == 0)
+		result = image_verify_end(take_ptr(r->verification), e);
 	if (result == 0)
 		result = fault_point("restore-threads", e);
 	if (result == 0)

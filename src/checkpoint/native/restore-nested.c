@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/network.h"
+#include "linux/clone.h"
 
 /* Kinds that a stub enters as it is. */
 static const struct {
@@ -121,7 +122,7 @@ static int become_owner(const struct restore *r, const St__Namespace *m)
 
 	if (m->type != CLONE_NEWUSER)
 		return 0;
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ||
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || thread_setresgid(gid) < 0 || thread_setresuid(uid) < 0 ||
 		syscall(SYS_capget, &head, data) < 0)
 		return -errno;
 	data[0].effective = data[0].permitted;

@@ -6,7 +6,6 @@
  */
 #include "checkpoint/native/restore.h"
 
-#include <grp.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -198,22 +197,34 @@ static int set_fs(struct restore *r, const St__Process *p, struct error *e)
 	return 0;
 }
 
+/* Read by init for all: they are inherited, and a file of /proc costs more than a fork's share of pages. */
+static int read_inherited(struct restore *r, struct error *e)
+{
+	char score[32], filter[32];
+
+	if (read_small_file_at(r->proc_fd, "self/oom_score_adj", score, sizeof(score)) <= 0 ||
+		read_small_file_at(r->proc_fd, "self/coredump_filter", filter, sizeof(filter)) <= 0)
+		return error_errno(e, -EIO, "read oom_score_adj and coredump_filter");
+	r->oom_score_adj = strtol(score, NULL, 10);
+	r->coredump_filter = strtol(filter, NULL, 16);
+	return 0;
+}
+
 static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
 {
-	char text[32], now[32];
-	ssize_t n;
+	char text[32];
+	int result = 0;
 
 	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
-	n = read_small_file_at(r->proc_fd, "self/oom_score_adj", now, sizeof(now));
-	if (n > 0 && strtol(now, NULL, 10) != p->oom_score_adj) {
-		int result = write_string_at(r->proc_fd, "self/oom_score_adj", text);
-
-		if (result < 0)
-			return error_errno(e, result, "oom_score_adj %s of process %d", text, p->pid);
-	}
+	if (p->oom_score_adj != r->oom_score_adj)
+		result = write_string_at(r->proc_fd, "self/oom_score_adj", text);
+	if (result < 0)
+		return error_errno(e, result, "oom_score_adj %s of process %d", text, p->pid);
 	snprintf(text, sizeof(text), "0x%x", p->memory->coredump_filter);
-	if (write_string_at(r->proc_fd, "self/coredump_filter", text) < 0)
-		return error_errno(e, -errno, "coredump_filter of process %d", p->pid);
+	if (p->memory->coredump_filter != r->coredump_filter)
+		result = write_string_at(r->proc_fd, "self/coredump_filter", text);
+	if (result < 0)
+		return error_errno(e, result, "coredump_filter of process %d", p->pid);
 	return p->fs_with ? 0 : set_fs(r, p, e);
 }
 
@@ -271,6 +282,15 @@ failed:
 	fail(r, &e);
 }
 
+/* Whether anybody waits for others before it becomes what it is to be. */
+static bool needs_all(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->files_with || r->procs[i]->fs_with)
+			return true;
+	return r->tree->joins || r->n_cgroups || r->n_ptys;
+}
+
 static void late_files(struct restore *r, bool init)
 {
 	struct error e;
@@ -322,7 +342,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		_exit(0);
 	if (fault_point("restore-tree", &e) < 0)
 		fail(r, &e);
-	join_groups(r, node, p);
+	if (needs_all(r))
+		join_groups(r, node, p);
 	if (r->n_cgroups)
 		await(&r->control->cgroups_placed);
 	if (!p)
@@ -462,6 +483,8 @@ int restore_init(void *arg, struct error *e)
 		result = restore_network(&r->net, r->proc_fd, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
+	if (result == 0)
+		result = read_inherited(r, e);
 	if (result == 0)
 		result = fault_point("restore-files", e);
 	if (result < 0)

@@ -274,7 +274,7 @@ static int load(struct restore *r, int image_dir, struct error *e)
 			"the image was made by the engine \"%.40s\", which this stasis lacks",
 			image_manifest(r->image)->engine);
 	if (result == 0)
-		result = image_verify_pages(r->image, e);
+		result = image_verify_begin(r->image, &r->verification, e);
 	if (result == 0)
 		result = cpu_check(image_manifest(r->image), e);
 	if (result == 0)
@@ -522,6 +522,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 			.bytes = made->bytes};
 		result = run(&r, ret, e);
 	}
+	(void)!image_verify_end(r.verification, NULL);
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
 	for (size_t i = 0; i < r.n_shm; i++)

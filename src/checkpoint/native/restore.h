@@ -21,8 +21,9 @@ struct restore_control {
 	uint32_t n_forked, n_led, n_joined, n_opened, n_fetched; /* barriers of the stubs */
 	uint32_t n_ready; /* threads that are built, and wait for "armed" */
 	uint32_t armed; /* set by the parent once it has seized them (or at once, if nothing asks for that) */
-	uint32_t n_finished;			/* threads that wait for their registers */
-	uint32_t park;				/* never changes: waiting on it never ends */
+	uint32_t n_finished; /* threads that wait for their registers */
+	uint32_t park;	     /* never changes: waiting on it never ends */
+	uint32_t nobody;     /* nobody waits on it: FUTEX_WAKE_OP wakes one even if told to wake none */
 	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
 	uint32_t veths_made;			/* likewise, if any were asked for */
 	uint32_t failing, failed;		/* failed: error is valid */
@@ -74,6 +75,8 @@ enum { RESTORE_OWN_NAMESPACES = 8 };
 struct restore {
 	struct arena arena;
 	struct image *image;
+	struct image_verification
+		*verification; /* of its page data, while the stubs are at work; NULL: done */
 	const struct restore_options *options;
 	const St__Container *container;
 	const St__File **files;
@@ -127,14 +130,15 @@ struct restore {
 	size_t n_made_dirs;
 	struct restore_pty *ptys;
 	size_t n_ptys;
-	int console_master;  /* of the terminal that create has made; -EBADF: none */
-	int fd_base;	     /* file i of "files" is descriptor fd_base + i until placed */
-	int root_fd;	     /* O_PATH of the container's "/" */
-	int proc_fd;	     /* O_PATH of the host's /proc, to open descriptors again */
-	int zero_fd;	     /* /dev/zero */
-	int pages_fd;	     /* pages.img */
-	bool has_late_files; /* see restore-late.c */
-	int init_pidfd;	     /* then */
+	int console_master;		     /* of the terminal that create has made; -EBADF: none */
+	int fd_base;			     /* file i of "files" is descriptor fd_base + i until placed */
+	long oom_score_adj, coredump_filter; /* what they are born with */
+	int root_fd;			     /* O_PATH of the container's "/" */
+	int proc_fd;			     /* O_PATH of the host's /proc, to open descriptors again */
+	int zero_fd;			     /* /dev/zero */
+	int pages_fd;			     /* pages.img */
+	bool has_late_files;		     /* see restore-late.c */
+	int init_pidfd;			     /* then */
 };
 
 /* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */

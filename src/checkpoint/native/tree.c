@@ -309,6 +309,20 @@ static int make(struct planner *pl, size_t *ret_wrong, struct error *e)
 	return r == 0 ? for_all(pl, check_adopted, ret_wrong, e) : r;
 }
 
+/* A child has its parent's group if that had got it, by then, in the same way: leaders lead before they fork. */
+static bool any_joins(const struct tree_plan *plan, const struct tree_process *procs)
+{
+	for (size_t i = 1; i < plan->n_processes; i++) {
+		const struct tree_node *node = &plan->nodes[i];
+		bool born = node->parent < plan->n_processes && !node->before_setsid &&
+			    procs[node->parent].pgid == procs[i].pgid;
+
+		if (procs[i].pgid != procs[i].pid && !born)
+			return true;
+	}
+	return plan->n_group_leaders > 0;
+}
+
 int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, struct tree_plan **ret,
 	size_t *ret_wrong, struct error *e)
 {
@@ -330,6 +344,7 @@ int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, 
 	if (r < 0)
 		return r;
 	plan_groups(&pl);
+	plan->joins = any_joins(plan, procs);
 	r = plan_sharing(&pl, a, CLONE_FILES, "descriptor table", ret_wrong, e);
 	if (r == 0)
 		r = plan_sharing(&pl, a, CLONE_FS, "fs (cwd, umask)", ret_wrong, e);

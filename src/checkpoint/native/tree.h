@@ -46,6 +46,7 @@ struct tree_plan {
 	struct tree_node *nodes; /* node i < n_processes is process i */
 	size_t n_nodes, n_processes;
 	size_t n_group_leaders;
+	bool joins; /* somebody has to join a group that it was not born in and does not lead */
 };
 
 /* The node nearest to both among those above them, or one of them. */
