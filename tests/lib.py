@@ -29,6 +29,12 @@ class Skip(Exception):
     """This test cannot run here; the text is the reason, looked up in tests/skips."""
 
 
+def cycles(usual):
+    """How many cycles a test of a real program makes, and how many times the usual number that is: CYCLES=50 for a thorough run."""
+    wanted = int(os.environ.get("CYCLES", usual))
+    return wanted, max(1.0, wanted / usual)
+
+
 def check(condition, message):
     if not condition:
         raise Failure(message)

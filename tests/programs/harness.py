@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real programs, 20 cycles of checkpoint and restore each, under load, with their clients' data intact.
+"""Real programs, checkpointed and restored in cycles, under load, with their clients' data intact: CYCLES=50 in a thorough run.
 
 The root file system is the host's /usr and /etc, bound read-only. A client writes what it knows to /cr/count as it goes on; it
 checks all it can while it runs (/cr/error) and everything when it is asked to (/cr/stop), and then writes /cr/verdict.
 """
 import hashlib
-import os
 import random
 import shutil
 import time
 from pathlib import Path
 
+import lib
 from lib import TESTS, Container, Skip, check, poll
 from programs import systemd, tcp
 
-CYCLES = 20
-JOB_CYCLES = int(os.environ.get("JOB_CYCLES", "12"))  # 50 in a thorough run
+CYCLES, FACTOR = lib.cycles(20)
+JOB_CYCLES, JOB_FACTOR = lib.cycles(12)
 HERE = TESTS / "programs"
 PYTHON = "/usr/bin/python3"
 
@@ -263,10 +263,10 @@ def job(env, name):
 
 
 def tests():
-    for f in (tcp.postgres, tcp.redis_replica):
+    for f in (tcp.postgres, tcp.nginx_wrk, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
-    yield "programs/systemd", systemd.systemd, 300
+    yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
     for f in (redis, python_threads, shell_pipeline, nginx, jvm):
-        yield f"programs/{f.__name__}", f, 240
+        yield f"programs/{f.__name__}", f, int(240 * FACTOR)
     for name in JOBS:
-        yield f"programs/job_{name}", lambda env, n=name: job(env, n), 240
+        yield f"programs/job_{name}", lambda env, n=name: job(env, n), int(240 * JOB_FACTOR)

@@ -9,9 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from lib import Container, Skip, check, poll
+from lib import Container, Skip, check, cycles, poll
 
-CYCLES = int(os.environ.get("SYSTEMD_CYCLES", "10"))
+CYCLES, _ = cycles(10)
 CACHE = Path(os.environ.get("STASIS_GUEST_CACHE", "/var/cache/stasis-guest")) / "systemd-bookworm"
 CAPS = """DAC_READ_SEARCH SYS_ADMIN SYS_PTRACE NET_ADMIN IPC_LOCK SYS_NICE SYS_TTY_CONFIG LEASE LINUX_IMMUTABLE SYS_BOOT
     AUDIT_CONTROL SYS_RESOURCE""".split()

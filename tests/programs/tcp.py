@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL under pgbench, whose clients are in another network namespace: --tcp-established must not lose a transaction, nor
-break a connection. And redis with a replica, both in one container.
+"""PostgreSQL under pgbench and nginx under wrk, whose clients are in another network namespace: --tcp-established must not lose a
+transaction, answer a request wrongly, or break a connection. And redis with a replica, both in one container.
 
 The namespaces are the test's own, joined by a veth; the server's stays when its container is gone, so packets arrive for
 connections that nobody has.
@@ -9,14 +9,15 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import Skip, check
+from lib import TESTS, Skip, check, cycles
 
-CYCLES = int(os.environ.get("TCP_CYCLES", "4"))
+CYCLES, _ = cycles(4)
 OPTIONS = ["--tcp-established"]
 BIN = Path("/usr/lib/postgresql/15/bin")
 
@@ -109,6 +110,52 @@ def postgres(env, host_root):
         sums = value(client, "select (select sum(delta) from pgbench_history), (select sum(abalance) from "
                              "pgbench_accounts), (select sum(bbalance) from pgbench_branches)").split("|")
         check(len(set(sums)) == 1, f"the sums differ: {sums}")
+        c.delete()
+
+
+# Four sizes, from what fits one packet to what fills the queues of both sides; and one that a second server sends by a unix socket.
+PAGES = {"tiny": 1, "small": 100, "medium": 5000, "big": 60000}
+NGINX = """daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log /tmp/error.log info;
+events { worker_connections 256; }
+http { access_log /tmp/access.log; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f;
+uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; keepalive_requests 1000000000; keepalive_timeout 3600s; send_timeout 3600s;
+server { listen unix:/run/nginx.sock; root /cr/www; }
+server { listen 10.77.0.1:8080; root /cr/www; location /through/ { proxy_pass http://unix:/run/nginx.sock:/; proxy_read_timeout 3600s; } } }
+"""
+
+
+def nginx_wrk(env, host_root):
+    """Each thread of wrk has one connection, which must last, and gets one page after another, which must be the page it asked for."""
+    if not shutil.which("nginx") or not shutil.which("wrk"):
+        raise Skip("nginx or wrk is not installed")
+    with two_namespaces(env) as (server, client):
+        c = host_root(env, "nginx", ["/usr/sbin/nginx", "-c", "/cr/nginx.conf", "-e", "/tmp/error.log"], edit=joined(server))
+        c.file("nginx.conf").write_text(NGINX)
+        c.file("www").mkdir()
+        for name, lines in PAGES.items():
+            (c.file("www") / name).write_text("".join(f"line {i} of {name}\n" for i in range(lines)))
+        c.run()
+        at = ["ip", "netns", "exec", client]
+        c.wait("nginx", lambda: subprocess.run([*at, "wrk", "-d", "1", "-t", "1", "-c", "1", "http://10.77.0.1:8080/tiny"],
+                                               capture_output=True, check=False).returncode == 0, 30)
+        with open(env.t / "wrk.out", "w+", encoding="utf-8") as out:
+            load = subprocess.Popen([*at, "wrk", "-t", "6", "-c", "6", "-d", "3600", "--timeout", "60", "-s",
+                                     TESTS / "programs/pages.lua", "http://10.77.0.1:8080", "--", c.file("www"), *PAGES],
+                                    stdout=out, stderr=out)
+            try:
+                time.sleep(1)
+                random_cycles(c, lambda: load.poll() is None)
+                time.sleep(1)
+                load.send_signal(signal.SIGINT)
+                status = load.wait(60)
+            finally:
+                load.kill()
+                load.wait()
+            out.seek(0)
+            said = out.read()
+        found = dict(re.findall(r"^(\w+)=(\d+)$", said, re.M))
+        check(status == 0 and int(found.pop("answers")) > 100 * CYCLES and len(found) == 6 and not any(map(int, found.values())),
+              f"wrk ends with {status}: {said[-2000:]}{(c.rootfs / 'tmp/error.log').read_text()[-500:]}")
         c.delete()
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Terminals: a shell with job control in the container's console, vim and less in tmux in the container, script(1); the console and the
-caller's own terminal given anew at each restore. STASIS_CYCLES cycles each, 4 by default, at random moments.
+caller's own terminal given anew at each restore. CYCLES cycles each, 4 by default, at random moments.
 
 A Terminal is the human's side: the master of a console that came over the console socket, or of a pty of the test's own, in
 which a command of stasis runs in the foreground.
@@ -18,9 +18,9 @@ import subprocess
 import termios
 import time
 
-from lib import Container, Failure, Skip, check, poll
+from lib import Container, Failure, Skip, check, cycles, poll
 
-CYCLES = int(os.environ.get("STASIS_CYCLES", "4"))
+CYCLES, _ = cycles(4)
 
 
 class Terminal:
