@@ -385,6 +385,9 @@ class Container:
             self.config = base_config(args, f"{env.cgroup}/{cid}", **config)
             if edit:
                 edit(self.config)
+            for m in self.config["mounts"]:  # as in most root file systems: tmpfs gets the mode of what it covers
+                if m["type"] == "tmpfs":
+                    (self.rootfs / m["destination"].lstrip("/")).mkdir(parents=True, exist_ok=True)
             self.write_config()
         else:
             self.config = json.loads((self.bundle / "config.json").read_text())

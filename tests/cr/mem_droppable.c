@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: ignore=memory */
 /*
  * Droppable memory (MAP_DROPPABLE, 6.11): glibc 2.41 and later keep the state of getrandom() in it. It stays droppable, and
  * its contents may be gone, but never wrong.

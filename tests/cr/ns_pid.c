@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_ADMIN ignore=thread,SigPnd,ShdPnd */
+/* cr: caps=SYS_ADMIN ignore=thread,memory,SigPnd,ShdPnd */
 /*
  * Pid namespaces that processes have made for themselves, one in another: every process has its pids at each level, adopted
  * and dead ones too; threads, timers and signals go by them. Who made one stays outside of it, and its next child does not.

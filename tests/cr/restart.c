@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: also=filtered */
+/* cr: also=filtered ignore=memory,Threads,thread */
+/* The kernel writes into its memory how much time a select() has left, and calls come to their end. */
 /*
  * System calls that block while the checkpoint is made: none comes back before its time, and none with EINTR. Each is
  * in a thread of its own; the main thread makes it return and looks at what it returned.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: modes=once,cycles,running,again,userns pause=0.3 ignore=Threads,thread */
+/* cr: modes=once,cycles,running,again,userns pause=0.3 ignore=Threads,thread,memory */
 /*
  * Calls with a time limit that was half over at the checkpoint: each ends when the rest of it is over, not after the whole
  * time again, and with its registers as the program left them. Each is in a thread of its own.

@@ -6,7 +6,7 @@
  * A filter on a socket that drops all loses packets as a network would. It is gone before the checkpoint, but the other
  * end has learned by then to wait long before it tries again.
  *
- * cr: options=--tcp-established caps=NET_ADMIN
+ * cr: options=--tcp-established caps=NET_ADMIN ignore=sockets
  */
 #include "sockets.h"
 

@@ -116,8 +116,11 @@ static int open_fanotify(struct restore *r, const St__File *m, int *ret_fd, stru
 	if (r->own_user || !(r->bounding & 1ull << CAP_SYS_ADMIN) || (m->fanotify->flags & CLASSES))
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"the image has a fanotify descriptor, for which the container needs CAP_SYS_ADMIN");
-	*ret_fd = fanotify_init(m->fanotify->flags | FAN_CLOEXEC, m->fanotify->event_flags);
-	return *ret_fd < 0 ? error_errno(e, -errno, "make a fanotify descriptor") : 0;
+	/* The group remembers its flags, FAN_CLOEXEC among them: so that is not ours to add. */
+	*ret_fd = fanotify_init(m->fanotify->flags, m->fanotify->event_flags);
+	if (*ret_fd < 0 || fcntl(*ret_fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_errno(e, -errno, "make a fanotify descriptor");
+	return 0;
 }
 
 static int add_mark(int fd, const St__FanotifyMark *m, const char *path, struct error *e)
