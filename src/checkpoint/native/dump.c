@@ -369,8 +369,8 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	return r;
 }
 
-/* What preflight has not met may be passing: events that are about to be read. Then the container goes on for a moment, and
- * is stopped once more. */
+/* What preflight has not met may be passing: events that are about to be read, a process that has just ended, a call that could
+ * not be told because its thread ran until the freeze. Then the container goes on for a moment, and is stopped once more. */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
@@ -381,7 +381,7 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	for (int i = 1;; i++) {
 		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, e);
 
-		if (r != -EOPNOTSUPP || report->n == 0 || journal->paused || i == STOPS)
+		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || journal->paused || i == STOPS)
 			return r;
 		preflight_report_done(report);
 		*journal = (struct dump_journal){.queue = journal->queue};

@@ -77,8 +77,8 @@ static int wait_all(struct dump *d, struct error *e)
 					p->ns_pid);
 			if (r == 0)
 				r = task_read_registers(t, &d->arena, e);
-			if (r == 0)
-				(void)dump_hide_interruption(t, &p->threads[k].status);
+			if (r == 0 && dump_hide_interruption(t, &p->threads[k].status))
+				r = task_set_gpr(t->tid, &t->regs, e);
 			if (r < 0)
 				return r;
 		}
@@ -172,6 +172,19 @@ int dump_stop(struct dump *d, struct error *e)
 	return r < 0 ? r : fault_point("checkpoint-thawed", e);
 }
 
+/* Where the stop failed, some have been interrupted and have not stopped yet. Only a stopped one can be let go. */
+static void let_go_of(struct dump *d, struct dump_thread *t)
+{
+	struct error ignored;
+
+	if (t->task.seized && !t->task.stopped && !d->journal->paused &&
+		task_wait_stop(&t->task, &ignored) == 0 &&
+		task_read_registers(&t->task, &d->arena, &ignored) == 0 &&
+		dump_hide_interruption(&t->task, &t->status))
+		(void)!task_set_gpr(t->tid, &t->task.regs, &ignored);
+	(void)!task_detach(&t->task, &ignored);
+}
+
 int dump_resume(struct dump *d, struct error *e)
 {
 	struct error ignored;
@@ -180,15 +193,15 @@ int dump_resume(struct dump *d, struct error *e)
 	/* A stopped task counts as frozen only once it is let go: the wait is short, and done below. */
 	if (d->journal->paused)
 		(void)!cgroup_freeze(&d->c->cgroup, 1, &ignored);
+	else if (d->journal->frozen) /* asked for, whether or not all tasks count as frozen just now */
+		r = cgroup_thaw(&d->c->cgroup, e);
 	state_resume_dispatches(d->journal);
 	for (size_t i = 0; i < d->n_procs; i++)
 		for (size_t k = 0; k < d->procs[i].n_threads; k++)
-			(void)!task_detach(&d->procs[i].threads[k].task, &ignored);
+			let_go_of(d, &d->procs[i].threads[k]);
 	dump_release_unfrozen(d);
 	if (d->journal->paused)
 		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
-	else if (d->journal->frozen) /* asked for, whether or not all tasks count as frozen just now */
-		r = cgroup_thaw(&d->c->cgroup, e);
 	d->journal->frozen = false;
 	d->stopped = false;
 	return r;
