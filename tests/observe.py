@@ -39,7 +39,7 @@ def reviewed():
                 parts.append((found[1], re.compile(found[2])))
             else:
                 whole.append(found[1])
-    return whole, parts
+    return re.compile("|".join(map(fnmatch.translate, whole))), parts
 
 
 WHOLE, PARTS = reviewed()
@@ -47,7 +47,7 @@ WHOLE, PARTS = reviewed()
 
 @functools.lru_cache(None)
 def may_differ(key):
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in WHOLE)
+    return WHOLE.match(key) is not None
 
 
 def without_what_may_differ(key, value):
@@ -252,7 +252,8 @@ class Look:
             check(len(said) == len(kinds) + 1, f"ss, ip and cat say {said}")
             for kind, part in zip(kinds, said):
                 of[f"{kind} {net}"] = self.socket_lines(part) if kind == "sockets" else \
-                    self.sysv(part) if kind in ("shm", "sem", "msg") else part.splitlines()
+                    self.sysv(part) if kind in ("shm", "sem", "msg") else \
+                    sorted(part.splitlines()) if "igmp" in kind else part.splitlines()
 
     def mounts(self, task):
         result = []
@@ -357,8 +358,10 @@ def is_same_page(was, is_):
 
 # Before and after --------------------------------------------------------------------------------------------------
 
-def observe(container):
+def observe(container, ignore=()):
     """What is to be compared: a look, and the memory that stands still."""
+    if "memory" in ignore:
+        return Look(container).take(), {}
     first, look, second = memory(container), Look(container).take(), memory(container)
     still = {p: {a: page for a, page in of.items() if second.get(p, {}).get(a) == page} for p, of in first.items()}
     return look, still
@@ -371,12 +374,15 @@ def compare(before, container, ignore, what):
     found = []
     for pid, entry in look.items():
         for key in sorted(entry.keys() | now[pid].keys()):
-            was, is_ = (without_what_may_differ(key, of[key]) if key in of else None for of in (entry, now[pid]))
-            if was != is_ and not may_differ(key) and not any(i in key.split() for i in ignore):
+            was, is_ = entry.get(key), now[pid].get(key)
+            if was == is_ or may_differ(key) or any(i in key.split() for i in ignore):
+                continue
+            was, is_ = (without_what_may_differ(key, v) if v is not None else None for v in (was, is_))
+            if was != is_:
                 found.append(f"{pid if pid == 'container' else f'pid {pid}'} {key}: {difference(was, is_)}")
     size, is_size = (sum(entry.get("smaps Pss", 0) for entry in of.values()) for of in (look, now))
-    if is_size > size * 1.1 + 1024:
-        found.append(f"memory: {size} kB before, {is_size} kB now")
+    if is_size > size * 1.1 + 1024 and "size" not in ignore:
+        found.append(f"size: {size} kB of memory before, {is_size} kB now")
     if "memory" not in ignore:
         found += changed(container, still)
     check(not found, f"{what}, a difference: " + "; ".join(found[:12]))
@@ -405,5 +411,6 @@ def difference(was, is_):
     if isinstance(was, str) and isinstance(is_, str) and "\n" in was:
         was, is_ = was.splitlines(), is_.splitlines()
     if isinstance(was, list) and isinstance(is_, list) and len(was) > 3:
-        return f"gone {[x for x in was if x not in is_][:4]}, new {[x for x in is_ if x not in was][:4]}"
+        gone, new = [x for x in was if x not in is_], [x for x in is_ if x not in was]
+        return f"gone {gone[:4]}, new {new[:4]}" if gone or new else f"another order of {was[:4]}"
     return f"was {was!r}, is {is_!r}"[:300]

@@ -112,6 +112,8 @@ const struct support_row support_rows[] = {
 		"by linux.netDevices or hooks, with what these give them; or a veth with restore "
 		"--veth-pair, with what it "
 		"had. Else the restore fails and says so"},
+	{"namespace", "bridges with a random address", "lost",
+		"that it is one: it counts as given, so one without ports loses its carrier"},
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "sysctls of the network", "supported",
@@ -136,8 +138,9 @@ const struct support_row support_rows[] = {
 		"mode; a "
 		"process that is not dumpable the "
 		"second time. Sleeps "
-		"without a remainder begin anew, and memory that relatives shared after a fork is each one's "
-		"own"},
+		"without a remainder begin anew, memory that relatives shared after a fork is each one's "
+		"own, "
+		"and a checkpoint fills the holes of shared anonymous memory"},
 	{"container", "files of the rootfs and of volumes", "kept outside",
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},
