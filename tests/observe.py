@@ -62,6 +62,14 @@ def text(path):
     return Path(path).read_bytes().decode(errors="replace")
 
 
+def alive(p):
+    """The folder of a thread that lives, the first one if it does; None: the process is dead."""
+    for t in sorted(os.listdir(f"/proc/{p}/task"), key=int):
+        if not re.search(r"^State:\s[ZX]", text(f"/proc/{p}/task/{t}/status"), re.M):
+            return f"/proc/{p}" if int(t) == p else f"/proc/{p}/task/{t}"
+    return None
+
+
 class Names:
     """Numbers of the kernel's, as pipe:[12345] or a mount's id: what counts is which of them are the same one."""
 
@@ -99,13 +107,13 @@ class Look:
     # One process
 
     def process(self, p, entry):
-        proc = f"/proc/{p}"
-        self.status(proc, entry, "")
-        self.stat(proc, entry, "")
-        if entry["stat state"] == "zombie":
+        self.status(f"/proc/{p}", entry, "")
+        self.stat(f"/proc/{p}", entry, "")
+        for t in sorted(os.listdir(f"/proc/{p}/task"), key=int):
+            self.thread(f"/proc/{p}/task/{t}", entry)
+        proc = alive(p)
+        if not proc:
             return
-        for t in sorted(os.listdir(f"{proc}/task"), key=int):
-            self.thread(f"{proc}/task/{t}", entry)
         for name in sorted(os.listdir(proc)):
             if not may_differ(name) and not os.path.isdir(f"{proc}/{name}") and name not in ("status", "stat"):
                 self.file(proc, name, entry, "")
@@ -113,7 +121,7 @@ class Look:
             self.file(proc, f"attr/{name}", entry, "")
         self.view(proc, entry, "")
         for fd in sorted(os.listdir(f"{proc}/fd"), key=int):
-            self.descriptor(p, fd, entry)
+            self.descriptor(p, proc, fd, entry)
 
     def thread(self, task, entry):
         seen = {}
@@ -123,6 +131,8 @@ class Look:
             return  # it has just ended
         prefix = f"thread {seen['status NSpid']} "
         entry.update({prefix + k: v for k, v in seen.items()})
+        if seen["status State"][0] in "ZX":
+            return
         for name in OF_A_THREAD[1:]:
             self.file(task, name, entry, prefix)
         self.view(task, entry, prefix)
@@ -207,8 +217,8 @@ class Look:
 
     # Descriptors
 
-    def descriptor(self, p, fd, entry):
-        link = os.readlink(f"/proc/{p}/fd/{fd}")
+    def descriptor(self, p, proc, fd, entry):
+        link = os.readlink(f"{proc}/fd/{fd}")
         if link.startswith("socket:"):
             self.sockets.setdefault(link[8:-1], []).append(f"{self.pid(p)}.{fd}")
         if may_differ(f"fd {fd}"):
@@ -220,13 +230,15 @@ class Look:
         if name == "stdio":
             return
         lines = {}
-        for line in text(f"/proc/{p}/fdinfo/{fd}").splitlines():
+        for line in text(f"{proc}/fdinfo/{fd}").splitlines():
             key, value = re.match(r"([\w-]+):?\s*(.*)", line).groups()
             lines.setdefault(key, []).append(self.fdinfo(key, " ".join(value.split())))
         entry.update({f"fd {fd} {k}": sorted(v) for k, v in lines.items()})
-        st = os.stat(f"/proc/{p}/fd/{fd}")
+        st = os.stat(f"{proc}/fd/{fd}")
         if os.major(st.st_dev) == 0 or "(deleted)" in name or stat.S_ISSOCK(st.st_mode):
             del entry[f"fd {fd} ino"]  # it is made anew; a name that a socket is bound to, too
+        if link == "/dev/net/tun":
+            del entry[f"fd {fd} pos"]  # counts what was read, and can neither be asked for nor set
 
     def fdinfo(self, key, value):
         if key == "lock":
@@ -296,9 +308,9 @@ for f in shm sem msg; do cat /proc/sysvipc/$f; end; done"""
 
 # Memory ------------------------------------------------------------------------------------------------------------
 
-def runs(p, start, end):
+def runs(proc, start, end):
     """(first, beyond) of the pages of a mapping that are there, in memory or swapped."""
-    with open(f"/proc/{p}/pagemap", "rb", 0) as f:
+    with open(f"{proc}/pagemap", "rb", 0) as f:
         f.seek(start // PAGE * 8)
         there = [i for i, e in enumerate(array.array("Q", f.read((end - start) // PAGE * 8))) if e >> 62]
     first = None
@@ -324,21 +336,18 @@ def memory(container, where=None):
     look, result = Look(container), {}
     for p in look.pids:
         found = result[look.inside[str(p)]] = {}
-        try:
-            maps = text(f"/proc/{p}/maps").splitlines()
-        except OSError:
-            maps = []
-        if not maps:
-            continue  # it is dead
-        with open(f"/proc/{p}/mem", "rb", 0) as mem:
+        proc = alive(p)
+        if not proc:
+            continue
+        with open(f"{proc}/mem", "rb", 0) as mem:
             if where:
                 for address in where.get(look.inside[str(p)], ()):
                     found.update(contents(mem, address, address + PAGE))
                 continue
-            for line in maps:
+            for line in text(f"{proc}/maps").splitlines():
                 start, end = (int(x, 16) for x in line.split()[0].split("-"))
                 if not re.search(r"\[v(syscall|var\w*|dso)\]", line):
-                    for run in runs(p, start, end):
+                    for run in runs(proc, start, end):
                         found.update(contents(mem, *run))
     return result
 

@@ -78,6 +78,24 @@ static void check_tun(struct dump *d, const St__Link *l)
 			"network interface %s (tun)", l->name);
 }
 
+/* As the container sees them. */
+static void name_tun_owners(struct dump *d, St__Link *l)
+{
+	const struct rtattr *a = (const struct rtattr *)l->data.data;
+	const struct rtattr *owner = netlink_find(a, l->data.len, IFLA_TUN_OWNER);
+	const struct rtattr *group = netlink_find(a, l->data.len, IFLA_TUN_GROUP);
+	uint32_t id;
+
+	if (owner && RTA_PAYLOAD(owner) == sizeof(id)) {
+		id = dump_uid(d, netlink_u32(owner, 0));
+		memcpy(RTA_DATA(owner), &id, sizeof(id));
+	}
+	if (group && RTA_PAYLOAD(group) == sizeof(id)) {
+		id = dump_gid(d, netlink_u32(group, 0));
+		memcpy(RTA_DATA(group), &id, sizeof(id));
+	}
+}
+
 static void check_link(struct dump *d, const St__Network *n, const St__Link *l, bool nested)
 {
 	const struct rtattr *a = (const struct rtattr *)l->data.data;
@@ -383,8 +401,11 @@ static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St_
 		r = check_iptables(d, netns, pid, &tables[i]);
 	if (r == 0 && d->stopped && can_write_sysctls(d))
 		r = read_sysctls(d, netns, *ret);
-	for (size_t i = 0; r == 0 && i < (*ret)->n_links; i++)
+	for (size_t i = 0; r == 0 && i < (*ret)->n_links; i++) {
+		if (strcmp((*ret)->links[i]->kind, "tun") == 0)
+			name_tun_owners(d, (*ret)->links[i]);
 		check_link(d, *ret, (*ret)->links[i], nested);
+	}
 	return r;
 }
 

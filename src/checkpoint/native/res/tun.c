@@ -25,8 +25,9 @@
 /* Not in the headers: an answer of TUNGETIFF. */
 enum {
 	DEFAULT_HEADER = 10,
-	KEPT_FLAGS = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI |
-		     IFF_NAPI_FRAGS | IFF_PERSIST | IFF_DETACH_QUEUE
+	/* not IFF_NO_PI: TUNGETIFF's bit of the same number (IFF_NOFILTER) says something else; the interface tells it */
+	KEPT_FLAGS = IFF_TUN | IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI | IFF_NAPI_FRAGS |
+		     IFF_PERSIST | IFF_DETACH_QUEUE
 };
 
 static bool is_tun(const struct stat *st)
@@ -149,12 +150,12 @@ static int make_queue(int proc_fd, const St__Link *l, const St__TunQueue *q, boo
 		return fd;
 	snprintf(request.ifr_name, IFNAMSIZ, "%s", l->name);
 	if (q)
-		request.ifr_flags = q->flags & ~(IFF_PERSIST | IFF_DETACH_QUEUE);
+		request.ifr_flags = q->flags & ~(IFF_PERSIST | IFF_DETACH_QUEUE | IFF_NO_PI);
 	else
 		request.ifr_flags = info(l, IFLA_TUN_TYPE, IFF_TUN) |
-				    (info(l, IFLA_TUN_PI, 0) ? 0 : IFF_NO_PI) |
 				    (info(l, IFLA_TUN_VNET_HDR, 0) ? IFF_VNET_HDR : 0) |
 				    (info(l, IFLA_TUN_MULTI_QUEUE, 0) ? IFF_MULTI_QUEUE : 0);
+	request.ifr_flags |= info(l, IFLA_TUN_PI, 0) ? 0 : IFF_NO_PI;
 	if (first && ioctl(fd, TUNSETIFINDEX, &index) < 0)
 		return error_errno(e, -errno, "number of the network interface %s (tun)", l->name);
 	if (ioctl(fd, TUNSETIFF, &request) < 0)
