@@ -60,6 +60,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		x->n_tmpfses++;
 		break;
 	case IMAGE_RECORD_NETWORK:
+	case IMAGE_RECORD_NETWORK_2:
 		x->network = m;
 		break;
 	case IMAGE_RECORD_NAMESPACE:
@@ -82,6 +83,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	switch (type) {
 	case IMAGE_RECORD_CONTAINER:
 	case IMAGE_RECORD_NETWORK:
+	case IMAGE_RECORD_NETWORK_2:
 	case IMAGE_RECORD_NAMESPACE:
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;

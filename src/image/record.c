@@ -26,6 +26,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_TMPFS] = &st__tmpfs__descriptor,
 	[IMAGE_RECORD_NAMESPACE] = &st__namespace__descriptor,
 	[IMAGE_RECORD_NETWORK] = &st__network__descriptor,
+	[IMAGE_RECORD_NETWORK_2] = &st__network__descriptor,
 	[IMAGE_RECORD_PACKET_TABLE] = &st__packet_table__descriptor,
 	[IMAGE_RECORD_IPC] = &st__ipc__descriptor,
 	[IMAGE_RECORD_MOUNT] = &st__mount__descriptor,

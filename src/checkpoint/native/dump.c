@@ -182,7 +182,10 @@ static int write_records(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
 	if (d->network && r == 0)
-		r = image_writer_record(d->writer, IMAGE_RECORD_NETWORK, &d->network->base, e);
+		r = image_writer_record(d->writer,
+			d->network->n_forwarding || d->network->n_nexthops ? IMAGE_RECORD_NETWORK_2
+									   : IMAGE_RECORD_NETWORK,
+			&d->network->base, e);
 	for (size_t i = 0; i < d->packet_tables.n && r == 0; i++)
 		r = image_writer_record(
 			d->writer, IMAGE_RECORD_PACKET_TABLE, &d->packet_tables.tables[i].msg->base, e);

@@ -15,6 +15,7 @@
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
 #include <linux/nexthop.h>
+#include <linux/xfrm.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
@@ -153,19 +154,43 @@ static int take_any(const struct nlmsghdr *h, void *arg)
 	return h->nlmsg_len < NLMSG_LENGTH(0) ? -EBADMSG : 0;
 }
 
-/* Routes by objects of their own (ip nexthop). */
-static int check_nexthops(struct dump *d, int socket)
+/* Such groups shift by themselves, and the kernel does not take what it says of them. */
+static void check_nexthops(struct dump *d, const St__Network *n)
 {
+	for (size_t i = 0; i < n->n_nexthops; i++) {
+		const struct nlmsghdr *h = (const struct nlmsghdr *)n->nexthops[i].data;
+		int len;
+		const struct rtattr *a = netlink_attributes(h, sizeof(struct nhmsg), &len);
+		const struct rtattr *type = netlink_find(a, len, NHA_GROUP_TYPE);
+
+		if (type && *(const uint16_t *)RTA_DATA(type) == NEXTHOP_GRP_TYPE_RES)
+			preflight_add(d->report, 0, -1, "network",
+				"resilient groups of nexthops are not recorded",
+				"use groups of the usual type", "nexthop %u",
+				netlink_u32(netlink_find(a, len, NHA_ID), 0));
+	}
+}
+
+/* IPsec. A kernel without it does not know the protocol. */
+static int check_xfrm(struct dump *d, int netns)
+{
+	_cleanup_close_ int socket = netns_socket(netns, AF_NETLINK, SOCK_RAW, NETLINK_XFRM);
 	struct netlink_message q;
 	size_t n = 0;
 	int r;
 
-	(void)netlink_begin(&q, RTM_GETNEXTHOP, NLM_F_DUMP, sizeof(struct nhmsg));
+	if (socket < 0)
+		return socket == -EPROTONOSUPPORT ? 0 : socket;
+	(void)netlink_begin(&q, XFRM_MSG_GETSA, NLM_F_DUMP, 0);
 	r = netlink_ask(socket, &q, take_any, &n);
+	(void)netlink_begin(&q, XFRM_MSG_GETPOLICY, NLM_F_DUMP, 0);
+	if (r == 0)
+		r = netlink_ask(socket, &q, take_any, &n);
 	if (n > 0)
-		preflight_add(d->report, 0, -1, "network", "nexthop objects are not recorded yet",
-			"use routes without them", "%zu nexthop objects", n);
-	return r == -EOPNOTSUPP ? 0 : r;
+		preflight_add(d->report, 0, -1, "network", "IPsec is not recorded yet",
+			"flush its states and policies (ip xfrm), or checkpoint with --empty-ns network",
+			"%zu states and policies", n);
+	return r == -EAGAIN ? 0 : r;
 }
 
 static int dump_nftables(struct dump *d, int netns)
@@ -392,7 +417,9 @@ static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St_
 	if (r == 0 && (*ret)->n_links > 1)
 		r = check_qdiscs(d, socket);
 	if (r == 0)
-		r = check_nexthops(d, socket);
+		r = check_xfrm(d, netns);
+	if (r == 0)
+		check_nexthops(d, *ret);
 	if (r == 0)
 		r = nested ? refuse_nftables(d, netns) : dump_nftables(d, netns);
 	if (r == 0 && !nested)

@@ -9,6 +9,7 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/nexthop.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -51,6 +52,31 @@ static bool clean_route(void *header, const struct rtattr *a, int len)
 	return !cached && !of_address;
 }
 
+/* What a bridge or a vxlan forwards by. Not what it has learned, nor groups that protocols have joined. */
+static bool clean_forwarding(void *header, const struct rtattr *a, int len)
+{
+	const struct rtattr *address = netlink_find(a, len, NDA_LLADDR);
+	struct ndmsg *m = header;
+	bool of_group = address && RTA_PAYLOAD(address) >= 1 && (*(const uint8_t *)RTA_DATA(address) & 1);
+	bool configured = m->ndm_state & (NUD_PERMANENT | NUD_NOARP);
+
+	m->ndm_type = 0;
+	m->ndm_flags &= NTF_SELF | NTF_STICKY | NTF_EXT_LEARNED;
+	/* Of the bridge itself: a request has to say so. */
+	if ((int)netlink_u32(netlink_find(a, len, NDA_MASTER), 0) == m->ndm_ifindex)
+		m->ndm_flags |= NTF_SELF;
+	return configured && !of_group;
+}
+
+static bool clean_nexthop(void *header, const struct rtattr *a _unused_, int len _unused_)
+{
+	struct nhmsg *m = header;
+
+	m->nh_scope = 0;
+	m->nh_flags &= RTNH_F_ONLINK;
+	return true;
+}
+
 const struct net_kind net_kinds[NET_KINDS] = {
 	[NET_ADDRESS] = {"address", RTM_GETADDR, RTM_NEWADDR, RTM_DELADDR, sizeof(struct ifaddrmsg),
 		BIT(IFA_ADDRESS) | BIT(IFA_LOCAL) | BIT(IFA_LABEL) | BIT(IFA_BROADCAST) | BIT(IFA_CACHEINFO) |
@@ -67,6 +93,15 @@ const struct net_kind net_kinds[NET_KINDS] = {
 			BIT(RTA_ENCAP_TYPE) | BIT(RTA_ENCAP) | BIT(RTA_EXPIRES) | BIT(RTA_TTL_PROPAGATE) |
 			BIT(RTA_NH_ID),
 		BIT(RTA_EXPIRES), clean_route},
+	[NET_FORWARDING] = {"forwarding entry", RTM_GETNEIGH, RTM_NEWNEIGH, RTM_DELNEIGH,
+		sizeof(struct ndmsg),
+		BIT(NDA_DST) | BIT(NDA_LLADDR) | BIT(NDA_VLAN) | BIT(NDA_PORT) | BIT(NDA_VNI) |
+			BIT(NDA_IFINDEX) | BIT(NDA_SRC_VNI) | BIT(NDA_NH_ID),
+		0, clean_forwarding},
+	[NET_NEXTHOP] = {"nexthop", RTM_GETNEXTHOP, RTM_NEWNEXTHOP, RTM_DELNEXTHOP, sizeof(struct nhmsg),
+		BIT(NHA_ID) | BIT(NHA_GROUP) | BIT(NHA_GROUP_TYPE) | BIT(NHA_BLACKHOLE) | BIT(NHA_OIF) |
+			BIT(NHA_GATEWAY) | BIT(NHA_ENCAP_TYPE) | BIT(NHA_ENCAP) | BIT(NHA_FDB),
+		0, clean_nexthop},
 };
 
 struct net_list network_list(St__Network *n, enum net_kind_id kind)
@@ -78,6 +113,10 @@ struct net_list network_list(St__Network *n, enum net_kind_id kind)
 		return (struct net_list){&n->neighbours, &n->n_neighbours};
 	case NET_RULE:
 		return (struct net_list){&n->rules, &n->n_rules};
+	case NET_FORWARDING:
+		return (struct net_list){&n->forwarding, &n->n_forwarding};
+	case NET_NEXTHOP:
+		return (struct net_list){&n->nexthops, &n->n_nexthops};
 	default:
 		return (struct net_list){&n->routes, &n->n_routes};
 	}
@@ -139,6 +178,15 @@ static void put_expiry(struct netlink_message *m, const struct rtattr *a, int le
 		netlink_put_u32(m, RTA_EXPIRES, info.rta_expires / USER_HZ);
 }
 
+/* What a route by a nexthop object shows of that, and must not be asked for together with it. */
+static bool is_nexthops(const struct net_kind *k, int type, const struct rtattr *all, int len)
+{
+	const uint32_t shown = BIT(RTA_OIF) | BIT(RTA_GATEWAY) | BIT(RTA_VIA) | BIT(RTA_MULTIPATH) |
+			       BIT(RTA_ENCAP_TYPE) | BIT(RTA_ENCAP) | BIT(RTA_FLOW);
+
+	return k->get == RTM_GETROUTE && (shown & BIT(type)) && netlink_find(all, len, RTA_NH_ID);
+}
+
 static int take_message(const struct nlmsghdr *h, void *arg)
 {
 	struct reading *r = arg;
@@ -159,7 +207,8 @@ static int take_message(const struct nlmsghdr *h, void *arg)
 	m.h.nlmsg_flags = 0;
 	left = len;
 	for (const struct rtattr *i = a; RTA_OK(i, left); i = RTA_NEXT(i, left))
-		if ((i->rta_type & NLA_TYPE_MASK) < 32 && (k->kept & BIT(i->rta_type & NLA_TYPE_MASK)))
+		if ((i->rta_type & NLA_TYPE_MASK) < 32 && (k->kept & BIT(i->rta_type & NLA_TYPE_MASK)) &&
+			!is_nexthops(k, i->rta_type & NLA_TYPE_MASK, a, len))
 			put_attribute(&m, k, i);
 	if (k->get == RTM_GETROUTE)
 		put_expiry(&m, a, len);
@@ -207,6 +256,8 @@ static int read_kind(int socket, struct reading *r, int family, int neighbour_fl
 #define RANGE(from, to) ((BIT((to) + 1) - 1) & ~(BIT(from) - 1))
 
 #define MACVLAN_DATA (BIT(IFLA_MACVLAN_MODE) | BIT(IFLA_MACVLAN_FLAGS) | BIT(IFLA_MACVLAN_BC_QUEUE_LEN))
+#define IPVLAN_DATA (BIT(IFLA_IPVLAN_MODE) | BIT(IFLA_IPVLAN_FLAGS))
+#define VXLAN_DATA (RANGE(IFLA_VXLAN_ID, IFLA_VXLAN_DF) & ~BIT(IFLA_VXLAN_LINK))
 #define BRIDGE_DATA                                                                                          \
 	((RANGE(IFLA_BR_FORWARD_DELAY, IFLA_BR_GROUP_FWD_MASK) |                                             \
 		 RANGE(IFLA_BR_MCAST_ROUTER, IFLA_BR_MULTI_BOOLOPT)) &                                       \
@@ -224,6 +275,13 @@ static const struct link_kind link_kinds[] = {
 		.has_lower = true},
 	{.name = "macvlan", .shown = MACVLAN_DATA, .data = MACVLAN_DATA, .has_lower = true},
 	{.name = "tun", .shown = RANGE(IFLA_TUN_OWNER, IFLA_TUN_NUM_DISABLED_QUEUES)},
+	{.name = "ipvlan", .shown = IPVLAN_DATA, .data = IPVLAN_DATA, .has_lower = true},
+	{.name = "vxlan",
+		.shown = VXLAN_DATA | BIT(IFLA_VXLAN_LINK),
+		.data = VXLAN_DATA,
+		.flags = BIT(IFLA_VXLAN_TTL_INHERIT),
+		.has_lower = true,
+		.lower = IFLA_VXLAN_LINK},
 	{.name = "vrf", .shown = BIT(IFLA_VRF_TABLE), .data = BIT(IFLA_VRF_TABLE)},
 };
 
@@ -276,7 +334,8 @@ static ProtobufCBinaryData bytes_of(struct arena *a, const struct rtattr *attrib
 }
 
 /* Those attributes within "nested" that can be set. */
-static ProtobufCBinaryData settable(struct arena *a, const struct rtattr *nested, uint64_t allowed)
+static ProtobufCBinaryData settable(
+	struct arena *a, const struct rtattr *nested, uint64_t allowed, uint64_t flags)
 {
 	struct netlink_message m;
 	const struct rtattr *i = nested ? RTA_DATA(nested) : NULL;
@@ -286,8 +345,14 @@ static ProtobufCBinaryData settable(struct arena *a, const struct rtattr *nested
 	(void)netlink_begin(&m, 0, 0, 0);
 	netlink_for(i, len)
 	{
-		if ((i->rta_type & NLA_TYPE_MASK) < 64 && (allowed & BIT(i->rta_type & NLA_TYPE_MASK)))
+		unsigned type = i->rta_type & NLA_TYPE_MASK;
+
+		if (type >= 64 || !(allowed & BIT(type)))
+			continue;
+		if (!(flags & BIT(type)))
 			netlink_put(&m, i->rta_type, RTA_DATA(i), RTA_PAYLOAD(i));
+		else if (RTA_PAYLOAD(i) == 0 || *(const uint8_t *)RTA_DATA(i))
+			netlink_put(&m, i->rta_type, NULL, 0);
 	}
 	if (m.h.nlmsg_len <= sizeof(m) && m.h.nlmsg_len > NLMSG_LENGTH(0)) {
 		b.len = m.h.nlmsg_len - NLMSG_LENGTH(0);
@@ -348,14 +413,17 @@ static int fill_link(struct arena *a, St__Link *l, const struct rtattr *all, int
 	if (!l->name || !l->kind || !l->slave_kind || !l->alias)
 		return -ENOMEM;
 	kind = link_kind_find(l->kind);
-	l->data = settable(a, within(info, IFLA_INFO_DATA), kind ? kind->shown : 0);
+	l->data = settable(a, within(info, IFLA_INFO_DATA), kind ? kind->shown : 0, kind ? kind->flags : 0);
 	keep_options_that_are_on(l);
 	if (strcmp(l->slave_kind, "bridge") == 0)
-		l->slave_data = settable(a, within(info, IFLA_INFO_SLAVE_DATA), network_port_data);
+		l->slave_data = settable(a, within(info, IFLA_INFO_SLAVE_DATA), network_port_data, 0);
 	l->address = bytes_of(a, netlink_find(all, len, IFLA_ADDRESS));
 	l->mtu = netlink_u32(netlink_find(all, len, IFLA_MTU), 0);
 	l->txqlen = netlink_u32(netlink_find(all, len, IFLA_TXQLEN), 0);
 	l->lower = netlink_u32(netlink_find(all, len, IFLA_LINK), 0);
+	if (kind && kind->lower)
+		l->lower = netlink_u32(
+			netlink_find((const struct rtattr *)l->data.data, l->data.len, kind->lower), 0);
 	l->outside = netlink_find(all, len, IFLA_LINK_NETNSID) != NULL;
 	l->master = netlink_u32(netlink_find(all, len, IFLA_MASTER), 0);
 	l->group = netlink_u32(netlink_find(all, len, IFLA_GROUP), 0);
@@ -422,6 +490,12 @@ int network_read(int socket, struct arena *a, St__Network **ret)
 	for (enum net_kind_id k = 0; k < NET_KINDS && r == 0; k++) {
 		struct reading reading = {.a = a, .kind = &net_kinds[k], .list = network_list(n, k)};
 
+		if (k == NET_FORWARDING || k == NET_NEXTHOP) {
+			r = n->n_links > 1 || k == NET_NEXTHOP
+				    ? read_kind(socket, &reading, k == NET_NEXTHOP ? AF_UNSPEC : AF_BRIDGE, 0)
+				    : 0;
+			continue;
+		}
 		r = read_kind(socket, &reading, AF_INET, 0);
 		if (r == 0)
 			r = read_kind(socket, &reading, AF_INET6, 0);
@@ -464,6 +538,26 @@ bool network_same(const struct net_kind *k, const ProtobufCBinaryData *a, const 
 	}
 }
 
+/* Both that it may name. */
+static bool interfaces_of_forwarding(const struct nlmsghdr *h, bool (*use)(int index, void *arg), void *arg)
+{
+	const struct ndmsg *m = NLMSG_DATA(h);
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(*m), &len),
+			    *via = netlink_find(a, len, NDA_IFINDEX);
+
+	return use(m->ndm_ifindex, arg) && (!via || use(netlink_u32(via, 0), arg));
+}
+
+static bool interfaces_of_nexthop(const struct nlmsghdr *h, bool (*use)(int index, void *arg), void *arg)
+{
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(struct nhmsg), &len),
+			    *oif = netlink_find(a, len, NHA_OIF);
+
+	return !oif || use(netlink_u32(oif, 0), arg);
+}
+
 static bool interfaces_of_route(const struct nlmsghdr *h, bool (*use)(int index, void *arg), void *arg)
 {
 	int len;
@@ -494,6 +588,10 @@ bool network_interfaces_of(
 		return use(((const struct ndmsg *)NLMSG_DATA(h))->ndm_ifindex, arg);
 	case NET_ROUTE:
 		return interfaces_of_route(h, use, arg);
+	case NET_FORWARDING:
+		return interfaces_of_forwarding(h, use, arg);
+	case NET_NEXTHOP:
+		return interfaces_of_nexthop(h, use, arg);
 	default:
 		return true; /* rules name theirs, which need not be there */
 	}

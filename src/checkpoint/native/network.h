@@ -28,7 +28,7 @@ struct net_kind {
 	/* Is it one of those that somebody configured? Takes out of the header what is no part of it. */
 	bool (*clean)(void *header, const struct rtattr *a, int len);
 };
-enum net_kind_id { NET_ADDRESS, NET_NEIGHBOUR, NET_RULE, NET_ROUTE, NET_KINDS };
+enum net_kind_id { NET_ADDRESS, NET_NEIGHBOUR, NET_RULE, NET_ROUTE, NET_FORWARDING, NET_NEXTHOP, NET_KINDS };
 extern const struct net_kind net_kinds[NET_KINDS];
 
 /* The list of that kind in a Network. */
@@ -51,7 +51,9 @@ struct link_kind {
 	const char *name;
 	uint64_t shown; /* bit n: attribute n of its IFLA_INFO_DATA is recorded ... */
 	uint64_t data;	/* ... and set */
-	bool has_lower; /* lies on another interface */
+	uint64_t flags; /* those that are shown as numbers, and set by being there */
+	bool has_lower; /* may lie on another interface ... */
+	int lower;	/* ... which is this attribute of its data; 0: IFLA_LINK says it, and it must */
 };
 /* Likewise what a bridge keeps for its ports (IFLA_INFO_SLAVE_DATA). */
 extern const uint64_t network_port_data;

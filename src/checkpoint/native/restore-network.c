@@ -133,12 +133,14 @@ static int make_link(struct net_restore *r, const St__Link *l, struct error *e)
 	header = netlink_begin(&m, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof(*header));
 	header->ifi_index = l->index;
 	network_put_birth(&m, l);
-	if (kind->has_lower)
+	if (kind->has_lower && !kind->lower)
 		netlink_put_u32(&m, IFLA_LINK, l->lower);
 	info = netlink_nest(&m, IFLA_LINKINFO);
 	netlink_put(&m, IFLA_INFO_KIND, l->kind, strlen(l->kind));
 	data = netlink_nest(&m, IFLA_INFO_DATA);
 	put_allowed(&m, l->data, kind->data);
+	if (kind->lower && l->lower)
+		netlink_put_u32(&m, kind->lower, l->lower);
 	if (peer)
 		netlink_end_nest(&m, network_begin_peer(&m, peer));
 	netlink_end_nest(&m, data);
@@ -166,7 +168,8 @@ static int cannot_make(const St__Link *l, struct error *e)
 static bool can_make(const struct net_restore *r, const St__Link *l)
 {
 	const struct link_kind *kind = link_kind_find(l->kind);
-	const St__Link *lower = kind && kind->has_lower ? network_link(r->want, l->lower) : l;
+	bool lies = kind && kind->has_lower && (l->lower || !kind->lower);
+	const St__Link *lower = lies ? network_link(r->want, l->lower) : l;
 
 	return kind && !l->outside && lower && !is_theirs(r, lower);
 }
@@ -448,10 +451,11 @@ static int failed(
 	char text[INET6_ADDRSTRLEN] = "";
 
 	a = netlink_find(a, len, named_by[kind]);
-	if (a && kind != NET_RULE && RTA_PAYLOAD(a) >= (family == AF_INET6 ? 16 : 4))
+	if (a && named_by[kind] && RTA_PAYLOAD(a) >= (family == AF_INET6 ? 16 : 4))
 		inet_ntop(family, RTA_DATA(a), text, sizeof(text));
 	return error_errno(e, code, "%s the %s %s of the container's network", what, net_kinds[kind].name,
 		*text		     ? text
+		: kind > NET_ROUTE   ? ""
 		: family == AF_INET6 ? "(IPv6)"
 				     : "(default)");
 }
@@ -498,9 +502,9 @@ static int add(struct net_restore *r, enum net_kind_id kind, const ProtobufCBina
 		return send_address(r, d, true);
 	/* A route of IPv6 beside another one with the same destination is a hop more of that one only with APPEND. */
 	return send_message(r, d, net_kinds[kind].new,
-		NLM_F_CREATE | (kind == NET_ROUTE	  ? NLM_F_APPEND
-				       : kind == NET_RULE ? NLM_F_EXCL
-							  : NLM_F_REPLACE));
+		NLM_F_CREATE | (kind == NET_ROUTE || kind == NET_FORWARDING ? NLM_F_APPEND
+				       : kind == NET_RULE		    ? NLM_F_EXCL
+									    : NLM_F_REPLACE));
 }
 
 static bool is_in(enum net_kind_id kind, const ProtobufCBinaryData *d, const St__Network *n)
@@ -647,6 +651,10 @@ static int restore_all(struct net_restore *r, struct error *e)
 		result = forget_tested(r, e);
 	if (result == 0)
 		result = make_equal(r, NET_NEIGHBOUR, e);
+	if (result == 0)
+		result = make_equal(r, NET_NEXTHOP, e);
+	if (result == 0)
+		result = make_equal(r, NET_FORWARDING, e);
 	if (result == 0)
 		result = make_equal(r, NET_RULE, e);
 	return result < 0 ? result : make_equal(r, NET_ROUTE, e);

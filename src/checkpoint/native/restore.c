@@ -70,6 +70,7 @@ static int count_records(struct restore *r, struct error *e)
 			ADD_RECORD(r, tmpfs, m);
 			break;
 		case IMAGE_RECORD_NETWORK:
+		case IMAGE_RECORD_NETWORK_2:
 			r->net.network = (const St__Network *)m;
 			break;
 		case IMAGE_RECORD_PACKET_TABLE:

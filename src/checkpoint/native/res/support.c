@@ -89,10 +89,11 @@ const struct support_row support_rows[] = {
 		"that entered a nested pid namespace by setns"},
 	{"namespace", "shared pid", "refused", "a pid namespace of others"},
 	{"namespace", "network", "supported",
-		"veth pairs, bridges, vlan, macvlan, dummy, ifb, vrf, tun and tap; addresses, routes, rules, "
-		"permanent "
-		"neighbours, the sysctls of interfaces. Other kinds, nexthop objects and traffic control are "
-		"refused"},
+		"veth pairs, bridges, vlan, macvlan, ipvlan, vxlan, dummy, ifb, vrf, tun and tap; addresses, "
+		"nexthop objects, "
+		"routes, rules, permanent neighbours, static forwarding entries, the sysctls of interfaces. "
+		"Other kinds, VLANs "
+		"of bridges, traffic control and IPsec are refused"},
 	{"namespace", "packet filters", "supported",
 		"nftables, and iptables that lie on it: tables, chains, rules, sets, maps, elements with the "
 		"time that they have "
