@@ -7,6 +7,7 @@
 #include "cr.h"
 
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
@@ -845,6 +846,45 @@ static void check_ns_ipc(void)
 	check_namespace("ipc");
 }
 
+/* Made by somebody with a capability that nobody has any more. */
+static void give_up(int cap)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	must(prctl(PR_CAPBSET_DROP, cap));
+	must(syscall(SYS_capget, &head, data));
+	for (int i = 0; i < 2; i++) {
+		uint32_t left = ~(cap / 32 == i ? 1u << cap % 32 : 0);
+
+		data[i].effective &= left;
+		data[i].permitted &= left;
+		data[i].inheritable &= left;
+	}
+	must(syscall(SYS_capset, &head, data));
+}
+
+static bool set_ns_left(void)
+{
+	int p[2];
+	char c = 0;
+
+	must(pipe(p));
+	child = must(fork());
+	if (child == 0) {
+		c = unshare(CLONE_NEWUTS) == 0;
+		give_up(CAP_SYS_ADMIN);
+		must(write(p[1], &c, 1));
+		for (;;)
+			cr_msleep(10);
+	}
+	must(read(p[0], &c, 1));
+	close(p[0]);
+	close(p[1]);
+	give_up(CAP_SYS_ADMIN);
+	return c ? true : unavailable("unshare");
+}
+
 static bool set_ns_time(void)
 {
 	return set_namespace(CLONE_NEWTIME);
@@ -1546,6 +1586,7 @@ static const struct object {
 	{"ns_mount", set_ns_mount, check_ns_mount},
 	{"ns_pid", set_ns_pid, check_ns_pid},
 	{"ns_ipc", set_ns_ipc, check_ns_ipc},
+	{"ns_left", set_ns_left, check_ns_uts},
 	{"ns_time", set_ns_time, check_ns_time},
 	{"ns_cgroup", set_ns_cgroup, check_ns_cgroup},
 	{"ns_ipc_used", set_ns_ipc_used, check_ns_ipc_used},

@@ -397,6 +397,54 @@ test_mounts_want_the_capability() {
 	expect_nothing_left c
 }
 
+# Programs of tests/cr, whose processes ask for no more than config.json gives.
+with_program() {
+	bundle b "/bin/$1" "${@:2}"
+	cp "$BUILD/tests/cr/$1" "$B/rootfs/bin/"
+	chmod 777 "$B/rootfs/cr"
+	edit '.mounts += [{"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}]'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"] | unique)'
+	start c
+	eventually 10 test -e "$B/rootfs/cr/ready.1"
+}
+
+test_namespaces_want_the_capability() {
+	with_program odd ns_left
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete -f c
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_ADMIN"])'
+	fails 'namespace .*CAP_SYS_ADMIN.*does not allow' restore -d --image-path "$T/i" --bundle "$B" c
+	# not enough
+	edit '.process.capabilities.inheritable |= . + ["CAP_SYS_ADMIN"]'
+	fails 'namespace .*CAP_SYS_ADMIN.*does not allow' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+test_fanotify_wants_a_privileged_container() {
+	with_program fanotify
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete -f c
+	edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 0, "size": 65536}] | .linux.gidMappings = .linux.uidMappings'
+	fails 'fanotify.*CAP_SYS_ADMIN' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+# Without a namespace of its own the container is restored, and the name of the machine stays what it is.
+test_the_hosts_name_is_left_alone() {
+	bundle b sh -c 'hostname forged && echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"] | unique)'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	ok checkpoint --image-path "$T/i" c
+	edit '.linux.namespaces |= map(select(.type != "uts")) | del(.hostname)'
+	# in a namespace that stands for the machine's
+	unshare -u sh -c 'hostname machine; "$@" < /dev/null > "$T/out" 2>&1; echo "$? $(hostname)"' sh "$STASIS" --root "$ROOT" "${DRIVER[@]}" restore -d --image-path "$T/i" --bundle "$B" c > "$T/said"
+	grep -q ' machine$' "$T/said" || fail "the machine is called $(cat "$T/said") now"
+	! grep -q '^0' "$T/said" || [ "$(nsenter -t "$(init_pid c)" -u hostname)" = machine ] || fail "another namespace"
+}
+
 # Who may make a user namespace is the seccomp profile's to say.
 test_user_namespaces_want_a_profile_that_allows_them() {
 	profile() {

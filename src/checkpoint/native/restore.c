@@ -410,7 +410,9 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);
 	if (s->process && result == 0)
-		result = restore_check_namespaces(r, allowed_capabilities(s), s->seccomp, e);
+		result = restore_check_namespaces(r,
+			s->process->has_capabilities ? s->process->capabilities.bounding : ~0ull, s->seccomp,
+			e);
 	if (result == 0)
 		result = check_sockets(r, s, e);
 	if (result == 0)
