@@ -195,8 +195,10 @@ static int file_by_mapping(
 	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)v->start,
 		(unsigned long long)v->end);
 	snprintf(path, sizeof(path), "/proc/%d/%s", p->shown, name);
-	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable. */
-	if (v->shared && lstat(path, &st) == 0 && (st.st_mode & S_IWUSR))
+	/* The link's own mode says how the file had been opened: a shared mapping of a writable one may be made writable, unless
+	 * that had been sealed (F_SEAL_FUTURE_WRITE). */
+	if (v->shared && (v->flags & VMA_MW || !d->stopped) && lstat(path, &st) == 0 &&
+		(st.st_mode & S_IWUSR))
 		flags = O_RDWR;
 	if (d->unprivileged)
 		return dump_mapped_file(d, p, v, flags, ret_id, e);

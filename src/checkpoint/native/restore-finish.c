@@ -608,6 +608,37 @@ static bool find_holder(struct finish *f, const St__File *file, struct restore_c
 	return false;
 }
 
+static int seal(const struct restore_connection *holder, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+	int have;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", holder->pid, holder->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	have = fd < 0 ? -1 : fcntl(fd, F_GET_SEALS);
+	if (have < 0 || (holder->file->memfd->seals & ~have &&
+				fcntl(fd, F_ADD_SEALS, holder->file->memfd->seals & ~have) < 0))
+		return error_errno(e, -errno, "seal memfd %s", holder->file->memfd->name);
+	return 0;
+}
+
+/* F_SEAL_FUTURE_WRITE: who has it mapped may go on writing, but nobody could map it any more. By now all have. */
+static int seal_memfds(struct finish *f, struct error *e)
+{
+	struct restore_connection holder;
+	int result = 0;
+
+	for (size_t i = 0; i < f->r->n_files && result == 0; i++) {
+		const St__File *file = f->r->files[i];
+
+		/* what is only mapped is open as another file */
+		if (restore_seals_late(file) && find_holder(f, file, &holder))
+			result = seal(&holder, e);
+	}
+	return result;
+}
+
 static int release_network(struct finish *f, struct error *e)
 {
 	struct restore_connection *all = NULL;
@@ -666,6 +697,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = set_all_registers(&f, e);
 	if (result == 0)
 		result = fault_point("restore-registers", e);
+	if (result == 0)
+		result = seal_memfds(&f, e);
 	if (result == 0)
 		result = restore_times(&f, e);
 	if (result == 0)

@@ -236,6 +236,8 @@ struct restore_connection {
 };
 int restore_release_network(const struct restore *r, struct restore_connection *all, size_t n, pid_t init_pid,
 	struct error *e) _must_check_;
+/* Whether it is a memfd that gets its seals when all have mapped it. */
+bool restore_seals_late(const St__File *f);
 /* Is this one of them? */
 bool restore_is_connection(const struct restore *r, const St__File *f);
 

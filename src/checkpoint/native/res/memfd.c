@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * memfd_create(2): a nameless tmpfs file with seals. Contents are a SharedMemory, since several descriptions and mappings
- * may refer to one memfd. Seals are put on after the contents are in.
+ * may refer to one memfd. Seals are put on after the contents are in; F_SEAL_FUTURE_WRITE, and what comes with it, after
+ * it has been mapped.
  */
 #include "checkpoint/native/res/res.h"
 
@@ -33,14 +34,24 @@ static int reopen(const struct dump_file *f)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* Also when this is what somebody has mapped. */
+static bool is_open(const struct dump *d, const struct dump_file *f)
+{
+	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));)
+		if (o->fd >= 0)
+			return true;
+	return f->fd >= 0;
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	_cleanup_close_ int fd = reopen(f);
 	int seals = fd < 0 ? 0 : fcntl(fd, F_GET_SEALS);
 
-	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE))
-		dump_refuse(d, f->proc, f->fd, "memfd", "F_SEAL_FUTURE_WRITE is not supported yet",
-			"use F_SEAL_WRITE", "%s", f->link);
+	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE) && !is_open(d, f))
+		dump_refuse(d, f->proc, f->fd, "memfd",
+			"F_SEAL_FUTURE_WRITE is set, and no process has it open any more",
+			"unmap it, or keep it open", "%s", f->link);
 	return 0;
 }
 
@@ -107,11 +118,19 @@ static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct 
 	return *ret_fd < 0 ? error_errno(e, -errno, "open memfd %s again", m->memfd->name) : 0;
 }
 
+bool restore_seals_late(const St__File *f)
+{
+	return f->kind_case == ST__FILE__KIND_MEMFD && f->memfd->seals > 0 &&
+	       f->memfd->seals & SEAL_FUTURE_WRITE;
+}
+
 static int connect_memfd(struct restore *r, const St__File *m, int fd, struct error *e)
 {
 	struct restore_shm *shm = find_shm(r, m->memfd->shm);
 	int have = fcntl(shm->fd, F_GET_SEALS), want = m->memfd->seals & ~have;
 
+	if (restore_seals_late(m))
+		return 0;
 	if (m->memfd->seals > 0 && want && fcntl(shm->fd, F_ADD_SEALS, want) < 0)
 		return error_errno(e, -errno, "seal memfd %s", m->memfd->name);
 	return 0;
