@@ -3,13 +3,37 @@
 # Huge pages of the pool, which a machine has or has not (tests/cr/mem_hugetlb.c is about their contents).
 . "$TESTS/lib.sh"
 
-test_a_pool_that_is_too_small() {
-	local hog
+with_huge_pages() {
 	bundle b /bin/mem_hugetlb
 	cp "$BUILD/tests/cr/mem_hugetlb" "$B/rootfs/bin/"
 	start c
 	eventually 20 eval '[ -e "$B/rootfs/cr/ready.1" ] || [ -e "$B/rootfs/cr/unavailable.1" ]'
 	[ -e "$B/rootfs/cr/ready.1" ] || skip "not on this machine: huge pages"
+}
+
+# KiB of private huge pages that the two processes share, as each of them counts it.
+shared_private() {
+	local init
+	init=$(init_pid c)
+	cat "/proc/$init/smaps" "/proc/$(tr -d ' ' < "/proc/$init/task/$init/children")/smaps" |
+		awk '/^[0-9a-f]+-/ { private = /anon_hugepage/ && $2 ~ /p$/ } /^Shared_Hugetlb:/ && private { n += $2 } END { print n + 0 }'
+}
+
+# Since the fork; neither a checkpoint nor a restore makes copies.
+test_pages_that_a_child_shares() {
+	with_huge_pages
+	[ "$(shared_private)" = 4096 ] || fail "$(shared_private) KiB before"
+	ok checkpoint --image-path "$T/i" --leave-running c
+	[ "$(shared_private)" = 4096 ] || fail "$(shared_private) KiB after a checkpoint"
+	ok checkpoint --image-path "$T/j" c
+	ok restore -d --image-path "$T/j" --bundle "$B" c
+	[ "$(shared_private)" = 4096 ] || fail "$(shared_private) KiB after the restore"
+	let_check 1
+}
+
+test_a_pool_that_is_too_small() {
+	local hog
+	with_huge_pages
 	ok checkpoint --image-path "$T/i" c
 	# Reserves all that are left.
 	python3 -c '

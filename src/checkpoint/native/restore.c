@@ -27,7 +27,6 @@
 #include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
-#include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -314,15 +313,13 @@ static int check_thread_ceiling(const struct restore *r, const struct spec *s, c
 			"allow (mask %#llx): add them "
 			"to process.capabilities.bounding, if they are wanted",
 			p->pid, (unsigned long long)more);
-	if ((t->io_flusher && !(allowed_capabilities(s) & 1ull << CAP_SYS_RESOURCE)) ||
-		(t->sched_policy == SCHED_POLICY_DEADLINE &&
-			!(allowed_capabilities(s) & 1ull << CAP_SYS_NICE)))
+	if (t->io_flusher && !(allowed_capabilities(s) & 1ull << CAP_SYS_RESOURCE))
 		return error_set(e, -EPERM, ERROR_REFUSED,
-			"process %d of the image is %s, which takes a capability that the bundle's "
-			"config.json "
-			"does not allow: add %s to process.capabilities.bounding, if it is wanted",
-			p->pid, t->io_flusher ? "an I/O flusher" : "scheduled by deadlines",
-			t->io_flusher ? "CAP_SYS_RESOURCE" : "CAP_SYS_NICE");
+			"process %d of the image is an I/O flusher, which the bundle's config.json does not "
+			"allow: add "
+			"CAP_SYS_RESOURCE "
+			"to process.capabilities.bounding, if that is wanted",
+			p->pid);
 	if (s->process->no_new_privileges && !of->no_new_privs)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"process %d of the image lacks the noNewPrivileges that the bundle's config.json "
