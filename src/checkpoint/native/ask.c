@@ -78,9 +78,9 @@ uint64_t dump_syscall_insn(struct dump_proc *p)
 	return 0;
 }
 
-static size_t max_ops(const struct dump_proc *p, bool leader)
+static size_t max_ops(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
-	return 16 + STATE_THREAD_OPS + KEYRING_OPS +
+	return 16 + STATE_THREAD_OPS + KEYRING_OPS + t->msg->n_descriptors +
 	       (leader ? STATE_PROCESS_OPS + state_count_mappings(p->msg->memory) + 64 + 4 + 8 + 16 +
 				       2 * p->msg->n_posix_timers + p->msg->n_descriptors
 		       : 0);
@@ -88,12 +88,25 @@ static size_t max_ops(const struct dump_proc *p, bool leader)
 
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
-	return max_ops(p, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA + KEYRING_NAME +
+	return max_ops(p, t, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA + KEYRING_NAME +
 	       (leader ? 16 + state_count_mappings(p->msg->memory) * sizeof(int32_t) +
 				       sizeof(struct process_answers) + 16 * 16 +
 				       p->msg->n_posix_timers * sizeof(struct itimerspec)
 		       : 0) +
 	       ALIGN_UP(task_sigframe(&t->task, NULL, 0, 0, &(uint64_t){0}) + 64, (size_t)64);
+}
+
+static void ask_descriptors(struct question *q, St__Descriptor **list, size_t n)
+{
+	q->descriptors = &q->b.ops[q->b.n_ops];
+	for (size_t i = 0; i < n; i++)
+		batch_call(&q->b, 0, SYS_fcntl, list[i]->fd, F_GETFD);
+}
+
+static void answer_descriptors(const struct question *q, St__Descriptor **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		list[i]->cloexec = q->descriptors[i].result & FD_CLOEXEC;
 }
 
 static void ask_process(struct dump_proc *p, struct question *q)
@@ -136,9 +149,7 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	for (int i = 0; i < PROC_LIMITS; i++)
 		batch_call(b, OP_MAY_FAIL, SYS_prlimit64, 0, i, 0, at + i * 16);
 	state_ask_process(b, p->msg->memory, &q->states);
-	q->descriptors = &b->ops[b->n_ops];
-	for (size_t i = 0; i < p->msg->n_descriptors; i++)
-		batch_call(b, 0, SYS_fcntl, p->msg->descriptors[i]->fd, F_GETFD);
+	ask_descriptors(q, p->msg->descriptors, p->msg->n_descriptors);
 }
 
 /* Builds the batch of one thread at local memory "to", for address "remote". */
@@ -146,7 +157,7 @@ static int build_question(const struct dump *d, struct dump_proc *p, struct dump
 	struct question *q, char *to, uint64_t remote, size_t size, struct error *e)
 {
 	bool leader = t == &p->threads[0];
-	size_t n = max_ops(p, leader), frame_size;
+	size_t n = max_ops(p, t, leader), frame_size;
 	uint64_t sp;
 
 	memset(q, 0, sizeof(*q));
@@ -172,6 +183,8 @@ static int build_question(const struct dump *d, struct dump_proc *p, struct dump
 	state_ask_thread(&q->b, &q->states);
 	if (leader)
 		ask_process(p, q);
+	else
+		ask_descriptors(q, t->msg->descriptors, t->msg->n_descriptors);
 	/* Ends the batch: see task_batch_start(). */
 	batch_call(&q->b, OP_MAY_FAIL, SYS_tgkill, p->own_pid, t->own_tid, t->task.end_signal);
 	/* The frame must lie 64-aligned: XRSTOR wants it. */
@@ -294,8 +307,7 @@ static int answer_process(struct dump *d, struct dump_proc *p, const struct ques
 		m->rlimits[i]->soft = values[0];
 		m->rlimits[i]->hard = values[1];
 	}
-	for (size_t i = 0; i < m->n_descriptors; i++)
-		m->descriptors[i]->cloexec = q->descriptors[i].result & FD_CLOEXEC;
+	answer_descriptors(q, m->descriptors, m->n_descriptors);
 	if (answer_actions(d, q, m) < 0)
 		return -ENOMEM;
 	return answer_timers(d, q, m);
@@ -520,6 +532,9 @@ int dump_ask(struct dump *d, struct error *e)
 			const struct question *q = &asked[i].questions[k];
 
 			answer_thread(q, p->threads[k].msg);
+			if (k > 0)
+				answer_descriptors(
+					q, p->threads[k].msg->descriptors, p->threads[k].msg->n_descriptors);
 			if (state_answer_thread(&d->arena, &q->states, p->threads[k].msg) < 0)
 				return error_errno(e, -ENOMEM, "answers of pid %d", p->pid);
 			r = keyring_check(d, p, &q->keyrings, e);

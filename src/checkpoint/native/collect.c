@@ -657,6 +657,8 @@ void dump_done(struct dump *d)
 	crew_free(d->crew);
 	for (size_t i = 0; i < d->n_procs; i++)
 		close_p(&d->procs[i].pidfd);
+	for (struct dump_table *t = d->tables; t; t = t->next)
+		close_p(&t->as.pidfd);
 	for (size_t i = 0; i < d->n_files; i++)
 		close_p(&d->files[i].local);
 	close_p(&d->root_fd);

@@ -249,7 +249,7 @@ int restore_lock_network(const struct restore *r, int netns_fd, struct error *e)
 
 static int descriptor_of(const struct restore_connection *c)
 {
-	_cleanup_close_ int pidfd = pidfd_open(c->pid, 0);
+	_cleanup_close_ int pidfd = dump_open_pidfd(c->pid);
 	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, c->fd, 0);
 
 	return fd < 0 ? -errno : fd;

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/res.h"
 
 enum { AT_ONCE = 32 };
 
@@ -169,6 +170,42 @@ static size_t may_keep(const struct dump *d)
 	return d->stopped ? limit.rlim_cur / 2 : 0;
 }
 
+static int plan_tables(struct descriptors *all, struct error *e)
+{
+	int r = 0;
+
+	for (struct dump_table *t = all->d->tables; t && r == 0; t = t->next) {
+		r = plan(all, &t->as, e);
+		if ((r == -ENOENT || r == -ESRCH) && !all->d->stopped)
+			r = 0;
+	}
+	return r;
+}
+
+/* Of the tables of threads: into their messages, with what is not kept. */
+static void finish_tables(struct dump *d)
+{
+	for (struct dump_table *t = d->tables; t; t = t->next) {
+		for (size_t i = 0; i < t->as.msg->n_descriptors; i++) {
+			uint32_t fd = t->as.msg->descriptors[i]->fd;
+			const struct dump_file *f = dump_file_by_id(d, t->as.msg->descriptors[i]->file);
+
+			if (f && f->proc == &t->as && f->resource &&
+				f->resource->kind_case == ST__FILE__KIND_EPOLL)
+				dump_refuse(d, &t->as, fd, "epoll",
+					"only a thread with a table of its own has it", "let the thread end",
+					"thread %d", t->as.status.ns_pid[t->as.status.n_ns - 1]);
+		}
+		for (size_t k = 0; k < t->as.n_threads && d->stopped; k++) {
+			if (t->as.threads[k].tid != t->as.shown)
+				continue;
+			t->as.threads[k].msg->own_files = true;
+			t->as.threads[k].msg->descriptors = t->as.msg->descriptors;
+			t->as.threads[k].msg->n_descriptors = t->as.msg->n_descriptors;
+		}
+	}
+}
+
 int dump_descriptors(struct dump *d, struct error *e)
 {
 	struct descriptors all = {.d = d, .may_keep = may_keep(d)};
@@ -182,12 +219,16 @@ int dump_descriptors(struct dump *d, struct error *e)
 			r = 0; /* it ended while preflight looked at it */
 	}
 	if (r == 0)
+		r = plan_tables(&all, e);
+	if (r == 0)
 		r = dump_hire(d, all.n / AT_ONCE, d->stopped ? all.n : 0, e);
 	if (r == 0)
 		r = crew_start(d->crew, look, &all, all.n_items, e);
 	if (r == 0)
 		r = add_all(&all, e);
 	crew_drop(d->crew);
+	if (r == 0)
+		finish_tables(d);
 	for (size_t i = 0; r < 0 && i < all.n_items; i++)
 		for (size_t k = 0; k < all.items[i].n_seen; k++)
 			close_p(&all.items[i].seen[k].local);

@@ -92,6 +92,12 @@ struct dump_file {
 	St__Socket *queued; /* of a unix socket with descriptors in its queue: that, already copied */
 };
 
+/* A descriptor table that one thread has for itself. "as": its process as the thread shows it, with descriptors of its own. */
+struct dump_table {
+	struct dump_proc as;
+	struct dump_table *next;
+};
+
 /* Where a thread slept before the freeze (waits.c). */
 struct dump_wait {
 	pid_t tid;
@@ -126,6 +132,7 @@ struct dump {
 	struct stopped_task *unfrozen; /* stop-unfrozen.c */
 	struct dump_proc *procs;       /* parents before children, init first */
 	size_t n_procs;
+	struct dump_table *tables;
 	struct dump_file *files;
 	size_t n_files, max_files;
 	struct file_index *file_index;

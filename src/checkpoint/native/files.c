@@ -255,7 +255,7 @@ static int find_or_add(struct dump *d, const struct dump_file *seen, uint64_t *r
 /* Most descriptors are inherited: what the parent has under the same number is likely the same. */
 static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int fd)
 {
-	for (size_t i = 0; i < d->n_procs && &d->procs[i] < p; i++) {
+	for (size_t i = 0; i < d->n_procs; i++) {
 		const St__Process *m = d->procs[i].msg;
 		size_t lo = 0, hi = m ? m->n_descriptors : 0;
 

@@ -97,7 +97,11 @@ static void check_lock(struct dump *d, const struct dump_lock *l, const struct d
 			"release the lock first", "%s", f->link);
 		return;
 	}
-	if (l->lock.type == PROC_LOCK_POSIX && l->lock.pid != l->proc->pid)
+	if (l->proc < d->procs || l->proc >= d->procs + d->n_procs)
+		dump_refuse(d, l->proc, l->fd, "file lock",
+			"only a thread with a descriptor table of its own has it: not supported yet",
+			"release the lock first", "%s", f->link);
+	else if (l->lock.type == PROC_LOCK_POSIX && l->lock.pid != l->proc->pid)
 		dump_refuse(d, l->proc, l->fd, "file lock",
 			"another process that shares (or shared) its descriptor table has taken it",
 			"release the lock first", "%s", f->link);

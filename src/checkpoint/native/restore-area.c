@@ -81,7 +81,8 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 	       sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
 	data += sem_undo_ops(p) * SEM_UNDO_DATA;
 	for (size_t i = 0; i < p->n_threads; i++) {
-		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters;
+		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters +
+		       2 * p->threads[i]->n_descriptors;
 		data += 1024 + 160 + p->threads[i]->n_pending * 128 +
 			p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
 	}

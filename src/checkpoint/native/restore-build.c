@@ -6,6 +6,7 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
@@ -652,14 +653,32 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 		s->tids[n_tids++] = t->inner_tids[i];
 	s->tids[n_tids++] = t->tid;
 	s->args = (struct clone_args){
-		.flags = (t->cwd_file ? 0 : CLONE_FS) | CLONE_VM | CLONE_FILES | CLONE_SIGHAND |
-			 CLONE_THREAD | CLONE_SYSVSEM,
+		.flags = (t->cwd_file ? 0 : CLONE_FS) | (t->own_files ? 0 : CLONE_FILES) | CLONE_VM |
+			 CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
 		.stack = at,
 		.stack_size = sizeof(s->stack),
 		.set_tid = at + ((char *)s->tids - (char *)s),
 		.set_tid_size = n_tids,
 	};
 	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
+}
+
+/* In the thread, which begins with a copy of its leader's table. */
+static void op_own_files(struct builder *bu, const St__Thread *t)
+{
+	uint32_t gap = 0;
+
+	for (size_t i = 0; i < t->n_descriptors; i++) {
+		const St__Descriptor *d = t->descriptors[i];
+
+		batch_call(
+			&bu->b, 0, SYS_dup3, restore_fd(bu->r, d->file), d->fd, d->cloexec ? O_CLOEXEC : 0);
+		if (d->fd > gap)
+			batch_call(&bu->b, 0, SYS_close_range, gap, d->fd - 1, 0);
+		gap = d->fd + 1;
+	}
+	if (t->own_files)
+		batch_call(&bu->b, 0, SYS_close_range, gap, ~0u, 0);
 }
 
 /* What the thread is to have for itself the leader has for a moment: a clone without CLONE_FS gets a copy. */
@@ -692,6 +711,7 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		return error_errno(bu->e, -ENOMEM, "build the threads");
 	for (size_t i = 1; i < p->n_threads; i++) {
 		threads[i].first = bu->b.n_ops;
+		op_own_files(bu, p->threads[i]);
 		op_thread(bu, p->threads[i], false);
 		op_park(bu);
 		threads[i].n = bu->b.n_ops - threads[i].first;

@@ -71,6 +71,10 @@ static int max_descriptor(const struct restore *r)
 	for (size_t i = 0; i < r->n_procs; i++)
 		for (size_t k = 0; k < r->procs[i]->n_descriptors; k++)
 			max = MAX(max, r->procs[i]->descriptors[k]->fd);
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t t = 0; t < r->procs[i]->n_threads; t++)
+			for (size_t k = 0; k < r->procs[i]->threads[t]->n_descriptors; k++)
+				max = MAX(max, r->procs[i]->threads[t]->descriptors[k]->fd);
 	return MIN(max, 1u << 20);
 }
 
@@ -256,6 +260,20 @@ static int set_owner(struct restore *r, const St__File *m, const St__Process *p,
 	if ((m->flags & O_ASYNC) && fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)
 		return error_errno(e, -errno, "O_ASYNC of descriptor %d", fd);
 	return 0;
+}
+
+int restore_owners_of_threads(struct restore *r, const St__Process *p, struct error *e)
+{
+	int result = 0;
+
+	for (size_t t = 0; t < p->n_threads; t++)
+		for (size_t i = 0; i < p->threads[t]->n_descriptors && result == 0; i++) {
+			int fd = restore_fd(r, p->threads[t]->descriptors[i]->file);
+
+			if (r->files[fd - r->fd_base]->owner)
+				result = set_owner(r, r->files[fd - r->fd_base], p, fd, e);
+		}
+	return result;
 }
 
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e)

@@ -596,12 +596,14 @@ static bool has_to_arm(const struct restore *r)
 static bool find_holder(struct finish *f, const St__File *file, struct restore_connection *ret)
 {
 	for (size_t i = 0; i < f->n; i++) {
-		const St__Process *p = f->threads[i].proc;
+		const struct live_thread *t = &f->threads[i];
+		size_t n = t->leader ? t->proc->n_descriptors : t->msg->n_descriptors;
+		St__Descriptor **list = t->leader ? t->proc->descriptors : t->msg->descriptors;
 
-		for (size_t k = 0; f->threads[i].leader && k < p->n_descriptors; k++) {
-			if (p->descriptors[k]->file != file->id)
+		for (size_t k = 0; k < n; k++) {
+			if (list[k]->file != file->id)
 				continue;
-			*ret = (struct restore_connection){file, f->threads[i].pid, p->descriptors[k]->fd};
+			*ret = (struct restore_connection){file, t->task.tid, list[k]->fd};
 			return true;
 		}
 	}

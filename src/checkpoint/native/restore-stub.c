@@ -231,6 +231,10 @@ static int small_attributes(struct restore *r, const St__Process *p, struct erro
 /* The first of those who share a table gives the descriptors their numbers, once none of the others opens any. */
 static int place_files(struct restore *r, const St__Process *p, size_t index, struct error *e)
 {
+	int result = restore_owners_of_threads(r, p, e);
+
+	if (result < 0)
+		return result;
 	if (p->files_with) {
 		__atomic_store_n(&r->sharers[index].in_loop, 1, __ATOMIC_SEQ_CST);
 		futex(&r->sharers[index].in_loop, FUTEX_WAKE, INT32_MAX);

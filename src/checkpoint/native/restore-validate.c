@@ -83,6 +83,15 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
 }
 
+static bool bad_descriptors(const struct restore *r, St__Descriptor *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((i > 0 && list[i]->fd <= list[i - 1]->fd) || !list[i]->file ||
+			!known_file(r, list[i]->file) || list[i]->fd > 1 << 20)
+			return true;
+	return false;
+}
+
 static int validate_thread(
 	const struct restore *r, const St__Process *p, const St__Thread *t, struct error *e)
 {
@@ -90,6 +99,9 @@ static int validate_thread(
 
 	if (!known_file(r, t->cwd_file))
 		return corrupt(e, "a thread's directory is missing", p->pid);
+	if ((t->n_descriptors && !t->own_files) || (t->own_files && t == p->threads[0]) ||
+		bad_descriptors(r, t->descriptors, t->n_descriptors))
+		return corrupt(e, "a thread's descriptor table is malformed", p->pid);
 	if (bad_duration(t->wait_left))
 		return corrupt(e, "the time of a call is malformed", p->pid);
 	if (t->ended && (t != p->threads[0] || p->n_threads == 1 || p == r->procs[0] || p->state != 0))
@@ -168,11 +180,8 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 	}
 	if (!shares_properly(r, p))
 		return corrupt(e, "what it shares makes no sense", p->pid);
-	for (size_t i = 0; i < p->n_descriptors; i++)
-		if ((i > 0 && p->descriptors[i]->fd <= p->descriptors[i - 1]->fd) ||
-			!p->descriptors[i]->file || !known_file(r, p->descriptors[i]->file) ||
-			p->descriptors[i]->fd > 1 << 20)
-			return corrupt(e, "a descriptor refers to nothing", p->pid);
+	if (bad_descriptors(r, p->descriptors, p->n_descriptors))
+		return corrupt(e, "a descriptor refers to nothing", p->pid);
 	for (size_t i = 0; i < p->n_locks; i++)
 		if (!restore_lock_is_valid(p, p->locks[i]))
 			return corrupt(e, "a file lock is malformed", p->pid);

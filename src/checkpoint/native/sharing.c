@@ -174,6 +174,45 @@ static int own_fs(struct dump *d, struct dump_proc *p, pid_t tid, struct error *
 	return (r == -ENOENT || r == -ESRCH) && !d->stopped ? 0 : r;
 }
 
+/* Whether a thread shares with a process what it does not share with its own. */
+static bool any_other_shares(struct dump *d, pid_t tid, int type)
+{
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (!d->procs[i].zombie && compare(d->procs[i].shown, tid, type) == 0)
+			return true;
+	return false;
+}
+
+static int own_files(struct dump *d, struct dump_proc *p, pid_t tid, struct error *e)
+{
+	struct dump_table *t = arena_new(&d->arena, struct dump_table);
+
+	for (const struct dump_table *other = d->tables; other; other = other->next)
+		if (compare(other->as.shown, tid, KCMP_FILES) == 0)
+			return refuse_thread(d, p, "descriptor table, which another thread shares,");
+	if (any_other_shares(d, tid, KCMP_FILES))
+		return refuse_thread(d, p, "descriptor table, which another process shares,");
+	if (!t)
+		return error_errno(e, -ENOMEM, "threads");
+	t->as = *p;
+	t->as.shown = tid;
+	t->as.pidfd = -EBADF;
+	t->as.msg = pb_new(&d->arena, Process, process);
+	if (!t->as.msg)
+		return error_errno(e, -ENOMEM, "threads");
+	t->as.msg->pid = p->msg->pid;
+	t->as.msg->namespaces = p->msg->namespaces;
+	t->as.msg->n_namespaces = p->msg->n_namespaces;
+	t->as.stat.ppid = p->pid; /* its table was that of its process */
+	if (dump_pidfd(&t->as) < 0 && errno == EINVAL)
+		return refuse_thread(d, p, "descriptor table (which Linux 6.9 and newer show)");
+	if (proc_read_status(p->pid, tid, &d->arena, &t->as.status) < 0)
+		return 0; /* it has ended */
+	t->next = d->tables;
+	d->tables = t;
+	return 0;
+}
+
 /* Samba's threads have working directories of their own, by unshare(CLONE_FS). */
 static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 {
@@ -186,11 +225,13 @@ static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (tids[i] == p->pid || tids[i] == p->shown)
 			continue;
-		if (compare(p->shown, tids[i], KCMP_FILES) > 0)
-			r = refuse_thread(d, p, "descriptor table");
+		if (compare(p->shown, tids[i], KCMP_FILES) > 0 && p->msg)
+			r = own_files(d, p, tids[i], e);
 		if (compare(p->shown, tids[i], KCMP_FS) <= 0)
 			continue;
-		if (p->shares_fs)
+		if (r < 0)
+			return r;
+		if (p->shares_fs || any_other_shares(d, tids[i], KCMP_FS))
 			r = refuse_thread(d, p, "fs (cwd, umask), beside that which another process shares,");
 		else if (last && compare(last, tids[i], KCMP_FS) == 0)
 			r = refuse_thread(d, p, "fs (cwd, umask), which another thread shares,");

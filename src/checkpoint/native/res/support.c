@@ -8,7 +8,9 @@ const struct support_row support_rows[] = {
 	{"process", "sessions and groups", "supported", "also those whose leader is dead"},
 	{"process", "stopped process", "supported", "stopped again, continues on SIGCONT"},
 	{"process", "threads", "supported",
-		"ids, names, masks, stacks, robust lists, rseq, working directories of their own"},
+		"ids, names, masks, stacks, robust lists, rseq; working directories and descriptor tables of "
+		"their "
+		"own"},
 	{"process", "dead leader", "supported",
 		"threads that go on when the first one has ended; of init, a stopped process or one with "
 		"namespaces of its own: refused, and before Linux 6.9"},
@@ -45,8 +47,11 @@ const struct support_row support_rows[] = {
 		"processes with a label or namespaces of their own, nor where those of others are between "
 		"them in the tree"},
 	{"process", "other shared process state", "refused",
-		"CLONE_VM, and with it CLONE_SIGHAND, between processes; a thread with a descriptor table of "
-		"its own; a POSIX lock taken by one who shares the table with the one that has it"},
+		"CLONE_VM, and with it CLONE_SIGHAND, between processes; threads that have a root directory "
+		"of "
+		"their own, or share a table or working directory with others than their process; locks and "
+		"epoll sets that only such a thread has; a POSIX lock taken by one who shares the table with "
+		"the one that has it"},
 	{"process", "exit signals", "supported", "children that end with another one than SIGCHLD, or none"},
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
