@@ -18,6 +18,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/ttys.h"
+#include "linux/clocks.h"
 
 static uint64_t now_us(void)
 {
@@ -123,15 +124,16 @@ int native_preflight(
 static int container_message(struct dump *d, struct error *e)
 {
 	St__Container *m = d->container = pb_new(&d->arena, Container, container);
-	struct timespec mono, boot, real;
+	struct timespec mono, boot;
+	struct clocks now;
 	char path[64], text[256];
 	ssize_t n;
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "container");
-	clock_gettime(CLOCK_MONOTONIC, &mono);
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	clock_gettime(CLOCK_REALTIME, &real);
+	clocks_now(&now);
+	mono = now.monotonic;
+	boot = now.boottime;
 	/* The container's clocks: ours plus the offsets of its time namespace. */
 	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", d->c->init_pid);
 	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
@@ -149,7 +151,7 @@ static int container_message(struct dump *d, struct error *e)
 	}
 	m->monotonic = pb_timespec(&d->arena, mono.tv_sec, mono.tv_nsec);
 	m->boottime = pb_timespec(&d->arena, boot.tv_sec, boot.tv_nsec);
-	m->realtime = pb_timespec(&d->arena, real.tv_sec, real.tv_nsec);
+	m->realtime = pb_timespec(&d->arena, now.realtime.tv_sec, now.realtime.tv_nsec);
 	m->id = d->c->id;
 	m->generation = d->c->generation;
 	m->has_pid_namespace = true;
@@ -389,6 +391,6 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 		preflight_report_done(report);
 		*journal = (struct dump_journal){.queue = journal->queue};
 		*stats = (struct image_statistics){.preflight_us = preflight_us};
-		usleep(i * 2000);
+		usleep(1000u << i);
 	}
 }

@@ -29,6 +29,7 @@
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
+#include "linux/clocks.h"
 
 enum { NS = 1000000000 };
 
@@ -250,10 +251,12 @@ int restore_plan(struct restore *r, struct error *e)
 static void set_clocks(struct restore *r, struct timens_offset *t)
 {
 	struct timespec mono, boot;
+	struct clocks now;
 	int64_t ns;
 
-	clock_gettime(CLOCK_MONOTONIC, &mono);
-	clock_gettime(CLOCK_BOOTTIME, &boot);
+	clocks_now(&now);
+	mono = now.monotonic;
+	boot = now.boottime;
 	r->clock_start = (int64_t)mono.tv_sec * NS + mono.tv_nsec;
 	ns = (r->container->monotonic->sec - mono.tv_sec) * NS + r->container->monotonic->nsec - mono.tv_nsec;
 	t->monotonic_sec = ns / NS - (ns % NS < 0);

@@ -11,36 +11,44 @@
 
 #include "checkpoint/native/restore-time.h"
 
-enum { NS = 1000000000 };
+enum { NS = 1000000000, TRIES = 5, QUICK_NS = 200000 };
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
 	return link_is_anon_inode(f, "[timerfd]");
 }
 
-/* Ticks, and how long after the moment of the checkpoint the next one comes (0: none does). */
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * (int64_t)NS + now.tv_nsec;
+}
+
+/* Ticks, and how long after the moment of the checkpoint the next one comes (0: none does). Again, if something came between the
+ * look at the timer and that at the clock. */
 static int read_timer(struct dump *d, struct dump_file *f, int64_t *ret, struct error *e)
 {
-	enum { TRIES = 5 };
-	int64_t then = d->container->monotonic->sec * NS + d->container->monotonic->nsec, left;
+	int64_t then = d->container->monotonic->sec * NS + d->container->monotonic->nsec, left, now, before;
 	struct itimerspec its;
-	struct timespec now;
 	int r;
 
 	for (int i = 0; i < TRIES; i++) {
 		/* A periodic timer that has expired counts its ticks when it is looked at, and only then goes on. */
+		before = now_ns();
 		if (timerfd_gettime(f->local, &its) < 0)
 			return error_errno(e, -errno, "read a timer");
-		clock_gettime(CLOCK_MONOTONIC, &now);
+		now = now_ns();
 		r = proc_read_fdinfo(f->proc->shown, f->fd, &d->arena, &f->info);
 		if (r < 0)
 			return error_errno(e, r, "fdinfo of a timer");
 		left = MIN(its.it_value.tv_sec, INT64_MAX / NS / 2) * NS + its.it_value.tv_nsec;
 		/* Both times before the same expiry: then the ticks belong to what is left. */
-		if (left == 0 || (f->info.it_value.sec || f->info.it_value.nsec))
+		if (now - before < QUICK_NS && (left == 0 || (f->info.it_value.sec || f->info.it_value.nsec)))
 			break;
 	}
-	*ret = left == 0 ? 0 : MAX(now.tv_sec * NS + now.tv_nsec + d->clock_offset + left - then, (int64_t)1);
+	*ret = left == 0 ? 0 : MAX(now + d->clock_offset + left - then, (int64_t)1);
 	return 0;
 }
 
@@ -69,28 +77,40 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	return 0;
 }
 
-static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+static int arm(struct restore *r, const St__TimerFd *t, int fd)
 {
-	const St__TimerFd *t = m->timerfd;
 	struct itimerspec its = {};
-	bool armed = t->value && (t->value->sec || t->value->nsec);
-	int fd;
+	bool absolute = t->settime_flags & TFD_TIMER_ABSTIME;
 
-	fd = timerfd_create(t->clockid, TFD_CLOEXEC);
-	if (fd < 0)
-		return error_errno(e, -errno, "make a timer of clock %d", t->clockid);
 	if (t->interval) {
 		its.it_interval.tv_sec = t->interval->sec;
 		its.it_interval.tv_nsec = t->interval->nsec;
 	}
-	if (armed) {
-		its.it_value = t->settime_flags & TFD_TIMER_ABSTIME
-				       ? restore_clock_at(r, t->clockid, t->value)
-				       : restore_left(r, t->value);
-		if (timerfd_settime(fd, t->settime_flags, &its, NULL) < 0) {
-			close(fd);
-			return error_errno(e, -errno, "set a timer");
-		}
+	for (int i = 0; i < TRIES; i++) {
+		int64_t before = now_ns();
+
+		its.it_value =
+			absolute ? restore_clock_at(r, t->clockid, t->value) : restore_left(r, t->value);
+		if (timerfd_settime(fd, t->settime_flags, &its, NULL) < 0)
+			return -errno;
+		if (absolute || now_ns() - before < QUICK_NS)
+			break;
+	}
+	return 0;
+}
+
+static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	const St__TimerFd *t = m->timerfd;
+	bool armed = t->value && (t->value->sec || t->value->nsec);
+	int fd = timerfd_create(t->clockid, TFD_CLOEXEC), result;
+
+	if (fd < 0)
+		return error_errno(e, -errno, "make a timer of clock %d", t->clockid);
+	result = armed ? arm(r, t, fd) : 0;
+	if (result < 0) {
+		close(fd);
+		return error_errno(e, result, "set a timer");
 	}
 	if (t->ticks && ioctl(fd, _IOW('T', 0, uint64_t), &t->ticks) < 0) {
 		close(fd);
