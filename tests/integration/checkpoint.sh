@@ -397,6 +397,24 @@ test_mounts_want_the_capability() {
 	expect_nothing_left c
 }
 
+# A tmpfs under another mount, and one under a mount of a directory above it, with what is in them.
+test_covered_tmpfs() {
+	bundle b sh -c 'mkdir -p /m /a/b && mount -t tmpfs one /m && echo kept > /m/file && mount -t tmpfs two /m && mount -t tmpfs three /m &&
+		mount -t tmpfs deep /a/b && echo deep > /a/b/file && mount -t tmpfs over /a && echo > /cr/ready; exec sleep 1000'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"] | unique)'
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+	eventually 5 grep -q sleep "/proc/$(init_pid c)/comm"
+	ok checkpoint --leave-running --image-path "$T/j" c
+	grep -c tmpfs "/proc/$(init_pid c)/mountinfo" > "$T/mounts"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	[ "$(grep -c tmpfs "/proc/$(init_pid c)/mountinfo")" = "$(cat "$T/mounts")" ] || fail "$(cat "/proc/$(init_pid c)/mountinfo")"
+	[ ! -e "/proc/$(init_pid c)/root/m/file" ] || fail "it is not covered"
+	ok exec c sh -c 'umount /m && umount /m && cat /m/file && umount /a && cat /a/b/file'
+	[ "$(cat "$T/out")" = "$(printf 'kept\ndeep')" ] || fail "$(cat "$T/out")"
+}
+
 # Programs of tests/cr, whose processes ask for no more than config.json gives.
 with_program() {
 	bundle b "/bin/$1" "${@:2}"

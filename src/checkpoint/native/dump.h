@@ -171,6 +171,7 @@ struct dump {
 		uint32_t mount;			  /* Mount.id */
 		const struct proc_mount *view;	  /* shows all of it, */
 		const struct dump_nested *nested; /* in that namespace; NULL: the container's */
+		bool covered;			  /* by others */
 	} * contents;				  /* of tmpfs mounts, if there are Mount records */
 	size_t n_contents;
 	struct dump_wait *waits;

@@ -524,6 +524,19 @@ static const struct proc_mount *whole_view(const struct plan *p, const struct pr
 	return NULL;
 }
 
+/* Of a mount that is whole, but covered: whether it can be uncovered, in a copy of the namespace. */
+static bool is_within_reach(struct plan *p, struct dump_tmpfs_view *v, const struct proc_mount *m)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	v->view = m;
+	v->covered = true;
+	if (strcmp(m->root, "/") != 0)
+		return false;
+	fd = dump_bare_mount(p->d, v);
+	return fd >= 0;
+}
+
 /* Contents of file systems that only the container has (tmpfs.c). */
 static void list_contents(struct plan *p)
 {
@@ -531,21 +544,20 @@ static void list_contents(struct plan *p)
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct entry *entry = &p->entries[i];
-		const struct proc_mount *view;
+		struct dump_tmpfs_view *v = &d->contents[d->n_contents];
 
 		if (entry->base >= 0 ? !is_own_tmpfs(p, &p->then[entry->base])
 				     : strcmp(entry->msg->fstype, "tmpfs") != 0)
 			continue;
-		view = whole_view(p, entry->m);
-		if (!view)
+		*v = (struct dump_tmpfs_view){
+			.mount = entry->msg->id, .nested = p->nested, .view = whole_view(p, entry->m)};
+		if (!v->view && !is_within_reach(p, v, entry->m))
 			refuse(p, entry->m,
 				"something else is mounted over it, or it is mounted as a whole no more: its "
 				"contents "
 				"cannot be read",
 				"unmount what covers it, or all of it");
-		d->contents[d->n_contents].mount = entry->msg->id;
-		d->contents[d->n_contents].nested = p->nested;
-		d->contents[d->n_contents++].view = view;
+		d->n_contents++;
 	}
 }
 

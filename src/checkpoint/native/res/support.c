@@ -155,7 +155,8 @@ const struct support_row support_rows[] = {
 		"tmpfs, proc, sysfs, devpts, mqueue, cgroup, overlay, binds, moves, flags, propagation, "
 		"pivot_root"},
 	{"mount", "other mounts", "refused",
-		"of other types; of deleted directories; a tmpfs that is covered by another mount; parts of "
+		"of other types; of deleted directories; in a user namespace a tmpfs that is covered "
+		"by another mount; parts of "
 		"file "
 		"systems that are mounted nowhere as a whole; files in detached mounts"},
 	{"memory", "private memory", "supported",
