@@ -457,30 +457,27 @@ static void check_tcp_md5(void)
 	set_md5_key(6);
 }
 
-/* A descriptor in flight in a unix socket. */
-static bool set_fd_in_flight(void)
+/* A descriptor in flight in a unix socket: fd is one end, fd2 the other. */
+static void put_in_flight(int file)
 {
-	int s[2], file = must(open("/etc/passwd", O_RDONLY));
-	char c = 'x', control[CMSG_SPACE(sizeof(int))] = "";
+	char c = 'x';
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = "";
 	struct iovec v = {&c, 1};
 	struct msghdr m = {
 		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
 
-	must(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	*h = (struct cmsghdr){
 		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 	memcpy(CMSG_DATA(h), &file, sizeof(int));
-	must(sendmsg(s[0], &m, 0));
+	must(sendmsg(fd, &m, 0));
 	close(file);
-	fd = s[0];
-	fd2 = s[1];
-	return true;
 }
 
-static void check_fd_in_flight(void)
+static int take_in_flight(void)
 {
-	char c, control[CMSG_SPACE(sizeof(int))] = "";
+	char c;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = "";
 	struct iovec v = {&c, 1};
 	struct msghdr m = {
 		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
@@ -489,10 +486,76 @@ static void check_fd_in_flight(void)
 	must(recvmsg(fd2, &m, 0));
 	check(m.msg_controllen == sizeof(control), "the descriptor in flight is lost");
 	memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(int));
+	return file;
+}
+
+static void make_flight(void)
+{
+	int s[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	fd = s[0];
+	fd2 = s[1];
+}
+
+static bool set_fd_in_flight(void)
+{
+	make_flight();
+	put_in_flight(must(open("/etc/passwd", O_RDONLY)));
+	return true;
+}
+
+static void check_fd_in_flight(void)
+{
+	int file = take_in_flight();
+	char c;
+
 	check(read(file, &c, 1) == 1, "the file in flight: %m");
 	must(lseek(file, 0, SEEK_SET));
-	must(sendmsg(fd, &m, 0));
-	close(file);
+	put_in_flight(file);
+}
+
+/* Of a process that a restore would have to make first. */
+static bool set_pidfd_in_flight(void)
+{
+	make_flight();
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	put_in_flight(must(syscall(SYS_pidfd_open, child, 0)));
+	return true;
+}
+
+static void check_pidfd_in_flight(void)
+{
+	int file = take_in_flight();
+
+	check(syscall(SYS_pidfd_send_signal, file, 0, NULL, 0) == 0, "the pidfd in flight: %m");
+	put_in_flight(file);
+}
+
+static bool set_proc_in_flight(void)
+{
+	char path[64];
+
+	make_flight();
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "/proc/%d/stat", child);
+	put_in_flight(must(open(path, O_RDONLY)));
+	return true;
+}
+
+static void check_proc_in_flight(void)
+{
+	int file = take_in_flight();
+	char text[256] = "";
+
+	check(pread(file, text, sizeof(text) - 1, 0) > 0 && atoi(text) == child, "it says \"%s\"", text);
+	put_in_flight(file);
 }
 
 static bool set_io_uring(void)
@@ -1570,6 +1633,8 @@ static const struct object {
 	{"udp_lo_down", set_udp_lo_down, check_udp_lo_down},
 	{"tcp_md5", set_tcp_md5, check_tcp_md5},
 	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
+	{"pidfd_in_flight", set_pidfd_in_flight, check_pidfd_in_flight},
+	{"proc_in_flight", set_proc_in_flight, check_proc_in_flight},
 	{"io_uring", set_io_uring, check_io_uring},
 	{"aio", set_aio, check_aio},
 	{"userfaultfd", set_userfaultfd, check_userfaultfd},

@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
 
-static bool waits_for_process(const St__File *m)
+bool restore_waits_for_process(const St__File *m)
 {
 	if (m->kind_case == ST__FILE__KIND_REGULAR)
 		return m->regular->process > 1 && !m->regular->process_gone;
@@ -22,11 +22,11 @@ static bool waits_for_process(const St__File *m)
 bool restore_is_late(const struct restore *r, const St__File *m)
 {
 	if (!r->has_late_files || m->kind_case != ST__FILE__KIND_EPOLL)
-		return waits_for_process(m);
+		return restore_waits_for_process(m);
 	for (size_t i = 0; i < m->epoll->n_targets; i++) {
 		int fd = restore_fd(r, m->epoll->targets[i]->file);
 
-		if (fd >= 0 && waits_for_process(r->files[fd - r->fd_base]))
+		if (fd >= 0 && restore_waits_for_process(r->files[fd - r->fd_base]))
 			return true;
 	}
 	return false;
@@ -37,7 +37,7 @@ static int open_all(struct restore *r, struct error *e)
 	int result = 0;
 
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
-		if (waits_for_process(r->files[i]))
+		if (restore_waits_for_process(r->files[i]))
 			result = restore_open_file(r, i, e);
 	for (size_t i = 0; i < r->n_files && result == 0; i++) {
 		const struct resource *res = resource_find(r->files[i]->kind_case);
@@ -53,7 +53,7 @@ static int fetch_all(struct restore *r, struct error *e)
 	for (size_t i = 0; i < r->n_files; i++) {
 		int fd, want = r->fd_base + (int)i;
 
-		if (!waits_for_process(r->files[i]))
+		if (!restore_waits_for_process(r->files[i]))
 			continue;
 		fd = syscall(SYS_pidfd_getfd, r->init_pidfd, want, 0);
 		if (fd < 0 || dup3(fd, want, O_CLOEXEC) < 0)
@@ -66,7 +66,7 @@ static int fetch_all(struct restore *r, struct error *e)
 void restore_find_late_files(struct restore *r)
 {
 	for (size_t i = 0; i < r->n_files && !r->has_late_files; i++)
-		r->has_late_files = waits_for_process(r->files[i]);
+		r->has_late_files = restore_waits_for_process(r->files[i]);
 }
 
 int restore_late_files(struct restore *r, bool init, struct error *e)

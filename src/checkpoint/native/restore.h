@@ -158,6 +158,7 @@ int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;
 /* restore-late.c: files that want all processes to exist: opened by init, then fetched by the others. */
 void restore_find_late_files(struct restore *r);
+bool restore_waits_for_process(const St__File *m); /* says the record alone */
 bool restore_is_late(const struct restore *r, const St__File *m);
 int restore_late_files(struct restore *r, bool init, struct error *e) _must_check_;
 /* restore-stub.c: a process that stands in for one that is gone, with its pid (0: any), until it ends, as that had ended. */

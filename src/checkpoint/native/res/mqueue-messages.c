@@ -126,7 +126,8 @@ static int put_rest(int fd, struct dump_queue_journal *j, struct error *e)
 		if (i < j->sent)
 			continue;
 		do {
-			r = syscall(SYS_mq_timedsend, fd, j->data + at, j->lengths[i], j->priorities[i], &now);
+			r = syscall(
+				SYS_mq_timedsend, fd, j->data + at, j->lengths[i], j->priorities[i], &now);
 		} while (r < 0 && errno == EINTR);
 		if (r < 0)
 			return -errno;

@@ -619,10 +619,31 @@ static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_
 	return r;
 }
 
+/* Queues are filled before there are processes, whose pids go with the connections. */
+static int check_passed(struct dump *d, const St__Socket *m, struct error *e)
+{
+	for (size_t i = 0; i < m->n_queue; i++) {
+		for (size_t k = 0; k < m->queue[i]->n_files; k++) {
+			const struct dump_file *f = dump_file_by_id(d, m->queue[i]->files[k]);
+
+			if (f && restore_waits_for_process(f->msg))
+				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+					"a descriptor of a process (%s) is on its way in a unix socket: let "
+					"it "
+					"be received, then checkpoint",
+					f->link);
+		}
+	}
+	return 0;
+}
+
 static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
 {
 	const struct sockdiag_socket *s = sockdiag_find(d->sockets, f->st.st_ino), *listener;
+	int r = check_passed(d, f->msg->socket, e);
 
+	if (r < 0)
+		return r;
 	if (!s || f->local < 0)
 		return error_set(e, -EIO, ERROR_INTERNAL, "unix socket %s is not in the list", f->link);
 	if (s->state == TCP_LISTEN)
@@ -635,8 +656,10 @@ static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
 
 const struct resource resource_unix = {
 	.kind = "unix socket",
-	.description = "stream, datagram and seqpacket; pairs, named, abstract, listening with a backlog, "
-		       "with queued data and descriptors",
+	.description =
+		"stream, datagram and seqpacket; pairs, named, abstract, listening with a backlog, "
+		"with queued data and descriptors (those of living processes on their way are refused: "
+		"pidfds, files of /proc/PID)",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

@@ -17,6 +17,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/res/res.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/ttys.h"
 
 #define TCSETS2_NR 0x402c542b
@@ -371,14 +372,14 @@ static int foreground_of_nobody(const struct restore_pty *p)
 int restore_set_foreground(struct restore *r, const St__Process *p, struct error *e)
 {
 	const struct restore_pty *t = terminal_of(r, p->sid);
-	int result = 0;
+	int result = 0, group;
 
 	if (!t || p->state == 2)
 		return 0;
+	group = restore_pid_seen(r, p, t->msg->foreground);
 	if (p->pid == p->sid && t->foreground)
 		result = foreground_of_nobody(t);
-	else if (p->pid == p->sid && t->msg->foreground > 0 &&
-		 ioctl(t->slave, TIOCSPGRP, &t->msg->foreground) < 0)
+	else if (p->pid == p->sid && t->msg->foreground > 0 && ioctl(t->slave, TIOCSPGRP, &group) < 0)
 		result = -errno;
 	else if (p->no_terminal && ioctl(t->slave, TIOCNOTTY) < 0)
 		result = -errno;

@@ -422,6 +422,17 @@ static int32_t group_in_container(const struct dump *d, pid_t pgrp)
 	return pgrp ? TTY_GROUP_IS_GONE : 0;
 }
 
+/* In a pid namespace of the container's own a group that nobody leads any more has a number that is not known. */
+static bool is_group_unknown(const struct dump *d, const struct dump_proc *leader, int32_t group)
+{
+	if (leader->own_pid == leader->ns_pid || group == 0)
+		return false;
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].ns_pid == group)
+			return false;
+	return true;
+}
+
 /* Mode and owner of the node, settings and size: of the pair, by either end. */
 static int describe(struct dump *d, struct dump_pty *p, int fd, struct error *e)
 {
@@ -552,6 +563,12 @@ static int dump_pty(struct dump *d, struct dump_pty *p, struct error *e)
 		return abandon(d, p, e);
 	p->msg->session = leader ? leader->ns_pid : 0;
 	p->msg->foreground = leader ? group_in_container(d, p->foreground) : 0;
+	if (leader && is_group_unknown(d, leader, p->msg->foreground))
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"the foreground group of %s, in a nested pid namespace, has no leader any more: end "
+			"it, then "
+			"checkpoint",
+			p->node);
 	if (p->hung_up)
 		return 0;
 	p->msg->unused = is_unused(p, master);
