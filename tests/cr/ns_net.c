@@ -127,6 +127,7 @@ static void tcp_answers(int listener, const char *address)
 static void network(void)
 {
 	struct sockaddr_in here = at("127.9.9.9", PORT);
+	struct ip_mreqn group = {.imr_multiaddr.s_addr = htonl(0xef090909), .imr_ifindex = 1};
 	int before[2], pair[2], outer, udp, tcp, listener, client, server, raw;
 	char b[64] = "";
 
@@ -137,6 +138,7 @@ static void network(void)
 	lo_up("127.9.9.9");
 	put("/proc/sys/net/ipv4/ip_default_ttl", "99");
 	udp = bound(SOCK_DGRAM, "127.9.9.9");
+	must(setsockopt(udp, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)));
 	tcp = bound(SOCK_STREAM, "127.9.9.9");
 	listener = abstract_listener();
 	client = abstract_client();
@@ -166,6 +168,9 @@ static void network(void)
 		answers(listener);
 		tcp_answers(tcp, "127.9.9.9");
 		check(recv(raw, b, sizeof(b), MSG_DONTWAIT) == -1 && errno == EAGAIN, "a raw socket: %m");
+		/* Only a member can leave. */
+		must(setsockopt(udp, IPPROTO_IP, IP_DROP_MEMBERSHIP, &group, sizeof(group)));
+		must(setsockopt(udp, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)));
 		close(must(accept(outer, NULL, NULL))); /* main's, and nobody else's */
 	}
 	_exit(0);

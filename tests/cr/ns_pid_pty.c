@@ -25,8 +25,8 @@ static void foreground(void)
 
 	signal(SIGINT, on_signal);
 	for (int n = 0; cr_wait(); n++) {
-		check(getpid() == self && getpgrp() == self && getsid(0) == 1, "pid %d, group %d, session %d", getpid(),
-			getpgrp(), getsid(0));
+		check(getpid() == self && getpgrp() == self && getsid(0) == 1, "pid %d, group %d, session %d",
+			getpid(), getpgrp(), getsid(0));
 		check(tcgetpgrp(slave) == self, "the foreground group is %d, not %d", tcgetpgrp(slave), self);
 		check(interrupted == n, "%d signals before, not %d", interrupted, n);
 		check(write(master, "\003", 1) == 1, "type: %m");

@@ -8,32 +8,60 @@
 
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/fd.h"
+#include "linux/clone.h"
 
 enum { SOURCES_MAX = 1024 };
 
-/* Groups of both families; taken again once the tasks are stopped. */
+/* Groups of both families in one network namespace; taken again once the tasks are stopped. */
 struct multicast_groups {
 	bool stopped;
+	uint64_t ns;
 	struct proc_group *of[2]; /* IPv4, IPv6 */
 	size_t n[2];
 };
 
-static int read_groups(struct dump *d)
+static int read_from(struct dump *d, pid_t pid, struct multicast_groups *g)
 {
-	static const int families[] = {AF_INET, AF_INET6};
-	struct multicast_groups *g = d->groups;
-	int r = 0;
+	int r = proc_read_groups(pid, AF_INET, &d->arena, &g->of[0], &g->n[0]);
 
-	if (g && g->stopped == d->stopped)
+	return r < 0 ? r : proc_read_groups(pid, AF_INET6, &d->arena, &g->of[1], &g->n[1]);
+}
+
+/* In one that a process has made, we look ourselves. */
+static int read_inside(struct dump *d, struct multicast_groups *g)
+{
+	_cleanup_close_ int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int r, left;
+
+	if (own < 0 || setns(dump_net_namespace_fd(d, g->ns), CLONE_NEWNET) < 0)
+		return -errno;
+	r = read_from(d, getpid(), g);
+	left = ns_return(own, CLONE_NEWNET);
+	return r < 0 ? r : left;
+}
+
+static int read_groups(struct dump *d, int fd)
+{
+	struct multicast_groups *g = d->groups;
+	uint64_t ns;
+	int r;
+
+	if (dump_net_namespace(d, fd, &ns) != 0)
+		return -EXDEV; /* which is refused */
+	if (g && g->stopped == d->stopped && g->ns == ns)
 		return 0;
 	g = arena_new(&d->arena, struct multicast_groups);
 	if (!g)
 		return -ENOMEM;
 	g->stopped = d->stopped;
-	for (int i = 0; i < 2 && r == 0; i++)
-		r = proc_read_groups(d->procs[0].pid, families[i], &d->arena, &g->of[i], &g->n[i]);
+	g->ns = ns;
+	r = ns ? read_inside(d, g) : read_from(d, d->procs[0].pid, g);
 	if (r == 0)
 		d->groups = g;
 	return r;
@@ -126,7 +154,7 @@ int multicast_dump(struct dump *d, int fd, St__Socket *m, struct error *e)
 
 	if ((m->family != AF_INET && m->family != AF_INET6) || charged(fd) == 0)
 		return 0;
-	r = read_groups(d);
+	r = read_groups(d, fd);
 	if (r == 0 && !(filter = malloc(GROUP_FILTER_SIZE(SOURCES_MAX))))
 		r = -ENOMEM;
 	for (int of = 0; of < (m->family == AF_INET ? 1 : 2) && r >= 0; of++) {
@@ -211,17 +239,27 @@ static bool is_valid(const St__Socket *m, const St__MulticastMembership *s)
 	return s->n_sources <= SOURCES_MAX && (!s->include || s->n_sources > 0);
 }
 
+/* In the namespace of the socket. */
+static int index_of(int fd, const char *interface)
+{
+	struct ifreq q = {};
+
+	if (strlen(interface) >= sizeof(q.ifr_name))
+		return -ENODEV;
+	memcpy(q.ifr_name, interface, strlen(interface));
+	return ioctl(fd, SIOCGIFINDEX, &q) < 0 ? -errno : q.ifr_ifindex;
+}
+
 int multicast_restore(int fd, const St__Socket *m, struct error *e)
 {
 	for (size_t i = 0; i < m->n_multicast; i++) {
 		const St__MulticastMembership *s = m->multicast[i];
-		unsigned index;
-		int r;
+		int index, r;
 
 		if (!is_valid(m, s))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "a multicast membership is malformed");
-		index = if_nametoindex(s->interface);
-		r = index ? join_again(fd, s, index) : -ENODEV;
+		index = index_of(fd, s->interface);
+		r = index < 0 ? index : join_again(fd, s, index);
 		if (r < 0)
 			return error_errno(e, r, "join a multicast group on the interface %s", s->interface);
 	}
