@@ -68,6 +68,7 @@ struct restore_options {
 	const struct veth_pair *veth_pairs;
 	size_t n_veth_pairs;
 	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
+	bool any_cpu; /* that has the registers in use; else one that has all that the image's had */
 	enum cgroups_mode cgroups;
 };
 

@@ -10,7 +10,7 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_mount_context;
+	const char *cgroup_mode, *lsm_mount_context, *cpu_check;
 	struct cli_list veth_pairs;
 	bool detach, keep, no_subreaper, lazy_pages;
 };
@@ -38,6 +38,8 @@ static const struct cli_option table[] = {
 		"leave the interfaces and routes of the network namespace out"},
 	{"veth-pair", 0, CLI_LIST, offsetof(struct options, veth_pairs), "IN=OUT[@BRIDGE]",
 		"make the interface IN with its other end OUT here, a port of BRIDGE"},
+	{"cpu-check", 0, CLI_STRING, offsetof(struct options, cpu_check), "strict|lenient",
+		"what the CPU must have: all that the image's had, or the registers in use"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "AppArmor profile of the processes"},
@@ -103,6 +105,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = cgroups_mode_parse(o->cgroup_mode, &restore.cgroups, e);
 	if (r == 0)
 		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
+	restore.any_cpu = o->cpu_check && !strcmp(o->cpu_check, "lenient");
+	if (r == 0 && o->cpu_check && !restore.any_cpu && strcmp(o->cpu_check, "strict") != 0)
+		r = error_set(e, -EINVAL, ERROR_USAGE, "invalid --cpu-check \"%.40s\": strict or lenient",
+			o->cpu_check);
 	if (r < 0)
 		return r;
 	create.notify = false; /* what is restored was ready long ago */

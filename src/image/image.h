@@ -45,8 +45,9 @@ struct image_manifest {
 	const char *architecture; /* "x86_64" */
 	const char *kernel;	  /* uname -r */
 	uint64_t xfeatures;	  /* XCR0: xsave components in the register records */
-	const char *
-		cpu_features; /* space-separated flags the CPU had (CPUID-derived names); restore checks them */
+	/* Separated by spaces: flags that the CPU had (CPUID-derived names); where its xsave components lie in the register records
+	 * ("NUMBER:OFFSET:SIZE"; NULL in images of older versions). */
+	const char *cpu_features, *cpu_layout;
 	unsigned page_size;
 	const char *created; /* RFC 3339 */
 	uint64_t generation;

@@ -129,7 +129,8 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 {
 	struct json_object *o = json_object_new_object();
 
-	if (o && (!add_u64(o, "xfeatures", m->xfeatures) || !add_string(o, "features", m->cpu_features))) {
+	if (o && (!add_u64(o, "xfeatures", m->xfeatures) || !add_string(o, "features", m->cpu_features) ||
+			 (m->cpu_layout && !add_string(o, "layout", m->cpu_layout)))) {
 		json_object_put(o);
 		return NULL;
 	}
@@ -345,6 +346,8 @@ static void get_all(struct parse *p, struct json_object *o, struct image_manifes
 	v = member(p, o, "cpu", json_type_object);
 	m->xfeatures = get_u64(p, v, "xfeatures", UINT64_MAX);
 	m->cpu_features = get_string(p, v, "features");
+	if (v && json_object_object_get_ex(v, "layout", NULL))
+		m->cpu_layout = get_string(p, v, "layout");
 	v = member(p, o, "statistics", json_type_object);
 	for (size_t i = 0; v && i < ARRAY_SIZE(statistics); i++)
 		*(uint64_t *)((char *)&m->statistics + statistics[i].offset) =

@@ -22,6 +22,15 @@ not_restored() {
 	no_processes || fail "left processes: $1"
 }
 
+# $T/bad comes back if the CPU need not have what nobody uses.
+restored_leniently() {
+	ok restore -d --cpu-check lenient --image-path "$T/bad" --bundle "$B" d
+	cp "$T/err" "$T/warnings"
+	expect_progress
+	ok delete -f d
+	expect_nothing_left d
+}
+
 variants() {
 	python3 -B - "$T/i" "$T/variants" "$@" <<- 'END'
 		import os, random, shutil, sys
@@ -143,6 +152,16 @@ test_other_version_architecture_and_cpu() {
 	edit_manifest '.cpu.features += " nosuchfeature"'
 	not_restored "a CPU feature that is missing"
 	grep -qi 'nosuchfeature' "$T/out" || fail "CPU: $(cat "$T/out")"
+	grep -q 'cpu-check lenient' "$T/out" || fail "CPU, remedy: $(cat "$T/out")"
+	restored_leniently
+	grep -q 'nosuchfeature' "$T/warnings" || fail "no warning: $(cat "$T/warnings")"
+	# Registers of a CPU that has them elsewhere: what is there is for another component then, of the same size.
+	edit_manifest '.cpu.layout += " 62:4096:64"'
+	not_restored "another order of registers"
+	restored_leniently
+	edit_manifest '.cpu.xfeatures += 1024'
+	not_restored "a register that is missing"
+	restored_leniently
 	cp "$T/edited" "$T/bad/manifest.json"
 	not_restored "a wrong checksum of the manifest"
 	grep -q 'manifest.json.*checksum' "$T/out" || fail "checksum: $(cat "$T/out")"

@@ -275,7 +275,7 @@ static int commit(struct dump *d, struct error *e)
 		.page_size = 4096,
 		.generation = d->c->generation,
 	};
-	char features[1024], created[40];
+	char features[1024], layout[512], created[40];
 	struct utsname un;
 	struct tm tm;
 	time_t t = time(NULL);
@@ -286,6 +286,7 @@ static int commit(struct dump *d, struct error *e)
 	m.kernel = un.release;
 	m.created = created;
 	m.cpu_features = cpu_feature_names(features, sizeof(features));
+	m.cpu_layout = cpu_layout(layout, sizeof(layout));
 	for (int i = 0; i < 3; i++)
 		m.stdio[i] = d->c->stdio[i];
 	image_writer_count(d->writer, d->stats);

@@ -381,6 +381,8 @@ static int end_leaders(struct finish *f, struct error *e)
 
 static int set_registers(const struct finish *f, struct live_thread *t, struct error *e)
 {
+	const void *xstate;
+	size_t len;
 	int result;
 
 	result = task_wait_stop(&t->task, e);
@@ -393,7 +395,9 @@ static int set_registers(const struct finish *f, struct live_thread *t, struct e
 	t->task.sigmask = t->msg->sigmask;
 	result = task_set_gpr(t->task.tid, &t->task.regs, e);
 	if (result == 0)
-		result = task_set_xstate(t->task.tid, t->msg->xstate.data, t->msg->xstate.len, e);
+		result = restore_xstate(f->r, t->msg, &xstate, &len, e);
+	if (result == 0)
+		result = task_set_xstate(t->task.tid, xstate, len, e);
 	if (result == 0)
 		result = task_set_sigmask(t->task.tid, t->task.sigmask, e);
 	return result;

@@ -267,6 +267,51 @@ static void set_clocks(struct restore *r, struct timens_offset *t)
 	t->present = true;
 }
 
+int restore_xstate(struct restore *r, const St__Thread *t, const void **ret, size_t *ret_len, struct error *e)
+{
+	uint64_t missing = 0;
+	void *buf;
+	int result;
+
+	*ret = t->xstate.data;
+	*ret_len = t->xstate.len;
+	if (!r->layout)
+		return 0;
+	*ret_len = cpu_xstate_size();
+	*ret = buf = arena_alloc(&r->arena, *ret_len);
+	if (!buf)
+		return error_errno(e, -ENOMEM, "restore");
+	result = cpu_convert(image_manifest(r->image)->cpu_layout, t->xstate.data, t->xstate.len, r->layout,
+		buf, *ret_len, &missing);
+	if (result == -EOPNOTSUPP)
+		return error_set(e, result, ERROR_REFUSED,
+			"this CPU lacks register state %#llx that thread %d uses: restore on a CPU like the "
+			"one "
+			"that the image was made on",
+			(unsigned long long)missing, t->tid);
+	return result < 0 ? error_set(e, result, ERROR_CORRUPT, "registers of thread %d", t->tid) : 0;
+}
+
+/* Before anything is made: whether all registers in use find their places. */
+static int load_layout(struct restore *r, struct error *e)
+{
+	enum { LAYOUT_MAX = 512 };
+	char *layout = arena_alloc(&r->arena, LAYOUT_MAX);
+	const void *xstate;
+	size_t len;
+
+	if (!layout)
+		return error_errno(e, -ENOMEM, "restore");
+	if (cpu_has_layout(image_manifest(r->image)))
+		return 0;
+	r->layout = cpu_layout(layout, LAYOUT_MAX);
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; r->procs[i]->state != 2 && k < r->procs[i]->n_threads; k++)
+			if (restore_xstate(r, r->procs[i]->threads[k], &xstate, &len, e) < 0)
+				return e->code;
+	return 0;
+}
+
 static int load(struct restore *r, int image_dir, struct error *e)
 {
 	int result;
@@ -279,9 +324,11 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	if (result == 0)
 		result = image_verify_begin(r->image, &r->verification, e);
 	if (result == 0)
-		result = cpu_check(image_manifest(r->image), e);
+		result = cpu_check(image_manifest(r->image), r->options->any_cpu, e);
 	if (result == 0)
 		result = restore_plan(r, e);
+	if (result == 0)
+		result = load_layout(r, e);
 	if (result < 0)
 		return result;
 	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -75,6 +75,7 @@ enum { RESTORE_OWN_NAMESPACES = 8 };
 struct restore {
 	struct arena arena;
 	struct image *image;
+	const char *layout; /* of this CPU's registers, if the image's were in other places; NULL */
 	struct image_verification
 		*verification; /* of its page data, while the stubs are at work; NULL: done */
 	const struct restore_options *options;
@@ -214,6 +215,9 @@ static inline bool process_exit_signal_is_kept(int signal)
 	return signal >= 0 && signal < 32 && signal != SIGKILL && signal != SIGSTOP;
 }
 
+/* The extended registers of a thread as this CPU has them; borrowed. REFUSED if it lacks some that are in use. */
+int restore_xstate(struct restore *r, const St__Thread *t, const void **ret, size_t *ret_len,
+	struct error *e) _must_check_;
 /* restore-validate.c: what later code relies on. */
 int restore_validate(const struct restore *r, struct error *e) _must_check_;
 /* restore-area.c: in the parent, before the container exists. */

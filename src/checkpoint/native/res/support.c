@@ -75,7 +75,10 @@ const struct support_row support_rows[] = {
 		"flushers"},
 	{"process", "syscall user dispatch", "supported",
 		"with Linux 6.4; older ones do not show it, and it is lost"},
-	{"namespace", "time", "supported", "CLOCK_MONOTONIC and CLOCK_BOOTTIME go on"},
+	{"namespace", "time", "supported",
+		"CLOCK_MONOTONIC and CLOCK_BOOTTIME go on; CLOCK_REALTIME is the machine's, so it jumps by "
+		"the time between: timers that are set "
+		"for a time of day fire then, or at once if it has passed"},
 	{"namespace", "user", "created", "with the mappings of config.json, which may be others than before"},
 	{"namespace", "who may trace", "lost",
 		"a process that is not dumpable: after a restore the root of its user namespace may not"},

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+
+enum { CPU_LAYOUT_MAX = 512 };
 enum reg { EAX, EBX, ECX, EDX };
 
 static const struct {
@@ -123,17 +126,72 @@ uint32_t cpu_key_rights(const void *xstate, size_t len)
 	return rights;
 }
 
-int cpu_check(const struct image_manifest *m, struct error *e)
+const char *cpu_layout(char *buf, size_t size)
+{
+	uint64_t have = cpu_xfeatures();
+	unsigned len, offset, unused;
+	size_t n = 0;
+
+	buf[0] = '\0';
+	/* AVX is where the header ends, on all of them. */
+	for (unsigned i = 3; i < 63 && n < size; i++) {
+		if (!(have & 1ull << i))
+			continue;
+		__cpuid_count(0xd, i, len, offset, unused, unused);
+		n += snprintf(buf + n, size - n, "%s%u:%u:%u", n ? " " : "", i, offset, len);
+	}
+	return buf;
+}
+
+size_t cpu_xstate_size(void)
+{
+	unsigned size, unused;
+
+	__cpuid_count(0xd, 0, unused, size, unused, unused);
+	return size;
+}
+
+bool cpu_has_layout(const struct image_manifest *m)
+{
+	char mine[CPU_LAYOUT_MAX];
+
+	return !m->cpu_layout || !strcmp(m->cpu_layout, cpu_layout(mine, sizeof(mine)));
+}
+
+/* What can't be had is an error, or only worth a warning. */
+static int lacks(bool lenient, struct error *e, const char *what, int len)
+{
+	if (lenient) {
+		log_warning("this CPU lacks %.*s, which the image's had: programs that use it will fail", len,
+			what);
+		return 0;
+	}
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"this CPU lacks %.*s, which the image's CPU had: restore on a CPU like the one it was made "
+		"on, "
+		"or use --cpu-check lenient if the programs do not need it",
+		len, what);
+}
+
+int cpu_check(const struct image_manifest *m, bool lenient, struct error *e)
 {
 	const char *want = m->cpu_features ? m->cpu_features : "";
-	char mine[1024];
+	char mine[1024], what[64];
 	uint64_t missing = m->xfeatures & ~cpu_xfeatures();
+	int r = 0;
 
+	snprintf(what, sizeof(what), "register state %#llx", (unsigned long long)missing);
 	if (missing)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"this CPU lacks register state %#llx that the image holds: restore on a CPU like the "
-			"one it was made on",
-			(unsigned long long)missing);
+		r = lacks(lenient, e, what, sizeof(what));
+	if (r == 0 && !missing && !lenient && !cpu_has_layout(m))
+		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"this CPU has its registers in another order than the image's, also those that "
+			"programs "
+			"keep while they handle a signal: restore on a CPU like the one it was made on, or "
+			"use "
+			"--cpu-check lenient");
+	if (r < 0)
+		return r;
 	cpu_feature_names(mine, sizeof(mine));
 	while (*want) {
 		size_t n = strcspn(want, " ");
@@ -147,10 +205,9 @@ int cpu_check(const struct image_manifest *m, struct error *e)
 			at += k + (at[k] == ' ');
 		}
 		if (n && !found)
-			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"this CPU lacks the feature \"%.*s\" that the image's CPU had: restore on a "
-				"CPU like the one it was made on",
-				(int)n, want);
+			r = lacks(lenient, e, want, (int)n);
+		if (r < 0)
+			return r;
 		want += n + (want[n] == ' ');
 	}
 	return 0;
