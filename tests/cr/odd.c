@@ -26,6 +26,7 @@
 #include <sys/mount.h>
 #include <asm/ldt.h>
 #include <sys/ptrace.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <termios.h>
@@ -748,6 +749,39 @@ static void check_clone_fs(void)
 		check(getcwd(b, sizeof(b)) && !strcmp(b, i == 1 ? "/tmp" : "/"),
 			"directories of their own now: %s", b);
 	}
+}
+
+static int semaphores;
+
+/* What two processes have taken from a semaphore together is given back when both have ended. */
+static bool set_clone_sysvsem(void)
+{
+	semaphores = must(semget(IPC_PRIVATE, 1, 0600));
+	must(semctl(semaphores, 0, SETVAL, 5));
+	must(semop(semaphores, &(struct sembuf){0, -1, SEM_UNDO}, 1));
+	child = syscall(SYS_clone, CLONE_SYSVSEM | SIGCHLD, 0, 0, 0, 0);
+	check(child >= 0, "clone: %m");
+	if (child == 0) {
+		must(semop(semaphores, &(struct sembuf){0, -1, SEM_UNDO}, 1));
+		for (;;)
+			pause();
+	}
+	while (must(semctl(semaphores, 0, GETVAL)) != 3)
+		cr_msleep(1);
+	return true;
+}
+
+static void check_clone_sysvsem(void)
+{
+	int status;
+
+	check(must(semctl(semaphores, 0, GETVAL)) == 3, "before");
+	if (!child)
+		return;
+	must(kill(child, SIGKILL));
+	must(waitpid(child, &status, 0));
+	child = 0;
+	check(must(semctl(semaphores, 0, GETVAL)) == 3, "given back too early");
 }
 
 static void *own_table(void *arg CR_UNUSED)
@@ -1643,6 +1677,7 @@ static const struct object {
 	{"clone_vm", set_clone_vm, check_clone_vm},
 	{"clone_files", set_clone_files, check_clone_files},
 	{"clone_fs", set_clone_fs, check_clone_fs},
+	{"clone_sysvsem", set_clone_sysvsem, check_clone_sysvsem},
 	{"thread_files", set_thread_files, check_thread_files},
 	{"vfork", set_vfork, check_vfork},
 	{"ptrace", set_ptrace, check_ptrace},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tree of 500 brothers beside a chain of 200 generations: each keeps its pid and parent, and what it has on its stack.
- * cr: modes=once,running,rootless ignore=memory seconds=240 */
+ * cr: modes=once,rootless ignore=memory seconds=240 */
 #include "cr.h"
 
 enum { WIDTH = 500, DEPTH = 200, ALL = WIDTH + DEPTH };

@@ -307,13 +307,26 @@ bool dump_refuse_hidden(struct dump *d)
 	return any;
 }
 
+/* A tracer in the container could be made to ask for us, but not even it is told which options it has set (PTRACE_SETOPTIONS),
+ * nor which stop it has been told of already: what a restore would put back would be a guess. */
+static void check_traced(struct dump *d, struct dump_proc *p, pid_t tracer)
+{
+	const char *reason = "only one tracer is possible";
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (d->procs[i].pid == tracer)
+			reason = "only its tracer can look at it, and the kernel tells not even that its "
+				 "options";
+	dump_refuse(d, p, -1, "traced task", reason, "end the debugger or strace, then checkpoint",
+		"traced by pid %d", tracer);
+}
+
 static void check_process(struct dump *d, struct dump_proc *p)
 {
 	const struct proc_status *s = &p->status;
 
 	if (s->tracer_pid != 0 && !d->stopped)
-		dump_refuse(d, p, -1, "traced task", "only one tracer is possible",
-			"end the debugger or strace, then checkpoint", "traced by pid %d", s->tracer_pid);
+		check_traced(d, p, s->tracer_pid);
 	(void)dump_leader_is_needed(d, p);
 	dump_check_exec_session(d, p);
 	if (p->n_threads > 0 && p->threads[0].tid != p->shown)

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/ipc.h"
 
 static int compare(pid_t a, pid_t b, int type)
 {
@@ -246,7 +247,8 @@ int dump_sharing(struct dump *d, struct error *e)
 {
 	struct sharing kinds[] = {{.type = KCMP_VM, .what = "memory"},
 		{.type = KCMP_FILES, .what = "descriptor table"},
-		{.type = KCMP_FS, .what = "fs (cwd, umask)"}};
+		{.type = KCMP_FS, .what = "fs (cwd, umask)"},
+		{.type = KCMP_SYSVSEM, .what = "list of semaphore adjustments (SEM_UNDO)"}};
 
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
 		kinds[k].sorted = arena_array(&d->arena, d->n_procs, sizeof(*kinds[k].sorted));
@@ -255,7 +257,8 @@ int dump_sharing(struct dump *d, struct error *e)
 		for (size_t i = 0; i < d->n_procs; i++) {
 			struct dump_proc *p = &d->procs[i], *q;
 
-			if (p->zombie || (!p->msg && kinds[k].type != KCMP_VM))
+			if (p->zombie || (!p->msg && kinds[k].type != KCMP_VM) ||
+				(kinds[k].type == KCMP_SYSVSEM && !sem_undo_is_used(p)))
 				continue;
 			q = find_sharer(&kinds[k], p);
 			if (q)

@@ -9,15 +9,19 @@
  */
 #include "checkpoint/native/res/ipc.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
 
 enum { HIGHEST = 32767 /* SEMVMX, SEMAEM */, OPS_PER_SEMAPHORE = 5, AT_ONCE = 64, KCMP_SYSVSEM_TYPE = 6 };
 
-/* Processes without such a list are equal in that, and we have none. */
+/* Processes without such a list are equal in that, and we have none; but our helper threads began with one that they share
+ * with us. */
 bool sem_undo_is_used(const struct dump_proc *p)
 {
+	if (unshare(CLONE_SYSVSEM) < 0)
+		return true;
 	for (size_t k = 0; k < p->n_threads; k++)
 		if (syscall(SYS_kcmp, p->threads[k].tid, getpid(), KCMP_SYSVSEM_TYPE, 0, 0) > 0)
 			return true;

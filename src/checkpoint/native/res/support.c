@@ -38,7 +38,10 @@ const struct support_row support_rows[] = {
 		"I/O priority; core scheduling groups are refused"},
 	{"process", "small attributes", "supported",
 		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP"},
-	{"process", "traced task", "refused", "only one tracer is possible"},
+	{"process", "traced task", "refused",
+		"only one tracer is possible; and of tracers in the container the kernel tells nobody the "
+		"options "
+		"(PTRACE_SETOPTIONS), nor which stop has been waited for"},
 	{"process", "exec session", "supported",
 		"after a restore it is a child of init, and its caller has hung up: pipes, terminals (with "
 		"SIGHUP)"},
@@ -47,7 +50,9 @@ const struct support_row support_rows[] = {
 		"processes with a label or namespaces of their own, nor where those of others are between "
 		"them in the tree"},
 	{"process", "other shared process state", "refused",
-		"CLONE_VM, and with it CLONE_SIGHAND, between processes; threads that have a root directory "
+		"CLONE_VM, and with it CLONE_SIGHAND, between processes; CLONE_SYSVSEM, where SEM_UNDO is "
+		"used; "
+		"threads that have a root directory "
 		"of "
 		"their own, or share a table or working directory with others than their process; locks and "
 		"epoll sets that only such a thread has; a POSIX lock taken by one who shares the table with "
