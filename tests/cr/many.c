@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: seconds=240 */
 /* Numbers: 1000 descriptors of six kinds, 60 threads, 40 processes, 1500 mappings. */
 #include "cr.h"
 

@@ -193,8 +193,9 @@ static int place_shm(struct restore *r, uint64_t at, struct error *e)
 
 int restore_lay_out(struct restore *r, struct error *e)
 {
-	uint64_t control_len = ALIGN_UP(
-			 sizeof(struct restore_control) + r->n_procs * sizeof(*r->sharers), (size_t)PAGE),
+	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) + r->n_procs * sizeof(*r->sharers) +
+						r->n_threads * sizeof(*r->times),
+			 (size_t)PAGE),
 		 slots_len = 0, shm_len = 0, at;
 	struct range *ranges;
 	size_t n = 0;
@@ -234,6 +235,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 		return result;
 	r->control = (struct restore_control *)at;
 	r->sharers = (struct restore_sharer *)(r->control + 1);
+	r->times = (struct timespec *)(r->sharers + r->n_procs);
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {
 		r->slots[i].address = at;

@@ -306,7 +306,7 @@ static void arm(struct restore *r)
 
 /*
  * A call that the stop interrupted: the kernel restarts it itself, from rax and orig_rax, exactly as it would have
- * (signals that wait are then taken first). What it keeps in the task's restart block restore_wait() puts there again; what
+ * (signals that wait are then taken first). What it keeps in the task's restart block restore_waits() puts there again; what
  * that knows nothing of is made again from its arguments.
  */
 static void fix_restart_block(const struct live_thread *t, struct user_regs_struct *regs)
@@ -416,7 +416,9 @@ static int set_all_registers(struct finish *f, struct error *e)
 
 static int restore_times(struct finish *f, struct error *e)
 {
-	int result = 0;
+	struct restore_sleeper *sleepers = arena_array(&f->r->arena, f->n, sizeof(*sleepers));
+	size_t n = 0;
+	int result = sleepers ? 0 : error_errno(e, -ENOMEM, "restore");
 
 	for (size_t i = 0; i < f->n && result == 0; i++) {
 		struct live_thread *t = &f->threads[i];
@@ -424,10 +426,10 @@ static int restore_times(struct finish *f, struct error *e)
 
 		if (t->leader)
 			result = restore_late_timers(f->r, t->proc, &t->task, insn, e);
-		if (result == 0 && !t->msg->ended)
-			result = restore_wait(f->r, t->msg, &t->task, insn, e);
+		if (!t->msg->ended)
+			sleepers[n++] = (struct restore_sleeper){t->msg, &t->task, insn};
 	}
-	return result;
+	return result < 0 ? result : restore_waits(f->r, sleepers, n, e);
 }
 
 /* The area lasts as long as a process, and the wish that all die with the command as long as init: both end here. */

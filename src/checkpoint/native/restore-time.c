@@ -169,43 +169,70 @@ static int64_t without_slack(const St__Thread *t, const struct wait *w, int64_t 
 	return !exact && left > (int64_t)t->timer_slack_ns ? left - (int64_t)t->timer_slack_ns : left;
 }
 
-static void set_time_argument(
-	struct restore *r, const St__Thread *t, const struct wait *w, struct task_call *call)
+/* The call before it is made, with its time in "time", which the task sees at the same address. False: it needs none. */
+static bool sleep_of(
+	struct restore *r, const struct restore_sleeper *s, struct timespec *time, struct task_call *ret)
 {
-	int64_t left = left_now(r, t->wait_left);
+	struct wait w = wait_of_registers((const struct user_regs_struct *)s->msg->gpr.data);
 
-	if (w->kind == WAIT_MILLISECONDS) {
-		call->args[w->argument] = MIN((left + 999999) / 1000000, (int64_t)INT32_MAX);
-		return;
+	if (!s->msg->wait_left || w.kind == WAIT_NONE)
+		return false;
+	if (w.kind == WAIT_LEFT || w.kind == WAIT_LEFT_TIMEVAL) {
+		write_left(r, s->msg, &w, s->task->tid);
+		return false;
 	}
-	left = without_slack(t, w, left);
-	r->control->time[0] = (struct timespec){left / NS, left % NS};
-	call->args[w->argument] = (uint64_t)r->control->time;
+	*ret = (struct task_call){.task = s->task, .insn = s->insn, .nr = w.nr};
+	memcpy(ret->args, w.args, sizeof(ret->args));
+	ret->args[w.argument] = (uint64_t)time;
+	if (w.kind == WAIT_MILLISECONDS)
+		ret->args[w.argument] =
+			MIN((left_now(r, s->msg->wait_left) + 999999) / 1000000, (int64_t)INT32_MAX);
+	return true;
 }
 
-int restore_wait(struct restore *r, const St__Thread *t, struct task *task, uint64_t insn, struct error *e)
+/* As late as can be: when the task is about to read it. */
+static void set_time(struct restore *r, const St__Thread *t, struct timespec *time)
 {
 	struct wait w = wait_of_registers((const struct user_regs_struct *)t->gpr.data);
-	struct task_call call = {.task = task, .insn = insn, .nr = w.nr};
-	enum { ERESTART_RESTARTBLOCK = 516 };
-	int result;
+	int64_t left = without_slack(t, &w, left_now(r, t->wait_left));
 
-	if (!t->wait_left || w.kind == WAIT_NONE)
+	*time = (struct timespec){left / NS, left % NS};
+}
+
+/* It has come to its end: what it waits for is there, or the time is over. */
+static int note_result(const struct task_call *call, struct error *e)
+{
+	enum { ERESTART_RESTARTBLOCK = 516 };
+	struct task *task = call->task;
+
+	if (call->result == -ERESTART_RESTARTBLOCK)
 		return 0;
-	if (w.kind == WAIT_LEFT || w.kind == WAIT_LEFT_TIMEVAL) {
-		write_left(r, t, &w, task->tid);
-		return 0;
+	task->regs.rax = call->result;
+	task->regs.orig_rax = -1;
+	return task_set_gpr(task->tid, &task->regs, e);
+}
+
+int restore_waits(struct restore *r, const struct restore_sleeper *sleepers, size_t n, struct error *e)
+{
+	struct task_call *calls = arena_array(&r->arena, n + 1, sizeof(*calls));
+	const St__Thread **who = arena_array(&r->arena, n + 1, sizeof(*who));
+	size_t n_calls = 0;
+	int result, ended;
+
+	if (!calls || !who)
+		return error_errno(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < n; i++)
+		if (sleep_of(r, &sleepers[i], &r->times[n_calls], &calls[n_calls]))
+			who[n_calls++] = sleepers[i].msg;
+	result = task_sleep_prepare(calls, n_calls, e);
+	for (size_t i = 0; i < n_calls && result == 0; i++) {
+		set_time(r, who[i], &r->times[i]);
+		result = task_sleep_enter(&calls[i], e);
 	}
-	memcpy(call.args, w.args, sizeof(call.args));
-	set_time_argument(r, t, &w, &call);
-	result = task_sleep_begin(&call, 1, e);
+	ended = task_sleep_end(calls, n_calls, result < 0 ? NULL : e);
 	if (result == 0)
-		result = task_sleep_end(&call, 1, e);
-	if (result == 0 && call.result != -ERESTART_RESTARTBLOCK) {
-		/* It has come to its end: what it waits for is there, or the time is over. */
-		task->regs.rax = call.result;
-		task->regs.orig_rax = -1;
-		return task_set_gpr(task->tid, &task->regs, e);
-	}
-	return result < 0 ? result : task_settle(&call, 1, e);
+		result = ended;
+	for (size_t i = 0; i < n_calls && result == 0; i++)
+		result = note_result(&calls[i], e);
+	return result < 0 ? result : task_settle(calls, n_calls, e);
 }

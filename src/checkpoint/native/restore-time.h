@@ -19,5 +19,11 @@ bool restore_timer_is_late(const St__PosixTimer *t);
 /* By the parent, of stopped tasks that still have the shared area; insn: a syscall instruction in them. */
 int restore_late_timers(struct restore *r, const St__Process *p, struct task *task, uint64_t insn,
 	struct error *e) _must_check_;
-int restore_wait(struct restore *r, const St__Thread *t, struct task *task, uint64_t insn,
-	struct error *e) _must_check_;
+/* Threads that were interrupted in sleeps are let into them again, all at once: one after the other would cost each what all wait for. */
+struct restore_sleeper {
+	const St__Thread *msg;
+	struct task *task;
+	uint64_t insn;
+};
+int restore_waits(
+	struct restore *r, const struct restore_sleeper *sleepers, size_t n, struct error *e) _must_check_;

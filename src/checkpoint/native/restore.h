@@ -123,6 +123,8 @@ struct restore {
 	uint64_t loop;			/* address of the batch loop in it */
 	struct restore_slot *slots;	/* by process */
 	struct restore_sharer *sharers; /* by process, behind the control block */
+	struct timespec
+		*times; /* of each thread, in the area as well: until when it sleeps (restore-time.c) */
 
 	/* In the stubs: */
 	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */

@@ -267,6 +267,20 @@ int task_sleep_begin(struct task_call *calls, size_t n, struct error *e)
 	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
 }
 
+int task_sleep_prepare(struct task_call *calls, size_t n, struct error *e)
+{
+	static call_step *const steps[] = {call_begin};
+
+	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
+}
+
+int task_sleep_enter(struct task_call *call, struct error *e)
+{
+	static call_step *const steps[] = {call_enter};
+
+	return do_steps(call, 1, steps, ARRAY_SIZE(steps), e);
+}
+
 static int sleep_interrupt(struct task_call *c, struct error *e)
 {
 	return task_interrupt(c->task, e);

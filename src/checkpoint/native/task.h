@@ -59,6 +59,9 @@ int task_calls(struct task_call *calls, size_t n, struct error *e) _must_check_;
 /* Calls in which the tasks may sleep: begins them, and later interrupts them. "result" is then what one came to,
  * -ERESTART_RESTARTBLOCK and the like if it slept. task_settle() is to follow. */
 int task_sleep_begin(struct task_call *calls, size_t n, struct error *e) _must_check_;
+/* The first in two steps: up to the calls, and into one of them. What that reads from memory can be written in between. */
+int task_sleep_prepare(struct task_call *calls, size_t n, struct error *e) _must_check_;
+int task_sleep_enter(struct task_call *call, struct error *e) _must_check_;
 int task_sleep_end(struct task_call *calls, size_t n, struct error *e) _must_check_;
 /* The same for one task. */
 int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t args[6], int64_t *ret,
