@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from lib import TESTS, Failure, cgroup_dirs, check, poll, proc_stat
+from lib import TESTS, Failure, Rootless, cgroup_dirs, check, poll, proc_stat
 from observe import compare, observe
 
 sys.path.insert(0, str(TESTS / "cr"))
@@ -198,7 +198,21 @@ def all_points_are_listed(env):
     check(used - listed == set(), f"not listed: {used - listed}")
 
 
+def rootless(env, name):
+    """What is out of a queue when the surgeon dies is put back from inside the user namespace."""
+    c = PROGRAM.container(env, "one", kind=Rootless)
+    c.run()
+    c.wait_ready(1)
+    status, _ = fault_of(env, lambda **kw: c.checkpoint(env.t / "image", **kw), name, False)
+    check(status != 0, "the fault point is never reached")
+    c.verify(1)
+    c.wait_ready(2)
+    cr.finish(c, 2)
+
+
 def tests():
+    for name in ("checkpoint-queue-taking", "checkpoint-queue-putting"):
+        yield f"faults/{name}/kill-rootless", lambda env, n=name: rootless(env, n), 60
     yield "faults/listed", all_points_are_listed, 20
     for name, error in (("checkpoint-memory", False), ("checkpoint-image", True), ("restore-registers", True),
                         ("restore-registers", False)):

@@ -34,5 +34,5 @@ bool queue_fits(uint64_t messages, uint64_t bytes, uint64_t message_size);
  * whatever happens. */
 int queue_take(int fd, struct dump_queue_journal *j, struct error *e) _must_check_;
 int queue_put(int fd, struct dump_queue_journal *j, struct error *e) _must_check_;
-/* The guard: puts back what a surgeon had taken out when it died. */
+/* A child of the guard: puts back what a surgeon had taken out when it died. Stays in the queue's ipc namespace. */
 void dump_undo_queue(struct dump_queue_journal *j);

@@ -146,20 +146,17 @@ int queue_put(int fd, struct dump_queue_journal *j, struct error *e)
 	return r < 0 && e->code != r ? error_errno(e, r, "put back the messages of a queue") : r;
 }
 
+/* For good: who left his user namespace for the container's could not go back. */
 static int open_named(pid_t pid, const char *name)
 {
-	_cleanup_close_ int own = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC), ns = -EBADF;
+	_cleanup_close_ int ns = -EBADF;
 	char path[64];
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/ipc", pid);
 	ns = open(path, O_RDONLY | O_CLOEXEC);
-	if (own < 0 || ns < 0 || setns(ns, CLONE_NEWIPC) < 0)
+	if (ns < 0 || setns(ns, CLONE_NEWIPC) < 0)
 		return -errno;
-	fd = syscall(SYS_mq_open, name, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0, NULL);
-	if (setns(own, CLONE_NEWIPC) < 0)
-		close_p(&fd);
-	return fd;
+	return syscall(SYS_mq_open, name, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0, NULL);
 }
 
 static int open_again(const struct dump_queue_journal *j)
