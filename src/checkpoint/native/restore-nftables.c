@@ -392,7 +392,8 @@ const char *nftables_wrong(const St__PacketTable *t)
 {
 	uint64_t highest = 0;
 
-	if (!*t->name || (t->flags & ~NFT_TABLE_F_DORMANT))
+	if (!*t->name || strlen(t->name) >= NFT_NAME_MAXLEN || t->family > UINT8_MAX ||
+		t->userdata.len > NFT_USERDATA_MAXLEN || (t->flags & ~NFT_TABLE_F_DORMANT))
 		return "a packet filter is malformed";
 	for (size_t i = 0; i < t->n_items; i++) {
 		if (!is_item(t->items[i]))

@@ -132,7 +132,10 @@ const struct support_row support_rows[] = {
 		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "sysctls of the network", "supported",
 		"where the container could write them: with a /proc/sys that is not read-only"},
-	{"namespace", "other sysctls", "created", "as config.json says; what was changed later is lost"},
+	{"namespace", "other sysctls", "created",
+		"as config.json says; what was changed later is lost: user.max_*, vm.memfd_noexec, "
+		"kernel.pid_max "
+		"where the kernel has one for each pid namespace (6.14)"},
 	{"namespace", "System V IPC", "supported",
 		"segments, semaphores with SEM_UNDO, message queues: ids, keys, owners, modes, contents; "
 		"in a namespace of others: refused if attached or used with SEM_UNDO"},
