@@ -106,7 +106,8 @@ const struct support_row support_rows[] = {
 		"nexthop objects, "
 		"routes, rules, permanent neighbours, static forwarding entries, the sysctls of interfaces. "
 		"Other kinds, VLANs "
-		"of bridges, traffic control and IPsec are refused"},
+		"of bridges, traffic control and IPsec are refused. A state UNKNOWN of ipvlan is UP "
+		"afterwards"},
 	{"namespace", "packet filters", "supported",
 		"nftables, and iptables that lie on it: tables, chains, rules, sets, maps, elements with the "
 		"time that they have "
