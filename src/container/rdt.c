@@ -67,7 +67,7 @@ int rdt_check(const char *root, const struct spec_intel_rdt *s, const char *id, 
 		missing = "intelRdt asks for monitoring in config, but Intel RDT monitoring is not enabled";
 	if (missing)
 		return error_set(e, -EOPNOTSUPP, ERROR_CONFIG, "linux.intelRdt: %s", missing);
-	if ((!s->clos || s->monitoring) && !spec_rdt_name_valid(id))
+	if ((!s->clos_id || s->monitoring) && !spec_rdt_name_valid(id))
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"linux.intelRdt: a container called %s can have no group of this name (set closID)",
 			id);
@@ -130,7 +130,7 @@ static int make_group(const char *root, const struct spec_intel_rdt *s, struct r
 
 	if (!first)
 		return error_errno(e, -ENOMEM, "linux.intelRdt");
-	if (s->clos && !any) {
+	if (s->clos_id && !any) {
 		if (access(g->group, F_OK) < 0)
 			return error_set(e, -errno, ERROR_CONFIG,
 				"linux.intelRdt.closID: %s: %s (make it, or say in schemata what is to be in "
@@ -140,9 +140,9 @@ static int make_group(const char *root, const struct spec_intel_rdt *s, struct r
 	}
 	if (mkdir(g->group, 0755) == 0) {
 		g->made = true;
-		if (!s->clos && stat(g->group, &st) < 0)
+		if (!s->clos_id && stat(g->group, &st) < 0)
 			return failed(root, -errno, g->group, e);
-		g->inode = s->clos ? 0 : st.st_ino;
+		g->inode = s->clos_id ? 0 : st.st_ino;
 		return write_schemata(root, g->group, s, first, e);
 	}
 	if (errno != EEXIST)
@@ -198,15 +198,15 @@ int rdt_join(const char *root, const struct spec_intel_rdt *s, const char *id, p
 	struct error *e)
 {
 	_cleanup_close_ int lock = lock_root(root, e);
-	bool is_root = s->clos && !strcmp(s->clos, "/");
+	bool is_root = s->clos_id && !strcmp(s->clos_id, "/");
 	int r;
 
 	if (lock < 0)
 		return lock;
 	if (asprintf(&g->group, "%s%s%s", root, is_root ? "" : "/",
-		    is_root   ? ""
-		    : s->clos ? s->clos
-			      : id) < 0) {
+		    is_root	 ? ""
+		    : s->clos_id ? s->clos_id
+				 : id) < 0) {
 		g->group = NULL;
 		return error_errno(e, -ENOMEM, "linux.intelRdt");
 	}
@@ -233,6 +233,8 @@ int rdt_remove(const struct rdt *g, struct error *e)
 {
 	struct stat st;
 
+	if (!g->group)
+		return 0;
 	/* who removes a group has its tasks moved to the one above; nobody is in ours any more */
 	if (g->monitor && rmdir(g->monitor) < 0 && errno != ENOENT)
 		return error_errno(e, -errno, "remove %s", g->monitor);
@@ -246,6 +248,8 @@ void rdt_undo(const char *root, struct rdt *g)
 	_cleanup_free_ char *path = NULL, *tasks = NULL;
 	_cleanup_close_ int lock = -EBADF;
 
+	if (!g->group)
+		return;
 	(void)!rdt_remove(g, NULL);
 	/* one that config.json names, and that was not there before: others may have joined it since */
 	if (g->made && !g->inode && root && asprintf(&path, "%s/tasks", g->group) >= 0) {
@@ -283,7 +287,8 @@ static int enter_all(const char *root, const struct container *c, struct error *
 		}
 		if (r < 0)
 			return r;
-		qsort(now, n, sizeof(*now), compare_pids);
+		if (n)
+			qsort(now, n, sizeof(*now), compare_pids);
 		free(before);
 		before = take_ptr(now);
 		n_before = n;

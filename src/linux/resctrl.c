@@ -83,7 +83,7 @@ static int next_domain(const char **at, struct domain *d)
 	const char *end;
 	bool bandwidth;
 
-	if (*at[0] == ';') {
+	if (*at[0] == ';' && d->resource) {
 		++*at;
 	} else {
 		const char *line, *colon;

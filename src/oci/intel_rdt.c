@@ -77,7 +77,7 @@ static int parse_schemata(struct parser *p, const struct jv *v, void *dest)
 
 #define RDT(member) .offset = offsetof(struct spec_intel_rdt, member)
 static const struct json_field fields[] = {
-	{"closID", JSON_CUSTOM, RDT(clos), .parse = parse_clos},
+	{"closID", JSON_CUSTOM, RDT(clos_id), .parse = parse_clos},
 	{"l3CacheSchema", JSON_CUSTOM, RDT(l3_cache_schema), .parse = parse_l3},
 	{"memBwSchema", JSON_CUSTOM, RDT(mem_bw_schema), .parse = parse_bandwidth},
 	{"schemata", JSON_CUSTOM, RDT(schemata), .parse = parse_schemata},

@@ -116,7 +116,7 @@ struct spec_device {
 
 /* The group in resctrl. Absent strings are NULL, never "". */
 struct spec_intel_rdt {
-	const char *clos; /* the group's name; "/": the root itself; NULL: the container's id */
+	const char *clos_id; /* the group's name; "/": the root itself; NULL: the container's id */
 	const char *l3_cache_schema, *mem_bw_schema; /* the latter is one line, "MB:..." */
 	const char *schemata;			     /* lines, each with its newline; written after these */
 	bool monitoring;			     /* in a monitoring group of its own */

@@ -98,6 +98,7 @@ static void test_has(void)
 	CHECK(!resctrl_has(now, "L3:0", NULL));
 	CHECK(!resctrl_has(now, "L3:=", NULL));
 	CHECK(!resctrl_has(now, "L3:0=x", NULL));
+	CHECK(!resctrl_has(now, ";0=ff", NULL));
 	CHECK(!resctrl_has("", "L3:0=ff", NULL));
 	CHECK(!resctrl_has("L3:0\n=ff", "L3:0=ff", NULL));
 	/* what is written later counts */
@@ -140,7 +141,7 @@ static void test_check(void)
 			"intelRdt is specified in config, but Intel RDT is not supported or enabled"));
 	CHECK(rdt_check(root, &s, "c", &e) == 0);
 	CHECK(rdt_check(root, &s, "info", &e) == -EINVAL);
-	s.clos = "gold";
+	s.clos_id = "gold";
 	CHECK(rdt_check(root, &s, "info", &e) == 0);
 	snprintf(path, sizeof(path), "%s/info/L3", root);
 	CHECK(remove_tree_at(AT_FDCWD, path) == 0);
@@ -151,7 +152,7 @@ static void test_check(void)
 /* A group that is there is joined if it is as wanted, and stays. */
 static void test_existing(void)
 {
-	struct spec_intel_rdt s = {.clos = "gold"};
+	struct spec_intel_rdt s = {.clos_id = "gold"};
 	struct error e;
 	struct rdt g;
 
@@ -176,9 +177,9 @@ static void test_existing(void)
 	s.mem_bw_schema = NULL;
 	CHECK(join(&s, &g, &e) == -EEXIST);
 
-	s = (struct spec_intel_rdt){.clos = "silver"};
+	s = (struct spec_intel_rdt){.clos_id = "silver"};
 	CHECK(join(&s, &g, &e) == -ENOENT && strstr(e.message, "closID: ") && !exists("silver"));
-	s.clos = "/";
+	s.clos_id = "/";
 	CHECK(join(&s, &g, &e) == 0 && says("tasks", "77") && !strcmp(g.group, root));
 	rdt_undo(root, &g);
 	CHECK(exists("tasks"));
@@ -198,7 +199,7 @@ static void test_new(void)
 				"/c/schemata: no such file or directory, last_cmd_status: bad mask"),
 		"%s", e.message);
 	CHECK(!exists("c") && !g.group);
-	s = (struct spec_intel_rdt){.clos = "gold", .monitoring = true};
+	s = (struct spec_intel_rdt){.clos_id = "gold", .monitoring = true};
 	CHECK(join(&s, &g, &e) == -ENOENT && strstr(e.message, "gold/mon_groups/c/tasks"), "%s", e.message);
 	CHECK(!exists("gold/mon_groups/c") && exists("gold"));
 	/* of someone else */

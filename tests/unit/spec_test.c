@@ -117,7 +117,7 @@ static void test_process(void)
 	CHECK(p->has_io_priority && p->io_priority == (2 << 13 | 4));
 	CHECK(p->exec_initial_cpus.present && p->exec_initial_cpus.bits[0] == 0xf &&
 		p->exec_initial_cpus.bits[1] == 1 << 6 && p->exec_final_cpus.bits[0] == 1 << 5);
-	CHECK(s->intel_rdt && same(s->intel_rdt->clos, "gold") &&
+	CHECK(s->intel_rdt && same(s->intel_rdt->clos_id, "gold") &&
 		same(s->intel_rdt->l3_cache_schema, "L3:0=7f0\nMB:0=1") &&
 		same(s->intel_rdt->mem_bw_schema, "MB:0=20;1=70") &&
 		same(s->intel_rdt->schemata, "L2:0=f\nL3:1=1f\n") && s->intel_rdt->monitoring &&
