@@ -17,6 +17,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   caps=A,B       capabilities besides the usual ones     user=UID:GID:G1,G2   link=dynamic
   pause=SECONDS  how long it stays in the image          ignore=maps,fds,...  words of keys that are not compared
   tmpfs=/mnt     a tmpfs mounted there                   hostname=NAME        modes=once,cycles (only), also=filtered
+  hugetlbfs=/x   a hugetlbfs mounted there              container=1          about what only a container has
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
   options=--a,--b  options of checkpoint and restore     cgroup=1    its cgroup at /sys/fs/cgroup
@@ -55,6 +56,7 @@ class Program:
         uid, gid, groups = (self.settings.get("user", "0:0:") + "::").split(":")[:3]
         mounts = [{"destination": d, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=32m"]}
                   for d in self.words("tmpfs")]
+        mounts += [{"destination": d, "type": "hugetlbfs", "source": "hugetlbfs"} for d in self.words("hugetlbfs")]
         if "cgroup" in self.settings:
             mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
 
@@ -311,6 +313,7 @@ for n in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; 
 ln -s pts/ptmx {r}/dev/ptmx
 ln -s /proc/self/fd {r}/dev/fd
 for d in {tmpfs}; do mkdir -p {r}/$d; mount -t tmpfs -o nosuid,size=32m tmpfs {r}/$d; done
+for d in {hugetlbfs}; do mkdir -p {r}/$d; mount -t hugetlbfs hugetlbfs {r}/$d; done
 hostname {hostname}
 exec setsid chroot --userspec={user} --groups={groups} {r} {args}
 """
@@ -320,7 +323,8 @@ def host(program, env, args=()):
     """No container and no checkpoint: a program to which nothing happens must pass."""
     c = program.container(env, "one", args)
     uid, gid, groups = (program.settings.get("user", "0:0:") + "::").split(":")[:3]
-    script = HOST.format(r=c.rootfs, tmpfs=" ".join(program.words("tmpfs")), user=f"{uid}:{gid}", groups=groups or "''",
+    script = HOST.format(r=c.rootfs, tmpfs=" ".join(program.words("tmpfs")),
+                         hugetlbfs=" ".join(program.words("hugetlbfs")), user=f"{uid}:{gid}", groups=groups or "''",
                          hostname=program.settings.get("hostname", "stasis"), args=" ".join(c.config["process"]["args"]))
     with open(c.out, "ab") as out:
         p = subprocess.Popen(["unshare", "-pmuin", "--fork", "--kill-child", "sh", "-c", script], stdout=out, stderr=out,
@@ -328,7 +332,7 @@ def host(program, env, args=()):
     try:
         c.wait("the program", lambda: c.file("ready.1").exists() or c.file("unavailable.1").exists() or c.failed(0), 10)
         if c.file("unavailable.1").exists():
-            raise Skip(f"not on this machine: {args[0]}")
+            raise Skip("not on this machine: " + c.file("unavailable.1").read_text())
         for n in (1, 2, 3):
             c.wait_ready(n)
             c.verify(n)
@@ -353,7 +357,7 @@ def tests(host_only=False):
                 yield (f"cr/odd/{name}", (lambda env, n=name, p=program: host(p, env, [n])) if host_only else
                        (lambda env, n=name, p=program: odd(p, env, n)), 60)
             continue
-        if host_only and program.modes() == ["block"]:
+        if host_only and (program.modes() == ["block"] or "container" in program.settings):
             continue
         for mode in ("host",) if host_only else program.modes():
             yield f"cr/{program.name}/{mode}", lambda env, w=ways[mode], p=program: w(p, env), int(program.settings.get("seconds", "60"))

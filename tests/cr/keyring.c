@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: container=1 */
 /* The session keyring is the container's own, empty, and the same one for all, whoever restores it with whatever keys. */
 #include "cr.h"
 

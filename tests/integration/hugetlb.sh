@@ -68,4 +68,17 @@ test_files_of_its_own_hugetlbfs() {
 	expect_progress
 }
 
+# Without pages, which a machine may not have: tests/cr/mem_hugetlbfs.c is about these.
+test_an_unlinked_file_of_its_own_hugetlbfs() {
+	bundle b sh -c "exec 3<> /huge/file; truncate -s 4M /huge/file; rm /huge/file; $COUNTER"
+	edit '.mounts += [{"destination": "/huge", "type": "hugetlbfs", "source": "hugetlbfs"}]'
+	start c
+	expect_progress
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	[ "$(stat -L -c '%s %h' "/proc/$(init_pid c)/fd/3")" = '4194304 0' ] || fail "$(stat -L "/proc/$(init_pid c)/fd/3")"
+	[ "$(stat -L -f -c %T "/proc/$(init_pid c)/fd/3")" = hugetlbfs ] || fail "on another file system"
+}
+
 run_test "$@"

@@ -181,11 +181,12 @@ const struct support_row support_rows[] = {
 	{"memory", "vdso", "supported", "mapped anew by the kernel at its address"},
 	{"memory", "advice and locks", "supported", "madvise, mlock, mlock2, mlockall, mseal, guard regions"},
 	{"memory", "hugetlb", "supported",
-		"huge pages of the pool: private, shared, memfds, System V, files of mounts from outside. "
-		"The "
-		"machine needs as many free; pieces of a larger private mapping have offset 0 in "
-		"/proc/PID/maps. Refused: "
-		"files on a hugetlbfs of config.json, segments attached in part"},
+		"huge pages of the pool: private, shared, memfds, System V, files of mounts from outside, "
+		"unlinked ones. The machine needs as many free; pieces of a larger private mapping have "
+		"offset 0 "
+		"in "
+		"/proc/PID/maps. Refused: other files on a hugetlbfs of config.json, segments attached in "
+		"part"},
 	{"memory", "userfaultfd", "refused", ""},
 	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
 	{"memory", "shadow stack", "refused", ""},
