@@ -64,7 +64,7 @@ def text(path):
 
 def alive(p):
     """The folder of a thread that lives, the first one if it does; None: the process is dead."""
-    for t in sorted(os.listdir(f"/proc/{p}/task"), key=int):
+    for t in sorted(os.listdir(f"/proc/{p}/task"), key=lambda t: (int(t) != p, int(t))):
         if not re.search(r"^State:\s[ZX]", text(f"/proc/{p}/task/{t}/status"), re.M):
             return f"/proc/{p}" if int(t) == p else f"/proc/{p}/task/{t}"
     return None
