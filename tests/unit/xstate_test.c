@@ -40,7 +40,8 @@ static void in_use(void)
 	uint64_t missing;
 
 	fill(0x7);
-	CHECK(cpu_convert(intel, a, sizeof(a), small, b, 832, &missing) == 0, "what is not in use may be missing");
+	CHECK(cpu_convert(intel, a, sizeof(a), small, b, 832, &missing) == 0,
+		"what is not in use may be missing");
 	fill(0x87);
 	CHECK(cpu_convert(intel, a, sizeof(a), small, b, 832, &missing) == -EOPNOTSUPP && missing == 1u << 7,
 		"what is in use may not");
@@ -57,10 +58,11 @@ static void nonsense(void)
 
 	fill(0x7);
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
-		CHECK(cpu_convert(layouts[i], a, sizeof(a), amd, b, sizeof(b), &missing) == -EBADMSG, "\"%s\"",
-			layouts[i]);
+		CHECK(cpu_convert(layouts[i], a, sizeof(a), amd, b, sizeof(b), &missing) == -EBADMSG,
+			"\"%s\"", layouts[i]);
 	fill(0x27);
-	CHECK(cpu_convert(intel, a, 1100, amd, b, sizeof(b), &missing) == -EBADMSG, "a record that ends early");
+	CHECK(cpu_convert(intel, a, 1100, amd, b, sizeof(b), &missing) == -EBADMSG,
+		"a record that ends early");
 	CHECK(cpu_convert(intel, a, 500, amd, b, sizeof(b), &missing) == -EBADMSG, "or has no header");
 }
 
