@@ -274,24 +274,24 @@ not_there() {
 test_a_failed_restore_gives_devices_back() {
 	local fault
 	bundle b sh -c "$COUNTER"
-	edit '.linux.netDevices = {"nd'$$'": {"name": "eth0"}}'
-	ip link add "nd$$" type veth peer name "np$$" || skip "not on this machine: veth"
+	edit '.linux.netDevices = {"nl'$$'": {"name": "eth0"}}'
+	ip link add "nl$$" type veth peer name "np$$" || skip "not on this machine: veth"
 	trap 'ip link del np'$$ EXIT
-	ip addr add 10.78.0.2/24 dev "nd$$"
-	ip link set "nd$$" up
-	ip -j addr show dev "nd$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device"
+	ip addr add 10.78.0.2/24 dev "nl$$"
+	ip link set "nl$$" up
+	ip -j addr show dev "nl$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device"
 	start c
 	expect_progress
 	ok checkpoint --leave-running --image-path "$T/i" c
 	inside ip link set eth0 down
-	inside ip link set eth0 name "nd$$" netns $$
-	ip addr add 10.78.0.2/24 dev "nd$$"
-	ip link set "nd$$" up
+	inside ip link set eth0 name "nl$$" netns $$
+	ip addr add 10.78.0.2/24 dev "nl$$"
+	ip link set "nl$$" up
 	ok delete -f c
 	for fault in restore-created restore-files restore-memory restore-end; do
 		FAULT=$fault:EIO fails "$fault" restore -d --image-path "$T/i" --bundle "$B" c
 		expect_nothing_left c
-		ip -j addr show dev "nd$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device.after"
+		ip -j addr show dev "nl$$" | jq '.[0] | {ifname, address, addr_info: [.addr_info[] | select(.family == "inet")]}' > "$T/device.after"
 		diff "$T/device" "$T/device.after" > "$T/diff" || fail "$fault: the device is not as it was: $(cat "$T/diff")"
 	done
 	ok restore -d --image-path "$T/i" --bundle "$B" c

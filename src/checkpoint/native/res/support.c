@@ -57,7 +57,15 @@ const struct support_row support_rows[] = {
 		"their own, or share a table or working directory with others than their process; locks and "
 		"epoll sets that only such a thread has; a POSIX lock taken by one who shares the table with "
 		"the one that has it"},
-	{"process", "exit signals", "supported", "children that end with another one than SIGCHLD, or none"},
+	{"process", "exit signals", "supported",
+		"children that end with another one than SIGCHLD, or none. A parent that has executed "
+		"another "
+		"program since gets SIGCHLD, and after a restore the other one again: the kernel does not "
+		"show it"},
+	{"process", "dead leader's own states", "lost",
+		"the signal on its parent's death and the securebits of a first thread that has ended: "
+		"nobody "
+		"can ask it any more"},
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
@@ -131,6 +139,11 @@ const struct support_row support_rows[] = {
 		"that it is one: it counts as given, so one without ports loses its carrier"},
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
+	{"namespace", "rare state of the network", "lost",
+		"this version does not look for it: multicast groups of bridges, address labels of IPv6, "
+		"MPTCP "
+		"endpoints, IPVS, MPLS and multicast routes, the order in which base chains of different "
+		"tables with one hook and priority were made, the header size of a tap that nobody holds"},
 	{"namespace", "sysctls of the network", "supported",
 		"where the container could write them: with a /proc/sys that is not read-only"},
 	{"namespace", "other sysctls", "created",
