@@ -69,7 +69,8 @@ const struct support_row support_rows[] = {
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
-	{"process", "32-bit program", "refused", ""},
+	{"process", "32-bit program", "refused",
+		"its registers, robust futexes and thread-local segments are not recorded by this version"},
 	{"process", "group of resctrl (Intel RDT)", "created",
 		"as config.json says; what update changed is lost. Never tried on a machine that has it"},
 	{"process", "accounting", "lost",
@@ -200,10 +201,13 @@ const struct support_row support_rows[] = {
 		"in "
 		"/proc/PID/maps. Refused: other files on a hugetlbfs of config.json, segments attached in "
 		"part"},
-	{"memory", "userfaultfd", "refused", ""},
+	{"memory", "userfaultfd", "refused",
+		"memory that one is registered for: the kernel does not tell which it is"},
 	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
-	{"memory", "shadow stack", "refused", ""},
-	{"memory", "device memory", "refused", ""},
+	{"memory", "shadow stack", "refused",
+		"user shadow stacks (CET) can only be written by the CPU itself; no machine here has them"},
+	{"memory", "device memory", "refused",
+		"mappings of devices and of raw page frames: a copy would not be the device"},
 	{"memory", "mapping", "refused", "of any other kind, or with a flag that this version does not know"},
 	{"memory", "protection keys", "supported",
 		"which are allocated, those of mappings, what each thread may do; a thread that must not use "
