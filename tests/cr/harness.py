@@ -235,7 +235,8 @@ SEEN_INSIDE = ("key", "key_session", "ldt", "pidfd_in_flight", "proc_in_flight")
 
 def odd(program, env, name):
     """An object that may be refused, before anything is stopped and with its reason, or else comes back faithfully."""
-    c = program.container(env, "one", args=[name])
+    # A name of its own: those beside it with the same one would have the same session keyring, as runc's have.
+    c = program.container(env, f"one-{name}", args=[name])
     c.run()
     c.wait("the object", lambda: c.file("ready.1").exists() or c.file("unavailable.1").exists() or c.failed(0), 10)
     check(not c.failed(0), c.failed(0))

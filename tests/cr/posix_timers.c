@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: pause=0.3 ignore=thread also=filtered */
+/* cr: pause=0.3 ignore=thread,memory also=filtered */
 /*
  * POSIX timers: ids (with gaps), clocks, SIGEV_SIGNAL, _THREAD_ID and _NONE, remaining time, periods, overruns (not those
  * of a signal that was pending: docs/support.md); a timer made afterwards does not take an id that is in use.
