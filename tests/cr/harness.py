@@ -94,9 +94,14 @@ def programs():
 
 # The ways ----------------------------------------------------------------------------------------------------------
 
+def ignored(program, c):
+    """Rootless: memory that relatives share comes apart, holes of shared memory are filled (row "container of an ordinary user")."""
+    return [*program.words("ignore"), *(["size"] if isinstance(c, Rootless) else [])]
+
+
 def cycle(program, c, image, ignore=(), **kw):
     """One checkpoint that ends the container, and its restore, without a check."""
-    ignore = [*program.words("ignore"), *ignore]
+    ignore = [*ignored(program, c), *ignore]
     before = None if "all" in ignore else observe(c, ignore)
     c.checkpoint(image, *program.words("options"), **kw)
     c.gone()
@@ -194,9 +199,7 @@ def running(program, env):
 
 def leave_running(program, env, c, n):
     """Round n: it runs on, and its image becomes a second container, when it is gone."""
-    ignore = program.words("ignore")
-    if isinstance(c, Rootless):
-        ignore = [*ignore, "size"]  # row "container of an ordinary user": holes of shared memory are filled
+    ignore = ignored(program, c)
     c.wait_ready(n)
     before = None if "all" in ignore else observe(c, ignore)
     c.checkpoint(env.t / "image", "--leave-running", *program.words("options"))
