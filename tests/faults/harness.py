@@ -108,7 +108,7 @@ def checkpoint(env, name, error, leave_running):
     c.verify(1)
     # And it can be checkpointed for good afterwards.
     c.wait_ready(2)
-    cr.cycle(PROGRAM, c, env.t / "image2")
+    cr.cycle(PROGRAM, c, env.t / "image2", ["memory"])  # threads count in it
     c.verify(2)
     cr.finish(c, 3)
 

@@ -82,6 +82,10 @@ const struct support_row support_rows[] = {
 		"thread and process keyrings, and keys in the session keyring, which are seen only when the "
 		"tasks are "
 		"stopped: their serial numbers cannot be given again; an empty session keyring is made anew"},
+	{"process", "systemd's key", "lost",
+		"invocation_id, which a systemd in the container gives its services in session keyrings of "
+		"their own, beside "
+		"the environment variable: after a restore all are in the container's, which is empty"},
 	{"process", "segments", "refused", "local descriptor tables (modify_ldt), which are seen only then"},
 	{"process", "other prctl states", "supported",
 		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control, "
