@@ -155,7 +155,7 @@ int multicast_dump(struct dump *d, int fd, St__Socket *m, struct error *e)
 	if ((m->family != AF_INET && m->family != AF_INET6) || charged(fd) == 0)
 		return 0;
 	r = read_groups(d, fd);
-	if (r == 0 && !(filter = malloc(GROUP_FILTER_SIZE(SOURCES_MAX))))
+	if (r >= 0 && !(filter = malloc(GROUP_FILTER_SIZE(SOURCES_MAX))))
 		r = -ENOMEM;
 	for (int of = 0; of < (m->family == AF_INET ? 1 : 2) && r >= 0; of++) {
 		for (size_t i = 0; i < d->groups->n[of] && r >= 0; i++) {
