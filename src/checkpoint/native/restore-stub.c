@@ -268,12 +268,24 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	fail(r, &e);
 }
 
+/* Whether anybody has to join a group, or relies on those who do. */
+static bool needs_groups(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->files_with || r->procs[i]->fs_with)
+			return true;
+	return r->tree->joins || r->n_cgroups || r->n_ptys;
+}
+
 static void join_groups(struct restore *r, const struct tree_node *node, const St__Process *p)
 {
 	int pgid = p ? restore_pid_seen(r, p, p->pgid) : node->pid;
 	struct error e;
 
-	barrier(r, &r->control->n_forked, participants(r));
+	barrier(r, &r->control->n_forked,
+		participants(r)); /* pidfds and owners of files want them all, too */
+	if (!needs_groups(r))
+		return;
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));
@@ -284,15 +296,6 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 failed:
 	error_errno(&e, -errno, "process %d: join process group %d", node->pid, pgid);
 	fail(r, &e);
-}
-
-/* Whether anybody waits for others before it becomes what it is to be. */
-static bool needs_all(const struct restore *r)
-{
-	for (size_t i = 0; i < r->n_procs; i++)
-		if (r->procs[i]->files_with || r->procs[i]->fs_with)
-			return true;
-	return r->tree->joins || r->n_cgroups || r->n_ptys;
 }
 
 static void late_files(struct restore *r, bool init)
@@ -346,8 +349,7 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		_exit(0);
 	if (fault_point("restore-tree", &e) < 0)
 		fail(r, &e);
-	if (needs_all(r))
-		join_groups(r, node, p);
+	join_groups(r, node, p);
 	if (r->n_cgroups)
 		await(&r->control->cgroups_placed);
 	if (!p)
