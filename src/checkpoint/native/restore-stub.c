@@ -268,13 +268,16 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	fail(r, &e);
 }
 
-/* Whether anybody has to join a group, or relies on those who do. */
-static bool needs_groups(const struct restore *r)
+/* Whether anybody has to join a group, or relies on others that they exist: owners of files, pidfds, namespaces. */
+static bool needs_others(const struct restore *r)
 {
 	for (size_t i = 0; i < r->n_procs; i++)
 		if (r->procs[i]->files_with || r->procs[i]->fs_with)
 			return true;
-	return r->tree->joins || r->n_cgroups || r->n_ptys;
+	for (size_t i = 0; i < r->n_files; i++)
+		if (r->files[i]->owner)
+			return true;
+	return r->tree->joins || r->has_late_files || r->n_nested || r->n_cgroups || r->n_ptys;
 }
 
 static void join_groups(struct restore *r, const struct tree_node *node, const St__Process *p)
@@ -282,10 +285,9 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 	int pgid = p ? restore_pid_seen(r, p, p->pgid) : node->pid;
 	struct error e;
 
-	barrier(r, &r->control->n_forked,
-		participants(r)); /* pidfds and owners of files want them all, too */
-	if (!needs_groups(r))
+	if (!needs_others(r))
 		return;
+	barrier(r, &r->control->n_forked, participants(r));
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));
