@@ -119,6 +119,7 @@ struct image_run {
 		IMAGE_PAGES_PARENT = 2,
 		IMAGE_PAGES_SHARED = 3
 	} kind;
+	unsigned layer; /* data: which image of the chain of parents has it; 0: this one */
 };
 
 struct image;
@@ -134,7 +135,8 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 	const ProtobufCMessage **ret_message, struct error *e) _must_check_;
 /* The runs of one address space, ascending; a borrowed array. */
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
-int image_pages_fd(const struct image *i);
+/* Where data of a layer can be read directly, at run->offset; a borrowed descriptor. -EBADF: only by image_read(). */
+int image_pages_fd(const struct image *i, unsigned layer);
 /* Reads bytes [address, address+len) of an address space, holes as zeros. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
 	struct error *e) _must_check_;

@@ -263,9 +263,9 @@ const struct image_run *image_runs(const struct image *i, uint64_t space, size_t
 	return i->index.runs + first;
 }
 
-int image_pages_fd(const struct image *i)
+int image_pages_fd(const struct image *i, unsigned layer)
 {
-	return i->pages_fd;
+	return layer == 0 ? i->pages_fd : -EBADF;
 }
 
 int image_read(

@@ -38,9 +38,9 @@ static inline bool frame_records(struct image_buffer *b, const uint8_t *data, si
 static inline struct image *frame_image(const uint8_t *data, size_t size)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0}, index = {0};
-	struct image_run runs[] = {{1, 4096, 3, 0, IMAGE_PAGES_ZERO}, {2, 8192, 1, 0, IMAGE_PAGES_ZERO},
-		{3, 4096, 2, 1, IMAGE_PAGES_SHARED}, {3, 12288, 1, 1, IMAGE_PAGES_SHARED},
-		{4, 8192, 1, 2, IMAGE_PAGES_SHARED}};
+	struct image_run runs[] = {{1, 4096, 3, 0, IMAGE_PAGES_ZERO, 0}, {2, 8192, 1, 0, IMAGE_PAGES_ZERO, 0},
+		{3, 4096, 2, 1, IMAGE_PAGES_SHARED, 0}, {3, 12288, 1, 1, IMAGE_PAGES_SHARED, 0},
+		{4, 8192, 1, 2, IMAGE_PAGES_SHARED, 0}};
 	struct image_index x = {.runs = runs, .n_runs = ARRAY_SIZE(runs), .chunk_size = IMAGE_CHUNK_SIZE};
 	struct image_manifest m = {
 		.engine = "native",

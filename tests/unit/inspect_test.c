@@ -108,8 +108,8 @@ static void put_zombie(void)
 
 static struct image *make_image(void)
 {
-	struct image_run runs[] = {{1, 0x5000, 1, 0, IMAGE_PAGES_ZERO}, {1, 0x6000, 2, 0, IMAGE_PAGES_DATA},
-		{4, 0, 1, 0, IMAGE_PAGES_ZERO}};
+	struct image_run runs[] = {{1, 0x5000, 1, 0, IMAGE_PAGES_ZERO, 0},
+		{1, 0x6000, 2, 0, IMAGE_PAGES_DATA, 0}, {4, 0, 1, 0, IMAGE_PAGES_ZERO, 0}};
 	uint64_t checksum = 0;
 	struct image_index x = {runs, &checksum, 3, 1, IMAGE_CHUNK_SIZE, 0};
 	struct image_manifest m = {.format_version = 1,

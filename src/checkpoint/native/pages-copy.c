@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How pages come into the image: read by process_vm_readv, and by /proc/PID/mem where the protection forbids that; those
+ * that relatives share once.
+ */
+#include <sys/uio.h>
+
+#include "base/fd.h"
+#include "checkpoint/native/pages.h"
+
+static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct error *e)
+{
+	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
+	 * need more memory than before. */
+	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->shown, start, pr->buffer, len);
+
+	if (r < 0)
+		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
+	if (r < 0)
+		return error_errno(
+			e, r, "read %zu bytes at %llx of pid %d", len, (unsigned long long)start, pr->p->pid);
+	return 0;
+}
+
+int dump_write_pages(
+	struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
+{
+	struct page_job *j = d->pages;
+	int r;
+
+	pthread_mutex_lock(&j->lock);
+	r = image_writer_pages(d->writer, space, address, data, n_pages, e);
+	j->done += n_pages * PAGE;
+	progress_update(&j->progress, j->done);
+	pthread_mutex_unlock(&j->lock);
+	return r;
+}
+
+static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
+{
+	for (uint64_t at = start; at < end;) {
+		size_t len = MIN(end - at, (uint64_t)PAGES_BUFFER);
+		int r = read_range(pr, at, len, e);
+
+		if (r == 0)
+			r = dump_write_pages(pr->d, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+		if (r < 0)
+			return r;
+		at += len;
+	}
+	return 0;
+}
+
+static int note_shared(struct page_reader *pr, uint64_t start, uint64_t end, uint64_t of, struct error *e)
+{
+	struct page_job *j = pr->d->pages;
+	int r;
+
+	pthread_mutex_lock(&j->lock);
+	r = image_writer_shared(pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
+	pthread_mutex_unlock(&j->lock);
+	return r;
+}
+
+/* Of each page at "at", the address space that has it already; 0: none. */
+static int find_owners(struct page_reader *pr, uint64_t at, size_t n, uint64_t *owners, struct error *e)
+{
+	int r = pread_exact(pr->pagemap_fd, owners, n * sizeof(*owners), at / PAGE * 8);
+
+	if (r < 0)
+		return error_errno(e, r, "page map of pid %d", pr->p->pid);
+	pthread_mutex_lock(&pr->d->pages->lock);
+	for (size_t i = 0; i < n; i++)
+		owners[i] = shared_pages_owner(
+			&pr->d->pages->shared, owners[i], at + i * PAGE, pr->p->msg->memory->space);
+	pthread_mutex_unlock(&pr->d->pages->lock);
+	return 0;
+}
+
+int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
+{
+	uint64_t owners[512];
+
+	if (!pr->relative)
+		return copy_pages(pr, start, end, e);
+	for (uint64_t at = start; at < end;) {
+		size_t n = MIN((end - at) / PAGE, (uint64_t)ARRAY_SIZE(owners)), k;
+		int r = find_owners(pr, at, n, owners, e);
+
+		for (size_t i = 0; i < n && r == 0; i = k) {
+			for (k = i + 1; k < n && owners[k] == owners[i]; k++)
+				;
+			r = owners[i] ? note_shared(pr, at + i * PAGE, at + k * PAGE, owners[i], e)
+				      : copy_pages(pr, at + i * PAGE, at + k * PAGE, e);
+		}
+		if (r < 0)
+			return r;
+		at += n * PAGE;
+	}
+	return 0;
+}

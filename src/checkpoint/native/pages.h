@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The copying of pages: which there are (pages-scan.c), how their contents come into the image (pages-copy.c), and who does it
+ * when, for all processes (pages.c).
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/progress.h"
+#include "checkpoint/native/dump.h"
+#include "checkpoint/native/shared-pages.h"
+
+enum { PAGE = IMAGE_PAGE_SIZE, PAGES_BUFFER = 1 << 20 };
+
+/* One reader a worker; p, the descriptors and what follows are those of the process that it reads just now. */
+struct page_reader {
+	struct dump *d;
+	struct dump_proc *p;
+	struct arena *arena;
+	int pagemap_fd, mem_fd;
+	bool no_scan;  /* this kernel has no PAGEMAP_SCAN */
+	bool relative; /* the mapping has pages that relatives have, too */
+	char *buffer;
+};
+
+/* The copying of all processes, by as many readers as there are helpers: what they read goes through the one writer. */
+struct page_job {
+	struct page_reader readers[1 + CREW_HELPERS];
+	pthread_mutex_t lock; /* of d->writer and all below */
+	struct shared_pages shared;
+	struct progress progress;
+	uint64_t done;
+};
+
+/* All private pages of pr->p into the image. What is a guard region gets into the mapping's record. */
+int pages_scan(struct page_reader *pr, struct error *e) _must_check_;
+/* The pages from start to end, all of which are there; those that a relative has given already only by name. */
+int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;
