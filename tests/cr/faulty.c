@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * cr: ignore=memory
  * For tests/faults: a bit of everything in three processes. What each checks is that nothing was lost or done twice: counters
  * go on, registers of a thread in a loop are its own, a sleep is not cut short, signals stay blocked and pending.
  */
