@@ -137,7 +137,13 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
 /* Where data of a layer can be read directly, at run->offset; a borrowed descriptor. -EBADF: only by image_read(). */
 int image_pages_fd(const struct image *i, unsigned layer);
-/* Reads bytes [address, address+len) of an address space, holes as zeros. */
+/* Reads page data of a layer, in whatever way that is stored; "offset" as in run->offset. Not in several threads at once. */
+int image_read_data(const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len,
+	struct error *e) _must_check_;
+/* Has f give other numbers to the descriptors that pages are read from. */
+int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e), void *arg,
+	struct error *e) _must_check_;
+/* Reads bytes [address, address+len) of an address space, holes as zeros. Likewise not in several threads. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
 	struct error *e) _must_check_;
 /* Checks every page-data checksum. */

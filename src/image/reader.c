@@ -268,6 +268,19 @@ int image_pages_fd(const struct image *i, unsigned layer)
 	return layer == 0 ? i->pages_fd : -EBADF;
 }
 
+int image_read_data(
+	const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len, struct error *e)
+{
+	int r = layer == 0 ? pread_exact(i->pages_fd, buf, len, offset) : -EBADF;
+
+	return r < 0 ? error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)offset) : 0;
+}
+
+int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e), void *arg, struct error *e)
+{
+	return f(arg, &i->pages_fd, e);
+}
+
 int image_read(
 	const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len, struct error *e)
 {
@@ -292,11 +305,10 @@ int image_read(
 		}
 		if (run->kind != IMAGE_PAGES_DATA)
 			continue;
-		r = pread_exact(i->pages_fd, (char *)buf + (from - address), to - from,
-			run->offset + (from - run->address));
+		r = image_read_data(i, run->layer, run->offset + (from - run->address),
+			(char *)buf + (from - address), to - from, e);
 		if (r < 0)
-			return error_errno(
-				e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)run->offset);
+			return r;
 	}
 	return 0;
 }

@@ -19,7 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.proc_fd = -EBADF,
 		.zero_fd = -EBADF,
 		.root_fd = -EBADF,
-		.pages_fd = -EBADF,
 	};
 	struct error e = {0};
 	int result;

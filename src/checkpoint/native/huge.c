@@ -245,10 +245,11 @@ static int fill(struct restore *r, const struct image_run *run, int fd, unsigned
 
 		if (p == MAP_FAILED)
 			return error_errno(e, -errno, "map a huge page: " HUGE_POOL_REMEDY);
-		result = pread_exact(r->pages_fd, p + (at - page), len, run->offset + (at - run->address));
+		result = image_read_data(
+			r->image, run->layer, run->offset + (at - run->address), p + (at - page), len, e);
 		munmap(p, size);
 		if (result < 0)
-			return error_errno(e, result, "read a huge page from the image");
+			return result;
 		at += len;
 	}
 	return 0;

@@ -51,7 +51,8 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
 	return top - LOWEST_ADDRESS >= len ? (top - len) & ~(uint64_t)(PAGE - 1) : 0;
 }
 
-static void count_fill(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset)
+static void count_fill(
+	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
 	*(uint64_t *)arg += 2 + (end - start) / RUN_BYTES;
 }

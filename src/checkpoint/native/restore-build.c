@@ -139,14 +139,16 @@ static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, 
 	}
 }
 
-static void op_fill(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset)
+static void op_fill(
+	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
 	struct builder *bu = arg;
 
 	if (what == FILL_FORGET)
 		batch_call(&bu->b, 0, SYS_madvise, start, end - start, MADV_DONTNEED);
 	else
-		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : bu->r->pages_fd, start, end - start, offset);
+		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : image_pages_fd(bu->r->image, layer), start,
+			end - start, offset);
 }
 
 static void op_advise(struct builder *bu, const St__Vma *v)

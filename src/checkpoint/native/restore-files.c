@@ -90,8 +90,9 @@ int restore_move_fd(const struct restore *r, int *fd)
 }
 
 /* Our own descriptors go above all others; everything else besides stdio is closed. */
-static int move_own(struct restore *r, int *fd, struct error *e)
+static int move_own(void *arg, int *fd, struct error *e)
 {
+	const struct restore *r = arg;
 	int moved = fcntl(*fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
 
 	if (moved < 0)
@@ -120,7 +121,7 @@ int restore_make_room(struct restore *r, struct error *e)
 	if (result == 0)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
-		result = move_own(r, &r->pages_fd, e);
+		result = image_move_fds(r->image, move_own, r, e);
 	for (size_t i = 0; i < r->n_shm && result == 0; i++)
 		if (r->shm[i].fd >= 0)
 			result = move_own(r, &r->shm[i].fd, e);
@@ -324,20 +325,26 @@ int restore_contents(struct restore *r, uint64_t space, int fd, uint64_t size, s
 	for (size_t i = 0; i < n; i++) {
 		uint64_t len = runs[i].n_pages * IMAGE_PAGE_SIZE, at = 0;
 		off_t from = runs[i].offset, to = runs[i].address;
+		int result, pages_fd = image_pages_fd(r->image, runs[i].layer);
+		char buf[65536];
 
 		if (runs[i].kind != IMAGE_PAGES_DATA || runs[i].address >= size)
 			continue;
 		len = MIN(len, size - runs[i].address);
 		while (at < len) {
-			ssize_t k = copy_file_range(r->pages_fd, &from, fd, &to, len - at, 0);
-			char buf[65536];
+			ssize_t k =
+				pages_fd < 0 ? -1 : copy_file_range(pages_fd, &from, fd, &to, len - at, 0);
 
-			/* Not between these filesystems: by hand. */
+			/* Not between these filesystems, or not stored as it is: by hand. */
 			if (k <= 0) {
-				k = pread(r->pages_fd, buf, MIN(len - at, sizeof(buf)), from);
-				if (k <= 0 || pwrite_all(fd, buf, k, to) < 0)
-					return error_errno(e, k < 0 ? -errno : -EIO,
-						"copy %llu bytes from the image", (unsigned long long)len);
+				k = MIN(len - at, sizeof(buf));
+				result = image_read_data(r->image, runs[i].layer, from, buf, k, e);
+				if (result < 0)
+					return result;
+				result = pwrite_all(fd, buf, k, to);
+				if (result < 0)
+					return error_errno(e, result, "copy %llu bytes from the image",
+						(unsigned long long)len);
 				from += k;
 				to += k;
 			}

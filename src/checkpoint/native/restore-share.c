@@ -64,6 +64,7 @@ static bool next_piece(
 	}
 	ret->zero = run->kind == IMAGE_PAGES_ZERO;
 	ret->offset = ret->zero ? 0 : run->offset + (ret->start - run->address);
+	ret->layer = run->layer;
 	*at = ret->end;
 	return true;
 }
@@ -429,9 +430,9 @@ static int read_layer(struct restore *r, const struct restore_layer *l, struct e
 			if (piece.zero)
 				memset(to, 0, len);
 			else
-				result = pread_exact(r->pages_fd, to, len, piece.offset);
+				result = image_read_data(r->image, piece.layer, piece.offset, to, len, e);
 			if (result < 0)
-				return error_errno(e, result, "read %zu bytes of the image", len);
+				return result;
 		}
 	}
 	return 0;
@@ -533,10 +534,10 @@ static void fill_stretch(const St__Vma *v, uint64_t start, uint64_t end, const s
 
 	if (want && (!want->zero || of_zeros)) {
 		if (there != want->space)
-			fill(arg, of_zeros ? FILL_ZERO : FILL_READ, start, end,
+			fill(arg, of_zeros ? FILL_ZERO : FILL_READ, start, end, want->layer,
 				of_zeros ? 0 : want->offset + (start - want->start));
 	} else if (there) {
-		fill(arg, FILL_FORGET, start, end, 0);
+		fill(arg, FILL_FORGET, start, end, 0, 0);
 	}
 }
 

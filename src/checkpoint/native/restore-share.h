@@ -33,13 +33,16 @@ struct restore_layer {
 struct restore_piece {
 	uint64_t start, end;
 	uint64_t space;	 /* whose they are */
-	uint64_t offset; /* in pages.img */
+	uint64_t offset; /* in the page data of that layer of the image */
+	unsigned layer;
 	bool zero;
 };
 
 /* What has to be done for a stretch of a mapping. */
 enum restore_fill { FILL_READ, FILL_ZERO, FILL_FORGET };
-typedef void restore_fill_t(void *arg, enum restore_fill what, uint64_t start, uint64_t end, uint64_t offset);
+/* "layer" and "offset": of what is to be read. */
+typedef void restore_fill_t(
+	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset);
 
 /* In the parent, once the tree is planned. */
 int restore_share_plan(struct restore *r, struct error *e) _must_check_;

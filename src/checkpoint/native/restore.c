@@ -333,7 +333,6 @@ static int load(struct restore *r, int image_dir, struct error *e)
 		return result;
 	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-	r->pages_fd = image_pages_fd(r->image, 0);
 	if (r->proc_fd < 0 || r->zero_fd < 0)
 		return error_errno(e, -errno, "open /proc and /dev/zero");
 	return fault_point("restore-verified", e);

@@ -139,7 +139,6 @@ struct restore {
 	int root_fd;			     /* O_PATH of the container's "/" */
 	int proc_fd;			     /* O_PATH of the host's /proc, to open descriptors again */
 	int zero_fd;			     /* /dev/zero */
-	int pages_fd;			     /* pages.img */
 	bool has_late_files;		     /* see restore-late.c */
 	int init_pidfd;			     /* then */
 };
