@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: caps=SYS_ADMIN,SYS_PTRACE,IPC_LOCK,NET_ADMIN modes=odd */
+/* cr: caps=SYS_ADMIN,SYS_PTRACE,SYS_TIME,IPC_LOCK,NET_ADMIN modes=odd */
 /*
  * Kernel objects that an engine may not know: each is set up by the name in argv[1], and must either be refused before
  * anything is stopped, or come back faithfully (harness.py: odd). "Not understood" must never mean "silently lost".
@@ -992,6 +992,51 @@ static void check_ns_time(void)
 	check_namespace("time_for_children");
 }
 
+static bool set_ns_time_owned(void)
+{
+	return set_namespace(CLONE_NEWUSER | CLONE_NEWTIME);
+}
+
+/* Whose clocks nobody could set any more. */
+static bool set_ns_time_left(void)
+{
+	volatile int *done =
+		must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+
+	child = must(fork());
+	if (child == 0) {
+		int r = unshare(CLONE_NEWTIME), set = open("/proc/self/timens_offsets", O_WRONLY);
+
+		*done = r == 0 ? 1 : 2;
+		if (*done == 1)
+			must(write(set, "boottime 77 0\n", 14));
+		close(set);
+		give_up(CAP_SYS_TIME);
+		*done += 2;
+		for (;;)
+			cr_msleep(10);
+	}
+	while (*done < 3)
+		cr_msleep(1);
+	give_up(CAP_SYS_TIME);
+	return *done == 3 ? true : unavailable("unshare");
+}
+
+/* What the kernel shows are the machine's: by how much it differs from ours is the container's. */
+static void check_ns_time_left(void)
+{
+	char path[64], text[2][256];
+	long long ahead[2];
+
+	check_namespace("time_for_children");
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/timens_offsets", i ? child : getpid());
+		must(cr_read(path, text[i], sizeof(text[i])));
+		check(sscanf(text[i], "monotonic %*d %*d boottime %lld", &ahead[i]) == 1, "\"%s\"", text[i]);
+	}
+	check(ahead[1] - ahead[0] == 77, "%lld s ahead, and %lld", ahead[1], ahead[0]);
+}
+
 static bool set_ns_cgroup(void)
 {
 	return set_namespace(CLONE_NEWCGROUP);
@@ -1688,6 +1733,8 @@ static const struct object {
 	{"ns_ipc", set_ns_ipc, check_ns_ipc},
 	{"ns_left", set_ns_left, check_ns_uts},
 	{"ns_time", set_ns_time, check_ns_time},
+	{"ns_time_owned", set_ns_time_owned, check_ns_time},
+	{"ns_time_left", set_ns_time_left, check_ns_time_left},
 	{"ns_cgroup", set_ns_cgroup, check_ns_cgroup},
 	{"ns_ipc_used", set_ns_ipc_used, check_ns_ipc_used},
 	{"ns_thread", set_ns_thread, check_ns_thread},

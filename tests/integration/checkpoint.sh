@@ -421,7 +421,7 @@ with_program() {
 	cp "$BUILD/tests/cr/$1" "$B/rootfs/bin/"
 	chmod 777 "$B/rootfs/cr"
 	edit '.mounts += [{"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}]'
-	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"] | unique)'
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN", "CAP_SYS_TIME"] | unique)'
 	start c
 	eventually 10 test -e "$B/rootfs/cr/ready.1"
 }
@@ -436,6 +436,17 @@ test_namespaces_want_the_capability() {
 	# not enough
 	edit '.process.capabilities.inheritable |= . + ["CAP_SYS_ADMIN"]'
 	fails 'namespace .*CAP_SYS_ADMIN.*does not allow' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+# Clocks that are set need more than the namespace.
+test_clocks_want_the_capability() {
+	with_program odd ns_time_left
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete -f c
+	edit '.process.capabilities |= map_values(. - ["CAP_SYS_TIME"])'
+	fails 'namespace .*CAP_SYS_TIME.*does not allow' restore -d --image-path "$T/i" --bundle "$B" c
 	expect_nothing_left c
 }
 

@@ -23,6 +23,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/keyrings.h"
 #include "checkpoint/native/states.h"
+#include "checkpoint/native/timens.h"
 
 struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;
@@ -287,6 +288,8 @@ static int answer_process(struct dump *d, struct dump_proc *p, const struct ques
 	St__Process *m = p->msg;
 
 	p->timers_read_at = q->process->clock;
+	p->timers_read_at.tv_sec -= dump_timens_ahead(d, p) / 1000000000;
+	p->timers_read_at.tv_nsec -= dump_timens_ahead(d, p) % 1000000000;
 	m->child_subreaper = q->process->child_subreaper;
 	m->personality = q->personality->result;
 	m->memory->dumpable = q->dumpable->result;

@@ -610,7 +610,9 @@ static void read_own_namespaces(struct dump *d)
 	char name[64];
 
 	for (size_t i = 0; i < DUMP_NAMESPACES; i++) {
-		snprintf(name, sizeof(name), "ns/%s", dump_namespaces[i]);
+		/* Init may have made another one for its children: the container's is what it is in itself. */
+		snprintf(name, sizeof(name), "ns/%s",
+			strcmp(dump_namespaces[i], "time_for_children") ? dump_namespaces[i] : "time");
 		if (proc_readlink(d->procs[0].pid, name, d->namespaces[i], sizeof(d->namespaces[i])) < 0)
 			d->namespaces[i][0] = '\0';
 	}

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/timens.h"
 #include "checkpoint/native/ttys.h"
 #include "linux/clocks.h"
 
@@ -121,40 +122,36 @@ int native_preflight(
 	return result;
 }
 
+static St__TimeSpec *later(struct dump *d, const struct timespec *t, int64_t ns)
+{
+	enum { NS = 1000000000 };
+
+	ns += t->tv_sec * NS + t->tv_nsec;
+	return pb_timespec(&d->arena, ns / NS, ns % NS);
+}
+
 static int container_message(struct dump *d, struct error *e)
 {
 	St__Container *m = d->container = pb_new(&d->arena, Container, container);
-	struct timespec mono, boot;
+	struct timens_offsets ahead;
 	struct clocks now;
-	char path[64], text[256];
-	ssize_t n;
+	int r = timens_read(d->c->init_pid, &ahead);
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "container");
+	if (r < 0)
+		return error_errno(e, r, "clocks of the container");
 	clocks_now(&now);
-	mono = now.monotonic;
-	boot = now.boottime;
 	/* The container's clocks: ours plus the offsets of its time namespace. */
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", d->c->init_pid);
-	n = read_small_file_at(AT_FDCWD, path, text, sizeof(text));
-	if (n > 0) {
-		long long ms, bs;
-		long mn, bn;
-
-		if (sscanf(text, "monotonic %lld %ld boottime %lld %ld", &ms, &mn, &bs, &bn) == 4) {
-			d->clock_offset = ms * 1000000000ll + mn;
-			mono.tv_sec += ms + (mono.tv_nsec + mn) / 1000000000;
-			mono.tv_nsec = (mono.tv_nsec + mn) % 1000000000;
-			boot.tv_sec += bs + (boot.tv_nsec + bn) / 1000000000;
-			boot.tv_nsec = (boot.tv_nsec + bn) % 1000000000;
-		}
-	}
-	m->monotonic = pb_timespec(&d->arena, mono.tv_sec, mono.tv_nsec);
-	m->boottime = pb_timespec(&d->arena, boot.tv_sec, boot.tv_nsec);
+	d->clock_offset = ahead.monotonic;
+	m->monotonic = later(d, &now.monotonic, ahead.monotonic);
+	m->boottime = later(d, &now.boottime, ahead.boottime);
 	m->realtime = pb_timespec(&d->arena, now.realtime.tv_sec, now.realtime.tv_nsec);
 	m->id = d->c->id;
 	m->generation = d->c->generation;
 	m->has_pid_namespace = true;
+	if (!m->monotonic || !m->boottime || !m->realtime)
+		return error_errno(e, -ENOMEM, "container");
 	if (dump_host_names(d, m, e) < 0)
 		return e->code;
 	m->stdio = arena_array(&d->arena, 3, sizeof(*m->stdio));

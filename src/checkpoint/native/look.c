@@ -196,10 +196,11 @@ int dump_look_first(struct dump *d, pid_t pid, struct dump_proc *p, struct arena
 	return r;
 }
 
-/* A thread may go to another by itself, if it has or had the capability; not to that of users, mounts or a time. */
+/* A thread may go to another by itself, if it has or had the capability; not to that of users, mounts or a time, though it may make
+ * the latter for its children. */
 static const char *find_split(const struct dump_proc *p, struct arena *a)
 {
-	static const char *const names[] = {"net", "ipc", "uts", "cgroup"};
+	static const char *const names[] = {"net", "ipc", "uts", "cgroup", "time_for_children"};
 	char path[64], own[64], mine[64];
 	pid_t *tids;
 	size_t n;
@@ -226,9 +227,12 @@ static void compare_namespaces(const struct dump *d, struct dump_proc *p, struct
 
 	p->other_namespaces = 0;
 	p->split_namespace = find_split(p, a);
-	for (size_t i = 0; i < DUMP_NAMESPACES && p != &d->procs[0]; i++) {
+	for (size_t i = 0; i < DUMP_NAMESPACES; i++) {
 		ssize_t n;
 
+		/* Of init only what its children would be in can be another. */
+		if (p == &d->procs[0] && strcmp(dump_namespaces[i], "time_for_children") != 0)
+			continue;
 		/* Of a zombie only the pid namespace is left. */
 		if (p->zombie &&
 			(p->status.n_ns == d->pid_level + 1 || strcmp(dump_namespaces[i], "pid") != 0))

@@ -22,9 +22,10 @@
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/timens.h"
 #include "linux/clone.h"
 
-/* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. NULL: the kind is refused. */
+/* What of a kind is recorded, in the surgeon; positive: an obstacle was noted. */
 struct nested_kind {
 	const char *name;
 	uint32_t flag;
@@ -277,8 +278,8 @@ static const struct nested_kind kinds[] = {
 	{"net", CLONE_NEWNET, read_net},
 	{"ipc", CLONE_NEWIPC, read_ipc},
 	{"cgroup", CLONE_NEWCGROUP, read_cgroup},
-	{"time", CLONE_NEWTIME, NULL},
-	{"time_for_children", CLONE_NEWTIME, NULL},
+	{"time", CLONE_NEWTIME, dump_timens},
+	{"time_for_children", CLONE_NEWTIME, dump_timens},
 };
 
 /* Is it one of the container's, as in d->namespaces ("uts:[4026531838]")? */
@@ -333,10 +334,6 @@ static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k,
 	struct stat st;
 	int r;
 
-	if (!k->read)
-		return refuse(d, p, k->name,
-			"namespaces of this kind that the container's processes made are "
-			"not supported yet");
 	if (grow(d, e) < 0 || fstat(fd, &st) < 0)
 		return e->code;
 	n = &d->nested[d->n_nested];
@@ -441,11 +438,26 @@ static const char *of_init(const struct dump *d, const char *name)
 /* What it is in is the container's, and made by create; what its children would be in is not. */
 static void check_init(struct dump *d, struct dump_proc *p)
 {
-	static const char *const pairs[][2] = {{"pid", "pid_for_children"}, {"time", "time_for_children"}};
+	if (strcmp(of_init(d, "pid"), of_init(d, "pid_for_children")) != 0)
+		refuse(d, p, "pid_for_children", "the children of the container's init would be in another");
+}
 
-	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
-		if (strcmp(of_init(d, pairs[i][0]), of_init(d, pairs[i][1])) != 0)
-			refuse(d, p, pairs[i][1], "the children of the container's init would be in another");
+/* Its children's may be its own, which is noted already. */
+static void note_namespace(struct dump *d, struct dump_proc *p, const struct nested_kind *k, uint64_t id)
+{
+	St__Process *m = p->msg;
+	bool childrens = strstr(k->name, "_for_children"), own = false;
+
+	for (size_t i = 0; i < m->n_namespaces; i++)
+		own |= m->namespaces[i] == id;
+	if (!childrens)
+		m->namespaces[m->n_namespaces++] = id;
+	else if (!own && k->flag == CLONE_NEWPID)
+		m->children_pid_namespace = id;
+	else if (!own && find_id(d, id)->msg->owner)
+		refuse(d, p, k->name, "it belongs to a user namespace of its own: not supported yet");
+	else if (!own)
+		m->children_time_namespace = id;
 }
 
 int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
@@ -472,10 +484,7 @@ int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 			return r;
 		if (r > 0 || !id)
 			continue;
-		if (strcmp(kinds[i].name, "pid_for_children") != 0)
-			m->namespaces[m->n_namespaces++] = id;
-		else if (m->n_namespaces == 0 || m->namespaces[m->n_namespaces - 1] != id)
-			m->children_pid_namespace = id;
+		note_namespace(d, p, &kinds[i], id);
 	}
 	check_threads(d, p, differs(p, "user"), m->children_pid_namespace);
 	check_group(d, p);

@@ -195,7 +195,7 @@ static int place_shm(struct restore *r, uint64_t at, struct error *e)
 int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) + r->n_procs * sizeof(*r->sharers) +
-						r->n_threads * sizeof(*r->times),
+						(r->n_threads + 1) * sizeof(*r->times),
 			 (size_t)PAGE),
 		 slots_len = 0, shm_len = 0, at;
 	struct range *ranges;
@@ -236,7 +236,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 		return result;
 	r->control = (struct restore_control *)at;
 	r->sharers = (struct restore_sharer *)(r->control + 1);
-	r->times = (struct timespec *)(r->sharers + r->n_procs);
+	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->sharers + r->n_procs), sizeof(*r->times));
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {
 		r->slots[i].address = at;

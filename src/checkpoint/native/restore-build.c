@@ -32,6 +32,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
+#include "checkpoint/native/timens.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
@@ -434,7 +435,8 @@ static void op_timers(struct builder *bu)
 		if (restore_timer_is_late(t) || (!v.it_value.tv_sec && !v.it_value.tv_nsec))
 			continue;
 		if (restore_timer_is_absolute(t))
-			v.it_value = restore_clock_at(bu->r, t->clockid, t->value);
+			v.it_value = restore_timens_clock(
+				bu->r, p, t->clockid, restore_clock_at(bu->r, t->clockid, t->value));
 		batch_call(&bu->b, 0, SYS_timer_settime, t->id,
 			restore_timer_is_absolute(t) ? TIMER_ABSTIME : 0, batch_bytes(&bu->b, &v, sizeof(v)),
 			0);

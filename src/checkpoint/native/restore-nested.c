@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/network.h"
+#include "checkpoint/native/timens.h"
 #include "linux/clone.h"
 
 /* Kinds that a stub enters as it is. */
@@ -143,7 +144,7 @@ static const char *name_of(uint32_t type)
 	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
 		if (entered[k].type == type)
 			return entered[k].name;
-	return "user";
+	return type == CLONE_NEWTIME ? "time_for_children" : "user";
 }
 
 /* What is in it; control->error says what went wrong, if it has a message. */
@@ -159,6 +160,8 @@ static int fill(struct restore *r, const St__Namespace *m, int *root)
 			       : 0;
 	case CLONE_NEWNS:
 		return restore_nested_mounts(r, m->id, root, e);
+	case CLONE_NEWTIME:
+		return restore_timens_fill(r, m->id);
 	case CLONE_NEWNET:
 		return restore_network(&(struct network_image){.network = m->network}, r->proc_fd, e);
 	default:
@@ -292,7 +295,8 @@ int restore_make_namespaces(struct restore *r, struct error *e)
 			return error_errno(e, -errno, "open %s", path);
 	}
 	for (size_t i = 0; i < r->n_nested && result == 0; i++)
-		if (r->nested[i].msg->type != CLONE_NEWPID)
+		if (r->nested[i].msg->type != CLONE_NEWPID &&
+			restore_timens_is_inits(r, r->nested[i].msg->id))
 			result = make_one(r, &r->nested[i], e);
 	return result;
 }
@@ -426,7 +430,7 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
 		if (entered[k].type == m->type)
 			return 0;
-	return m->type == CLONE_NEWPID ? 0 : corrupt(e, m->id);
+	return m->type == CLONE_NEWPID || m->type == CLONE_NEWTIME ? 0 : corrupt(e, m->id);
 }
 
 static size_t depth(const struct restore *r, const struct restore_nested *n)
@@ -471,11 +475,17 @@ int restore_validate_namespaces(const struct restore *r, struct error *e)
 
 	for (size_t i = 0; i < r->n_nested && result == 0; i++)
 		result = validate_namespace(r, i, e);
-	for (size_t i = 0; i < r->n_procs && result == 0; i++)
+	for (size_t i = 0; i < r->n_procs && result == 0; i++) {
 		result = validate_process(r, r->procs[i], e);
+		if (result == 0 && !restore_timens_is_valid(r, i))
+			result = corrupt(e, r->procs[i]->children_time_namespace);
+	}
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
 		if (!is_type(r, r->files[i]->net_namespace, CLONE_NEWNET, r->n_nested))
 			result = corrupt(e, r->files[i]->net_namespace);
+		else if (r->files[i]->kind_case == ST__FILE__KIND_NS &&
+			 !is_type(r, r->files[i]->ns->id, CLONE_NEWTIME, r->n_nested))
+			result = corrupt(e, r->files[i]->ns->id);
 	if (result == 0 && r->procs[0]->n_namespaces)
 		result = corrupt(e, r->procs[0]->namespaces[0]);
 	return result;
@@ -507,6 +517,9 @@ int restore_check_namespaces(
 			cap = "another seccomp profile";
 		if (m->type != CLONE_NEWUSER && m->owner == 0 && !(allowed & 1ull << CAP_SYS_ADMIN))
 			cap = "CAP_SYS_ADMIN";
+		if (m->owner == 0 && (m->monotonic_offset || m->boottime_offset) &&
+			!(allowed & 1ull << CAP_SYS_TIME))
+			cap = "CAP_SYS_TIME";
 		if (m->owner == 0 && !maps_itself(m->uid_map, m->n_uid_map, false, m->owner_uid) &&
 			!(allowed & 1ull << CAP_SETUID))
 			cap = "CAP_SETUID";

@@ -26,6 +26,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
+#include "checkpoint/native/timens.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 
@@ -288,6 +289,8 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 	if (!needs_others(r))
 		return;
 	barrier(r, &r->control->n_forked, participants(r));
+	if (p && r->n_nested && restore_timens(r, node->process, &e) < 0)
+		fail(r, &e);
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));

@@ -32,9 +32,10 @@ struct restore_control {
 	struct error error;
 };
 
-/* Of a process that shares its descriptor table with one before it: it opens no more files; it needs no more of ours. */
+/* Of a process that shares its descriptor table with one before it: it opens no more files; it needs no more of ours. Of one
+ * that has made a time namespace for its children: its number in our /proc. */
 struct restore_sharer {
-	uint32_t in_loop, done;
+	uint32_t in_loop, done, time_maker;
 };
 
 /* Where one process's batch lies in the area. */

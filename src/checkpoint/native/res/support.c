@@ -102,13 +102,15 @@ const struct support_row support_rows[] = {
 		"a process that is not dumpable: after a restore the root of its user namespace may not"},
 	{"namespace", "shared user", "refused", "a user namespace of others"},
 	{"namespace", "nested", "supported",
-		"uts, user, pid, mount, network, ipc and cgroup namespaces that the container's processes "
-		"made, one "
-		"in another; what is mapped comes by the container's own mounts; an ipc namespace without "
+		"uts, user, pid, mount, network, ipc, cgroup and time namespaces that the container's "
+		"processes made, one "
+		"in another; clocks of time namespaces are as far from the container's as before; what is "
+		"mapped comes by the container's own mounts; an ipc namespace without "
 		"objects; a cgroup namespace whose root is init's cgroup; of the network no veth pairs that "
 		"lead to another one, nor TCP connections"},
 	{"namespace", "other nested", "refused",
-		"time namespaces of processes; threads in others than their process; a user namespace of a "
+		"a time namespace for children only that belongs to a nested user namespace; threads in "
+		"others than their process; a user namespace of a "
 		"process with several threads; a pid or mount namespace that belongs to a nested user "
 		"namespace; a "
 		"process "
