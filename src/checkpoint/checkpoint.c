@@ -63,7 +63,8 @@ static void closedir_p(DIR **d)
  * what we write beside it. */
 static bool may_be_there(const char *name)
 {
-	static const char *const beside[] = {".", "..", "dump.log", "restore.log", "stats-restore"};
+	/* "parent": podman links to the parent image. */
+	static const char *const beside[] = {".", "..", "dump.log", "restore.log", "stats-restore", "parent"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(beside); i++)
 		if (!strcmp(name, beside[i]))

@@ -30,6 +30,12 @@ enum {
 	IMAGE_RECORD_MAX = 64 * 1024 * 1024, /* payload of one record */
 	IMAGE_MANIFEST_MAX = 1024 * 1024,
 };
+#define IMAGE_FEATURE_PARENT "parent"
+#define IMAGE_FEATURE_PRE_DUMP "pre-dump"
+enum {
+	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
+	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */
+};
 #define IMAGE_FILE_MAX (UINT64_C(4) << 30) /* checkpoint.img and pages_meta.img, which are read into memory */
 #define IMAGE_UNPACK_MAX (UINT64_C(2) << 30) /* all unpacked records of one image */
 
@@ -84,6 +90,9 @@ struct image_digest { /* over the checksums of the records so far */
 int image_records_begin(struct image_buffer *b, struct error *e) _must_check_;
 int image_records_add(struct image_buffer *b, uint32_t type, uint32_t flags, const ProtobufCMessage *m,
 	struct image_digest *d, struct error *e) _must_check_;
+/* One of another image, as it is there. */
+int image_records_copy(struct image_buffer *b, const struct image_record *of, struct image_digest *d,
+	struct error *e) _must_check_;
 int image_records_end(struct image_buffer *b, const struct image_digest *d, struct error *e) _must_check_;
 /* Checks the framing of a whole file: header, every checksum, order, the end record. */
 int image_records_check(const void *data, size_t len, struct image_digest *ret, struct error *e) _must_check_;
@@ -95,6 +104,15 @@ const ProtobufCMessageDescriptor *image_record_descriptor(uint32_t type);
 /* reader.c: an image whose files are in memory, without page data; for the tests. The manifest's strings are borrowed. */
 int image_from_memory(const struct image_manifest *m, const void *records, size_t len, const void *index,
 	size_t index_len, uint64_t pages_size, struct image **ret, struct error *e) _must_check_;
+
+/* The records of an image, also those that we do not know. *pos starts at 0; 1: *ret is set, 0: end. */
+int image_next_raw_record(const struct image *i, size_t *pos, struct image_record *ret);
+/* Borrows the records of another image for this one. */
+int image_writer_copy_record(
+	struct image_writer *w, const struct image_record *of, struct error *e) _must_check_;
+/* The page index of an image; borrowed. */
+struct image_index;
+const struct image_index *image_index_of(const struct image *i);
 
 /* index.c */
 struct image_index {
@@ -110,6 +128,12 @@ bool image_run_continues(const struct image_run *a, const struct image_run *b);
 size_t image_index_find(const struct image_index *x, uint64_t space, uint64_t address);
 int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
 	struct error *e) _must_check_;
+/* Chain and rounds (chain.c): replaces runs of the kind parent by what "parent" has there. Data of it is "deeper" layers further
+ * down. */
+int image_index_resolve(struct image_index *x, const struct image_index *parent, unsigned deeper,
+	struct error *e) _must_check_;
+/* Sorts the runs, and merges those that continue one another. */
+void image_index_sort(struct image_index *x);
 /* Sorts and merges the runs, and appends the file's bytes to b. */
 int image_index_build(
 	struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e) _must_check_;
@@ -121,6 +145,10 @@ struct image_file_info {
 struct image_files {
 	struct image_file_info checkpoint, index, pages;
 };
+/* Is it relative, and no longer than such a path may be? */
+bool image_parent_is_valid(const char *path);
+/* Of a whole manifest: what its last line says. */
+uint64_t image_manifest_checksum(const void *text, size_t len);
 int image_manifest_build(const struct image_manifest *m, const struct image_files *f, struct image_buffer *b,
 	struct error *e) _must_check_;
 /* Strings are put into the arena. */
@@ -137,6 +165,11 @@ int image_pages_share(struct image_pages *p, uint64_t space, uint64_t address, s
 	struct error *e) _must_check_;
 int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t *ret_offset, struct error *e) _must_check_;
+/* See image_writer_inherit(); x: what the parent or the previous round has. */
+int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint64_t space, uint64_t address,
+	size_t n_pages, uint64_t of, size_t *ret_n, struct error *e) _must_check_;
+/* Moves all runs so far into *before, where they replace those of the round before. */
+int image_pages_round(struct image_pages *p, struct image_index *before, struct error *e) _must_check_;
 /* Writes what is buffered and completes the checksums; *ret borrows from p. */
 int image_pages_finish(
 	struct image_pages *p, struct image_index **ret, uint64_t *ret_size, struct error *e) _must_check_;

@@ -51,6 +51,12 @@ struct image_manifest {
 	unsigned page_size;
 	const char *created; /* RFC 3339 */
 	uint64_t generation;
+	/* The image that has the pages of which this one says that they have not been written since: its directory, relative to
+	 * this one's, and the checksum of its manifest. NULL: none. */
+	const char *parent;
+	uint64_t parent_checksum;
+	bool pre_dump;	      /* it has memory only, and is there to be a parent */
+	uint64_t checksum;    /* of this manifest; by the reader */
 	const char *stdio[3]; /* what fds 0-2 of init are, for descriptors.json; not read back */
 	/* Microseconds and counts of one operation. */
 	struct image_statistics {
@@ -82,12 +88,25 @@ int image_writer_shared(struct image_writer *w, uint64_t space, uint64_t address
 int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t *ret_offset, struct error *e) _must_check_;
 int image_writer_pages_fd(const struct image_writer *w);
+/* Pages that have not been written since they were given to another image (borrowed until commit), which lies in "path" relative
+ * to this one, as image_open() has it. Without a page that it has in fact, the image will have no parent. */
+struct image;
+int image_writer_set_parent(
+	struct image_writer *w, const struct image *parent, const char *path, struct error *e) _must_check_;
+/* Or since the previous round: all pages given so far become that, and the index begins anew. */
+int image_writer_round(struct image_writer *w, struct error *e) _must_check_;
+/* 1: the first *ret_n of these pages are those of address space "of" in the parent or the previous round, at the same address.
+ * 0: of the first *ret_n it has nothing. */
+int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t of, size_t *ret_n, struct error *e) _must_check_;
 /* Pages and bytes so far, into the fields pages_data, pages_zero and bytes of *s. */
 void image_writer_count(const struct image_writer *w, struct image_statistics *s);
 /* Writes index, checksums, the files for CRIU's callers and the manifest (last, renamed into place). Nothing is
  * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are
  * the writer's own count, whatever m says. */
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
+/* After that: the checksum of its manifest, by which it is known. */
+uint64_t image_writer_checksum(const struct image_writer *w);
 /* Writes stats-dump (again: it is in the image, too) or stats-restore into another directory: CRIU's callers look for
  * them where the logs are. */
 enum image_operation { IMAGE_DUMP, IMAGE_RESTORE };
@@ -112,7 +131,8 @@ void image_writer_free(struct image_writer *w);
  * fork() leaves them: that one has them as data or zeros. */
 struct image_run {
 	uint64_t space, address, n_pages;
-	uint64_t offset; /* data: into pages.img; shared: the other address space; else 0 */
+	uint64_t
+		offset; /* data: into pages.img; shared: the other address space; parent: its address space there; else 0 */
 	enum {
 		IMAGE_PAGES_DATA = 0,
 		IMAGE_PAGES_ZERO = 1,
@@ -122,10 +142,10 @@ struct image_run {
 	unsigned layer; /* data: which image of the chain of parents has it; 0: this one */
 };
 
-struct image;
 /* Opens and checks manifest, sizes, record and index checksums (page data is checked by image_verify_pages(), and by
- * restore while it reads when "verify" is asked for). Errors: -ENOENT no manifest ("incomplete image"), ERROR_CORRUPT
- * naming file and offset, ERROR_REFUSED for another version or architecture. */
+ * restore while it reads when "verify" is asked for), also of its parents: runs of the kind parent become what they are there.
+ * Errors: -ENOENT no manifest ("incomplete image"), ERROR_CORRUPT naming file and offset, ERROR_REFUSED for another version
+ * or architecture, ERROR_STATE for a parent that is not there or another than it was. */
 int image_open(int dirfd, struct image **ret, struct error *e) _must_check_;
 void image_free(struct image *i);
 const struct image_manifest *image_manifest(const struct image *i);
@@ -153,6 +173,9 @@ int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 struct image_verification;
 int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e) _must_check_;
 int image_verify_end(struct image_verification *v, struct error *e) _must_check_;
+
+/* The same image without parents, in another directory or ("to" the same) in its own place. */
+int image_squash(int from, int to, struct error *e) _must_check_;
 
 static inline void image_writer_free_p(struct image_writer **w)
 {

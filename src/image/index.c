@@ -86,6 +86,8 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 		return "run outside the page data";
 	if (r->kind == IMAGE_PAGES_ZERO && r->offset)
 		return "zero pages with an offset";
+	if (r->kind == IMAGE_PAGES_PARENT && r->offset == 0)
+		return "pages of a parent without an address space";
 	if (r->kind == IMAGE_PAGES_SHARED && (r->offset == 0 || r->offset == r->space))
 		return "pages shared with nobody";
 	return NULL;
@@ -99,11 +101,6 @@ static int parse_runs(
 		uint32_t kind = get_le32(p + 32);
 		const char *problem;
 
-		if (kind == IMAGE_PAGES_PARENT)
-			return error_set(e, -ENOTSUP, ERROR_REFUSED,
-				"%s: incremental image (pages of a parent): this stasis " STASIS_VERSION
-				" reads full images only",
-				IMAGE_INDEX);
 		if (kind > IMAGE_PAGES_SHARED || get_le32(p + 36))
 			return image_corrupt(e, IMAGE_INDEX, at + 32, "unknown kind of pages (%u)", kind);
 		runs[i] = (struct image_run){
@@ -211,10 +208,11 @@ bool image_run_continues(const struct image_run *a, const struct image_run *b)
 	uint64_t bytes = a->n_pages * IMAGE_PAGE_SIZE;
 
 	return a->space == b->space && a->kind == b->kind && a->address + bytes == b->address &&
+	       a->layer == b->layer &&
 	       (a->kind == IMAGE_PAGES_DATA ? a->offset + bytes : a->offset) == b->offset;
 }
 
-static void sort_and_merge(struct image_index *x)
+void image_index_sort(struct image_index *x)
 {
 	bool sorted = true;
 	size_t n = 0;
@@ -249,7 +247,7 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 	size_t size;
 	uint8_t *start, *p;
 
-	sort_and_merge(x);
+	image_index_sort(x);
 	size = IMAGE_INDEX_HEADER + x->n_runs * IMAGE_INDEX_ENTRY + x->n_chunks * 8 + 8;
 	start = p = image_buffer_room(b, size);
 	if (!p)

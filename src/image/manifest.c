@@ -137,17 +137,64 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 	return o;
 }
 
+/* What a reader must know, or refuse. */
+static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP};
+
+static bool append_string(struct json_object *array, const char *s)
+{
+	struct json_object *v = json_object_new_string(s);
+
+	if (v && json_object_array_add(array, v) == 0)
+		return true;
+	json_object_put(v);
+	return false;
+}
+
+static struct json_object *features_array(const struct image_manifest *m)
+{
+	struct json_object *a = json_object_new_array();
+
+	if (a && ((m->parent && !append_string(a, IMAGE_FEATURE_PARENT)) ||
+			 (m->pre_dump && !append_string(a, IMAGE_FEATURE_PRE_DUMP)))) {
+		json_object_put(a);
+		return NULL;
+	}
+	return a;
+}
+
+static struct json_object *parent_object(const struct image_manifest *m)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (o && (!add_string(o, "path", m->parent) || !add_hash(o, "checksum", m->parent_checksum))) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
 static bool fill(struct json_object *o, const struct image_manifest *m, const struct image_files *f)
 {
 	return add_u64(o, "format_version", IMAGE_FORMAT_VERSION) &&
-	       add(o, "required_features", json_object_new_array()) && add_string(o, "engine", m->engine) &&
+	       add(o, "required_features", features_array(m)) && add_string(o, "engine", m->engine) &&
 	       add_string(o, "stasis_version", m->stasis_version) &&
 	       add_u64(o, "container_count", m->container_count) &&
 	       add(o, "containers", containers_array(m)) && add_string(o, "architecture", m->architecture) &&
 	       add_string(o, "kernel", m->kernel) && add(o, "cpu", cpu_object(m)) &&
 	       add_u64(o, "page_size", m->page_size) && add_string(o, "created", m->created) &&
 	       add_u64(o, "generation", m->generation) &&
+	       (!m->parent || add(o, "parent", parent_object(m))) &&
 	       add(o, "statistics", statistics_object(&m->statistics)) && add(o, "files", files_object(f));
+}
+
+uint64_t image_manifest_checksum(const void *text, size_t len)
+{
+	return len > TRAILER_LENGTH ? image_hash(text, len - TRAILER_LENGTH) : 0;
+}
+
+bool image_parent_is_valid(const char *path)
+{
+	return path && *path && *path != '/' && strlen(path) < IMAGE_PARENT_MAX;
 }
 
 int image_manifest_build(
@@ -263,6 +310,14 @@ static struct image_file_info get_file(
 	return f;
 }
 
+static bool is_known_feature(const char *name)
+{
+	for (size_t i = 0; name && i < ARRAY_SIZE(known_features); i++)
+		if (!strcmp(name, known_features[i]))
+			return true;
+	return false;
+}
+
 /* Before anything else: what a stasis of another version must understand. */
 static void check_version(struct parse *p, struct json_object *o)
 {
@@ -276,11 +331,45 @@ static void check_version(struct parse *p, struct json_object *o)
 			(unsigned long long)version, IMAGE_FORMAT_VERSION);
 	if (p->r == 0)
 		a = member(p, o, "required_features", json_type_array);
-	if (a && json_object_array_length(a) > 0)
-		p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
-			"the image needs the feature \"%.100s\", which this stasis " STASIS_VERSION
-			" lacks: use a newer one",
-			json_object_get_string(json_object_array_get_idx(a, 0)));
+	for (size_t i = 0; a && i < json_object_array_length(a) && p->r == 0; i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(a, i));
+
+		if (!is_known_feature(name))
+			p->r = error_set(p->e, -ENOTSUP, ERROR_REFUSED,
+				"the image needs the feature \"%.100s\", which this stasis " STASIS_VERSION
+				" lacks: use a newer one",
+				name ? name : "null");
+	}
+}
+
+static bool has_feature(struct json_object *o, const char *feature)
+{
+	struct json_object *a = NULL;
+
+	if (!json_object_object_get_ex(o, "required_features", &a) ||
+		!json_object_is_type(a, json_type_array))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(a); i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(a, i));
+
+		if (name && !strcmp(name, feature))
+			return true;
+	}
+	return false;
+}
+
+static void get_parent(struct parse *p, struct json_object *o, struct image_manifest *m)
+{
+	struct json_object *v;
+
+	m->pre_dump = has_feature(o, IMAGE_FEATURE_PRE_DUMP);
+	if (!has_feature(o, IMAGE_FEATURE_PARENT))
+		return;
+	v = member(p, o, "parent", json_type_object);
+	m->parent = get_string(p, v, "path");
+	m->parent_checksum = get_hash(p, v, "checksum");
+	if (p->r == 0 && !image_parent_is_valid(m->parent))
+		bad(p, "parent", "its path is not a relative one");
 }
 
 static void check_checksum(struct parse *p, const char *text, size_t len)
@@ -343,6 +432,7 @@ static void get_all(struct parse *p, struct json_object *o, struct image_manifes
 	m->page_size = get_u64(p, o, "page_size", UINT32_MAX);
 	m->created = get_string(p, o, "created");
 	m->generation = get_u64(p, o, "generation", UINT64_MAX);
+	get_parent(p, o, m);
 	v = member(p, o, "cpu", json_type_object);
 	m->xfeatures = get_u64(p, v, "xfeatures", UINT64_MAX);
 	m->cpu_features = get_string(p, v, "features");
@@ -383,6 +473,7 @@ int image_manifest_parse(struct arena *a, const char *text, size_t len, struct i
 	check_machine(&p, &m);
 	if (p.r < 0)
 		return p.r;
+	m.checksum = image_manifest_checksum(text, len);
 	*ret = m;
 	*ret_files = f;
 	return 0;

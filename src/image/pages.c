@@ -260,6 +260,38 @@ int image_pages_share(
 	return r;
 }
 
+int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint64_t space, uint64_t address,
+	size_t n_pages, uint64_t of, size_t *ret_n, struct error *e)
+{
+	int r = check_request(space, address, n_pages, e);
+	size_t i = image_index_find(x, of, address);
+	const struct image_run *at = i < x->n_runs && x->runs[i].space == of ? &x->runs[i] : NULL;
+	struct image_run run = {.space = space, .address = address, .offset = of, .kind = IMAGE_PAGES_PARENT};
+
+	if (r < 0)
+		return r;
+	if (!at || at->address > address) {
+		*ret_n = at ? MIN(n_pages, (at->address - address) / IMAGE_PAGE_SIZE) : n_pages;
+		return 0;
+	}
+	run.n_pages = *ret_n = MIN(n_pages, at->n_pages - (address - at->address) / IMAGE_PAGE_SIZE);
+	return add_run(p, &run) < 0 ? error_errno(e, -ENOMEM, "%s", IMAGE_PAGES) : 1;
+}
+
+int image_pages_round(struct image_pages *p, struct image_index *before, struct error *e)
+{
+	struct image_index now = {.runs = p->index.runs, .n_runs = p->index.n_runs};
+	int r;
+
+	image_index_sort(&now);
+	p->index.runs = NULL;
+	p->index.n_runs = p->runs_size = 0;
+	r = image_index_resolve(&now, before, 0, e);
+	image_index_done(before);
+	*before = now;
+	return r;
+}
+
 int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t *ret_offset, struct error *e)
 {

@@ -28,7 +28,8 @@ struct image {
 	size_t n_slots;
 	struct image_index index;
 	int pages_fd;
-	uint64_t unpacked; /* bytes */
+	uint64_t unpacked;    /* bytes */
+	struct image *parent; /* layer 1; NULL: none */
 };
 
 /* A regular file of the image. Missing is -ENOENT without a message. */
@@ -154,7 +155,62 @@ static int load_index(struct image *i, int dirfd, struct error *e)
 	return 0;
 }
 
-int image_open(int dirfd, struct image **ret, struct error *e)
+static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struct error *e) _must_check_;
+
+/* The image that the manifest names. Only of the same owner: a chain leads to other directories. */
+static int open_parent(struct image *i, int dirfd, unsigned depth, struct error *e)
+{
+	const char *path = i->manifest.parent;
+	_cleanup_close_ int fd = -EBADF;
+	struct stat mine, its;
+	int r;
+
+	if (depth == IMAGE_CHAIN_MAX)
+		return error_set(e, -ELOOP, ERROR_CORRUPT, "%s: more than %d parents in a row (a circle?)",
+			IMAGE_MANIFEST, IMAGE_CHAIN_MAX);
+	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error_set(e, -errno, ERROR_STATE,
+			"the image's parent \"%.200s\" (relative to its own directory) cannot be opened: %s: "
+			"put "
+			"it back there",
+			path, strerror(errno));
+	if (fstat(dirfd, &mine) < 0 || fstat(fd, &its) < 0)
+		return error_errno(e, -errno, "parent %.200s", path);
+	if (mine.st_uid != its.st_uid)
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"the image's parent \"%.200s\" belongs to another user than the image: give both the "
+			"same owner",
+			path);
+	r = image_open_layer(fd, depth + 1, &i->parent, e);
+	if (r < 0) {
+		if (r != -ELOOP)
+			error_prefix(e, "parent \"%.200s\"", path);
+		return r;
+	}
+	if (i->parent->manifest.checksum != i->manifest.parent_checksum)
+		return error_set(e, -ESTALE, ERROR_STATE,
+			"\"%.200s\" is not the image's parent any more: it was made anew since, or is "
+			"another one",
+			path);
+	return 0;
+}
+
+static int open_rest(struct image *i, int dirfd, unsigned depth, struct error *e)
+{
+	static const struct image_index nothing;
+	int r = i->manifest.parent ? open_parent(i, dirfd, depth, e) : 0;
+
+	if (r == 0 && depth == 0)
+		r = load_records(i, dirfd, e);
+	if (r == 0)
+		r = load_index(i, dirfd, e);
+	if (r == 0)
+		r = image_index_resolve(&i->index, i->parent ? &i->parent->index : &nothing, 1, e);
+	return r;
+}
+
+static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = calloc(1, sizeof(*i));
 	int r;
@@ -165,9 +221,7 @@ int image_open(int dirfd, struct image **ret, struct error *e)
 	i->arena.shared = true; /* a restore forks as often as there are processes, and all only read it */
 	r = load_manifest(i, dirfd, e);
 	if (r == 0)
-		r = load_records(i, dirfd, e);
-	if (r == 0)
-		r = load_index(i, dirfd, e);
+		r = open_rest(i, dirfd, depth, e);
 	if (r < 0)
 		return r;
 	i->pages_fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
@@ -175,6 +229,11 @@ int image_open(int dirfd, struct image **ret, struct error *e)
 		return i->pages_fd;
 	*ret = take_ptr(i);
 	return 0;
+}
+
+int image_open(int dirfd, struct image **ret, struct error *e)
+{
+	return image_open_layer(dirfd, 0, ret, e);
 }
 
 int image_from_memory(const struct image_manifest *m, const void *records, size_t len, const void *index,
@@ -193,6 +252,8 @@ int image_from_memory(const struct image_manifest *m, const void *records, size_
 	r = i->records ? parse_records(i, len, &hash, e) : error_errno(e, -ENOMEM, "image");
 	if (r == 0)
 		r = image_index_parse(index, index_len, pages_size, &i->index, e);
+	if (r == 0)
+		r = image_index_resolve(&i->index, &(struct image_index){0}, 1, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(i);
@@ -203,6 +264,7 @@ void image_free(struct image *i)
 {
 	if (!i)
 		return;
+	image_free(i->parent);
 	close_p(&i->pages_fd);
 	image_index_done(&i->index);
 	arena_done(&i->arena);
@@ -254,6 +316,14 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 	return 1;
 }
 
+int image_next_raw_record(const struct image *i, size_t *pos, struct image_record *ret)
+{
+	if (*pos >= i->n_slots)
+		return 0;
+	*ret = i->slots[(*pos)++].raw;
+	return 1;
+}
+
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n)
 {
 	size_t first = image_index_find(&i->index, space, 0);
@@ -263,22 +333,41 @@ const struct image_run *image_runs(const struct image *i, uint64_t space, size_t
 	return i->index.runs + first;
 }
 
+const struct image_index *image_index_of(const struct image *i)
+{
+	return &i->index;
+}
+
+static const struct image *layer_of(const struct image *i, unsigned layer)
+{
+	while (layer-- > 0 && i)
+		i = i->parent;
+	return i;
+}
+
 int image_pages_fd(const struct image *i, unsigned layer)
 {
-	return layer == 0 ? i->pages_fd : -EBADF;
+	const struct image *of = layer_of(i, layer);
+
+	return of ? of->pages_fd : -EBADF;
 }
 
 int image_read_data(
 	const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len, struct error *e)
 {
-	int r = layer == 0 ? pread_exact(i->pages_fd, buf, len, offset) : -EBADF;
+	const struct image *of = layer_of(i, layer);
+	int r = of ? pread_exact(of->pages_fd, buf, len, offset) : -EBADF;
 
 	return r < 0 ? error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)offset) : 0;
 }
 
 int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e), void *arg, struct error *e)
 {
-	return f(arg, &i->pages_fd, e);
+	int r = 0;
+
+	for (; i && r == 0; i = i->parent)
+		r = f(arg, &i->pages_fd, e);
+	return r;
 }
 
 int image_read(
@@ -330,6 +419,7 @@ enum { MAX_PARTS = 4, BYTES_PER_PART = 8 << 20, STACK_SIZE = 128 << 10, BYTES_IN
 struct image_verification {
 	struct verified_part parts[MAX_PARTS];
 	size_t n;
+	struct image_verification *parent; /* NULL: none */
 };
 
 static void *verify_part(void *arg)
@@ -388,13 +478,24 @@ int image_verify_begin(const struct image *i, struct image_verification **ret, s
 		if (i->files.pages.size >= BYTES_IN_BACKGROUND)
 			start_part(part);
 	}
+	if (i->parent) {
+		int r = image_verify_begin(i->parent, &v->parent, e);
+
+		if (r < 0) {
+			(void)!image_verify_end(v, NULL);
+			return r;
+		}
+	}
 	*ret = v;
 	return 0;
 }
 
 int image_verify_end(struct image_verification *v, struct error *e)
 {
-	int r = 0;
+	int r = v && v->parent ? image_verify_end(v->parent, e) : 0;
+
+	if (r < 0)
+		error_prefix(e, "parent");
 
 	for (size_t k = 0; v && k < v->n; k++) {
 		struct verified_part *part = &v->parts[k];

@@ -142,6 +142,18 @@ int image_records_add(struct image_buffer *b, uint32_t type, uint32_t flags, con
 	return 0;
 }
 
+int image_records_copy(
+	struct image_buffer *b, const struct image_record *of, struct image_digest *d, struct error *e)
+{
+	uint8_t *p = image_buffer_room(b, IMAGE_RECORD_FRAME + of->len);
+
+	if (!p)
+		return error_errno(e, -ENOMEM, "image records");
+	memcpy(p + IMAGE_RECORD_HEADER, of->payload, of->len);
+	digest_add(d, frame(b, of->type, of->flags, of->len));
+	return 0;
+}
+
 int image_records_end(struct image_buffer *b, const struct image_digest *d, struct error *e)
 {
 	uint8_t *p = image_buffer_room(b, IMAGE_RECORD_FRAME + 16);

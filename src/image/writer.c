@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/fault.h"
@@ -43,6 +44,11 @@ struct image_writer {
 	struct image_buffer records;
 	struct image_digest digest;
 	struct image_pages *pages;
+	const struct image *parent; /* borrowed; NULL: none */
+	char *parent_path;
+	bool inherits;		   /* there are pages of the parent */
+	struct image_index before; /* the previous round; no runs: there is none */
+	uint64_t checksum;	   /* of the manifest that was written */
 };
 
 static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
@@ -111,6 +117,8 @@ void image_writer_free(struct image_writer *w)
 	close_p(&w->index_fd);
 	close_p(&w->pages_fd);
 	image_pages_free(w->pages);
+	image_index_done(&w->before);
+	free(w->parent_path);
 	image_buffer_done(&w->records);
 	free(w);
 }
@@ -122,6 +130,11 @@ int image_writer_record(
 		return error_set(
 			e, -EINVAL, ERROR_INTERNAL, "the first record, and no other, must be the Container");
 	return image_records_add(&w->records, type, IMAGE_RECORD_CRITICAL, m, &w->digest, e);
+}
+
+int image_writer_copy_record(struct image_writer *w, const struct image_record *of, struct error *e)
+{
+	return image_records_copy(&w->records, of, &w->digest, e);
 }
 
 int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data,
@@ -140,6 +153,42 @@ int image_writer_reserve(struct image_writer *w, uint64_t space, uint64_t addres
 	uint64_t *ret_offset, struct error *e)
 {
 	return image_pages_reserve(w->pages, space, address, n_pages, ret_offset, e);
+}
+
+int image_writer_set_parent(
+	struct image_writer *w, const struct image *parent, const char *path, struct error *e)
+{
+	if (!image_parent_is_valid(path))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"the parent's path \"%.100s\" must be relative to the image's directory, and not "
+			"longer than %d bytes",
+			path, IMAGE_PARENT_MAX - 1);
+	w->parent_path = strdup(path);
+	if (!w->parent_path)
+		return error_errno(e, -ENOMEM, "image");
+	w->parent = parent;
+	return 0;
+}
+
+int image_writer_round(struct image_writer *w, struct error *e)
+{
+	return image_pages_round(w->pages, &w->before, e);
+}
+
+int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	uint64_t of, size_t *ret_n, struct error *e)
+{
+	const struct image_index *x = w->parent ? image_index_of(w->parent) : &w->before;
+	int r = image_pages_inherit(w->pages, x, space, address, n_pages, of, ret_n, e);
+
+	if (r > 0 && w->parent)
+		w->inherits = true;
+	return r;
+}
+
+uint64_t image_writer_checksum(const struct image_writer *w)
+{
+	return w->checksum;
 }
 
 int image_writer_pages_fd(const struct image_writer *w)
@@ -214,6 +263,10 @@ static int put_index(struct image_writer *w, struct image_files *f, struct image
 	struct image_index *index;
 	int r = image_pages_finish(w->pages, &index, &f->pages.size, e);
 
+	if (r == 0 && !w->parent) {
+		image_index_sort(index);
+		r = image_index_resolve(index, &w->before, 0, e);
+	}
 	if (r < 0)
 		return r;
 	r = image_index_build(index, f->pages.size, b, e);
@@ -246,9 +299,15 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 	r = put_compat(w, &final, &b, e);
 	if (r < 0)
 		return r;
+	if (w->inherits) {
+		final.parent = w->parent_path;
+		final.parent_checksum = image_manifest(w->parent)->checksum;
+	}
 	r = image_manifest_build(&final, &f, &b, e);
-	if (r == 0)
+	if (r == 0) {
+		w->checksum = image_manifest_checksum(b.data, b.len);
 		r = put_new_file(w, FILE_MANIFEST_TMP, &b, e);
+	}
 	if (r == 0)
 		r = fault_point("checkpoint-manifest", e);
 	if (r < 0)

@@ -73,6 +73,26 @@ static void fuzz_framed_records(const uint8_t *data, size_t size)
 	show(i, IMAGE_INSPECT_HTML);
 }
 
+/* As a child of one that has something in the first spaces. */
+static void fuzz_chain(struct image_index *x)
+{
+	struct image_run runs[] = {
+		{.space = 1, .address = 0, .n_pages = 16, .kind = IMAGE_PAGES_DATA},
+		{.space = 1, .address = 0x20000, .n_pages = 1 << 20, .kind = IMAGE_PAGES_ZERO},
+		{.space = 2, .address = 0, .n_pages = 16, .offset = 1, .kind = IMAGE_PAGES_SHARED},
+	};
+	const struct image_index parent = {.runs = runs, .n_runs = ARRAY_SIZE(runs)};
+	struct error e;
+
+	if (image_index_resolve(x, &parent, 1, &e) < 0)
+		return;
+	for (size_t k = 0; k < x->n_runs; k++)
+		if (x->runs[k].kind == IMAGE_PAGES_PARENT ||
+			(k && x->runs[k].space == x->runs[k - 1].space &&
+				x->runs[k].address < x->runs[k - 1].address))
+			abort();
+}
+
 static void fuzz_index(const uint8_t *data, size_t size, bool repair)
 {
 	_cleanup_(image_index_done) struct image_index x = {0};
@@ -90,6 +110,7 @@ static void fuzz_index(const uint8_t *data, size_t size, bool repair)
 	for (size_t k = 1; k < x.n_runs; k++)
 		if (x.runs[k].space < x.runs[k - 1].space)
 			abort();
+	fuzz_chain(&x);
 }
 
 static void fuzz_manifest(const uint8_t *data, size_t size, bool repair)

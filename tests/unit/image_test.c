@@ -214,6 +214,282 @@ static void test_shared(void)
 	CHECK(make_shared(own.fd, 6, &e) < 0);
 }
 
+/* ---- chains: "base" lies in a, "middle" in b, "top" in c below one directory ---- */
+
+struct chain {
+	struct dir top;
+	int fd[3];
+};
+
+static struct chain chain_new(void)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct chain c = {.top = dir_new()};
+
+	for (int i = 0; i < 3; i++) {
+		CHECK(mkdirat(c.top.fd, names[i], 0700) == 0);
+		c.fd[i] = openat(c.top.fd, names[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	return c;
+}
+
+static void chain_done(struct chain *c)
+{
+	for (int i = 0; i < 3; i++)
+		close(c->fd[i]);
+	dir_done(&c->top);
+}
+#define _cleanup_chain_ _cleanup_(chain_done)
+
+static void give_page(struct image_writer *w, uint64_t space, uint64_t address, unsigned seed)
+{
+	uint8_t buf[PAGE] = {0};
+	struct error e;
+
+	if (seed)
+		fill_page(buf, seed);
+	CHECK(image_writer_pages(w, space, address, buf, 1, &e) == 0);
+}
+
+/* As a checkpoint does it: what the parent has is inherited, what it has not is given. */
+static void inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n, uint64_t of)
+{
+	struct error e;
+
+	while (n > 0) {
+		size_t k = 0;
+		int r = image_writer_inherit(w, space, address, n, of, &k, &e);
+
+		CHECK(r >= 0 && k > 0 && k <= n);
+		for (size_t i = 0; r == 0 && i < k; i++)
+			give_page(w, space, address + i * PAGE, 77);
+		n -= k;
+		address += k * PAGE;
+	}
+}
+
+/* Space 4: pages 1 to 8 with seeds 1 to 8, 3 is zero; space 5 shares pages 1 to 4 of it. */
+static int make_base(int fd, const struct image_manifest *m, struct error *e)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+
+	CHECK(image_writer_new(fd, &w, e) == 0, "%s", e->message);
+	put_records(w);
+	for (unsigned i = 1; i <= 8; i++)
+		give_page(w, 4, i * PAGE, i == 3 ? 0 : i);
+	CHECK(image_writer_shared(w, 5, PAGE, 4, 4, e) == 0);
+	return image_writer_commit(w, m, e);
+}
+
+/* Space 14 is what 4 was: pages 2 and 7 are new, 8 is gone, 9 the parent does not have. Space 15 was 5. */
+static int make_middle(int fd, int parent_fd, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *parent = NULL;
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	struct image_manifest m = manifest();
+
+	if (!CHECK(image_open(parent_fd, &parent, e) == 0, "%s", e->message))
+		return -1;
+	CHECK(image_writer_new(fd, &w, e) == 0);
+	CHECK(image_writer_set_parent(w, parent, "/a", e) == -EINVAL);
+	CHECK(image_writer_set_parent(w, parent, "../a", e) == 0);
+	put_records(w);
+	inherit(w, 14, PAGE, 1, 4);
+	give_page(w, 14, 2 * PAGE, 102);
+	inherit(w, 14, 3 * PAGE, 4, 4);
+	give_page(w, 14, 7 * PAGE, 107);
+	inherit(w, 14, 9 * PAGE, 1, 4);
+	inherit(w, 15, PAGE, 4, 5);
+	return image_writer_commit(w, &m, e);
+}
+
+/* Space 24 was 14: page 6 is new; 25 shares its pages 1 to 3. */
+static int make_top(int fd, int parent_fd, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *parent = NULL;
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	struct image_manifest m = manifest();
+
+	if (!CHECK(image_open(parent_fd, &parent, e) == 0, "%s", e->message))
+		return -1;
+	CHECK(image_writer_new(fd, &w, e) == 0);
+	CHECK(image_writer_set_parent(w, parent, "../b", e) == 0);
+	put_records(w);
+	inherit(w, 24, PAGE, 5, 14);
+	give_page(w, 24, 6 * PAGE, 206);
+	inherit(w, 24, 7 * PAGE, 3, 14);
+	CHECK(image_writer_shared(w, 25, PAGE, 3, 24, e) == 0);
+	return image_writer_commit(w, &m, e);
+}
+
+static bool make_chain(struct chain *c, struct error *e)
+{
+	struct image_manifest base = manifest();
+
+	base.pre_dump = true;
+	return CHECK(make_base(c->fd[0], &base, e) == 0 && make_middle(c->fd[1], c->fd[0], e) == 0 &&
+			     make_top(c->fd[2], c->fd[1], e) == 0,
+		"%s", e->message);
+}
+
+static bool page_is(struct image *i, uint64_t space, unsigned page, unsigned seed)
+{
+	uint8_t got[PAGE], want[PAGE] = {0};
+	struct error e;
+
+	if (seed)
+		fill_page(want, seed);
+	return image_read(i, space, page * PAGE, got, PAGE, &e) == 0 && !memcmp(got, want, PAGE);
+}
+
+static void check_top(struct image *i)
+{
+	static const unsigned seeds[] = {0, 1, 102, 0, 4, 5, 206, 107, 77, 77};
+	struct error e;
+
+	for (unsigned p = 1; p < ARRAY_SIZE(seeds); p++)
+		CHECK(page_is(i, 24, p, seeds[p]), "page %u", p);
+	for (unsigned p = 1; p < 4; p++)
+		CHECK(page_is(i, 25, p, seeds[p]), "shared page %u", p);
+	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
+}
+
+static void test_chain(void)
+{
+	_cleanup_chain_ struct chain c = chain_new();
+	_cleanup_(image_free_p) struct image *i = NULL, *b = NULL;
+	const struct image_run *runs;
+	struct error e;
+	size_t n;
+
+	if (!make_chain(&c, &e) || !CHECK(image_open(c.fd[2], &i, &e) == 0, "%s", e.message))
+		return;
+	check_top(i);
+	CHECK(!strcmp(image_manifest(i)->parent, "../b") && !image_manifest(i)->pre_dump);
+	runs = image_runs(i, 24, &n);
+	CHECK(n == 8 && runs[0].layer == 2 && runs[1].layer == 1 && runs[2].kind == IMAGE_PAGES_ZERO &&
+		runs[4].layer == 0 && image_pages_fd(i, 2) >= 0 && image_pages_fd(i, 3) == -EBADF);
+	CHECK(image_open(c.fd[1], &b, &e) == 0 && page_is(b, 15, 2, 2) && page_is(b, 15, 3, 0));
+}
+
+/* A parent of which nothing is taken is none. */
+static void test_no_parent(void)
+{
+	_cleanup_chain_ struct chain c = chain_new();
+	_cleanup_(image_free_p) struct image *parent = NULL, *i = NULL;
+	struct image_manifest m = manifest();
+	struct image_writer *w = NULL;
+	struct error e;
+
+	CHECK(make_base(c.fd[0], &m, &e) == 0 && image_open(c.fd[0], &parent, &e) == 0);
+	CHECK(image_writer_new(c.fd[1], &w, &e) == 0 && image_writer_set_parent(w, parent, "../a", &e) == 0);
+	put_records(w);
+	inherit(w, 1, 20 * PAGE, 3, 4);
+	CHECK(image_writer_commit(w, &m, &e) == 0 && image_writer_checksum(w) != 0);
+	CHECK(image_open(c.fd[1], &i, &e) == 0 && !image_manifest(i)->parent &&
+		image_manifest(i)->checksum == image_writer_checksum(w));
+	image_writer_free(w);
+}
+
+static void check_open_fails(int fd, int want, enum error_kind kind, const char *text)
+{
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct error e = {0};
+	int r = image_open(fd, &i, &e);
+
+	CHECK(r == want && e.kind == kind && strstr(e.message, text), "%d, %s", r, e.message);
+}
+
+static void test_bad_parents(void)
+{
+	_cleanup_chain_ struct chain c = chain_new();
+	struct image_manifest m = manifest();
+	struct error e;
+	char byte;
+	int fd;
+
+	if (!make_chain(&c, &e))
+		return;
+	CHECK(renameat(c.top.fd, "a", c.top.fd, "z") == 0);
+	check_open_fails(c.fd[2], -ENOENT, ERROR_STATE, "../a");
+	CHECK(renameat(c.top.fd, "z", c.top.fd, "a") == 0);
+	/* its page data, its index, then another image altogether */
+	fd = openat(c.fd[0], "pages.img", O_RDWR | O_CLOEXEC);
+	CHECK(pread(fd, &byte, 1, 100) == 1 && (byte ^= 1, pwrite(fd, &byte, 1, 100) == 1));
+	{
+		_cleanup_(image_free_p) struct image *i = NULL;
+
+		CHECK(image_open(c.fd[2], &i, &e) == 0 && image_verify_pages(i, &e) == -EBADMSG &&
+			strstr(e.message, "parent"));
+	}
+	close(fd);
+	image_remove(c.fd[0]);
+	check_open_fails(c.fd[2], -ENOENT, ERROR_STATE, "parent \"../a\": incomplete image");
+	CHECK(make_base(c.fd[0], &m, &e) == 0);
+	check_open_fails(c.fd[2], -ESTALE, ERROR_STATE, "not the image's parent any more");
+	/* a circle */
+	CHECK(unlinkat(c.top.fd, "a", AT_REMOVEDIR) < 0);
+	image_remove(c.fd[0]);
+	CHECK(unlinkat(c.top.fd, "a", AT_REMOVEDIR) == 0 && symlinkat("b", c.top.fd, "a") == 0);
+	check_open_fails(c.fd[2], -ELOOP, ERROR_CORRUPT, "circle");
+}
+
+static void test_squash(void)
+{
+	_cleanup_chain_ struct chain c = chain_new();
+	_cleanup_dir_ struct dir out = dir_new();
+	struct image *i = NULL;
+	struct error e;
+
+	if (!make_chain(&c, &e))
+		return;
+	CHECK(image_squash(c.fd[2], out.fd, &e) == 0, "%s", e.message);
+	CHECK(image_squash(c.fd[2], out.fd, &e) == -EEXIST, "%s", e.message);
+	CHECK(image_squash(c.fd[2], c.fd[2], &e) == 0, "%s", e.message);
+	image_remove(c.fd[0]);
+	image_remove(c.fd[1]);
+	for (int k = 0; k < 2; k++) {
+		if (!CHECK(image_open(k ? c.fd[2] : out.fd, &i, &e) == 0, "%s", e.message))
+			continue;
+		check_top(i);
+		check_records(i);
+		CHECK(!image_manifest(i)->parent && image_manifest(i)->generation == UINT64_MAX);
+		image_free(i);
+		i = NULL;
+	}
+}
+
+/* All rounds of pre-copy go into one image. */
+static void test_rounds(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_manifest m = manifest();
+	struct image_writer *w = NULL;
+	struct error e;
+
+	CHECK(image_writer_new(d.fd, &w, &e) == 0);
+	put_records(w);
+	for (unsigned p = 1; p <= 8; p++)
+		give_page(w, 4, p * PAGE, p == 3 ? 0 : p);
+	CHECK(image_writer_round(w, &e) == 0);
+	inherit(w, 14, PAGE, 1, 4);
+	give_page(w, 14, 2 * PAGE, 102);
+	inherit(w, 14, 3 * PAGE, 4, 4);
+	give_page(w, 14, 7 * PAGE, 107);
+	inherit(w, 14, 9 * PAGE, 1, 4);
+	CHECK(image_writer_round(w, &e) == 0);
+	inherit(w, 24, PAGE, 5, 14);
+	give_page(w, 24, 6 * PAGE, 206);
+	inherit(w, 24, 7 * PAGE, 3, 14);
+	CHECK(image_writer_shared(w, 25, PAGE, 3, 24, &e) == 0);
+	CHECK(image_writer_commit(w, &m, &e) == 0, "%s", e.message);
+	image_writer_free(w);
+	if (CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		check_top(i);
+	CHECK(!image_manifest(i)->parent);
+}
+
 static void test_index(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
@@ -594,6 +870,11 @@ int main(void)
 		{"what is written is read", test_round_trip},
 		{"the index is sorted and bisected, holes are zeros", test_index},
 		{"pages of another address space", test_shared},
+		{"a chain of parents", test_chain},
+		{"a parent without use", test_no_parent},
+		{"missing, changed and circular parents", test_bad_parents},
+		{"a chain becomes one image", test_squash},
+		{"rounds become one image", test_rounds},
 		{"staged, direct and reserved pages, checksums", test_large},
 		{"the writer's errors leave nothing behind", test_writer_errors},
 		{"a killed writer", test_killed_writer},

@@ -321,6 +321,11 @@ static int load(struct restore *r, int image_dir, struct error *e)
 		result = error_set(e, -ENOTSUP, ERROR_REFUSED,
 			"the image was made by the engine \"%.40s\", which this stasis lacks",
 			image_manifest(r->image)->engine);
+	if (result == 0 && image_manifest(r->image)->pre_dump)
+		result = error_set(e, -EINVAL, ERROR_STATE,
+			"this is a pre-dump, which has memory only: restore the checkpoint that was made "
+			"with it as "
+			"--parent-path");
 	if (result == 0)
 		result = image_verify_begin(r->image, &r->verification, e);
 	if (result == 0)
