@@ -260,6 +260,10 @@ void inspect_describe_file(struct inspection *x, struct json_object *o, const St
 		inspect_add_string(x, o, "kind", "tun");
 		inspect_add_string(x, o, "interface", f->tun->link);
 		break;
+	case ST__FILE__KIND_BPF_MAP:
+		inspect_add_string(x, o, "kind", "bpf map");
+		inspect_add_u64(x, o, "elements", f->bpf_map->n_elements);
+		break;
 	case ST__FILE__KIND_MQUEUE:
 		inspect_add_string(x, o, "kind", "mqueue");
 		inspect_add_string(x, o, "path", inspect_file_name(x, f->id));

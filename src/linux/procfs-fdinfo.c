@@ -118,6 +118,8 @@ enum key {
 	KEY_LOCK,
 	KEY_SCM_FDS,
 	KEY_TUN,
+	KEY_MAP_ID,
+	KEY_FROZEN,
 	KEY_INOTIFY,
 	KEY_FANOTIFY,
 	KEY_COUNT,
@@ -150,6 +152,8 @@ static const struct {
 	[KEY_LOCK] = K("lock:"),
 	[KEY_SCM_FDS] = K("scm_fds:"),
 	[KEY_TUN] = K("iff:"),
+	[KEY_MAP_ID] = K("map_id:"),
+	[KEY_FROZEN] = K("frozen:"),
 	[KEY_INOTIFY] = K("inotify "),
 	[KEY_FANOTIFY] = K("fanotify "),
 };
@@ -231,6 +235,16 @@ static bool parse_value(struct scan *s, enum key k, struct proc_fdinfo *f)
 		return parse_nspid(s, &f->pidfd_nspid);
 	case KEY_TUN:
 		return parse_name(s, f->tun, sizeof(f->tun));
+	case KEY_MAP_ID:
+		if (!scan_u64(s, &v) || v > UINT32_MAX)
+			return false;
+		f->bpf_map_id = v;
+		return scan_end_line(s);
+	case KEY_FROZEN:
+		if (!scan_u64(s, &v))
+			return false;
+		f->bpf_frozen = v != 0;
+		return scan_end_line(s);
 	case KEY_SCM_FDS:
 		return scan_u64(s, &f->scm_fds) && scan_end_line(s);
 	default:

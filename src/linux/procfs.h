@@ -167,7 +167,9 @@ struct proc_fdinfo {
 	size_t n_marks;
 	uint32_t fanotify_flags, fanotify_event_flags;
 	int pidfd_pid, pidfd_nspid;
-	char tun[16];	  /* IFNAMSIZ: the interface whose queue it is; "": none */
+	char tun[16]; /* IFNAMSIZ: the interface whose queue it is; "": none */
+	uint32_t bpf_map_id;
+	bool bpf_frozen;
 	uint64_t scm_fds; /* descriptors that wait in the queue of a unix socket */
 };
 int proc_parse_fdinfo(const char *text, struct arena *a, struct proc_fdinfo *ret) _must_check_;

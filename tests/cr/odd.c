@@ -1618,6 +1618,46 @@ static void check_bpf(void)
 	check(fd == 3 && strstr(link, "bpf-map"), "fd 3 is %s", link);
 }
 
+/* The map is a program's, which is attached to a socket and has no descriptor any more. */
+static bool set_bpf_program(void)
+{
+	struct {
+		uint32_t type, n;
+		uint64_t code, license;
+		char rest[100];
+	} attr = {1 /* socket filter */, 0, 0, (uintptr_t) "GPL", ""};
+	int program, sock = must(socket(AF_INET, SOCK_DGRAM, 0));
+	uint64_t code[4];
+
+	set_bpf();
+	code[0] = 0x1118 | (uint64_t)fd << 32; /* r1 = the map */
+	code[1] = 0;
+	code[2] = 0xb7; /* r0 = 0 */
+	code[3] = 0x95; /* exit */
+	attr.code = (uintptr_t)code;
+	attr.n = 4;
+	program = have(syscall(SYS_bpf, 5 /* BPF_PROG_LOAD */, &attr, sizeof(attr)));
+	must(setsockopt(sock, SOL_SOCKET, 50 /* SO_ATTACH_BPF */, &program, sizeof(program)));
+	close(program);
+	return true;
+}
+
+static void check_bpf_program(void)
+{
+	must(fcntl(fd, F_GETFD));
+}
+
+static bool set_bpf_queue(void)
+{
+	struct {
+		uint32_t type, key, value, entries, flags;
+		char rest[100];
+	} attr = {22 /* queue */, 0, 4, 4, 0, ""};
+
+	fd = have(syscall(SYS_bpf, 0 /* BPF_MAP_CREATE */, &attr, sizeof(attr)));
+	return true;
+}
+
 static bool set_namespace_fd(void)
 {
 	fd = must(open("/proc/self/ns/uts", O_RDONLY));
@@ -1765,6 +1805,8 @@ static const struct object {
 	{"droppable", set_droppable, check_droppable},
 	{"fanotify", set_fanotify, check_fanotify},
 	{"bpf", set_bpf, check_bpf},
+	{"bpf_program", set_bpf_program, check_bpf_program},
+	{"bpf_queue", set_bpf_queue, check_bpf_program},
 	{"dnotify", set_dnotify, check_dnotify},
 	{"pressure", set_pressure, check_pressure},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},

@@ -460,6 +460,41 @@ test_fanotify_wants_a_privileged_container() {
 	expect_nothing_left c
 }
 
+test_bpf_maps_want_the_capability() {
+	with_program bpf_maps
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete -f c
+	edit '.linux.namespaces += [{"type": "user"}] | .linux.uidMappings = [{"containerID": 0, "hostID": 0, "size": 65536}] | .linux.gidMappings = .linux.uidMappings'
+	fails 'BPF map.*CAP_BPF' restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+# Of a map that is somebody else's, too, nobody can make another one for him.
+test_bpf_maps_of_others() {
+	local pid other
+	with_program odd bpf_program
+	fails 'BPF map .* a loaded BPF program uses it' checkpoint --image-path "$T/i" c
+	ok delete -f c
+	rm -rf "$B"
+	with_program odd bpf
+	ok check c
+	pid=$(init_pid c)
+	sed -n 's/^map_id:\t//p' "/proc/$pid/fdinfo/3" > "$T/id"
+	python3 -c 'import ctypes, struct, sys, time
+attr = ctypes.create_string_buffer(struct.pack("3I100x", int(sys.argv[1]), 0, 0))
+assert ctypes.CDLL(None).syscall(321, 14, attr, 112) >= 0  # BPF_MAP_GET_FD_BY_ID
+open(sys.argv[2], "w").close()
+time.sleep(1000)' "$(cat "$T/id")" "$T/has" &
+	other=$!
+	eventually 20 test -e "$T/has"
+	fails 'BPF map .* somebody else has it' checkpoint --image-path "$T/i" c
+	expect_status c running
+	kill "$other"
+	wait "$other" 2>/dev/null || true
+	ok checkpoint --image-path "$T/i" c
+}
+
 # Without a namespace of its own the container is restored, and the name of the machine stays what it is.
 test_the_hosts_name_is_left_alone() {
 	bundle b sh -c 'hostname forged && echo > /cr/ready; exec sleep 1000'

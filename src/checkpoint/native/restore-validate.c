@@ -17,6 +17,7 @@
 #include <sys/user.h>
 
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/res/res.h"
 
 #define TASK_SIZE_MAX_X86 0x7ffffffff000ull
 
@@ -256,6 +257,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return f->ns->name != NULL;
 	case ST__FILE__KIND_TUN:
 		return f->tun->path[0] == '/' && strlen(f->tun->link) < IFNAMSIZ;
+	case ST__FILE__KIND_BPF_MAP:
+		return bpf_map_is_valid(r, f);
 	case ST__FILE__KIND_MQUEUE:
 		return !bad_posix_queue(f->mqueue->queue);
 	case ST__FILE__KIND_MEMFD:

@@ -24,6 +24,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
@@ -466,6 +467,8 @@ static int check_bundle(struct restore *r, const char *bundle, struct error *e)
 			e);
 	if (result == 0)
 		result = check_sockets(r, s, e);
+	if (result == 0)
+		result = bpf_check_maps(r, s, e);
 	if (result == 0)
 		result = check_sysctls(r, e);
 	if (result == 0)

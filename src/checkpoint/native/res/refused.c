@@ -32,9 +32,9 @@ REFUSED(io_uring, "io_uring", "io_uring instances",
 	return link_is_anon_inode(f, "[io_uring]");
 }
 
-REFUSED(bpf, "bpf", "BPF maps, programs and links",
-	"who else has them (loaded programs, pins, the host) cannot be seen, so that they cannot be made "
-	"anew for all",
+REFUSED(bpf, "bpf", "BPF programs, links, tokens and type information",
+	"what the kernel has compiled of a program it does not give back, and where a link is attached is "
+	"outside of the container",
 	"close them first")
 {
 	return strncmp(f->link, "anon_inode:bpf", 14) == 0 || strncmp(f->link, "anon_inode:[bpf", 15) == 0;

@@ -49,5 +49,9 @@ struct support_row {
 extern const struct support_row support_rows[];
 extern const size_t support_rows_len;
 
+/* BPF maps: does what the image says of one make sense; may the bundle's container have those of the image, here? */
+bool bpf_map_is_valid(const struct restore *r, const St__File *f);
+int bpf_check_maps(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
+
 /* shared by res/ */
 bool link_is_anon_inode(const struct dump_file *f, const char *name); /* "anon_inode:[eventfd]" */
