@@ -63,6 +63,7 @@ const char *const fault_names[] = {
 	"checkpoint-frozen",
 	"checkpoint-seized",
 	"checkpoint-thawed",
+	"checkpoint-asleep",
 	"checkpoint-injected",
 	"checkpoint-collected",
 	"checkpoint-queue-taking",

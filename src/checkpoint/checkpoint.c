@@ -178,6 +178,19 @@ static void dispatch_leftover(const struct dump_dispatched *of)
 	(void)!task_detach(&t, &ignored);
 }
 
+/* A thread that went on with a sleep, and may be signalled again. */
+static void wake_leftover(const struct dump_asleep *of)
+{
+	struct error ignored;
+	struct task t;
+
+	if (task_seize(&t, of->tid, 0, &ignored) < 0)
+		return;
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+		(void)!task_set_sigmask(of->tid, of->sigmask, &ignored);
+	(void)!task_detach(&t, &ignored);
+}
+
 /* By a child, which can go where the surgeon was. */
 static void undo_queue(struct container *c, struct dump_journal *j)
 {
@@ -204,6 +217,8 @@ static void undo(struct container *c, struct dump_journal *j)
 	undo_queue(c, j);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
+	for (unsigned i = 0; i < j->n_asleep; i++)
+		wake_leftover(&j->asleep[i]);
 	for (unsigned i = 0; i < j->n_dispatched; i++)
 		dispatch_leftover(&j->dispatched[i]);
 	dump_release_network(j, c->init_pid);

@@ -207,7 +207,7 @@ struct dump_tcp {
 	int reuse; /* its SO_REUSEADDR */
 };
 
-enum { DUMP_TCP_MAX = 16384, DUMP_DISPATCHED_MAX = 1024 };
+enum { DUMP_TCP_MAX = 16384, DUMP_DISPATCHED_MAX = 1024, DUMP_SLEEPERS_MAX = 16384 };
 
 /* Syscall user dispatch, as struct ptrace_sud_config of Linux 6.4. */
 struct state_dispatch {
@@ -241,6 +241,11 @@ struct dump_journal {
 		pid_t tid;
 		struct state_dispatch dispatch;
 	} dispatched[DUMP_DISPATCHED_MAX]; /* whose calls go to the kernel for the time being (states.c) */
+	unsigned n_asleep;
+	struct dump_asleep {
+		pid_t tid;
+		uint64_t sigmask;    /* its own */
+	} asleep[DUMP_SLEEPERS_MAX]; /* who sleeps with all signals blocked (waits.c) */
 };
 
 /* The members that are not zero to begin with. */

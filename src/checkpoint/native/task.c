@@ -189,6 +189,10 @@ static int call_begin(struct task_call *c, struct error *e)
 	struct user_regs_struct regs = t->regs;
 	int r;
 
+	if (c->again) {
+		r = task_set_sigmask(t->tid, ~0ull, e);
+		return r == 0 ? go_to_syscall_stop(t, e) : r;
+	}
 	if (!seccomp_lets_through(t->filters, t->n_filters, c->nr, c->args))
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"the seccomp filter of pid %d does not let it make the system call %ld, which only a "
@@ -352,6 +356,26 @@ int task_settle(struct task_call *calls, size_t n, struct error *e)
 	static call_step *const steps[] = {settle_begin, settle_end};
 
 	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
+}
+
+int task_drop_signal(struct task *t, int sig, struct error *e)
+{
+	int status = 0, r = task_set_sigmask(t->tid, ~(1ull << (sig - 1)), e);
+
+	/* A stop of before comes first. */
+	do {
+		if (r == 0)
+			r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
+	} while (status >> 16 == PTRACE_EVENT_STOP);
+	if (!WIFSTOPPED(status) || WSTOPSIG(status) != sig || status >> 16)
+		return error_set(e, -EIO, ERROR_SYSTEM, "pid %d stops with status %#x, not for signal %d",
+			t->tid, status, sig);
+	return task_set_sigmask(t->tid, t->sigmask, e);
 }
 
 int task_choose_end_signal(uint64_t caught, uint64_t pending)

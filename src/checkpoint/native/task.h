@@ -49,6 +49,7 @@ struct task_call {
 	uint64_t insn;
 	long nr;
 	uint64_t args[6];
+	bool again; /* none of ours: the one that the stop has interrupted, as the kernel makes it again by itself */
 	int64_t result; /* may be -errno */
 	bool failed;	/* it could not be made to call */
 };
@@ -56,7 +57,8 @@ struct task_call {
  * for each. The tasks' own registers and masks are back afterwards, also of the others if one fails. Needs
  * task_read_registers() before. */
 int task_calls(struct task_call *calls, size_t n, struct error *e) _must_check_;
-/* Calls in which the tasks may sleep: begins them, and later interrupts them. "result" is then what one came to,
+/* Calls in which the tasks may sleep: begins them, and later interrupts them. In between, tasks with "again" have all signals
+ * blocked, and are else as without a tracer. "result" is then what one came to,
  * -ERESTART_RESTARTBLOCK and the like if it slept. task_settle() is to follow. */
 int task_sleep_begin(struct task_call *calls, size_t n, struct error *e) _must_check_;
 /* The first in two steps: up to the calls, and into one of them. What that reads from memory can be written in between. */
@@ -68,6 +70,9 @@ int task_syscall(struct task *t, uint64_t syscall_insn, long nr, const uint64_t 
 	struct error *e) _must_check_;
 /* After calls: makes the stops ones from which the kernel would restart an interrupted call again. */
 int task_settle(struct task_call *calls, size_t n, struct error *e) _must_check_;
+
+/* Takes a signal that waits for the task away from it; it must not be blocked by anything but the mask. */
+int task_drop_signal(struct task *t, int sig, struct error *e) _must_check_;
 
 /* Runs a batch that has been placed in the task: start, then wait. The last op must be the tgkill of task_end_op().
  * Between the two several tasks may run at once. Own registers and mask are back after task_batch_wait(). */

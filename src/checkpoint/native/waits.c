@@ -18,6 +18,7 @@
 
 #include "checkpoint/native/dump.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 
 enum { ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
@@ -257,15 +258,6 @@ static bool await_sleep(const struct sleeper *s)
 	return false;
 }
 
-static struct task_call call_of(const struct sleeper *s)
-{
-	struct task_call call = {.task = &s->t->task, .insn = s->p->syscall_insn, .nr = SYS_restart_syscall};
-	const struct user_regs_struct *regs = (const struct user_regs_struct *)s->t->msg->gpr.data;
-
-	memcpy(call.args, wait_of_registers(regs).args, sizeof(call.args));
-	return call;
-}
-
 /* The call has come to its end by itself. */
 static int note_over(struct sleeper *s, const struct task_call *call, struct error *e)
 {
@@ -284,23 +276,31 @@ static int let_sleep(struct dump *d, struct sleeper *all, size_t n_all, unsigned
 {
 	struct task_call *calls = arena_array(&d->arena, n_all, sizeof(*calls));
 	struct sleeper **who = arena_array(&d->arena, n_all, sizeof(struct sleeper *));
+	struct dump_journal *j = d->journal;
 	size_t n = 0;
 	int r, ended;
 
 	if (!calls || !who)
 		return error_errno(e, -ENOMEM, "waiting threads");
 	for (size_t i = 0; i < n_all; i++) {
+		struct task *t = &all[i].t->task;
+
 		if (!(all[i].rounds & 1u << round) || all[i].over)
 			continue;
 		who[n] = &all[i];
-		calls[n++] = call_of(&all[i]);
+		j->asleep[n] = (struct dump_asleep){t->tid, t->sigmask};
+		calls[n++] = (struct task_call){.task = t, .again = true};
 	}
+	j->n_asleep = n;
 	r = task_sleep_begin(calls, n, e);
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret->incomplete |= !await_sleep(who[i]);
 	if (r == 0)
+		r = fault_point("checkpoint-asleep", e);
+	if (r == 0)
 		r = read_sleeps(d, ret, e);
 	ended = task_sleep_end(calls, n, r < 0 ? NULL : e);
+	j->n_asleep = 0;
 	if (r == 0)
 		r = ended;
 	if (r == 0)
@@ -390,7 +390,7 @@ static int find_ends(struct dump *d, struct sleeper *s, size_t n, struct error *
 }
 
 /* *ret: whether it has to be found out when its sleep ends. */
-static void measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread *t, bool *ret)
+static void measure_wait(struct dump *d, struct dump_thread *t, bool *ret)
 {
 	/* A short sleep begins anew: it may last a little longer at any time, and to find its end would cost all tasks a
 	 * millisecond. */
@@ -409,9 +409,7 @@ static void measure_wait(struct dump *d, struct dump_proc *p, struct dump_thread
 	t->wait_end = d->frozen_at + time;
 	if (known)
 		return;
-	if (!p->syscall_insn)
-		p->syscall_insn = dump_syscall_insn(p);
-	*ret = p->syscall_insn != 0 && !d->unprivileged;
+	*ret = !d->unprivileged;
 }
 
 static size_t count_threads(const struct dump *d)
@@ -436,8 +434,8 @@ int dump_measure_waits(struct dump *d, struct error *e)
 
 			s[n].p = &d->procs[i];
 			s[n].t = &d->procs[i].threads[k];
-			measure_wait(d, s[n].p, s[n].t, &unknown);
-			n += unknown;
+			measure_wait(d, s[n].t, &unknown);
+			n += unknown && n < DUMP_SLEEPERS_MAX;
 		}
 	}
 	return find_ends(d, s, n, e);
