@@ -498,21 +498,60 @@ static struct live_thread *leader_of(struct finish *f, int pid)
 	return NULL;
 }
 
-/* The parent learns of the stop by SIGCHLD and wait(): both are taken back, unless it had not looked yet. */
+/* The parent does not learn again of a stop that it has waited for. */
+static int collect_stop(struct finish *f, struct live_thread *parent, const St__Process *p, struct error *e)
+{
+	struct task_call call = {.task = &parent->task,
+		.insn = syscall_insn_of(f, parent),
+		.nr = SYS_wait4,
+		.args = {restore_pid_seen(f->r, restore_process(f->r, p->ppid), p->pid), 0,
+			WUNTRACED | WNOHANG | __WALL, 0}};
+	int r = task_calls(&call, 1, e);
+
+	return r < 0 ? r : task_settle(&call, 1, e);
+}
+
+/* Does a child's stop send it SIGCHLD, and would that be one more than it had waiting? */
+static bool gets_sigchld(const St__Process *parent)
+{
+	for (size_t i = 0; i < parent->n_actions; i++) {
+		const St__SigAction *a = parent->actions[i];
+
+		if (a->signal == SIGCHLD && (a->handler == (uintptr_t)SIG_IGN || a->flags & SA_NOCLDSTOP))
+			return false;
+	}
+	for (size_t i = 0; i < parent->n_pending; i++)
+		if (((const siginfo_t *)parent->pending[i]->siginfo.data)->si_signo == SIGCHLD)
+			return false;
+	return true;
+}
+
+/* It comes a moment after the stop can be seen. */
+static int drop_sigchld(struct finish *f, struct live_thread *parent, struct error *e)
+{
+	for (int i = 0; i < 2000; i++) {
+		struct proc_status status;
+
+		if (proc_read_status(parent->pid, 0, &f->r->arena, &status) == 0 &&
+			status.shd_pnd & 1ull << (SIGCHLD - 1))
+			return task_drop_signal(&parent->task, SIGCHLD, e);
+		usleep(i < 100 ? 20 : 1000);
+	}
+	return error_set(e, -ETIMEDOUT, ERROR_SYSTEM, "process %d gets no SIGCHLD for the stop of its child",
+		parent->proc->pid);
+}
+
+/* The parent is told of the stop by SIGCHLD and wait(), as if it were new. */
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
 	struct live_thread *parent = leader_of(f, p->ppid);
-	struct task_call call = {.nr = SYS_wait4,
-		.args = {restore_pid_seen(f->r, restore_process(f->r, p->ppid), p->pid), 0,
-			WUNTRACED | WNOHANG | __WALL, 0}};
-	int r;
+	int r = 0;
 
-	if (!parent || p->exit_code != 0)
+	if (!parent)
 		return 0;
-	call.task = &parent->task;
-	call.insn = syscall_insn_of(f, parent);
-	r = task_calls(&call, 1, e);
-	return r < 0 ? r : task_settle(&call, 1, e);
+	if (p->exit_code == 0)
+		r = collect_stop(f, parent, p, e);
+	return r == 0 && gets_sigchld(parent->proc) ? drop_sigchld(f, parent, e) : r;
 }
 
 /* With the signal that had stopped it, as WSTOPSIG() tells its parent: put in the place of a SIGSTOP on its way. */
@@ -535,13 +574,14 @@ static int stop_leader(struct live_thread *t, struct error *e)
 	return 0;
 }
 
+/* Children before their parents, who are still ours then to make calls in. */
 static int stop_again(struct finish *f, struct error *e)
 {
-	for (size_t i = 0; i < f->n; i++) {
-		struct live_thread *t = &f->threads[i];
+	for (size_t i = f->r->n_procs; i-- > 0;) {
+		struct live_thread *t = f->r->procs[i]->state == 1 ? leader_of(f, f->r->procs[i]->pid) : NULL;
 		int result;
 
-		if (!t->leader || t->proc->state != 1)
+		if (!t)
 			continue;
 		for (size_t k = 0; k < f->n; k++)
 			if (f->threads[k].pid == t->pid && !f->threads[k].leader &&
