@@ -170,12 +170,32 @@ int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint
 	size_t n_pages, uint64_t of, size_t *ret_n, struct error *e) _must_check_;
 /* Moves all runs so far into *before, where they replace those of the round before. */
 int image_pages_round(struct image_pages *p, struct image_index *before, struct error *e) _must_check_;
+/* Is it a request that makes sense? */
+int image_pages_check(uint64_t space, uint64_t address, size_t n_pages, struct error *e) _must_check_;
+bool image_page_is_zero(const uint8_t *page);
+/* For stages, from several threads. Room in the file, from the beginning of a chunk on. */
+int image_pages_extent(
+	struct image_pages *p, size_t size, uint64_t *ret_offset, struct error *e) _must_check_;
+/* What a stage has put or is about to put there: runs whose data is at their offset from "offset" on, and checksums of whole
+ * chunks. */
+int image_pages_enter(struct image_pages *p, const struct image_run *runs, size_t n_runs, uint64_t offset,
+	const uint64_t *checksums, size_t n_checksums, struct error *e) _must_check_;
+/* Room that was not used after all, whole chunks of it. */
+void image_pages_leave(struct image_pages *p, uint64_t from, uint64_t to);
+/* The data of runs (offsets from its beginning on) that fills no chunk. By one thread. */
+int image_pages_append(struct image_pages *p, const struct image_run *runs, size_t n_runs, const void *data,
+	size_t len, struct error *e) _must_check_;
 /* Writes what is buffered and completes the checksums; *ret borrows from p. */
 int image_pages_finish(
 	struct image_pages *p, struct image_index **ret, uint64_t *ret_size, struct error *e) _must_check_;
 
 /* Fills pages_data, pages_zero and bytes. */
 void image_pages_count(const struct image_pages *p, struct image_statistics *s);
+
+/* stage.c */
+int image_stage_new(struct image_pages *p, int fd, struct image_stage **ret, struct error *e) _must_check_;
+void image_stage_free(struct image_stage *s);
+int image_stage_finish(struct image_stage *s, struct error *e) _must_check_;
 
 /* compat.c: files that callers of CRIU look for; appended to b. */
 int image_compat_inventory(struct image_buffer *b) _must_check_;

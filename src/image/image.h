@@ -77,8 +77,18 @@ int image_writer_record(struct image_writer *w, enum image_record_type type, con
  * kind zero (no data). The data is hashed here and may be reused when this returns. */
 int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address, const void *data,
 	size_t n_pages, struct error *e) _must_check_;
+/* The same for much of it, from several threads: each has a stage of its own, which belongs to the writer. The data is put where
+ * image_stage_room() says (for at most "wanted" pages, at least one, which *ret_n tells), then entered by image_stage_add():
+ * so it is not copied again on its way into the file. */
+struct image_stage;
+int image_writer_stage(struct image_writer *w, struct image_stage **ret, struct error *e) _must_check_;
+void *image_stage_room(struct image_stage *s, uint64_t wanted, size_t *ret_n);
+int image_stage_add(struct image_stage *s, uint64_t space, uint64_t address, size_t n_pages,
+	struct error *e) _must_check_;
+/* What the stages still hold goes into the file; no other thread may use one meanwhile. Commit does it, too. */
+int image_writer_flush(struct image_writer *w, struct error *e) _must_check_;
 /* Notes that pages are the same as those of address space "of" at the same address, which are (or will be) given as
- * data. */
+ * data. From any thread. */
 int image_writer_shared(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,
 	struct error *e) _must_check_;
 /* Reserves room for n_pages (uninterrupted, 4 KiB aligned, the file already extended) and enters them in the index as
@@ -96,10 +106,10 @@ int image_writer_set_parent(
 /* Or since the previous round: all pages given so far become that, and the index begins anew. */
 int image_writer_round(struct image_writer *w, struct error *e) _must_check_;
 /* 1: the first *ret_n of these pages are those of address space "of" in the parent or the previous round, at the same address.
- * 0: of the first *ret_n it has nothing. */
+ * 0: of the first *ret_n it has nothing. From any thread. */
 int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t of, size_t *ret_n, struct error *e) _must_check_;
-/* Pages and bytes so far, into the fields pages_data, pages_zero and bytes of *s. */
+/* Pages and bytes so far (of stages, what has been flushed), into the fields pages_data, pages_zero and bytes of *s. */
 void image_writer_count(const struct image_writer *w, struct image_statistics *s);
 /* Writes index, checksums, the files for CRIU's callers and the manifest (last, renamed into place). Nothing is
  * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are

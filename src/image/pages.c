@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pages.img, the append side: page data behind one another, zero pages left out, and a checksum for every 64 KiB of
- * the file.
+ * the file. Large amounts go by stages (stage.c), which get room in the file and write to it themselves.
  *
- * Invariants: "size" is the file's length with what is still staged; the staged bytes are its last ones. Bytes are
- * hashed once, on their way in. A chunk that somebody else writes a part of (image_pages_reserve()) can't be: it is
- * read back (from the page cache) by image_pages_finish().
+ * Invariants: "size" is how far the file is given away, with what is still staged here; the staged bytes are its last ones.
+ * Bytes are hashed once, on their way in. A chunk that somebody else writes a part of (image_pages_reserve()) can't be: it
+ * is read back (from the page cache) by image_pages_finish().
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,14 +19,17 @@
 #include "image/image-priv.h"
 
 enum { STAGE_SIZE = 256 * 1024, READBACK_SIZE = 4 * IMAGE_CHUNK_SIZE };
+/* A file that is longer already takes pages faster than one that each write extends, and from several threads in any order. */
+#define AHEAD (UINT64_C(64) << 20)
 
 struct range {
 	uint64_t start, end;
 };
 
 struct image_pages {
-	int fd; /* borrowed */
-	uint64_t size;
+	pthread_mutex_t lock;  /* of all below */
+	int fd;		       /* borrowed */
+	uint64_t size, length; /* length: of the file, which may be longer than what is given away */
 	uint8_t *stage;
 	size_t staged;
 	XXH3_state_t *state; /* of the chunk that "size" is in */
@@ -41,6 +45,7 @@ int image_pages_new(int fd, struct image_pages **ret, struct error *e)
 
 	if (!p)
 		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	pthread_mutex_init(&p->lock, NULL);
 	p->fd = fd;
 	p->stage = malloc(STAGE_SIZE);
 	p->state = XXH3_createState();
@@ -62,6 +67,7 @@ void image_pages_free(struct image_pages *p)
 	free(p->reserved);
 	XXH3_freeState(p->state);
 	free(p->stage);
+	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
@@ -187,7 +193,7 @@ static int append(struct image_pages *p, const void *data, size_t len)
 }
 
 /* Written so that the compiler vectorises the inner loop; most pages that aren't zero differ in the first block. */
-static bool page_is_zero(const uint8_t *page)
+bool image_page_is_zero(const uint8_t *page)
 {
 	for (size_t block = 0; block < IMAGE_PAGE_SIZE; block += 256) {
 		uint64_t any = 0, words[32];
@@ -201,7 +207,7 @@ static bool page_is_zero(const uint8_t *page)
 	return true;
 }
 
-static int check_request(uint64_t space, uint64_t address, size_t n_pages, struct error *e)
+int image_pages_check(uint64_t space, uint64_t address, size_t n_pages, struct error *e)
 {
 	uint64_t end;
 
@@ -212,20 +218,16 @@ static int check_request(uint64_t space, uint64_t address, size_t n_pages, struc
 	return 0;
 }
 
-int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
-	struct error *e)
+static int add(struct image_pages *p, uint64_t space, uint64_t address, const uint8_t *bytes, size_t n_pages)
 {
-	const uint8_t *bytes = data;
-	int r = check_request(space, address, n_pages, e);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0, n; i < n_pages; i += n) {
+	for (size_t i = 0, n; i < n_pages && r == 0; i += n) {
 		const uint8_t *first = bytes + i * IMAGE_PAGE_SIZE;
-		bool zero = page_is_zero(first);
+		bool zero = image_page_is_zero(first);
 		struct image_run run;
 
-		for (n = 1; i + n < n_pages && page_is_zero(first + n * IMAGE_PAGE_SIZE) == zero; n++)
+		for (n = 1; i + n < n_pages && image_page_is_zero(first + n * IMAGE_PAGE_SIZE) == zero; n++)
 			;
 		run = (struct image_run){
 			.space = space,
@@ -237,10 +239,26 @@ int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, con
 		r = add_run(p, &run);
 		if (r == 0 && !zero)
 			r = append(p, first, n * IMAGE_PAGE_SIZE);
-		if (r < 0)
-			return error_errno(e, r, "%s", IMAGE_PAGES);
 	}
-	return 0;
+	return r;
+}
+
+/* Lets go of the lock, and says what failed. */
+static int leave(struct image_pages *p, int r, struct error *e)
+{
+	pthread_mutex_unlock(&p->lock);
+	return r < 0 ? error_errno(e, r, "%s", IMAGE_PAGES) : 0;
+}
+
+int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
+	struct error *e)
+{
+	int r = image_pages_check(space, address, n_pages, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&p->lock);
+	return leave(p, add(p, space, address, data, n_pages), e);
 }
 
 int image_pages_share(
@@ -253,17 +271,51 @@ int image_pages_share(
 		.offset = of,
 		.kind = IMAGE_PAGES_SHARED,
 	};
-	int r = check_request(space, address, n_pages, e);
+	int r = image_pages_check(space, address, n_pages, e);
 
-	if (r == 0 && n_pages > 0 && add_run(p, &run) < 0)
-		r = error_errno(e, -ENOMEM, "%s", IMAGE_PAGES);
-	return r;
+	if (r < 0 || n_pages == 0)
+		return r;
+	pthread_mutex_lock(&p->lock);
+	return leave(p, add_run(p, &run), e);
+}
+
+/* The file becomes at least so long. */
+static int lengthen(struct image_pages *p, uint64_t length)
+{
+	if (length <= p->length)
+		return 0;
+	if (ftruncate(p->fd, length) < 0)
+		return -errno;
+	p->length = length;
+	return 0;
+}
+
+static int reserve(struct image_pages *p, struct image_run *run)
+{
+	uint64_t end = p->size + run->n_pages * IMAGE_PAGE_SIZE;
+	int r = write_behind_stage(p, NULL, 0);
+
+	run->offset = p->size;
+	if (r == 0)
+		r = lengthen(p, end);
+	if (r == 0)
+		r = grow(&p->reserved, &p->reserved_size, p->n_reserved + 1, sizeof(*p->reserved));
+	if (r == 0)
+		r = reserve_chunks(p, end);
+	if (r == 0)
+		r = add_run(p, run);
+	if (r < 0)
+		return r;
+	p->reserved[p->n_reserved++] = (struct range){p->size, end};
+	XXH3_64bits_reset(p->state);
+	p->size = end;
+	return 0;
 }
 
 int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint64_t space, uint64_t address,
 	size_t n_pages, uint64_t of, size_t *ret_n, struct error *e)
 {
-	int r = check_request(space, address, n_pages, e);
+	int r = image_pages_check(space, address, n_pages, e);
 	size_t i = image_index_find(x, of, address);
 	const struct image_run *at = i < x->n_runs && x->runs[i].space == of ? &x->runs[i] : NULL;
 	struct image_run run = {.space = space, .address = address, .offset = of, .kind = IMAGE_PAGES_PARENT};
@@ -275,7 +327,9 @@ int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint
 		return 0;
 	}
 	run.n_pages = *ret_n = MIN(n_pages, at->n_pages - (address - at->address) / IMAGE_PAGE_SIZE);
-	return add_run(p, &run) < 0 ? error_errno(e, -ENOMEM, "%s", IMAGE_PAGES) : 1;
+	pthread_mutex_lock(&p->lock);
+	r = leave(p, add_run(p, &run), e);
+	return r < 0 ? r : 1;
 }
 
 int image_pages_round(struct image_pages *p, struct image_index *before, struct error *e)
@@ -299,34 +353,106 @@ int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address,
 		.space = space,
 		.address = address,
 		.n_pages = n_pages,
-		.offset = p->size,
 		.kind = IMAGE_PAGES_DATA,
 	};
-	uint64_t end = p->size + n_pages * (uint64_t)IMAGE_PAGE_SIZE;
-	int r = check_request(space, address, n_pages, e);
+	int r = image_pages_check(space, address, n_pages, e);
 
 	if (r < 0)
 		return r;
-	if (n_pages > 0) {
-		r = write_behind_stage(p, NULL, 0);
-		/* Pages that are written into a file of their size need not extend it one by one. */
-		if (r == 0 && ftruncate(p->fd, end) < 0)
-			r = -errno;
-		if (r == 0)
-			r = grow(&p->reserved, &p->reserved_size, p->n_reserved + 1, sizeof(*p->reserved));
-		if (r == 0)
-			r = reserve_chunks(p, end);
-		if (r == 0)
-			r = add_run(p, &run);
-		if (r < 0)
-			return error_errno(e, r, "%s", IMAGE_PAGES);
-		p->reserved[p->n_reserved++] = (struct range){p->size, end};
-		XXH3_64bits_reset(p->state);
-	}
-	*ret_offset = p->size;
-	p->size = end;
-	return 0;
+	pthread_mutex_lock(&p->lock);
+	if (n_pages > 0)
+		r = reserve(p, &run);
+	else
+		run.offset = p->size;
+	r = leave(p, r, e);
+	if (r == 0)
+		*ret_offset = run.offset;
+	return r;
 }
+
+static const uint8_t zeros[IMAGE_CHUNK_SIZE];
+
+/* ---- for stages ---- */
+
+/* Extents begin at a chunk, so that who writes there can make the checksums: what is before reads as zeros. */
+static int begin_chunk(struct image_pages *p)
+{
+	size_t gap = -p->size % IMAGE_CHUNK_SIZE;
+	int r = p->staged ? write_behind_stage(p, NULL, 0) : 0;
+
+	if (r == 0 && gap > 0) {
+		hash_bytes(p, zeros, gap);
+		p->size += gap;
+	}
+	return r;
+}
+
+int image_pages_extent(struct image_pages *p, size_t size, uint64_t *ret_offset, struct error *e)
+{
+	uint64_t offset, end;
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = begin_chunk(p);
+	offset = p->size;
+	end = offset + size;
+	if (r == 0)
+		r = reserve_chunks(p, end);
+	/* If the file cannot become so much longer, it may still become as long as it must. */
+	if (r == 0 && end > p->length && (end < AHEAD || lengthen(p, end + AHEAD) < 0))
+		r = lengthen(p, end);
+	if (r == 0) {
+		p->size = end;
+		*ret_offset = offset;
+	}
+	return leave(p, r, e);
+}
+
+int image_pages_enter(struct image_pages *p, const struct image_run *runs, size_t n_runs, uint64_t offset,
+	const uint64_t *checksums, size_t n_checksums, struct error *e)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < n_runs && r == 0; i++) {
+		struct image_run run = runs[i];
+
+		if (run.kind == IMAGE_PAGES_DATA)
+			run.offset += offset;
+		r = add_run(p, &run);
+	}
+	for (size_t i = 0; i < n_checksums; i++)
+		p->index.chunks[offset / IMAGE_CHUNK_SIZE + i] = checksums[i];
+	return leave(p, r, e);
+}
+
+void image_pages_leave(struct image_pages *p, uint64_t from, uint64_t to)
+{
+	uint64_t zero = XXH3_64bits(zeros, sizeof(zeros));
+
+	pthread_mutex_lock(&p->lock);
+	if (to == p->size) {
+		p->size = from;
+		p->index.n_chunks = from / IMAGE_CHUNK_SIZE;
+	} else {
+		for (; from < to; from += IMAGE_CHUNK_SIZE)
+			p->index.chunks[from / IMAGE_CHUNK_SIZE] = zero;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+int image_pages_append(struct image_pages *p, const struct image_run *runs, size_t n_runs, const void *data,
+	size_t len, struct error *e)
+{
+	int r = image_pages_enter(p, runs, n_runs, p->size, NULL, 0, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&p->lock);
+	return leave(p, append(p, data, len), e);
+}
+
+/* ---- the end ---- */
 
 /* The checksums of the chunks that "r" touches, from "first" on. */
 static int read_back(struct image_pages *p, uint64_t first, const struct range *r, uint8_t *buf)
@@ -357,6 +483,8 @@ int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t
 		r = write_behind_stage(p, NULL, 0);
 	if (r == 0 && p->size % IMAGE_CHUNK_SIZE)
 		p->index.chunks[p->size / IMAGE_CHUNK_SIZE] = XXH3_64bits_digest(p->state);
+	if (r == 0 && p->length != p->size && ftruncate(p->fd, p->size) < 0)
+		r = -errno;
 	if (r == 0 && p->n_reserved && !(buf = malloc(READBACK_SIZE)))
 		r = -ENOMEM;
 	for (size_t i = 0; i < p->n_reserved && r == 0; i++) {
@@ -372,12 +500,14 @@ int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t
 
 void image_pages_count(const struct image_pages *p, struct image_statistics *s)
 {
-	uint64_t zero = 0;
+	s->pages_data = s->pages_zero = 0;
+	for (size_t i = 0; i < p->index.n_runs; i++) {
+		const struct image_run *run = &p->index.runs[i];
 
-	for (size_t i = 0; i < p->index.n_runs; i++)
-		if (p->index.runs[i].kind == IMAGE_PAGES_ZERO)
-			zero += p->index.runs[i].n_pages;
-	s->pages_data = p->size / IMAGE_PAGE_SIZE;
-	s->pages_zero = zero;
+		if (run->kind == IMAGE_PAGES_DATA)
+			s->pages_data += run->n_pages;
+		if (run->kind == IMAGE_PAGES_ZERO)
+			s->pages_zero += run->n_pages;
+	}
 	s->bytes = p->size;
 }

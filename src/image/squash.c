@@ -34,8 +34,7 @@ static int copy_run(const struct image *i, const struct image_run *run, struct i
 		int r = image_read(i, run->space, run->address + at, buf, n, e);
 
 		if (r == 0)
-			r = image_writer_pages(
-				w, run->space, run->address + at, buf, n / IMAGE_PAGE_SIZE, e);
+			r = image_writer_pages(w, run->space, run->address + at, buf, n / IMAGE_PAGE_SIZE, e);
 		if (r < 0)
 			return r;
 	}

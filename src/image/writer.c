@@ -37,6 +37,8 @@ const char *const image_names[N_FILES + 1] = {
 	[FILE_MANIFEST] = IMAGE_MANIFEST,
 };
 
+enum { MAX_STAGES = 16 };
+
 struct image_writer {
 	int dirfd; /* borrowed */
 	int checkpoint_fd, index_fd, pages_fd;
@@ -49,6 +51,8 @@ struct image_writer {
 	bool inherits;		   /* there are pages of the parent */
 	struct image_index before; /* the previous round; no runs: there is none */
 	uint64_t checksum;	   /* of the manifest that was written */
+	struct image_stage *stages[MAX_STAGES];
+	unsigned n_stages;
 };
 
 static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
@@ -116,6 +120,8 @@ void image_writer_free(struct image_writer *w)
 	close_p(&w->checkpoint_fd);
 	close_p(&w->index_fd);
 	close_p(&w->pages_fd);
+	for (unsigned i = 0; i < w->n_stages; i++)
+		image_stage_free(w->stages[i]);
 	image_pages_free(w->pages);
 	image_index_done(&w->before);
 	free(w->parent_path);
@@ -141,6 +147,28 @@ int image_writer_pages(struct image_writer *w, uint64_t space, uint64_t address,
 	size_t n_pages, struct error *e)
 {
 	return image_pages_add(w->pages, space, address, data, n_pages, e);
+}
+
+int image_writer_stage(struct image_writer *w, struct image_stage **ret, struct error *e)
+{
+	int r;
+
+	if (w->n_stages == MAX_STAGES)
+		return error_set(
+			e, -EMFILE, ERROR_INTERNAL, "%s: more than %d stages", IMAGE_PAGES, MAX_STAGES);
+	r = image_stage_new(w->pages, w->pages_fd, ret, e);
+	if (r == 0)
+		w->stages[w->n_stages++] = *ret;
+	return r;
+}
+
+int image_writer_flush(struct image_writer *w, struct error *e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < w->n_stages && r == 0; i++)
+		r = image_stage_finish(w->stages[i], e);
+	return r;
 }
 
 int image_writer_shared(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,
@@ -172,7 +200,9 @@ int image_writer_set_parent(
 
 int image_writer_round(struct image_writer *w, struct error *e)
 {
-	return image_pages_round(w->pages, &w->before, e);
+	int r = image_writer_flush(w, e);
+
+	return r == 0 ? image_pages_round(w->pages, &w->before, e) : r;
 }
 
 int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
@@ -182,7 +212,7 @@ int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t addres
 	int r = image_pages_inherit(w->pages, x, space, address, n_pages, of, ret_n, e);
 
 	if (r > 0 && w->parent)
-		w->inherits = true;
+		__atomic_store_n(&w->inherits, true, __ATOMIC_RELAXED); /* by several threads */
 	return r;
 }
 
@@ -282,8 +312,10 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
 	struct image_manifest final = *m;
 	struct image_files f = {0};
-	int r = put_index(w, &f, &b, e);
+	int r = image_writer_flush(w, e);
 
+	if (r == 0)
+		r = put_index(w, &f, &b, e);
 	if (r < 0)
 		return r;
 	r = image_records_end(&w->records, &w->digest, e);

@@ -2,6 +2,7 @@
 /* The checkpoint image: what was written is what is read, and whatever happens to the files, reading gives an error. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -558,6 +559,139 @@ static void test_large(void)
 		"%s", e.message);
 }
 
+/* ---- stages ---- */
+
+enum { STAGE_THREADS = 3, STAGE_PAGES = 3000, STAGE_SPACES = 2 };
+
+struct staging {
+	struct image_stage *stage;
+	pthread_t thread;
+	unsigned n;
+	int result;
+};
+
+/* Of each space and address another page; every seventh zero, and a long row of zeros. */
+static void stage_page(uint8_t *p, uint64_t space, uint64_t k)
+{
+	if (k % 7 == 3 || (k >= 1000 && k < 1300))
+		memset(p, 0, PAGE);
+	else
+		fill_page(p, space << 20 | k);
+}
+
+/* Every third piece of both spaces, pieces of all lengths. */
+static void *stage_pieces(void *arg)
+{
+	struct staging *me = arg;
+	struct error e;
+
+	for (uint64_t space = 1; space <= STAGE_SPACES; space++)
+		for (unsigned k = 0, piece = 0, len; k < STAGE_PAGES && me->result == 0; k += len, piece++) {
+			size_t n;
+
+			len = MIN(1 + piece * piece % 701, STAGE_PAGES - k);
+			for (unsigned at = k;
+				piece % STAGE_THREADS == me->n && at < k + len && me->result == 0; at += n) {
+				uint8_t *to = image_stage_room(me->stage, k + len - at, &n);
+
+				for (unsigned i = 0; i < n; i++)
+					stage_page(to + i * PAGE, space, at + i);
+				me->result = image_stage_add(me->stage, space, (uint64_t)at * PAGE, n, &e);
+			}
+		}
+	return NULL;
+}
+
+static bool staged_pages_are_right(struct image *i)
+{
+	uint8_t want[PAGE], got[PAGE];
+	struct error e;
+
+	for (uint64_t space = 1; space <= STAGE_SPACES; space++)
+		for (unsigned k = 0; k < STAGE_PAGES; k++) {
+			stage_page(want, space, k);
+			if (image_read(i, space, (uint64_t)k * PAGE, got, PAGE, &e) < 0 ||
+				memcmp(want, got, PAGE) != 0)
+				return CHECK(false, "space %d page %u", (int)space, k);
+		}
+	return true;
+}
+
+/* What several threads write at once, with what goes the other ways. */
+static void test_stages(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct staging threads[STAGE_THREADS] = {};
+	struct image_manifest m = manifest();
+	struct image_statistics s;
+	uint8_t page[PAGE], got[PAGE];
+	uint64_t offset, zeros = 0;
+	struct error e;
+
+	CHECK(image_writer_new(d.fd, &w, &e) == 0);
+	put_records(w);
+	fill_page(page, 77);
+	CHECK(image_writer_pages(w, 9, 0, page, 1, &e) == 0);
+	for (unsigned k = 0; k < STAGE_THREADS; k++) {
+		threads[k].n = k;
+		CHECK(image_writer_stage(w, &threads[k].stage, &e) == 0);
+		CHECK(pthread_create(&threads[k].thread, NULL, stage_pieces, &threads[k]) == 0);
+	}
+	CHECK(image_writer_reserve(w, 9, PAGE, 1, &offset, &e) == 0);
+	CHECK(pwrite_all(image_writer_pages_fd(w), page, PAGE, offset) == 0);
+	for (unsigned k = 0; k < STAGE_THREADS; k++)
+		CHECK(pthread_join(threads[k].thread, NULL) == 0 && threads[k].result == 0);
+	CHECK(image_writer_flush(w, &e) == 0, "%s", e.message);
+	image_writer_count(w, &s);
+	for (unsigned k = 0; k < STAGE_PAGES; k++)
+		zeros += k % 7 == 3 || (k >= 1000 && k < 1300);
+	CHECK(s.pages_zero == STAGE_SPACES * zeros &&
+		s.pages_data == STAGE_SPACES * (STAGE_PAGES - zeros) + 2);
+	CHECK(image_writer_commit(w, &m, &e) == 0, "%s", e.message);
+	if (!CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
+	CHECK(staged_pages_are_right(i));
+	for (unsigned k = 0; k < 2; k++)
+		CHECK(image_read(i, 9, k * PAGE, got, PAGE, &e) == 0 && !memcmp(page, got, PAGE));
+}
+
+/* A little from one thread makes a file of just that. */
+static void test_small_stage(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_manifest m = manifest();
+	struct image_stage *stage;
+	struct image_statistics s;
+	struct error e;
+	size_t n;
+
+	CHECK(image_writer_new(d.fd, &w, &e) == 0);
+	put_records(w);
+	CHECK(image_writer_stage(w, &stage, &e) == 0);
+	for (unsigned k = 0; k < 300; k += n) {
+		uint8_t *to = image_stage_room(stage, 100 - k % 100, &n);
+
+		CHECK(n > 0 && n <= 100);
+		for (unsigned p = 0; p < n; p++)
+			fill_page(to + p * PAGE, k + p);
+		CHECK(image_stage_add(stage, 5, (k + (k >= 100)) * PAGE, n, &e) == 0);
+	}
+	CHECK(image_stage_add(stage, 0, 0, 1, &e) < 0 && image_stage_add(stage, 5, 5, 1, &e) < 0);
+	CHECK(image_writer_commit(w, &m, &e) == 0, "%s", e.message);
+	image_writer_count(w, &s);
+	CHECK(s.pages_data == 300 && s.bytes >= 300 * PAGE);
+	if (!CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
+		return;
+	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
+	image_runs(i, 5, &n);
+	CHECK(n == 2, "%zu runs", n);
+}
+
 static void test_writer_errors(void)
 {
 	_cleanup_dir_ struct dir d = dir_new();
@@ -607,8 +741,8 @@ static void test_full_disk(void)
 	static const struct {
 		size_t limit;
 		const char *file;
-	} cases[] = {
-		{64, IMAGE_INDEX}, {400, IMAGE_MANIFEST}, {8 * PAGE, IMAGE_PAGES}, {100 * PAGE, IMAGE_PAGES}};
+	} cases[] = {{64, IMAGE_INDEX}, {400, IMAGE_MANIFEST}, {8 * PAGE, IMAGE_PAGES},
+		{100 * PAGE, IMAGE_PAGES}, {220 * PAGE, IMAGE_PAGES}};
 	_cleanup_free_ uint8_t *buf = malloc(200 * PAGE);
 	struct image_manifest m = manifest();
 	struct rlimit old, now;
@@ -619,6 +753,7 @@ static void test_full_disk(void)
 	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
 		_cleanup_dir_ struct dir d = dir_new();
 		struct image_writer *w = NULL;
+		struct image_stage *stage;
 		struct error e;
 		int r;
 
@@ -626,8 +761,15 @@ static void test_full_disk(void)
 		now.rlim_cur = cases[k].limit;
 		CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0);
 		CHECK(image_writer_new(d.fd, &w, &e) == 0);
+		CHECK(image_writer_stage(w, &stage, &e) == 0);
 		put_records(w);
 		r = image_writer_pages(w, 1, 0, buf, k < 2 ? 0 : 200, &e);
+		for (size_t at = 0, n; k == 4 && at < 200 && r == 0; at += n) {
+			void *to = image_stage_room(stage, 200 - at, &n);
+
+			memcpy(to, buf, n * PAGE);
+			r = image_stage_add(stage, 2, at * PAGE, n, &e);
+		}
 		if (r == 0)
 			r = image_writer_commit(w, &m, &e);
 		CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
@@ -876,6 +1018,8 @@ int main(void)
 		{"a chain becomes one image", test_squash},
 		{"rounds become one image", test_rounds},
 		{"staged, direct and reserved pages, checksums", test_large},
+		{"pages by several threads", test_stages},
+		{"a few pages by one thread", test_small_stage},
 		{"the writer's errors leave nothing behind", test_writer_errors},
 		{"a killed writer", test_killed_writer},
 		{"a full disk", test_full_disk},

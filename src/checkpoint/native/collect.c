@@ -59,6 +59,17 @@ int dump_hire(struct dump *d, size_t n_procs, size_t n_fds, struct error *e)
 	return 0;
 }
 
+/* One process may have memory enough for several readers. */
+static int hire_for_memory(struct dump *d, struct error *e)
+{
+	enum { WORTHWHILE_KIB = 32 << 10 };
+	uint64_t kib = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		kib += d->procs[i].status.vm_rss_kib;
+	return d->writer && kib >= WORTHWHILE_KIB ? dump_hire(d, kib, 0, e) : 0;
+}
+
 static bool has_parent(const struct dump *d, const struct dump_proc *p)
 {
 	for (size_t i = 0; i < d->n_procs; i++)
@@ -256,6 +267,8 @@ int dump_find_processes(struct dump *d, struct error *e)
 	if (!d->procs)
 		return no_memory(e);
 	r = find_living(d, pids, n, e);
+	if (r == 0)
+		r = hire_for_memory(d, e);
 	if (r == 0)
 		r = find_threads(d, e);
 	if (r < 0)

@@ -276,7 +276,10 @@ static int commit(struct dump *d, struct error *e)
 	struct utsname un;
 	struct tm tm;
 	time_t t = time(NULL);
+	int r = image_writer_flush(d->writer, e);
 
+	if (r < 0)
+		return r;
 	uname(&un);
 	gmtime_r(&t, &tm);
 	strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);

@@ -1,65 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How pages come into the image: read by process_vm_readv, and by /proc/PID/mem where the protection forbids that; those
- * that relatives share once.
+ * How pages come into the image: read by process_vm_readv, and by /proc/PID/mem where the protection forbids that, each
+ * reader into a stage of its own, from which they are written (image/stage.c); those that relatives share once.
  */
-#include <sys/uio.h>
+#include <string.h>
 
 #include "base/fd.h"
 #include "checkpoint/native/pages.h"
 
-static int read_range(struct page_reader *pr, uint64_t start, size_t len, struct error *e)
+static int read_range(struct page_reader *pr, uint64_t start, void *buffer, size_t len, struct error *e)
 {
 	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
 	 * need more memory than before. */
-	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->shown, start, pr->buffer, len);
+	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->shown, start, buffer, len);
 
 	if (r < 0)
-		r = pread_exact(pr->mem_fd, pr->buffer, len, start);
+		r = pread_exact(pr->mem_fd, buffer, len, start);
 	if (r < 0)
 		return error_errno(
 			e, r, "read %zu bytes at %llx of pid %d", len, (unsigned long long)start, pr->p->pid);
 	return 0;
 }
 
+void pages_count(struct page_job *j, uint64_t bytes)
+{
+	pthread_mutex_lock(&j->lock);
+	j->done += bytes;
+	progress_update(&j->progress, j->done);
+	pthread_mutex_unlock(&j->lock);
+}
+
 int dump_write_pages(
 	struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages, struct error *e)
 {
-	struct page_job *j = d->pages;
-	int r;
+	struct image_stage *stage = d->pages->readers[0].stage;
+	const char *from = data;
 
-	pthread_mutex_lock(&j->lock);
-	r = image_writer_pages(d->writer, space, address, data, n_pages, e);
-	j->done += n_pages * PAGE;
-	progress_update(&j->progress, j->done);
-	pthread_mutex_unlock(&j->lock);
-	return r;
+	for (size_t i = 0, n; i < n_pages; i += n) {
+		void *to = image_stage_room(stage, n_pages - i, &n);
+		int r;
+
+		memcpy(to, from + i * PAGE, n * PAGE);
+		r = image_stage_add(stage, space, address + i * PAGE, n, e);
+		if (r < 0)
+			return r;
+	}
+	pages_count(d->pages, n_pages * PAGE);
+	return 0;
 }
 
 static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
 	for (uint64_t at = start; at < end;) {
-		size_t len = MIN(end - at, (uint64_t)PAGES_BUFFER);
-		int r = read_range(pr, at, len, e);
+		size_t n;
+		void *to = image_stage_room(pr->stage, (end - at) / PAGE, &n);
+		int r = read_range(pr, at, to, n * PAGE, e);
 
 		if (r == 0)
-			r = dump_write_pages(pr->d, pr->p->msg->memory->space, at, pr->buffer, len / PAGE, e);
+			r = image_stage_add(pr->stage, pr->p->msg->memory->space, at, n, e);
 		if (r < 0)
 			return r;
-		at += len;
+		at += n * PAGE;
 	}
+	pages_count(pr->d->pages, end - start);
 	return 0;
 }
 
 static int note_shared(struct page_reader *pr, uint64_t start, uint64_t end, uint64_t of, struct error *e)
 {
-	struct page_job *j = pr->d->pages;
-	int r;
-
-	pthread_mutex_lock(&j->lock);
-	r = image_writer_shared(pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
-	pthread_mutex_unlock(&j->lock);
-	return r;
+	return image_writer_shared(
+		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
 }
 
 /* Of each page at "at", the address space that has it already; 0: none. */

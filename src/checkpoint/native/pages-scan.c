@@ -144,9 +144,15 @@ int pages_scan(struct page_reader *pr, struct error *e)
 	struct dump_proc *p = pr->p;
 
 	for (size_t i = 0; i < p->n_vmas; i++) {
-		const struct proc_vma *v = &p->vmas[i];
+		struct proc_vma part = p->vmas[i];
+		const struct proc_vma *v = &part;
 		bool file = v->inode != 0;
 		int r;
+
+		part.start = MAX(part.start, pr->from);
+		part.end = MIN(part.end, pr->to);
+		if (part.start >= part.end)
+			continue;
 
 		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. Droppable memory may
 		 * turn to zeros at any time, and should here: glibc keeps the state of getrandom() in it, which two

@@ -5,10 +5,14 @@
 #include "checkpoint/native/pages.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
+
+/* Memory that one reader takes at a time, and where it is cut: at a huge page. */
+enum { SLICE = 16 << 20, SLICE_ALIGN = 2 << 20 };
 
 static int open_of_process(pid_t pid, const char *name, int *ret, struct error *e)
 {
@@ -23,12 +27,11 @@ static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 {
 	struct dump *d = arg;
 	struct page_reader *pr = &d->pages->readers[worker];
-	struct dump_proc *p = &d->procs[item];
+	const struct page_slice *slice = &d->pages->slices[item];
+	struct dump_proc *p = slice->p;
 	_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
 	int r;
 
-	if (p->zombie)
-		return 0;
 	r = open_of_process(p->shown, "pagemap", &pagemap_fd, e);
 	if (r == 0)
 		r = open_of_process(p->shown, "mem", &mem_fd, e);
@@ -36,6 +39,8 @@ static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 		return r;
 	pr->d = d;
 	pr->p = p;
+	pr->from = slice->from;
+	pr->to = slice->to;
 	pr->arena = dump_arena(d, worker);
 	pr->pagemap_fd = pagemap_fd;
 	pr->mem_fd = mem_fd;
@@ -62,18 +67,81 @@ int dump_pages_prepare(struct dump *d, struct error *e)
 	j->progress.fd = -EBADF;
 	shared_pages_init(&j->shared);
 	for (size_t i = 0; i < ARRAY_SIZE(j->readers); i++) {
-		j->readers[i].buffer =
-			mmap(NULL, PAGES_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (j->readers[i].buffer == MAP_FAILED)
-			return error_errno(e, -errno, "buffer");
+		int r = image_writer_stage(d->writer, &j->readers[i].stage, e);
+
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
 
+static int add_slice(struct dump *d, size_t *room, struct dump_proc *p, uint64_t from, uint64_t to)
+{
+	struct page_job *j = d->pages;
+
+	if (j->n_slices == *room) {
+		size_t n = MAX(*room * 2, d->n_procs + 64);
+		struct page_slice *more = arena_array(&d->arena, n, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		if (j->n_slices)
+			memcpy(more, j->slices, j->n_slices * sizeof(*more));
+		j->slices = more;
+		*room = n;
+	}
+	j->slices[j->n_slices++] = (struct page_slice){p, from, to};
+	return 0;
+}
+
+/* Into how many equal parts a mapping is cut, so that each has about as much memory as a slice should have. */
+static uint64_t parts_of(const struct proc_vma *v)
+{
+	uint64_t bytes = (v->rss_kib + v->swap_kib) * 1024;
+
+	/* Guard regions are noted in one record; of hugetlb there is little. */
+	if (v->shared || (v->flags & (VMA_GU | VMA_HT)))
+		return 1;
+	return MIN(bytes / SLICE + 1, (v->end - v->start) / SLICE_ALIGN + 1);
+}
+
+/* Cuts the address space of one process: mappings together until they are enough, large ones in parts. */
+static int slice_process(struct dump *d, size_t *room, struct dump_proc *p)
+{
+	uint64_t from = 0, bytes = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < p->n_vmas && r == 0; i++) {
+		const struct proc_vma *v = &p->vmas[i];
+		uint64_t n = parts_of(v), step = ALIGN_UP((v->end - v->start) / n, (uint64_t)SLICE_ALIGN);
+
+		bytes += v->shared ? 0 : (v->rss_kib + v->swap_kib) * 1024 / n;
+		for (uint64_t k = 1, at; k < n && r == 0; k++) {
+			at = (v->start + k * step) & ~(uint64_t)(SLICE_ALIGN - 1);
+			if (at <= from || at >= v->end)
+				continue;
+			r = add_slice(d, room, p, from, at);
+			from = at;
+		}
+		if (r == 0 && bytes >= SLICE) {
+			r = add_slice(d, room, p, from, v->end);
+			from = v->end;
+			bytes = 0;
+		}
+	}
+	return r == 0 ? add_slice(d, room, p, from, UINT64_MAX) : r;
+}
+
 int dump_pages_start(struct dump *d, struct error *e)
 {
-	progress_start(&d->pages->progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
-	return crew_start(d->crew, copy_item, d, d->n_procs, e);
+	struct page_job *j = d->pages;
+	size_t room = 0;
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (!d->procs[i].zombie && slice_process(d, &room, &d->procs[i]) < 0)
+			return error_errno(e, -ENOMEM, "list of memory");
+	progress_start(&j->progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
+	return crew_start(d->crew, copy_item, d, j->n_slices, e);
 }
 
 int dump_pages_finish(struct dump *d, struct error *e)
@@ -85,9 +153,48 @@ int dump_pages_finish(struct dump *d, struct error *e)
 	return r;
 }
 
+/* Fewer bytes only at the end of the file. */
+static ssize_t read_at(int fd, char *to, size_t len, uint64_t at)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, to + done, len - done, at + done);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		done += MAX(n, 0);
+	}
+	return done;
+}
+
+/* The pages from "at" on; what is behind the end of the file reads as zeros. */
+static int copy_contents(struct dump *d, uint64_t space, int fd, uint64_t at, uint64_t end, struct error *e)
+{
+	struct image_stage *stage = d->pages->readers[0].stage;
+
+	while (at < end) {
+		size_t n;
+		char *to = image_stage_room(stage, (end - at) / PAGE, &n);
+		ssize_t got = read_at(fd, to, n * PAGE, at);
+		int r;
+
+		if (got < 0)
+			return error_errno(e, (int)got, "read a file");
+		memset(to + got, 0, n * PAGE - got);
+		r = image_stage_add(stage, space, at, n, e);
+		if (r < 0)
+			return r;
+		at += n * PAGE;
+		pages_count(d->pages, n * PAGE);
+	}
+	return 0;
+}
+
 int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e)
 {
-	char *map;
 	off_t at = 0;
 	int r = 0;
 
@@ -95,10 +202,6 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 		return 0;
 	if (huge_shift_of(fd))
 		return huge_dump_contents(d, space, fd, size, e);
-	/* Mapped, so that the tail of the last page reads as zeros. */
-	map = mmap(NULL, ALIGN_UP(size, (uint64_t)PAGE), PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return error_errno(e, -errno, "map a file of %llu bytes", (unsigned long long)size);
 	while (r == 0 && (uint64_t)at < size) {
 		off_t data = lseek(fd, at, SEEK_DATA), hole;
 
@@ -109,9 +212,8 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 			hole = size;
 		data &= ~(off_t)(PAGE - 1);
 		hole = ALIGN_UP(hole, (off_t)PAGE);
-		r = dump_write_pages(d, space, data, map + data, (hole - data) / PAGE, e);
+		r = copy_contents(d, space, fd, data, hole, e);
 		at = hole;
 	}
-	munmap(map, ALIGN_UP(size, (uint64_t)PAGE));
 	return r;
 }

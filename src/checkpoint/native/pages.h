@@ -11,7 +11,7 @@
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/shared-pages.h"
 
-enum { PAGE = IMAGE_PAGE_SIZE, PAGES_BUFFER = 1 << 20 };
+enum { PAGE = IMAGE_PAGE_SIZE };
 
 /* One reader a worker; p, the descriptors and what follows are those of the process that it reads just now. */
 struct page_reader {
@@ -19,21 +19,32 @@ struct page_reader {
 	struct dump_proc *p;
 	struct arena *arena;
 	int pagemap_fd, mem_fd;
-	bool no_scan;  /* this kernel has no PAGEMAP_SCAN */
-	bool relative; /* the mapping has pages that relatives have, too */
-	char *buffer;
+	bool no_scan;	   /* this kernel has no PAGEMAP_SCAN */
+	bool relative;	   /* the mapping has pages that relatives have, too */
+	uint64_t from, to; /* the part of the address space that is asked for */
+	struct image_stage *stage;
 };
 
-/* The copying of all processes, by as many readers as there are helpers: what they read goes through the one writer. */
+/* A process, or a part of a large one: so that several readers have something to do also if there is one process only. */
+struct page_slice {
+	struct dump_proc *p;
+	uint64_t from, to;
+};
+
+/* The copying of all processes, by as many readers as there are helpers. */
 struct page_job {
-	struct page_reader readers[1 + CREW_HELPERS];
-	pthread_mutex_t lock; /* of d->writer and all below */
+	struct page_reader readers[1 + CREW_HELPERS]; /* the first one is that of the main thread */
+	struct page_slice *slices;
+	size_t n_slices;
+	pthread_mutex_t lock; /* of all below */
 	struct shared_pages shared;
 	struct progress progress;
 	uint64_t done;
 };
 
-/* All private pages of pr->p into the image. What is a guard region gets into the mapping's record. */
+/* All private pages of pr->p in its part into the image. What is a guard region gets into the mapping's record. */
 int pages_scan(struct page_reader *pr, struct error *e) _must_check_;
 /* The pages from start to end, all of which are there; those that a relative has given already only by name. */
 int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;
+/* So much more is done. */
+void pages_count(struct page_job *j, uint64_t bytes);
