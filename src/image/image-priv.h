@@ -32,6 +32,7 @@ enum {
 };
 #define IMAGE_FEATURE_PARENT "parent"
 #define IMAGE_FEATURE_PRE_DUMP "pre-dump"
+#define IMAGE_FEATURE_SOCKET_ERRORS "socket-errors"
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
 	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */

@@ -138,7 +138,8 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 }
 
 /* What a reader must know, or refuse. */
-static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP};
+static const char *const known_features[] = {
+	IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP, IMAGE_FEATURE_SOCKET_ERRORS};
 
 static bool append_string(struct json_object *array, const char *s)
 {
@@ -155,7 +156,8 @@ static struct json_object *features_array(const struct image_manifest *m)
 	struct json_object *a = json_object_new_array();
 
 	if (a && ((m->parent && !append_string(a, IMAGE_FEATURE_PARENT)) ||
-			 (m->pre_dump && !append_string(a, IMAGE_FEATURE_PRE_DUMP)))) {
+			 (m->pre_dump && !append_string(a, IMAGE_FEATURE_PRE_DUMP)) ||
+			 (m->socket_errors && !append_string(a, IMAGE_FEATURE_SOCKET_ERRORS)))) {
 		json_object_put(a);
 		return NULL;
 	}

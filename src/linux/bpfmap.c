@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "linux/bpfwalk.h"
 
 static int bpf(int command, union bpf_attr *attr)
 {
@@ -101,4 +102,31 @@ uint32_t bpf_cpus(void)
 			return n;
 		p++;
 	}
+}
+
+int bpf_read_users(struct arena *a, struct bpf_users **ret, size_t *ret_n)
+{
+	enum { ID, REFERENCES, USERS };
+	static const struct bpf_field fields[] = {
+		[ID] = {"bpf_map", "id", 4},
+		[REFERENCES] = {"bpf_map", "refcnt", 8},
+		[USERS] = {"bpf_map", "usercnt", 8},
+	};
+	struct bpf_row *rows;
+	struct bpf_users *all;
+	size_t n;
+	int r = bpf_walk("bpf_map", fields, ARRAY_SIZE(fields), a, &rows, &n);
+
+	if (r < 0)
+		return r;
+	all = arena_array(a, MAX(n, (size_t)1), sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	/* One reference is the iterator's, and each user has one. */
+	for (size_t i = 0; i < n; i++)
+		all[i] = (struct bpf_users){(uint32_t)rows[i].values[ID], rows[i].values[USERS],
+			rows[i].values[REFERENCES] - rows[i].values[USERS] - 1};
+	*ret = all;
+	*ret_n = n;
+	return 0;
 }

@@ -271,6 +271,7 @@ static int commit(struct dump *d, struct error *e)
 		.xfeatures = cpu_xfeatures(),
 		.page_size = 4096,
 		.generation = d->c->generation,
+		.socket_errors = d->has_socket_errors,
 	};
 	char features[1024], layout[512], created[40];
 	struct utsname un;

@@ -186,7 +186,11 @@ struct dump {
 	size_t n_ptys;
 	int holds_packets;		 /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
 	struct multicast_groups *groups; /* of the container's network namespace (res/socket-multicast.c) */
-	struct bpf_users *bpf_users;	 /* of all maps of the machine; NULL until asked for */
+	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
+	size_t n_udp_errors;
+	ino_t udp_errors_namespace;
+	bool has_socket_errors;	     /* the image has */
+	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
 	St__Container *container;

@@ -122,17 +122,20 @@ static bool has_loopback(int fd)
 	return ioctl(fd, SIOCGIFFLAGS, &q) == 0 && q.ifr_flags & IFF_UP;
 }
 
-/* Of a UDP socket. Its error, and what is in its error queue, can only be looked at by taking it. */
-static const char *datagram_refusal(int fd, const char **remedy)
+/* Of a UDP socket. What is in its error queue can only be looked at by taking it, and so can data behind an error. */
+static const char *datagram_refusal(struct dump *d, int fd, const char **remedy)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	int outgoing = 0;
 
 	*remedy = "let the program read it, then checkpoint";
-	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR &&
+		(protocol_of(fd) != IPPROTO_UDP || !udp_error_is_kept(d, fd)))
 		return "an error waits in it, or a message in its error queue";
-	if (p.revents & POLLIN && !has_loopback(fd))
-		return "datagrams wait in it, which are put back by the loopback device, and that is down";
+	if (p.revents & (POLLIN | POLLERR) && !has_loopback(fd))
+		return "datagrams or an error wait in it, which are put back by the loopback device, and "
+		       "that is "
+		       "down";
 	*remedy = "let the program end UDP_CORK or MSG_MORE, then checkpoint";
 	if (ioctl(fd, SIOCOUTQ, &outgoing) == 0 && outgoing > 0)
 		return "data that it is to send is held back, and cannot be read";
@@ -165,7 +168,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (fd < 0)
 		return 0; /* closed meanwhile */
-	reason = is_stream(protocol_of(fd)) ? tcp_refusal(d, f, fd, &remedy) : datagram_refusal(fd, &remedy);
+	reason = is_stream(protocol_of(fd)) ? tcp_refusal(d, f, fd, &remedy)
+					    : datagram_refusal(d, fd, &remedy);
 	if (!reason && socket_is_elsewhere(d, fd)) {
 		reason = "it belongs to another network namespace";
 		remedy = "close it before the checkpoint";
@@ -248,7 +252,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		return dump_tcp(d, f, m, e);
 	if (m->remote.len > 0)
 		m->state = SOCKET_CONNECTED;
-	return socket_dump_queue(d, f->local, m, e);
+	r = m->protocol == IPPROTO_UDP ? udp_dump_error(d, f->local, m, e) : 0;
+	return r < 0 ? r : socket_dump_queue(d, f->local, m, e);
 }
 
 /* --- restore --- */
@@ -466,7 +471,7 @@ int inet_connect(struct restore *r, const St__File *f, int fd, struct error *e)
 			return error_errno(e, -errno, "SO_REUSEADDR");
 	}
 	result = socket_restore_options(fd, m, SOCKET_LATE, e);
-	return result;
+	return result < 0 ? result : udp_restore_error(m, fd, e);
 }
 
 extern const struct resource resource_inet;
@@ -475,8 +480,9 @@ const struct resource resource_inet = {
 	.description =
 		"TCP: unconnected, bound, listening, connected (--tcp-established). MPTCP, unless connected. "
 		"UDP and UDP-Lite: bound, "
-		"connected, with queued datagrams. Multicast memberships. Refused: pending errors and data "
-		"held "
+		"connected, with queued datagrams, or with ECONNREFUSED that waits. Multicast memberships. "
+		"Refused: other "
+		"pending errors, or on a kernel without BTF, and data held "
 		"back by UDP_CORK, queued datagrams while lo is down, TCP MD5 keys, anycast addresses",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,

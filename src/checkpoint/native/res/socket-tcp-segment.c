@@ -15,7 +15,7 @@
 #include "checkpoint/native/res/socket.h"
 #include "linux/nflock.h"
 
-static uint32_t add_words(uint32_t sum, const void *data, size_t len)
+uint32_t inet_add_words(uint32_t sum, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 
@@ -24,8 +24,9 @@ static uint32_t add_words(uint32_t sum, const void *data, size_t len)
 	return sum;
 }
 
-static uint16_t fold(uint32_t sum)
+uint16_t inet_checksum(uint32_t sum, const void *data, size_t len)
 {
+	sum = inet_add_words(sum, data, len);
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return htons(~sum & 0xffff);
@@ -45,7 +46,7 @@ static struct tcphdr header_of(const struct tcp_segment *s, uint16_t from_port, 
 	};
 }
 
-static int send_raw(int family, const void *packet, size_t len, const struct sockaddr_storage *to)
+int inet_send_raw(int family, const void *packet, size_t len, const struct sockaddr_storage *to)
 {
 	_cleanup_close_ int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	struct sockaddr_storage raw = *to;
@@ -79,9 +80,9 @@ static int send_four(const struct tcp_segment *s)
 	};
 	uint32_t sum = IPPROTO_TCP + sizeof(p.tcp);
 
-	sum = add_words(sum, &p.ip.saddr, 8);
-	p.tcp.check = fold(add_words(sum, &p.tcp, sizeof(p.tcp)));
-	return send_raw(AF_INET, &p, sizeof(p), &s->to);
+	sum = inet_add_words(sum, &p.ip.saddr, 8);
+	p.tcp.check = inet_checksum(sum, &p.tcp, sizeof(p.tcp));
+	return inet_send_raw(AF_INET, &p, sizeof(p), &s->to);
 }
 
 static int send_six(const struct tcp_segment *s)
@@ -102,9 +103,9 @@ static int send_six(const struct tcp_segment *s)
 	uint32_t sum = IPPROTO_TCP + sizeof(p.tcp);
 
 	p.ip.ip6_vfc = 6 << 4;
-	sum = add_words(sum, &p.ip.ip6_src, 32);
-	p.tcp.check = fold(add_words(sum, &p.tcp, sizeof(p.tcp)));
-	return send_raw(AF_INET6, &p, sizeof(p), &s->to);
+	sum = inet_add_words(sum, &p.ip.ip6_src, 32);
+	p.tcp.check = inet_checksum(sum, &p.tcp, sizeof(p.tcp));
+	return inet_send_raw(AF_INET6, &p, sizeof(p), &s->to);
 }
 
 int tcp_send_segment(const struct tcp_segment *s)

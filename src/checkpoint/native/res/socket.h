@@ -85,6 +85,17 @@ struct tcp_segment {
 	bool fin;
 };
 int tcp_send_segment(const struct tcp_segment *s) _must_check_;
+/* What these are made with: the Internet's checksum, over what "sum" has already; a packet with its IP header. */
+uint32_t inet_add_words(uint32_t sum, const void *data, size_t len);
+uint16_t inet_checksum(uint32_t sum, const void *data, size_t len);
+int inet_send_raw(int family, const void *packet, size_t len, const struct sockaddr_storage *to) _must_check_;
+
+/* An error that waits in a UDP socket (socket-udp-error.c): can it be kept, as all there is to read; into its record; made
+ * again, when it is connected. */
+bool udp_error_is_kept(struct dump *d, int fd);
+int udp_dump_error(struct dump *d, int fd, St__Socket *m, struct error *e) _must_check_;
+int udp_restore_error(const St__Socket *m, int fd, struct error *e) _must_check_;
+
 /* An IPv4 address in the clothes of IPv6 becomes a plain one. */
 void inet_undress(struct sockaddr_storage *a);
 

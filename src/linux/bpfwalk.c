@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel lets a program of ours walk over all objects of a kind (an iterator) and read them. Where in its structs the
+ * members lie its type information (BTF) says.
+ */
+#include "linux/bpfwalk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/btf.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+enum { BTF_MAX = 64 << 20 };
+
+struct btf {
+	const char *types, *end, *strings, *strings_end;
+};
+
+/* Since Linux 6.16 it can be mapped, which is several times as fast. */
+static int map_btf(char **ret, size_t *ret_size)
+{
+	_cleanup_close_ int fd = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	size_t size = 0;
+	ssize_t n;
+	char *data;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > BTF_MAX)
+		return -EOPNOTSUPP;
+	data = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED) {
+		data = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (data == MAP_FAILED)
+			return -ENOMEM;
+		while (size < (size_t)st.st_size && (n = read(fd, data + size, st.st_size - size)) > 0)
+			size += n;
+	}
+	*ret = data;
+	*ret_size = st.st_size;
+	return 0;
+}
+
+static bool part(
+	const char *data, size_t size, uint64_t offset, uint64_t len, const char **ret, const char **ret_end)
+{
+	if (offset > size || len > size - offset)
+		return false;
+	*ret = data + offset;
+	*ret_end = *ret + len;
+	return true;
+}
+
+static bool open_btf(const char *data, size_t size, struct btf *ret)
+{
+	const struct btf_header *h = (const void *)data;
+
+	return size >= sizeof(*h) && h->magic == BTF_MAGIC &&
+	       part(data, size, (uint64_t)h->hdr_len + h->type_off, h->type_len, &ret->types, &ret->end) &&
+	       part(data, size, (uint64_t)h->hdr_len + h->str_off, h->str_len, &ret->strings,
+		       &ret->strings_end) &&
+	       h->str_len > 0 && ret->strings_end[-1] == '\0';
+}
+
+static const char *name_of(const struct btf *b, uint32_t offset)
+{
+	return offset < (size_t)(b->strings_end - b->strings) ? b->strings + offset : "";
+}
+
+/* What follows the head of a type. */
+static size_t tail_of(const struct btf_type *t)
+{
+	size_t n = BTF_INFO_VLEN(t->info);
+
+	switch (BTF_INFO_KIND(t->info)) {
+	case BTF_KIND_INT:
+	case BTF_KIND_VAR:
+	case BTF_KIND_DECL_TAG:
+		return 4;
+	case BTF_KIND_ARRAY:
+		return sizeof(struct btf_array);
+	case BTF_KIND_STRUCT:
+	case BTF_KIND_UNION:
+	case BTF_KIND_DATASEC:
+	case BTF_KIND_ENUM64:
+		return 12 * n;
+	case BTF_KIND_ENUM:
+	case BTF_KIND_FUNC_PROTO:
+		return 8 * n;
+	default:
+		return 0;
+	}
+}
+
+struct walk {
+	char iterator[64]; /* its function in the kernel, */
+	uint32_t number;   /* and the number of that type; 0: not found */
+	const struct bpf_field *fields;
+	int at[BPF_WALK_FIELDS]; /* -1: not found */
+	size_t n;
+};
+
+static void find_members(const struct btf *b, const struct btf_type *t, struct walk *w)
+{
+	const char *type = name_of(b, t->name_off);
+	const struct btf_member *m = (const void *)(t + 1);
+
+	for (size_t k = 0; k < w->n; k++)
+		for (size_t i = 0; !strcmp(type, w->fields[k].type) && i < BTF_INFO_VLEN(t->info); i++)
+			if (!strcmp(name_of(b, m[i].name_off), w->fields[k].member))
+				w->at[k] = (int)(BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset)
+									 : m[i].offset) /
+					   8;
+}
+
+/* False: not all that is needed is there. */
+static bool find_places(const struct btf *b, struct walk *w)
+{
+	uint32_t number = 1;
+
+	for (const char *p = b->types; b->end - p >= (ptrdiff_t)sizeof(struct btf_type); number++) {
+		const struct btf_type *t = (const void *)p;
+		unsigned kind = BTF_INFO_KIND(t->info);
+
+		if ((size_t)(b->end - p) < sizeof(*t) + tail_of(t))
+			return false;
+		if (kind == BTF_KIND_FUNC && !strcmp(name_of(b, t->name_off), w->iterator))
+			w->number = number;
+		else if (kind == BTF_KIND_STRUCT)
+			find_members(b, t, w);
+		p += sizeof(*t) + tail_of(t);
+	}
+	for (size_t k = 0; k < w->n; k++)
+		if (w->at[k] < 0)
+			return false;
+	return w->number != 0;
+}
+
+static int bpf(int command, union bpf_attr *attr)
+{
+	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
+
+	return r < 0 ? -errno : (int)r;
+}
+
+/* For each object it writes a row. */
+static int load_program(const struct walk *w)
+{
+#define INSN(c, d, s, o, i)                                                                                  \
+	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (int16_t)(o), .imm = (i)})
+#define LOAD(size, to, from, offset) INSN(BPF_LDX | BPF_MEM | (size), to, from, offset, 0)
+	enum { ROW = sizeof(struct bpf_row), LENGTH = 4 + 2 * BPF_WALK_FIELDS + 7 };
+	const struct bpf_insn end[] = {
+		LOAD(BPF_DW, BPF_REG_1, BPF_REG_7, 0),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -ROW),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, ROW),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_seq_write),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+	struct bpf_insn code[LENGTH];
+	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_TRACING,
+		.expected_attach_type = BPF_TRACE_ITER,
+		.attach_btf_id = w->number,
+		.insns = (uint64_t)(uintptr_t)code,
+		.license = (uint64_t)(uintptr_t) "GPL"};
+	unsigned n = 0;
+
+	code[n++] = LOAD(BPF_DW, BPF_REG_6, BPF_REG_1, 8); /* the object; none at the end */
+	code[n++] =
+		LOAD(BPF_DW, BPF_REG_7, BPF_REG_1, 0); /* struct bpf_iter_meta: begins with the seq_file */
+	code[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 0);
+	/* to the last but one: r0 = 0 */
+	code[n++] = INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_6, 0, 2 * BPF_WALK_FIELDS + 5, 0);
+	for (size_t k = 0; k < BPF_WALK_FIELDS; k++) {
+		code[n++] = k < w->n ? LOAD(w->fields[k].size == 8 ? BPF_DW : BPF_W, BPF_REG_1, BPF_REG_6,
+					       w->at[k])
+				     : INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 0);
+		code[n++] = INSN(BPF_STX | BPF_MEM | BPF_DW, BPF_REG_10, BPF_REG_1, 8 * (int)k - ROW, 0);
+	}
+	memcpy(&code[n], end, sizeof(end));
+	attr.insn_cnt = LENGTH;
+	return bpf(BPF_PROG_LOAD, &attr);
+}
+
+static int open_iterator(const struct walk *w)
+{
+	_cleanup_close_ int program = load_program(w), link = -EBADF;
+	union bpf_attr attr = {};
+
+	if (program < 0)
+		return program;
+	attr.link_create.prog_fd = (uint32_t)program;
+	attr.link_create.attach_type = BPF_TRACE_ITER;
+	link = bpf(BPF_LINK_CREATE, &attr);
+	if (link < 0)
+		return link;
+	attr = (union bpf_attr){.iter_create = {.link_fd = (uint32_t)link}};
+	return bpf(BPF_ITER_CREATE, &attr);
+}
+
+static int read_rows(int fd, struct arena *a, struct bpf_row **ret, size_t *ret_n)
+{
+	struct bpf_row *all = NULL, row;
+	size_t n = 0, room = 0;
+	ssize_t got;
+
+	while ((got = read(fd, &row, sizeof(row))) == (ssize_t)sizeof(row)) {
+		if (n == room) {
+			struct bpf_row *more = arena_array(a, room ? room * 2 : 64, sizeof(*more));
+
+			if (!more)
+				return -ENOMEM;
+			if (n > 0)
+				memcpy(more, all, n * sizeof(*all));
+			room = room ? room * 2 : 64;
+			all = more;
+		}
+		all[n++] = row;
+	}
+	if (got != 0)
+		return got < 0 ? -errno : -EIO;
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
+int bpf_walk(const char *kind, const struct bpf_field *fields, size_t n, struct arena *a,
+	struct bpf_row **ret, size_t *ret_n)
+{
+	struct walk w = {.fields = fields, .n = MIN(n, (size_t)BPF_WALK_FIELDS)};
+	_cleanup_close_ int fd = -EBADF;
+	struct btf b;
+	size_t size;
+	char *data;
+	bool found;
+	int r = map_btf(&data, &size);
+
+	snprintf(w.iterator, sizeof(w.iterator), "bpf_iter_%s", kind);
+	memset(w.at, -1, sizeof(w.at));
+	if (r < 0)
+		return r;
+	found = open_btf(data, size, &b) && find_places(&b, &w);
+	munmap(data, size);
+	fd = found ? open_iterator(&w) : -EOPNOTSUPP;
+	return fd < 0 ? fd : read_rows(fd, a, ret, ret_n);
+}
