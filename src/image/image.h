@@ -20,10 +20,12 @@ enum { IMAGE_FORMAT_VERSION = 1, IMAGE_PAGE_SIZE = 4096 };
 
 /* Record types of checkpoint.img; the payload is the message of proto/image.proto named beside it. */
 enum image_record_type {
-	IMAGE_RECORD_CONTAINER = 1,  /* Container: one, the first record */
-	IMAGE_RECORD_FILE = 2,	     /* File: one open file description or mapped file */
-	IMAGE_RECORD_SHM = 3,	     /* SharedMemory */
-	IMAGE_RECORD_PROCESS = 4,    /* Process, parents before children */
+	IMAGE_RECORD_CONTAINER = 1, /* Container: one, the first record */
+	IMAGE_RECORD_FILE = 2,	    /* File: one open file description or mapped file */
+	IMAGE_RECORD_SHM = 3,	    /* SharedMemory */
+	IMAGE_RECORD_PROCESS = 4,   /* Process, parents before children */
+	IMAGE_RECORD_PROCESS_2 =
+		70, /* Process, too: one that shares the memory of another, which older readers do not know */
 	IMAGE_RECORD_TMPFS = 5,	     /* Tmpfs: one mount */
 	IMAGE_RECORD_NETWORK = 60,   /* Network: at most one, of the container's own network namespace */
 	IMAGE_RECORD_NETWORK_2 = 68, /* Network, too: instead of that, with what older readers do not know */

@@ -51,6 +51,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		x->n_files++;
 		break;
 	case IMAGE_RECORD_PROCESS:
+	case IMAGE_RECORD_PROCESS_2:
 		x->n_processes++;
 		break;
 	case IMAGE_RECORD_SHM:
@@ -91,6 +92,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 		x->files[x->n_files++] = m;
 		break;
 	case IMAGE_RECORD_PROCESS:
+	case IMAGE_RECORD_PROCESS_2:
 		x->processes[x->n_processes++] = m;
 		break;
 	case IMAGE_RECORD_SHM:

@@ -153,6 +153,48 @@ static void malformed(struct arena *a)
 	ok(!plan(a, no_leader, 1, &e) && e.kind == ERROR_REFUSED, "init that leads no session is refused");
 }
 
+/* Who shares the memory of another one is made by that, when all others are there. */
+static void members(struct arena *a)
+{
+	const struct tree_process all[] = {{1, 0, 1, 1},
+		{.pid = 5, .ppid = 1, .pgid = 5, .sid = 5, .exit_signal = 17},
+		{.pid = 6,
+			.ppid = 5,
+			.pgid = 5,
+			.sid = 5,
+			.memory_with = 5,
+			.files_with = 5,
+			.handlers_with = 5},
+		{.pid = 7, .ppid = 1, .pgid = 5, .sid = 5, .memory_with = 5, .fs_with = 5, .exit_signal = 17},
+		{.pid = 8, .ppid = 6, .pgid = 8, .sid = 8, .memory_with = 5, .files_with = 5}};
+	struct tree_process child[] = {{1, 0, 1, 1}, {5, 1, 1, 1},
+		{.pid = 6, .ppid = 5, .pgid = 1, .sid = 1, .memory_with = 5}, {7, 6, 1, 1}},
+			    adopted[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1},
+				    {.pid = 7, .ppid = 1, .pgid = 1, .sid = 1, .memory_with = 6}};
+	struct tree_plan *t = plan(a, all, 5, NULL);
+	struct error e = {0};
+
+	ok(t && t->n_members == 3 && t->n_nodes == 5 && !t->joins, "they need no helpers, and join nothing");
+	ok(t && t->nodes[2].parent == 1 && t->nodes[2].shares == (CLONE_VM | CLONE_FILES | CLONE_SIGHAND),
+		"a child that shares memory, descriptors and handlers");
+	ok(t && t->nodes[3].parent == 1 && t->nodes[3].shares == (CLONE_VM | CLONE_FS | CLONE_PARENT),
+		"a sibling");
+	ok(t && t->nodes[4].parent == 2 && t->nodes[4].shares == (CLONE_VM | CLONE_FILES) &&
+			t->nodes[4].setsid,
+		"a child of a child, with a session of its own");
+	ok(!plan(a, child, 4, &e) && e.kind == ERROR_REFUSED,
+		"a child of one that does not share it is refused");
+	child[3].ppid = 5;
+	child[3].pgid = 6;
+	ok(!plan(a, child, 4, &e) && e.kind == ERROR_REFUSED, "and who has joined its group");
+	child[3].pgid = 1;
+	ok(plan(a, child, 4, NULL), "else not");
+	child[2].memory_with = 7;
+	ok(!plan(a, child, 4, &e) && e.kind == ERROR_CORRUPT, "the first one of a memory comes first");
+	ok(!plan(a, adopted, 4, &e) && e.kind == ERROR_REFUSED,
+		"one whose parent cannot have made it is refused");
+}
+
 int main(void)
 {
 	struct arena a = {};
@@ -165,6 +207,7 @@ int main(void)
 	dead_group_leader(&a);
 	adopted_by_subreaper(&a);
 	sharing(&a);
+	members(&a);
 	impossible(&a);
 	malformed(&a);
 	arena_done(&a);

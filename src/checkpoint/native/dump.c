@@ -173,7 +173,9 @@ static int write_records(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_shm && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
 	for (size_t i = 0; i < d->n_procs && r == 0; i++)
-		r = image_writer_record(d->writer, IMAGE_RECORD_PROCESS, &d->procs[i].msg->base, e);
+		r = image_writer_record(d->writer,
+			d->procs[i].msg->memory_with ? IMAGE_RECORD_PROCESS_2 : IMAGE_RECORD_PROCESS,
+			&d->procs[i].msg->base, e);
 	for (size_t i = 0; i < d->n_cgroups && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_CGROUP, &d->cgroups[i]->base, e);
 	for (size_t i = 0; i < d->n_mount_msgs && r == 0; i++)

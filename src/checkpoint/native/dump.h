@@ -294,6 +294,18 @@ int dump_check_tree(struct dump *d, struct error *e) _must_check_;
 
 /* Processes that share what others have for themselves (sharing.c). */
 int dump_sharing(struct dump *d, struct error *e) _must_check_;
+static inline bool dump_has_thread(const struct dump_proc *p, pid_t tid)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].tid == tid)
+			return true;
+	return false;
+}
+/* It shares the memory of a process before it, by whose batch it is made. */
+static inline bool dump_is_member(const struct dump_proc *p)
+{
+	return p->msg && p->msg->memory_with;
+}
 /* Who waits in vfork for a child: this thread, anyone. */
 bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen);
 bool dump_anyone_in_vfork(struct dump *d);

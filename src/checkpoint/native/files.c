@@ -127,6 +127,12 @@ static int owner(struct dump *d, struct dump_file *f, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
+		if (o.type != F_OWNER_PGRP && dump_is_member(p) && dump_has_thread(p, o.pid))
+			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				"cannot checkpoint: process %d, which shares the memory of another one, gets "
+				"the signals of %s "
+				"(F_SETOWN): not supported; give them to another process",
+				p->ns_pid, f->link);
 		if (o.type == F_OWNER_PID && p->pid == o.pid)
 			f->msg->owner->pid = p->ns_pid;
 		if (o.type == F_OWNER_PGRP && p->stat.pgrp == o.pid)

@@ -14,6 +14,7 @@
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
 enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 140, OPS_PER_PROCESS = 350 };
@@ -87,6 +88,13 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 		data += 1024 + 160 + p->threads[i]->n_pending * 128 +
 			p->threads[i]->credentials->n_groups * 4 + p->threads[i]->affinity.len;
 	}
+	for (size_t i = 0; i < r->tree->n_processes; i++)
+		if (r->tree->nodes[i].kind == TREE_MEMBER && r->tree->nodes[i].parent == index) {
+			ops += 4;
+			data += 512;
+		}
+	if (r->tree->nodes[index].kind == TREE_MEMBER)
+		ops += 2 * p->n_descriptors + 16;
 	if (p->label[0]) {
 		ops += 4;
 		data += 512;

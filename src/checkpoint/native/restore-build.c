@@ -252,6 +252,14 @@ static void op_tell(struct builder *bu, uint32_t *word)
 		&bu->b, OP_MAY_FAIL, SYS_futex, &bu->r->control->park, FUTEX_WAKE_OP, 0, INT32_MAX, word, op);
 }
 
+/* Until they need nothing of its table any more that is not theirs. */
+static void op_wait_for_sharers(struct builder *bu)
+{
+	for (size_t i = 0; i < bu->r->n_procs; i++)
+		if (bu->r->procs[i]->files_with == bu->p->pid)
+			op_wait(bu, &bu->r->sharers[i].done);
+}
+
 /* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. Of a table
  * that is shared the first one does it, when nobody needs anything any more. */
 static void op_close_files(struct builder *bu)
@@ -264,9 +272,7 @@ static void op_close_files(struct builder *bu)
 		op_tell(bu, &bu->r->sharers[bu->index].done);
 		return;
 	}
-	for (size_t i = 0; i < bu->r->n_procs; i++)
-		if (bu->r->procs[i]->files_with == bu->p->pid)
-			op_wait(bu, &bu->r->sharers[i].done);
+	op_wait_for_sharers(bu);
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
 		if (kept[i] < (int)from)
 			continue;
@@ -635,8 +641,10 @@ static void op_park(struct builder *bu)
 	op_wait(bu, &bu->r->control->park);
 }
 
-/* The ops of the other threads lie behind the leader's; each thread's stack holds where its own begin. */
-static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size_t n_ops)
+/* The ops of the other threads lie behind the leader's; each thread's stack holds where its own begin. "flags" and "signal":
+ * of clone(2). */
+static void op_spawn(
+	struct builder *bu, const St__Thread *t, uint64_t ops, size_t n_ops, uint64_t flags, int signal)
 {
 	struct {
 		char stack[64];
@@ -657,8 +665,8 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 		s->tids[n_tids++] = t->inner_tids[i];
 	s->tids[n_tids++] = t->tid;
 	s->args = (struct clone_args){
-		.flags = (t->cwd_file ? 0 : CLONE_FS) | (t->own_files ? 0 : CLONE_FILES) | CLONE_VM |
-			 CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+		.flags = flags,
+		.exit_signal = signal,
 		.stack = at,
 		.stack_size = sizeof(s->stack),
 		.set_tid = at + ((char *)s->tids - (char *)s),
@@ -667,13 +675,13 @@ static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size
 	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
 }
 
-/* In the thread, which begins with a copy of its leader's table. */
-static void op_own_files(struct builder *bu, const St__Thread *t)
+/* In who begins with a copy of another table. */
+static void op_own_files(struct builder *bu, St__Descriptor *const *list, size_t n)
 {
 	uint32_t gap = 0;
 
-	for (size_t i = 0; i < t->n_descriptors; i++) {
-		const St__Descriptor *d = t->descriptors[i];
+	for (size_t i = 0; i < n; i++) {
+		const St__Descriptor *d = list[i];
 
 		batch_call(
 			&bu->b, 0, SYS_dup3, restore_fd(bu->r, d->file), d->fd, d->cloexec ? O_CLOEXEC : 0);
@@ -681,8 +689,7 @@ static void op_own_files(struct builder *bu, const St__Thread *t)
 			batch_call(&bu->b, 0, SYS_close_range, gap, d->fd - 1, 0);
 		gap = d->fd + 1;
 	}
-	if (t->own_files)
-		batch_call(&bu->b, 0, SYS_close_range, gap, ~0u, 0);
+	batch_call(&bu->b, 0, SYS_close_range, gap, ~0u, 0);
 }
 
 /* What the thread is to have for itself the leader has for a moment: a clone without CLONE_FS gets a copy. */
@@ -703,41 +710,61 @@ static void op_own_fs(struct builder *bu, const St__Thread *t)
 	batch_call(&bu->b, 0, SYS_umask, bu->p->umask);
 }
 
-static int build(struct builder *bu, size_t *ret_leader_ops)
+static uint64_t thread_flags(const St__Thread *t)
+{
+	return (t->cwd_file ? 0 : CLONE_FS) | (t->own_files ? 0 : CLONE_FILES) | CLONE_VM | CLONE_SIGHAND |
+	       CLONE_THREAD | CLONE_SYSVSEM;
+}
+
+/* Where the ops of a thread lie. */
+struct thread_ops {
+	size_t first, n;
+};
+
+/* Of all threads but the leader, which come first. */
+static int build_threads(struct builder *bu, struct thread_ops **ret)
 {
 	const St__Process *p = bu->p;
-	struct {
-		size_t first, n;
-	} *threads = arena_array(&bu->r->arena, p->n_threads, sizeof(*threads));
+	struct thread_ops *threads = *ret = arena_array(&bu->r->arena, p->n_threads, sizeof(*threads));
 
 	bu->programs = arena_array(&bu->r->arena, p->n_seccomp_filters, sizeof(*bu->programs));
 	if (!threads || !bu->programs)
 		return error_errno(bu->e, -ENOMEM, "build the threads");
 	for (size_t i = 1; i < p->n_threads; i++) {
 		threads[i].first = bu->b.n_ops;
-		op_own_files(bu, p->threads[i]);
+		if (p->threads[i]->own_files)
+			op_own_files(bu, p->threads[i]->descriptors, p->threads[i]->n_descriptors);
 		op_thread(bu, p->threads[i], false);
 		op_park(bu);
 		threads[i].n = bu->b.n_ops - threads[i].first;
 		if (filters_check_restored(bu->r, p, p->threads[i], &bu->b, bu->filtered, bu->e) < 0)
 			return bu->e->code;
 	}
-	*ret_leader_ops = bu->b.n_ops;
-	if (op_memory(bu) < 0)
-		return bu->e->code;
-	op_mm(bu);
-	op_label(bu, true);
+	return 0;
+}
+
+static void op_spawn_threads(struct builder *bu, const struct thread_ops *threads)
+{
+	const St__Process *p = bu->p;
+
 	for (size_t i = 1; i < p->n_threads; i++) {
 		op_thread_fs(bu, p->threads[i]);
 		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
-			threads[i].n);
+			threads[i].n, thread_flags(p->threads[i]), 0);
 		op_own_fs(bu, p->threads[i]);
 	}
-	op_close_files(bu);
+}
+
+/* What a process has once its descriptors are final, and the end of its batch. */
+static int op_process(struct builder *bu, bool own_handlers)
+{
+	const St__Process *p = bu->p;
+
 	restore_locks(bu->r, p, &bu->b); /* to close a file's descriptor drops the POSIX locks on it */
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
-	op_actions(bu);
+	if (own_handlers)
+		op_actions(bu);
 	op_limits(bu);
 	op_sem_undo(&bu->b, bu->r, p);
 	op_thread(bu, p->threads[0], true);
@@ -747,6 +774,106 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 		return error_set(
 			bu->e, -ENOSPC, ERROR_INTERNAL, "the batch of process %d is too small", p->pid);
 	return filters_check_restored(bu->r, p, p->threads[0], &bu->b, bu->filtered, bu->e);
+}
+
+/* ---- processes that share the memory ---- */
+
+/* Data at the end of the slot, as much as restore_lay_out() reckoned; ops before it. */
+static struct batch batch_in(const struct restore_slot *slot)
+{
+	return (struct batch){
+		.ops = (struct op *)slot->address,
+		.max_ops = (slot->size - slot->data_size) / sizeof(struct op),
+		.remote_ops = slot->address,
+		.data = (char *)slot->address + (slot->size - slot->data_size),
+		.max_data = slot->data_size,
+		.remote = slot->address + (slot->size - slot->data_size),
+	};
+}
+
+static int op_members(struct builder *bu);
+
+static void op_member_fs(struct builder *bu)
+{
+	const St__Process *p = bu->p;
+	uint64_t here = batch_bytes(&bu->b, ".", 2);
+
+	batch_call(&bu->b, 0, SYS_fchdir, p->root_file ? restore_fd(bu->r, p->root_file) : bu->r->root_fd);
+	batch_call(&bu->b, 0, SYS_chroot, here);
+	if (p->cwd_file)
+		batch_call(&bu->b, 0, SYS_fchdir, restore_fd(bu->r, p->cwd_file));
+	batch_call(&bu->b, 0, SYS_umask, p->umask);
+}
+
+/* In a builder of its own, for a slot of its own. */
+static int build_member(struct builder *bu, const struct tree_node *node, size_t *ret_first)
+{
+	const St__Process *p = bu->p;
+	struct thread_ops *threads;
+	int result = build_threads(bu, &threads);
+
+	if (result < 0)
+		return result;
+	*ret_first = bu->b.n_ops;
+	if (node->setsid)
+		batch_call(&bu->b, 0, SYS_setsid);
+	else if (p->pgid == p->pid)
+		batch_call(&bu->b, 0, SYS_setpgid, 0, 0);
+	if (!(node->shares & CLONE_FS))
+		op_member_fs(bu);
+	op_spawn_threads(bu, threads);
+	result = op_members(bu);
+	if (result < 0)
+		return result;
+	if (!(node->shares & CLONE_FILES)) {
+		op_wait_for_sharers(bu);
+		op_own_files(bu, p->descriptors, p->n_descriptors);
+	} else if (p->files_with)
+		op_tell(bu, &bu->r->sharers[bu->index].done);
+	return op_process(bu, !(node->shares & CLONE_SIGHAND));
+}
+
+/* Those that this process had cloned. */
+static int op_members(struct builder *bu)
+{
+	for (size_t i = 0; i < bu->r->n_procs; i++) {
+		const struct tree_node *node = &bu->r->tree->nodes[i];
+		struct builder its = *bu;
+		size_t first;
+
+		if (node->kind != TREE_MEMBER || node->parent != bu->index)
+			continue;
+		its.p = bu->r->procs[i];
+		its.index = i;
+		its.label_fd = -EBADF;
+		its.b = batch_in(&bu->r->slots[i]);
+		if (build_member(&its, node, &first) < 0)
+			return bu->e->code;
+		op_spawn(bu, its.p->threads[0], its.b.remote_ops + first * sizeof(struct op),
+			its.b.n_ops - first, node->shares,
+			node->shares & CLONE_PARENT ? 0 : its.p->exit_signal);
+	}
+	return 0;
+}
+
+static int build(struct builder *bu, size_t *ret_leader_ops)
+{
+	struct thread_ops *threads;
+	int result = build_threads(bu, &threads);
+
+	if (result < 0)
+		return result;
+	*ret_leader_ops = bu->b.n_ops;
+	if (op_memory(bu) < 0)
+		return bu->e->code;
+	op_mm(bu);
+	op_label(bu, true);
+	op_spawn_threads(bu, threads);
+	result = op_members(bu);
+	if (result < 0)
+		return result;
+	op_close_files(bu);
+	return op_process(bu, true);
 }
 
 /* glibc has registered a restartable sequence in memory that is about to go. */
@@ -784,7 +911,7 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 	const struct restore_slot *slot = &r->slots[index];
 	const St__Process *p = r->procs[index];
 	struct builder bu = {.r = r, .p = p, .index = index, .label_fd = -EBADF, .e = e};
-	size_t leader_ops = 0, data_size;
+	size_t leader_ops = 0;
 	int result;
 
 	result = own_capabilities(&bu.all_caps, e);
@@ -795,16 +922,7 @@ int restore_build(struct restore *r, size_t index, struct error *e)
 		if (result < 0)
 			return result;
 	}
-	/* Data at the end of the slot, as much as restore_lay_out() reckoned; ops before it. */
-	data_size = slot->data_size;
-	bu.b = (struct batch){
-		.ops = (struct op *)slot->address,
-		.max_ops = (slot->size - data_size) / sizeof(struct op),
-		.remote_ops = slot->address,
-		.data = (char *)slot->address + (slot->size - data_size),
-		.max_data = data_size,
-		.remote = slot->address + (slot->size - data_size),
-	};
+	bu.b = batch_in(slot);
 	result = build(&bu, &leader_ops);
 	if (result < 0)
 		return result;

@@ -277,6 +277,19 @@ int restore_owners_of_threads(struct restore *r, const St__Process *p, struct er
 	return result;
 }
 
+int restore_owners_of_member(struct restore *r, const St__Process *p, struct error *e)
+{
+	int result = restore_owners_of_threads(r, p, e);
+
+	for (size_t i = 0; i < p->n_descriptors && result == 0; i++) {
+		int fd = restore_fd(r, p->descriptors[i]->file);
+
+		if (r->files[fd - r->fd_base]->owner)
+			result = set_owner(r, r->files[fd - r->fd_base], p, fd, e);
+	}
+	return result;
+}
+
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e)
 {
 	uint32_t gap = 0;

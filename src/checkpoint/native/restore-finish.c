@@ -322,9 +322,11 @@ static void fix_restart_block(const struct live_thread *t, struct user_regs_stru
 
 static uint64_t syscall_insn_of(const struct finish *f, const struct live_thread *t)
 {
-	for (size_t i = 0; i < t->proc->memory->n_vmas; i++)
-		if (t->proc->memory->vmas[i]->special)
-			return t->proc->memory->vmas[i]->start + f->syscall_offset;
+	const St__Process *p = t->proc->memory_with ? restore_process(f->r, t->proc->memory_with) : t->proc;
+
+	for (size_t i = 0; i < p->memory->n_vmas; i++)
+		if (p->memory->vmas[i]->special)
+			return p->memory->vmas[i]->start + f->syscall_offset;
 	return f->syscall_offset;
 }
 
@@ -716,8 +718,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	if (!late)
 		arm(r);
 	if (r->n_cgroups) {
-		result = wait_for_stubs(
-			r, c, &r->control->n_joined, r->tree->n_processes + r->tree->n_group_leaders, e);
+		result = wait_for_stubs(r, c, &r->control->n_joined,
+			r->tree->n_processes - r->tree->n_members + r->tree->n_group_leaders, e);
 		if (result == 0)
 			result = restore_place_cgroups(r, c, e);
 		if (result < 0)

@@ -72,7 +72,7 @@ static void await(uint32_t *word)
 /* Stubs that take part in the barriers: processes and group leaders (the other helpers are gone by then). */
 static uint32_t participants(const struct restore *r)
 {
-	return r->tree->n_processes + r->tree->n_group_leaders;
+	return r->tree->n_processes - r->tree->n_members + r->tree->n_group_leaders;
 }
 
 /* NULL: a helper. */
@@ -127,7 +127,7 @@ static void fork_children(struct restore *r, size_t self, bool before_setsid)
 		pid_t pid;
 
 		if (k == 0 || node->parent != self || k == self || node->before_setsid != before_setsid ||
-			begins_namespace(r, node) != (i < n))
+			begins_namespace(r, node) != (i < n) || node->kind == TREE_MEMBER)
 			continue;
 		pid = fork_node(r, k);
 		if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
@@ -234,6 +234,9 @@ static int place_files(struct restore *r, const St__Process *p, size_t index, st
 {
 	int result = restore_owners_of_threads(r, p, e);
 
+	for (size_t i = 0; i < r->n_procs && result == 0; i++)
+		if (r->procs[i]->memory_with == p->pid)
+			result = restore_owners_of_member(r, r->procs[i], e);
 	if (result < 0)
 		return result;
 	if (p->files_with) {
@@ -242,7 +245,7 @@ static int place_files(struct restore *r, const St__Process *p, size_t index, st
 		return 0;
 	}
 	for (size_t i = 0; i < r->n_procs; i++)
-		if (r->procs[i]->files_with == p->pid)
+		if (r->procs[i]->files_with == p->pid && !r->procs[i]->memory_with)
 			await(&r->sharers[i].in_loop);
 	return restore_place_files(r, p, e);
 }
@@ -311,12 +314,12 @@ static void late_files(struct restore *r, bool init)
 	if (init)
 		result = restore_late_files(r, true, &e);
 	if (result == 0)
-		barrier(r, &r->control->n_opened, r->tree->n_processes);
+		barrier(r, &r->control->n_opened, r->tree->n_processes - r->tree->n_members);
 	if (result == 0 && !init)
 		result = restore_late_files(r, false, &e);
 	if (result < 0)
 		fail(r, &e);
-	barrier(r, &r->control->n_fetched, r->tree->n_processes);
+	barrier(r, &r->control->n_fetched, r->tree->n_processes - r->tree->n_members);
 }
 
 static _Noreturn void stub(struct restore *r, size_t self)

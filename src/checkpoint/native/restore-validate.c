@@ -79,6 +79,13 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 				return corrupt(e, "a guard region lies outside of its mapping", p->pid);
 		last = v->end;
 	}
+	if (p->memory_with) {
+		const St__Process *first = restore_process(r, p->memory_with);
+
+		if (m->n_vmas || p->label[0] || p->n_namespaces || !first || first->state == 2 ||
+			first->memory_with || !first->memory)
+			return corrupt(e, "it shares a memory that is not there", p->pid);
+	}
 	if (m->pkeys >> (STATE_KEYS + 1))
 		return corrupt(e, "a protection key is out of range", p->pid);
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);
@@ -171,7 +178,7 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 	if (p->pid <= 0 || p->state > 2 || !process_exit_signal_is_kept(p->exit_signal))
 		return corrupt(e, "malformed", p->pid);
 	if (p->state == 2)
-		return 0;
+		return p->memory_with ? corrupt(e, "it has ended, and shares a memory", p->pid) : 0;
 	if (p->n_threads == 0 || p->threads[0]->tid != p->pid)
 		return corrupt(e, "threads are missing", p->pid);
 	for (size_t i = 0; i < p->n_threads; i++) {

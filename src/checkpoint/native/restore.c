@@ -65,6 +65,7 @@ static int count_records(struct restore *r, struct error *e)
 			r->n_shm++;
 			break;
 		case IMAGE_RECORD_PROCESS:
+		case IMAGE_RECORD_PROCESS_2:
 			ADD_RECORD(r, procs, m);
 			break;
 		case IMAGE_RECORD_TMPFS:
@@ -215,7 +216,10 @@ static int plan_tree(struct restore *r, struct error *e)
 			.pgid = p->pgid,
 			.sid = p->sid,
 			.files_with = p->files_with,
-			.fs_with = p->fs_with};
+			.fs_with = p->fs_with,
+			.memory_with = p->memory_with,
+			.handlers_with = p->handlers_with,
+			.exit_signal = p->exit_signal};
 		if (!ns)
 			continue;
 		procs[i].pid_ns = ns->msg->id;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Processes that share memory, descriptor table or fs with another (CLONE_*), and threads that have some of their own. kcmp(2)
- * orders tasks by each of these, so that a sorted list finds equals in few calls. Who shares signal handlers also shares
- * memory: clone(2) wants it, and exec ends both. Of those who share a descriptor table the first one has it in the image.
+ * Processes that share memory, handlers, descriptor table or fs with another (CLONE_*), and threads that have some of their own.
+ * kcmp(2) orders tasks by each of these, so that a sorted list finds equals in few calls. Who shares signal handlers also shares
+ * memory: clone(2) wants it, and exec ends both. Of those who share a memory or a descriptor table the first one has it in
+ * the image.
  *
  * A thread that waits in vfork(2) for its child to exec can be stopped by nothing, and nobody can read its registers.
  * That lasts for a moment; so the checkpoint waits until there is none.
@@ -121,11 +122,72 @@ static bool is_apart(struct dump *d, const struct dump_proc *p)
 	return p->other_namespaces || strcmp(label, own) != 0;
 }
 
+/* Mappings and pages are those of the first one. */
+static void drop_memory(struct dump_proc *p)
+{
+	St__Memory *m = p->msg->memory;
+
+	if (!p->syscall_insn)
+		p->syscall_insn = dump_syscall_insn(p);
+	p->n_vmas = 0;
+	if (!m)
+		return; /* it has ended */
+	m->n_vmas = 0;
+	m->auxv.len = 0;
+	m->exe_file = 0;
+}
+
+static bool same_cgroup(const struct dump_proc *p, const struct dump_proc *q)
+{
+	char path[64], a[4096], b[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", p->shown);
+	if (read_small_file_at(AT_FDCWD, path, a, sizeof(a)) <= 0)
+		return true; /* it has ended */
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", q->shown);
+	return read_small_file_at(AT_FDCWD, path, b, sizeof(b)) <= 0 || !strcmp(a, b);
+}
+
+/* What the tree (tree-members.c) knows nothing of. */
+static const char *no_member(struct dump *d, const struct dump_proc *p, const struct dump_proc *with)
+{
+	if (is_apart(d, p) || is_apart(d, with))
+		return "processes that share memory and have namespaces or labels of their own are not "
+		       "supported yet";
+	if (p->ended_leader)
+		return "its leader thread has ended, and it shares its memory with another process";
+	if (p->stat.tty_nr != 0 && p->stat.pgrp == p->pid)
+		return "it leads a process group of a terminal, and shares its memory with another process";
+	if (!same_cgroup(p, with))
+		return "processes that share memory and are in different cgroups are not supported yet";
+	return NULL;
+}
+
+static void note_memory(
+	struct dump *d, struct dump_proc *p, const struct dump_proc *with, const struct sharing *s)
+{
+	const char *reason = no_member(d, p, with);
+
+	if (waits_for_child(d, with) || waits_for_child(d, p))
+		return refuse(d, p, waits_for_child(d, with) ? with : p, s);
+	if (reason)
+		dump_refuse(d, p, -1, "process", reason, "use threads or fork", "%s shared with process %d",
+			s->what, with->ns_pid);
+	if (!p->msg)
+		return;
+	p->msg->memory_with = with->ns_pid;
+	drop_memory(p);
+}
+
 static void note(struct dump *d, struct dump_proc *p, struct dump_proc *with, const struct sharing *s)
 {
-	bool kept = s->type == KCMP_FILES || s->type == KCMP_FS;
-
-	if (!kept || is_apart(d, p) || is_apart(d, with))
+	if (s->type == KCMP_VM)
+		return note_memory(d, p, with, s);
+	if (s->type == KCMP_SIGHAND) {
+		p->msg->handlers_with = with->ns_pid;
+		return;
+	}
+	if (s->type == KCMP_SYSVSEM || is_apart(d, p) || is_apart(d, with))
 		return refuse(d, p, with, s);
 	if (s->type == KCMP_FILES)
 		p->msg->files_with = with->ns_pid;
@@ -246,6 +308,7 @@ static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 int dump_sharing(struct dump *d, struct error *e)
 {
 	struct sharing kinds[] = {{.type = KCMP_VM, .what = "memory"},
+		{.type = KCMP_SIGHAND, .what = "signal handlers"},
 		{.type = KCMP_FILES, .what = "descriptor table"},
 		{.type = KCMP_FS, .what = "fs (cwd, umask)"},
 		{.type = KCMP_SYSVSEM, .what = "list of semaphore adjustments (SEM_UNDO)"}};

@@ -37,6 +37,9 @@ int dump_check_tree(struct dump *d, struct error *e)
 			.sid = p->msg->sid,
 			.files_with = p->msg->files_with,
 			.fs_with = p->msg->fs_with,
+			.memory_with = p->msg->memory_with,
+			.handlers_with = p->msg->handlers_with,
+			.exit_signal = p->msg->exit_signal,
 			.pid_ns = ns ? ns->id : 0,
 			.outer_pid_ns = ns ? ns->parent : 0,
 			.begins_pid_ns = ns && p->own_pid == 1};

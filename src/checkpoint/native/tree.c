@@ -52,7 +52,7 @@ static void claim_birth(struct planner *pl, size_t i, int sid)
 static void find_birth_sessions(struct planner *pl)
 {
 	for (size_t i = 1; i < pl->n; i++) {
-		if (is_leader(&pl->procs[i]))
+		if (is_leader(&pl->procs[i]) || pl->procs[i].memory_with)
 			continue;
 		pl->birth[i] = pl->procs[i].sid;
 		claim_birth(pl, parent_of(pl, i), pl->birth[i]);
@@ -108,6 +108,8 @@ static int plan_process(struct planner *pl, size_t i, struct error *e)
 	struct tree_node *node = &pl->plan->nodes[i];
 	size_t parent = parent_of(pl, i);
 
+	if (p->memory_with)
+		return 0;
 	node->kind = TREE_PROCESS;
 	node->pid = p->pid;
 	node->process = i;
@@ -132,7 +134,7 @@ static int check_adopted(struct planner *pl, size_t i, struct error *e)
 	const struct tree_process *p = &pl->procs[i];
 	size_t at = nodes[i].parent, steps = 0;
 
-	if (at < pl->n)
+	if (at < pl->n || p->memory_with)
 		return 0;
 	if (p->pid_ns)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -237,6 +239,8 @@ static int share(struct planner *pl, const struct sharing *s, size_t i, int with
 
 static int with_whom(const struct planner *pl, size_t i, uint64_t flag)
 {
+	if (pl->procs[i].memory_with)
+		return 0;
 	return flag == CLONE_FILES ? pl->procs[i].files_with : pl->procs[i].fs_with;
 }
 
@@ -301,6 +305,8 @@ static int make(struct planner *pl, size_t *ret_wrong, struct error *e)
 	int r = for_all(pl, check_order, ret_wrong, e);
 
 	if (r == 0)
+		r = tree_plan_members(pl->procs, pl->n, pl->plan, ret_wrong, e);
+	if (r == 0)
 		r = for_all(pl, check_pid_namespace, ret_wrong, e);
 	if (r < 0)
 		return r;
@@ -317,6 +323,8 @@ static bool any_joins(const struct tree_plan *plan, const struct tree_process *p
 		bool born = node->parent < plan->n_processes && !node->before_setsid &&
 			    procs[node->parent].pgid == procs[i].pgid;
 
+		if (node->kind == TREE_MEMBER)
+			continue;
 		if (procs[i].pgid != procs[i].pid && !born)
 			return true;
 	}

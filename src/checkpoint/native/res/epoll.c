@@ -83,6 +83,11 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	if (count_equal_numbers(d, f) < 0)
 		return error_errno(e, -ENOMEM, "epoll");
+	/* Its targets are added by the first process that has it. */
+	if (dump_is_member(f->proc) && !f->proc->msg->files_with)
+		dump_refuse(d, f->proc, f->fd, "epoll",
+			"only a process that shares its memory with another one has it: not supported yet",
+			"close it first", "%s", f->link);
 	for (size_t i = 0; i < f->info.n_epoll; i++)
 		if (!find_target(d, f, &f->info.epoll[i]))
 			dump_refuse(d, f->proc, f->fd, "epoll",

@@ -54,6 +54,10 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		reason = "it is of a thread that is not the first of its process (PIDFD_THREAD)";
 	else if (f->info.pidfd_pid != -1 && !process_of(d, f))
 		reason = "it is of a process outside of the container";
+	else if (f->info.pidfd_pid != -1 && dump_is_member(process_of(d, f)))
+		reason = "it is of a process that shares the memory of another one, which is not there yet "
+			 "when files "
+			 "are opened at restore";
 	else if (f->info.flags & ~(unsigned)KNOWN_FLAGS)
 		reason = "it has flags that this version does not know";
 	if (reason)

@@ -43,12 +43,12 @@ int proc_file_pid(const struct dump *d, const struct dump_file *f)
 	return f->st.st_size == 0 && f->link[0] == '/' ? parse(below_proc(d, f->link), &tid) : 0;
 }
 
-static bool is_alive(const struct dump *d, int pid)
+static const struct dump_proc *find_process(const struct dump *d, int pid)
 {
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (d->procs[i].ns_pid == pid)
-			return true;
-	return false;
+			return &d->procs[i];
+	return NULL;
 }
 
 /* The kernel does not always say that it has been deleted. */
@@ -59,13 +59,18 @@ bool proc_file_is_gone(struct dump *d, const struct dump_file *f)
 
 void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 {
+	const struct dump_proc *p = find_process(d, pid);
 	const char *reason = NULL;
 	int tid;
 
 	(void)parse(below_proc(d, f->link), &tid);
-	if (tid != pid)
+	if (p && dump_is_member(p))
+		reason = "it is of a process that shares the memory of another one, which is not there yet "
+			 "when files "
+			 "are opened at restore";
+	else if (tid != pid)
 		reason = "it is of a thread, which is not there yet when files are opened at restore";
-	else if (!is_alive(d, pid) && !proc_file_is_gone(d, f))
+	else if (!p && !proc_file_is_gone(d, f))
 		reason = "it is of a process outside of the container";
 	if (reason)
 		dump_refuse(d, f->proc, f->fd, "file", reason, "close it first", "%s", f->link);

@@ -49,9 +49,17 @@ const struct support_row support_rows[] = {
 		"descriptor tables, working directory, root and umask (CLONE_FILES, CLONE_FS), but not of "
 		"processes with a label or namespaces of their own, nor where those of others are between "
 		"them in the tree"},
+	{"process", "shared memory of processes", "supported",
+		"CLONE_VM without CLONE_THREAD, and with it CLONE_SIGHAND, CLONE_FILES, CLONE_FS and "
+		"CLONE_PARENT in any "
+		"mix, threads included. Refused: children of such a one that do not share the memory (also "
+		"dead ones), one "
+		"that has joined a process group or is in a cgroup other than that of who has made it, "
+		"labels and "
+		"namespaces of its own, pidfds of it, files of its /proc and signals of files that go to it, "
+		"epoll sets that only it has"},
 	{"process", "other shared process state", "refused",
-		"CLONE_VM, and with it CLONE_SIGHAND, between processes; CLONE_SYSVSEM, where SEM_UNDO is "
-		"used; "
+		"CLONE_SYSVSEM, where SEM_UNDO is used; "
 		"threads that have a root directory "
 		"of "
 		"their own, or share a table or working directory with others than their process; locks and "
