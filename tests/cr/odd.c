@@ -689,6 +689,37 @@ static void check_clone_vm(void)
 	check(!strcmp(a, b), "the two processes have memory of their own now");
 }
 
+/* It has a child that has a memory of its own. */
+static int with_child(void *arg)
+{
+	if (fork() == 0)
+		for (;;)
+			cr_msleep(10);
+	return same_memory(arg);
+}
+
+static bool set_clone_vm_child(void)
+{
+	set_clone(CLONE_VM, with_child);
+	memory = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	while (!*shared)
+		cr_msleep(1);
+	return true;
+}
+
+static bool set_clone_vm_pidfd(void)
+{
+	set_clone_vm();
+	fd = have(syscall(SYS_pidfd_open, child, 0));
+	return true;
+}
+
+static void check_clone_vm_pidfd(void)
+{
+	must(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+	check_clone_vm();
+}
+
 static int open_files(void *arg)
 {
 	volatile int *s = arg;
@@ -1760,6 +1791,8 @@ static const struct object {
 	{"perf_event", set_perf, check_perf},
 	{"memfd_secret", set_memfd_secret, check_memory_3},
 	{"clone_vm", set_clone_vm, check_clone_vm},
+	{"clone_vm_child", set_clone_vm_child, check_clone_vm},
+	{"clone_vm_pidfd", set_clone_vm_pidfd, check_clone_vm_pidfd},
 	{"clone_files", set_clone_files, check_clone_files},
 	{"clone_fs", set_clone_fs, check_clone_fs},
 	{"clone_sysvsem", set_clone_sysvsem, check_clone_sysvsem},

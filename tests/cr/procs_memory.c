@@ -11,7 +11,18 @@
 #include <sys/timerfd.h>
 
 enum { STACK = 64 * 1024, MAX = 8 };
-enum request { NOTHING, GET_UID, GET_FLAGS, GET_HANDLER, GET_PENDING, GET_SID, GET_PPID, GET_CWD, SET_HANDLER, GET_TIMER };
+enum request {
+	NOTHING,
+	GET_UID,
+	GET_FLAGS,
+	GET_HANDLER,
+	GET_PENDING,
+	GET_SID,
+	GET_PPID,
+	GET_CWD,
+	SET_HANDLER,
+	GET_TIMER
+};
 
 /* One of them. It has no thread-local storage of its own: system calls only, without errno. */
 struct member {
@@ -34,7 +45,10 @@ static long call(long nr, long a, long b, long c, long d)
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = 0;
 	long r;
 
-	__asm__ volatile("syscall" : "=a"(r) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
 	return r;
 }
 
@@ -215,14 +229,16 @@ static void what_is_its_own(struct member *m, pid_t parent, int held)
 	check(ask(m, GET_TIMER, 0) > 4000 && m->value < 5000, "%s: its timer has %ld s", m->name, m->value);
 	snprintf(path, sizeof(path), "/proc/%d/status", m->pid);
 	must(cr_read(path, text, sizeof(text)));
-	check(strstr(text, m->name) && strstr(text, "Umask:\t0031"), "%s: its name or umask: %s", m->name, text);
+	check(strstr(text, m->name) && strstr(text, "Umask:\t0031"), "%s: its name or umask: %s", m->name,
+		text);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d", m->pid, m->tid);
 	check(access(path, F_OK) == 0, "%s: its thread %d", m->name, m->tid);
 }
 
 static void one_round(int held, int n)
 {
-	struct member *alone = &members[0], *all = &members[1], *sibling = &members[2], *grandchild = &members[3];
+	struct member *alone = &members[0], *all = &members[1], *sibling = &members[2],
+		      *grandchild = &members[3];
 
 	memset(private_memory, n, sizeof(private_memory));
 	for (int i = 0; i < 4; i++)
@@ -249,11 +265,14 @@ static void owner(void)
 
 	signal(SIGUSR1, one);
 	held = must(dup(2));
-	members[0] = (struct member){.name = "alone", .flags = CLONE_VM | SIGCHLD, .alone = 1, .child = &members[3]};
+	members[0] = (struct member){
+		.name = "alone", .flags = CLONE_VM | SIGCHLD, .alone = 1, .child = &members[3]};
 	members[1] = (struct member){
 		.name = "all", .flags = CLONE_VM | CLONE_SIGHAND | CLONE_FILES | CLONE_FS | SIGUSR2};
-	members[2] = (struct member){.name = "sibling", .flags = CLONE_VM | CLONE_FS | CLONE_PARENT | SIGCHLD};
-	members[3] = (struct member){.name = "grandchild", .flags = CLONE_VM | CLONE_FILES | SIGCHLD, .alone = 1};
+	members[2] =
+		(struct member){.name = "sibling", .flags = CLONE_VM | CLONE_FS | CLONE_PARENT | SIGCHLD};
+	members[3] =
+		(struct member){.name = "grandchild", .flags = CLONE_VM | CLONE_FILES | SIGCHLD, .alone = 1};
 	for (int i = 0; i < 3; i++)
 		must(make(&members[i]));
 	for (int i = 0; i < 4; i++)
@@ -267,7 +286,8 @@ static void owner(void)
 	/* Its children are, and end as they were to; the sibling is its parent's. */
 	for (int i = 0; i < 2; i++) {
 		must(kill(members[i].pid, SIGKILL));
-		check(must(waitpid(members[i].pid, &status, __WALL)) == members[i].pid && WTERMSIG(status) == SIGKILL,
+		check(must(waitpid(members[i].pid, &status, __WALL)) == members[i].pid &&
+				WTERMSIG(status) == SIGKILL,
 			"the end of %s: %x", members[i].name, status);
 	}
 	must(kill(members[3].pid, SIGKILL));

@@ -41,7 +41,7 @@ def soak(env, seed):
     chance = random.Random(seed)
     processes, things = chance.choice(SIZES)
     c = Container(env, "random", ["/bin/random", str(seed), str(processes), str(things)],
-                  binaries=[("/bin/random", env.build / "tests/cr/random")])
+                  binaries=[("/bin/random", env.build / "tests/cr/random")], caps=["SYS_ADMIN"])
     c.run()
     c.wait("the first process", lambda: counts(c) or failed(c), 30)
     moments = random.Random()

@@ -508,12 +508,14 @@ static void *count_up(void *arg)
 }
 
 static uint64_t counters[MAX_THINGS];
+static bool has_threads, in_time_namespace;
 
 static void make_thread(struct thing *t)
 {
 	pthread_t thread;
 
 	t->address = (char *)&counters[t - things];
+	has_threads = true;
 	expect(t, pthread_create(&thread, NULL, count_up, t->address) == 0, "pthread_create");
 }
 
@@ -564,7 +566,77 @@ static void make_sleeper(struct thing *t)
 	pthread_t thread;
 
 	t->address = (char *)&counters[t - things];
+	has_threads = true;
 	expect(t, pthread_create(&thread, NULL, sleep_long, t->address) == 0, "pthread_create");
+}
+
+/* A process that shares this one's memory, and other things or not. It has no thread-local storage: system calls alone. */
+static volatile int at_the_end;
+
+static long call(long nr, long a, long b, long c)
+{
+	long r;
+
+	__asm__ volatile("syscall" : "=a"(r) : "a"(nr), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+	return r;
+}
+
+static int count_up_alone(void *arg)
+{
+	struct timespec t = {0, 3000000};
+	struct thing *of = arg;
+
+	/* What the others close it would keep open. */
+	if (!(of->seed & CLONE_FILES))
+		call(SYS_close_range, 0, ~0u, 0);
+	while (!at_the_end) {
+		++*(volatile uint64_t *)of->address;
+		call(SYS_nanosleep, (long)&t, 0, 0);
+	}
+	return 0;
+}
+
+static void make_sharer(struct thing *t)
+{
+	enum { STACK = 16384 };
+	char *stack = malloc(STACK);
+
+	if (in_time_namespace) /* refused: it would have namespaces of its own */
+		return make_thread(t);
+	has_threads = true;
+	t->address = (char *)&counters[t - things];
+	t->seed = CLONE_VM | (draw(2) ? CLONE_FILES : 0) | (draw(2) ? CLONE_FS : 0) |
+		  (draw(2) ? CLONE_SIGHAND : 0);
+	expect(t, stack && clone(count_up_alone, stack + STACK, (int)t->seed | SIGCHLD, t) > 0, "clone: %m");
+}
+
+/* The namespace of its children, which it makes once: clocks never go back in any. */
+static void make_time_namespace(struct thing *t)
+{
+	static pid_t made_by;
+
+	/* Threads and sharers would stay in the old one, which is refused. */
+	if (!has_threads && made_by != getpid()) {
+		expect(t, unshare(CLONE_NEWTIME) == 0, "unshare: %m");
+		made_by = getpid();
+		in_time_namespace = true;
+	}
+	t->fd = must(open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC));
+	t->count = cr_now_ns(CLOCK_MONOTONIC);
+}
+
+static void verify_time_namespace(struct thing *t)
+{
+	struct stat held, childrens;
+	uint64_t now = cr_now_ns(CLOCK_MONOTONIC);
+
+	if (t->inherited)
+		return;
+	must(fstat(t->fd, &held));
+	must(stat("/proc/self/ns/time_for_children", &childrens));
+	expect(t, now >= t->count, "the clock went back from %lu to %lu", t->count, now);
+	expect(t, held.st_ino == childrens.st_ino, "it holds another namespace");
+	t->count = now;
 }
 
 static void make_pending(struct thing *t)
@@ -864,6 +936,8 @@ static const struct kind kinds[] = {
 	{"pidfd", make_pidfd, verify_pidfd, NULL, end_fd, false},
 	{"thread", make_thread, verify_thread, NULL, NULL, false},
 	{"sleeper", make_sleeper, verify_thread, NULL, NULL, false},
+	{"memory sharer", make_sharer, verify_thread, NULL, NULL, false},
+	{"time namespace", make_time_namespace, verify_time_namespace, NULL, NULL, false},
 	{"pending signal", make_pending, verify_pending, NULL, NULL, false},
 };
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -924,14 +998,19 @@ static void set_attributes(void)
 		must(setpriority(PRIO_PROCESS, 0, MIN(19, getpriority(PRIO_PROCESS, 0) + (int)draw(3))));
 }
 
+/* Nothing of it is inherited. */
+static bool stays_behind(const struct kind *k)
+{
+	return k->make == make_thread || k->make == make_pending || k->make == make_sharer;
+}
+
 /* What the parent has now both have; only the descendants' own is changed from here. */
 static void inherit(bool is_child)
 {
 	for (size_t i = 0; i < n_things; i++) {
 		struct thing *t = &things[i];
 
-		if (!t->kind->is_private &&
-			(is_child || (t->kind->make != make_thread && t->kind->make != make_pending)))
+		if (!t->kind->is_private && (is_child || !stays_behind(t->kind)))
 			t->inherited = true;
 	}
 	if (is_child) {
@@ -939,7 +1018,7 @@ static void inherit(bool is_child)
 
 		/* Threads and pending signals are not inherited at all. */
 		for (size_t i = 0; i < n_things; i++)
-			if (things[i].kind->make != make_thread && things[i].kind->make != make_pending)
+			if (!stays_behind(things[i].kind))
 				things[kept++] = things[i];
 		n_things = kept;
 	}
@@ -959,6 +1038,7 @@ static void fork_children(int depth)
 			random_state = cr_mix(random_state + i + 1);
 			n_processes_left = mine - 1;
 			turn = 0;
+			has_threads = false;
 			inherit(true);
 			live(depth + 1);
 		}
@@ -989,6 +1069,7 @@ static void live(int depth)
 			cr_msleep(draw(5));
 	} while (access("/cr/stop", F_OK) != 0);
 	take_a_turn();
+	at_the_end = 1;
 	/* Children that are still at work have their own end; init stays for all of them. */
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;

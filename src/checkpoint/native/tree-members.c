@@ -27,7 +27,8 @@ static bool find(const struct members *m, int pid, size_t *ret)
 
 static int refuse(struct error *e, const char *what)
 {
-	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "it shares the memory of another process, and %s: not supported", what);
+	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		"it shares the memory of another process, and %s: not supported", what);
 }
 
 static bool is_member(const struct members *m, size_t i)
@@ -64,7 +65,8 @@ static int plan_session(struct members *m, size_t i, struct error *e)
 	const struct tree_process *p = &m->procs[i], *q = &m->procs[node->parent];
 
 	node->setsid = p->sid == p->pid;
-	if ((p->sid == q->sid && (p->pgid == q->pgid || p->pgid == p->pid)) || (node->setsid && p->pgid == p->pid))
+	if ((p->sid == q->sid && (p->pgid == q->pgid || p->pgid == p->pid)) ||
+		(node->setsid && p->pgid == p->pid))
 		return 0;
 	return refuse(e, "it has joined another process group");
 }
@@ -81,7 +83,8 @@ static int plan_sharing(struct members *m, size_t i, struct error *e)
 	const struct {
 		uint64_t flag;
 		int its, creators, with;
-	} kinds[] = {{CLONE_FILES, leader_of(p->files_with, p->pid), leader_of(q->files_with, q->pid), p->files_with},
+	} kinds[] = {{CLONE_FILES, leader_of(p->files_with, p->pid), leader_of(q->files_with, q->pid),
+			     p->files_with},
 		{CLONE_FS, leader_of(p->fs_with, p->pid), leader_of(q->fs_with, q->pid), p->fs_with},
 		{CLONE_SIGHAND, leader_of(p->handlers_with, p->pid), leader_of(q->handlers_with, q->pid),
 			p->handlers_with}};
@@ -111,13 +114,15 @@ static int check_others(struct members *m, size_t i, size_t *ret_wrong, struct e
 				"its parent %d shares the memory of another process: not supported", pid);
 		if (q->pgid == pid || q->sid == pid || q->files_with == pid || q->fs_with == pid)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"it relies on process %d, which shares the memory of another one: not supported", pid);
+				"it relies on process %d, which shares the memory of another one: not "
+				"supported",
+				pid);
 	}
 	return 0;
 }
 
-int tree_plan_members(
-	const struct tree_process *procs, size_t n, struct tree_plan *plan, size_t *ret_wrong, struct error *e)
+int tree_plan_members(const struct tree_process *procs, size_t n, struct tree_plan *plan, size_t *ret_wrong,
+	struct error *e)
 {
 	struct members m = {procs, n, plan};
 	int r = 0;
