@@ -113,5 +113,8 @@ int cgroup_pids(
 	const struct cgroup *cg, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
 /* Signals all of them: cgroup.kill where there is one, else freeze-signal-thaw in a loop through pidfds. */
 int cgroup_signal(const struct cgroup *cg, int sig, struct error *e) _must_check_;
+/* Bytes that a process of the cgroup, or of one below it, can still be given: the least of all limits that hold for it, also
+ * those of the directories above. UINT64_MAX: there is none; 0 also: it is not known. */
+uint64_t cgroup_memory_room(const struct cgroup *cg, pid_t pid);
 /* Removes the directories that we made (and sub-cgroups); retries while busy. Safe to repeat. */
 int cgroup_delete(struct cgroup *cg, struct error *e) _must_check_;

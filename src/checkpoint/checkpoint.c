@@ -25,6 +25,7 @@
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
 
@@ -215,6 +216,8 @@ static void undo(struct container *c, struct dump_journal *j)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
 	dump_undo_ttys(&j->tty);
 	undo_queue(c, j);
+	for (unsigned i = 0; i < j->n_forking; i++)
+		dump_reap_leftover(&j->forking[i]);
 	for (unsigned i = 0; i < j->n; i++)
 		unmap_leftover(j, i);
 	for (unsigned i = 0; i < j->n_asleep; i++)

@@ -68,12 +68,13 @@ static void print_stats(const struct image_statistics *s)
 	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, "
 	       "\"collect_us\": %llu, "
 	       "\"memory_us\": %llu, \"image_us\": %llu, \"processes\": %llu, \"threads\": %llu, \"files\": "
-	       "%llu}\n",
+	       "%llu, \"pages_late\": %llu}\n",
 		(unsigned long long)s->total_us, (unsigned long long)s->frozen_us,
 		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us,
 		(unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
 		(unsigned long long)s->image_us, (unsigned long long)s->processes,
-		(unsigned long long)s->threads, (unsigned long long)s->files);
+		(unsigned long long)s->threads, (unsigned long long)s->files,
+		(unsigned long long)s->pages_late);
 }
 
 /* A line each: containerd shows only the first one. */

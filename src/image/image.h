@@ -65,6 +65,7 @@ struct image_manifest {
 	struct image_statistics {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
 		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
+		uint64_t pages_late; /* that were copied while the container ran on */
 	} statistics;
 };
 

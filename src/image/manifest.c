@@ -77,6 +77,7 @@ static const struct {
 	FIELD(pages_data),
 	FIELD(pages_zero),
 	FIELD(bytes),
+	FIELD(pages_late),
 #undef FIELD
 };
 
@@ -442,8 +443,11 @@ static void get_all(struct parse *p, struct json_object *o, struct image_manifes
 		m->cpu_layout = get_string(p, v, "layout");
 	v = member(p, o, "statistics", json_type_object);
 	for (size_t i = 0; v && i < ARRAY_SIZE(statistics); i++)
-		*(uint64_t *)((char *)&m->statistics + statistics[i].offset) =
-			get_u64(p, v, statistics[i].name, UINT64_MAX);
+		if (statistics[i].offset <=
+				offsetof(struct image_statistics, bytes) || /* older images have these */
+			json_object_object_get_ex(v, statistics[i].name, NULL))
+			*(uint64_t *)((char *)&m->statistics + statistics[i].offset) =
+				get_u64(p, v, statistics[i].name, UINT64_MAX);
 	v = member(p, o, "files", json_type_object);
 	f->checkpoint = get_file(p, v, IMAGE_CHECKPOINT, true);
 	f->index = get_file(p, v, IMAGE_INDEX, true);

@@ -12,7 +12,7 @@
 #include <pty.h>
 #include <sys/eventfd.h>
 
-enum { PAGES = 64 };
+enum { PAGES = 64, MUCH = 3000 };
 
 static volatile uint64_t loops;
 static volatile int stop, started;
@@ -120,6 +120,8 @@ static void check_dispatch(void)
 	check(dispatched, "a call was not dispatched to the program");
 }
 
+static char *much; /* enough for a snapshot, of the first process only */
+
 static void rounds(char *private, char *shared, int event)
 {
 	sigset_t set;
@@ -140,6 +142,7 @@ static void rounds(char *private, char *shared, int event)
 			check_terminal();
 			check_messages();
 			check_dispatch();
+			check(cr_differs(much, MUCH * 4096UL, 3) < 0, "much memory");
 		}
 		for (int ms = 0; loops == n; ms++) {
 			check(ms < 3000, "the thread does not go on");
@@ -174,6 +177,11 @@ int main(void)
 	if (cr_fork("child") == 0)
 		cr_fork("grandchild");
 	must(kill(getpid(), SIGUSR1));
+	if (cr_tag[0] == 0) {
+		much = must(mmap(
+			NULL, MUCH * 4096UL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+		cr_fill(much, MUCH * 4096UL, 3);
+	}
 	check(pthread_create(&thread, NULL, spin, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, sleep_long, NULL) == 0, "pthread_create");
 	check(pthread_create(&thread, NULL, blocked_read, &p[0]) == 0, "pthread_create");

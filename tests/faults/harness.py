@@ -223,8 +223,8 @@ def tests():
             suffix = "EIO" if error else "kill"
             command = name.split("-")[0]
             if command == "checkpoint":
-                # Nothing is taken back out of a container that ends.
-                for leave in (True,) if name == "checkpoint-removed" else (False, True):
+                # Nothing is taken back out of a container that ends, and its memory is copied at once.
+                for leave in (True,) if name in ("checkpoint-removed", "checkpoint-snapshot") else (False, True):
                     yield (f"faults/{name}/{suffix}{'-leave-running' if leave else ''}",
                            lambda env, n=name, e=error, r=leave: checkpoint(env, n, e, r), 60)
                 yield f"faults/{name}/{suffix}-over", lambda env, n=name, e=error: over(env, n, e), 60

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/timens.h"
 #include "checkpoint/native/ttys.h"
 #include "linux/clocks.h"
@@ -218,9 +219,13 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = dump_measure_waits(d, e);
 	if (r == 0)
+		r = dump_snapshots_choose(d, e);
+	if (r == 0)
 		r = dump_pages_start(d, e);
 	if (r == 0)
 		r = dump_ask(d, e);
+	if (r == 0)
+		r = dump_snapshots_take(d, e);
 	if (r == 0)
 		r = dump_ipc(d, e);
 	if (r == 0)
@@ -297,6 +302,18 @@ static int commit(struct dump *d, struct error *e)
 	return image_writer_commit(d->writer, &m, e);
 }
 
+/* With the tasks running again, or not: what is held by snapshots. */
+static int write_late_pages(struct dump *d, int guard_fd, struct error *e)
+{
+	uint64_t start = now_us();
+	int r = dump_pages_late(d, e);
+
+	d->stats->memory_us += now_us() - start;
+	if (r == 0)
+		r = fault_point("checkpoint-late", e);
+	return r < 0 ? r : guard_is_alive(guard_fd, e);
+}
+
 /* From the freeze on. The container is let go or killed before this returns, whatever happens. */
 static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e)
 {
@@ -318,6 +335,8 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 			r = e->code;
 		frozen = now_us();
 	}
+	if (r == 0)
+		r = write_late_pages(d, guard_fd, e);
 	if (r == 0) {
 		count(d);
 		image = now_us();
@@ -371,9 +390,12 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	if (r == 0)
 		r = dump_pages_prepare(&d, e);
 	if (r == 0)
+		r = dump_snapshots_prepare(&d, e);
+	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
 	stats->total_us = now_us() - begin;
 	image_writer_free(d.writer);
+	dump_snapshots_done(&d);
 	dump_done(&d);
 	return r;
 }

@@ -71,6 +71,8 @@ struct dump_proc {
 	uint64_t syscall_insn;	 /* address of a syscall instruction in it; 0: not looked for yet */
 	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
 	size_t area_head;	 /* what of it is the loop's, and never written by the task */
+	bool *late; /* of each of vmas: copied while the program runs on, from the snapshot; NULL: none (snapshot.c) */
+	struct snapshot *snapshot;
 };
 
 /* An open file description (or a mapped file without one) and one descriptor by which it can be reached. */
@@ -126,6 +128,7 @@ struct dump {
 	struct preflight_report *report;
 	struct image_writer *writer; /* NULL in preflight */
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
+	struct snapshots *snapshots; /* NULL: memory is copied while the tasks are stopped */
 	bool stopped;		     /* the tasks are stopped: dump for real */
 	bool unprivileged; /* an ordinary user's: we are in its user namespace, and have power only there */
 	struct sock_fprog kept_filter; /* then: the one that its processes have loaded, if any (filters.c) */
@@ -211,7 +214,12 @@ struct dump_tcp {
 	int reuse; /* its SO_REUSEADDR */
 };
 
-enum { DUMP_TCP_MAX = 16384, DUMP_DISPATCHED_MAX = 1024, DUMP_SLEEPERS_MAX = 16384 };
+enum {
+	DUMP_TCP_MAX = 16384,
+	DUMP_DISPATCHED_MAX = 1024,
+	DUMP_SLEEPERS_MAX = 16384,
+	DUMP_SNAPSHOTS_MAX = 64
+};
 
 /* Syscall user dispatch, as struct ptrace_sud_config of Linux 6.4. */
 struct state_dispatch {
@@ -250,6 +258,12 @@ struct dump_journal {
 		pid_t tid;
 		uint64_t sigmask;    /* its own */
 	} asleep[DUMP_SLEEPERS_MAX]; /* who sleeps with all signals blocked (waits.c) */
+	unsigned n_forking;
+	struct dump_forking {
+		pid_t pid;
+		uint64_t syscall_insn;
+		uint64_t since;	       /* clock ticks since boot */
+	} forking[DUMP_SNAPSHOTS_MAX]; /* who may have a child of ours, dead or dying (snapshot.c) */
 };
 
 /* The members that are not zero to begin with. */
@@ -367,10 +381,12 @@ static inline struct arena *dump_arena(struct dump *d, unsigned worker)
 /* Mappings to Vma messages (mappings.c). */
 int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 /* Page contents (pages.c). Prepare before the freeze; once all mappings are known helpers begin to copy, and finish sees to
- * it that all is copied. An error in between: crew_drop(). */
+ * it that all is copied but what is held by snapshots: that is for late, when the tasks run again. An error in between:
+ * crew_drop(). */
 int dump_pages_prepare(struct dump *d, struct error *e) _must_check_;
 int dump_pages_start(struct dump *d, struct error *e) _must_check_;
 int dump_pages_finish(struct dump *d, struct error *e) _must_check_;
+int dump_pages_late(struct dump *d, struct error *e) _must_check_;
 /* Some of an address space, by whoever: goes into the image. */
 int dump_write_pages(struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages,
 	struct error *e) _must_check_;

@@ -12,7 +12,7 @@ static int read_range(struct page_reader *pr, uint64_t start, void *buffer, size
 {
 	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
 	 * need more memory than before. */
-	int r = pr->relative ? -EFAULT : task_read_memory(pr->p->shown, start, buffer, len);
+	int r = pr->relative || pr->held ? -EFAULT : task_read_memory(pr->p->shown, start, buffer, len);
 
 	if (r < 0)
 		r = pread_exact(pr->mem_fd, buffer, len, start);

@@ -151,7 +151,7 @@ int pages_scan(struct page_reader *pr, struct error *e)
 
 		part.start = MAX(part.start, pr->from);
 		part.end = MIN(part.end, pr->to);
-		if (part.start >= part.end)
+		if (part.start >= part.end || pr->late != (p->late && p->late[i]))
 			continue;
 
 		/* vdso and vvar come from the kernel; shared memory is dumped once, by its file. Droppable memory may

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/snapshot.h"
 
 /* Memory that one reader takes at a time, and where it is cut: at a huge page. */
 enum { SLICE = 16 << 20, SLICE_ALIGN = 2 << 20 };
@@ -23,6 +24,16 @@ static int open_of_process(pid_t pid, const char *name, int *ret, struct error *
 	return *ret < 0 ? error_errno(e, -errno, "open %s", path) : 0;
 }
 
+static int copy_held(struct page_reader *pr, struct error *e)
+{
+	if (!pr->p->snapshot)
+		return 0;
+	pr->held = true;
+	pr->pagemap_fd = pr->p->snapshot->pagemap_fd;
+	pr->mem_fd = pr->p->snapshot->mem_fd;
+	return pages_scan(pr, e);
+}
+
 static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 {
 	struct dump *d = arg;
@@ -32,16 +43,22 @@ static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 	_cleanup_close_ int pagemap_fd = -EBADF, mem_fd = -EBADF;
 	int r;
 
-	r = open_of_process(p->shown, "pagemap", &pagemap_fd, e);
-	if (r == 0)
-		r = open_of_process(p->shown, "mem", &mem_fd, e);
-	if (r < 0)
-		return r;
+	if (d->pages->phase == PAGES_REST && (!p->late || p->snapshot))
+		return 0;
 	pr->d = d;
 	pr->p = p;
 	pr->from = slice->from;
 	pr->to = slice->to;
 	pr->arena = dump_arena(d, worker);
+	pr->late = d->pages->phase != PAGES_STOPPED;
+	pr->held = false;
+	if (d->pages->phase == PAGES_HELD)
+		return copy_held(pr, e);
+	r = open_of_process(p->shown, "pagemap", &pagemap_fd, e);
+	if (r == 0)
+		r = open_of_process(p->shown, "mem", &mem_fd, e);
+	if (r < 0)
+		return r;
 	pr->pagemap_fd = pagemap_fd;
 	pr->mem_fd = mem_fd;
 	return pages_scan(pr, e);
@@ -148,8 +165,33 @@ int dump_pages_finish(struct dump *d, struct error *e)
 {
 	int r = crew_finish(d->crew, e);
 
-	progress_stop(&d->pages->progress);
+	if (r == 0 && d->snapshots) {
+		d->pages->phase = PAGES_REST;
+		r = crew_start(d->crew, copy_item, d, d->pages->n_slices, e);
+		if (r == 0)
+			r = crew_finish(d->crew, e);
+	}
 	shared_pages_done(&d->pages->shared);
+	if (r < 0 || !d->snapshots)
+		progress_stop(&d->pages->progress);
+	return r;
+}
+
+int dump_pages_late(struct dump *d, struct error *e)
+{
+	struct page_job *j = d->pages;
+	uint64_t before = j->done;
+	int r;
+
+	if (!d->snapshots)
+		return 0;
+	j->phase = PAGES_HELD;
+	r = crew_start(d->crew, copy_item, d, d->pages->n_slices, e);
+	if (r == 0)
+		r = crew_finish(d->crew, e);
+	crew_drop(d->crew);
+	progress_stop(&j->progress);
+	d->stats->pages_late = (j->done - before) / PAGE;
 	return r;
 }
 

@@ -21,6 +21,8 @@ struct page_reader {
 	int pagemap_fd, mem_fd;
 	bool no_scan;	   /* this kernel has no PAGEMAP_SCAN */
 	bool relative;	   /* the mapping has pages that relatives have, too */
+	bool late;	   /* those mappings that a snapshot was to hold, and only those */
+	bool held;	   /* the descriptors are of one: there is no process */
 	uint64_t from, to; /* the part of the address space that is asked for */
 	struct image_stage *stage;
 };
@@ -38,11 +40,17 @@ struct page_job {
 	size_t n_slices;
 	pthread_mutex_t lock; /* of all below */
 	struct shared_pages shared;
+	enum pages_phase {
+		PAGES_STOPPED, /* all that snapshots will not hold */
+		PAGES_REST,    /* what they were to hold, and do not */
+		PAGES_HELD,    /* what they hold: the tasks may run */
+	} phase;
 	struct progress progress;
 	uint64_t done;
 };
 
-/* All private pages of pr->p in its part into the image. What is a guard region gets into the mapping's record. */
+/* All private pages of pr->p in its part, or those of late mappings there, into the image. What is a guard region gets into the
+ * mapping's record. */
 int pages_scan(struct page_reader *pr, struct error *e) _must_check_;
 /* The pages from start to end, all of which are there; those that a relative has given already only by name. */
 int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;

@@ -432,6 +432,81 @@ int task_batch_wait(struct task *t, struct error *e)
 	return task_set_sigmask(t->tid, t->sigmask, e);
 }
 
+static int set_options(struct task *t, unsigned long options, struct error *e)
+{
+	int r = xptrace(PTRACE_SETOPTIONS, t->tid, NULL, (void *)options);
+
+	return r < 0 ? error_errno(e, r, "options of pid %d", t->tid) : 0;
+}
+
+int task_trace_children(struct task *t, bool on, struct error *e)
+{
+	return set_options(t, on ? t->options | PTRACE_O_TRACECLONE : t->options, e);
+}
+
+int task_batch_child(struct task *t, struct task *ret_child, struct error *e)
+{
+	unsigned long pid = 0;
+	int status, r;
+
+	for (;;) {
+		r = wait_status(t, &status, e);
+		if (r != 0)
+			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
+		if (status >> 16 == PTRACE_EVENT_CLONE) {
+			r = xptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &pid);
+			*ret_child = (struct task){.tid = pid, .seized = true, .options = t->options};
+		} else if (status >> 16 == 0 && WSTOPSIG(status) == t->end_signal) {
+			r = task_set_gpr(t->tid, &t->regs, e);
+			return r < 0 || (r = task_set_sigmask(t->tid, t->sigmask, e)) < 0 ? r : 1;
+		}
+		if (r == 0)
+			r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+		if (pid)
+			return 0;
+	}
+}
+
+int task_child_to_exit(struct task *t, int *ret_status, struct error *e)
+{
+	unsigned long code = 0;
+	int status, r = task_wait_stop(t, e);
+
+	if (r == 0)
+		r = set_options(t, t->options | PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT, e);
+	while (r == 0) {
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0)
+			return error_errno(e, r, "continue pid %d", t->tid);
+		r = wait_status(t, &status, e);
+		if (r == 0 && status >> 16 == PTRACE_EVENT_EXIT) {
+			r = xptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &code);
+			*ret_status = code;
+			return r < 0 ? error_errno(e, r, "status of pid %d", t->tid) : 0;
+		}
+		/* An instruction that faults would do so for ever. */
+		if (r == 0 && status >> 16 == 0 && WSTOPSIG(status) != (SIGTRAP | 0x80))
+			kill(t->tid, SIGKILL);
+	}
+	return r;
+}
+
+int task_child_end(struct task *t, struct error *e)
+{
+	int status, r = 0;
+
+	kill(t->tid, SIGKILL);
+	while (r == 0) {
+		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+		if (r < 0 && r != -ESRCH)
+			return error_errno(e, r, "continue pid %d", t->tid);
+		r = wait_status(t, &status, e);
+	}
+	return MIN(r, 0);
+}
+
 int task_exit(struct task *t, struct error *e)
 {
 	int status, r = xptrace(PTRACE_SETOPTIONS, t->tid, NULL, (void *)(t->options | PTRACE_O_TRACEEXIT));

@@ -80,6 +80,15 @@ int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, 
 	uint64_t frame, struct error *e) _must_check_;
 int task_batch_wait(struct task *t, struct error *e) _must_check_;
 
+/* Of a batch in which the task forks (OP_CHILD), after task_trace_children(): until the child is there, or, 1, the batch has come
+ * to its end without one. The child is seized and stops before its first instruction; its "options" are to be set then. */
+int task_trace_children(struct task *t, bool on, struct error *e) _must_check_;
+int task_batch_child(struct task *t, struct task *ret_child, struct error *e) _must_check_;
+/* Lets such a child go on to where it calls exit, *ret_status: with what (as wait tells). 1: it was killed. */
+int task_child_to_exit(struct task *t, int *ret_status, struct error *e) _must_check_;
+/* And to its end, of which the tracer is told first. */
+int task_child_end(struct task *t, struct error *e) _must_check_;
+
 /* A thread that is about to call exit does so, to where it takes no signals any more: then it has still to be let go. */
 int task_exit(struct task *t, struct error *e) _must_check_;
 /* Lets it go on. sig: delivered (0: none). */

@@ -82,7 +82,8 @@ const struct support_row support_rows[] = {
 	{"process", "group of resctrl (Intel RDT)", "created",
 		"as config.json says; what update changed is lost. Never tried on a machine that has it"},
 	{"process", "accounting", "lost",
-		"CPU times and fault counts begin at zero; the start time is that of the restore"},
+		"CPU times and fault counts begin at zero; the start time is that of the restore. With "
+		"--leave-running RUSAGE_CHILDREN counts a child that had much of the memory"},
 	{"process", "LSM label", "supported",
 		"AppArmor profiles; SELinux, and threads with different ones: refused"},
 	{"process", "Landlock", "lost", "the kernel does not show it"},
