@@ -33,6 +33,7 @@ _stasis() {
 		check) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
 		inspect) mapfile -t COMPREPLY < <(compgen -W 'text json html' -- "$cur"); return ;;
 		esac ;;
+	--compress) mapfile -t COMPREPLY < <(compgen -W 'none lz4 zstd' -- "$cur"); return ;;
 	esac
 
 	local options
@@ -44,6 +45,7 @@ _stasis() {
 	else
 		case $command in
 		spec | features | create | run | restore) ;;
+		image) mapfile -t COMPREPLY < <(compgen -W stats -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
 		inspect) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
 		*) mapfile -t COMPREPLY < <(compgen -W "$("$prog" "${globals[@]}" list -q 2> /dev/null)" -- "$cur") ;;
 		esac

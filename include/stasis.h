@@ -158,6 +158,8 @@ struct stasis_checkpoint_options {
 	/* As the options of "stasis checkpoint", see stasis(8): */
 	bool tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk, file_locks;
 	const char *manage_cgroups_mode, *empty_ns;
+	const char *compress;
+	bool dedup;
 };
 
 /* What stands in the way of a faithful checkpoint, as JSON (see "stasis check --format json"). Returns 0: nothing; 1: something. */

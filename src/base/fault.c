@@ -75,6 +75,9 @@ const char *const fault_names[] = {
 	"checkpoint-removed",
 	"checkpoint-late",
 	"checkpoint-image",
+	"checkpoint-pack",
+	"checkpoint-packing",
+	"checkpoint-packed",
 	"checkpoint-manifest",
 	"checkpoint-end",
 	/* restore */
@@ -85,6 +88,7 @@ const char *const fault_names[] = {
 	"restore-files",
 	"restore-tree",
 	"restore-memory",
+	"restore-filled",
 	"restore-threads",
 	"restore-registers",
 	"restore-end",

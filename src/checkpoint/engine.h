@@ -53,6 +53,7 @@ struct checkpoint_options {
 	bool pre_dump;
 	bool print_stats;
 	enum cgroups_mode cgroups;
+	struct image_packing packing; /* of its page data; without go_on() */
 };
 
 /* An interface of the container, and what is at the other end of it. */

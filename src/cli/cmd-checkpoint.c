@@ -8,7 +8,7 @@
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *page_server;
+	const char *engine, *cgroup_mode, *page_server, *compress;
 	bool lazy_pages;
 };
 
@@ -40,6 +40,9 @@ static const struct cli_option table[] = {
 	{"status-fd", 0, CLI_IGNORED_STRING, 0, "FD", NULL},
 	{"page-server", 0, CLI_STRING, offsetof(struct options, page_server), "ADDRESS:PORT",
 		"send memory there"},
+	{"compress", 0, CLI_STRING, offsetof(struct options, compress), "none|lz4|zstd[:LEVEL]",
+		"store memory compressed, and pages with the same contents once"},
+	{"dedup", 0, CLI_FLAG, CP(packing.dedup), NULL, "store pages with the same contents once"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"link-remap", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{NULL},
@@ -60,6 +63,19 @@ static int check_options(const struct options *o, struct error *e)
 		return not_yet(e, "lazy-pages");
 	if (o->page_server)
 		return not_yet(e, "page-server");
+	return 0;
+}
+
+static int parse_packing(const char *compress, struct image_packing *ret, struct error *e)
+{
+	int r = compress ? image_codec_parse(compress, &ret->codec, &ret->level) : 0;
+
+	if (r < 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			r == -ERANGE ? "no such level: --compress %s: zstd has levels from 1 to 19"
+				     : "unknown --compress %s: none, lz4, zstd or zstd:LEVEL",
+			compress);
+	ret->dedup |= ret->codec != IMAGE_CODEC_NONE;
 	return 0;
 }
 
@@ -103,6 +119,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	r = check_options(o, e);
 	if (r == 0)
 		r = cgroups_mode_parse(o->cgroup_mode, &checkpoint.cgroups, e);
+	if (r == 0)
+		r = parse_packing(o->compress, &checkpoint.packing, e);
 	if (r == 0)
 		r = container_load(g->root, args[0], true, &c, e);
 	if (r < 0)

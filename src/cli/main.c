@@ -41,6 +41,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_events,
 	&cmd_exec,
 	&cmd_features,
+	&cmd_image,
 	&cmd_inspect,
 	&cmd_kill,
 	&cmd_list,

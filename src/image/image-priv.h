@@ -15,6 +15,7 @@
 #define IMAGE_CHECKPOINT "checkpoint.img"
 #define IMAGE_INDEX "pages_meta.img"
 #define IMAGE_PAGES "pages.img"
+#define IMAGE_PAGES_RAW ".pages.img.raw" /* until they are packed */
 /* All files that a writer makes, the manifest last; NULL at the end. */
 extern const char *const image_names[];
 
@@ -25,6 +26,9 @@ enum {
 	IMAGE_CHECKPOINT_HEADER = 16, /* magic, u32 version, u32 zero */
 	IMAGE_INDEX_HEADER = 64,
 	IMAGE_INDEX_ENTRY = 40,
+	IMAGE_INDEX_FRAME = 16,
+	IMAGE_FRAME_SIZE = 128 * 1024, /* as written */
+	IMAGE_FRAME_MAX = 4 * 1024 * 1024,
 	IMAGE_CHUNK_SIZE =
 		64 * 1024, /* page data under one checksum, as written; a reader takes the header's */
 	IMAGE_RECORD_MAX = 64 * 1024 * 1024, /* payload of one record */
@@ -33,6 +37,7 @@ enum {
 #define IMAGE_FEATURE_PARENT "parent"
 #define IMAGE_FEATURE_PRE_DUMP "pre-dump"
 #define IMAGE_FEATURE_SOCKET_ERRORS "socket-errors"
+#define IMAGE_FEATURE_COMPRESSED "compressed-pages"
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
 	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */
@@ -114,6 +119,37 @@ int image_writer_copy_record(
 /* The page index of an image; borrowed. */
 struct image_index;
 const struct image_index *image_index_of(const struct image *i);
+/* codec.c */
+struct image_encoder;
+struct image_encoder *image_encoder_new(enum image_codec codec, int level); /* NULL: out of memory */
+void image_encoder_free(struct image_encoder *x);
+/* 0: it does not fit into "room". */
+size_t image_encode(struct image_encoder *x, void *to, size_t room, const void *from, size_t len);
+/* One frame of pages.img. */
+struct image_frame {
+	uint64_t offset; /* of what is stored, */
+	uint32_t length; /* and its length */
+	uint32_t codec;
+};
+/* A file of page data. */
+struct image_store {
+	int fd;
+	uint32_t
+		frame_size; /* bytes of page data in one frame, but the last; 0: no frames, it is stored as it is */
+	uint64_t data_size; /* bytes of page data */
+	const struct image_frame *frames;
+	size_t n_frames;
+};
+struct image_decoder *image_decoder_make(size_t frame_size); /* NULL: out of memory */
+/* Exactly "len" bytes, or -EBADMSG. */
+int image_decode_block(struct image_decoder *d, enum image_codec codec, const void *from, size_t n, void *to,
+	size_t len) _must_check_;
+/* The frame that has the byte at "offset", borrowed until the next call, and how much of it comes before that byte. Also of a
+ * store that has none. -EBADMSG: it is damaged. */
+int image_store_at(const struct image_store *s, struct image_decoder *d, uint64_t offset, const uint8_t **ret,
+	size_t *ret_len, size_t *ret_skip) _must_check_;
+int image_store_read(const struct image_store *s, struct image_decoder *d, uint64_t offset, void *buf,
+	size_t len) _must_check_;
 
 /* index.c */
 struct image_index {
@@ -121,6 +157,10 @@ struct image_index {
 	uint64_t *chunks;	/* checksums of page data, from malloc */
 	size_t n_runs, n_chunks;
 	uint64_t chunk_size, hash;
+	struct image_frame *frames; /* from malloc; none: page data is stored as it is */
+	size_t n_frames;
+	uint32_t frame_size;
+	uint64_t data_size; /* bytes of page data: where the runs' offsets point */
 };
 void image_index_done(struct image_index *x);
 /* Is b the same run as a, going on? */
@@ -145,6 +185,7 @@ struct image_file_info {
 };
 struct image_files {
 	struct image_file_info checkpoint, index, pages;
+	bool compressed; /* the pages */
 };
 /* Is it relative, and no longer than such a path may be? */
 bool image_parent_is_valid(const char *path);
@@ -197,6 +238,10 @@ void image_pages_count(const struct image_pages *p, struct image_statistics *s);
 int image_stage_new(struct image_pages *p, int fd, struct image_stage **ret, struct error *e) _must_check_;
 void image_stage_free(struct image_stage *s);
 int image_stage_finish(struct image_stage *s, struct error *e) _must_check_;
+/* pack.c: writes the page data of "from" to "to", as it was asked for, and makes the index say so. 0: it would not get smaller,
+ * nothing was done; 1: done, from's contents are gone. */
+int image_pack(const struct image_packing *how, struct image_index *x, int from, uint64_t from_size, int to,
+	uint64_t *ret_size, struct error *e) _must_check_;
 
 /* compat.c: files that callers of CRIU look for; appended to b. */
 int image_compat_inventory(struct image_buffer *b) _must_check_;

@@ -66,7 +66,24 @@ struct image_manifest {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
 		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
 		uint64_t pages_late; /* that were copied while the container ran on */
+		uint64_t pack_us;    /* 0 in images of older versions, and where nothing was packed */
 	} statistics;
+};
+
+/* How page data may be stored. The numbers are those of the index. */
+enum image_codec { IMAGE_CODEC_NONE = 0, IMAGE_CODEC_LZ4 = 1, IMAGE_CODEC_ZSTD = 2 };
+const char *image_codec_name(enum image_codec codec);
+/* "none", "lz4", "zstd" or "zstd:LEVEL". -EINVAL: another word; -ERANGE: no such level. */
+int image_codec_parse(const char *text, enum image_codec *ret, int *ret_level) _must_check_;
+
+/* What is done to page data by image_writer_commit(), by several threads. */
+struct image_packing {
+	enum image_codec codec;
+	int level;
+	bool dedup; /* pages with the same contents are stored once */
+	/* Asked now and then, by any of the threads: negative: it is to be given up. NULL: nobody is asked. */
+	int (*go_on)(void *arg, struct error *e);
+	void *arg;
 };
 
 struct image_writer;
@@ -113,6 +130,9 @@ int image_writer_round(struct image_writer *w, struct error *e) _must_check_;
  * 0: of the first *ret_n it has nothing. From any thread. */
 int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
 	uint64_t of, size_t *ret_n, struct error *e) _must_check_;
+/* Page data is written as it comes, and packed by commit; before the first page is written. If none of it gets smaller it
+ * stays as it is. */
+int image_writer_pack(struct image_writer *w, const struct image_packing *p, struct error *e) _must_check_;
 /* Pages and bytes so far (of stages, what has been flushed), into the fields pages_data, pages_zero and bytes of *s. */
 void image_writer_count(const struct image_writer *w, struct image_statistics *s);
 /* Writes index, checksums, the files for CRIU's callers and the manifest (last, renamed into place). Nothing is
@@ -169,6 +189,13 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 	const ProtobufCMessage **ret_message, struct error *e) _must_check_;
 /* The runs of one address space, ascending; a borrowed array. */
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
+/* Of a layer that is not stored as it is: a decoder for each thread that reads; */
+struct image_decoder;
+int image_decoder_new(const struct image *i, struct image_decoder **ret, struct error *e) _must_check_;
+void image_decoder_free(struct image_decoder *d);
+/* where the bytes from "offset" on are, and how many of them, until the next call. Also for layers that can be read directly. */
+int image_decode(const struct image *i, struct image_decoder *d, unsigned layer, uint64_t offset,
+	const void **ret, size_t *ret_len, struct error *e) _must_check_;
 /* Where data of a layer can be read directly, at run->offset; a borrowed descriptor. -EBADF: only by image_read(). */
 int image_pages_fd(const struct image *i, unsigned layer);
 /* Reads page data of a layer, in whatever way that is stored; "offset" as in run->offset. Not in several threads at once. */
@@ -180,6 +207,16 @@ int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e
 /* Reads bytes [address, address+len) of an address space, holes as zeros. Likewise not in several threads. */
 int image_read(const struct image *i, uint64_t space, uint64_t address, void *buf, size_t len,
 	struct error *e) _must_check_;
+/* Bytes of page data, and what becomes of them. */
+struct image_sizes {
+	uint64_t memory; /* all that was there: the sum of the next five */
+	uint64_t zero, shared, duplicate, parent, data;
+	uint64_t stored; /* what "data" takes in pages.img */
+	uint64_t files;	 /* all that a restore reads */
+	enum image_codec codec;
+	uint64_t pieces, compressed_pieces; /* that are read one by one */
+};
+void image_sizes(const struct image *i, struct image_sizes *ret);
 /* Checks every page-data checksum. */
 int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 /* The same, of more than a little in threads that work until the end is asked for, which frees *ret; before image_free().

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pages_meta.img: the page index. A header of 64 bytes; one entry of 40 bytes for every run of pages, sorted by
- * (space, address), so that it can be mapped and bisected; the checksum of every chunk of pages.img; and, in the last
- * eight bytes, the checksum of all bytes before.
+ * (space, address), so that it can be mapped and bisected; the checksum of every chunk of pages.img; where each frame of
+ * compressed page data is; and, in the last eight bytes, the checksum of all bytes before.
  *
  * Invariants of an accepted index: space ids are not 0; runs don't overlap, don't wrap around the address space and
- * lie inside pages.img; there is exactly one checksum for every chunk of it.
+ * lie inside the page data; there is exactly one checksum for every chunk of pages.img, and, if it is compressed, one frame for
+ * every piece of the page data, which lies inside pages.img.
  */
 #include <stdlib.h>
 
@@ -17,17 +18,45 @@ void image_index_done(struct image_index *x)
 {
 	free(x->runs);
 	free(x->chunks);
+	free(x->frames);
 	*x = (struct image_index){0};
 }
 
 struct layout { /* of a file: where its parts are */
 	uint64_t n_runs, n_chunks, chunk_size, chunks_at;
+	uint64_t data_size, frame_size, n_frames, frames_at;
 };
+
+/* Whether page data is compressed, and how much of it there is. */
+static int check_frames(const uint8_t *p, uint64_t pages_size, struct layout *l, struct error *e)
+{
+	l->data_size = get_le64(p + 48);
+	l->frame_size = get_le32(p + 56);
+	if (get_le32(p + 60))
+		return image_corrupt(e, IMAGE_INDEX, 60, "reserved field is not zero");
+	if (!l->frame_size && l->data_size)
+		return image_corrupt(e, IMAGE_INDEX, 48, "size of compressed data, but no frames");
+	if (!l->frame_size) {
+		l->data_size = pages_size;
+		return pages_size % IMAGE_PAGE_SIZE
+			       ? image_corrupt(e, IMAGE_INDEX, 40, "page data that is not of pages")
+			       : 0;
+	}
+	if (l->frame_size < IMAGE_PAGE_SIZE || l->frame_size > IMAGE_FRAME_MAX ||
+		(l->frame_size & (l->frame_size - 1)))
+		return image_corrupt(
+			e, IMAGE_INDEX, 56, "frames of %llu bytes", (unsigned long long)l->frame_size);
+	if (!l->data_size || l->data_size % IMAGE_PAGE_SIZE)
+		return image_corrupt(e, IMAGE_INDEX, 48, "page data that is not of pages");
+	l->n_frames = l->data_size / l->frame_size + !!(l->data_size % l->frame_size);
+	return 0;
+}
 
 static int check_header(
 	const uint8_t *p, size_t len, uint64_t pages_size, struct layout *ret, struct error *e)
 {
 	struct layout l = {0};
+	int r;
 
 	if (len < IMAGE_INDEX_HEADER + 8)
 		return image_corrupt(e, IMAGE_INDEX, len, "the file ends in its header");
@@ -49,24 +78,28 @@ static int check_header(
 		(l.chunk_size & (l.chunk_size - 1)))
 		return image_corrupt(
 			e, IMAGE_INDEX, 32, "chunks of %llu bytes", (unsigned long long)l.chunk_size);
-	if (get_le64(p + 40) != pages_size || pages_size % IMAGE_PAGE_SIZE)
+	if (get_le64(p + 40) != pages_size)
 		return image_corrupt(e, IMAGE_INDEX, 40, "is for %llu bytes of page data, but %s has %llu",
 			(unsigned long long)get_le64(p + 40), IMAGE_PAGES, (unsigned long long)pages_size);
-	if (get_le64(p + 48) || get_le64(p + 56))
-		return image_corrupt(e, IMAGE_INDEX, 48, "reserved field is not zero");
+	r = check_frames(p, pages_size, &l, e);
+	if (r < 0)
+		return r;
 	if (l.n_runs > len / IMAGE_INDEX_ENTRY || l.n_chunks > len / 8 ||
-		len != IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY + l.n_chunks * 8 + 8)
-		return image_corrupt(
-			e, IMAGE_INDEX, 16, "numbers of runs and checksums don't fit the file's size");
+		l.n_frames > len / IMAGE_INDEX_FRAME ||
+		len != IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY + l.n_chunks * 8 +
+				l.n_frames * IMAGE_INDEX_FRAME + 8)
+		return image_corrupt(e, IMAGE_INDEX, 16,
+			"numbers of runs, checksums and frames don't fit the file's size");
 	if (l.n_chunks != pages_size / l.chunk_size + !!(pages_size % l.chunk_size))
 		return image_corrupt(e, IMAGE_INDEX, 24, "%llu checksums", (unsigned long long)l.n_chunks);
 	l.chunks_at = IMAGE_INDEX_HEADER + l.n_runs * IMAGE_INDEX_ENTRY;
+	l.frames_at = l.chunks_at + l.n_chunks * 8;
 	*ret = l;
 	return 0;
 }
 
 /* NULL, or what is wrong. "before" is NULL for the first run. */
-static const char *run_problem(const struct image_run *r, const struct image_run *before, uint64_t pages_size)
+static const char *run_problem(const struct image_run *r, const struct image_run *before, uint64_t data_size)
 {
 	uint64_t bytes, end;
 
@@ -82,7 +115,7 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 				      r->address < before->address + before->n_pages * IMAGE_PAGE_SIZE)))
 		return "runs overlap or are not sorted";
 	if (r->kind == IMAGE_PAGES_DATA &&
-		(r->offset % IMAGE_PAGE_SIZE || bytes > pages_size || r->offset > pages_size - bytes))
+		(r->offset % IMAGE_PAGE_SIZE || bytes > data_size || r->offset > data_size - bytes))
 		return "run outside the page data";
 	if (r->kind == IMAGE_PAGES_ZERO && r->offset)
 		return "zero pages with an offset";
@@ -94,7 +127,7 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 }
 
 static int parse_runs(
-	const uint8_t *p, uint64_t n, uint64_t pages_size, struct image_run *runs, struct error *e)
+	const uint8_t *p, uint64_t n, uint64_t data_size, struct image_run *runs, struct error *e)
 {
 	for (uint64_t i = 0; i < n; i++, p += IMAGE_INDEX_ENTRY) {
 		uint64_t at = IMAGE_INDEX_HEADER + i * IMAGE_INDEX_ENTRY;
@@ -110,10 +143,34 @@ static int parse_runs(
 			.offset = get_le64(p + 24),
 			.kind = kind,
 		};
-		problem = run_problem(&runs[i], i ? &runs[i - 1] : NULL, pages_size);
+		problem = run_problem(&runs[i], i ? &runs[i - 1] : NULL, data_size);
 		if (problem)
 			return image_corrupt(e, IMAGE_INDEX, at, "%s", problem);
 	}
+	return 0;
+}
+
+static int parse_frames(const uint8_t *data, const struct layout *l, uint64_t pages_size,
+	struct image_index *x, struct error *e)
+{
+	for (uint64_t i = 0; i < l->n_frames; i++) {
+		uint64_t at = l->frames_at + i * IMAGE_INDEX_FRAME,
+			 want = MIN(l->data_size - i * l->frame_size, l->frame_size);
+		struct image_frame f = {
+			get_le64(data + at), get_le32(data + at + 8), get_le32(data + at + 12)};
+
+		if (f.codec > IMAGE_CODEC_ZSTD)
+			return image_corrupt(e, IMAGE_INDEX, at + 12, "unknown codec %u", f.codec);
+		if (f.length > pages_size || f.offset > pages_size - f.length)
+			return image_corrupt(e, IMAGE_INDEX, at, "frame outside of %s", IMAGE_PAGES);
+		if (f.codec == IMAGE_CODEC_NONE ? f.length != want : f.length == 0 || f.length >= want)
+			return image_corrupt(
+				e, IMAGE_INDEX, at + 8, "frame with a length that it cannot have");
+		x->frames[i] = f;
+	}
+	x->n_frames = l->n_frames;
+	x->frame_size = l->frame_size;
+	x->data_size = l->data_size;
 	return 0;
 }
 
@@ -175,9 +232,13 @@ int image_index_parse(
 		return r;
 	x.runs = calloc(MAX(l.n_runs, UINT64_C(1)), sizeof(*x.runs));
 	x.chunks = calloc(MAX(l.n_chunks, UINT64_C(1)), sizeof(*x.chunks));
-	if (!x.runs || !x.chunks)
+	x.frames = l.n_frames ? calloc(l.n_frames, sizeof(*x.frames)) : NULL;
+	if (!x.runs || !x.chunks || (l.n_frames && !x.frames))
 		return error_errno(e, -ENOMEM, IMAGE_INDEX);
-	r = parse_runs(p + IMAGE_INDEX_HEADER, l.n_runs, pages_size, x.runs, e);
+	r = parse_frames(p, &l, pages_size, &x, e);
+	if (r < 0)
+		return r;
+	r = parse_runs(p + IMAGE_INDEX_HEADER, l.n_runs, l.data_size, x.runs, e);
 	if (r < 0)
 		return r;
 	for (uint64_t i = 0; i < l.n_chunks; i++)
@@ -240,6 +301,8 @@ static void put_header(uint8_t *p, const struct image_index *x, uint64_t pages_s
 	put_le64(p + 24, x->n_chunks);
 	put_le64(p + 32, x->chunk_size);
 	put_le64(p + 40, pages_size);
+	put_le64(p + 48, x->frame_size ? x->data_size : 0);
+	put_le32(p + 56, x->frame_size);
 }
 
 int image_index_build(struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e)
@@ -248,7 +311,8 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 	uint8_t *start, *p;
 
 	image_index_sort(x);
-	size = IMAGE_INDEX_HEADER + x->n_runs * IMAGE_INDEX_ENTRY + x->n_chunks * 8 + 8;
+	size = IMAGE_INDEX_HEADER + x->n_runs * IMAGE_INDEX_ENTRY + x->n_chunks * 8 +
+	       x->n_frames * IMAGE_INDEX_FRAME + 8;
 	start = p = image_buffer_room(b, size);
 	if (!p)
 		return error_errno(e, -ENOMEM, "page index");
@@ -256,7 +320,8 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 	p += IMAGE_INDEX_HEADER;
 	for (size_t i = 0; i < x->n_runs; i++, p += IMAGE_INDEX_ENTRY) {
 		const struct image_run *r = &x->runs[i];
-		const char *problem = run_problem(r, i ? r - 1 : NULL, pages_size);
+		const char *problem =
+			run_problem(r, i ? r - 1 : NULL, x->frame_size ? x->data_size : pages_size);
 
 		if (problem)
 			return error_set(e, -EINVAL, ERROR_INTERNAL,
@@ -272,6 +337,11 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 	}
 	for (size_t i = 0; i < x->n_chunks; i++, p += 8)
 		put_le64(p, x->chunks[i]);
+	for (size_t i = 0; i < x->n_frames; i++, p += IMAGE_INDEX_FRAME) {
+		put_le64(p, x->frames[i].offset);
+		put_le32(p + 8, x->frames[i].length);
+		put_le32(p + 12, x->frames[i].codec);
+	}
 	x->hash = image_hash(start, size - 8);
 	put_le64(p, x->hash);
 	b->len += size;

@@ -78,6 +78,7 @@ static const struct {
 	FIELD(pages_zero),
 	FIELD(bytes),
 	FIELD(pages_late),
+	FIELD(pack_us),
 #undef FIELD
 };
 
@@ -140,7 +141,7 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 
 /* What a reader must know, or refuse. */
 static const char *const known_features[] = {
-	IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP, IMAGE_FEATURE_SOCKET_ERRORS};
+	IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP, IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED};
 
 static bool append_string(struct json_object *array, const char *s)
 {
@@ -152,13 +153,14 @@ static bool append_string(struct json_object *array, const char *s)
 	return false;
 }
 
-static struct json_object *features_array(const struct image_manifest *m)
+static struct json_object *features_array(const struct image_manifest *m, const struct image_files *f)
 {
 	struct json_object *a = json_object_new_array();
 
 	if (a && ((m->parent && !append_string(a, IMAGE_FEATURE_PARENT)) ||
 			 (m->pre_dump && !append_string(a, IMAGE_FEATURE_PRE_DUMP)) ||
-			 (m->socket_errors && !append_string(a, IMAGE_FEATURE_SOCKET_ERRORS)))) {
+			 (m->socket_errors && !append_string(a, IMAGE_FEATURE_SOCKET_ERRORS)) ||
+			 (f->compressed && !append_string(a, IMAGE_FEATURE_COMPRESSED)))) {
 		json_object_put(a);
 		return NULL;
 	}
@@ -179,7 +181,7 @@ static struct json_object *parent_object(const struct image_manifest *m)
 static bool fill(struct json_object *o, const struct image_manifest *m, const struct image_files *f)
 {
 	return add_u64(o, "format_version", IMAGE_FORMAT_VERSION) &&
-	       add(o, "required_features", features_array(m)) && add_string(o, "engine", m->engine) &&
+	       add(o, "required_features", features_array(m, f)) && add_string(o, "engine", m->engine) &&
 	       add_string(o, "stasis_version", m->stasis_version) &&
 	       add_u64(o, "container_count", m->container_count) &&
 	       add(o, "containers", containers_array(m)) && add_string(o, "architecture", m->architecture) &&

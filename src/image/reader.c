@@ -27,7 +27,8 @@ struct image {
 	struct slot *slots;
 	size_t n_slots;
 	struct image_index index;
-	int pages_fd;
+	struct image_store store; /* page data */
+	struct image_decoder *decoder;
 	uint64_t unpacked;    /* bytes */
 	struct image *parent; /* layer 1; NULL: none */
 };
@@ -210,6 +211,22 @@ static int open_rest(struct image *i, int dirfd, unsigned depth, struct error *e
 	return r;
 }
 
+/* The decoder is here before anybody forks, and at the same place in all that are. */
+static int open_store(struct image *i, struct error *e)
+{
+	i->store = (struct image_store){
+		.fd = i->store.fd,
+		.frame_size = i->index.frame_size,
+		.data_size = i->index.data_size,
+		.frames = i->index.frames,
+		.n_frames = i->index.n_frames,
+	};
+	if (!i->index.frame_size)
+		return 0;
+	i->decoder = image_decoder_make(i->index.frame_size);
+	return i->decoder ? 0 : error_errno(e, -ENOMEM, IMAGE_PAGES);
+}
+
 static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = calloc(1, sizeof(*i));
@@ -217,16 +234,19 @@ static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struc
 
 	if (!i)
 		return error_errno(e, -ENOMEM, "image");
-	i->pages_fd = -EBADF;
+	i->store.fd = -EBADF;
 	i->arena.shared = true; /* a restore forks as often as there are processes, and all only read it */
 	r = load_manifest(i, dirfd, e);
 	if (r == 0)
 		r = open_rest(i, dirfd, depth, e);
 	if (r < 0)
 		return r;
-	i->pages_fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
-	if (i->pages_fd < 0)
-		return i->pages_fd;
+	i->store.fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
+	if (i->store.fd < 0)
+		return i->store.fd;
+	r = open_store(i, e);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(i);
 	return 0;
 }
@@ -245,7 +265,7 @@ int image_from_memory(const struct image_manifest *m, const void *records, size_
 
 	if (!i)
 		return error_errno(e, -ENOMEM, "image");
-	i->pages_fd = -EBADF;
+	i->store.fd = -EBADF;
 	i->manifest = *m;
 	i->files.pages.size = pages_size;
 	i->records = arena_memdup(&i->arena, records, len);
@@ -265,7 +285,8 @@ void image_free(struct image *i)
 	if (!i)
 		return;
 	image_free(i->parent);
-	close_p(&i->pages_fd);
+	close_p(&i->store.fd);
+	image_decoder_free(i->decoder);
 	image_index_done(&i->index);
 	arena_done(&i->arena);
 	free(i);
@@ -349,16 +370,49 @@ int image_pages_fd(const struct image *i, unsigned layer)
 {
 	const struct image *of = layer_of(i, layer);
 
-	return of ? of->pages_fd : -EBADF;
+	return of && !of->store.frame_size ? of->store.fd : -EBADF;
+}
+
+static int read_problem(int r, uint64_t offset, struct error *e)
+{
+	if (r == -EBADMSG)
+		return image_corrupt(e, IMAGE_PAGES, offset, "the page data here can't be decompressed");
+	return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)offset);
+}
+
+/* For all layers. */
+int image_decoder_new(const struct image *i, struct image_decoder **ret, struct error *e)
+{
+	size_t size = IMAGE_FRAME_SIZE;
+
+	for (; i; i = i->parent)
+		size = MAX(size, (size_t)i->store.frame_size);
+	*ret = image_decoder_make(size);
+	return *ret ? 0 : error_errno(e, -ENOMEM, IMAGE_PAGES);
+}
+
+int image_decode(const struct image *i, struct image_decoder *d, unsigned layer, uint64_t offset,
+	const void **ret, size_t *ret_len, struct error *e)
+{
+	const struct image *of = layer_of(i, layer);
+	const uint8_t *data = NULL;
+	size_t len = 0, skip = 0;
+	int r = of ? image_store_at(&of->store, d, offset, &data, &len, &skip) : -EBADF;
+
+	if (r < 0)
+		return read_problem(r, offset, e);
+	*ret = data + skip;
+	*ret_len = len - skip;
+	return 0;
 }
 
 int image_read_data(
 	const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len, struct error *e)
 {
 	const struct image *of = layer_of(i, layer);
-	int r = of ? pread_exact(of->pages_fd, buf, len, offset) : -EBADF;
+	int r = of ? image_store_read(&of->store, of->decoder, offset, buf, len) : -EBADF;
 
-	return r < 0 ? error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)offset) : 0;
+	return r < 0 ? read_problem(r, offset, e) : 0;
 }
 
 int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e), void *arg, struct error *e)
@@ -366,7 +420,7 @@ int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e
 	int r = 0;
 
 	for (; i && r == 0; i = i->parent)
-		r = f(arg, &i->pages_fd, e);
+		r = f(arg, &i->store.fd, e);
 	return r;
 }
 
@@ -402,6 +456,36 @@ int image_read(
 	return 0;
 }
 
+void image_sizes(const struct image *i, struct image_sizes *ret)
+{
+	uint64_t by_kind[IMAGE_PAGES_SHARED + 1] = {0}, own = 0;
+	struct image_sizes s = {0};
+
+	for (size_t k = 0; k < i->index.n_runs; k++) {
+		const struct image_run *run = &i->index.runs[k];
+
+		by_kind[run->kind] += run->n_pages * IMAGE_PAGE_SIZE;
+		if (run->kind == IMAGE_PAGES_DATA && run->layer == 0)
+			own += run->n_pages * IMAGE_PAGE_SIZE;
+	}
+	s.memory = by_kind[IMAGE_PAGES_DATA] + by_kind[IMAGE_PAGES_ZERO] + by_kind[IMAGE_PAGES_SHARED];
+	s.zero = by_kind[IMAGE_PAGES_ZERO];
+	s.shared = by_kind[IMAGE_PAGES_SHARED];
+	s.parent = by_kind[IMAGE_PAGES_DATA] - own;
+	s.data = MIN(own, i->index.data_size);
+	s.duplicate = own - s.data;
+	s.stored = i->files.pages.size;
+	s.files = i->files.checkpoint.size + i->files.index.size + i->files.pages.size;
+	s.pieces = i->index.n_frames;
+	for (size_t k = 0; k < i->index.n_frames; k++) {
+		if (i->index.frames[k].codec == IMAGE_CODEC_NONE)
+			continue;
+		s.codec = (enum image_codec)i->index.frames[k].codec;
+		s.compressed_pieces++;
+	}
+	*ret = s;
+}
+
 /* A part of the page data, for one thread. Its memory is not for processes that are forked meanwhile. */
 struct verified_part {
 	const struct image *image;
@@ -429,7 +513,7 @@ static void *verify_part(void *arg)
 
 	for (; v->r == 0 && v->first < v->end; v->first++) {
 		v->n = MIN(size - v->first * chunk, chunk);
-		v->r = pread_exact(v->image->pages_fd, v->memory, v->n, v->first * chunk);
+		v->r = pread_exact(v->image->store.fd, v->memory, v->n, v->first * chunk);
 		if (v->r == 0 && image_hash(v->memory, v->n) != v->image->index.chunks[v->first])
 			v->r = -EBADMSG;
 		if (v->r < 0)

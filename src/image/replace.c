@@ -73,8 +73,9 @@ void image_put_back(int dirfd)
 
 	if (aside < 0)
 		return;
-	/* Nothing else of the new one need be removed: all images have the same files. */
+	/* Nothing else of the new one need be removed: all images have the same files in the end. */
 	unlinkat(dirfd, IMAGE_MANIFEST, 0);
+	unlinkat(dirfd, IMAGE_PAGES_RAW, 0);
 	unlinkat(dirfd, IMAGE_MANIFEST_TMP, 0);
 	move_back(aside, dirfd);
 	unlinkat(dirfd, ASIDE, AT_REMOVEDIR);

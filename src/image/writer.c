@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
@@ -19,6 +20,7 @@ enum {
 	FILE_CHECKPOINT,
 	FILE_INDEX,
 	FILE_PAGES,
+	FILE_RAW,
 	FILE_INVENTORY,
 	FILE_STATS,
 	FILE_DESCRIPTORS,
@@ -30,6 +32,7 @@ const char *const image_names[N_FILES + 1] = {
 	[FILE_CHECKPOINT] = IMAGE_CHECKPOINT,
 	[FILE_INDEX] = IMAGE_INDEX,
 	[FILE_PAGES] = IMAGE_PAGES,
+	[FILE_RAW] = IMAGE_PAGES_RAW,
 	[FILE_INVENTORY] = "inventory.img",
 	[FILE_STATS] = "stats-dump",
 	[FILE_DESCRIPTORS] = "descriptors.json",
@@ -53,6 +56,7 @@ struct image_writer {
 	uint64_t checksum;	   /* of the manifest that was written */
 	struct image_stage *stages[MAX_STAGES];
 	unsigned n_stages;
+	struct image_packing packing; /* neither a codec nor dedup: pages.img is what is written */
 };
 
 static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
@@ -226,6 +230,18 @@ int image_writer_pages_fd(const struct image_writer *w)
 	return w->pages_fd;
 }
 
+/* Pages are then written to another file first. */
+int image_writer_pack(struct image_writer *w, const struct image_packing *p, struct error *e)
+{
+	if (p->codec == IMAGE_CODEC_NONE && !p->dedup)
+		return 0;
+	if (renameat(w->dirfd, IMAGE_PAGES, w->dirfd, image_names[FILE_RAW]) < 0)
+		return error_errno(e, -errno, "%s", image_names[FILE_RAW]);
+	w->made = (w->made & ~(1U << FILE_PAGES)) | 1U << FILE_RAW;
+	w->packing = *p;
+	return 0;
+}
+
 void image_writer_count(const struct image_writer *w, struct image_statistics *s)
 {
 	image_pages_count(w->pages, s);
@@ -288,7 +304,42 @@ int image_write_stats(
 	return r < 0 ? error_errno(e, r, "%s", name) : 0;
 }
 
-static int put_index(struct image_writer *w, struct image_files *f, struct image_buffer *b, struct error *e)
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
+/* What was written becomes pages.img, packed or as it is. */
+static int pack(struct image_writer *w, struct image_index *x, uint64_t *size, struct image_statistics *s,
+	struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	uint64_t start = now_us();
+	int r;
+
+	if (!(w->made & 1U << FILE_RAW))
+		return 0;
+	r = fault_point("checkpoint-pack", e);
+	if (r == 0)
+		r = create_file(w, FILE_PAGES, &fd, e);
+	if (r == 0)
+		r = image_pack(&w->packing, x, w->pages_fd, *size, fd, size, e);
+	if (r < 0)
+		return r;
+	if (r == 0 && renameat(w->dirfd, image_names[FILE_RAW], w->dirfd, IMAGE_PAGES) < 0)
+		return error_errno(e, -errno, "%s", IMAGE_PAGES);
+	if (r > 0 && unlinkat(w->dirfd, image_names[FILE_RAW], 0) < 0)
+		return error_errno(e, -errno, "%s", image_names[FILE_RAW]);
+	w->made &= ~(1U << FILE_RAW);
+	s->pack_us = now_us() - start;
+	return fault_point("checkpoint-packed", e);
+}
+
+static int put_index(struct image_writer *w, struct image_files *f, struct image_statistics *s,
+	struct image_buffer *b, struct error *e)
 {
 	struct image_index *index;
 	int r = image_pages_finish(w->pages, &index, &f->pages.size, e);
@@ -299,6 +350,10 @@ static int put_index(struct image_writer *w, struct image_files *f, struct image
 	}
 	if (r < 0)
 		return r;
+	r = pack(w, index, &f->pages.size, s, e);
+	if (r < 0)
+		return r;
+	f->compressed = index->frame_size > 0;
 	r = image_index_build(index, f->pages.size, b, e);
 	if (r < 0)
 		return r;
@@ -315,7 +370,7 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 	int r = image_writer_flush(w, e);
 
 	if (r == 0)
-		r = put_index(w, &f, &b, e);
+		r = put_index(w, &f, &final.statistics, &b, e);
 	if (r < 0)
 		return r;
 	r = image_records_end(&w->records, &w->digest, e);

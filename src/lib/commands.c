@@ -125,6 +125,8 @@ EXPORT int stasis_checkpoint(struct stasis_container *c, const struct stasis_che
 		program_add_flag(&p, "--file-locks", o.file_locks);
 		program_add_option(&p, "--manage-cgroups-mode", o.manage_cgroups_mode);
 		program_add_option(&p, "--empty-ns", o.empty_ns);
+		program_add_option(&p, "--compress", o.compress);
+		program_add_flag(&p, "--dedup", o.dedup);
 		add_id(&p, c->id);
 		r = run(&p, &e);
 	}

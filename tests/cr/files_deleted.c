@@ -3,7 +3,7 @@
  * Files without a name: deleted ones on disk and in tmpfs, O_TMPFILE, one with two descriptions, one whose name another file took,
  * one in a directory that is deleted too.
  */
-/* cr: ids=1 */
+/* cr: ids=1 also=packed */
 #include "cr.h"
 
 static int make(const char *path, const char *text)

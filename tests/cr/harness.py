@@ -6,6 +6,7 @@ Each program is run in these ways:
   cycles   three times in a row
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
+  packed   as cycles, with --compress lz4, --compress zstd and --dedup (programs about memory, and who asks for it)
   userns   as once, in a user namespace
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
@@ -49,7 +50,7 @@ class Program:
 
     def modes(self):
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
-        usual = MODES + ("old",) if about_memory else MODES
+        usual = MODES + ("old", "packed") if about_memory else MODES
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -99,11 +100,11 @@ def ignored(program, c):
     return [*program.words("ignore"), *(["size"] if isinstance(c, Rootless) else [])]
 
 
-def cycle(program, c, image, ignore=(), **kw):
+def cycle(program, c, image, ignore=(), packing=(), **kw):
     """One checkpoint that ends the container, and its restore, without a check."""
     ignore = [*ignored(program, c), *ignore]
     before = None if "all" in ignore else observe(c, ignore)
-    c.checkpoint(image, *program.words("options"), **kw)
+    c.checkpoint(image, *packing, *program.words("options"), **kw)
     c.gone()
     time.sleep(float(program.settings.get("pause", "0")))
     c.restore(image, *program.words("options"))
@@ -188,6 +189,18 @@ def cycles(program, env):
         c.wait_ready(n)
         cycle(program, c, env.t / f"image{n}")
         c.verify(n)
+    finish(c, 4)
+
+
+def packed(program, env):
+    c = program.container(env, "one")
+    c.run()
+    for n, options in enumerate((["--compress", "lz4"], ["--compress", "zstd:3"], ["--dedup"]), 1):
+        c.wait_ready(n)
+        cycle(program, c, env.t / f"image{n}", packing=options)
+        c.verify(n)
+        status, said, text = env.command("inspect", "--verify", env.t / f"image{n}", ok=None)
+        check(status == 0, f"inspect --verify: {text}")
     finish(c, 4)
 
 
@@ -353,7 +366,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
             "block": block}
     for program in programs():
         if program.name == "odd":

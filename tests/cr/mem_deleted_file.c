@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Mappings of files that have no name any more, private and shared, with and without a descriptor, on disk and tmpfs. */
-/* cr: modes=once,cycles,running,again,userns,old */
+/* cr: modes=once,cycles,running,again,userns,old,packed */
 #include "cr.h"
 
 #define PAGE 4096UL

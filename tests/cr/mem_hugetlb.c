@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: modes=once,cycles,running,again,userns,old caps=IPC_LOCK */
+/* cr: modes=once,cycles,running,again,userns,old,packed caps=IPC_LOCK */
 /*
  * Huge pages of the pool (hugetlb): private, also shared with a child since its fork; shared; a memfd, by a shared and a private
  * mapping; System V segments, attached, only for reading, by nobody, and removed. What nobody has touched takes no page.

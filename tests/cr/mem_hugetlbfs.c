@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: hugetlbfs=/huge modes=once,cycles,running,again,old */
+/* cr: hugetlbfs=/huge modes=once,cycles,running,again,old,packed */
 /*
  * An unlinked file on a hugetlbfs of config.json: its pages and its hole, a shared mapping, and a private one of which a page is the
  * mapping's own.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: also=filtered */
+/* cr: also=filtered,packed */
 /* A process tree keeps its shape: pids and parents over three generations, with gaps, and an orphan taken by init. */
 #include "cr.h"
 

@@ -2,7 +2,7 @@
 /*
  * Seccomp filters stay in force: one of the process, a second one on top in a child, one of a single thread.
  */
-/* cr: modes=once,cycles,running,again,userns */
+/* cr: modes=once,cycles,running,again,userns,packed */
 #include "cr.h"
 
 #include <linux/audit.h>

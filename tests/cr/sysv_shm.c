@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: modes=once,cycles,running,again,userns caps=IPC_LOCK,IPC_OWNER */
+/* cr: modes=once,cycles,running,again,userns,packed caps=IPC_LOCK,IPC_OWNER */
 /*
  * System V shared memory: ids, keys, owners, creators, modes and contents of segments that are attached by two processes
  * (by one of them only for reading), by nobody, twice, in part, locked, and removed but still attached. What one process

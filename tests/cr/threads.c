@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: ignore=memory also=filtered */
+/* cr: ignore=memory also=filtered,packed */
 /* Threads: ids, names, thread-local memory, signal masks, alternate stacks, robust lists; each goes on counting. */
 #include "cr.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: tmpfs=/mnt ids=1 */
+/* cr: tmpfs=/mnt ids=1 also=packed */
 /*
  * What is in a tmpfs comes back: files (also big and sparse), directories, symbolic and hard links, FIFOs, devices,
  * sockets, with mode, owner, times and extended attributes; nothing more.

@@ -20,6 +20,12 @@ import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
 
 PROGRAM = cr.Program(TESTS / "cr/faulty.c")
+# Only where memory is compressed.
+PACKED = ("checkpoint-pack", "checkpoint-packing", "checkpoint-packed", "restore-filled")
+
+
+def packing(name):
+    return ["--compress", "lz4"] if name in PACKED else []
 
 
 def names():
@@ -89,7 +95,7 @@ def checkpoint(env, name, error, leave_running):
     c = start(env)
     before = observe(c)
     image = env.t / "image"
-    options = ["--leave-running"] if leave_running else []
+    options = [*packing(name), *(["--leave-running"] if leave_running else [])]
     status, text = fault_of(env, lambda **kw: c.checkpoint(image, *options, **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     committed = (image / "manifest.json").exists()
@@ -121,7 +127,7 @@ def over(env, name, error):
         return {f.name: f.read_bytes() for f in image.iterdir() if f.is_file()}
     c.checkpoint(image, "--leave-running")
     before = files()
-    status, _ = fault_of(env, lambda **kw: c.checkpoint(image, "--leave-running", **kw), name, error)
+    status, _ = fault_of(env, lambda **kw: c.checkpoint(image, *packing(name), "--leave-running", **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     if name == "checkpoint-directory" and not error:
         check(not (image / "manifest.json").exists(), f"{what}: there is an image")  # nobody was left to put it back
@@ -137,7 +143,7 @@ def over(env, name, error):
 def restore(env, name, error):
     c = start(env)
     image = env.t / "image"
-    c.checkpoint(image)
+    c.checkpoint(image, *packing(name))
     c.gone()
     c.delete(ok=None)
     files = {f.name: f.read_bytes() for f in image.iterdir()}

@@ -5,7 +5,9 @@
  */
 #include <json-c/json.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
+#include "base/fd.h"
 #include "frame.h"
 #include "image.pb-c.h"
 #include "image/inspect.h"
@@ -132,11 +134,60 @@ static void fuzz_manifest(const uint8_t *data, size_t size, bool repair)
 		abort();
 }
 
+/* {u8 codec, u24 length of what comes out, stored bytes} */
+static void fuzz_frame(const uint8_t *data, size_t size)
+{
+	struct image_decoder *d;
+	uint8_t *out;
+	size_t len;
+
+	if (size < 4)
+		return;
+	len = (data[1] | data[2] << 8 | data[3] << 16) % (256 << 10) + 1;
+	d = image_decoder_make(4096);
+	out = malloc(len);
+	if (d && out && image_decode_block(d, data[0], data + 4, size - 4, out, len) < 0)
+		memset(out, 0, len);
+	image_decoder_free(d);
+	free(out);
+}
+
+/* {u16 length of the index, index, pages.img}: all frames of the index, with its checksum put right. */
+static void fuzz_frames(const uint8_t *data, size_t size)
+{
+	_cleanup_(image_index_done) struct image_index x = {0};
+	_cleanup_close_ int fd = memfd_create("pages", MFD_CLOEXEC);
+	_cleanup_free_ uint8_t *index = NULL, *out = malloc(200000);
+	size_t len = size >= 2 ? (size_t)(data[0] | data[1] << 8) : 0, rest = size - len - 2;
+	struct image_decoder *d = NULL;
+	struct error e;
+
+	if (len < 64 + 8 || len > size - 2 || fd < 0 || !out || pwrite_all(fd, data + 2 + len, rest, 0) < 0)
+		return;
+	index = malloc(len);
+	memcpy(index, data + 2, len);
+	put_le64(index + len - 8, image_hash(index, len - 8));
+	if (image_index_parse(index, len, rest, &x, &e) < 0)
+		return;
+	struct image_store s = {fd, x.frame_size, x.data_size, x.frames, x.n_frames};
+	d = x.frame_size ? image_decoder_make(x.frame_size) : NULL;
+	for (uint64_t at = 0; d && at < x.data_size && at < (32 << 20); at += 150001) {
+		size_t n = MIN(x.data_size - at, UINT64_C(200000)), have = 0, skip = 0;
+		const uint8_t *p;
+
+		if (image_store_read(&s, d, at, out, n) < 0)
+			memset(out, 0, n);
+		if (image_store_at(&s, d, at, &p, &have, &skip) == 0 && (skip >= have || have > x.frame_size))
+			abort();
+	}
+	image_decoder_free(d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size == 0)
 		return 0;
-	switch (data[0] % 6) {
+	switch (data[0] % 8) {
 	case 0:
 		fuzz_records(data + 1, size - 1);
 		break;
@@ -154,6 +205,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 5:
 		fuzz_manifest(data + 1, size - 1, true);
+		break;
+	case 6:
+		fuzz_frame(data + 1, size - 1);
+		break;
+	case 7:
+		fuzz_frames(data + 1, size - 1);
 		break;
 	}
 	return 0;

@@ -176,6 +176,93 @@ test_full_disk() {
 	[ "$kib" = 400 ] && ok checkpoint --image-path "$T/i" c
 }
 
+test_full_disk_while_packing() {
+	bundle b sh -c "x=\$(yes abcdefgh | head -c 3000000); $COUNTER"
+	start c
+	expect_progress
+	mkdir "$T/small"
+	local kib tried=0 err
+	for kib in 400 1000 2000 2500 2800 3000 3100 3200 3300 3400 3600 4000 5000 6000 9000; do
+		mount -t tmpfs -o "size=${kib}k" tmpfs "$T/small"
+		if stasis checkpoint --leave-running --compress lz4 --image-path "$T/small/i" --work-path "$T/w" c < /dev/null > "$T/out" 2> "$T/err"; then
+			umount "$T/small"
+			break
+		fi
+		err=$(cat "$T/err")
+		grep -qi 'no space' "$T/err" || fail "$kib KiB: $err"
+		[ ! -e "$T/small/i" ] || fail "$kib KiB: the image directory was left: $(ls -a "$T/small/i")"
+		umount "$T/small"
+		expect_progress
+		tried=$((tried + 1))
+	done
+	[ "$tried" -gt 3 ] || fail "only $tried sizes were too small"
+	[ "$kib" -lt 9000 ] || fail "no size was enough"
+	ok checkpoint --compress lz4 --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+}
+
+# What is saved, and where, adds up; what an older stasis could not read it is told.
+test_compression_and_its_statistics() {
+	bundle b sh -c "x=\$(yes abcdefgh | head -c 3000000); $COUNTER"
+	start c
+	local how stored previous=''
+	for how in "--compress none" "--dedup" "--compress lz4" "--compress zstd" "--compress zstd:19"; do
+		expect_progress
+		# shellcheck disable=SC2086
+		ok checkpoint $how --leave-running --image-path "$T/i" c
+		ok inspect --verify "$T/i"
+		ok image stats --json "$T/i"
+		jq -e '.memory == .zero + .shared + .duplicate + .parent + .data' "$T/out" > /dev/null || fail "$how: $(cat "$T/out")"
+		stored=$(jq .stored "$T/out")
+		[ "$stored" = "$(stat -c %s "$T/i/pages.img")" ] || fail "$how: stored: $(cat "$T/out")"
+		case $how in
+		*none) [ "$(jq -r .codec "$T/out")/$(jq .duplicate "$T/out")" = none/0 ] || fail "$how: $(cat "$T/out")" ;;
+		--dedup) jq -e '.codec == "none" and .duplicate > 0' "$T/out" > /dev/null || fail "$how: $(cat "$T/out")" ;;
+		*) jq -e --arg c "${how#* }" '(.codec == ($c | split(":")[0])) and .duplicate > 0 and .compressed_pieces > 0 and .pack_us > 0' "$T/out" > /dev/null || fail "$how: $(cat "$T/out")" ;;
+		esac
+		[ -z "$previous" ] || [ "$stored" -lt "$previous" ] || fail "$how: $stored bytes, before it $previous"
+		previous=$stored
+		case $how in
+		*none | --dedup) jq -e '.required_features == []' "$T/i/manifest.json" ;;
+		*) jq -e '.required_features == ["compressed-pages"]' "$T/i/manifest.json" ;;
+		esac > "$T/jq" || fail "$how: $(cat "$T/i/manifest.json")"
+	done
+	ok image stats "$T/i"
+	grep -q '^duplicate.*[1-9]' "$T/out" || fail "$(cat "$T/out")"
+	grep -q '^compression: zstd' "$T/out" || fail "$(cat "$T/out")"
+	ok checkpoint --compress zstd:3 --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	for how in gzip zstd:0 zstd:20 lz4:3 zstd:x; do
+		refused 'compress' "$T/j" --compress "$how"
+	done
+	fails 'unknown or incomplete' image stats
+	fails 'unknown or incomplete' image frobnicate "$T/i"
+	fails 'incomplete image' image stats "$T"
+}
+
+# Who compresses is killed with the guard, at any moment: the container runs on and nothing is left.
+test_killed_while_packing() {
+	bundle b sh -c "x=\$(od -An -v -tx1 /dev/urandom | head -c 4000000); $COUNTER"
+	start c
+	local pid
+	for _ in 1 2 3; do
+		expect_progress
+		"$STASIS" --root "$ROOT" "${DRIVER[@]}" checkpoint --leave-running --compress zstd:19 --image-path "$T/i" c < /dev/null > "$T/out" 2>&1 &
+		pid=$!
+		eventually 20 test -s "$T/i/pages.img"
+		kill -KILL "$pid"
+		wait "$pid"
+		eventually 20 test ! -e "$T/i/pages.img"
+		eventually 20 test ! -e "$T/i/.pages.img.raw"
+		[ ! -e "$T/i/manifest.json" ] || fail "an image is left: $(ls -a "$T/i")"
+	done
+	ok checkpoint --compress lz4 --image-path "$T/k" c
+	ok restore -d --image-path "$T/k" --bundle "$B" c
+	expect_progress
+}
+
 # Nor is the image that was there before lost with it.
 test_full_disk_over_an_image() {
 	local kib before

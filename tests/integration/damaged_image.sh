@@ -8,7 +8,7 @@ make_image() {
 	bundle b sh -c "$COUNTER"
 	start c
 	expect_progress
-	ok checkpoint --image-path "$T/i" c
+	ok checkpoint "$@" --image-path "$T/i" c
 }
 
 # not_restored WHAT: $T/bad is refused.
@@ -83,6 +83,18 @@ test_truncated() {
 test_flipped_bits() {
 	make_image
 	variants flip 60
+	try_variants "a flipped bit"
+}
+
+test_compressed_truncated() {
+	make_image --compress lz4
+	variants cut 40
+	try_variants "cut off"
+}
+
+test_compressed_flipped_bits() {
+	make_image --compress zstd
+	variants flip 40
 	try_variants "a flipped bit"
 }
 

@@ -220,7 +220,8 @@ static void test_leave_running(struct stasis *s)
 
 	snprintf(image, sizeof(image), "%s/image", dir);
 	OK(stasis_checkpoint(c,
-		STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .leave_running = true),
+		STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .leave_running = true,
+			.compress = "lz4", .dedup = true),
 		&error));
 	OK(stasis_delete(c, true, &error));
 	stasis_free(c);

@@ -1006,6 +1006,240 @@ static void test_speed(void)
 	CHECK(best < 20000);
 }
 
+/* ---- packed page data ---- */
+
+enum { N_PACKED = 200 };
+
+/* Page k of the packed image: text, noise, the same noise again, the contents of page k - 50, zeros, in turn. */
+static void fill_packed(uint8_t *page, unsigned k)
+{
+	uint64_t x = 88172645463325252ull + (k % 5 == 2 ? 0 : k);
+
+	if (k % 5 == 3 && k >= 50)
+		k -= 50 * (k / 50);
+	memset(page, k % 5 == 4 ? 0 : 'a' + k % 23, PAGE);
+	for (unsigned i = 0; i < PAGE && (k % 5 == 1 || k % 5 == 2);
+		i += 8, x ^= x << 13, x ^= x >> 7, x ^= x << 17)
+		memcpy(page + i, &x, 8);
+	if (k % 5 == 0)
+		memcpy(page, &k, sizeof(k));
+}
+
+static int make_packed(int dirfd, const struct image_packing *how, unsigned pages, struct error *e)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	struct image_manifest m = manifest();
+	uint8_t page[PAGE];
+	int r = image_writer_new(dirfd, &w, e);
+
+	if (r == 0)
+		r = image_writer_pack(w, how, e);
+	if (r < 0)
+		return r;
+	put_records(w);
+	for (unsigned k = 0; k < pages && r == 0; k++) {
+		fill_packed(page, k);
+		r = image_writer_pages(w, 1 + k % 2, (uint64_t)k * PAGE, page, 1, e);
+	}
+	return r < 0 ? r : image_writer_commit(w, &m, e);
+}
+
+static void check_packed(int dirfd, bool compressed)
+{
+	_cleanup_(image_free_p) struct image *i = NULL;
+	struct image_decoder *d = NULL;
+	uint8_t want[PAGE], got[PAGE];
+	struct error e = {0};
+	const void *data;
+	size_t n;
+
+	if (!CHECK(image_open(dirfd, &i, &e) == 0 && image_verify_pages(i, &e) == 0 &&
+			    image_decoder_new(i, &d, &e) == 0,
+		    "%s", e.message))
+		return;
+	CHECK((image_pages_fd(i, 0) < 0) == compressed);
+	for (unsigned k = 0; k < N_PACKED; k++) {
+		unsigned page = k * 37 % N_PACKED; /* all of them, jumping */
+		const struct image_run *r = image_runs(i, 1 + page % 2, &n);
+		uint64_t address = (uint64_t)page * PAGE;
+
+		fill_packed(want, page);
+		CHECK(image_read(i, 1 + page % 2, address, got, PAGE, &e) == 0 && !memcmp(got, want, PAGE),
+			"page %u", page);
+		while (n > 1 && r->address + r->n_pages * PAGE <= address)
+			r++, n--;
+		if (r->kind != IMAGE_PAGES_DATA)
+			continue;
+		CHECK(image_decode(i, d, 0, r->offset + (address - r->address), &data, &n, &e) == 0 &&
+			n >= PAGE && !memcmp(data, want, PAGE));
+	}
+	image_decoder_free(d);
+}
+
+static void test_packed(void)
+{
+	static const struct image_packing how[] = {{.codec = IMAGE_CODEC_LZ4},
+		{.codec = IMAGE_CODEC_ZSTD, .level = 1},
+		{.codec = IMAGE_CODEC_ZSTD, .level = 19, .dedup = true},
+		{.codec = IMAGE_CODEC_LZ4, .dedup = true}, {.dedup = true}};
+
+	for (size_t k = 0; k < ARRAY_SIZE(how); k++) {
+		_cleanup_dir_ struct dir d = dir_new();
+		_cleanup_(image_free_p) struct image *i = NULL;
+		struct image_sizes s;
+		struct error e;
+
+		if (!CHECK(make_packed(d.fd, &how[k], N_PACKED, &e) == 0, "%zu: %s", k, e.message))
+			continue;
+		CHECK(count_entries(d.fd) == 7, "%u files", count_entries(d.fd));
+		check_packed(d.fd, how[k].codec != IMAGE_CODEC_NONE);
+		CHECK(image_open(d.fd, &i, &e) == 0);
+		image_sizes(i, &s);
+		CHECK(s.memory == N_PACKED * PAGE && s.zero == N_PACKED / 5 * PAGE &&
+			s.codec == how[k].codec && s.data + s.duplicate == N_PACKED / 5 * 4 * PAGE &&
+			s.shared == 0 && s.parent == 0);
+		CHECK((s.duplicate >= N_PACKED / 5 * PAGE) == how[k].dedup && s.stored <= s.data);
+		CHECK(how[k].codec == IMAGE_CODEC_NONE ||
+			(s.compressed_pieces > 0 && s.stored < s.data * 3 / 4));
+	}
+}
+
+static int refuse_to_go_on(void *arg, struct error *e)
+{
+	return error_set(e, -ECANCELED, ERROR_SYSTEM, "cancelled");
+}
+
+/* What does not get smaller is stored as it is, for older readers too; and who is asked may say no. */
+static void test_not_packed(void)
+{
+	enum { N = 3000 };
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(image_free_p) struct image *i = NULL;
+	_cleanup_free_ uint64_t *noise = malloc(N * PAGE);
+	struct image_packing how = {.codec = IMAGE_CODEC_LZ4, .dedup = true}, no = how;
+	struct image_manifest m = manifest();
+	struct image_writer *w = NULL;
+	uint64_t x = 1;
+	char text[8192];
+	struct error e;
+	ssize_t n;
+
+	for (size_t k = 0; k < N * PAGE / 8; k++, x ^= x << 13, x ^= x >> 7, x ^= x << 17)
+		noise[k] = x;
+	CHECK(image_writer_new(d.fd, &w, &e) == 0 && image_writer_pack(w, &how, &e) == 0);
+	put_records(w);
+	CHECK(image_writer_pages(w, 1, 0, noise, N, &e) == 0);
+	CHECK(image_writer_commit(w, &m, &e) == 0, "%s", e.message);
+	image_writer_free(w);
+	CHECK(count_entries(d.fd) == 7 && image_open(d.fd, &i, &e) == 0 && image_pages_fd(i, 0) >= 0);
+	n = read_small_file_at(d.fd, IMAGE_MANIFEST, text, sizeof(text));
+	CHECK(n > 0 && !strstr(text, "compressed-pages"));
+	image_remove(d.fd);
+	no.go_on = refuse_to_go_on;
+	CHECK(make_packed(d.fd, &no, N_PACKED, &e) == -ECANCELED && count_entries(d.fd) == 0);
+}
+
+static void test_packed_full_disk(void)
+{
+	struct image_packing how = {.codec = IMAGE_CODEC_LZ4, .dedup = true};
+	struct rlimit old, now;
+	bool at_raw = false, at_packed = false;
+
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+	for (rlim_t limit = 16 * PAGE; limit < (N_PACKED + 1) * PAGE; limit += 8 * PAGE) {
+		_cleanup_dir_ struct dir d = dir_new();
+		struct error e;
+		int r;
+
+		now = old;
+		now.rlim_cur = limit;
+		CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0);
+		r = make_packed(d.fd, &how, N_PACKED, &e);
+		CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+		at_raw |= r < 0;
+		at_packed |= r == 0;
+		CHECK(r == 0 || (r == -EFBIG && strstr(e.message, IMAGE_PAGES) && count_entries(d.fd) == 0),
+			"%s", e.message);
+	}
+	CHECK(at_raw && at_packed);
+}
+
+static void test_packed_damage(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	_cleanup_(free_copy) struct copy c = {0};
+	struct image_packing how = {.codec = IMAGE_CODEC_LZ4, .dedup = true};
+	struct error e;
+
+	if (!CHECK(make_packed(d.fd, &how, 60, &e) == 0, "%s", e.message) || !load_copy(d.fd, &c))
+		return;
+	for (int f = 2; f < 4; f++) {
+		int fd = openat(d.fd, files[f], O_WRONLY);
+
+		for (size_t bit = 0; bit < c.len[f] * 8; bit += f == 3 ? 509 : 1) {
+			char byte = c.data[f][bit / 8] ^ (1 << bit % 8);
+
+			CHECK(pwrite(fd, &byte, 1, bit / 8) == 1);
+			if (!CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f), "%s bit %zu: %s", files[f],
+				    bit, e.message))
+				return;
+			CHECK(pwrite(fd, c.data[f] + bit / 8, 1, bit / 8) == 1);
+		}
+		for (size_t len = 0; len < c.len[f]; len += f == 3 ? 251 : 1) {
+			put_file(d.fd, files[f], c.data[f], len);
+			CHECK(read_all(d.fd, &e) < 0 && good_error(&e, f));
+		}
+		put_file(d.fd, files[f], c.data[f], c.len[f]);
+		close(fd);
+	}
+	CHECK(read_all(d.fd, &e) == 0, "%s", e.message);
+}
+
+/* What no checksum tells: a frame that gives less or more, or another codec's. */
+static void test_wrong_frames(void)
+{
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_packing how = {.codec = IMAGE_CODEC_ZSTD, .level = 1};
+	_cleanup_(free_copy) struct copy c = {0};
+	uint8_t got[PAGE];
+	struct error e;
+
+	if (!CHECK(make_packed(d.fd, &how, 60, &e) == 0, "%s", e.message) || !load_copy(d.fd, &c))
+		return;
+	for (size_t at = 0; at + 8 < c.len[3]; at += 97) {
+		_cleanup_(image_free_p) struct image *i = NULL;
+		char bytes[8] = {0};
+
+		memset(bytes, (int)at, sizeof(bytes));
+		put_file(d.fd, files[3], c.data[3], c.len[3]);
+		CHECK(pwrite(openat(d.fd, files[3], O_WRONLY), bytes, sizeof(bytes), at) == 8);
+		CHECK(image_open(d.fd, &i, &e) == 0);
+		for (unsigned k = 0; k < 60; k++) {
+			int r = image_read(i, 1 + k % 2, (uint64_t)k * PAGE, got, PAGE, &e);
+
+			CHECK(r == 0 || (r == -EBADMSG && e.kind == ERROR_CORRUPT));
+		}
+	}
+}
+
+static void test_codec_names(void)
+{
+	enum image_codec codec;
+	int level;
+
+	CHECK(image_codec_parse("none", &codec, &level) == 0 && codec == IMAGE_CODEC_NONE);
+	CHECK(image_codec_parse("lz4", &codec, &level) == 0 && codec == IMAGE_CODEC_LZ4);
+	CHECK(image_codec_parse("zstd", &codec, &level) == 0 && codec == IMAGE_CODEC_ZSTD && level == 1);
+	CHECK(image_codec_parse("zstd:19", &codec, &level) == 0 && level == 19);
+	CHECK(image_codec_parse("zstd:20", &codec, &level) == -ERANGE);
+	CHECK(image_codec_parse("zstd:0", &codec, &level) == -ERANGE);
+	for (const char *const *bad =
+			(const char *const[]){"", "zstd:", "zstd:-1", "zstd:1x", "lz4:1", "lz", "gzip", NULL};
+		*bad; bad++)
+		CHECK(image_codec_parse(*bad, &codec, &level) == -EINVAL, "%s", *bad);
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
@@ -1029,6 +1263,12 @@ int main(void)
 		{"unknown records", test_unknown_records},
 		{"links and FIFOs are not followed", test_not_files},
 		{"files for CRIU's callers", test_compat},
+		{"compressed and deduplicated pages", test_packed},
+		{"what does not get smaller", test_not_packed},
+		{"a full disk while packing", test_packed_full_disk},
+		{"packed images, damaged", test_packed_damage},
+		{"frames that lie", test_wrong_frames},
+		{"names of codecs", test_codec_names},
 		{"speed", test_speed},
 	};
 

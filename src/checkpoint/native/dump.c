@@ -368,6 +368,20 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	return r;
 }
 
+static int guard_is_still_alive(void *guard_fd, struct error *e)
+{
+	return guard_is_alive(*(int *)guard_fd, e);
+}
+
+static int prepare_packing(struct dump *d, int *guard_fd, struct error *e)
+{
+	struct image_packing p = d->options->packing;
+
+	p.go_on = guard_is_still_alive;
+	p.arg = guard_fd;
+	return image_writer_pack(d->writer, &p, e);
+}
+
 static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
@@ -387,6 +401,8 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = dump_remember_waits(&d, e);
 	if (r == 0)
 		r = image_writer_new(image_dir, &d.writer, e);
+	if (r == 0)
+		r = prepare_packing(&d, &guard_fd, e);
 	if (r == 0)
 		r = dump_pages_prepare(&d, e);
 	if (r == 0)

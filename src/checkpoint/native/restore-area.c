@@ -13,6 +13,7 @@
 
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
@@ -75,7 +76,7 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 {
 	const St__Process *p = r->procs[index];
 	struct restore_slot *slot = &r->slots[index];
-	uint64_t ops = OPS_PER_PROCESS + restore_sharers_of(r, p), data = 8192;
+	uint64_t ops = OPS_PER_PROCESS + restore_sharers_of(r, p), fills = 0, data = 8192;
 
 	if (p->state == 2)
 		return 0;
@@ -107,10 +108,13 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 
 		ops += OPS_PER_VMA + v->n_guards / 2 + (v->end - v->start) / RUN_BYTES;
 		data += (v->name ? strlen(v->name) + 32 : 0) + (v->numa_mode ? 160 : 0);
-		if (count_fills(r, index, i, &ops) < 0)
+		if (count_fills(r, index, i, &fills) < 0)
 			return error_errno(e, -ENOMEM, "lay out the restore");
 	}
+	ops += fills;
 	data += p->n_locks * sizeof(struct flock) + p->n_rlimits * 16 + p->n_actions * 32;
+	if (r->fills_outside)
+		data += fills * sizeof(struct restore_stretch);
 	slot->size = ALIGN_UP(ops * sizeof(struct op) + data, (uint64_t)PAGE);
 	slot->data_size = ALIGN_UP(data, (uint64_t)64);
 	return 0;
@@ -202,7 +206,8 @@ static int place_shm(struct restore *r, uint64_t at, struct error *e)
 
 int restore_lay_out(struct restore *r, struct error *e)
 {
-	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) + r->n_procs * sizeof(*r->sharers) +
+	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
+						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside)) +
 						(r->n_threads + 1) * sizeof(*r->times),
 			 (size_t)PAGE),
 		 slots_len = 0, shm_len = 0, at;
@@ -244,7 +249,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 		return result;
 	r->control = (struct restore_control *)at;
 	r->sharers = (struct restore_sharer *)(r->control + 1);
-	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->sharers + r->n_procs), sizeof(*r->times));
+	r->outside = (struct restore_lack *)(r->sharers + r->n_procs);
+	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->outside + r->n_procs), sizeof(*r->times));
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {
 		r->slots[i].address = at;

@@ -26,6 +26,7 @@
 
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
@@ -50,8 +51,10 @@ struct builder {
 	const St__Process *p;
 	size_t index; /* of p */
 	struct batch b;
-	uint64_t all_caps;  /* what this stub has */
-	int label_fd;	    /* -EBADF: it keeps the label that it has */
+	uint64_t all_caps;	       /* what this stub has */
+	int label_fd;		       /* -EBADF: it keeps the label that it has */
+	struct restore_stretch *lacks; /* pages that the parent fills */
+	size_t n_lacks;
 	uint64_t *programs; /* of seccomp filters, see filters_load() */
 	size_t filtered;    /* the op from which on those of the thread that was built last are in force */
 	struct error *e;
@@ -147,7 +150,7 @@ static void op_fill(
 
 	if (what == FILL_FORGET)
 		batch_call(&bu->b, 0, SYS_madvise, start, end - start, MADV_DONTNEED);
-	else
+	else if (what == FILL_ZERO || image_pages_fd(bu->r->image, layer) >= 0)
 		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : image_pages_fd(bu->r->image, layer), start,
 			end - start, offset);
 }
@@ -218,26 +221,6 @@ static int op_contents(struct builder *bu, size_t i)
 	return 0;
 }
 
-static int op_memory(struct builder *bu)
-{
-	const St__Memory *m = bu->p->memory;
-	int result = 0;
-
-	op_unmap(bu);
-	op_keys(&bu->b, m);
-	for (size_t i = 0; i < m->n_vmas; i++)
-		if (!restore_share_is_kept(bu->r, bu->index, i))
-			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
-	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
-		op_policy(&bu->b, m->vmas[i]);
-		result = op_contents(bu, i);
-		op_advise(bu, m->vmas[i]);
-		op_key(&bu->b, m->vmas[i]);
-	}
-	op_keys_end(&bu->b, m);
-	return result;
-}
-
 static void op_wait(struct builder *bu, uint32_t *word)
 {
 	batch_call(&bu->b, OP_WAIT, SYS_futex, word, FUTEX_WAIT, 0, 0);
@@ -258,6 +241,76 @@ static void op_wait_for_sharers(struct builder *bu)
 	for (size_t i = 0; i < bu->r->n_procs; i++)
 		if (bu->r->procs[i]->files_with == bu->p->pid)
 			op_wait(bu, &bu->r->sharers[i].done);
+}
+
+/* One more, or only their number while there is no room. */
+static void add_lack(
+	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
+{
+	struct builder *bu = arg;
+
+	if (what != FILL_READ || image_pages_fd(bu->r->image, layer) >= 0)
+		return;
+	if (bu->lacks)
+		bu->lacks[bu->n_lacks] = (struct restore_stretch){start, end - start, offset, layer};
+	bu->n_lacks++;
+}
+
+static int find_lacks(struct builder *bu)
+{
+	const St__Memory *m = bu->p->memory;
+
+	bu->n_lacks = 0;
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (has_pages(bu->r, m, m->vmas[i]) &&
+			restore_share_fill(bu->r, bu->index, i, restore_share_is_kept(bu->r, bu->index, i),
+				add_lack, bu) < 0)
+			return error_errno(bu->e, -ENOMEM, "restore memory");
+	return 0;
+}
+
+/* What it cannot read it tells its parent, and waits until that is there. */
+static int op_outside(struct builder *bu)
+{
+	struct restore_lack *lack = &bu->r->outside[bu->index];
+	char pid[32] = "";
+	int result = find_lacks(bu);
+
+	if (result == 0 && readlinkat(bu->r->proc_fd, "self", pid, sizeof(pid) - 1) < 0)
+		result = error_errno(bu->e, -errno, "own pid");
+	if (result < 0)
+		return result;
+	bu->lacks = batch_data(&bu->b, bu->n_lacks * sizeof(*bu->lacks), &lack->address);
+	if (bu->lacks)
+		result = find_lacks(bu);
+	lack->n = bu->n_lacks;
+	lack->pid = (pid_t)strtol(pid, NULL, 10);
+	op_tell(bu, &bu->r->control->n_mapped);
+	op_wait(bu, &bu->r->control->filled);
+	return result;
+}
+
+static int op_memory(struct builder *bu)
+{
+	const St__Memory *m = bu->p->memory;
+	int result = 0;
+
+	op_unmap(bu);
+	op_keys(&bu->b, m);
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (!restore_share_is_kept(bu->r, bu->index, i))
+			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
+	for (size_t i = 0; i < m->n_vmas; i++)
+		op_policy(&bu->b, m->vmas[i]);
+	if (bu->r->fills_outside)
+		result = op_outside(bu);
+	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
+		result = op_contents(bu, i);
+		op_advise(bu, m->vmas[i]);
+		op_key(&bu->b, m->vmas[i]);
+	}
+	op_keys_end(&bu->b, m);
+	return result;
 }
 
 /* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. Of a table

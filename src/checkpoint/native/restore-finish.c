@@ -26,6 +26,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-nested.h"
+#include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/task.h"
@@ -708,6 +709,26 @@ static int release_network(struct finish *f, struct error *e)
 	return restore_release_network(r, all, n, f->c->init_pid, e);
 }
 
+/* Who has memory of its own. */
+static uint32_t count_mapping(const struct restore *r)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < r->n_procs; i++)
+		n += r->procs[i]->state != 2 && r->tree->nodes[i].kind != TREE_MEMBER;
+	return n;
+}
+
+static int fill_from_outside(struct restore *r, struct container *c, struct error *e)
+{
+	int result;
+
+	if (!r->fills_outside)
+		return 0;
+	result = wait_for_stubs(r, c, &r->control->n_mapped, count_mapping(r), e);
+	return result < 0 ? result : restore_outside_fill(r, e);
+}
+
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	struct finish f = {.r = r, .c = c};
@@ -725,6 +746,9 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		if (result < 0)
 			return result;
 	}
+	result = fill_from_outside(r, c, e);
+	if (result < 0)
+		return result;
 	result = wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
 	/* Until now it is only memory: not one instruction of theirs has run. */
 	if (result == 0)

@@ -26,6 +26,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
+#include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
@@ -246,6 +247,7 @@ int restore_plan(struct restore *r, struct error *e)
 	if (result < 0)
 		return result;
 	sum_up(r);
+	restore_outside_plan(r);
 	result = restore_share_plan(r, e);
 	if (result == 0)
 		result = huge_check_pool(r, e);

@@ -26,6 +26,7 @@ struct restore_control {
 	uint32_t nobody;     /* nobody waits on it: FUTEX_WAKE_OP wakes one even if told to wake none */
 	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
 	uint32_t veths_made;			/* likewise, if any were asked for */
+	uint32_t n_mapped, filled;		/* restore-outside.c, if anything is filled from there */
 	uint32_t failing, failed;		/* failed: error is valid */
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
 	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
@@ -62,6 +63,11 @@ struct restore_pty {
 	const St__Pty *msg;
 	int master, slave; /* -EBADF: hung up, not opened yet */
 	int foreground; /* a process group to make, in the place of one whose processes are gone; 0: none */
+};
+/* What a process lacks (restore-outside.h), and its pid here. */
+struct restore_lack {
+	uint64_t address, n;
+	pid_t pid;
 };
 struct restore_unit;
 struct restore_layer;
@@ -124,6 +130,8 @@ struct restore {
 	uint64_t loop;			/* address of the batch loop in it */
 	struct restore_slot *slots;	/* by process */
 	struct restore_sharer *sharers; /* by process, behind the control block */
+	struct restore_lack *outside;	/* by process, likewise */
+	bool fills_outside;
 	struct timespec
 		*times; /* of each thread, in the area as well: until when it sleeps (restore-time.c) */
 
