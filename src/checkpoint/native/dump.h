@@ -157,6 +157,7 @@ struct dump {
 	struct nft_tables packet_tables;
 	St__Ipc **ipc;
 	size_t n_ipc, max_ipc;
+	bool has_members;	      /* processes share memory */
 	bool ipc_is_used, has_queues; /* there is something to record in the ipc namespace; POSIX queues */
 	int mqueue_folder;	      /* all queues of the namespace; -EBADF: not opened yet */
 	uint64_t next_id;	      /* File, SharedMemory and address space ids */

@@ -176,6 +176,7 @@ static void note_memory(
 	if (!p->msg)
 		return;
 	p->msg->memory_with = with->ns_pid;
+	d->has_members = true;
 	drop_memory(p);
 }
 
@@ -305,6 +306,23 @@ static int check_threads(struct dump *d, struct dump_proc *p, struct error *e)
 	return r;
 }
 
+/* Each kind has its own condition for a process to be compared: most have nothing to compare. */
+static bool is_compared(const struct dump *d, const struct dump_proc *p, int type)
+{
+	if (p->zombie || type == KCMP_VM)
+		return !p->zombie;
+	if (!p->msg)
+		return false;
+	if (type == KCMP_SYSVSEM)
+		return sem_undo_is_used(p);
+	if (type != KCMP_SIGHAND || dump_is_member(p))
+		return true;
+	for (size_t i = 0; i < d->n_procs && d->has_members; i++)
+		if (dump_is_member(&d->procs[i]) && d->procs[i].msg->memory_with == p->ns_pid)
+			return true;
+	return false;
+}
+
 int dump_sharing(struct dump *d, struct error *e)
 {
 	struct sharing kinds[] = {{.type = KCMP_VM, .what = "memory"},
@@ -320,8 +338,7 @@ int dump_sharing(struct dump *d, struct error *e)
 		for (size_t i = 0; i < d->n_procs; i++) {
 			struct dump_proc *p = &d->procs[i], *q;
 
-			if (p->zombie || (!p->msg && kinds[k].type != KCMP_VM) ||
-				(kinds[k].type == KCMP_SYSVSEM && !sem_undo_is_used(p)))
+			if (!is_compared(d, p, kinds[k].type))
 				continue;
 			q = find_sharer(&kinds[k], p);
 			if (q)
