@@ -7,8 +7,8 @@
 #include "cr.h"
 
 static pid_t child, zombie, gone;
-static int self_maps, child_stat, child_mem, child_dir, zombie_stat, gone_stat, gone_dir, mounts, sys, net,
-	mnt, path_ns, cgroup;
+static int self_maps, child_stat, child_mem, child_dir, child_fds, own_fds, zombie_stat, gone_stat, gone_dir,
+	mounts, sys, net, mnt, path_ns, cgroup;
 static volatile long value = 0x1234567890;
 
 static int open_of(pid_t pid, const char *name, int flags)
@@ -82,6 +82,8 @@ static void set_up(void)
 	child_stat = open_of(child, "stat", O_RDONLY);
 	child_mem = open_of(child, "mem", O_RDWR);
 	child_dir = open_of(child, "task", O_RDONLY | O_DIRECTORY);
+	child_fds = open_of(child, "fd", O_RDONLY | O_DIRECTORY); /* it has a size since Linux 6.2 */
+	own_fds = must(open("/proc/self/fd", O_RDONLY | O_DIRECTORY));
 	zombie_stat = open_of(zombie, "stat", O_RDONLY);
 	gone_stat = open_of(gone, "stat", O_RDONLY);
 	gone_dir = open_of(gone, "", O_RDONLY | O_DIRECTORY);
@@ -118,6 +120,9 @@ int main(void)
 		check(pread(child_mem, &seen, 8, (off_t)&value) == 8 && seen == value,
 			"the child's memory: %m");
 		check(faccessat(child_dir, "..", F_OK, 0) == 0, "the child's directory: %m");
+		check(faccessat(child_fds, "0", F_OK, 0) == 0, "the child's descriptors: %m");
+		snprintf(text, sizeof(text), "%d", own_fds);
+		check(faccessat(own_fds, text, F_OK, 0) == 0, "my descriptors: %m");
 		check_stat(zombie_stat, zombie, "the zombie");
 		check(read(gone_stat, text, 10) == -1 && errno == ESRCH, "stat of who is gone: %m");
 		check(openat(gone_dir, "stat", O_RDONLY) == -1, "the directory of who is gone lives");

@@ -215,12 +215,7 @@ struct dump_tcp {
 	int reuse; /* its SO_REUSEADDR */
 };
 
-enum {
-	DUMP_TCP_MAX = 16384,
-	DUMP_DISPATCHED_MAX = 1024,
-	DUMP_SLEEPERS_MAX = 16384,
-	DUMP_SNAPSHOTS_MAX = 64
-};
+enum { DUMP_TCP_MAX = 16384, DUMP_DISPATCHED_MAX = 1024, DUMP_SLEEPERS_MAX = 16384, DUMP_SNAPSHOTS_MAX = 64 };
 
 /* Syscall user dispatch, as struct ptrace_sud_config of Linux 6.4. */
 struct state_dispatch {

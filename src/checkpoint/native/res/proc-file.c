@@ -7,15 +7,19 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /* What follows the mount point of the proc file system: "/12/fd". NULL: it is not in one. */
-static const char *below_proc(const struct dump *d, const char *path)
+static const char *below_proc(const struct dump *d, const struct dump_file *f)
 {
+	const char *path = f->link;
+
 	for (size_t i = 0; i < d->n_mounts; i++) {
 		const struct proc_mount *m = &d->mounts[i];
 		size_t n = strlen(m->target);
 
-		if (!strcmp(m->fstype, "proc") && !strcmp(m->root, "/") && !strncmp(path, m->target, n) &&
+		if (!strcmp(m->fstype, "proc") && !strcmp(m->root, "/") &&
+			makedev(m->dev_major, m->dev_minor) == f->st.st_dev && !strncmp(path, m->target, n) &&
 			path[n] == '/')
 			return path + n;
 	}
@@ -39,8 +43,7 @@ int proc_file_pid(const struct dump *d, const struct dump_file *f)
 {
 	int tid;
 
-	/* Nothing in /proc/PID has a size. */
-	return f->st.st_size == 0 && f->link[0] == '/' ? parse(below_proc(d, f->link), &tid) : 0;
+	return f->link[0] == '/' ? parse(below_proc(d, f), &tid) : 0;
 }
 
 static const struct dump_proc *find_process(const struct dump *d, int pid)
@@ -63,7 +66,7 @@ void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 	const char *reason = NULL;
 	int tid;
 
-	(void)parse(below_proc(d, f->link), &tid);
+	(void)parse(below_proc(d, f), &tid);
 	if (p && dump_is_member(p))
 		reason = "it is of a process that shares the memory of another one, which is not there yet "
 			 "when files "
