@@ -25,6 +25,7 @@ _stasis() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2> /dev/null
 		return ;;
+	--lazy) mapfile -t COMPREPLY < <(compgen -W 'yes no auto' -- "$cur"); return ;;
 	--log-level) mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur"); return ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
 	--format | -f)

@@ -90,8 +90,13 @@ const char *const fault_names[] = {
 	"restore-memory",
 	"restore-filled",
 	"restore-threads",
+	"restore-lazy",
 	"restore-registers",
 	"restore-end",
+	/* the two processes of a lazy restore */
+	"lazy-filling",
+	"lazy-guard",
+	"lazy-end",
 	NULL,
 };
 

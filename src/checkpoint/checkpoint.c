@@ -412,6 +412,9 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	r = check_options(o, e);
 	if (r == 0)
 		r = check_state(c, e);
+	/* What is missing is only in the image. */
+	if (r == 0)
+		r = container_filling_wait(c, -1, e);
 	if (r == 0)
 		r = fault_point("checkpoint-start", e);
 	if (r == 0)
@@ -449,6 +452,19 @@ static int recover_image(int fd, const char *path, struct error *e)
 	image_recover(fd);
 	flock(fd, LOCK_UN);
 	return 0;
+}
+
+int lazy_mode_parse(const char *name, enum lazy_mode *ret, struct error *e)
+{
+	static const char *const names[] = {[LAZY_AUTO] = "auto", [LAZY_NO] = "no", [LAZY_YES] = "yes"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (name && strcmp(name, names[i]) != 0)
+			continue;
+		*ret = i;
+		return 0;
+	}
+	return error_set(e, -EINVAL, ERROR_USAGE, "invalid --lazy \"%.40s\": yes, no or auto", name);
 }
 
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,

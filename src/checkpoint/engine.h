@@ -56,6 +56,11 @@ struct checkpoint_options {
 	struct image_packing packing; /* of its page data; without go_on() */
 };
 
+/* Whether a restore lets the program run before its memory is there. Auto: when there is so much that it is worth it. */
+enum lazy_mode { LAZY_AUTO, LAZY_NO, LAZY_YES };
+/* NULL: auto. */
+int lazy_mode_parse(const char *name, enum lazy_mode *ret, struct error *e) _must_check_;
+
 /* An interface of the container, and what is at the other end of it. */
 struct veth_pair {
 	const char *in, *out, *bridge; /* bridge: that "out" becomes a port of; NULL: of none */
@@ -71,6 +76,7 @@ struct restore_options {
 	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
 	bool any_cpu; /* that has the registers in use; else one that has all that the image's had */
 	enum cgroups_mode cgroups;
+	enum lazy_mode lazy;
 };
 
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */

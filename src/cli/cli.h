@@ -11,6 +11,7 @@
 enum cli_kind {
 	CLI_FLAG,   /* bool */
 	CLI_STRING, /* const char * */
+	CLI_MODE,   /* likewise, but its value only after "=": without one it is "yes" */
 	CLI_NUMBER, /* int, >= 0 */
 	CLI_LIST,   /* struct cli_list: may be given many times */
 	CLI_IGNORED_FLAG,

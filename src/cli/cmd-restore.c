@@ -10,7 +10,7 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_mount_context, *cpu_check;
+	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *lazy;
 	struct cli_list veth_pairs;
 	bool detach, keep, no_subreaper, lazy_pages;
 };
@@ -40,7 +40,10 @@ static const struct cli_option table[] = {
 		"make the interface IN with its other end OUT here, a port of BRIDGE"},
 	{"cpu-check", 0, CLI_STRING, offsetof(struct options, cpu_check), "strict|lenient",
 		"what the CPU must have: all that the image's had, or the registers in use"},
-	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL, "load memory on demand"},
+	{"lazy", 0, CLI_MODE, offsetof(struct options, lazy), "yes|no|auto",
+		"let the program run before its memory is there"},
+	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL,
+		"refused: memory from a page server of CRIU"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"lsm-profile", 0, CLI_STRING, RS(lsm_profile), "TYPE:NAME", "AppArmor profile of the processes"},
 	{"lsm-mount-context", 0, CLI_STRING, offsetof(struct options, lsm_mount_context), "CONTEXT",
@@ -109,12 +112,15 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0 && o->cpu_check && !restore.any_cpu && strcmp(o->cpu_check, "strict") != 0)
 		r = error_set(e, -EINVAL, ERROR_USAGE, "invalid --cpu-check \"%.40s\": strict or lenient",
 			o->cpu_check);
+	if (r == 0)
+		r = lazy_mode_parse(o->lazy, &restore.lazy, e);
 	if (r < 0)
 		return r;
 	create.notify = false; /* what is restored was ready long ago */
 	if (o->lazy_pages)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--lazy-pages is not supported by the native engine yet: leave it out");
+			"--lazy-pages, which takes memory from a page server of CRIU, is not supported: use "
+			"--lazy");
 	if (o->lsm_mount_context)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");

@@ -57,6 +57,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_options,
 	&cmd_support,
 	&cmd_update,
+	&cmd_wait,
 	NULL,
 };
 

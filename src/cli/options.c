@@ -99,7 +99,8 @@ static int store(const struct cli_option *o, const char *value, void *out, struc
 				value, o->name);
 		return 0;
 	case CLI_STRING:
-		*(const char **)to = value;
+	case CLI_MODE:
+		*(const char **)to = value ? value : "yes";
 		return 0;
 	case CLI_NUMBER:
 		if (cli_parse_number(value, INT32_MAX, &n) < 0)
@@ -116,7 +117,7 @@ static int store(const struct cli_option *o, const char *value, void *out, struc
 
 static bool is_flag(const struct cli_option *o)
 {
-	return o->kind == CLI_FLAG || o->kind == CLI_IGNORED_FLAG;
+	return o->kind == CLI_FLAG || o->kind == CLI_IGNORED_FLAG || o->kind == CLI_MODE;
 }
 
 /* One word that begins with a dash; *i moves on when it takes the next word as its value. 1: --help. */
@@ -205,7 +206,8 @@ static void print_options(const struct cli_option *options)
 			continue;
 		if (o->letter)
 			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
-		snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->argument ? " " : "",
+		snprintf(left, sizeof(left), o->kind == CLI_MODE ? "%s--%s%s[=%s]" : "%s--%s%s%s", letter,
+			o->name, o->argument && o->kind != CLI_MODE ? " " : "",
 			o->argument ? o->argument : "");
 		printf("   %-34s %s\n", left, o->help ? o->help : "");
 	}

@@ -163,6 +163,21 @@ int container_init_pidfd(const struct container *c);
 int container_pids(
 	const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
 
+/*
+ * filling.c: the memory of a restored container that is still on its way, while its program runs already. The file "filling" is
+ * in the state directory then; whoever fills the memory holds a lock on it. After a failure, of which the container dies,
+ * it stays and says why.
+ */
+/* *ret: the file, locked, as long as any process has this descriptor. */
+int container_filling_begin(const struct container *c, int *ret, struct error *e) _must_check_;
+/* By a holder: it is complete (the file goes), or has failed. dir_fd: c->dir_fd. */
+void container_filling_end(int dir_fd, int fd, const struct error *failure);
+/* Negative: it has failed, *e says why. */
+int container_filling_failure(const struct container *c, struct error *e) _must_check_;
+/* Waits until all memory is there (timeout_ms: -1 for ever). -ETIMEDOUT, or why it never will be. If those who fill it are
+ * gone without a word the container is killed. */
+int container_filling_wait(struct container *c, int timeout_ms, struct error *e) _must_check_;
+
 int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
 int container_pause(struct container *c, struct error *e) _must_check_;
 int container_resume(struct container *c, struct error *e) _must_check_;

@@ -40,6 +40,14 @@ static bool may_outlive_init(struct container *c)
 	return !pid->present || pid->path;
 }
 
+/* Whoever fills its memory notices that nobody wants it any more. */
+static void settle_filling(struct container *c)
+{
+	struct error ignored;
+
+	(void)!container_filling_wait(c, 5000, &ignored);
+}
+
 int container_delete(struct container *c, bool force, struct error *e)
 {
 	enum container_status s = container_status(c);
@@ -59,6 +67,7 @@ int container_delete(struct container *c, bool force, struct error *e)
 	r = fault_point("delete-killed", e);
 	if (r < 0)
 		return r;
+	settle_filling(c);
 	r = may_outlive_init(c) ? cgroup_signal(&c->cgroup, SIGKILL, e) : 0;
 	if (r == 0 || r == -ENOENT || r == -ESRCH)
 		r = cgroup_delete(&c->cgroup, e);

@@ -151,6 +151,13 @@ int image_store_at(const struct image_store *s, struct image_decoder *d, uint64_
 int image_store_read(const struct image_store *s, struct image_decoder *d, uint64_t offset, void *buf,
 	size_t len) _must_check_;
 
+/* working-set.c: -EBADMSG: it is not one, or of another image than that with this checksum of its index. */
+int image_working_set_parse(const void *data, size_t len, uint64_t index_checksum, struct image_touched **ret,
+	size_t *ret_n) _must_check_;
+
+/* reader.c: what the page index of one image has, and no other's. */
+uint64_t image_index_checksum(const struct image *i);
+
 /* index.c */
 struct image_index {
 	struct image_run *runs; /* from malloc */

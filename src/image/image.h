@@ -189,6 +189,8 @@ int image_next_record(struct image *i, size_t *pos, enum image_record_type *ret_
 	const ProtobufCMessage **ret_message, struct error *e) _must_check_;
 /* The runs of one address space, ascending; a borrowed array. */
 const struct image_run *image_runs(const struct image *i, uint64_t space, size_t *ret_n);
+/* Those of all address spaces, by their ids. */
+const struct image_run *image_all_runs(const struct image *i, size_t *ret_n);
 /* Of a layer that is not stored as it is: a decoder for each thread that reads; */
 struct image_decoder;
 int image_decoder_new(const struct image *i, struct image_decoder **ret, struct error *e) _must_check_;
@@ -224,6 +226,37 @@ int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 struct image_verification;
 int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e) _must_check_;
 int image_verify_end(struct image_verification *v, struct error *e) _must_check_;
+/* The same of some chunks: bit n of wanted[layer] is set for chunk n (image_chunk_size() bytes of page data each). Borrowed
+ * until the end. */
+int image_verify_begin_some(const struct image *i, uint8_t *const *wanted, struct image_verification **ret,
+	struct error *e) _must_check_;
+/* The image itself and its parents. */
+unsigned image_n_layers(const struct image *i);
+uint64_t image_chunk_size(const struct image *i, unsigned layer);
+size_t image_n_chunks(const struct image *i, unsigned layer);
+
+/* Reads page data and checks it before anybody gets it; for one thread. Of layers with an image_pages_fd(). */
+struct image_reader;
+int image_reader_new(const struct image *i, struct image_reader **ret, struct error *e) _must_check_;
+void image_reader_free(struct image_reader *r);
+/* Up to *len bytes from "offset" on, as many as there is room for (*len says so afterwards); *ret is good until the next call. */
+int image_reader_get(struct image_reader *r, unsigned layer, uint64_t offset, size_t *len,
+	const uint8_t **ret, struct error *e) _must_check_;
+
+/*
+ * In which order a restored container first touched its memory: kept beside the image, for the next lazy restore of it.
+ * Only a hint: whatever it says, nothing else than pages of this image are read sooner. "address" as in struct image_run.
+ */
+#define IMAGE_WORKING_SET "working_set.img"
+struct image_touched {
+	uint64_t space, address, len;
+};
+enum { IMAGE_TOUCHED_MAX = 65536 };
+/* None, or that of another image, is *ret_n = 0. *ret is malloc'ed. */
+int image_working_set_read(const struct image *i, int dirfd, struct image_touched **ret, size_t *ret_n,
+	struct error *e) _must_check_;
+int image_working_set_write(const struct image *i, int dirfd, const struct image_touched *touched, size_t n,
+	struct error *e) _must_check_;
 
 /* The same image without parents, in another directory or ("to" the same) in its own place. */
 int image_squash(int from, int to, struct error *e) _must_check_;

@@ -366,6 +366,12 @@ static const struct image *layer_of(const struct image *i, unsigned layer)
 	return i;
 }
 
+const struct image_run *image_all_runs(const struct image *i, size_t *ret_n)
+{
+	*ret_n = i->index.n_runs;
+	return i->index.runs;
+}
+
 int image_pages_fd(const struct image *i, unsigned layer)
 {
 	const struct image *of = layer_of(i, layer);
@@ -489,10 +495,11 @@ void image_sizes(const struct image *i, struct image_sizes *ret)
 /* A part of the page data, for one thread. Its memory is not for processes that are forked meanwhile. */
 struct verified_part {
 	const struct image *image;
-	size_t first, end; /* chunks */
-	int r;		   /* 0, -EBADMSG, or what pread() said, about chunk "first" */
-	size_t n;	   /* bytes of that chunk */
-	uint8_t *memory;   /* for a chunk, then the stack; NULL: none is mapped */
+	const uint8_t *wanted; /* bits of the chunks; NULL: all */
+	size_t first, end;     /* chunks */
+	int r;		       /* 0, -EBADMSG, or what pread() said, about chunk "first" */
+	size_t n;	       /* bytes of that chunk */
+	uint8_t *memory;       /* for a chunk, then the stack; NULL: none is mapped */
 	size_t memory_size;
 	pthread_t thread;
 	bool started;
@@ -512,6 +519,8 @@ static void *verify_part(void *arg)
 	uint64_t chunk = v->image->index.chunk_size, size = v->image->files.pages.size;
 
 	for (; v->r == 0 && v->first < v->end; v->first++) {
+		if (v->wanted && !(v->wanted[v->first / 8] & 1u << v->first % 8))
+			continue;
 		v->n = MIN(size - v->first * chunk, chunk);
 		v->r = pread_exact(v->image->store.fd, v->memory, v->n, v->first * chunk);
 		if (v->r == 0 && image_hash(v->memory, v->n) != v->image->index.chunks[v->first])
@@ -541,6 +550,12 @@ static void start_part(struct verified_part *v)
 
 int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e)
 {
+	return image_verify_begin_some(i, NULL, ret, e);
+}
+
+int image_verify_begin_some(
+	const struct image *i, uint8_t *const *wanted, struct image_verification **ret, struct error *e)
+{
 	size_t n = i->index.n_chunks, size = ALIGN_UP(i->index.chunk_size, UINT64_C(4096)) + STACK_SIZE;
 	struct image_verification *v = calloc(1, sizeof(*v));
 
@@ -550,8 +565,11 @@ int image_verify_begin(const struct image *i, struct image_verification **ret, s
 	for (size_t k = 0; k < v->n; k++) {
 		struct verified_part *part = &v->parts[k];
 
-		*part = (struct verified_part){
-			.image = i, .first = n * k / v->n, .end = n * (k + 1) / v->n, .memory_size = size};
+		*part = (struct verified_part){.image = i,
+			.wanted = wanted ? wanted[0] : NULL,
+			.first = n * k / v->n,
+			.end = n * (k + 1) / v->n,
+			.memory_size = size};
 		part->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (part->memory == MAP_FAILED) {
 			part->memory = NULL;
@@ -563,7 +581,7 @@ int image_verify_begin(const struct image *i, struct image_verification **ret, s
 			start_part(part);
 	}
 	if (i->parent) {
-		int r = image_verify_begin(i->parent, &v->parent, e);
+		int r = image_verify_begin_some(i->parent, wanted ? wanted + 1 : NULL, &v->parent, e);
 
 		if (r < 0) {
 			(void)!image_verify_end(v, NULL);
@@ -607,4 +625,105 @@ int image_verify_pages(const struct image *i, struct error *e)
 	int r = image_verify_begin(i, &v, e);
 
 	return r < 0 ? r : image_verify_end(v, e);
+}
+
+unsigned image_n_layers(const struct image *i)
+{
+	return i->parent ? 1 + image_n_layers(i->parent) : 1;
+}
+
+uint64_t image_chunk_size(const struct image *i, unsigned layer)
+{
+	return layer_of(i, layer)->index.chunk_size;
+}
+
+size_t image_n_chunks(const struct image *i, unsigned layer)
+{
+	return layer_of(i, layer)->index.n_chunks;
+}
+
+uint64_t image_index_checksum(const struct image *i)
+{
+	return i->index.hash;
+}
+
+/* ---- checked page data ---- */
+
+enum { READER_MIN = 256 << 10 };
+
+struct image_reader {
+	const struct image *image;
+	uint8_t *memory;
+	size_t size;	/* of it: whole chunks */
+	unsigned layer; /* of which page data is in there, checked: */
+	uint64_t at, end;
+};
+
+int image_reader_new(const struct image *i, struct image_reader **ret, struct error *e)
+{
+	struct image_reader *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	r->image = i;
+	r->size = READER_MIN;
+	for (; i; i = i->parent)
+		r->size = MAX(r->size, i->index.chunk_size);
+	r->memory = malloc(r->size);
+	if (!r->memory) {
+		free(r);
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	}
+	*ret = r;
+	return 0;
+}
+
+void image_reader_free(struct image_reader *r)
+{
+	if (!r)
+		return;
+	free(r->memory);
+	free(r);
+}
+
+/* The chunk of "offset" and those behind it up to "want", as far as there is room. */
+static int reader_load(
+	struct image_reader *r, const struct image *of, uint64_t offset, uint64_t want, struct error *e)
+{
+	uint64_t chunk = of->index.chunk_size, size = of->files.pages.size, at = offset / chunk * chunk,
+		 end = MIN(MIN(ALIGN_UP(want, chunk), at + r->size), size);
+	int result;
+
+	r->at = r->end = 0;
+	result = pread_exact(of->store.fd, r->memory, end - at, at);
+	if (result < 0)
+		return error_errno(e, result, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
+	for (uint64_t k = at; k < end; k += chunk) {
+		size_t n = MIN(chunk, end - k);
+
+		if (image_hash(r->memory + (k - at), n) != of->index.chunks[k / chunk])
+			return image_corrupt(e, IMAGE_PAGES, k, "wrong checksum of these %zu bytes", n);
+	}
+	r->at = at;
+	r->end = end;
+	return 0;
+}
+
+int image_reader_get(struct image_reader *r, unsigned layer, uint64_t offset, size_t *len,
+	const uint8_t **ret, struct error *e)
+{
+	const struct image *of = layer_of(r->image, layer);
+	int result;
+
+	if (!of || of->store.frame_size || offset >= of->files.pages.size || *len > of->files.pages.size - offset)
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "read behind the end of %s", IMAGE_PAGES);
+	if (layer != r->layer || offset < r->at || offset >= r->end) {
+		r->layer = layer;
+		result = reader_load(r, of, offset, offset + *len, e);
+		if (result < 0)
+			return result;
+	}
+	*len = MIN(*len, r->end - offset);
+	*ret = r->memory + (offset - r->at);
+	return 0;
 }

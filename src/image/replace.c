@@ -125,4 +125,5 @@ void image_remove(int dirfd)
 	/* The manifest first: what is left at any moment must not look like a checkpoint. */
 	while (n-- > 0)
 		unlinkat(dirfd, image_names[n], 0);
+	unlinkat(dirfd, IMAGE_WORKING_SET, 0);
 }

@@ -5,6 +5,7 @@ Each program is run in these ways:
   once     checkpoint that ends the container, restore, check
   cycles   three times in a row
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
+  lazy     three times with restore --lazy=yes: all there before the check, then checked and checkpointed while it is filled
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   packed   as cycles, with --compress lz4, --compress zstd and --dedup (programs about memory, and who asks for it)
   userns   as once, in a user namespace
@@ -33,7 +34,7 @@ import time
 from lib import TESTS, Container, Failure, Rootless, RootlessIds, Skip, check
 from observe import compare, observe
 
-MODES = ("once", "cycles", "running", "again", "userns", "rootless")
+MODES = ("once", "cycles", "running", "again", "lazy", "userns", "rootless")
 
 
 class Program:
@@ -204,6 +205,28 @@ def packed(program, env):
     finish(c, 4)
 
 
+def lazy(program, env):
+    """Compared when all is there: until then mappings that are registered are not joined with their neighbours."""
+    c = program.container(env, "one")
+    c.run()
+    ignore = program.words("ignore")
+    for n in (1, 2, 3):
+        c.wait_ready(n)
+        before = None if "all" in ignore else observe(c, ignore)
+        c.checkpoint(env.t / f"image{n}", *program.words("options"))
+        c.gone()
+        time.sleep(float(program.settings.get("pause", "0")))
+        c.restore(env.t / f"image{n}", "--lazy=yes", *program.words("options"))
+        if n != 2:
+            env.command("wait", "--restore", c.cid)
+        if n != 2 and "all" not in ignore:
+            compare(before, c, ignore, "after the lazy restore")
+        c.verify(n)
+    c.wait_ready(4)
+    env.command("wait", "--restore", c.cid)
+    finish(c, 4)
+
+
 def running(program, env):
     c = program.container(env, "one")
     c.run()
@@ -366,7 +389,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
             "block": block}
     for program in programs():
         if program.name == "odd":

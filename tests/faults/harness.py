@@ -147,7 +147,8 @@ def restore(env, name, error):
     c.gone()
     c.delete(ok=None)
     files = {f.name: f.read_bytes() for f in image.iterdir()}
-    status, text = fault_of(env, lambda **kw: c.restore(image, **kw), name, error)
+    options = ["--lazy=yes"] if name == "restore-lazy" else []
+    status, text = fault_of(env, lambda **kw: c.restore(image, *options, **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     check(status != 0 or name == "restore-end", f"{what}: the fault point is never reached, or its failure is ignored")
     if not error or status == 0:
@@ -157,6 +158,35 @@ def restore(env, name, error):
     c.restore(image)
     c.verify(1)
     cr.finish(c, 2)
+
+
+def lazy(env, name, error):
+    """A process that fills memory fails or is killed: the container is killed, says why, and can be restored again."""
+    c = start(env)
+    image = env.t / "image"
+    c.checkpoint(image)
+    c.gone()
+    c.delete(ok=None)
+    restored, _, text = c.restore(image, "--lazy=yes", ok=None, env={"FAULT": name + (":EIO" if error else "")})
+    what = f"after FAULT={name}{':EIO' if error else ''} (restore's exit {restored})"
+    status = restored
+    if restored == 0:
+        status, _, text = env.command("wait", "--restore", c.cid, ok=None)
+    if name == "lazy-guard" and status == 0:  # all was there before anybody noticed
+        c.verify(1)
+        return cr.finish(c, 2)
+    check(status != 0 and ("was killed before all of it was there" in text or f"fault point {name}" in text),
+          f"{what}: wait --restore (exit {status}) says {text}")
+    if restored == 0:
+        poll(f"{what}: the container goes on", lambda: c.status() == "stopped", 5)
+        status, _, _ = c.checkpoint(env.t / "image2", ok=None)
+        check(status != 0, f"{what}: a checkpoint of it succeeds")
+        c.delete()
+    nothing_left(env, c, what)
+    c.restore(image, "--lazy=yes")
+    c.verify(1)
+    env.command("wait", "--restore", c.cid)
+    return cr.finish(c, 2)
 
 
 def connections(env, name, error):
@@ -235,7 +265,8 @@ def tests():
                            lambda env, n=name, e=error, r=leave: checkpoint(env, n, e, r), 60)
                 yield f"faults/{name}/{suffix}-over", lambda env, n=name, e=error: over(env, n, e), 60
             else:
-                for way, run in ({"": restore} if command == "restore" else steps.WAYS[command]).items():
+                for way, run in ({"": globals()[command]} if command in ("restore", "lazy") else
+                                 steps.WAYS[command]).items():
                     if way == "/restore" and name in steps.NOT_OF_RESTORE:
                         continue
                     yield f"faults/{name}/{suffix}{way}", lambda env, n=name, e=error, r=run: r(env, n, e), 60

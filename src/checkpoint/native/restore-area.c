@@ -18,7 +18,7 @@
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 140, OPS_PER_PROCESS = 350 };
+enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 144, OPS_PER_PROCESS = 350 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* One pread of a run covers at most this much. */

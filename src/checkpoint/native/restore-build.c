@@ -26,6 +26,7 @@
 
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
@@ -207,6 +208,22 @@ static void op_unmap(struct builder *bu)
 	}
 }
 
+/* What of a lazy mapping has to be there before it can be one. */
+static void op_islands(struct builder *bu, const St__Vma *v)
+{
+	uint64_t from = 0, to;
+
+	for (; restore_lazy_island(bu->p, v, &from, &to); from = to) {
+		struct restore_piece piece;
+
+		for (uint64_t at = from;
+			restore_next_piece(bu->r->image, bu->p->memory->space, &at, to, &piece);)
+			if (!piece.zero)
+				op_read(bu, image_pages_fd(bu->r->image, piece.layer), piece.start,
+					piece.end - piece.start, piece.offset);
+	}
+}
+
 static int op_contents(struct builder *bu, size_t i)
 {
 	const St__Vma *v = bu->p->memory->vmas[i];
@@ -214,7 +231,9 @@ static int op_contents(struct builder *bu, size_t i)
 
 	if (!has_pages(bu->r, bu->p->memory, v))
 		return 0;
-	if (restore_share_fill(bu->r, bu->index, i, kept, op_fill, bu) < 0)
+	if (restore_is_lazy(bu->r, bu->index, i))
+		op_islands(bu, v);
+	else if (restore_share_fill(bu->r, bu->index, i, kept, op_fill, bu) < 0)
 		return error_errno(bu->e, -ENOMEM, "restore memory");
 	if (kept ? v->prot != (PROT_READ | PROT_WRITE) : !(v->prot & PROT_WRITE))
 		batch_call(&bu->b, 0, SYS_mprotect, v->start, v->end - v->start, v->prot);

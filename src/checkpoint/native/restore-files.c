@@ -122,6 +122,10 @@ int restore_make_room(struct restore *r, struct error *e)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
 		result = image_move_fds(r->image, move_own, r, e);
+	if (result == 0 && r->lazy.device >= 0)
+		result = move_own(r, &r->lazy.device, e);
+	if (result == 0 && r->lazy.offer >= 0)
+		result = move_own(r, &r->lazy.offer, e);
 	for (size_t i = 0; i < r->n_shm && result == 0; i++)
 		if (r->shm[i].fd >= 0)
 			result = move_own(r, &r->shm[i].fd, e);

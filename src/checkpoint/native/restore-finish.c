@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-time.h"
@@ -768,6 +769,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = wait_for_stubs(r, c, &r->control->n_finished, total, e);
 	}
 	if (result == 0)
+		result = restore_lazy_begin(r, c, e);
+	if (result == 0)
 		result = set_all_registers(&f, e);
 	if (result == 0)
 		result = fault_point("restore-registers", e);
@@ -785,5 +788,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = end_leaders(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)
 		result = let_go(&f.threads[i], e);
-	return result;
+	if (result == 0)
+		result = restore_lazy_end(r, e);
+	return result < 0 ? restore_lazy_failed(r, c, e) : 0;
 }

@@ -42,14 +42,13 @@ static size_t first_run(const struct image_run *runs, size_t n, uint64_t address
 	return lo;
 }
 
-/* The next piece from *at on; false: there is none before "end". */
-static bool next_piece(
-	const struct restore *r, uint64_t space, uint64_t *at, uint64_t end, struct restore_piece *ret)
+bool restore_next_piece(
+	const struct image *image, uint64_t space, uint64_t *at, uint64_t end, struct restore_piece *ret)
 {
 	const struct image_run *runs, *run;
 	size_t n, i;
 
-	runs = image_runs(r->image, space, &n);
+	runs = image_runs(image, space, &n);
 	i = first_run(runs, n, *at);
 	if (*at >= end || i == n || runs[i].address >= end)
 		return false;
@@ -58,7 +57,7 @@ static bool next_piece(
 	if (run->kind == IMAGE_PAGES_SHARED) {
 		/* the index has been checked: it is there, and not shared again */
 		ret->space = run->offset;
-		runs = image_runs(r->image, ret->space, &n);
+		runs = image_runs(image, ret->space, &n);
 		run = &runs[first_run(runs, n, ret->start)];
 		ret->end = MIN(ret->end, end_of(run));
 	}
@@ -284,7 +283,7 @@ static int add_to_layer(
 		return -ENOMEM;
 	l->node = tree_common_ancestor(r->tree, l->node, proc);
 	/* Zeros of anonymous memory come by themselves. */
-	while (result == 0 && next_piece(r, m->space, &start, end, &piece))
+	while (result == 0 && restore_next_piece(r->image, m->space, &start, end, &piece))
 		if (!piece.zero || m->vmas[owner_vma]->file)
 			result = add_range(&r->arena, l, piece.start, piece.end);
 	return result;
@@ -422,7 +421,7 @@ static int read_layer(struct restore *r, const struct restore_layer *l, struct e
 		struct restore_piece piece;
 		uint64_t at = l->ranges[i].start;
 
-		while (next_piece(r, l->space, &at, l->ranges[i].end, &piece)) {
+		while (restore_next_piece(r->image, l->space, &at, l->ranges[i].end, &piece)) {
 			void *to = (void *)piece.start;
 			size_t len = piece.end - piece.start;
 			int result = 0;
@@ -548,7 +547,7 @@ int restore_share_fill(struct restore *r, size_t proc, size_t vma, bool kept, re
 	uint64_t at = v->start, cursor = at;
 	struct inherited there = {};
 	struct restore_piece want;
-	bool more = next_piece(r, m->space, &cursor, v->end, &want);
+	bool more = restore_next_piece(r->image, m->space, &cursor, v->end, &want);
 	size_t i = 0;
 
 	if (kept && find_inherited(r, &r->units[r->unit_of[r->first_vma[proc] + vma] - 1], proc, &there) < 0)
@@ -570,7 +569,7 @@ int restore_share_fill(struct restore *r, size_t proc, size_t vma, bool kept, re
 		fill_stretch(v, at, end, wants, has ? has->space : 0, fill, arg);
 		at = end;
 		if (more && want.end <= at)
-			more = next_piece(r, m->space, &cursor, v->end, &want);
+			more = restore_next_piece(r->image, m->space, &cursor, v->end, &want);
 	}
 	return 0;
 }

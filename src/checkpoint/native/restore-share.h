@@ -38,6 +38,10 @@ struct restore_piece {
 	bool zero;
 };
 
+/* The next piece from *at on; false: there is none before "end". */
+bool restore_next_piece(
+	const struct image *image, uint64_t space, uint64_t *at, uint64_t end, struct restore_piece *ret);
+
 /* What has to be done for a stretch of a mapping. */
 enum restore_fill { FILL_READ, FILL_ZERO, FILL_FORGET };
 /* "layer" and "offset": of what is to be read. */

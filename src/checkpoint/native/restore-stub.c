@@ -24,6 +24,7 @@
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/timens.h"
@@ -262,6 +263,8 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	result = small_attributes(r, p, &e);
 	if (result == 0)
 		result = restore_children_namespace(r, p, &e);
+	if (result == 0)
+		result = restore_lazy_offer(r, index, &e);
 	if (result == 0)
 		result = place_files(r, p, index, &e);
 	if (result == 0)

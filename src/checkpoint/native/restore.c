@@ -26,6 +26,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
+#include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
@@ -250,6 +251,8 @@ int restore_plan(struct restore *r, struct error *e)
 	restore_outside_plan(r);
 	result = restore_share_plan(r, e);
 	if (result == 0)
+		result = restore_lazy_plan(r, e);
+	if (result == 0)
 		result = huge_check_pool(r, e);
 	return result < 0 ? result : restore_lay_out(r, e);
 }
@@ -333,12 +336,15 @@ static int load(struct restore *r, int image_dir, struct error *e)
 			"this is a pre-dump, which has memory only: restore the checkpoint that was made "
 			"with it as "
 			"--parent-path");
-	if (result == 0)
+	if (result == 0 && !restore_lazy_comes_in_question(r))
 		result = image_verify_begin(r->image, &r->verification, e);
 	if (result == 0)
 		result = cpu_check(image_manifest(r->image), r->options->any_cpu, e);
 	if (result == 0)
 		result = restore_plan(r, e);
+	if (result == 0 && !r->verification)
+		result = image_verify_begin_some(
+			r->image, r->lazy.n ? r->lazy.checked_before : NULL, &r->verification, e);
 	if (result == 0)
 		result = load_layout(r, e);
 	if (result < 0)
@@ -570,7 +576,8 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 		.zero_fd = -EBADF,
 		.root_fd = -EBADF,
 		.init_pidfd = -EBADF,
-		.console_master = -EBADF};
+		.console_master = -EBADF,
+		.lazy = {.device = -EBADF, .offer = -EBADF, .offers = -EBADF, .image_dir = image_dir}};
 	int result;
 
 	result = load(&r, image_dir, e);
@@ -586,6 +593,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 		result = run(&r, ret, e);
 	}
 	(void)!image_verify_end(r.verification, NULL);
+	restore_lazy_done(&r);
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
 	for (size_t i = 0; i < r.n_shm; i++)

@@ -142,6 +142,15 @@ struct restore {
 	size_t n_made_dirs;
 	struct restore_pty *ptys;
 	size_t n_ptys;
+	struct {
+		size_t n;		     /* processes with such memory; 0: all is read before they run */
+		bool **vmas;		     /* by process and mapping; NULL: none of its */
+		uint8_t **checked_before;    /* by layer, bits: chunks of page data that are read before */
+		int device;		     /* /dev/userfaultfd */
+		int offer, offers;	     /* a socket pair: userfaultfds of the stubs */
+		int image_dir;		     /* borrowed */
+		pid_t starter;		     /* to be waited for */
+	} lazy;				     /* restore-lazy.h */
 	int console_master;		     /* of the terminal that create has made; -EBADF: none */
 	int fd_base;			     /* file i of "files" is descriptor fd_base + i until placed */
 	long oom_score_adj, coredump_filter; /* what they are born with */

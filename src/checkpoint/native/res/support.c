@@ -202,6 +202,11 @@ const struct support_row support_rows[] = {
 		"systems that are mounted nowhere as a whole; files in detached mounts"},
 	{"memory", "private memory", "supported",
 		"anonymous and of files, PROT_NONE, growing stacks, brk, names"},
+	{"memory", "private memory, restored lazily", "supported",
+		"restore --lazy: anonymous memory comes while the program runs; until all is there a core "
+		"dump "
+		"lacks what is missing, and guard regions or MADV_WIPEONFORK set on what is missing are not "
+		"noticed"},
 	{"memory", "pages shared after fork", "supported",
 		"once in the image, and shared again; merged ones (KSM) come back apart"},
 	{"memory", "shared anonymous memory", "supported", ""},
