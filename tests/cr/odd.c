@@ -516,6 +516,31 @@ static void check_fd_in_flight(void)
 	put_in_flight(file);
 }
 
+/* Urgent data, and behind it an error that is told once. */
+static bool set_unix_urgent(void)
+{
+	int pair[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	fd = pair[0];
+	must(send(pair[0], "never read", 10, 0));
+	must(send(pair[1], "abc", 3, 0));
+	have(send(pair[1], "!", 1, MSG_OOB));
+	must(close(pair[1]));
+	return true;
+}
+
+static void check_unix_urgent(void)
+{
+	char text[8] = "";
+
+	check(recv(fd, text, sizeof(text), MSG_OOB) == 1 && text[0] == '!', "urgent data: %m");
+	check(recv(fd, text, sizeof(text), 0) == 3 && !memcmp(text, "abc", 3), "data: %m");
+	check(recv(fd, text, 1, 0) == -1 && errno == ECONNRESET, "the error behind it: %m");
+	must(close(fd));
+	set_unix_urgent();
+}
+
 /* Of a process that a restore would have to make first. */
 static bool set_pidfd_in_flight(void)
 {
@@ -1783,6 +1808,7 @@ static const struct object {
 	{"udp_lo_down", set_udp_lo_down, check_udp_lo_down},
 	{"tcp_md5", set_tcp_md5, check_tcp_md5},
 	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
+	{"unix_urgent", set_unix_urgent, check_unix_urgent},
 	{"pidfd_in_flight", set_pidfd_in_flight, check_pidfd_in_flight},
 	{"proc_in_flight", set_proc_in_flight, check_proc_in_flight},
 	{"io_uring", set_io_uring, check_io_uring},
