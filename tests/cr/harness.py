@@ -12,6 +12,7 @@ Each program is run in these ways:
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
   block    as cycles, with a block device and others of config.json's (only the program that asks for it)
+  ended    it ends while --leave-running still writes its memory; the image is restored (only the program that asks for it)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that can be observed of the container must be the same before and after (tests/observe.py).
 
@@ -28,8 +29,10 @@ A program's source says what it needs in a line "cr: key=value ...":
 """
 import os
 import re
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 from lib import TESTS, Container, Failure, Rootless, RootlessIds, Skip, check
 from observe import compare, observe
@@ -253,6 +256,47 @@ def leave_running(program, env, c, n):
     finish(second, n + 1)
 
 
+def late_phase(c, image, command):
+    """Stops the process that writes the image, while the container's tasks run again. False: it was too quick."""
+    init = c.pid()
+    status = Path(f"/proc/{init}/status")
+    surgeon, was_traced = 0, False
+    while command.poll() is None and not (image / "manifest.json").exists():
+        tracer = int(status.read_text().split("TracerPid:")[1].split()[0])
+        surgeon = tracer or surgeon
+        if was_traced and not tracer:
+            os.kill(surgeon, signal.SIGSTOP)
+            return surgeon if not (image / "manifest.json").exists() else os.kill(surgeon, signal.SIGCONT)
+        was_traced = was_traced or tracer != 0
+    return 0
+
+
+def ended(program, env):
+    """Its end while its memory is still being written: the image is complete."""
+    for n in range(30):
+        c, image = program.container(env, f"one{n}"), env.t / f"image{n}"
+        c.run()
+        c.wait_ready(1)
+        command = subprocess.Popen([env.stasis, "--root", env.root, "checkpoint", "--leave-running", "--image-path", image, c.cid],
+                                   stdin=subprocess.DEVNULL)
+        surgeon = late_phase(c, image, command)
+        if surgeon:
+            break
+        check(command.wait(30) == 0, "the checkpoint failed")
+        c.delete()
+    else:
+        raise Failure("its memory is always written at once")
+    for p in c.pids():
+        os.kill(p, signal.SIGKILL)
+    c.wait("its end", lambda: not c.pids(), 5)
+    os.kill(surgeon, signal.SIGCONT)
+    check(command.wait(30) == 0, "the checkpoint of a container that ended meanwhile failed")
+    c.delete()
+    c.restore(image)
+    c.verify(1)
+    finish(c, 2)
+
+
 def again(program, env):
     c = program.container(env, "one")
     c.run()
@@ -389,7 +433,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
             "block": block}
     for program in programs():
         if program.name == "odd":

@@ -8,7 +8,7 @@
  * Nobody notices a checkpoint that leaves it running: pids follow one another, each child sends one SIGCHLD, and who waits for
  * children of whatever kind finds none but his own.
  */
-/* cr: modes=running,again,once tmpfs=/mnt ignore=all */
+/* cr: modes=running,again,once,ended tmpfs=/mnt ignore=all */
 #include <signal.h>
 
 #include "cr.h"

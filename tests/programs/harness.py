@@ -5,6 +5,7 @@ The root file system is the host's /usr and /etc, bound read-only. A client writ
 checks all it can while it runs (/cr/error) and everything when it is asked to (/cr/stop), and then writes /cr/verdict.
 """
 import hashlib
+import json
 import random
 import shutil
 import time
@@ -121,6 +122,43 @@ def redis(env):
     c.run()
     cycles(c, lambda: progress(c, 100))
     verdict(c)
+
+
+def memory_of(c, command):
+    """KiB of a process's own memory, lines of its maps, its descriptors."""
+    for p in c.pids():
+        if Path(f"/proc/{p}/comm").read_text().strip() == command:
+            text = Path(f"/proc/{p}/status").read_text()
+            return (int(text.split("RssAnon:")[1].split()[0]), len(Path(f"/proc/{p}/maps").read_text().splitlines()),
+                    len(list(Path(f"/proc/{p}/fd").iterdir())))
+    return (0, 0, 0)
+
+
+def redis_live(env):
+    """--leave-running again and again, of a redis that answers all the time and does not grow; the last image is one of its moments."""
+    need("redis-server", PYTHON)
+    script = """redis-server --port 6379 --bind 127.0.0.1 --unixsocket /run/redis.sock --save '' --dir /tmp \
+        --logfile /tmp/redis.log &
+        exec python3 -u -B /cr/redis_client.py /run/redis.sock 24"""
+    c = host_root(env, "redis", ["/bin/sh", "-c", script], files=["redis_client.py"])
+    c.run()
+    progress(c, 100)
+    image, late = env.t / "image", 0
+    before, processes = memory_of(c, "redis-server"), inside(c)
+    for n in range(CYCLES):
+        c.checkpoint(image, "--leave-running", timeout=60)
+        late += json.loads((image / "manifest.json").read_text())["statistics"]["pages_late"] >= 24 << 8
+        progress(c, 10)
+        check(inside(c) == processes, f"cycle {n}: processes were {sorted(processes)}, are {sorted(inside(c))}")
+    after = memory_of(c, "redis-server")
+    check(late >= CYCLES * 3 / 4, f"{late} of {CYCLES} checkpoints had most memory copied while redis ran")
+    check(after[0] < before[0] + (32 << 10) + CYCLES * 64 and after[1] < before[1] + 64 and after[2] == before[2],
+          f"redis had {before} (KiB, mappings, descriptors), has {after}")
+    second = c.clone("second")
+    verdict(c)
+    second.restore(image, timeout=60)
+    progress(second, 10)
+    verdict(second)
 
 
 def python_threads(env):
@@ -266,7 +304,7 @@ def tests():
     for f in (tcp.postgres, tcp.nginx_wrk, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
-    for f in (redis, python_threads, shell_pipeline, nginx, jvm):
+    for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm):
         yield f"programs/{f.__name__}", f, int(240 * FACTOR)
     for name in JOBS:
         yield f"programs/job_{name}", lambda env, n=name: job(env, n), int(240 * JOB_FACTOR)

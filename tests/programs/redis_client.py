@@ -58,7 +58,10 @@ def expect(what, got, wanted):
 
 def main():
     redis, n = Redis(sys.argv[1]), 0
+    much = int(sys.argv[2]) if len(sys.argv) > 2 else 0  # MiB
     redis("CONFIG", "SET", "save", "")
+    for i in range(much):
+        expect("SET", redis("SET", f"much:{i}", random.Random(i).randbytes(1 << 19).hex()), "OK")
     while not os.path.exists("/cr/stop"):
         n += 1
         expect("SET", redis("SET", f"key:{n}", value(n)), "OK")
@@ -66,13 +69,18 @@ def main():
         expect("RPUSH", redis("RPUSH", "list", n), n)
         old = random.randint(1, n)
         expect(f"key:{old}", redis("GET", f"key:{old}"), value(old))
+        if much:  # changes it all the time
+            redis("SETRANGE", f"much:{n % much}", 0, "x")
+            redis("SET", f"much:{n % much}", random.Random(n % much).randbytes(1 << 19).hex())
         if n % 10 == 0:
             say("count", str(n))
             time.sleep(0.001)
     for i in range(1, n + 1):
         expect(f"key:{i}", redis("GET", f"key:{i}"), value(i))
     expect("the list", redis("LRANGE", "list", 0, -1), [str(i) for i in range(1, n + 1)])
-    expect("the number of keys", redis("DBSIZE"), n + 2)
+    expect("the number of keys", redis("DBSIZE"), n + 2 + much)
+    for i in range(much):
+        expect(f"much:{i}", redis("GET", f"much:{i}"), random.Random(i).randbytes(1 << 19).hex())
     say("verdict", f"PASS {n}")
     time.sleep(1000)
 

@@ -174,7 +174,8 @@ int dump_snapshots_choose(struct dump *d, struct error *e)
 	int r = 0;
 
 	for (size_t i = 0; i < d->n_procs && r == 0 && d->snapshots; i++)
-		if (!d->procs[i].zombie && d->procs[i].status.vm_rss_kib >= PROCESS_MIN_KIB)
+		if (!d->procs[i].zombie && !dump_is_member(&d->procs[i]) &&
+			d->procs[i].status.vm_rss_kib >= PROCESS_MIN_KIB)
 			r = choose(d, &d->procs[i], e);
 	return r;
 }
