@@ -38,6 +38,7 @@ enum {
 #define IMAGE_FEATURE_PRE_DUMP "pre-dump"
 #define IMAGE_FEATURE_SOCKET_ERRORS "socket-errors"
 #define IMAGE_FEATURE_COMPRESSED "compressed-pages"
+#define IMAGE_FEATURE_PRESSURE "pressure-triggers"
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
 	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */

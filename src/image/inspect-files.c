@@ -161,6 +161,15 @@ static void describe_socket(struct inspection *x, struct json_object *o, const S
 	}
 }
 
+static void describe_trigger(struct inspection *x, struct json_object *o, const St__PressureTrigger *t)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s %llu %llu", t->full ? "full" : "some",
+		(unsigned long long)t->threshold_us, (unsigned long long)t->window_us);
+	inspect_add_string(x, o, "trigger", text);
+}
+
 static void describe_regular(struct inspection *x, struct json_object *o, const St__Regular *r)
 {
 	inspect_add_string(x, o, "kind", regular_kind(r));
@@ -169,6 +178,8 @@ static void describe_regular(struct inspection *x, struct json_object *o, const 
 		inspect_add_u64(x, o, "size", r->size);
 	if (r->deleted)
 		inspect_add_bool(x, o, "deleted", true);
+	if (r->trigger)
+		describe_trigger(x, o, r->trigger);
 }
 
 static void describe_epoll(struct inspection *x, struct json_object *o, const St__Epoll *p)

@@ -140,8 +140,8 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 }
 
 /* What a reader must know, or refuse. */
-static const char *const known_features[] = {
-	IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP, IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED};
+static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP,
+	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE};
 
 static bool append_string(struct json_object *array, const char *s)
 {
@@ -160,7 +160,9 @@ static struct json_object *features_array(const struct image_manifest *m, const 
 	if (a && ((m->parent && !append_string(a, IMAGE_FEATURE_PARENT)) ||
 			 (m->pre_dump && !append_string(a, IMAGE_FEATURE_PRE_DUMP)) ||
 			 (m->socket_errors && !append_string(a, IMAGE_FEATURE_SOCKET_ERRORS)) ||
-			 (f->compressed && !append_string(a, IMAGE_FEATURE_COMPRESSED)))) {
+			 (f->compressed && !append_string(a, IMAGE_FEATURE_COMPRESSED)) ||
+
+			 (m->pressure_triggers && !append_string(a, IMAGE_FEATURE_PRESSURE)))) {
 		json_object_put(a);
 		return NULL;
 	}

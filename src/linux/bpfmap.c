@@ -115,7 +115,7 @@ int bpf_read_users(struct arena *a, struct bpf_users **ret, size_t *ret_n)
 	struct bpf_row *rows;
 	struct bpf_users *all;
 	size_t n;
-	int r = bpf_walk("bpf_map", fields, ARRAY_SIZE(fields), a, &rows, &n);
+	int r = bpf_walk(&(struct bpf_objects){"bpf_map"}, fields, ARRAY_SIZE(fields), a, &rows, &n);
 
 	if (r < 0)
 		return r;

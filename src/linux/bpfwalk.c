@@ -102,6 +102,7 @@ static size_t tail_of(const struct btf_type *t)
 struct walk {
 	char iterator[64]; /* its function in the kernel, */
 	uint32_t number;   /* and the number of that type; 0: not found */
+	const struct bpf_objects *what;
 	const struct bpf_field *fields;
 	int at[BPF_WALK_FIELDS]; /* -1: not found */
 	size_t n;
@@ -150,56 +151,110 @@ static int bpf(int command, union bpf_attr *attr)
 	return r < 0 ? -errno : (int)r;
 }
 
-/* For each object it writes a row. */
-static int load_program(const struct walk *w)
-{
+struct program {
+	struct bpf_insn code[4 + 2 * BPF_WALK_FIELDS * 4 + 32];
+	unsigned n;
+};
+
 #define INSN(c, d, s, o, i)                                                                                  \
 	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (int16_t)(o), .imm = (i)})
 #define LOAD(size, to, from, offset) INSN(BPF_LDX | BPF_MEM | (size), to, from, offset, 0)
-	enum { ROW = sizeof(struct bpf_row), LENGTH = 4 + 2 * BPF_WALK_FIELDS + 7 };
-	const struct bpf_insn end[] = {
-		LOAD(BPF_DW, BPF_REG_1, BPF_REG_7, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -ROW),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, ROW),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_seq_write),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-	};
-	struct bpf_insn code[LENGTH];
+#define STORE(offset, from) INSN(BPF_STX | BPF_MEM | BPF_DW, BPF_REG_10, from, offset, 0)
+#define SET(to, value) INSN(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value)
+#define COPY(to, from) INSN(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0)
+#define ADD(to, value) INSN(BPF_ALU64 | BPF_ADD | BPF_K, to, 0, 0, value)
+#define CALL(function) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, function)
+
+static void emit(struct program *p, struct bpf_insn i)
+{
+	p->code[p->n++] = i;
+}
+
+/* Where in the row, which is on the stack. */
+static int slot(size_t k)
+{
+	return 8 * (int)k - (int)sizeof(struct bpf_row);
+}
+
+/* Of the object, which the verifier knows; or, unknown to it, of what a field points to. */
+static void emit_field(struct program *p, const struct walk *w, size_t k)
+{
+	const struct bpf_field *f = &w->fields[k];
+
+	if (f->from == 0) {
+		emit(p, LOAD(f->size == 8 ? BPF_DW : BPF_W, BPF_REG_1, BPF_REG_6, w->at[k]));
+		emit(p, STORE(slot(k), BPF_REG_1));
+		return;
+	}
+	emit(p, COPY(BPF_REG_1, BPF_REG_10));
+	emit(p, ADD(BPF_REG_1, slot(k)));
+	emit(p, SET(BPF_REG_2, (int)f->size));
+	emit(p, LOAD(BPF_DW, BPF_REG_3, BPF_REG_10, slot(f->from - 1)));
+	emit(p, ADD(BPF_REG_3, w->at[k]));
+	emit(p, CALL(BPF_FUNC_probe_read_kernel));
+}
+
+/* For each object it writes a row. The context has a struct bpf_iter_meta, which begins with the seq_file, and the object; of
+ * files: the task, the number, the file. */
+static void write_program(struct program *p, const struct walk *w)
+{
+	bool is_file = w->what->tid != 0;
+	unsigned ends[2];
+	size_t n_ends = 0;
+
+	emit(p, LOAD(BPF_DW, BPF_REG_7, BPF_REG_1, 0));
+	emit(p, LOAD(BPF_DW, BPF_REG_6, BPF_REG_1, is_file ? 24 : 8));
+	if (is_file) {
+		emit(p, LOAD(BPF_W, BPF_REG_8, BPF_REG_1, 16));
+		ends[n_ends++] = p->n;
+		emit(p, INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_8, 0, 0, w->what->fd));
+	}
+	ends[n_ends++] = p->n;
+	emit(p, INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_6, 0, 0, 0));
+	emit(p, SET(BPF_REG_1, 0));
+	for (size_t k = 0; k < BPF_WALK_FIELDS; k++)
+		emit(p, STORE(slot(k), BPF_REG_1));
+	for (size_t k = 0; k < w->n; k++)
+		emit_field(p, w, k);
+	emit(p, LOAD(BPF_DW, BPF_REG_1, BPF_REG_7, 0));
+	emit(p, COPY(BPF_REG_2, BPF_REG_10));
+	emit(p, ADD(BPF_REG_2, slot(0)));
+	emit(p, SET(BPF_REG_3, sizeof(struct bpf_row)));
+	emit(p, CALL(BPF_FUNC_seq_write));
+	for (size_t i = 0; i < n_ends; i++)
+		p->code[ends[i]].off = (int16_t)(p->n - ends[i] - 1);
+	emit(p, SET(BPF_REG_0, 0));
+	emit(p, INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
+}
+
+static int load_program(const struct walk *w)
+{
+	struct program p = {};
 	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_TRACING,
 		.expected_attach_type = BPF_TRACE_ITER,
 		.attach_btf_id = w->number,
-		.insns = (uint64_t)(uintptr_t)code,
+		.insns = (uint64_t)(uintptr_t)p.code,
 		.license = (uint64_t)(uintptr_t) "GPL"};
-	unsigned n = 0;
 
-	code[n++] = LOAD(BPF_DW, BPF_REG_6, BPF_REG_1, 8); /* the object; none at the end */
-	code[n++] =
-		LOAD(BPF_DW, BPF_REG_7, BPF_REG_1, 0); /* struct bpf_iter_meta: begins with the seq_file */
-	code[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 0);
-	/* to the last but one: r0 = 0 */
-	code[n++] = INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_6, 0, 2 * BPF_WALK_FIELDS + 5, 0);
-	for (size_t k = 0; k < BPF_WALK_FIELDS; k++) {
-		code[n++] = k < w->n ? LOAD(w->fields[k].size == 8 ? BPF_DW : BPF_W, BPF_REG_1, BPF_REG_6,
-					       w->at[k])
-				     : INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 0);
-		code[n++] = INSN(BPF_STX | BPF_MEM | BPF_DW, BPF_REG_10, BPF_REG_1, 8 * (int)k - ROW, 0);
-	}
-	memcpy(&code[n], end, sizeof(end));
-	attr.insn_cnt = LENGTH;
+	write_program(&p, w);
+	attr.insn_cnt = p.n;
 	return bpf(BPF_PROG_LOAD, &attr);
 }
 
 static int open_iterator(const struct walk *w)
 {
 	_cleanup_close_ int program = load_program(w), link = -EBADF;
+	union bpf_iter_link_info of = {.task = {.tid = (uint32_t)w->what->tid}};
 	union bpf_attr attr = {};
 
 	if (program < 0)
 		return program;
 	attr.link_create.prog_fd = (uint32_t)program;
 	attr.link_create.attach_type = BPF_TRACE_ITER;
+	if (w->what->tid) {
+		attr.link_create.iter_info = (uint64_t)(uintptr_t)&of;
+		attr.link_create.iter_info_len = sizeof(of);
+	}
 	link = bpf(BPF_LINK_CREATE, &attr);
 	if (link < 0)
 		return link;
@@ -233,10 +288,10 @@ static int read_rows(int fd, struct arena *a, struct bpf_row **ret, size_t *ret_
 	return 0;
 }
 
-int bpf_walk(const char *kind, const struct bpf_field *fields, size_t n, struct arena *a,
+int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, size_t n, struct arena *a,
 	struct bpf_row **ret, size_t *ret_n)
 {
-	struct walk w = {.fields = fields, .n = MIN(n, (size_t)BPF_WALK_FIELDS)};
+	struct walk w = {.what = what, .fields = fields, .n = MIN(n, (size_t)BPF_WALK_FIELDS)};
 	_cleanup_close_ int fd = -EBADF;
 	struct btf b;
 	size_t size;
@@ -244,7 +299,7 @@ int bpf_walk(const char *kind, const struct bpf_field *fields, size_t n, struct 
 	bool found;
 	int r = map_btf(&data, &size);
 
-	snprintf(w.iterator, sizeof(w.iterator), "bpf_iter_%s", kind);
+	snprintf(w.iterator, sizeof(w.iterator), "bpf_iter_%s", what->kind);
 	memset(w.at, -1, sizeof(w.at));
 	if (r < 0)
 		return r;

@@ -8,18 +8,26 @@
 #include "base/arena.h"
 #include "base/util.h"
 
-enum { BPF_WALK_FIELDS = 4 };
+enum { BPF_WALK_FIELDS = 10 };
 
-/* A member of a struct of the kernel, of 4 or 8 bytes; all structs begin where the object begins. */
+/* What is walked over. */
+struct bpf_objects {
+	const char *
+		kind; /* "bpf_map", "udp": all of the machine or of our network namespace; "task_file": one file, */
+	int tid, fd; /* of this thread (as we see it), with this number */
+};
+/* A member of a struct of the kernel, of 4 or 8 bytes. */
 struct bpf_field {
 	const char *type, *member;
 	unsigned size;
+	unsigned
+		from; /* n > 0: the struct is where field n - 1 points to; 0: it is the object, or what that begins with */
 };
 struct bpf_row {
 	uint64_t values[BPF_WALK_FIELDS];
 };
 
-/* These members of all objects of a kind ("bpf_map", "udp"): of the machine, or where it makes a difference of our network
- * namespace. -EOPNOTSUPP: this kernel does not have the iterator, or does not say where the members are; -EPERM. */
-int bpf_walk(const char *kind, const struct bpf_field *fields, size_t n, struct arena *a,
+/* These members of all objects. What lies behind a pointer that leads nowhere is 0. -EOPNOTSUPP: this kernel does not have the
+ * iterator, or does not say where the members are; -EPERM. */
+int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, size_t n, struct arena *a,
 	struct bpf_row **ret, size_t *ret_n) _must_check_;

@@ -1754,18 +1754,6 @@ static void check_dnotify(void)
 	check(sigtimedwait(&set, NULL, &second) == SIGRTMIN + 3, "no signal for a new file");
 }
 
-static bool set_pressure(void)
-{
-	fd = have(open("/proc/pressure/cpu", O_RDWR | O_NONBLOCK));
-	have(write(fd, "some 500000 2000000", 20));
-	return true;
-}
-
-static void check_pressure(void)
-{
-	check(write(fd, "some 500000 2000000", 20) == -1 && errno == EBUSY, "the trigger is gone: %m");
-}
-
 /* The descriptor alone, not mapped. */
 static bool set_secretmem_fd(void)
 {
@@ -1867,7 +1855,6 @@ static const struct object {
 	{"bpf_program", set_bpf_program, check_bpf_program},
 	{"bpf_queue", set_bpf_queue, check_bpf_program},
 	{"dnotify", set_dnotify, check_dnotify},
-	{"pressure", set_pressure, check_pressure},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},
 	{"secretmem_fd", set_secretmem_fd, check_secretmem_fd},
 	{"tstp", set_tstp, check_tstp},

@@ -582,6 +582,23 @@ time.sleep(1000)' "$(cat "$T/id")" "$T/has" &
 	ok checkpoint --image-path "$T/i" c
 }
 
+# What a trigger waits for, and by whom it was made, is what it was.
+test_pressure_triggers() {
+	with_program pressure
+	[ ! -e "$B/rootfs/cr/unavailable.1" ] || skip "no pressure stall information"
+	triggers() {
+		"$STASIS" --root "$ROOT" inspect --format json "$1" | jq -c '[.. | .trigger? // empty] | unique' > "$2"
+	}
+	ok checkpoint --image-path "$T/i" c
+	triggers "$T/i" "$T/before"
+	grep -q '"full 1900000 2000000","full 3900000 4000000","some 1800000 2000000"' "$T/before" || fail "$(cat "$T/before")"
+	jq -e '.required_features | index("pressure-triggers")' "$T/i/manifest.json" > "$T/jq" || fail "the image does not ask for it"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok checkpoint --image-path "$T/j" c
+	triggers "$T/j" "$T/after"
+	cmp "$T/before" "$T/after" || fail "$(cat "$T/after")"
+}
+
 # Without a namespace of its own the container is restored, and the name of the machine stays what it is.
 test_the_hosts_name_is_left_alone() {
 	bundle b sh -c 'hostname forged && echo > /cr/ready; exec sleep 1000'

@@ -279,6 +279,7 @@ static int commit(struct dump *d, struct error *e)
 		.page_size = 4096,
 		.generation = d->c->generation,
 		.socket_errors = d->has_socket_errors,
+		.pressure_triggers = d->has_pressure_triggers,
 	};
 	char features[1024], layout[512], created[40];
 	struct utsname un;

@@ -83,7 +83,8 @@ struct dump_file {
 	const char *by_name; /* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
 	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed (yet) */
 	struct stat st;
-	const char *link;	 /* what /proc/PID/fd/N points to */
+	const char *link;	      /* what /proc/PID/fd/N points to */
+	St__PressureTrigger *trigger; /* of a file for pressure; NULL: none */
 	const char *other_name;	 /* of a file that has been deleted under the name of the link (regular.c) */
 	const char *protocol;	 /* of a socket: "UNIX-STREAM"; NULL: it is none */
 	struct proc_fdinfo info; /* without O_CLOEXEC: ask.c asks for that */
@@ -193,8 +194,8 @@ struct dump {
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;
 	ino_t udp_errors_namespace;
-	bool has_socket_errors;	     /* the image has */
-	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
+	bool has_socket_errors, has_pressure_triggers; /* the image has */
+	struct bpf_users *bpf_users;		       /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
 	St__Container *container;

@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/pressure.h"
 #include "checkpoint/native/res/proc-file.h"
 
 static const char deleted_suffix[] = " (deleted)";
@@ -92,15 +93,6 @@ static int check_claim(struct dump *d, struct dump_file *f, struct error *e)
 	return 0;
 }
 
-/* What has been written to /proc/pressure/X or to X.pressure of a cgroup arms a trigger, which nobody can read back. */
-static bool may_be_trigger(const struct dump_file *f)
-{
-	const char *name = strrchr(f->link, '/');
-
-	return f->st.st_size == 0 && (f->info.flags & O_ACCMODE) != O_RDONLY && !(f->info.flags & O_PATH) &&
-	       (strstr(f->link, "/pressure/") || (name && strstr(name, ".pressure")));
-}
-
 static bool is_mounted(const struct dump *d, const struct dump_file *f)
 {
 	uint64_t any;
@@ -138,10 +130,13 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 			"close it first", "%s", f->link);
 		return 0;
 	}
-	if (may_be_trigger(f)) {
-		dump_refuse(d, f->proc, f->fd, "file", "a trigger for pressure cannot be read back",
-			"close it first", "%s", f->link);
-		return 0;
+	if (pressure_may_be_armed(f)) {
+		const char *remedy = NULL, *reason = NULL;
+		int r = pressure_check(d, f, &reason, &remedy, e);
+
+		if (r == 0 && reason)
+			dump_refuse(d, f->proc, f->fd, "file", reason, remedy, "%s", f->link);
+		return r;
 	}
 	if (S_ISBLK(f->st.st_mode) && !(f->info.flags & O_PATH) && check_claim(d, f, e) < 0)
 		return e->code;
@@ -220,6 +215,8 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 		m->other_name = (char *)f->other_name;
 	m->path = says_deleted(f) ? arena_strndup(&d->arena, f->link, n - strlen(deleted_suffix))
 				  : (char *)f->link;
+	m->trigger = f->trigger;
+	d->has_pressure_triggers |= m->trigger != NULL;
 	m->mode = f->st.st_mode;
 	m->size = S_ISBLK(f->st.st_mode) && f->local >= 0 ? block_size(f->local) : (uint64_t)f->st.st_size;
 	m->mtime_ns = f->st.st_mtim.tv_sec * 1000000000ull + f->st.st_mtim.tv_nsec;
@@ -386,6 +383,10 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 		*ret_fd = proc_file_open_gone(f, open_flags_of(m), e);
 		return MIN(*ret_fd, 0);
 	}
+	if (f->trigger) {
+		*ret_fd = pressure_open(r, f, open_flags_of(m), e);
+		return MIN(*ret_fd, 0);
+	}
 	*ret_fd = open(f->deleted ? name : f->path, open_flags_of(m));
 	if (*ret_fd < 0)
 		return error_errno(e, -errno, "open %s", f->path);
@@ -436,7 +437,9 @@ static int connect_regular(struct restore *r, const St__File *m, int fd, struct 
 
 BY_PATH(regular, "file",
 	"regular files, also deleted ones; files of /proc, also of processes that are gone, of /sys and the "
-	"cgroup; not those of threads in /proc, nor pressure triggers",
+	"cgroup; triggers for pressure, which may fire once more after a restore. Refused: files of threads "
+	"in /proc, "
+	"triggers of which an event waits, or on a kernel without BTF",
 	match_regular);
 BY_PATH(directory, "directory", "directories held open, also deleted ones", match_directory);
 BY_PATH(path, "O_PATH", "O_PATH descriptors", match_path);

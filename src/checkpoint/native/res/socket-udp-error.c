@@ -55,7 +55,8 @@ static int walk(struct dump *d, int ns)
 
 	if (own < 0 || setns(ns, CLONE_NEWNET) < 0)
 		return -errno;
-	r = bpf_walk("udp", fields, ARRAY_SIZE(fields), &d->arena, &d->udp_errors, &d->n_udp_errors);
+	r = bpf_walk(&(struct bpf_objects){"udp"}, fields, ARRAY_SIZE(fields), &d->arena, &d->udp_errors,
+		&d->n_udp_errors);
 	left = ns_return(own, CLONE_NEWNET);
 	return r < 0 ? r : left;
 }
