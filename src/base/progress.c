@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -18,25 +19,83 @@ static uint64_t now_ns(void)
 	return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
 }
 
-void progress_start(struct progress *p, int fd, const char *title, uint64_t total)
+int progress_mode_parse(const char *text, enum progress_mode *ret, struct error *e)
 {
-	*p = (struct progress){
-		.fd = isatty(fd) ? fd : -EBADF,
-		.title = title,
-		.total = total,
-	};
-	if (p->fd < 0)
-		return;
-	p->start_ns = now_ns();
-	p->next_ns = p->start_ns + DELAY_MS * MS;
+	static const char *const names[] = {[PROGRESS_AUTO] = "auto",
+		[PROGRESS_NONE] = "none",
+		[PROGRESS_TTY] = "tty",
+		[PROGRESS_JSON] = "json"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!text || !strcmp(text, names[i])) {
+			*ret = (enum progress_mode)i;
+			return 0;
+		}
+	return error_set(
+		e, -EINVAL, ERROR_USAGE, "invalid --progress \"%.40s\": json, tty, none or auto", text);
 }
 
-static void draw(const struct progress *p, const char *line, size_t len)
+struct progress progress_to(int fd, enum progress_mode mode)
+{
+	bool shown = mode == PROGRESS_AUTO ? isatty(fd) : mode != PROGRESS_NONE;
+
+	return (struct progress){.fd = shown ? fd : -EBADF, .json = mode == PROGRESS_JSON};
+}
+
+bool progress_is_shown(const struct progress *p)
+{
+	return p->fd >= 0;
+}
+
+static void put(const struct progress *p, const char *line, size_t len)
 {
 	struct pollfd f = {p->fd, POLLOUT, 0};
+	struct timespec no_time = {};
+	sigset_t pipe, old;
 
-	if (poll(&f, 1, 0) == 1 && (f.revents & POLLOUT) && write(p->fd, line, len) < 0)
-		return; /* it was only a courtesy */
+	/* A pipe that can be written to has room for PIPE_BUF bytes. If nobody reads it any more we do not die of that. */
+	if (poll(&f, 1, 0) != 1 || !(f.revents & POLLOUT) || (f.revents & POLLERR))
+		return;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &old);
+	if (write(p->fd, line, len) < 0 && errno == EPIPE)
+		sigtimedwait(&pipe, NULL, &no_time);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void put_json(const struct progress *p, uint64_t now, bool done)
+{
+	char line[256];
+	double seconds = (now - p->start_ns) / 1e9;
+	int n = snprintf(line, sizeof(line), "{\"phase\": \"%.40s\", \"bytes\": %llu", p->phase,
+		(unsigned long long)p->done);
+
+	if (p->total)
+		n += snprintf(line + n, sizeof(line) - n, ", \"total\": %llu", (unsigned long long)p->total);
+	if (p->done && seconds > 0)
+		n += snprintf(line + n, sizeof(line) - n, ", \"rate\": %.0f", p->done / seconds);
+	if (p->done && p->total >= p->done)
+		n += snprintf(line + n, sizeof(line) - n, ", \"left_us\": %.0f",
+			done ? 0 : seconds * 1e6 / p->done * (p->total - p->done));
+	n += snprintf(line + n, sizeof(line) - n, ", \"us\": %.0f, \"done\": %s}\n", seconds * 1e6,
+		done ? "true" : "false");
+	put(p, line, n);
+}
+
+void progress_start(struct progress *p, const char *phase, const char *title, uint64_t total)
+{
+	if (p->fd < 0)
+		return;
+	progress_stop(p);
+	p->phase = phase;
+	p->title = title;
+	p->done = 0;
+	p->total = total;
+	p->start_ns = now_ns();
+	p->next_ns = p->start_ns + (p->json ? INTERVAL_MS : DELAY_MS) * MS;
+	if (p->json)
+		put_json(p, p->start_ns, false);
 }
 
 /* "1.4 GiB" */
@@ -59,20 +118,13 @@ static int put_time(char *buf, size_t size, double seconds)
 	return snprintf(buf, size, "%.1f h", seconds / 3600);
 }
 
-void progress_update(struct progress *p, uint64_t done)
+static void put_line(struct progress *p, uint64_t now)
 {
 	char line[160], size[24], total[24], rate[24], left[32];
-	double seconds;
-	uint64_t now;
+	double seconds = (now - p->start_ns) / 1e9;
+	uint64_t done = p->done;
 	int n;
 
-	if (p->fd < 0)
-		return;
-	now = now_ns();
-	if (now < p->next_ns)
-		return;
-	p->next_ns = now + INTERVAL_MS * MS;
-	seconds = (now - p->start_ns) / 1e9;
 	put_size(size, sizeof(size), done);
 	put_size(total, sizeof(total), p->total);
 	put_size(rate, sizeof(rate), done / seconds);
@@ -84,12 +136,36 @@ void progress_update(struct progress *p, uint64_t done)
 			(unsigned)(done * 100.0 / p->total), size, total, rate, left);
 	}
 	p->drawn = true;
-	draw(p, line, MIN((size_t)n, sizeof(line) - 1));
+	put(p, line, MIN((size_t)n, sizeof(line) - 1));
+}
+
+void progress_update(struct progress *p, uint64_t done)
+{
+	uint64_t now;
+
+	if (p->fd < 0 || !p->phase)
+		return;
+	p->done = done;
+	if (p->total && p->total < done) /* it was an estimate */
+		p->total = done;
+	now = now_ns();
+	if (now < p->next_ns)
+		return;
+	p->next_ns = now + INTERVAL_MS * MS;
+	if (p->json)
+		put_json(p, now, false);
+	else if (p->title)
+		put_line(p, now);
 }
 
 void progress_stop(struct progress *p)
 {
-	if (p->fd >= 0 && p->drawn)
-		draw(p, "\r\033[K", 4);
-	p->fd = -EBADF;
+	if (p->fd < 0 || !p->phase)
+		return;
+	if (p->json)
+		put_json(p, now_ns(), true);
+	else if (p->drawn)
+		put(p, "\r\033[K", 4);
+	p->phase = NULL;
+	p->drawn = false;
 }

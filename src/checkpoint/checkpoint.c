@@ -321,8 +321,10 @@ static void write_log(const char *dir, enum image_operation operation, const str
 	int result, const struct error *e)
 {
 	const char *name = operation == IMAGE_DUMP ? "dump.log" : "restore.log";
-	_cleanup_close_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+	_cleanup_close_ int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct error ignored;
+	FILE *out;
+	int fd;
 
 	if (dirfd < 0)
 		return;
@@ -331,20 +333,18 @@ static void write_log(const char *dir, enum image_operation operation, const str
 	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
-	dprintf(fd, "stasis %s, native engine\n", STASIS_VERSION);
-	dprintf(fd,
-		"preflight %llu us, freeze %llu us, collect %llu us, memory %llu us, image %llu us; frozen "
-		"%llu us, total %llu us\n",
-		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us,
-		(unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
-		(unsigned long long)s->image_us, (unsigned long long)s->frozen_us,
-		(unsigned long long)s->total_us);
-	dprintf(fd, "%llu processes, %llu threads, %llu files\n", (unsigned long long)s->processes,
-		(unsigned long long)s->threads, (unsigned long long)s->files);
+	out = fdopen(fd, "w");
+	if (!out) {
+		close_p(&fd);
+		return;
+	}
+	fprintf(out, "stasis %s, native engine\n", STASIS_VERSION);
+	image_statistics_print(s, operation, out);
 	if (result < 0)
-		dprintf(fd, "Error: %s\n", e->message);
+		fprintf(out, "Error: %s\n", e->message);
 	else
-		dprintf(fd, "finished successfully\n");
+		fprintf(out, "finished successfully\n");
+	fclose(out);
 }
 
 static uint64_t now_us(void)
@@ -405,10 +405,12 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 		   *work = o->work_path ? o->work_path : path;
 	struct preflight_report own = {}, *rep = report ? report : &own;
 	struct target target = {.fd = -EBADF};
+	struct progress progress = progress_to(STDERR_FILENO, o->progress);
 	uint64_t begin = now_us();
 	int r;
 
 	*stats = (struct image_statistics){};
+	progress_start(&progress, "preflight", NULL, 0);
 	r = check_options(o, e);
 	if (r == 0)
 		r = check_state(c, e);
@@ -422,6 +424,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	if (r == 0 && rep->n > 0)
 		r = preflight_refuse(rep, e);
 	stats->preflight_us = now_us() - begin;
+	progress_stop(&progress);
 	if (r == 0)
 		r = fault_point("checkpoint-preflight", e);
 	if (r == 0)

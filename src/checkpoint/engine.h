@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "container/container.h"
 #include "image/image.h"
 
@@ -52,6 +53,7 @@ struct checkpoint_options {
 	const char *parent_path;
 	bool pre_dump;
 	bool print_stats;
+	enum progress_mode progress;
 	enum cgroups_mode cgroups;
 	struct image_packing packing; /* of its page data; without go_on() */
 };
@@ -74,6 +76,7 @@ struct restore_options {
 	const struct veth_pair *veth_pairs;
 	size_t n_veth_pairs;
 	const char *lsm_profile; /* "apparmor:NAME" instead of config.json's; NULL */
+	enum progress_mode progress;
 	bool any_cpu; /* that has the registers in use; else one that has all that the image's had */
 	enum cgroups_mode cgroups;
 	enum lazy_mode lazy;

@@ -8,7 +8,7 @@
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *page_server, *compress;
+	const char *engine, *cgroup_mode, *page_server, *compress, *progress;
 	bool lazy_pages;
 };
 
@@ -20,7 +20,10 @@ static const struct cli_option table[] = {
 	{"work-path", 0, CLI_STRING, CP(work_path), "DIR",
 		"where logs are written (default: the image's directory)"},
 	{"leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on"},
-	{"print-stats", 0, CLI_FLAG, CP(print_stats), NULL, "print how long each step took, as JSON"},
+	{"print-stats", 0, CLI_FLAG, CP(print_stats), NULL,
+		"print how long each phase took, pages by kind and bytes, as JSON"},
+	{"progress", 0, CLI_STRING, offsetof(struct options, progress), "auto|tty|json|none",
+		"how far it has come, on stderr (default: a line, if that is a terminal)"},
 	{"engine", 0, CLI_STRING, offsetof(struct options, engine), "native", "engine to use"},
 	{"tcp-established", 0, CLI_FLAG, CP(tcp_established), NULL, "keep open TCP connections"},
 	{"tcp-skip-in-flight", 0, CLI_FLAG, CP(tcp_skip_in_flight), NULL,
@@ -79,20 +82,6 @@ static int parse_packing(const char *compress, struct image_packing *ret, struct
 	return 0;
 }
 
-static void print_stats(const struct image_statistics *s)
-{
-	printf("{\"total_us\": %llu, \"frozen_us\": %llu, \"preflight_us\": %llu, \"freeze_us\": %llu, "
-	       "\"collect_us\": %llu, "
-	       "\"memory_us\": %llu, \"image_us\": %llu, \"processes\": %llu, \"threads\": %llu, \"files\": "
-	       "%llu, \"pages_late\": %llu}\n",
-		(unsigned long long)s->total_us, (unsigned long long)s->frozen_us,
-		(unsigned long long)s->preflight_us, (unsigned long long)s->freeze_us,
-		(unsigned long long)s->collect_us, (unsigned long long)s->memory_us,
-		(unsigned long long)s->image_us, (unsigned long long)s->processes,
-		(unsigned long long)s->threads, (unsigned long long)s->files,
-		(unsigned long long)s->pages_late);
-}
-
 /* A line each: containerd shows only the first one. */
 static void print_obstacles(const struct preflight_report *r)
 {
@@ -122,6 +111,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = parse_packing(o->compress, &checkpoint.packing, e);
 	if (r == 0)
+		r = progress_mode_parse(o->progress, &checkpoint.progress, e);
+	if (r == 0)
 		r = container_load(g->root, args[0], true, &c, e);
 	if (r < 0)
 		return r;
@@ -132,7 +123,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r < 0)
 		return r;
 	if (o->checkpoint.print_stats)
-		print_stats(&stats);
+		image_statistics_print(&stats, IMAGE_DUMP, stdout);
 	/* As runc: what was checkpointed to its end is gone. */
 	return o->checkpoint.leave_running ? 0 : container_delete(c, true, e);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* restore: a container from its bundle and an image. */
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/engine.h"
@@ -10,9 +11,9 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *lazy;
+	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *lazy, *progress;
 	struct cli_list veth_pairs;
-	bool detach, keep, no_subreaper, lazy_pages;
+	bool detach, keep, print_stats, no_subreaper, lazy_pages;
 };
 
 #define RS(member) offsetof(struct options, restore.member)
@@ -26,6 +27,10 @@ static const struct cli_option table[] = {
 	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
 	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
 		"do not become the parent of orphaned processes"},
+	{"print-stats", 0, CLI_FLAG, offsetof(struct options, print_stats), NULL,
+		"print how long each phase took, pages by kind and bytes, as JSON"},
+	{"progress", 0, CLI_STRING, offsetof(struct options, progress), "auto|tty|json|none",
+		"how far it has come, on stderr (default: a line, if that is a terminal)"},
 	{"tcp-established", 0, CLI_FLAG, RS(tcp_established), NULL, "bring TCP connections back"},
 	{"network-lock", 0, CLI_IGNORED_STRING, 0, "METHOD", NULL},
 	{"tcp-close", 0, CLI_FLAG, RS(tcp_close), NULL, "TCP connections come back closed"},
@@ -51,14 +56,24 @@ static const struct cli_option table[] = {
 	{NULL},
 };
 
+struct made_how {
+	const struct restore_options *restore;
+	FILE *stats; /* NULL: they are not printed */
+};
+
 static int make(
 	void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
-	struct restore_options restore = *(const struct restore_options *)arg;
+	const struct made_how *how = arg;
+	struct restore_options restore = *how->restore;
 	struct image_statistics stats;
+	int r;
 
 	restore.create = *create;
-	return restore_run(&restore, ret, &stats, e);
+	r = restore_run(&restore, ret, &stats, e);
+	if (r == 0 && how->stats)
+		image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
+	return r;
 }
 
 /* In the arena: "IN=OUT[@BRIDGE]", as with CRIU. */
@@ -100,12 +115,15 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	const struct options *o = options;
 	struct container_create_options create;
 	struct restore_options restore = o->restore;
+	struct made_how how = {.restore = &restore};
 	_cleanup_(container_free_p) struct container *c = NULL;
 	_cleanup_(arena_done) struct arena arena = {};
 	int r = create_options_for(g, &o->create, args[0], &create, e);
 
 	if (r == 0)
 		r = cgroups_mode_parse(o->cgroup_mode, &restore.cgroups, e);
+	if (r == 0)
+		r = progress_mode_parse(o->progress, &restore.progress, e);
 	if (r == 0)
 		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
 	restore.any_cpu = o->cpu_check && !strcmp(o->cpu_check, "lenient");
@@ -124,11 +142,13 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (o->lsm_mount_context)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");
+	/* In the foreground stdout is the container's. */
+	how.stats = !o->print_stats ? NULL : o->detach ? stdout : stderr;
 	if (o->detach)
-		return make(&restore, &create, &c, e);
+		return make(&how, &create, &c, e);
 	return foreground_container(&create,
 		&(struct foreground_container){
-			.make = make, .arg = &restore, .keep = o->keep, .no_subreaper = o->no_subreaper},
+			.make = make, .arg = &how, .keep = o->keep, .no_subreaper = o->no_subreaper},
 		e);
 }
 

@@ -187,6 +187,21 @@ void image_index_sort(struct image_index *x);
 int image_index_build(
 	struct image_index *x, uint64_t pages_size, struct image_buffer *b, struct error *e) _must_check_;
 
+/* statistics.c */
+enum {
+	IMAGE_STATISTIC_DUMP = 1,     /* printed for a checkpoint */
+	IMAGE_STATISTIC_RESTORE = 2,  /* printed for a restore */
+	IMAGE_STATISTIC_MANIFEST = 4, /* known when manifest.json is written, and in it */
+	IMAGE_STATISTIC_OPTIONAL = 8, /* images of older versions do not have it */
+};
+struct image_statistic {
+	const char *name;
+	size_t offset;
+	unsigned in;
+};
+extern const struct image_statistic image_statistic_table[]; /* ends with a name of NULL */
+uint64_t *image_statistic(const struct image_statistics *s, const struct image_statistic *of);
+
 /* manifest.c: what manifest.json says of the other files */
 struct image_file_info {
 	uint64_t size, checksum; /* of pages.img: no checksum, the index has them */

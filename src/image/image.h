@@ -10,6 +10,7 @@
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -64,10 +65,13 @@ struct image_manifest {
 	const char *stdio[3];	/* what fds 0-2 of init are, for descriptors.json; not read back */
 	/* Microseconds and counts of one operation. */
 	struct image_statistics {
-		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, memory_us, image_us;
-		uint64_t processes, threads, files, pages_data, pages_zero, bytes;
+		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, files_us, memory_us,
+			image_us, commit_us, end_us; /* of a checkpoint, the phases in their order */
+		uint64_t pack_us;		     /* of commit_us: compression, duplicates */
+		uint64_t open_us, create_us,
+			resume_us; /* of a restore, which also has total_us and memory_us */
+		uint64_t processes, threads, files, pages_data, pages_zero, pages_shared, pages_parent, bytes;
 		uint64_t pages_late; /* that were copied while the container ran on */
-		uint64_t pack_us;    /* 0 in images of older versions, and where nothing was packed */
 	} statistics;
 };
 
@@ -134,10 +138,10 @@ int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t addres
 /* Page data is written as it comes, and packed by commit; before the first page is written. If none of it gets smaller it
  * stays as it is. */
 int image_writer_pack(struct image_writer *w, const struct image_packing *p, struct error *e) _must_check_;
-/* Pages and bytes so far (of stages, what has been flushed), into the fields pages_data, pages_zero and bytes of *s. */
+/* Pages and bytes so far (of stages, what has been flushed), into the fields pages_* and bytes of *s. */
 void image_writer_count(const struct image_writer *w, struct image_statistics *s);
 /* Writes index, checksums, the files for CRIU's callers and the manifest (last, renamed into place). Nothing is
- * fsynced: the image is as durable as the directory it is in. pages_data, pages_zero and bytes of the statistics are
+ * fsynced: the image is as durable as the directory it is in. pages_* and bytes of the statistics are
  * the writer's own count, whatever m says. */
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e) _must_check_;
 /* After that: the checksum of its manifest, by which it is known. */
@@ -145,6 +149,8 @@ uint64_t image_writer_checksum(const struct image_writer *w);
 /* Writes stats-dump (again: it is in the image, too) or stats-restore into another directory: CRIU's callers look for
  * them where the logs are. */
 enum image_operation { IMAGE_DUMP, IMAGE_RESTORE };
+/* What there is of one as a line of JSON (docs/formats/image.md names the members). */
+void image_statistics_print(const struct image_statistics *s, enum image_operation operation, FILE *out);
 int image_write_stats(int dirfd, enum image_operation operation, const struct image_statistics *s,
 	struct error *e) _must_check_;
 /* Whether a file in an image's directory is part of it. */

@@ -55,39 +55,13 @@ static bool add_hash(struct json_object *o, const char *key, uint64_t v)
 	return add_string(o, key, text);
 }
 
-/* The numbers of "statistics", for both directions. */
-static const struct {
-	const char *name;
-	size_t offset;
-} statistics[] = {
-#define FIELD(name)                                                                                          \
-	{                                                                                                    \
-#name, offsetof(struct image_statistics, name)                                               \
-	}
-	FIELD(total_us),
-	FIELD(frozen_us),
-	FIELD(preflight_us),
-	FIELD(freeze_us),
-	FIELD(collect_us),
-	FIELD(memory_us),
-	FIELD(image_us),
-	FIELD(processes),
-	FIELD(threads),
-	FIELD(files),
-	FIELD(pages_data),
-	FIELD(pages_zero),
-	FIELD(bytes),
-	FIELD(pages_late),
-	FIELD(pack_us),
-#undef FIELD
-};
-
 static struct json_object *statistics_object(const struct image_statistics *s)
 {
 	struct json_object *o = json_object_new_object();
 
-	for (size_t i = 0; o && i < ARRAY_SIZE(statistics); i++)
-		add_u64(o, statistics[i].name, *(const uint64_t *)((const char *)s + statistics[i].offset));
+	for (const struct image_statistic *f = image_statistic_table; o && f->name; f++)
+		if (f->in & IMAGE_STATISTIC_MANIFEST)
+			add_u64(o, f->name, *image_statistic(s, f));
 	return o;
 }
 
@@ -446,12 +420,11 @@ static void get_all(struct parse *p, struct json_object *o, struct image_manifes
 	if (v && json_object_object_get_ex(v, "layout", NULL))
 		m->cpu_layout = get_string(p, v, "layout");
 	v = member(p, o, "statistics", json_type_object);
-	for (size_t i = 0; v && i < ARRAY_SIZE(statistics); i++)
-		if (statistics[i].offset <=
-				offsetof(struct image_statistics, bytes) || /* older images have these */
-			json_object_object_get_ex(v, statistics[i].name, NULL))
-			*(uint64_t *)((char *)&m->statistics + statistics[i].offset) =
-				get_u64(p, v, statistics[i].name, UINT64_MAX);
+	for (const struct image_statistic *st = image_statistic_table; v && st->name; st++)
+		if ((st->in & IMAGE_STATISTIC_MANIFEST) &&
+			(!(st->in & IMAGE_STATISTIC_OPTIONAL) ||
+				json_object_object_get_ex(v, st->name, NULL)))
+			*image_statistic(&m->statistics, st) = get_u64(p, v, st->name, UINT64_MAX);
 	v = member(p, o, "files", json_type_object);
 	f->checkpoint = get_file(p, v, IMAGE_CHECKPOINT, true);
 	f->index = get_file(p, v, IMAGE_INDEX, true);

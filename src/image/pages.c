@@ -500,14 +500,16 @@ int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t
 
 void image_pages_count(const struct image_pages *p, struct image_statistics *s)
 {
-	s->pages_data = s->pages_zero = 0;
-	for (size_t i = 0; i < p->index.n_runs; i++) {
-		const struct image_run *run = &p->index.runs[i];
+	uint64_t *const of[] = {
+		[IMAGE_PAGES_DATA] = &s->pages_data,
+		[IMAGE_PAGES_ZERO] = &s->pages_zero,
+		[IMAGE_PAGES_PARENT] = &s->pages_parent,
+		[IMAGE_PAGES_SHARED] = &s->pages_shared,
+	};
 
-		if (run->kind == IMAGE_PAGES_DATA)
-			s->pages_data += run->n_pages;
-		if (run->kind == IMAGE_PAGES_ZERO)
-			s->pages_zero += run->n_pages;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++)
+		*of[i] = 0;
+	for (size_t i = 0; i < p->index.n_runs; i++)
+		*of[p->index.runs[i].kind] += p->index.runs[i].n_pages;
 	s->bytes = p->size;
 }

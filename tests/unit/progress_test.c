@@ -34,7 +34,9 @@ static void test_no_terminal(void)
 	char c;
 
 	CHECK(pipe2(fds, O_NONBLOCK) == 0);
-	progress_start(&p, fds[1], "Writing", 100);
+	p = progress_to(fds[1], PROGRESS_AUTO);
+	CHECK(!progress_is_shown(&p));
+	progress_start(&p, "memory", "Writing", 100);
 	p.start_ns = p.next_ns = 0;
 	progress_update(&p, 50);
 	progress_stop(&p);
@@ -51,7 +53,9 @@ static void test_terminal(void)
 
 	if (!CHECK(fd >= 0))
 		return;
-	progress_start(&p, fd, "Writing memory", UINT64_C(1) << 30);
+	p = progress_to(fd, PROGRESS_AUTO);
+	CHECK(progress_is_shown(&p));
+	progress_start(&p, "memory", "Writing memory", UINT64_C(1) << 30);
 	progress_update(&p, 100);
 	CHECK(shown(master, buf, sizeof(buf)) < 0, "nothing in the first half second");
 	p.start_ns -= UINT64_C(2000000000);
@@ -70,6 +74,78 @@ static void test_terminal(void)
 	close(master);
 }
 
+static void test_json(void)
+{
+	struct progress p;
+	char buf[4096];
+	int fds[2];
+
+	CHECK(pipe2(fds, O_NONBLOCK) == 0);
+	p = progress_to(fds[1], PROGRESS_JSON);
+	progress_update(&p, 7); /* between phases: nothing */
+	progress_start(&p, "freeze", NULL, 0);
+	progress_start(&p, "memory", "Writing memory", 4000); /* ends the one before */
+	CHECK(shown(fds[0], buf, sizeof(buf)) > 0 &&
+			strstr(buf, "{\"phase\": \"freeze\", \"bytes\": 0, \"us\": 0, \"done\": false}\n{") ==
+				buf &&
+			strstr(buf,
+				"\"done\": true}\n{\"phase\": \"memory\", \"bytes\": 0, \"total\": 4000, "),
+		"%s", buf);
+	progress_update(&p, 500);
+	CHECK(shown(fds[0], buf, sizeof(buf)) < 0, "not more often than ten times a second");
+	p.start_ns -= UINT64_C(2000000000);
+	p.next_ns = 0;
+	progress_update(&p, 1000);
+	CHECK(shown(fds[0], buf, sizeof(buf)) > 0 &&
+			strstr(buf, "\"bytes\": 1000, \"total\": 4000, \"rate\": ") &&
+			strstr(buf, ", \"left_us\": 6") && strstr(buf, "\"done\": false}\n"),
+		"%s", buf);
+	progress_stop(&p);
+	CHECK(shown(fds[0], buf, sizeof(buf)) > 0 && strstr(buf, "\"left_us\": 0, ") &&
+			strstr(buf, "\"done\": true}\n"),
+		"%s", buf);
+	progress_stop(&p);
+	CHECK(shown(fds[0], buf, sizeof(buf)) < 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Nobody reads: lines are missed, none is cut off. */
+static void test_busy_reader(void)
+{
+	struct progress p;
+	char buf[8192];
+	int fds[2];
+	ssize_t n;
+
+	CHECK(pipe2(fds, O_NONBLOCK) == 0 && fcntl(fds[1], F_SETFL, 0) == 0);
+	alarm(10);
+	p = progress_to(fds[1], PROGRESS_JSON);
+	progress_start(&p, "memory", "Writing", 1000);
+	for (int i = 0; i < 5000; i++) {
+		p.next_ns = 0;
+		progress_update(&p, 500);
+	}
+	progress_stop(&p);
+	alarm(0);
+	while ((n = read(fds[0], buf, sizeof(buf))) > 0)
+		CHECK(n == sizeof(buf) || buf[n - 1] == '\n');
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_modes(void)
+{
+	enum progress_mode mode = PROGRESS_TTY;
+	struct error e;
+
+	CHECK(progress_mode_parse(NULL, &mode, &e) == 0 && mode == PROGRESS_AUTO);
+	CHECK(progress_mode_parse("json", &mode, &e) == 0 && mode == PROGRESS_JSON);
+	CHECK(progress_mode_parse("none", &mode, &e) == 0 && mode == PROGRESS_NONE);
+	CHECK(progress_mode_parse("JSON", &mode, &e) == -EINVAL && e.kind == ERROR_USAGE &&
+		mode == PROGRESS_NONE);
+}
+
 /* Nobody reads from the terminal: its buffer fills, and the operation goes on. */
 static void test_stopped_terminal(void)
 {
@@ -79,7 +155,8 @@ static void test_stopped_terminal(void)
 	if (!CHECK(fd >= 0))
 		return;
 	alarm(10);
-	progress_start(&p, fd, "Writing", 1000);
+	p = progress_to(fd, PROGRESS_TTY);
+	progress_start(&p, "memory", "Writing", 1000);
 	CHECK(tcflow(fd, TCOOFF) == 0);
 	for (int i = 0; i < 5000; i++) {
 		p.next_ns = 0;
@@ -96,6 +173,9 @@ int main(void)
 	static const struct tap_test tests[] = {
 		{"silent without a terminal", test_no_terminal},
 		{"on a terminal", test_terminal},
+		{"as JSON", test_json},
+		{"a reader that is busy does not block", test_busy_reader},
+		{"modes", test_modes},
 		{"a stopped terminal does not block", test_stopped_terminal},
 	};
 

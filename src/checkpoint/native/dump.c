@@ -237,6 +237,7 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = guard_is_alive(guard_fd, e);
 	d->stats->collect_us = now_us() - start;
+	start = now_us();
 	if (r == 0)
 		r = dump_ttys(d, e);
 	if (r == 0)
@@ -247,6 +248,7 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 		r = dump_tmpfs(d, e);
 	if (r == 0)
 		r = fault_point("checkpoint-files", e);
+	d->stats->files_us = now_us() - start;
 	start = now_us();
 	if (r == 0)
 		r = dump_pages_finish(d, e);
@@ -322,8 +324,10 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	struct error undo;
 	int r;
 
+	progress_start(&d->progress, "freeze", NULL, 0);
 	r = dump_stop(d, e);
 	d->stats->freeze_us = now_us() - start;
+	progress_start(&d->progress, "collect", NULL, 0);
 	if (r == 0)
 		r = collect_frozen(d, guard_fd, now_us(), e);
 	frozen = now_us();
@@ -341,14 +345,17 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	if (r == 0) {
 		count(d);
 		image = now_us();
+		progress_start(&d->progress, "image", NULL, 0);
 		r = write_records(d, e);
 		if (r == 0)
 			r = fault_point("checkpoint-image", e);
 		d->stats->image_us = now_us() - image;
 		d->stats->total_us = now_us() - begin;
 		d->stats->frozen_us = (d->options->leave_running ? frozen : now_us()) - start;
+		image = now_us();
 		if (r == 0)
 			r = commit(d, e);
+		d->stats->commit_us = now_us() - image;
 		if (r == 0)
 			r = fault_point("checkpoint-manifest", e);
 	}
@@ -356,8 +363,13 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		r = guard_is_alive(guard_fd, e);
 	if (r == 0 && !d->options->leave_running)
 		r = dump_lock_network(d, e);
-	if (r == 0 && !d->options->leave_running)
-		return dump_kill(d, e);
+	if (r == 0 && !d->options->leave_running) {
+		progress_start(&d->progress, "end", NULL, 0);
+		image = now_us();
+		r = dump_kill(d, e);
+		d->stats->end_us = now_us() - image;
+		return r;
+	}
 	if (r < 0)
 		dump_release_network(d->journal, d->c->init_pid);
 	if (r < 0 && d->stopped) {
@@ -393,6 +405,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.stats = stats,
 		.journal = journal,
 		.unprivileged = c->rootless && !idmap_is_initial(),
+		.progress = progress_to(STDERR_FILENO, o->progress),
 		DUMP_INIT};
 	uint64_t begin = now_us();
 	int r;
@@ -410,6 +423,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = dump_snapshots_prepare(&d, e);
 	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
+	progress_stop(&d.progress);
 	stats->total_us = now_us() - begin;
 	image_writer_free(d.writer);
 	dump_snapshots_done(&d);

@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/crew.h"
+#include "base/progress.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/native/nftables.h"
 #include "checkpoint/native/queues.h"
@@ -206,6 +207,8 @@ struct dump {
 	struct task_call *calls; /* one for each process (ask.c) */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
+	struct progress
+		progress; /* while pages are copied under the lock of d->pages, else the main thread's */
 };
 
 /* A TCP socket that was put into repair mode (res/socket-tcp.c). */

@@ -22,12 +22,21 @@ static int read_range(struct page_reader *pr, uint64_t start, void *buffer, size
 	return 0;
 }
 
-void pages_count(struct page_job *j, uint64_t bytes)
+void pages_count(struct dump *d, uint64_t bytes)
 {
+	struct page_job *j = d->pages;
+
 	pthread_mutex_lock(&j->lock);
 	j->done += bytes;
-	progress_update(&j->progress, j->done);
+	progress_update(&d->progress, j->done);
 	pthread_mutex_unlock(&j->lock);
+}
+
+void pages_expect(struct dump *d, uint64_t bytes)
+{
+	pthread_mutex_lock(&d->pages->lock);
+	d->progress.total += bytes;
+	pthread_mutex_unlock(&d->pages->lock);
 }
 
 int dump_write_pages(
@@ -45,7 +54,7 @@ int dump_write_pages(
 		if (r < 0)
 			return r;
 	}
-	pages_count(d->pages, n_pages * PAGE);
+	pages_count(d, n_pages * PAGE);
 	return 0;
 }
 
@@ -62,12 +71,13 @@ static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, stru
 			return r;
 		at += n * PAGE;
 	}
-	pages_count(pr->d->pages, end - start);
+	pages_count(pr->d, end - start);
 	return 0;
 }
 
 static int note_shared(struct page_reader *pr, uint64_t start, uint64_t end, uint64_t of, struct error *e)
 {
+	pages_count(pr->d, end - start);
 	return image_writer_shared(
 		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
 }

@@ -64,13 +64,18 @@ static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
 	return pages_scan(pr, e);
 }
 
-/* An estimate for the progress line: what is resident, of whatever kind. */
-static uint64_t resident_bytes(const struct dump *d)
+/* An estimate for the progress line: what is private, and resident or swapped. */
+static uint64_t private_bytes(const struct dump *d)
 {
 	uint64_t kib = 0;
 
 	for (size_t i = 0; i < d->n_procs; i++)
-		kib += d->procs[i].status.vm_rss_kib;
+		for (size_t k = 0; k < d->procs[i].n_vmas; k++) {
+			const struct proc_vma *v = &d->procs[i].vmas[k];
+
+			if (!v->shared)
+				kib += (v->inode ? v->anonymous_kib : v->rss_kib) + v->swap_kib;
+		}
 	return kib * 1024;
 }
 
@@ -81,7 +86,6 @@ int dump_pages_prepare(struct dump *d, struct error *e)
 	if (!j)
 		return error_errno(e, -ENOMEM, "buffer");
 	pthread_mutex_init(&j->lock, NULL);
-	j->progress.fd = -EBADF;
 	shared_pages_init(&j->shared);
 	for (size_t i = 0; i < ARRAY_SIZE(j->readers); i++) {
 		int r = image_writer_stage(d->writer, &j->readers[i].stage, e);
@@ -157,7 +161,7 @@ int dump_pages_start(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (!d->procs[i].zombie && slice_process(d, &room, &d->procs[i]) < 0)
 			return error_errno(e, -ENOMEM, "list of memory");
-	progress_start(&j->progress, STDERR_FILENO, "Writing memory", resident_bytes(d));
+	progress_start(&d->progress, "memory", "Writing memory", private_bytes(d));
 	return crew_start(d->crew, copy_item, d, j->n_slices, e);
 }
 
@@ -173,7 +177,7 @@ int dump_pages_finish(struct dump *d, struct error *e)
 	}
 	shared_pages_done(&d->pages->shared);
 	if (r < 0 || !d->snapshots)
-		progress_stop(&d->pages->progress);
+		progress_stop(&d->progress);
 	return r;
 }
 
@@ -190,7 +194,7 @@ int dump_pages_late(struct dump *d, struct error *e)
 	if (r == 0)
 		r = crew_finish(d->crew, e);
 	crew_drop(d->crew);
-	progress_stop(&j->progress);
+	progress_stop(&d->progress);
 	d->stats->pages_late = (j->done - before) / PAGE;
 	return r;
 }
@@ -230,7 +234,7 @@ static int copy_contents(struct dump *d, uint64_t space, int fd, uint64_t at, ui
 		if (r < 0)
 			return r;
 		at += n * PAGE;
-		pages_count(d->pages, n * PAGE);
+		pages_count(d, n * PAGE);
 	}
 	return 0;
 }
@@ -254,6 +258,7 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 			hole = size;
 		data &= ~(off_t)(PAGE - 1);
 		hole = ALIGN_UP(hole, (off_t)PAGE);
+		pages_expect(d, hole - data);
 		r = copy_contents(d, space, fd, data, hole, e);
 		at = hole;
 	}

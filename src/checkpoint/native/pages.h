@@ -7,7 +7,6 @@
 
 #include <pthread.h>
 
-#include "base/progress.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/shared-pages.h"
 
@@ -45,7 +44,6 @@ struct page_job {
 		PAGES_REST,    /* what they were to hold, and do not */
 		PAGES_HELD,    /* what they hold: the tasks may run */
 	} phase;
-	struct progress progress;
 	uint64_t done;
 };
 
@@ -54,5 +52,6 @@ struct page_job {
 int pages_scan(struct page_reader *pr, struct error *e) _must_check_;
 /* The pages from start to end, all of which are there; those that a relative has given already only by name. */
 int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;
-/* So much more is done. */
-void pages_count(struct page_job *j, uint64_t bytes);
+/* For the progress: so much more is done; is to do. */
+void pages_count(struct dump *d, uint64_t bytes);
+void pages_expect(struct dump *d, uint64_t bytes);

@@ -92,15 +92,39 @@ static int batch_failure(struct restore *r, struct error *e)
 		(unsigned long long)op->args[1], (unsigned long long)op->args[2]);
 }
 
-/* Waits until *word has reached n; fails when a stub does. */
+/* What the tasks have in memory so far: how far the stubs have come with it. */
+static uint64_t resident_bytes(const struct container *c)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	struct error ignored;
+	uint64_t pages = 0;
+	size_t n;
+
+	if (container_pids(c, false, &pids, &n, &ignored) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned long long size, resident;
+		char path[64], text[128];
+
+		snprintf(path, sizeof(path), "/proc/%d/statm", pids[i]);
+		if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) > 0 &&
+			sscanf(text, "%llu %llu", &size, &resident) == 2)
+			pages += resident;
+	}
+	return pages * IMAGE_PAGE_SIZE;
+}
+
+/* Waits until *word has reached n; fails when a stub does, or when nothing has changed for too long. */
 static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
 {
 	_cleanup_close_ int pidfd = pidfd_open(c->init_pid, 0);
+	enum { ROUNDS = 20 }; /* of 5 ms, between two looks at the memory */
 	struct timespec start, now;
+	uint64_t bytes = 0;
 	uint32_t have;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	while ((have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n) {
+	for (unsigned round = 1; (have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n; round++) {
 		struct timespec limit = {0, 5000000};
 		struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 
@@ -116,6 +140,14 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 			return error_set(
 				e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
 		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (round % ROUNDS == 0) {
+			uint64_t before = bytes;
+
+			bytes = resident_bytes(c);
+			progress_update(&r->progress, bytes);
+			if (bytes != before)
+				start = now;
+		}
 		if (now.tv_sec - start.tv_sec > READY_TIMEOUT_S)
 			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
 				"the restore makes no progress: %u of %u threads after %d s", have, n,
@@ -735,8 +767,11 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	struct finish f = {.r = r, .c = c};
 	uint32_t total = r->n_threads;
 	bool late = has_to_arm(r);
+	uint64_t start = restore_now_us();
 	int result;
 
+	progress_start(&r->progress, "memory", "Restoring memory",
+		(r->stats->pages_data + r->stats->pages_parent) * IMAGE_PAGE_SIZE);
 	if (!late)
 		arm(r);
 	if (r->n_cgroups) {
@@ -754,6 +789,9 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	/* Until now it is only memory: not one instruction of theirs has run. */
 	if (result == 0)
 		result = image_verify_end(take_ptr(r->verification), e);
+	r->stats->memory_us = restore_now_us() - start;
+	start = restore_now_us();
+	progress_start(&r->progress, "resume", NULL, 0);
 	if (result == 0)
 		result = fault_point("restore-threads", e);
 	if (result == 0)
@@ -790,5 +828,6 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = let_go(&f.threads[i], e);
 	if (result == 0)
 		result = restore_lazy_end(r, e);
+	r->stats->resume_us = restore_now_us() - start;
 	return result < 0 ? restore_lazy_failed(r, c, e) : 0;
 }

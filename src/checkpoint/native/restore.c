@@ -528,8 +528,17 @@ static int lock_packets(void *arg, pid_t init_pid, struct error *e)
 	return restore_lock_network(r, ns, e);
 }
 
+uint64_t restore_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
+
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
+	uint64_t start = restore_now_us();
 	struct container_create_options create = r->options->create;
 	_cleanup_(container_free_p) struct container *c = NULL;
 	int result;
@@ -543,9 +552,11 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 		return result;
 	create.generation = image_manifest(r->image)->generation + 1;
 	set_clocks(r, &create.timens);
+	progress_start(&r->progress, "create", NULL, 0);
 	result = container_create(&create, &c, e);
 	if (result < 0)
 		return result;
+	r->stats->create_us = restore_now_us() - start;
 	result = fault_point("restore-created", e);
 	if (result == 0)
 		result = restore_make_veths(r, c->init_pid, e);
@@ -571,6 +582,8 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 	struct image_statistics *stats, struct error *e)
 {
 	struct restore r = {.options = o,
+		.stats = stats,
+		.progress = progress_to(STDERR_FILENO, o->progress),
 		.unprivileged = geteuid() != 0 || !idmap_is_initial(),
 		.proc_fd = -EBADF,
 		.zero_fd = -EBADF,
@@ -578,20 +591,26 @@ int native_restore(const struct restore_options *o, int image_dir, struct contai
 		.init_pidfd = -EBADF,
 		.console_master = -EBADF,
 		.lazy = {.device = -EBADF, .offer = -EBADF, .offers = -EBADF, .image_dir = image_dir}};
+	uint64_t start = restore_now_us();
 	int result;
 
+	progress_start(&r.progress, "open", NULL, 0);
 	result = load(&r, image_dir, e);
 	if (result == 0) {
 		const struct image_statistics *made = &image_manifest(r.image)->statistics;
 
-		*stats = (struct image_statistics){.processes = made->processes,
+		*stats = (struct image_statistics){.open_us = restore_now_us() - start,
+			.processes = made->processes,
 			.threads = made->threads,
 			.files = made->files,
 			.pages_data = made->pages_data,
 			.pages_zero = made->pages_zero,
+			.pages_shared = made->pages_shared,
+			.pages_parent = made->pages_parent,
 			.bytes = made->bytes};
 		result = run(&r, ret, e);
 	}
+	progress_stop(&r.progress);
 	(void)!image_verify_end(r.verification, NULL);
 	restore_lazy_done(&r);
 	close_p(&r.proc_fd);

@@ -86,6 +86,8 @@ struct restore {
 	struct image_verification
 		*verification; /* of its page data, while the stubs are at work; NULL: done */
 	const struct restore_options *options;
+	struct image_statistics *stats;
+	struct progress progress;
 	const St__Container *container;
 	const St__File **files;
 	size_t n_files;
@@ -255,6 +257,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e) 
 /* connections.c: TCP connections. Refuses an image that has some without an option that says what to do; */
 int restore_check_network(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
 /* holds their packets back in a network namespace (nothing to do if there are none); */
+uint64_t restore_now_us(void);
 int restore_lock_network(const struct restore *r, int netns_fd, struct error *e) _must_check_;
 /* lets go: each is held by a process of that pid on the host, descriptor fd. Just before the tasks run on. */
 struct restore_connection {
