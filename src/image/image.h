@@ -27,6 +27,7 @@ enum image_record_type {
 	IMAGE_RECORD_PROCESS = 4,   /* Process, parents before children */
 	IMAGE_RECORD_PROCESS_2 =
 		70, /* Process, too: one that shares the memory of another, which older readers do not know */
+	IMAGE_RECORD_PROCESS_3 = 71, /* likewise: a 32-bit program */
 	IMAGE_RECORD_TMPFS = 5,	     /* Tmpfs: one mount */
 	IMAGE_RECORD_NETWORK = 60,   /* Network: at most one, of the container's own network namespace */
 	IMAGE_RECORD_NETWORK_2 = 68, /* Network, too: instead of that, with what older readers do not know */

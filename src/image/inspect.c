@@ -52,6 +52,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		break;
 	case IMAGE_RECORD_PROCESS:
 	case IMAGE_RECORD_PROCESS_2:
+	case IMAGE_RECORD_PROCESS_3:
 		x->n_processes++;
 		break;
 	case IMAGE_RECORD_SHM:
@@ -93,6 +94,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 		break;
 	case IMAGE_RECORD_PROCESS:
 	case IMAGE_RECORD_PROCESS_2:
+	case IMAGE_RECORD_PROCESS_3:
 		x->processes[x->n_processes++] = m;
 		break;
 	case IMAGE_RECORD_SHM:

@@ -715,7 +715,8 @@ int image_reader_get(struct image_reader *r, unsigned layer, uint64_t offset, si
 	const struct image *of = layer_of(r->image, layer);
 	int result;
 
-	if (!of || of->store.frame_size || offset >= of->files.pages.size || *len > of->files.pages.size - offset)
+	if (!of || of->store.frame_size || offset >= of->files.pages.size ||
+		*len > of->files.pages.size - offset)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "read behind the end of %s", IMAGE_PAGES);
 	if (layer != r->layer || offset < r->at || offset >= r->end) {
 		r->layer = layer;

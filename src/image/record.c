@@ -24,6 +24,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_SHM] = &st__shared_memory__descriptor,
 	[IMAGE_RECORD_PROCESS] = &st__process__descriptor,
 	[IMAGE_RECORD_PROCESS_2] = &st__process__descriptor,
+	[IMAGE_RECORD_PROCESS_3] = &st__process__descriptor,
 	[IMAGE_RECORD_TMPFS] = &st__tmpfs__descriptor,
 	[IMAGE_RECORD_NAMESPACE] = &st__namespace__descriptor,
 	[IMAGE_RECORD_NETWORK] = &st__network__descriptor,

@@ -331,6 +331,12 @@ static size_t area_size(const struct dump_proc *p)
 	return ALIGN_UP(len, (size_t)4096);
 }
 
+/* Above, a 32-bit program has nothing. */
+static uint64_t low_memory(const struct dump_proc *p)
+{
+	return p->msg->memory->ia32 ? MAP_32BIT : 0;
+}
+
 static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
 	if (!p->syscall_insn)
@@ -345,8 +351,8 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 	*call = (struct task_call){.task = &p->threads[0].task,
 		.insn = p->syscall_insn,
 		.nr = SYS_mmap,
-		.args = {0, p->area_len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			0}};
+		.args = {0, p->area_len, PROT_READ | PROT_WRITE | PROT_EXEC,
+			MAP_PRIVATE | MAP_ANONYMOUS | low_memory(p), -1, 0}};
 	return 0;
 }
 
@@ -354,7 +360,7 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 static int map_apart(struct dump_proc *p, int64_t *ret, struct error *e)
 {
 	uint64_t len = p->area_len + 4096,
-		 map[6] = {0, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0},
+		 map[6] = {0, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | low_memory(p), -1, 0},
 		 protect[6] = {0, len - 4096, PROT_READ | PROT_WRITE}, unmap[6] = {0, len};
 	int64_t result = 0;
 	int r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mmap, map, ret, e);

@@ -15,6 +15,7 @@ enum op_flags {
 	OP_MAY_FAIL = 1, /* store the result and go on */
 	OP_EXPECT = 2,	 /* anything but the preset result ends the process */
 	OP_CHILD = 4,	 /* clone: the child's stack holds {first op, count} of its own batch */
+	OP_IA32 = 16,	 /* by its i386 number; arguments below 4 GiB */
 	OP_WAIT = 8,	 /* futex wait: repeat while *(u32 *)args[0] == args[2] */
 };
 

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/ia32.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
@@ -418,6 +419,16 @@ static int collect_scheduling(struct dump *d, struct dump_thread *t, struct erro
 
 enum { KEY_0_RIGHTS = 3 }; /* of the register of rights: reading and writing are forbidden */
 
+static int robust_list(const struct dump_thread *t, St__Thread *m, struct error *e)
+{
+	size_t len = 0;
+
+	if (syscall(SYS_get_robust_list, t->tid, &m->robust_list, &len) < 0)
+		return error_errno(e, -errno, "robust list of pid %d", t->tid);
+	m->robust_list_len = len;
+	return 0;
+}
+
 /* Threads of stopped processes: what can be had from outside. */
 static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e)
 {
@@ -425,7 +436,6 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 	struct task *task = &t->task;
 	struct user_regs_struct *regs;
 	St__Thread *m;
-	size_t len = 0;
 	int r;
 
 	m = t->msg = pb_new(&d->arena, Thread, thread);
@@ -455,9 +465,12 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 	m->seccomp_mode = t->status.seccomp;
 	if (!m->comm || !m->credentials)
 		return no_memory(e);
-	if (syscall(SYS_get_robust_list, t->tid, &m->robust_list, &len) < 0)
-		return error_errno(e, -errno, "robust list of pid %d", t->tid);
-	m->robust_list_len = len;
+	if (ia32_runs(&task->regs))
+		r = ia32_collect_thread(&d->arena, t->tid, m, e);
+	else
+		r = robust_list(t, m, e);
+	if (r < 0)
+		return r;
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) >= 0) {
 		m->rseq_addr = rseq.rseq_abi_pointer;
 		m->rseq_len = rseq.rseq_abi_size;
@@ -601,6 +614,18 @@ static int collect_stopped(struct dump *d, struct dump_proc *p, struct error *e)
 	return r;
 }
 
+/* Each mode has its own handlers, robust lists and segments: of those of the other one nobody would know. */
+static void check_code(struct dump *d, struct dump_proc *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (ia32_runs(&p->threads[i].task.regs) != p->msg->memory->ia32)
+			dump_refuse(d, p, -1, "process",
+				"a thread of it runs 32-bit code in a 64-bit program, or 64-bit code in a "
+				"32-bit one: not "
+				"supported",
+				"let it end, then checkpoint", "thread %d", p->threads[i].ns_tid);
+}
+
 static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 {
 	int r;
@@ -615,7 +640,11 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 		r = dump_nested_namespaces(d, p, e);
 	if (r < 0 || p->zombie)
 		return r;
-	return r == 0 ? dump_mappings(d, p, e) : r;
+	if (r == 0)
+		r = dump_mappings(d, p, e);
+	if (r == 0 && d->stopped)
+		check_code(d, p);
+	return r;
 }
 
 static void read_own_namespaces(struct dump *d)

@@ -163,6 +163,14 @@ static int container_message(struct dump *d, struct error *e)
 	return 0;
 }
 
+/* Older readers must not take one for what they know. */
+static uint32_t record_of(const St__Process *m)
+{
+	if (m->memory && m->memory->ia32)
+		return IMAGE_RECORD_PROCESS_3;
+	return m->memory_with ? IMAGE_RECORD_PROCESS_2 : IMAGE_RECORD_PROCESS;
+}
+
 static int write_records(struct dump *d, struct error *e)
 {
 	int r = image_writer_record(d->writer, IMAGE_RECORD_CONTAINER, &d->container->base, e);
@@ -174,9 +182,7 @@ static int write_records(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_shm && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
 	for (size_t i = 0; i < d->n_procs && r == 0; i++)
-		r = image_writer_record(d->writer,
-			d->procs[i].msg->memory_with ? IMAGE_RECORD_PROCESS_2 : IMAGE_RECORD_PROCESS,
-			&d->procs[i].msg->base, e);
+		r = image_writer_record(d->writer, record_of(d->procs[i].msg), &d->procs[i].msg->base, e);
 	for (size_t i = 0; i < d->n_cgroups && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_CGROUP, &d->cgroups[i]->base, e);
 	for (size_t i = 0; i < d->n_mount_msgs && r == 0; i++)

@@ -5,6 +5,7 @@
  * read only when the tasks are stopped, preflight makes do with maps.
  */
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/ia32.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -322,6 +323,8 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
 		if (refused(d, p, v) || !strcmp(v->name, "[vsyscall]"))
 			continue;
 		/* One record for the whole group, which the kernel maps in one piece. */
+		if (!strcmp(v->name, "[vdso]") && v->start < 1ull << 32)
+			m->ia32 = ia32_is_vdso(p->shown, v->start);
 		if (is_vdso_part(v) && vdso) {
 			m->vmas[m->n_vmas - 1]->end = v->end;
 			continue;

@@ -21,6 +21,9 @@
 enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 144, OPS_PER_PROCESS = 350 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
+/* If a 32-bit program is among them. */
+#define HIGHEST_OF_IA32 0xff000000ull
+#define LOWEST_OF_IA32 0x1000000ull
 /* One pread of a run covers at most this much. */
 #define RUN_BYTES (1ull << 30)
 
@@ -36,10 +39,8 @@ static int compare_ranges(const void *a, const void *b)
 }
 
 /* The highest hole of "len" bytes between the ranges. 0: there is none. */
-static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
+static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len, uint64_t lowest, uint64_t top)
 {
-	uint64_t top = HIGHEST_ADDRESS;
-
 	qsort(ranges, n, sizeof(*ranges), compare_ranges);
 	for (size_t i = n; i-- > 0;) {
 		/* A megabyte of distance: stacks grow, and keep a gap from their neighbours. */
@@ -47,10 +48,10 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len)
 			return top - len;
 		if (ranges[i].start < top)
 			top = ranges[i].start > (256 << 20) ? ranges[i].start - (256 << 20) : 0;
-		if (top < LOWEST_ADDRESS)
+		if (top < lowest)
 			return 0;
 	}
-	return top - LOWEST_ADDRESS >= len ? (top - len) & ~(uint64_t)(PAGE - 1) : 0;
+	return top - lowest >= len ? (top - len) & ~(uint64_t)(PAGE - 1) : 0;
 }
 
 static void count_fill(
@@ -204,6 +205,14 @@ static int place_shm(struct restore *r, uint64_t at, struct error *e)
 	return result;
 }
 
+static bool has_ia32(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_procs; i++)
+		if (r->procs[i]->state != 2 && r->procs[i]->memory->ia32)
+			return true;
+	return false;
+}
+
 int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
@@ -230,7 +239,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 	result = collect_ranges(r, &ranges, &n, e);
 	if (result < 0)
 		return result;
-	r->area = find_hole(ranges, n, r->area_len);
+	r->area = has_ia32(r) ? find_hole(ranges, n, r->area_len, LOWEST_OF_IA32, HIGHEST_OF_IA32)
+			      : find_hole(ranges, n, r->area_len, LOWEST_ADDRESS, HIGHEST_ADDRESS);
 	if (!r->area)
 		return error_set(e, -ENOMEM, ERROR_REFUSED,
 			"the processes leave no common hole of %llu bytes in their address space",

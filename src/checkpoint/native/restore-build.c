@@ -27,6 +27,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-lazy.h"
+#include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
@@ -39,6 +40,7 @@
 #include "linux/procfs.h"
 
 #define TASK_SIZE_MAX_X86 0x7ffffffff000ull
+#define ARCH_MAP_VDSO_32_OP 0x2002
 #define ARCH_MAP_VDSO_64_OP 0x2003
 #define PR_TIMER_CREATE_RESTORE_IDS_OP 77
 #define MSEAL_NR 462
@@ -60,6 +62,13 @@ struct builder {
 	size_t filtered;    /* the op from which on those of the thread that was built last are in force */
 	struct error *e;
 };
+
+static bool is_ia32(const struct builder *bu)
+{
+	const St__Process *p = bu->p->memory_with ? restore_process(bu->r, bu->p->memory_with) : bu->p;
+
+	return p->memory->ia32;
+}
 
 /* ---- memory ---- */
 
@@ -105,7 +114,8 @@ static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 	uint64_t len = v->end - v->start;
 
 	if (v->special) {
-		batch_call(b, 0, SYS_arch_prctl, ARCH_MAP_VDSO_64_OP, v->start);
+		batch_call(b, 0, SYS_arch_prctl,
+			bu->p->memory->ia32 ? ARCH_MAP_VDSO_32_OP : ARCH_MAP_VDSO_64_OP, v->start);
 		return;
 	}
 	if (v->shm) {
@@ -405,8 +415,22 @@ static void op_limits(struct builder *bu)
 	}
 }
 
+/* By a call of i386, which is how the kernel knows what frames a handler takes. */
+static void op_ia32_action(struct builder *bu, const St__SigAction *a)
+{
+	uint32_t value[5] = {(uint32_t)a->handler, (uint32_t)a->flags, (uint32_t)a->restorer,
+		(uint32_t)a->mask, (uint32_t)(a->mask >> 32)};
+
+	batch_call(&bu->b, OP_IA32, IA32_rt_sigaction, a->signal, batch_bytes(&bu->b, value, sizeof(value)),
+		0, 8);
+}
+
 static void op_actions(struct builder *bu)
 {
+	for (size_t i = 0; i < bu->p->n_actions && is_ia32(bu); i++)
+		op_ia32_action(bu, bu->p->actions[i]);
+	if (is_ia32(bu))
+		return;
 	for (size_t i = 0; i < bu->p->n_actions; i++) {
 		const St__SigAction *a = bu->p->actions[i];
 		uint64_t value[4] = {a->handler, a->flags, a->restorer, a->mask};
@@ -673,7 +697,9 @@ static void op_thread(struct builder *bu, const St__Thread *t, bool leader)
 		.ss_size = t->altstack_size};
 
 	batch_call(b, 0, SYS_set_tid_address, t->clear_child_tid);
-	if (t->robust_list_len)
+	if (t->robust_list_len && is_ia32(bu))
+		batch_call(b, OP_IA32, IA32_set_robust_list, t->robust_list, t->robust_list_len);
+	else if (t->robust_list_len)
 		batch_call(b, 0, SYS_set_robust_list, t->robust_list, t->robust_list_len);
 	if (t->rseq_addr)
 		batch_call(b, 0, SYS_rseq, t->rseq_addr, t->rseq_len, 0, t->rseq_signature);

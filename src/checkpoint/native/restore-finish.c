@@ -26,6 +26,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-lazy.h"
+#include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-time.h"
@@ -358,10 +359,27 @@ static uint64_t syscall_insn_of(const struct finish *f, const struct live_thread
 {
 	const St__Process *p = t->proc->memory_with ? restore_process(f->r, t->proc->memory_with) : t->proc;
 
-	for (size_t i = 0; i < p->memory->n_vmas; i++)
-		if (p->memory->vmas[i]->special)
-			return p->memory->vmas[i]->start + f->syscall_offset;
+	for (size_t i = 0; i < p->memory->n_vmas; i++) {
+		const St__Vma *v = p->memory->vmas[i];
+
+		if (v->special && p->memory->ia32)
+			return ia32_find_insn(t->task.tid, v->start, v->end, 0x0f, 0x05);
+		if (v->special)
+			return v->start + f->syscall_offset;
+	}
 	return f->syscall_offset;
+}
+
+/* Where it makes its own calls: int $0x80 in a 32-bit program. */
+static uint64_t own_insn_of(const struct finish *f, const struct live_thread *t, uint64_t insn)
+{
+	const St__Process *p = t->proc->memory_with ? restore_process(f->r, t->proc->memory_with) : t->proc;
+
+	for (size_t i = 0; i < p->memory->n_vmas && p->memory->ia32; i++)
+		if (p->memory->vmas[i]->special)
+			return ia32_find_insn(
+				t->task.tid, p->memory->vmas[i]->start, p->memory->vmas[i]->end, 0xcd, 0x80);
+	return insn;
 }
 
 static bool state_becomes(pid_t pid, char state)
@@ -429,7 +447,9 @@ static int set_registers(const struct finish *f, struct live_thread *t, struct e
 	memcpy(&t->task.regs, t->msg->gpr.data, sizeof(t->task.regs));
 	fix_restart_block(t, &t->task.regs);
 	t->task.sigmask = t->msg->sigmask;
-	result = task_set_gpr(t->task.tid, &t->task.regs, e);
+	result = ia32_restore_thread(t->task.tid, t->msg, e);
+	if (result == 0)
+		result = task_set_gpr(t->task.tid, &t->task.regs, e);
 	if (result == 0)
 		result = restore_xstate(f->r, t->msg, &xstate, &len, e);
 	if (result == 0)
@@ -463,7 +483,7 @@ static int restore_times(struct finish *f, struct error *e)
 		if (t->leader)
 			result = restore_late_timers(f->r, t->proc, &t->task, insn, e);
 		if (!t->msg->ended)
-			sleepers[n++] = (struct restore_sleeper){t->msg, &t->task, insn};
+			sleepers[n++] = (struct restore_sleeper){t->msg, &t->task, own_insn_of(f, t, insn)};
 	}
 	return result < 0 ? result : restore_waits(f->r, sleepers, n, e);
 }

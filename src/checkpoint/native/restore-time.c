@@ -181,7 +181,7 @@ static bool sleep_of(
 		write_left(r, s->msg, &w, s->task->tid);
 		return false;
 	}
-	*ret = (struct task_call){.task = s->task, .insn = s->insn, .nr = w.nr};
+	*ret = (struct task_call){.task = s->task, .insn = s->insn, .nr = w.nr, .ia32 = w.ia32};
 	memcpy(ret->args, w.args, sizeof(ret->args));
 	ret->args[w.argument] = (uint64_t)time;
 	if (w.kind == WAIT_MILLISECONDS)
@@ -197,6 +197,9 @@ static void set_time(struct restore *r, const St__Thread *t, struct timespec *ti
 	int64_t left = without_slack(t, &w, left_now(r, t->wait_left));
 
 	*time = (struct timespec){left / NS, left % NS};
+	if (w.time32)
+		memcpy(time, (int32_t[2]){(int32_t)MIN(left / NS, (int64_t)INT32_MAX), (int32_t)(left % NS)},
+			2 * sizeof(int32_t));
 }
 
 /* It has come to its end: what it waits for is there, or the time is over. */

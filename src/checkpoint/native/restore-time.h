@@ -23,7 +23,7 @@ int restore_late_timers(struct restore *r, const St__Process *p, struct task *ta
 struct restore_sleeper {
 	const St__Thread *msg;
 	struct task *task;
-	uint64_t insn;
+	uint64_t insn; /* of a syscall instruction; of one that runs 32-bit code: of an int $0x80 */
 };
 int restore_waits(
 	struct restore *r, const struct restore_sleeper *sleepers, size_t n, struct error *e) _must_check_;

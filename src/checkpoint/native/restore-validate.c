@@ -4,6 +4,7 @@
  * references that lead somewhere. Checked once, before anything is made, so that later code can rely on it.
  */
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/nftables.h"
@@ -117,6 +118,8 @@ static int validate_thread(
 	if (!t->ended && (t->gpr.len != sizeof(struct user_regs_struct) || t->xstate.len < 576 ||
 				 t->xstate.len > 16384))
 		return corrupt(e, "registers are missing", p->pid);
+	if (t->tls.len != 0 && t->tls.len != IA32_TLS_BYTES)
+		return corrupt(e, "thread-local segments are malformed", p->pid);
 	if (t->tid <= 0)
 		return corrupt(e, "a thread has no id", p->pid);
 	if (!c || c->n_uid != 4 || c->n_gid != 4 || c->n_groups > 65536 || !t->comm ||

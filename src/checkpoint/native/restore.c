@@ -68,6 +68,7 @@ static int count_records(struct restore *r, struct error *e)
 			break;
 		case IMAGE_RECORD_PROCESS:
 		case IMAGE_RECORD_PROCESS_2:
+		case IMAGE_RECORD_PROCESS_3:
 			ADD_RECORD(r, procs, m);
 			break;
 		case IMAGE_RECORD_TMPFS:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/native/task.h"
+#include "checkpoint/native/ia32.h"
 
 #include <elf.h>
 #include <sched.h>
@@ -115,16 +116,13 @@ int task_wait_stop(struct task *t, struct error *e)
 int task_read_registers(struct task *t, struct arena *a, struct error *e)
 {
 	static _Thread_local char buf[16384];
-	struct iovec iov = {&t->regs, sizeof(t->regs)};
+	struct iovec iov = {buf, sizeof(buf)};
 	int r;
 
-	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
+	/* All 64-bit ones, also of a task that runs 32-bit code. */
+	r = xptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs);
 	if (r < 0)
 		return error_errno(e, r, "registers of pid %d", t->tid);
-	if (iov.iov_len != sizeof(t->regs))
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"pid %d is a 32-bit program, not supported yet: end it, or run a 64-bit one", t->tid);
-	iov = (struct iovec){buf, sizeof(buf)};
 	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_X86_XSTATE, &iov);
 	if (r < 0)
 		return error_errno(e, r, "extended registers of pid %d", t->tid);
@@ -138,8 +136,7 @@ int task_read_registers(struct task *t, struct arena *a, struct error *e)
 
 int task_set_gpr(pid_t tid, const struct user_regs_struct *regs, struct error *e)
 {
-	struct iovec iov = {(void *)regs, sizeof(*regs)};
-	int r = xptrace(PTRACE_SETREGSET, tid, (void *)NT_PRSTATUS, &iov);
+	int r = xptrace(PTRACE_SETREGS, tid, NULL, (void *)regs);
 
 	return r < 0 ? error_errno(e, r, "set registers of pid %d", tid) : 0;
 }
@@ -198,6 +195,7 @@ static int call_begin(struct task_call *c, struct error *e)
 			"the seccomp filter of pid %d does not let it make the system call %ld, which only a "
 			"privileged user can suspend: allow it in linux.seccomp",
 			t->tid, c->nr);
+	regs.cs = c->ia32 ? IA32_CS : IA32_CODE_64;
 	regs.rip = c->insn;
 	regs.rax = c->nr;
 	regs.orig_rax = -1; /* no restart of the interrupted call */
@@ -207,6 +205,14 @@ static int call_begin(struct task_call *c, struct error *e)
 	regs.r10 = c->args[3];
 	regs.r8 = c->args[4];
 	regs.r9 = c->args[5];
+	if (c->ia32) {
+		regs.rbx = c->args[0];
+		regs.rcx = c->args[1];
+		regs.rdx = c->args[2];
+		regs.rsi = c->args[3];
+		regs.rdi = c->args[4];
+		regs.rbp = c->args[5];
+	}
 	r = task_set_sigmask(t->tid, ~0ull, e);
 	if (r == 0)
 		r = task_set_gpr(t->tid, &regs, e);
@@ -224,13 +230,12 @@ static int call_end(struct task_call *c, struct error *e)
 {
 	struct task *t = c->task;
 	struct user_regs_struct after;
-	struct iovec iov = {&after, sizeof(after)};
 	int r;
 
 	r = wait_syscall_stop(t, e);
 	if (r < 0)
 		return r;
-	r = xptrace(PTRACE_GETREGSET, t->tid, (void *)NT_PRSTATUS, &iov);
+	r = xptrace(PTRACE_GETREGS, t->tid, NULL, &after);
 	if (r < 0)
 		return error_errno(e, r, "registers of pid %d", t->tid);
 	c->result = after.rax;
@@ -397,6 +402,7 @@ int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, 
 	struct user_regs_struct regs = t->regs;
 	int r;
 
+	regs.cs = IA32_CODE_64;
 	regs.rip = loop;
 	regs.rdi = ops;
 	regs.rsi = n_ops;

@@ -49,6 +49,7 @@ struct task_call {
 	uint64_t insn;
 	long nr;
 	uint64_t args[6];
+	bool ia32; /* by its i386 number and arguments; "insn" is an int $0x80 */
 	bool again; /* none of ours: the one that the stop has interrupted, as the kernel makes it again by itself */
 	int64_t result; /* may be -errno */
 	bool failed;	/* it could not be made to call */

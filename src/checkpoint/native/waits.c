@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/ia32.h"
 
 #include "base/fault.h"
 #include "base/fd.h"
@@ -125,7 +126,15 @@ int dump_interrupted_call(
 	const struct dump_wait *w;
 	const char *stack;
 
-	if ((long)regs->orig_rax != SYS_restart_syscall || (long)regs->rax != -ERESTART_RESTARTBLOCK)
+	if (ia32_runs(regs) && regs->orig_rax == IA32_restart_syscall &&
+		(long)regs->rax == -ERESTART_RESTARTBLOCK)
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
+			"cannot checkpoint: thread %d: it is a 32-bit program, and waits in a call that an "
+			"earlier stop had "
+			"interrupted, which does not show any more which it was; try again when it is over",
+			t->ns_tid);
+	if (ia32_runs(regs) || (long)regs->orig_rax != SYS_restart_syscall ||
+		(long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return 0;
 	w = find_wait(d->waits, d->n_waits, t->tid);
 	stack = w ? w->stack : "";
@@ -147,12 +156,59 @@ int dump_interrupted_call(
 	return 0;
 }
 
+static bool is_sleep_clock(int clock)
+{
+	return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
+	       clock == CLOCK_TAI;
+}
+
+/* Calls of i386 have times of 32 bits, but those that end in _time64. */
+static struct wait wait_of_ia32(const struct user_regs_struct *regs)
+{
+	enum { CLOCK_NANOSLEEP_TIME64 = 407, FUTEX_TIME64 = 422 };
+	struct wait w = {.nr = (long)regs->orig_rax,
+		.args = {(uint32_t)regs->rbx, (uint32_t)regs->rcx, (uint32_t)regs->rdx, (uint32_t)regs->rsi,
+			(uint32_t)regs->rdi, (uint32_t)regs->rbp},
+		.ia32 = true};
+
+	if ((long)regs->rax != -ERESTART_RESTARTBLOCK)
+		return w;
+	w.time32 = w.nr != CLOCK_NANOSLEEP_TIME64 && w.nr != FUTEX_TIME64;
+	switch (w.nr) {
+	case IA32_nanosleep:
+		w.kind = WAIT_TIMESPEC;
+		w.remnant = w.args[1];
+		break;
+	case IA32_clock_nanosleep:
+	case CLOCK_NANOSLEEP_TIME64:
+		w.kind = w.args[1] == 0 && is_sleep_clock((int)w.args[0]) ? WAIT_TIMESPEC : WAIT_NONE;
+		w.argument = 2;
+		w.remnant = w.args[3];
+		break;
+	case IA32_futex:
+	case FUTEX_TIME64:
+		w.kind = (w.args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT ? WAIT_TIMESPEC : WAIT_NONE;
+		w.argument = 3;
+		break;
+	case IA32_poll:
+		w.kind = (int)w.args[2] >= 0 ? WAIT_MILLISECONDS : WAIT_NONE;
+		w.argument = 2;
+		break;
+	}
+	w.address = w.args[w.argument];
+	if (w.kind == WAIT_TIMESPEC && w.address == 0)
+		w.kind = WAIT_NONE;
+	return w;
+}
+
 struct wait wait_of_registers(const struct user_regs_struct *regs)
 {
 	struct wait w = {.nr = (long)regs->orig_rax,
 		.args = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9}};
 	bool block = (long)regs->rax == -ERESTART_RESTARTBLOCK, again = (long)regs->rax == -ERESTARTNOHAND;
 
+	if (ia32_runs(regs))
+		return wait_of_ia32(regs);
 	if (w.nr == SYS_nanosleep && block) {
 		w.kind = WAIT_TIMESPEC;
 		w.remnant = w.args[1];
@@ -181,9 +237,7 @@ struct wait wait_of_registers(const struct user_regs_struct *regs)
 		w.kind = WAIT_NONE;
 	/* Without a time, or on the clock of a CPU: there is nothing to go on with. */
 	if ((w.kind != WAIT_MILLISECONDS && w.address == 0) ||
-		(w.nr == SYS_clock_nanosleep && (int)w.args[0] != CLOCK_REALTIME &&
-			(int)w.args[0] != CLOCK_MONOTONIC && (int)w.args[0] != CLOCK_BOOTTIME &&
-			(int)w.args[0] != CLOCK_TAI))
+		(w.nr == SYS_clock_nanosleep && !is_sleep_clock((int)w.args[0])))
 		w.kind = WAIT_NONE;
 	return w;
 }
@@ -200,11 +254,18 @@ static int64_t now_ns(int clock)
 static int64_t read_time(const struct dump_thread *t, const struct wait *w)
 {
 	int64_t value[2] = {0, 0};
+	int32_t short_value[2];
+	int r;
 
 	if (w->kind == WAIT_MILLISECONDS)
 		return (int64_t)(int)w->address * 1000000;
-	if (task_read_memory(t->tid, w->remnant ? w->remnant : w->address, value, sizeof(value)) < 0 ||
-		value[0] < 0 || value[0] > INT64_MAX / NS / 2 || value[1] < 0 || value[1] >= NS)
+	r = task_read_memory(t->tid, w->remnant ? w->remnant : w->address,
+		w->time32 ? (void *)short_value : value, w->time32 ? sizeof(short_value) : sizeof(value));
+	if (r >= 0 && w->time32) {
+		value[0] = short_value[0];
+		value[1] = short_value[1];
+	}
+	if (r < 0 || value[0] < 0 || value[0] > INT64_MAX / NS / 2 || value[1] < 0 || value[1] >= NS)
 		return 0;
 	return value[0] * NS + value[1] * (w->kind == WAIT_LEFT_TIMEVAL ? 1000 : 1);
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/user.h>
 
@@ -24,6 +25,7 @@ struct wait {
 	uint64_t address; /* what it is: an address, or milliseconds */
 	uint64_t remnant; /* where nanosleep has written what is left; 0: nowhere */
 	uint64_t args[6];
+	bool ia32, time32; /* a call of i386; and its struct timespec has members of 32 bits */
 };
 
 /* What a task with these registers has been interrupted in. */

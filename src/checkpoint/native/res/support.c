@@ -77,8 +77,13 @@ const struct support_row support_rows[] = {
 	{"process", "vfork", "supported",
 		"a checkpoint waits until the child has executed a program; if that takes a second, it is "
 		"refused"},
-	{"process", "32-bit program", "refused",
-		"its registers, robust futexes and thread-local segments are not recorded by this version"},
+	{"process", "32-bit program", "supported",
+		"of i386: registers, thread-local segments, handlers, robust lists, sleeps. Refused: a "
+		"thread of one that runs "
+		"64-bit code just then, and the other way round; a sleep that an earlier stop had "
+		"interrupted, until it is over"},
+	{"process", "core dumps of 32-bit programs", "lost",
+		"after a restore they are in the format of 64-bit programs: that is decided at exec"},
 	{"process", "group of resctrl (Intel RDT)", "created",
 		"as config.json says; what update changed is lost. Never tried on a machine that has it"},
 	{"process", "accounting", "lost",

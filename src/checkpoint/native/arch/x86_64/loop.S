@@ -22,6 +22,8 @@ batch_loop_start:
 	test	%r12, %r12
 	jz	.Lend
 .Lagain:
+	testl	$16, 4(%rbx)			/* OP_IA32 */
+	jnz	.Lia32
 	mov	(%rbx), %eax
 	mov	8(%rbx), %rdi
 	mov	16(%rbx), %rsi
@@ -30,6 +32,7 @@ batch_loop_start:
 	mov	40(%rbx), %r8
 	mov	48(%rbx), %r9
 	syscall
+.Ldid:
 	mov	4(%rbx), %ecx
 	test	$4, %ecx			/* OP_CHILD: 0 means that this is the new thread */
 	jz	.Lchecks
@@ -61,6 +64,19 @@ batch_loop_start:
 	add	$64, %rbx
 	dec	%r12
 	jmp	.Lnext
+.Lia32:
+	mov	%rbx, %r15
+	mov	(%r15), %eax
+	mov	16(%r15), %ecx
+	mov	24(%r15), %edx
+	mov	32(%r15), %esi
+	mov	40(%r15), %edi
+	mov	48(%r15), %ebp
+	mov	8(%r15), %ebx
+	int	$0x80
+	mov	%r15, %rbx
+	movslq	%eax, %rax
+	jmp	.Ldid
 .Lfail:
 	mov	%rax, 8(%r13)			/* batch_control: result and op, then the end of the process */
 	mov	%rbx, (%r13)

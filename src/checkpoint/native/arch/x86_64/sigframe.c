@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "checkpoint/native/ia32.h"
 #include "checkpoint/native/task.h"
 
 struct kernel_ucontext {
@@ -45,7 +46,7 @@ static void fix_restart(struct sigcontext_64 *mc, const struct user_regs_struct 
 		mc->ip -= 2;
 		break;
 	case ERESTART_RESTARTBLOCK:
-		mc->ax = SYS_restart_syscall;
+		mc->ax = ia32_runs(regs) ? IA32_restart_syscall : SYS_restart_syscall;
 		mc->ip -= 2;
 		break;
 	}
