@@ -46,7 +46,7 @@ _stasis() {
 	else
 		case $command in
 		spec | features | create | run | restore) ;;
-		image) mapfile -t COMPREPLY < <(compgen -W stats -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
+		image) mapfile -t COMPREPLY < <(compgen -W "stats squash" -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
 		inspect) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
 		*) mapfile -t COMPREPLY < <(compgen -W "$("$prog" "${globals[@]}" list -q 2> /dev/null)" -- "$cur") ;;
 		esac

@@ -80,6 +80,9 @@ const char *const fault_names[] = {
 	"checkpoint-packed",
 	"checkpoint-manifest",
 	"checkpoint-end",
+	/* checkpoint --pre-dump and --pre-copy, besides those of checkpoint */
+	"predump-watched",
+	"predump-tracked",
 	/* restore */
 	"restore-start",
 	"restore-verified",

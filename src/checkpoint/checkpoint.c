@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/states.h"
@@ -214,6 +215,7 @@ static void undo(struct container *c, struct dump_journal *j)
 
 	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
+	track_undo(j);
 	dump_undo_ttys(&j->tty);
 	undo_queue(c, j);
 	for (unsigned i = 0; i < j->n_forking; i++)
@@ -244,7 +246,10 @@ static _Noreturn void surgeon(struct container *c, const struct checkpoint_optio
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
 	out->result = checkpoint_is_unprivileged(c) ? checkpoint_enter_userns(c, &out->error) : 0;
-	if (out->result == 0)
+	if (out->result == 0 && o->pre_dump)
+		out->result =
+			native_pre_dump(c, o, target->fd, &out->journal, guard_fd, &out->stats, &out->error);
+	else if (out->result == 0)
 		out->result = native_dump(
 			c, o, target->fd, &out->journal, guard_fd, report, &out->stats, &out->error);
 	if (out->result < 0)
@@ -374,12 +379,20 @@ static int check_empty_ns(const char *name, struct error *e)
 	return 0;
 }
 
-static int check_options(const struct checkpoint_options *o, struct error *e)
+static int check_options(const struct container *c, const struct checkpoint_options *o, struct error *e)
 {
-	if (o->pre_dump || o->parent_path)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--pre-dump and --parent-path are not supported by the native engine yet: make a "
-			"full checkpoint");
+	if (o->parent_path && (*o->parent_path == '/' || !*o->parent_path))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--parent-path \"%.200s\" is to be relative to the image's directory",
+			o->parent_path);
+	if (o->pre_copy && (o->pre_dump || o->parent_path))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--pre-copy is in one command what --pre-dump and --parent-path are in several: "
+			"choose one of the ways");
+	if (o->pre_dump && pre_copy_is_possible(checkpoint_is_unprivileged(c), e) < 0) {
+		error_prefix(e, "--pre-dump is not possible");
+		return e->code;
+	}
 	return check_empty_ns(o->empty_ns, e);
 }
 
@@ -411,7 +424,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 
 	*stats = (struct image_statistics){};
 	progress_start(&progress, "preflight", NULL, 0);
-	r = check_options(o, e);
+	r = check_options(c, o, e);
 	if (r == 0)
 		r = check_state(c, e);
 	/* What is missing is only in the image. */

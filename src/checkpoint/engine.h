@@ -52,6 +52,9 @@ struct checkpoint_options {
 	const char *empty_ns; /* "network": its interfaces and routes are left out; NULL */
 	const char *parent_path;
 	bool pre_dump;
+	bool pre_copy;		/* memory is copied in rounds before the last freeze */
+	int pre_copy_rounds;	/* so many; 0: until that freeze is as short as it will get, or */
+	int pre_copy_target_ms; /* as short as this; 0: a default */
 	bool print_stats;
 	enum progress_mode progress;
 	enum cgroups_mode cgroups;

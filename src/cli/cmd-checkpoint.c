@@ -8,7 +8,7 @@
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *page_server, *compress, *progress;
+	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy;
 	bool lazy_pages;
 };
 
@@ -33,8 +33,12 @@ static const struct cli_option table[] = {
 	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "allow unix sockets connected to the outside"},
 	{"shell-job", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "allow locks on files that others can reach"},
-	{"pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL, "write only memory, and leave the container running"},
-	{"parent-path", 0, CLI_STRING, CP(parent_path), "DIR", "an earlier image, relative to this one"},
+	{"pre-dump", 0, CLI_FLAG, CP(pre_dump), NULL,
+		"write only memory, and leave the container running: for --parent-path"},
+	{"parent-path", 0, CLI_STRING, CP(parent_path), "DIR",
+		"a pre-dump, relative to this image: only what was written since is copied"},
+	{"pre-copy", 0, CLI_MODE, offsetof(struct options, pre_copy), "ROUNDS|MILLISECONDSms",
+		"copy memory while the container runs, until little is left for the freeze"},
 	{"manage-cgroups-mode", 0, CLI_STRING, offsetof(struct options, cgroup_mode),
 		"soft|full|strict|ignore", "what of cgroups is recorded"},
 	{"empty-ns", 0, CLI_STRING, CP(empty_ns), "network",
@@ -82,6 +86,27 @@ static int parse_packing(const char *compress, struct image_packing *ret, struct
 	return 0;
 }
 
+/* "yes", "5" or "20ms" */
+static int parse_pre_copy(const char *s, struct checkpoint_options *o, struct error *e)
+{
+	char number[16];
+	size_t len = s ? strlen(s) : 0;
+	bool is_time = len > 2 && !strcmp(s + len - 2, "ms");
+	uint64_t n = 0;
+
+	o->pre_copy = s != NULL;
+	if (!s || !strcmp(s, "yes"))
+		return 0;
+	snprintf(number, sizeof(number), "%.*s", (int)(is_time ? len - 2 : len), s);
+	if (len > 10 || cli_parse_number(number, is_time ? 1000000 : 1000, &n) < 0 || n == 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid value \"%s\" for --pre-copy: a number of rounds, or of milliseconds as in "
+			"20ms",
+			s);
+	*(is_time ? &o->pre_copy_target_ms : &o->pre_copy_rounds) = n;
+	return 0;
+}
+
 /* A line each: containerd shows only the first one. */
 static void print_obstacles(const struct preflight_report *r)
 {
@@ -107,6 +132,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 	r = check_options(o, e);
 	if (r == 0)
+		r = parse_pre_copy(o->pre_copy, &checkpoint, e);
+	if (r == 0)
 		r = cgroups_mode_parse(o->cgroup_mode, &checkpoint.cgroups, e);
 	if (r == 0)
 		r = parse_packing(o->compress, &checkpoint.packing, e);
@@ -125,7 +152,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (o->checkpoint.print_stats)
 		image_statistics_print(&stats, IMAGE_DUMP, stdout);
 	/* As runc: what was checkpointed to its end is gone. */
-	return o->checkpoint.leave_running ? 0 : container_delete(c, true, e);
+	return o->checkpoint.leave_running || o->checkpoint.pre_dump ? 0 : container_delete(c, true, e);
 }
 
 const struct cli_command cmd_checkpoint = {

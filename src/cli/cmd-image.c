@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 
 #include "base/fd.h"
 #include "cli/commands.h"
@@ -10,10 +12,13 @@
 
 struct options {
 	bool json;
+	const char *output;
 };
 
 static const struct cli_option table[] = {
 	{"json", 0, CLI_FLAG, offsetof(struct options, json), NULL, "stats: as JSON, in bytes"},
+	{"output", 'o', CLI_STRING, offsetof(struct options, output), "DIR",
+		"squash: where the new image is written (default: in the place of the old one)"},
 	{NULL},
 };
 
@@ -96,12 +101,50 @@ static int stats(const struct options *o, char **args, struct error *e)
 	return 0;
 }
 
+/* ---- squash ---- */
+
+/* A new directory, or an empty one. *ret_made: it is ours to remove. */
+static int open_output(const char *path, bool *ret_made, struct error *e)
+{
+	int fd;
+
+	*ret_made = mkdir(path, 0700) == 0;
+	if (!*ret_made && errno != EEXIST)
+		return error_errno(e, -errno, "make the image directory %s", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? error_errno(e, -errno, "open the image directory %s", path) : fd;
+}
+
+static int squash(const struct options *o, char **args, struct error *e)
+{
+	_cleanup_close_ int from = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -EBADF;
+	bool made = false;
+	int r;
+
+	if (from < 0)
+		return error_errno(e, -errno, "image %s", args[0]);
+	to = o->output ? open_output(o->output, &made, e) : fcntl(from, F_DUPFD_CLOEXEC, 3);
+	if (to < 0)
+		return to;
+	if (flock(to, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return error_set(e, -EBUSY, ERROR_STATE, "a checkpoint is being written to %s",
+			o->output ? o->output : args[0]);
+	r = image_squash(from, to, e);
+	if (r < 0) {
+		if (made)
+			rmdir(o->output);
+		error_prefix(e, "image %s", args[0]);
+	}
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int n_args;
 	int (*run)(const struct options *o, char **args, struct error *e);
 } actions[] = {
 	{"stats", 1, stats},
+	{"squash", 1, squash},
 };
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
@@ -115,8 +158,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 const struct cli_command cmd_image = {
 	.name = "image",
-	.arguments = "stats DIR",
-	.summary = "what an image saves, and where",
+	.arguments = "stats|squash DIR",
+	.summary = "what an image saves, and where; or makes one image of it and its parents",
 	.options = table,
 	.min_args = 1,
 	.max_args = -1,

@@ -8,6 +8,8 @@ Each program is run in these ways:
   lazy     three times with restore --lazy=yes: all there before the check, then checked and checkpointed while it is filled
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   packed   as cycles, with --compress lz4, --compress zstd and --dedup (programs about memory, and who asks for it)
+  chain    --pre-dump twice, then a checkpoint that has the second one as its parent; restored of all three (likewise)
+  precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
@@ -27,6 +29,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   seconds=N        time limit of each, 60 otherwise
   ids=1            rootless: it needs several ids        hidden=1    rootless: a process is not dumpable, once is all
 """
+import json
 import os
 import re
 import signal
@@ -54,7 +57,7 @@ class Program:
 
     def modes(self):
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
-        usual = MODES + ("old", "packed") if about_memory else MODES
+        usual = MODES + ("old", "packed", "chain", "precopy") if about_memory else MODES
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -184,6 +187,52 @@ def old(program, env):
     cycle(program, c, env.t / "image", wrapper=[env.build / "tests/cr/old_kernel"])
     c.verify(1)
     finish(c, 2)
+
+
+def chain(program, env):
+    """Two generations of memory, then the rest. What the squashed image has must be the same."""
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    options = program.words("options")
+    ignore = ignored(program, c)
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint(env.t / "a", "--pre-dump", *options)
+    if "all" not in ignore:
+        compare(before, c, ignore, "after a pre-dump")
+    c.checkpoint(env.t / "b", "--pre-dump", "--parent-path", "../a", *options)
+    status, _, said = c.checkpoint(env.t / "image", "--parent-path", "../b", *options)
+    check(status == 0 and "watched" not in said, f"with a parent: {said}")
+    c.gone()
+    manifest = json.loads((env.t / "image/manifest.json").read_text())
+    check(manifest["parent"]["path"] == "../b", "nothing is taken from the parent")
+    c.restore(env.t / "image", *options)
+    if "all" not in ignore:
+        compare(before, c, ignore, "after the restore")
+    c.verify(1)
+    finish(c, 2)
+
+
+def precopy(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    options = program.words("options")
+    ignore = ignored(program, c)
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint(env.t / "image", "--pre-copy", *options)
+    c.gone()
+    c.restore(env.t / "image", *options)
+    if "all" not in ignore:
+        compare(before, c, ignore, "after the restore")
+    c.verify(1)
+    c.wait_ready(2)
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint(env.t / "image2", "--pre-copy=2", "--leave-running", *options)
+    if "all" not in ignore:
+        compare(before, c, ignore, "with --leave-running")
+    c.verify(2)
+    finish(c, 3)
 
 
 def cycles(program, env):
@@ -433,7 +482,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "host": host,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host,
             "block": block}
     for program in programs():
         if program.name == "odd":

@@ -4,7 +4,7 @@
  * written to parts, dropped, protected or unmapped parts, whose parent has written since (so that only siblings share),
  * or is dead. All have their own contents, and all together need as much memory as before.
  */
-/* cr: modes=once,cycles,running,again,userns,old,packed */
+/* cr: modes=once,cycles,running,again,userns,old,packed,chain,precopy */
 #include "cr.h"
 
 #define PAGE 4096UL

@@ -213,6 +213,43 @@ def connections(env, name, error):
     cr.finish(c, 3)
 
 
+def predump(env, name, error):
+    """The second pre-dump fails: nothing of it is left, and what follows is right whether memory is still watched or not."""
+    c = start(env)
+    before = observe(c)
+    if name == "predump-watched":  # only who is not watched yet
+        status, _ = fault_of(env, lambda **kw: c.checkpoint(env.t / "b", "--pre-dump", **kw), name, error)
+        c.checkpoint(env.t / "a", "--pre-dump")
+    else:
+        c.checkpoint(env.t / "a", "--pre-dump")
+        status, _ = fault_of(env, lambda **kw: c.checkpoint(env.t / "b", "--pre-dump", "--parent-path", "../a", **kw),
+                             name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    check(status != 0, f"{what}: the fault point is never reached, or its failure is ignored")
+    poll(f"{what}: files of the image are left", lambda: not files_in(env.t / "b"), 3)
+    as_before(c, before, what)
+    c.checkpoint(env.t / "image", "--parent-path", "../a")
+    c.gone()
+    c.restore(env.t / "image")
+    c.verify(1)
+    cr.finish(c, 2)
+
+
+def precopy(env, name, error):
+    c = start(env)
+    before = observe(c)
+    status, _ = fault_of(env, lambda **kw: c.checkpoint(env.t / "b", "--pre-copy=3", **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    check(status != 0, f"{what}: the fault point is never reached, or its failure is ignored")
+    poll(f"{what}: files of the image are left", lambda: not files_in(env.t / "b"), 3)
+    as_before(c, before, what)
+    c.checkpoint(env.t / "image", "--pre-copy=3")
+    c.gone()
+    c.restore(env.t / "image")
+    c.verify(1)
+    cr.finish(c, 2)
+
+
 def nothing_left(env, c, what):
     def left():
         return [f"process {p} {proc_stat(p)}" for p in c.pids()] + [f"container {n}" for n in env.containers()] \
@@ -254,7 +291,14 @@ def tests():
                         ("restore-registers", False)):
         yield (f"faults/{name}/{'EIO' if error else 'kill'}-connections",
                lambda env, n=name, e=error: connections(env, n, e), 60)
+    for name in ("checkpoint-frozen", "checkpoint-seized", "checkpoint-thawed", "checkpoint-memory", "checkpoint-manifest",
+                 "predump-watched", "predump-tracked"):
+        for suffix, error in (("kill", False), ("EIO", True)):
+            yield f"faults/{name}/{suffix}-pre-dump", lambda env, n=name, e=error: predump(env, n, e), 60
+            yield f"faults/{name}/{suffix}-pre-copy", lambda env, n=name, e=error: precopy(env, n, e), 60
     for name in names():
+        if name.startswith("predump"):
+            continue
         for error in (False, True):
             suffix = "EIO" if error else "kill"
             command = name.split("-")[0]

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/timens.h"
 #include "checkpoint/native/ttys.h"
@@ -203,7 +204,7 @@ static int write_records(struct dump *d, struct error *e)
 }
 
 /* The guard is there as long as its end of the pipe is open. */
-static int guard_is_alive(int guard_fd, struct error *e)
+int dump_guard_is_alive(int guard_fd, struct error *e)
 {
 	struct pollfd pfd = {.fd = guard_fd};
 
@@ -241,7 +242,7 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	if (r == 0)
 		r = fault_point("checkpoint-collected", e);
 	if (r == 0)
-		r = guard_is_alive(guard_fd, e);
+		r = dump_guard_is_alive(guard_fd, e);
 	d->stats->collect_us = now_us() - start;
 	start = now_us();
 	if (r == 0)
@@ -262,7 +263,7 @@ static int collect_frozen(struct dump *d, int guard_fd, uint64_t start, struct e
 	crew_drop(d->crew);
 	if (r == 0)
 		r = fault_point("checkpoint-memory", e);
-	return r < 0 ? r : guard_is_alive(guard_fd, e);
+	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
 }
 
 static void count(struct dump *d)
@@ -274,7 +275,7 @@ static void count(struct dump *d)
 		d->stats->threads += d->procs[i].n_threads;
 }
 
-static int commit(struct dump *d, struct error *e)
+int dump_commit(struct dump *d, bool pre_dump, struct error *e)
 {
 	struct image_manifest m = {
 		.engine = "native",
@@ -288,6 +289,7 @@ static int commit(struct dump *d, struct error *e)
 		.generation = d->c->generation,
 		.socket_errors = d->has_socket_errors,
 		.pressure_triggers = d->has_pressure_triggers,
+		.pre_dump = pre_dump,
 	};
 	char features[1024], layout[512], created[40];
 	struct utsname un;
@@ -320,7 +322,7 @@ static int write_late_pages(struct dump *d, int guard_fd, struct error *e)
 	d->stats->memory_us += now_us() - start;
 	if (r == 0)
 		r = fault_point("checkpoint-late", e);
-	return r < 0 ? r : guard_is_alive(guard_fd, e);
+	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
 }
 
 /* From the freeze on. The container is let go or killed before this returns, whatever happens. */
@@ -334,6 +336,8 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	r = dump_stop(d, e);
 	d->stats->freeze_us = now_us() - start;
 	progress_start(&d->progress, "collect", NULL, 0);
+	for (size_t i = 0; i < d->n_procs; i++)
+		d->procs[i].watched = track_find(d->track, &d->procs[i]);
 	if (r == 0)
 		r = collect_frozen(d, guard_fd, now_us(), e);
 	frozen = now_us();
@@ -360,13 +364,13 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		d->stats->frozen_us = (d->options->leave_running ? frozen : now_us()) - start;
 		image = now_us();
 		if (r == 0)
-			r = commit(d, e);
+			r = dump_commit(d, false, e);
 		d->stats->commit_us = now_us() - image;
 		if (r == 0)
 			r = fault_point("checkpoint-manifest", e);
 	}
 	if (r == 0 && !d->options->leave_running)
-		r = guard_is_alive(guard_fd, e);
+		r = dump_guard_is_alive(guard_fd, e);
 	if (r == 0 && !d->options->leave_running)
 		r = dump_lock_network(d, e);
 	if (r == 0 && !d->options->leave_running) {
@@ -389,7 +393,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 
 static int guard_is_still_alive(void *guard_fd, struct error *e)
 {
-	return guard_is_alive(*(int *)guard_fd, e);
+	return dump_guard_is_alive(*(int *)guard_fd, e);
 }
 
 static int prepare_packing(struct dump *d, int *guard_fd, struct error *e)
@@ -413,14 +417,17 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		.progress = progress_to(STDERR_FILENO, o->progress),
 		DUMP_INIT};
+	_cleanup_(track_done_p) struct track watched = {};
+	_cleanup_(image_free_p) struct image *parent = NULL;
 	uint64_t begin = now_us();
 	int r;
 
-	r = open_root(&d, e);
+	d.track = &watched;
+	r = pre_copy_prepare(&d, image_dir, guard_fd, &parent, e);
+	if (r == 0)
+		r = open_root(&d, e);
 	if (r == 0)
 		r = dump_remember_waits(&d, e);
-	if (r == 0)
-		r = image_writer_new(image_dir, &d.writer, e);
 	if (r == 0)
 		r = prepare_packing(&d, &guard_fd, e);
 	if (r == 0)

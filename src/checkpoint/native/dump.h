@@ -58,7 +58,8 @@ struct dump_proc {
 	size_t n_children;
 	struct proc_vma *vmas;
 	size_t n_vmas;
-	unsigned other_namespaces; /* bit n: not that of init (collect.c) */
+	const struct track_mm *watched; /* its memory (track.h); NULL: it is not */
+	unsigned other_namespaces;	/* bit n: not that of init (collect.c) */
 	const char *
 		split_namespace; /* the kind of which one of its threads has another than the process; NULL: none */
 	struct dump_link exe, cwd, root;
@@ -108,6 +109,7 @@ struct dump_wait {
 	long nr;
 	uint64_t args[7];  /* and the stack pointer */
 	const char *stack; /* in restart_syscall; "": it could not be read */
+	bool was_earlier;  /* that was seen, and it is not asleep just now */
 };
 
 /* A file lock, and a descriptor of who holds it (locks.c). */
@@ -131,6 +133,7 @@ struct dump {
 	struct image_writer *writer; /* NULL in preflight */
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
 	struct snapshots *snapshots; /* NULL: memory is copied while the tasks are stopped */
+	struct track *track;	     /* whose writing is watched (track.h); NULL: nobody's */
 	bool stopped;		     /* the tasks are stopped: dump for real */
 	bool unprivileged; /* an ordinary user's: we are in its user namespace, and have power only there */
 	struct sock_fprog kept_filter; /* then: the one that its processes have loaded, if any (filters.c) */
@@ -245,6 +248,11 @@ struct dump_journal {
 		pid_t pid;
 		uint64_t area, len, syscall_insn;
 	} mapped[4096];
+	unsigned n_watching;
+	struct {
+		pid_t pid;
+		uint64_t syscall_insn;
+	} watching[4096];      /* which may have a userfaultfd of ours (track.c) */
 	uint64_t network_lock; /* of packets, in the network namespace of init; 0: none */
 	unsigned n_tcp;
 	struct dump_tcp tcp[DUMP_TCP_MAX];
@@ -517,6 +525,14 @@ void dump_release_network(struct dump_journal *j, pid_t init_pid);
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
 
+/* Has the process been asked to give up? (dump.c) */
+int dump_guard_is_alive(int guard_fd, struct error *e) _must_check_;
+/* The image is complete: writes its manifest. */
+int dump_commit(struct dump *d, bool pre_dump, struct error *e) _must_check_;
+/* --pre-dump (pre-dump.c). */
+int native_pre_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
+	struct dump_journal *journal, int guard_fd, struct image_statistics *stats,
+	struct error *e) _must_check_;
 /* The whole of it, in the surgeon process (dump.c). */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *r,

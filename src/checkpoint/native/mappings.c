@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/track.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08 /* 6.11 */
@@ -66,9 +67,12 @@ static const struct {
 static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *v)
 {
 	const char *object = NULL, *reason = "not supported yet", *remedy = "unmap it before the checkpoint";
+	uint32_t flags = v->flags;
 
+	if ((flags & (VMA_UM | VMA_UW | VMA_UI)) == VMA_UW && track_owns(d->track, p, v))
+		flags &= ~VMA_UW;
 	for (size_t i = 0; i < ARRAY_SIZE(refused_flags) && !object; i++)
-		if (v->flags & refused_flags[i].flag) {
+		if (flags & refused_flags[i].flag) {
 			object = refused_flags[i].object;
 			reason = refused_flags[i].reason;
 			remedy = refused_flags[i].remedy;

@@ -3,23 +3,13 @@
  * Which pages of a process there are: asked by PAGEMAP_SCAN (6.7), else read from /proc/PID/pagemap.
  */
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/pagemap.h"
 #include "checkpoint/native/pages.h"
+#include "checkpoint/native/track.h"
 
 enum { REGIONS = 512 };
-
-/* linux/fs.h of 6.7 and later. */
-struct page_region {
-	uint64_t start, end, categories;
-};
-struct pm_scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask,
-		category_anyof_mask, return_mask;
-};
-#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pm_scan_arg)
-enum { PM_FILE = 1 << 2, PM_PRESENT = 1 << 3, PM_SWAPPED = 1 << 4, PM_PFNZERO = 1 << 5, PM_GUARD = 1 << 8 };
 
 /* Notes a guard region (MADV_GUARD_INSTALL) in the mapping's record. */
 static int note_guard(
@@ -45,6 +35,17 @@ static int note_guard(
 	return 0;
 }
 
+/* Of pages that are there: those that have not been written since the parent image or the last round are only named. */
+static int take_region(
+	struct page_reader *pr, const struct proc_vma *v, const struct page_region *g, struct error *e)
+{
+	if (g->categories & PM_GUARD)
+		return note_guard(pr, v, g, e);
+	if (pr->since && (g->categories & PM_WPALLOWED) && !(g->categories & PM_WRITTEN))
+		return pages_unchanged(pr, g->start, g->end, e);
+	return pages_copy(pr, g->start, g->end, e);
+}
+
 static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file, struct error *e)
 {
 	static _Thread_local struct page_region regions[REGIONS];
@@ -59,7 +60,8 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 			.category_inverted = file ? PM_FILE : 0,
 			.category_mask = file ? PM_FILE : 0,
 			.category_anyof_mask = PM_PRESENT | PM_SWAPPED,
-			.return_mask = PM_PRESENT | PM_SWAPPED | (v->flags & VMA_GU ? PM_GUARD : 0)};
+			.return_mask = (pr->since ? PM_WPALLOWED | PM_WRITTEN : PM_PRESENT | PM_SWAPPED) |
+				       (v->flags & VMA_GU ? PM_GUARD : 0)};
 		int n, r;
 
 		/* The shared zero page is left out by its contents: asking for it makes the scan five times slower. */
@@ -69,9 +71,7 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 				       ? 1
 				       : error_errno(e, -errno, "scan the page map of pid %d", pr->p->pid);
 		for (int i = 0; i < n; i++) {
-			r = regions[i].categories & PM_GUARD
-				    ? note_guard(pr, v, &regions[i], e)
-				    : pages_copy(pr, regions[i].start, regions[i].end, e);
+			r = take_region(pr, v, &regions[i], e);
 			if (r < 0)
 				return r;
 		}
@@ -164,6 +164,7 @@ int pages_scan(struct page_reader *pr, struct error *e)
 			continue;
 		}
 		pr->relative = shared_pages_possible(pr->d, v);
+		pr->since = p->watched && track_is_watchable(v) ? p->watched->space : 0;
 		/* Of hugetlb there is little, and the map says the same on all kernels. */
 		r = pr->no_scan || (v->flags & VMA_HT) ? 1 : scan_vma(pr, v, file, e);
 		if (r == 1) {

@@ -24,6 +24,9 @@ struct page_reader {
 	bool held;	   /* the descriptors are of one: there is no process */
 	uint64_t from, to; /* the part of the address space that is asked for */
 	struct image_stage *stage;
+	uint64_t
+		since; /* its address space in the parent or the last round, where pages can be named; 0: all is copied */
+	bool unchanged; /* the pages that are being copied are as they were there */
 };
 
 /* A process, or a part of a large one: so that several readers have something to do also if there is one process only. */
@@ -55,3 +58,6 @@ int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct erro
 /* For the progress: so much more is done; is to do. */
 void pages_count(struct dump *d, uint64_t bytes);
 void pages_expect(struct dump *d, uint64_t bytes);
+/* pages-since.c: such pages that are as they were in pr->since. pages_copy() has those that no relative has given named. */
+int pages_unchanged(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;
+int pages_name(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;

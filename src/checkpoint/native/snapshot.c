@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "checkpoint/native/batch.h"
 #include "checkpoint/native/memory-hold.h"
+#include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/pid-cursor.h"
 #include "checkpoint/native/shared-pages.h"
 
@@ -174,7 +175,7 @@ int dump_snapshots_choose(struct dump *d, struct error *e)
 	int r = 0;
 
 	for (size_t i = 0; i < d->n_procs && r == 0 && d->snapshots; i++)
-		if (!d->procs[i].zombie && !dump_is_member(&d->procs[i]) &&
+		if (!d->procs[i].zombie && !dump_is_member(&d->procs[i]) && !pre_copy_has(&d->procs[i]) &&
 			d->procs[i].status.vm_rss_kib >= PROCESS_MIN_KIB)
 			r = choose(d, &d->procs[i], e);
 	return r;

@@ -55,7 +55,16 @@ static int remember_wait(struct dump *d, pid_t pid, pid_t tid, const struct dump
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
 	*w = (struct dump_wait){.tid = tid, .stack = ""};
-	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0 || !parse_call(text, w))
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
+		return 0;
+	if (before && !strncmp(text, "running", 7)) {
+		/* It was let go a moment ago (pre-copy.c), and is on its way back to where it slept; or else the arguments tell. */
+		*w = *before;
+		w->was_earlier = true;
+		d->n_waits++;
+		return 0;
+	}
+	if (!parse_call(text, w))
 		return 0;
 	d->n_waits++;
 	if (w->nr != SYS_restart_syscall)
@@ -106,12 +115,18 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	return 0;
 }
 
-/* The call that the thread was seen in before a stop, and still is in. */
-static bool is_same_call(const struct dump_wait *w, const struct user_regs_struct *regs)
+/* Does it still wait where it was seen? */
+static bool has_arguments(const struct dump_wait *w, const struct user_regs_struct *regs)
 {
 	const uint64_t now[] = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9, regs->rsp};
 
-	return w && w->nr != SYS_restart_syscall && memcmp(w->args, now, sizeof(now)) == 0;
+	return memcmp(w->args, now, sizeof(now)) == 0;
+}
+
+/* The call that the thread was seen in before a stop, and still is in. */
+static bool is_same_call(const struct dump_wait *w, const struct user_regs_struct *regs)
+{
+	return w && w->nr != SYS_restart_syscall && has_arguments(w, regs);
 }
 
 /* The functions of a sleep are scheduler functions, which the stack leaves out; the arguments must fit. */
@@ -137,7 +152,7 @@ int dump_interrupted_call(
 		(long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return 0;
 	w = find_wait(d->waits, d->n_waits, t->tid);
-	stack = w ? w->stack : "";
+	stack = w && (!w->was_earlier || has_arguments(w, regs)) ? w->stack : "";
 	if (is_same_call(w, regs))
 		regs->orig_rax = w->nr;
 	else if (strstr(stack, "poll"))

@@ -227,7 +227,15 @@ const struct support_row support_rows[] = {
 		"/proc/PID/maps. Refused: other files on a hugetlbfs of config.json, segments attached in "
 		"part"},
 	{"memory", "userfaultfd", "refused",
-		"memory that one is registered for: the kernel does not tell which it is"},
+		"memory that one is registered for: the kernel does not tell which it is. While memory is "
+		"watched "
+		"for a pre-dump, a program cannot register that memory itself (EBUSY), and a mapping that "
+		"grows by another one beside it stays two"},
+	{"memory", "pre-copy", "supported",
+		"--pre-dump, --parent-path, --pre-copy: private anonymous memory with 4 KiB or transparent "
+		"huge "
+		"pages is copied only if it has been written since (Linux 6.7, as root); memory that was "
+		"mapped, moved or inherited since, shared memory, hugetlb and contents of files as a whole"},
 	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
 	{"memory", "shadow stack", "refused",
 		"user shadow stacks (CET) can only be written by the CPU itself; no machine here has them"},

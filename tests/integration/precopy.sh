@@ -1,0 +1,225 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Memory that is copied before the last freeze: --pre-dump, --parent-path, --pre-copy, and what stands in their way.
+# time limit: 120
+. "$TESTS/lib.sh"
+
+# A program that checks its own memory, which it changes all the time.
+wild() {
+	bundle b /bin/mem_churn
+	cp "$BUILD/tests/cr/mem_churn" "$B/rootfs/bin/"
+	start c
+	eventually 20 test -e "$B/rootfs/cr/ready.1"
+}
+
+counting() {
+	bundle b sh -c "$COUNTER"
+	start c
+	expect_progress
+}
+
+checked() {
+	expect_status c running
+	let_check 1
+}
+
+# Who watches the memory of c: the processes named so, of this state root.
+watchers() {
+	local p
+	for p in /proc/[0-9]*; do
+		[ "$(cat "$p/comm" 2> /dev/null)" = stasis-watch ] || continue
+		tr '\0' ' ' < "$p/cmdline" 2> /dev/null | grep -qF -- "$ROOT" && echo "${p#/proc/}"
+	done
+	return 0
+}
+
+no_watchers() {
+	[ -z "$(watchers)" ]
+}
+
+is_watched() {
+	grep -q '^VmFlags:.* uw' "/proc/$(init_pid c)/smaps"
+}
+
+test_chain_and_squash() {
+	wild
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	is_watched || fail "nothing is watched"
+	ok checkpoint --pre-dump --image-path "$T/second" --parent-path ../a c
+	[ "$(watchers | wc -l)" = 1 ] || fail "$(watchers | wc -l) processes watch"
+	ok checkpoint --image-path "$T/i" --parent-path ../second c
+	[ ! -s "$T/err" ] || fail "$(cat "$T/err")"
+	eventually 5 no_watchers
+	jq -e '.parent.path == "../second" and .required_features == ["parent"]' "$T/i/manifest.json" > "$T/jq" || fail "$(cat "$T/i/manifest.json")"
+	jq -e '.required_features == ["parent", "pre-dump"]' "$T/second/manifest.json" > "$T/jq" || fail "$(cat "$T/second/manifest.json")"
+	ok inspect --verify "$T/i"
+	ok inspect --format json "$T/i"
+	cp "$T/out" "$T/whole"
+	fails 'pre-dump.*memory only' restore -d --image-path "$T/second" --bundle "$B" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+	ok delete -f c
+	expect_nothing_left c
+	squashed
+}
+
+# All of it moves into one image, and then the others are not needed.
+squashed() {
+	mkdir "$T/whole.d"
+	ok image squash -o "$T/whole.d/i" "$T/i"
+	ok image squash "$T/i"
+	rm -r "$T/a" "$T/second"
+	for i in "$T/i" "$T/whole.d/i"; do
+		jq -e '.parent == null and .required_features == []' "$i/manifest.json" > "$T/jq" || fail "$(cat "$i/manifest.json")"
+		ok inspect --verify --format json "$i"
+		diff <(jq -S '.processes' "$T/whole") <(jq -S '.processes' "$T/out") > "$T/diff" || fail "$(head "$T/diff")"
+		rm -f "$B/rootfs/cr/go.1" "$B/rootfs/cr/result.1"
+		ok restore -d --image-path "$i" --bundle "$B" c
+		checked
+		ok delete -f c
+	done
+	[ "$(cat "$T/i/descriptors.json")" = "$(cat "$T/whole.d/i/descriptors.json")" ] || fail "descriptors.json"
+}
+
+test_pre_copy() {
+	local how
+	for how in --pre-copy --pre-copy=3 --pre-copy=50ms; do
+		wild
+		ok checkpoint "$how" --leave-running --image-path "$T/running" c
+		! is_watched || fail "still watched"
+		no_watchers || fail "a watcher is left"
+		ok checkpoint "$how" --image-path "$T/i" c
+		jq -e '.parent == null and .required_features == []' "$T/i/manifest.json" > "$T/jq" || fail "$(cat "$T/i/manifest.json")"
+		ok inspect --verify "$T/i"
+		ok restore -d --image-path "$T/i" --bundle "$B" c
+		checked
+		ok delete -f c
+		rm -r "$T/i" "$T/running" "$B"
+	done
+	for how in --pre-copy=0 --pre-copy=x --pre-copy=5s --pre-copy=ms; do
+		fails 'rounds' checkpoint "$how" --image-path "$T/i" c
+	done
+}
+
+# Whoever watches is killed: nothing is named that may have changed since.
+test_killed_watcher() {
+	wild
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	kill -9 "$(watchers)"
+	eventually 5 no_watchers
+	! is_watched || fail "still watched"
+	sleep 0.2
+	ok checkpoint --image-path "$T/i" --parent-path ../a c
+	grep -q 'all of it is copied' "$T/err" || fail "no word: $(cat "$T/err")"
+	jq -e '.parent == null' "$T/i/manifest.json" > "$T/jq" || fail "it has a parent"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+}
+
+# Memory is watched since b was made, not since a.
+test_another_parent() {
+	wild
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	ok checkpoint --pre-dump --image-path "$T/second" c
+	ok checkpoint --leave-running --image-path "$T/i" --parent-path ../a c
+	grep -q 'all of it is copied' "$T/err" || fail "no word: $(cat "$T/err")"
+	ok checkpoint --image-path "$T/k" --parent-path ../second c
+	[ ! -s "$T/err" ] || fail "$(cat "$T/err")"
+	ok restore -d --image-path "$T/k" --bundle "$B" c
+	checked
+}
+
+test_bad_parents() {
+	counting
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	fails 'relative' checkpoint --image-path "$T/i" --parent-path "$T/a" c
+	fails 'no such file' checkpoint --image-path "$T/i" --parent-path ../nothing c
+	mkdir "$T/empty"
+	fails 'incomplete' checkpoint --image-path "$T/i" --parent-path ../empty c
+	[ ! -e "$T/i" ] || fail "an image directory is left"
+	fails 'choose one' checkpoint --pre-copy --pre-dump --image-path "$T/i" c
+	expect_progress
+	ok checkpoint --image-path "$T/i" --parent-path ../a c
+	mv "$T/a" "$T/gone"
+	fails 'parent .*\.\./a.*No such file' restore -d --image-path "$T/i" --bundle "$B" c
+	cp -r "$T/gone" "$T/a"
+	printf X | dd of="$T/a/pages.img" bs=1 seek=5000 conv=notrunc 2> "$T/dd"
+	fails 'parent.*pages.img.*checksum' restore -d --image-path "$T/i" --bundle "$B" c
+	rm -r "$T/a"
+	mv "$T/gone" "$T/a"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_progress
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	ok delete -f c
+	fails "not the image's parent any more" restore -d --image-path "$T/i" --bundle "$B" c
+	expect_nothing_left c
+}
+
+# Nothing of it stands in the way of what comes after, nor is seen by the program.
+test_unseen() {
+	local fds
+	wild
+	fds=$(ls "/proc/$(init_pid c)/fd" | paste -sd' ')
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	[ "$(ls "/proc/$(init_pid c)/fd" | paste -sd' ')" = "$fds" ] || fail "descriptors: $(ls -l "/proc/$(init_pid c)/fd")"
+	ok check c
+	ok checkpoint --leave-running --image-path "$T/full" c
+	jq -e '.parent == null' "$T/full/manifest.json" > "$T/jq" || fail "it has a parent"
+	ok pause c
+	ok checkpoint --pre-dump --image-path "$T/second" --parent-path ../a c
+	expect_status c paused
+	ok resume c
+	ok checkpoint --image-path "$T/i" --parent-path ../second c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	ok kill c KILL
+	eventually 5 no_watchers
+	ok delete c
+	expect_nothing_left c
+}
+
+# As podman calls it: twice into its own directories, with a link that it makes itself.
+test_as_podman() {
+	wild
+	ok checkpoint --image-path "$T/pre-checkpoint" --work-path "$T" --leave-running --pre-dump c
+	[ -s "$T/stats-dump" ] || fail "no statistics"
+	mkdir -m 700 "$T/checkpoint"
+	ln -s ../pre-checkpoint "$T/checkpoint/parent"
+	ok checkpoint --image-path "$T/checkpoint" --work-path "$T" --parent-path ../pre-checkpoint c
+	[ -f "$T/checkpoint/inventory.img" ] || fail "no inventory.img"
+	ok restore -d --image-path "$T/checkpoint" --work-path "$T" --bundle "$B" c
+	checked
+}
+
+test_full_disk() {
+	local kib
+	wild
+	mkdir "$T/small"
+	for kib in 16 256 2048; do
+		mount -t tmpfs -o "size=${kib}k" tmpfs "$T/small"
+		fails 'no space' checkpoint --pre-dump --image-path "$T/small/a" --work-path "$T" c
+		[ ! -e "$T/small/a" ] || fail "left: $(ls -A "$T/small/a")"
+		fails 'no space' checkpoint --pre-copy --image-path "$T/small/a" --work-path "$T" c
+		[ ! -e "$T/small/a" ] || fail "left: $(ls -A "$T/small/a")"
+		umount "$T/small"
+		no_watchers || fail "a watcher is left"
+	done
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+}
+
+# A kernel without PAGEMAP_SCAN.
+test_old_kernel() {
+	counting
+	"$BUILD/tests/cr/old_kernel" "$STASIS" --root "$ROOT" checkpoint --pre-dump --image-path "$T/a" c > "$T/out" 2>&1 < /dev/null && fail "a pre-dump without the means"
+	grep -q 'pre-dump is not possible.*Linux 6.7.*full checkpoint' "$T/out" || fail "$(cat "$T/out")"
+	[ ! -e "$T/a" ] || fail "a directory is left"
+	"$BUILD/tests/cr/old_kernel" "$STASIS" --root "$ROOT" checkpoint --pre-copy --image-path "$T/a" c > "$T/out" 2>&1 < /dev/null || fail "$(cat "$T/out")"
+	grep -q 'pre-copy is not possible' "$T/out" || fail "no word: $(cat "$T/out")"
+	ok restore -d --image-path "$T/a" --bundle "$B" c
+	expect_progress
+}
+
+run_test "$@"
