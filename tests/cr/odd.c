@@ -347,6 +347,30 @@ static void check_tcp(void)
 	must(send(fd, "sent before", 11, 0));
 }
 
+/* A connection that nobody has accepted, with data in it; fd listens. */
+static bool set_tcp_backlog(void)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(7790), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	lo_up();
+	fd = must(socket(AF_INET, SOCK_STREAM, 0));
+	must(bind(fd, (struct sockaddr *)&a, sizeof(a)));
+	must(listen(fd, 5));
+	fd2 = must(socket(AF_INET, SOCK_STREAM, 0));
+	must(connect(fd2, (struct sockaddr *)&a, sizeof(a)));
+	must(send(fd2, "waiting", 7, 0));
+	return true;
+}
+
+static void check_tcp_backlog(void)
+{
+	int accepted = must(accept(fd, NULL, NULL));
+	char b[64];
+
+	check(recv(accepted, b, 64, 0) == 7 && !memcmp(b, "waiting", 7), "what waited is lost: %m");
+}
+
 /* A UDP socket of port 7788 in fd, and fd2 connected to it. */
 static void set_udp(void)
 {
@@ -1791,6 +1815,7 @@ static const struct object {
 	{"vsock", set_vsock, check_vsock},
 	{"tcp_established", set_tcp, check_tcp},
 	{"udp_cork", set_udp_cork, check_udp_cork},
+	{"tcp_backlog", set_tcp_backlog, check_tcp_backlog},
 	{"udp_error", set_udp_error, check_udp_error},
 	{"udp_error_queue", set_udp_error_queue, check_udp_error_queue},
 	{"udp_lo_down", set_udp_lo_down, check_udp_lo_down},

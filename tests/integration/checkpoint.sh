@@ -582,6 +582,26 @@ time.sleep(1000)' "$(cat "$T/id")" "$T/has" &
 	ok checkpoint --image-path "$T/i" c
 }
 
+# Who waits in a listener's backlog is there as long as the container runs, and gone with --tcp-close.
+test_tcp_backlog() {
+	local waits='connections wait to be accepted'
+	with_program odd tcp_backlog
+	refused_once() {
+		fails "$waits" checkpoint --image-path "$T/i" "$@" c
+		[ ! -e "$T/i/manifest.json" ] || fail "a manifest was left"
+	}
+	refused_once
+	refused_once --tcp-established
+	ok checkpoint --tcp-close --leave-running --image-path "$T/left" c
+	refused_once --tcp-established # it is still there
+	ok checkpoint --tcp-close --image-path "$T/i" c
+	ok restore -d --tcp-close --image-path "$T/i" --bundle "$B" c
+	# port 7790 listens (0A), and there is no connection
+	grep -q ':1E6E 00000000:0000 0A' "/proc/$(init_pid c)/net/tcp" || fail "$(cat "/proc/$(init_pid c)/net/tcp")"
+	! grep -q ':1E6E .* 01 ' "/proc/$(init_pid c)/net/tcp" || fail "$(cat "/proc/$(init_pid c)/net/tcp")"
+	ok checkpoint --image-path "$T/again" c
+}
+
 # What a trigger waits for, and by whom it was made, is what it was.
 test_pressure_triggers() {
 	with_program pressure
