@@ -46,8 +46,12 @@ _stasis() {
 	else
 		case $command in
 		spec | features | create | run | restore) ;;
-		image) mapfile -t COMPREPLY < <(compgen -W "stats squash" -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
-		inspect) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
+		image | inspect)
+			if [ "$prev" = image ]; then
+				mapfile -t COMPREPLY < <(compgen -W 'pack squash stats unpack' -- "$cur")
+				return
+			fi
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur"); compopt -o filenames 2> /dev/null ;;
 		*) mapfile -t COMPREPLY < <(compgen -W "$("$prog" "${globals[@]}" list -q 2> /dev/null)" -- "$cur") ;;
 		esac
 	fi

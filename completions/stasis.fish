@@ -22,8 +22,7 @@ function __stasis_words
     if test -z "$command"
         stasis __options 2>/dev/null | awk -F '\t' '$1 != "" && !seen[$1]++ { print $1 }'
     else if test "$command" = image
-        echo stats
-        echo squash
+        printf '%s\n' pack squash stats unpack
     else if not contains -- $command spec features create run restore inspect
         stasis list -q 2>/dev/null
     end

@@ -78,6 +78,7 @@ const char *const fault_names[] = {
 	"checkpoint-pack",
 	"checkpoint-packing",
 	"checkpoint-packed",
+	"checkpoint-stream",
 	"checkpoint-manifest",
 	"checkpoint-end",
 	/* checkpoint --pre-dump and --pre-copy, besides those of checkpoint */
@@ -85,6 +86,7 @@ const char *const fault_names[] = {
 	"predump-tracked",
 	/* restore */
 	"restore-start",
+	"restore-stream",
 	"restore-verified",
 	"restore-created",
 	"restore-mounts",

@@ -29,6 +29,7 @@
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/ttys.h"
+#include "checkpoint/stream.h"
 
 /* Where the image goes. */
 struct target {
@@ -127,6 +128,8 @@ static int open_image_directory(const char *path, struct target *t, struct error
 
 static void remove_image(const struct target *t)
 {
+	if (t->fd < 0) /* a stream */
+		return;
 	if (t->had_older)
 		image_put_back(t->fd);
 	else
@@ -396,6 +399,24 @@ static int check_options(const struct container *c, const struct checkpoint_opti
 	return check_empty_ns(o->empty_ns, e);
 }
 
+static int check_stream_options(const struct checkpoint_options *o, struct error *e)
+{
+	if (o->to_stream && o->packing.codec != IMAGE_CODEC_NONE)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"--compress is for image directories: leave it out, and send the stream through a "
+			"compressor "
+			"(| zstd)");
+	if (o->to_stream && (o->pre_dump || o->parent_path || o->pre_copy))
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"--pre-dump, --parent-path and --pre-copy are for image directories: leave them out, "
+			"or send the "
+			"directory (stasis image squash, stasis image pack)");
+	if (o->to_stream && o->packing.dedup)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"pages of a stream can't be compared with each other: leave --dedup out");
+	return 0;
+}
+
 static int preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
@@ -417,6 +438,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	const char *path = o->image_path ? o->image_path : "checkpoint",
 		   *work = o->work_path ? o->work_path : path;
 	struct preflight_report own = {}, *rep = report ? report : &own;
+	struct checkpoint_options options = *o;
 	struct target target = {.fd = -EBADF};
 	struct progress progress = progress_to(STDERR_FILENO, o->progress);
 	uint64_t begin = now_us();
@@ -425,6 +447,11 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	*stats = (struct image_statistics){};
 	progress_start(&progress, "preflight", NULL, 0);
 	r = check_options(c, o, e);
+	if (r == 0)
+		r = stream_target(path, &options.stream_fd, e);
+	options.to_stream = r == 1;
+	r = r < 0 ? r : check_stream_options(&options, e);
+	o = &options;
 	if (r == 0)
 		r = check_state(c, e);
 	/* What is missing is only in the image. */
@@ -440,7 +467,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	progress_stop(&progress);
 	if (r == 0)
 		r = fault_point("checkpoint-preflight", e);
-	if (r == 0)
+	if (r == 0 && !o->to_stream)
 		r = open_image_directory(path, &target, e);
 	if (r == 0)
 		r = fault_point("checkpoint-directory", e);
@@ -449,7 +476,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	close_image_directory(&target, r);
 	stats->total_us = now_us() - begin;
 	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
-	if (r == 0 || o->work_path)
+	if ((r == 0 && !o->to_stream) || o->work_path)
 		write_log(work, IMAGE_DUMP, stats, r, e);
 	preflight_report_done(&own);
 	return r;
@@ -483,11 +510,20 @@ int lazy_mode_parse(const char *name, enum lazy_mode *ret, struct error *e)
 	return error_set(e, -EINVAL, ERROR_USAGE, "invalid --lazy \"%.40s\": yes, no or auto", name);
 }
 
+static int open_image(const char *path, int *ret, struct error *e)
+{
+	*ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*ret < 0)
+		return error_errno(e, -errno, "open the image directory %s", path);
+	return recover_image(*ret, path, e);
+}
+
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
 	struct error *e)
 {
 	const char *path = o->image_path ? o->image_path : "checkpoint";
-	_cleanup_close_ int image_dir = -EBADF;
+	_cleanup_close_ int image_dir = -EBADF, stream = -EBADF;
+	_cleanup_(stream_feed_done) struct stream_feed feed = {};
 	uint64_t begin = now_us();
 	int r;
 
@@ -495,15 +531,15 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	r = check_empty_ns(o->empty_ns, e);
 	if (r == 0)
 		r = fault_point("restore-start", e);
+	if (r == 0)
+		r = stream_source(path, &stream, e);
 	if (r < 0)
 		return r;
-	image_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (image_dir < 0)
-		return error_errno(e, -errno, "open the image directory %s", path);
-	r = recover_image(image_dir, path, e);
+	r = stream >= 0 ? stream_feed_start(&feed, stream, e) : open_image(path, &image_dir, e);
 	if (r < 0)
 		return r;
-	r = native_restore(o, image_dir, ret, stats, e);
+	close_p(&stream);
+	r = native_restore(o, image_dir, &feed, ret, stats, e);
 	stats->total_us = now_us() - begin;
 	if (r == 0)
 		container_settle(*ret);

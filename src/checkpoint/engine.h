@@ -45,7 +45,7 @@ enum cgroups_mode { CGROUPS_SOFT, CGROUPS_FULL, CGROUPS_STRICT, CGROUPS_IGNORE }
 int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e) _must_check_;
 
 struct checkpoint_options {
-	const char *image_path; /* default "checkpoint" */
+	const char *image_path; /* default "checkpoint"; "-" or "fd:N": a stream */
 	const char *work_path;	/* logs; default: the image path */
 	bool leave_running;
 	bool tcp_established, tcp_close, tcp_skip_in_flight, ext_unix_sk, file_locks;
@@ -59,6 +59,10 @@ struct checkpoint_options {
 	enum progress_mode progress;
 	enum cgroups_mode cgroups;
 	struct image_packing packing; /* of its page data; without go_on() */
+	unsigned stream_timeout; /* seconds without a byte taken by who reads the stream; 0: no limit */
+	/* Set by checkpoint_run(): */
+	bool to_stream;
+	int stream_fd;
 };
 
 /* Whether a restore lets the program run before its memory is there. Auto: when there is so much that it is worth it. */
@@ -85,6 +89,8 @@ struct restore_options {
 	enum lazy_mode lazy;
 };
 
+/* Whether an image path means a stream: 1 and its descriptor ("-": the standard one), 0: a directory. */
+int checkpoint_stream_fd(const char *path, int standard, int *ret, struct error *e) _must_check_;
 /* Fills *r with what stands in the way. Stops nothing, changes nothing. 0 also when there are obstacles. */
 int checkpoint_preflight(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
 	struct error *e) _must_check_;

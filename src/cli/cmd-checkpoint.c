@@ -2,21 +2,24 @@
 /* checkpoint: the container's state into an image directory; the container then ends, or runs on. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy;
+	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout;
 	bool lazy_pages;
 };
 
 #define CP(member) offsetof(struct options, checkpoint.member)
 
 static const struct cli_option table[] = {
-	{"image-path", 0, CLI_STRING, CP(image_path), "DIR",
-		"where the image is written (default: ./checkpoint)"},
+	{"image-path", 0, CLI_STRING, CP(image_path), "DIR|-|fd:N",
+		"where the image is written (default: ./checkpoint); as a stream to stdout or descriptor N"},
+	{"stream-timeout", 0, CLI_STRING, offsetof(struct options, stream_timeout), "SECONDS",
+		"give up when the reader of a stream takes nothing for so long (default: 60; 0: never)"},
 	{"work-path", 0, CLI_STRING, CP(work_path), "DIR",
 		"where logs are written (default: the image's directory)"},
 	{"leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on"},
@@ -107,6 +110,28 @@ static int parse_pre_copy(const char *s, struct checkpoint_options *o, struct er
 	return 0;
 }
 
+static int parse_stream_timeout(const char *text, unsigned *ret, struct error *e)
+{
+	uint64_t n = 60;
+
+	if (text && cli_parse_number(text, INT32_MAX / 1000, &n) < 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid --stream-timeout \"%.40s\": seconds are needed", text);
+	*ret = n;
+	return 0;
+}
+
+/* Nothing but the image may be in a stream. */
+static FILE *stats_file(const char *image_path)
+{
+	int fd = -EBADF;
+	struct error ignored;
+
+	return checkpoint_stream_fd(image_path, STDOUT_FILENO, &fd, &ignored) > 0 && fd == STDOUT_FILENO
+		       ? stderr
+		       : stdout;
+}
+
 /* A line each: containerd shows only the first one. */
 static void print_obstacles(const struct preflight_report *r)
 {
@@ -140,6 +165,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = progress_mode_parse(o->progress, &checkpoint.progress, e);
 	if (r == 0)
+		r = parse_stream_timeout(o->stream_timeout, &checkpoint.stream_timeout, e);
+	if (r == 0)
 		r = container_load(g->root, args[0], true, &c, e);
 	if (r < 0)
 		return r;
@@ -150,7 +177,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r < 0)
 		return r;
 	if (o->checkpoint.print_stats)
-		image_statistics_print(&stats, IMAGE_DUMP, stdout);
+		image_statistics_print(&stats, IMAGE_DUMP, stats_file(checkpoint.image_path));
 	/* As runc: what was checkpointed to its end is gone. */
 	return o->checkpoint.leave_running || o->checkpoint.pre_dump ? 0 : container_delete(c, true, e);
 }

@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "cli/commands.h"
+#include "cli/image-actions.h"
 #include "image/image.h"
 
 struct options {
@@ -75,8 +76,9 @@ static void print_json(const struct line *lines, size_t n, const struct image_si
 		(unsigned long long)s->compressed_pieces, (unsigned long long)pack_us);
 }
 
-static int stats(const struct options *o, char **args, struct error *e)
+static int stats(const void *options, char **args, struct error *e)
 {
+	const struct options *o = options;
 	_cleanup_(image_free_p) struct image *i = NULL;
 	struct image_sizes s;
 	int r = open_image(args[0], &i, e);
@@ -115,8 +117,9 @@ static int open_output(const char *path, bool *ret_made, struct error *e)
 	return fd < 0 ? error_errno(e, -errno, "open the image directory %s", path) : fd;
 }
 
-static int squash(const struct options *o, char **args, struct error *e)
+static int squash(const void *options, char **args, struct error *e)
 {
+	const struct options *o = options;
 	_cleanup_close_ int from = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -EBADF;
 	bool made = false;
 	int r;
@@ -141,10 +144,12 @@ static int squash(const struct options *o, char **args, struct error *e)
 static const struct {
 	const char *name;
 	int n_args;
-	int (*run)(const struct options *o, char **args, struct error *e);
+	int (*run)(const void *options, char **args, struct error *e);
 } actions[] = {
 	{"stats", 1, stats},
 	{"squash", 1, squash},
+	{"pack", 1, cli_image_pack},
+	{"unpack", 1, cli_image_unpack},
 };
 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
@@ -158,8 +163,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 const struct cli_command cmd_image = {
 	.name = "image",
-	.arguments = "stats|squash DIR",
-	.summary = "what an image saves, and where; or makes one image of it and its parents",
+	.arguments = "stats|squash|pack|unpack DIR",
+	.summary =
+		"what an image saves, and where; one image of it and its parents; a stream of it, and back",
 	.options = table,
 	.min_args = 1,
 	.max_args = -1,

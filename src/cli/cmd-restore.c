@@ -20,7 +20,8 @@ struct options {
 
 static const struct cli_option table[] = {
 	CREATE_OPTIONS(struct options, create),
-	{"image-path", 0, CLI_STRING, RS(image_path), "DIR", "where the image is (default: ./checkpoint)"},
+	{"image-path", 0, CLI_STRING, RS(image_path), "DIR|-|fd:N",
+		"where the image is (default: ./checkpoint); as a stream from stdin or descriptor N"},
 	{"work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written"},
 	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
 		"do not wait for the container's end"},

@@ -85,6 +85,9 @@ void image_buffer_done(struct image_buffer *b);
 /* Room for n more bytes at the end; NULL when out of memory. The caller then adds to "len". */
 void *image_buffer_room(struct image_buffer *b, size_t n) _must_check_;
 
+/* writer.c: -EEXIST if there is a file of an image already. */
+int image_check_empty(int dirfd, struct error *e) _must_check_;
+
 /* record.c */
 struct image_record {
 	uint32_t type, flags;
@@ -224,6 +227,16 @@ int image_manifest_parse(struct arena *a, const char *text, size_t len, struct i
 struct image_pages;
 int image_pages_new(int fd, struct image_pages **ret, struct error *e) _must_check_;
 void image_pages_free(struct image_pages *p);
+/* What is written goes there, in ascending order; reserving is not possible then. */
+struct image_out;
+void image_pages_to_stream(struct image_pages *p, struct image_out *out);
+bool image_pages_is_stream(const struct image_pages *p);
+/* The pages that come next in a plan: zero pages are left out, but keep their places. */
+int image_pages_fill(struct image_pages *p, const struct image_run *planned, uint64_t address,
+	const void *data, size_t n_pages, struct error *e) _must_check_;
+/* A copy of the runs so far, with room for n_planned more, and the size of the data so far. */
+int image_pages_copy_runs(const struct image_pages *p, size_t n_planned, struct image_index *ret,
+	uint64_t *ret_size) _must_check_;
 int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
 	struct error *e) _must_check_;
 int image_pages_share(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages, uint64_t of,

@@ -17,6 +17,7 @@
 
 #include "base/fd.h"
 #include "image/image-priv.h"
+#include "image/stream.h"
 
 enum { STAGE_SIZE = 256 * 1024, READBACK_SIZE = 4 * IMAGE_CHUNK_SIZE };
 /* A file that is longer already takes pages faster than one that each write extends, and from several threads in any order. */
@@ -29,6 +30,8 @@ struct range {
 struct image_pages {
 	pthread_mutex_t lock;  /* of all below */
 	int fd;		       /* borrowed */
+	struct image_out *out; /* instead, borrowed: a stream */
+	struct error error;    /* of it */
 	uint64_t size, length; /* length: of the file, which may be longer than what is given away */
 	uint8_t *stage;
 	size_t staged;
@@ -57,6 +60,16 @@ int image_pages_new(int fd, struct image_pages **ret, struct error *e)
 	XXH3_64bits_reset(p->state);
 	*ret = p;
 	return 0;
+}
+
+void image_pages_to_stream(struct image_pages *p, struct image_out *out)
+{
+	p->out = out;
+}
+
+bool image_pages_is_stream(const struct image_pages *p)
+{
+	return p->out;
 }
 
 void image_pages_free(struct image_pages *p)
@@ -145,6 +158,20 @@ static void hash_bytes(struct image_pages *p, const uint8_t *data, size_t len)
 	}
 }
 
+/* The same to a stream, whose errors say more than a number. */
+static int stream_behind_stage(struct image_pages *p, const void *data, size_t len)
+{
+	int r = 0;
+
+	if (p->staged)
+		r = image_out_piece(
+			p->out, IMAGE_STREAM_PAGES, p->size - p->staged, p->stage, p->staged, &p->error);
+	if (r == 0 && len)
+		r = image_out_piece(p->out, IMAGE_STREAM_PAGES, p->size, data, len, &p->error);
+	p->staged = 0;
+	return r;
+}
+
 static int write_behind_stage(struct image_pages *p, const void *data, size_t len)
 {
 	struct iovec v[2] = {{p->stage, p->staged}, {(void *)data, len}};
@@ -153,6 +180,8 @@ static int write_behind_stage(struct image_pages *p, const void *data, size_t le
 	ssize_t n;
 	int r;
 
+	if (p->out)
+		return stream_behind_stage(p, data, len);
 	do
 		n = pwritev(p->fd, v, 2, at);
 	while (n < 0 && errno == EINTR);
@@ -218,7 +247,24 @@ int image_pages_check(uint64_t space, uint64_t address, size_t n_pages, struct e
 	return 0;
 }
 
-static int add(struct image_pages *p, uint64_t space, uint64_t address, const uint8_t *bytes, size_t n_pages)
+/* Zeros that are left out, but have their place. */
+static int skip(struct image_pages *p, size_t n_pages)
+{
+	static const uint8_t zero_page[IMAGE_PAGE_SIZE];
+	int r = p->staged ? write_behind_stage(p, NULL, 0) : 0;
+
+	if (r == 0)
+		r = reserve_chunks(p, p->size + n_pages * IMAGE_PAGE_SIZE);
+	for (size_t i = 0; i < n_pages && r == 0; i++) {
+		hash_bytes(p, zero_page, sizeof(zero_page));
+		p->size += sizeof(zero_page);
+	}
+	return r;
+}
+
+/* "places": zero pages have one in pages.img, too. */
+static int add(struct image_pages *p, uint64_t space, uint64_t address, const uint8_t *bytes, size_t n_pages,
+	bool places)
 {
 	int r = 0;
 
@@ -239,6 +285,8 @@ static int add(struct image_pages *p, uint64_t space, uint64_t address, const ui
 		r = add_run(p, &run);
 		if (r == 0 && !zero)
 			r = append(p, first, n * IMAGE_PAGE_SIZE);
+		else if (r == 0 && places)
+			r = skip(p, n);
 	}
 	return r;
 }
@@ -246,8 +294,12 @@ static int add(struct image_pages *p, uint64_t space, uint64_t address, const ui
 /* Lets go of the lock, and says what failed. */
 static int leave(struct image_pages *p, int r, struct error *e)
 {
+	if (r < 0 && p->error.code)
+		*e = p->error;
+	else if (r < 0)
+		error_errno(e, r, "%s", IMAGE_PAGES);
 	pthread_mutex_unlock(&p->lock);
-	return r < 0 ? error_errno(e, r, "%s", IMAGE_PAGES) : 0;
+	return r;
 }
 
 int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, const void *data, size_t n_pages,
@@ -258,7 +310,21 @@ int image_pages_add(struct image_pages *p, uint64_t space, uint64_t address, con
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&p->lock);
-	return leave(p, add(p, space, address, data, n_pages), e);
+	return leave(p, add(p, space, address, data, n_pages, false), e);
+}
+
+int image_pages_fill(struct image_pages *p, const struct image_run *planned, uint64_t address,
+	const void *data, size_t n_pages, struct error *e)
+{
+	int r = image_pages_check(planned->space, address, n_pages, e);
+
+	if (r < 0)
+		return r;
+	if (planned->offset + (address - planned->address) != p->size)
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "%s: not the pages that come next in the plan",
+			IMAGE_PAGES);
+	pthread_mutex_lock(&p->lock);
+	return leave(p, add(p, planned->space, address, data, n_pages, true), e);
 }
 
 int image_pages_share(
@@ -359,6 +425,9 @@ int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address,
 
 	if (r < 0)
 		return r;
+	if (p->out)
+		return error_set(
+			e, -EOPNOTSUPP, ERROR_INTERNAL, "%s: no place can be kept in a stream", IMAGE_PAGES);
 	pthread_mutex_lock(&p->lock);
 	if (n_pages > 0)
 		r = reserve(p, &run);
@@ -481,9 +550,12 @@ int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t
 
 	if (p->staged)
 		r = write_behind_stage(p, NULL, 0);
+	/* Whoever reads while it arrives need not wait for zeros at the end. */
+	if (r == 0 && p->out)
+		r = image_out_piece(p->out, IMAGE_STREAM_PAGES, p->size, NULL, 0, &p->error);
 	if (r == 0 && p->size % IMAGE_CHUNK_SIZE)
 		p->index.chunks[p->size / IMAGE_CHUNK_SIZE] = XXH3_64bits_digest(p->state);
-	if (r == 0 && p->length != p->size && ftruncate(p->fd, p->size) < 0)
+	if (r == 0 && !p->out && p->length != p->size && ftruncate(p->fd, p->size) < 0)
 		r = -errno;
 	if (r == 0 && p->n_reserved && !(buf = malloc(READBACK_SIZE)))
 		r = -ENOMEM;
@@ -492,8 +564,23 @@ int image_pages_finish(struct image_pages *p, struct image_index **ret, uint64_t
 		next = (p->reserved[i].end + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
 	}
 	if (r < 0)
-		return error_errno(e, r, "%s", IMAGE_PAGES);
+		return p->error.code ? (*e = p->error, r) : error_errno(e, r, "%s", IMAGE_PAGES);
 	*ret = &p->index;
+	*ret_size = p->size;
+	return 0;
+}
+
+int image_pages_copy_runs(
+	const struct image_pages *p, size_t n_planned, struct image_index *ret, uint64_t *ret_size)
+{
+	struct image_index x = {.n_runs = p->index.n_runs, .chunk_size = IMAGE_CHUNK_SIZE};
+
+	x.runs = calloc(p->index.n_runs + n_planned + 1, sizeof(*x.runs));
+	if (!x.runs)
+		return -ENOMEM;
+	if (p->index.n_runs)
+		memcpy(x.runs, p->index.runs, p->index.n_runs * sizeof(*x.runs));
+	*ret = x;
 	*ret_size = p->size;
 	return 0;
 }

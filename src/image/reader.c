@@ -13,6 +13,13 @@
 
 #include "base/fd.h"
 #include "image/image-priv.h"
+#include "image/stream-priv.h"
+
+/* Where the files of an image are: in a directory, or open already, by their numbers in a stream. */
+struct place {
+	int dirfd;
+	const int *fds;
+};
 
 struct slot { /* one record */
 	struct image_record raw;
@@ -29,15 +36,26 @@ struct image {
 	struct image_index index;
 	struct image_store store; /* page data */
 	struct image_decoder *decoder;
-	uint64_t unpacked;    /* bytes */
-	struct image *parent; /* layer 1; NULL: none */
+	uint64_t unpacked;	 /* bytes */
+	struct image *parent;	 /* layer 1; NULL: none */
+	struct image_feed *feed; /* borrowed; NULL: all of it is there */
 };
 
+static int open_of_stream(const int *fds, const char *name)
+{
+	unsigned n = 1;
+
+	while (n < IMAGE_STREAM_MANIFEST && strcmp(image_stream_names[n], name) != 0)
+		n++;
+	return fcntl(fds[n], F_DUPFD_CLOEXEC, 3);
+}
+
 /* A regular file of the image. Missing is -ENOENT without a message. */
-static int open_file(int dirfd, const char *name, uint64_t *ret_size, struct error *e)
+static int open_file(const struct place *at, const char *name, uint64_t *ret_size, struct error *e)
 {
 	/* O_NONBLOCK: a FIFO in its place must not block us. */
-	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = at->fds ? open_of_stream(at->fds, name)
+			 : openat(at->dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0 && errno == ENOENT)
@@ -52,10 +70,10 @@ static int open_file(int dirfd, const char *name, uint64_t *ret_size, struct err
 	return fd;
 }
 
-static int open_checked(int dirfd, const char *name, uint64_t size, struct error *e)
+static int open_checked(const struct place *at, const char *name, uint64_t size, struct error *e)
 {
 	uint64_t found = 0;
-	int fd = open_file(dirfd, name, &found, e);
+	int fd = open_file(at, name, &found, e);
 
 	if (fd == -ENOENT)
 		return error_set(
@@ -69,9 +87,10 @@ static int open_checked(int dirfd, const char *name, uint64_t size, struct error
 }
 
 /* Reads a whole file of a known size into memory. */
-static int load(struct image *i, int dirfd, const char *name, uint64_t size, char **ret, struct error *e)
+static int load(
+	struct image *i, const struct place *at, const char *name, uint64_t size, char **ret, struct error *e)
 {
-	_cleanup_close_ int fd = open_checked(dirfd, name, size, e);
+	_cleanup_close_ int fd = open_checked(at, name, size, e);
 	char *buf;
 	int r;
 
@@ -82,18 +101,18 @@ static int load(struct image *i, int dirfd, const char *name, uint64_t size, cha
 	buf = arena_alloc(&i->arena, size);
 	if (!buf)
 		return error_errno(e, -ENOMEM, "%s", name);
-	r = read_exact(fd, buf, size);
+	r = pread_exact(fd, buf, size, 0);
 	if (r < 0)
 		return error_errno(e, r, "%s", name);
 	*ret = buf;
 	return 0;
 }
 
-static int load_manifest(struct image *i, int dirfd, struct error *e)
+static int load_manifest(struct image *i, const struct place *at, struct error *e)
 {
 	char *text = NULL;
 	uint64_t size = 0;
-	int r, fd = open_file(dirfd, IMAGE_MANIFEST, &size, e);
+	int r, fd = open_file(at, IMAGE_MANIFEST, &size, e);
 
 	if (fd == -ENOENT)
 		return error_set(e, -ENOENT, ERROR_STATE,
@@ -103,7 +122,7 @@ static int load_manifest(struct image *i, int dirfd, struct error *e)
 	close(fd);
 	if (size > IMAGE_MANIFEST_MAX)
 		return image_corrupt(e, IMAGE_MANIFEST, size, "larger than %d bytes", IMAGE_MANIFEST_MAX);
-	r = load(i, dirfd, IMAGE_MANIFEST, size, &text, e);
+	r = load(i, at, IMAGE_MANIFEST, size, &text, e);
 	if (r < 0)
 		return r;
 	return image_manifest_parse(&i->arena, text, size, &i->manifest, &i->files, e);
@@ -127,10 +146,10 @@ static int parse_records(struct image *i, size_t len, uint64_t *ret_hash, struct
 	return 0;
 }
 
-static int load_records(struct image *i, int dirfd, struct error *e)
+static int load_records(struct image *i, const struct place *at, struct error *e)
 {
 	uint64_t hash = 0;
-	int r = load(i, dirfd, IMAGE_CHECKPOINT, i->files.checkpoint.size, &i->records, e);
+	int r = load(i, at, IMAGE_CHECKPOINT, i->files.checkpoint.size, &i->records, e);
 
 	if (r == 0)
 		r = parse_records(i, i->files.checkpoint.size, &hash, e);
@@ -140,10 +159,10 @@ static int load_records(struct image *i, int dirfd, struct error *e)
 	return r;
 }
 
-static int load_index(struct image *i, int dirfd, struct error *e)
+static int load_index(struct image *i, const struct place *at, struct error *e)
 {
 	char *data = NULL;
-	int r = load(i, dirfd, IMAGE_INDEX, i->files.index.size, &data, e);
+	int r = load(i, at, IMAGE_INDEX, i->files.index.size, &data, e);
 
 	if (r < 0)
 		return r;
@@ -156,34 +175,41 @@ static int load_index(struct image *i, int dirfd, struct error *e)
 	return 0;
 }
 
-static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struct error *e) _must_check_;
+static int open_layer(
+	const struct place *at, unsigned depth, struct image **ret, struct error *e) _must_check_;
 
 /* The image that the manifest names. Only of the same owner: a chain leads to other directories. */
-static int open_parent(struct image *i, int dirfd, unsigned depth, struct error *e)
+static int open_parent(struct image *i, const struct place *at, unsigned depth, struct error *e)
 {
 	const char *path = i->manifest.parent;
 	_cleanup_close_ int fd = -EBADF;
 	struct stat mine, its;
 	int r;
 
+	if (at->fds)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"%s: an image that has a parent can't come as a stream: \"stasis image squash\" "
+			"makes a whole one "
+			"of both",
+			IMAGE_MANIFEST);
 	if (depth == IMAGE_CHAIN_MAX)
 		return error_set(e, -ELOOP, ERROR_CORRUPT, "%s: more than %d parents in a row (a circle?)",
 			IMAGE_MANIFEST, IMAGE_CHAIN_MAX);
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(at->dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return error_set(e, -errno, ERROR_STATE,
 			"the image's parent \"%.200s\" (relative to its own directory) cannot be opened: %s: "
 			"put "
 			"it back there",
 			path, strerror(errno));
-	if (fstat(dirfd, &mine) < 0 || fstat(fd, &its) < 0)
+	if (fstat(at->dirfd, &mine) < 0 || fstat(fd, &its) < 0)
 		return error_errno(e, -errno, "parent %.200s", path);
 	if (mine.st_uid != its.st_uid)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"the image's parent \"%.200s\" belongs to another user than the image: give both the "
 			"same owner",
 			path);
-	r = image_open_layer(fd, depth + 1, &i->parent, e);
+	r = open_layer(&(struct place){.dirfd = fd}, depth + 1, &i->parent, e);
 	if (r < 0) {
 		if (r != -ELOOP)
 			error_prefix(e, "parent \"%.200s\"", path);
@@ -197,15 +223,15 @@ static int open_parent(struct image *i, int dirfd, unsigned depth, struct error 
 	return 0;
 }
 
-static int open_rest(struct image *i, int dirfd, unsigned depth, struct error *e)
+static int open_rest(struct image *i, const struct place *at, unsigned depth, struct error *e)
 {
 	static const struct image_index nothing;
-	int r = i->manifest.parent ? open_parent(i, dirfd, depth, e) : 0;
+	int r = i->manifest.parent ? open_parent(i, at, depth, e) : 0;
 
 	if (r == 0 && depth == 0)
-		r = load_records(i, dirfd, e);
+		r = load_records(i, at, e);
 	if (r == 0)
-		r = load_index(i, dirfd, e);
+		r = load_index(i, at, e);
 	if (r == 0)
 		r = image_index_resolve(&i->index, i->parent ? &i->parent->index : &nothing, 1, e);
 	return r;
@@ -227,7 +253,7 @@ static int open_store(struct image *i, struct error *e)
 	return i->decoder ? 0 : error_errno(e, -ENOMEM, IMAGE_PAGES);
 }
 
-static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struct error *e)
+static int open_layer(const struct place *at, unsigned depth, struct image **ret, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = calloc(1, sizeof(*i));
 	int r;
@@ -236,14 +262,20 @@ static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struc
 		return error_errno(e, -ENOMEM, "image");
 	i->store.fd = -EBADF;
 	i->arena.shared = true; /* a restore forks as often as there are processes, and all only read it */
-	r = load_manifest(i, dirfd, e);
+	r = load_manifest(i, at, e);
 	if (r == 0)
-		r = open_rest(i, dirfd, depth, e);
+		r = open_rest(i, at, depth, e);
 	if (r < 0)
 		return r;
-	i->store.fd = open_checked(dirfd, IMAGE_PAGES, i->files.pages.size, e);
+	i->store.fd = open_checked(at, IMAGE_PAGES, i->files.pages.size, e);
 	if (i->store.fd < 0)
 		return i->store.fd;
+	if (at->fds && i->index.frame_size)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"%s: an image that is compressed can't come as a stream: make it without --compress, "
+			"and compress the "
+			"stream",
+			IMAGE_INDEX);
 	r = open_store(i, e);
 	if (r < 0)
 		return r;
@@ -253,7 +285,31 @@ static int image_open_layer(int dirfd, unsigned depth, struct image **ret, struc
 
 int image_open(int dirfd, struct image **ret, struct error *e)
 {
-	return image_open_layer(dirfd, 0, ret, e);
+	return open_layer(&(struct place){.dirfd = dirfd}, 0, ret, e);
+}
+
+int image_open_files(const int *fds, struct image_feed *feed, struct image **ret, struct error *e)
+{
+	int r = open_layer(&(struct place){.dirfd = -EBADF, .fds = fds}, 0, ret, e);
+
+	if (r == 0)
+		(*ret)->feed = feed;
+	return r;
+}
+
+struct image_feed *image_feed_of(const struct image *i)
+{
+	return i->feed;
+}
+
+int image_feed_pages_fd(const struct image *i)
+{
+	return i->feed ? i->store.fd : -EBADF;
+}
+
+size_t image_feed_n_flags(const struct image *i)
+{
+	return i->feed ? (i->files.pages.size + IMAGE_FEED_UNIT - 1) / IMAGE_FEED_UNIT : 0;
 }
 
 int image_from_memory(const struct image_manifest *m, const void *records, size_t len, const void *index,
@@ -376,7 +432,7 @@ int image_pages_fd(const struct image *i, unsigned layer)
 {
 	const struct image *of = layer_of(i, layer);
 
-	return of && !of->store.frame_size ? of->store.fd : -EBADF;
+	return of && !of->store.frame_size && !of->feed ? of->store.fd : -EBADF;
 }
 
 static int read_problem(int r, uint64_t offset, struct error *e)
@@ -416,8 +472,11 @@ int image_read_data(
 	const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len, struct error *e)
 {
 	const struct image *of = layer_of(i, layer);
-	int r = of ? image_store_read(&of->store, of->decoder, offset, buf, len) : -EBADF;
+	int r = of && of->feed ? image_feed_wait(of->feed, offset + len, e) : 0;
 
+	if (r < 0)
+		return r;
+	r = of ? image_store_read(&of->store, of->decoder, offset, buf, len) : -EBADF;
 	return r < 0 ? read_problem(r, offset, e) : 0;
 }
 
@@ -561,7 +620,8 @@ int image_verify_begin_some(
 
 	if (!v)
 		return error_errno(e, -ENOMEM, IMAGE_PAGES);
-	v->n = MIN(i->files.pages.size / BYTES_PER_PART + 1, (uint64_t)MAX_PARTS);
+	/* What comes in a stream is checked when it comes. */
+	v->n = i->feed ? 0 : MIN(i->files.pages.size / BYTES_PER_PART + 1, (uint64_t)MAX_PARTS);
 	for (size_t k = 0; k < v->n; k++) {
 		struct verified_part *part = &v->parts[k];
 

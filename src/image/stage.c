@@ -118,6 +118,9 @@ int image_stage_add(struct image_stage *s, uint64_t space, uint64_t address, siz
 	const uint8_t *from = s->buffer + s->used;
 	int r = image_pages_check(space, address, n_pages, e);
 
+	/* In a stream nothing is kept back: its order is that of the plan. */
+	if (r == 0 && image_pages_is_stream(s->pages))
+		return image_pages_add(s->pages, space, address, from, n_pages, e);
 	for (size_t i = 0, n; i < n_pages && r == 0; i += n) {
 		const uint8_t *first = from + i * IMAGE_PAGE_SIZE;
 		bool zero = image_page_is_zero(first);

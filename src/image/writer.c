@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "image/image-priv.h"
+#include "image/stream.h"
 
 enum {
 	FILE_CHECKPOINT,
@@ -39,6 +40,15 @@ const char *const image_names[N_FILES + 1] = {
 	[FILE_MANIFEST_TMP] = IMAGE_MANIFEST_TMP,
 	[FILE_MANIFEST] = IMAGE_MANIFEST,
 };
+static const enum image_stream_file stream_files[N_FILES] = {
+	[FILE_CHECKPOINT] = IMAGE_STREAM_CHECKPOINT,
+	[FILE_INDEX] = IMAGE_STREAM_INDEX,
+	[FILE_PAGES] = IMAGE_STREAM_PAGES,
+	[FILE_INVENTORY] = IMAGE_STREAM_INVENTORY,
+	[FILE_STATS] = IMAGE_STREAM_STATS,
+	[FILE_DESCRIPTORS] = IMAGE_STREAM_DESCRIPTORS,
+	[FILE_MANIFEST_TMP] = IMAGE_STREAM_MANIFEST,
+};
 
 enum { MAX_STAGES = 16 };
 
@@ -57,6 +67,12 @@ struct image_writer {
 	struct image_stage *stages[MAX_STAGES];
 	unsigned n_stages;
 	struct image_packing packing; /* neither a codec nor dedup: pages.img is what is written */
+
+	/* To a stream instead of a directory: */
+	struct image_out *out; /* borrowed */
+	struct image_run *planned;
+	size_t n_planned, planned_size;
+	struct image_file_info checkpoint; /* has been sent; size 0: not yet */
 };
 
 static int create_file(struct image_writer *w, unsigned file, int *ret, struct error *e)
@@ -71,7 +87,7 @@ static int create_file(struct image_writer *w, unsigned file, int *ret, struct e
 	return 0;
 }
 
-static int check_empty(int dirfd, struct error *e)
+int image_check_empty(int dirfd, struct error *e)
 {
 	struct stat st;
 
@@ -90,7 +106,7 @@ static int check_empty(int dirfd, struct error *e)
 int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
 {
 	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
-	int r = check_empty(dirfd, e);
+	int r = image_check_empty(dirfd, e);
 
 	if (r < 0)
 		return r;
@@ -114,6 +130,25 @@ int image_writer_new(int dirfd, struct image_writer **ret, struct error *e)
 	return 0;
 }
 
+int image_writer_new_stream(struct image_out *out, struct image_writer **ret, struct error *e)
+{
+	_cleanup_(image_writer_free_p) struct image_writer *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return error_errno(e, -ENOMEM, "image");
+	w->out = out;
+	w->dirfd = w->checkpoint_fd = w->index_fd = w->pages_fd = -EBADF;
+	r = image_pages_new(-EBADF, &w->pages, e);
+	if (r == 0)
+		r = image_records_begin(&w->records, e);
+	if (r < 0)
+		return r;
+	image_pages_to_stream(w->pages, out);
+	*ret = take_ptr(w);
+	return 0;
+}
+
 void image_writer_free(struct image_writer *w)
 {
 	if (!w)
@@ -130,6 +165,7 @@ void image_writer_free(struct image_writer *w)
 	image_index_done(&w->before);
 	free(w->parent_path);
 	image_buffer_done(&w->records);
+	free(w->planned);
 	free(w);
 }
 
@@ -251,16 +287,19 @@ void image_writer_count(const struct image_writer *w, struct image_statistics *s
 /* Writes a file that is whole in the buffer, and empties the buffer for the next one. */
 static int put_file(struct image_writer *w, unsigned file, int fd, struct image_buffer *b, struct error *e)
 {
-	int r = write_all(fd, b->data, b->len);
+	int r = w->out ? image_out_piece(w->out, stream_files[file], 0, b->data, b->len, e)
+		       : write_all(fd, b->data, b->len);
 
 	b->len = 0;
+	if (w->out)
+		return r;
 	return r < 0 ? error_errno(e, r, "%s", image_names[file]) : 0;
 }
 
 static int put_new_file(struct image_writer *w, unsigned file, struct image_buffer *b, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
-	int r = create_file(w, file, &fd, e);
+	int r = w->out ? 0 : create_file(w, file, &fd, e);
 
 	return r < 0 ? r : put_file(w, file, fd, b, e);
 }
@@ -362,6 +401,108 @@ static int put_index(struct image_writer *w, struct image_files *f, struct image
 	return put_file(w, FILE_INDEX, w->index_fd, b, e);
 }
 
+static int put_records(struct image_writer *w, struct error *e)
+{
+	int r = image_records_end(&w->records, &w->digest, e);
+
+	if (r < 0)
+		return r;
+	w->checkpoint = (struct image_file_info){w->records.len, w->digest.hash};
+	return put_file(w, FILE_CHECKPOINT, w->checkpoint_fd, &w->records, e);
+}
+
+int image_writer_plan(
+	struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, struct error *e)
+{
+	struct image_run run = {
+		.space = space, .address = address, .n_pages = n_pages, .kind = IMAGE_PAGES_DATA};
+	struct image_run *more = w->planned;
+
+	if (n_pages == 0)
+		return 0;
+	if (w->n_planned == w->planned_size) {
+		w->planned_size = MAX(w->planned_size * 2, (size_t)256);
+		more = reallocarray(w->planned, w->planned_size, sizeof(*more));
+	}
+	if (!more)
+		return error_errno(e, -ENOMEM, "plan of the image stream");
+	w->planned = more;
+	w->planned[w->n_planned++] = run;
+	return 0;
+}
+
+static int compare_planned(const void *va, const void *vb)
+{
+	const struct image_run *a = va, *b = vb;
+
+	if (a->space != b->space)
+		return a->space < b->space ? -1 : 1;
+	return a->address < b->address ? -1 : a->address > b->address;
+}
+
+/* All runs that there are and will be, as an index without checksums. */
+static int put_plan(struct image_writer *w, struct image_files *f, struct error *e)
+{
+	_cleanup_(image_index_done) struct image_index x = {0};
+	_cleanup_(image_buffer_done) struct image_buffer b = {0};
+	uint64_t size = 0;
+	int r = image_pages_copy_runs(w->pages, w->n_planned, &x, &size);
+
+	if (r < 0)
+		return error_errno(e, r, "%s", IMAGE_INDEX);
+	if (w->n_planned)
+		qsort(w->planned, w->n_planned, sizeof(*w->planned), compare_planned);
+	for (size_t i = 0; i < w->n_planned; i++) {
+		w->planned[i].offset = size;
+		size += w->planned[i].n_pages * IMAGE_PAGE_SIZE;
+		x.runs[x.n_runs++] = w->planned[i];
+	}
+	x.n_chunks = (size + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
+	x.chunks = calloc(x.n_chunks + 1, sizeof(*x.chunks));
+	if (!x.chunks)
+		return error_errno(e, -ENOMEM, "%s", IMAGE_INDEX);
+	r = image_index_build(&x, size, &b, e);
+	if (r < 0)
+		return r;
+	f->pages.size = size;
+	f->index = (struct image_file_info){b.len, x.hash};
+	return put_file(w, FILE_INDEX, -EBADF, &b, e);
+}
+
+int image_writer_begin(struct image_writer *w, const struct image_manifest *m, const struct image_run **ret,
+	size_t *ret_n, struct error *e)
+{
+	_cleanup_(image_buffer_done) struct image_buffer b = {0};
+	struct image_files f = {0};
+	int r = put_records(w, e);
+
+	if (r == 0)
+		r = put_plan(w, &f, e);
+	f.checkpoint = w->checkpoint;
+	if (r == 0)
+		r = image_manifest_build(m, &f, &b, e);
+	if (r == 0)
+		r = put_file(w, FILE_MANIFEST_TMP, -EBADF, &b, e);
+	*ret = w->planned;
+	*ret_n = w->n_planned;
+	return r;
+}
+
+int image_writer_fill(struct image_writer *w, const struct image_run *run, uint64_t address, const void *data,
+	size_t n_pages, struct error *e)
+{
+	return image_pages_fill(w->pages, run, address, data, n_pages, e);
+}
+
+static int finish(struct image_writer *w, struct error *e)
+{
+	if (w->out)
+		return image_out_end(w->out, e);
+	return renameat(w->dirfd, IMAGE_MANIFEST_TMP, w->dirfd, IMAGE_MANIFEST) < 0
+		       ? error_errno(e, -errno, IMAGE_MANIFEST)
+		       : 0;
+}
+
 int image_writer_commit(struct image_writer *w, const struct image_manifest *m, struct error *e)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
@@ -373,14 +514,10 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 		r = put_index(w, &f, &final.statistics, &b, e);
 	if (r < 0)
 		return r;
-	r = image_records_end(&w->records, &w->digest, e);
+	r = w->checkpoint.size ? 0 : put_records(w, e);
 	if (r < 0)
 		return r;
-	f.checkpoint.size = w->records.len;
-	f.checkpoint.checksum = w->digest.hash;
-	r = put_file(w, FILE_CHECKPOINT, w->checkpoint_fd, &w->records, e);
-	if (r < 0)
-		return r;
+	f.checkpoint = w->checkpoint;
 	image_pages_count(w->pages, &final.statistics);
 	final.statistics.bytes = f.checkpoint.size + f.index.size + f.pages.size;
 	r = put_compat(w, &final, &b, e);
@@ -399,8 +536,8 @@ int image_writer_commit(struct image_writer *w, const struct image_manifest *m, 
 		r = fault_point("checkpoint-manifest", e);
 	if (r < 0)
 		return r;
-	if (renameat(w->dirfd, IMAGE_MANIFEST_TMP, w->dirfd, IMAGE_MANIFEST) < 0)
-		return error_errno(e, -errno, IMAGE_MANIFEST);
-	w->made = 0;
-	return 0;
+	r = finish(w, e);
+	if (r == 0)
+		w->made = 0;
+	return r;
 }

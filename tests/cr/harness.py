@@ -15,6 +15,8 @@ Each program is run in these ways:
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
   block    as cycles, with a block device and others of config.json's (only the program that asks for it)
   ended    it ends while --leave-running still writes its memory; the image is restored (only the program that asks for it)
+  streamed as once, through pipes; then the stream becomes a directory, and a second container is restored from that (programs about
+           memory and files, and a few more)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that can be observed of the container must be the same before and after (tests/observe.py).
 
@@ -42,6 +44,8 @@ from observe import compare, observe
 
 MODES = ("once", "cycles", "running", "again", "lazy", "userns", "rootless")
 
+STREAMED = ("files_deleted", "faulty", "many", "ns_mounts", "pipes", "procs_tree", "sysv_shm", "tcp_established", "threads", "tmpfs", "user")
+
 
 class Program:
     def __init__(self, source):
@@ -58,6 +62,8 @@ class Program:
     def modes(self):
         about_memory = self.name.startswith(("mem_", "brk", "stack", "madvise", "memfd"))
         usual = MODES + ("old", "packed", "chain", "precopy") if about_memory else MODES
+        if about_memory or self.name in STREAMED:
+            usual += ("streamed",)
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -346,6 +352,34 @@ def ended(program, env):
     finish(c, 2)
 
 
+def piped(side, path):
+    """A command that runs stasis with a pipe for its stdout (">") or stdin ("<"), whose other end is a file."""
+    line = '"$@" | cat > "$F"' if side == ">" else 'cat "$F" | "$@"'
+    return ["bash", "-o", "pipefail", "-c", f"F=$0; {line}", path]
+
+
+def streamed(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    ignore, options, stream = ignored(program, c), program.words("options"), env.t / "stream"
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint("-", *options, wrapper=piped(">", stream))
+    c.gone()
+    second = c.clone("two")
+    c.restore("-", *options, wrapper=piped("<", stream))
+    if before:
+        compare(before, c, ignore, "after the restore from a stream")
+    c.verify(1)
+    c.delete()
+    env.command("image", "unpack", env.t / "unpacked", stdin=stream)
+    second.restore(env.t / "unpacked", *options)
+    if before:
+        compare(before, second, [*ignore, "ino"], "after the restore from what was unpacked")
+    second.verify(1)
+    finish(second, 2)
+
+
 def again(program, env):
     c = program.container(env, "one")
     c.run()
@@ -482,7 +516,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed,
             "block": block}
     for program in programs():
         if program.name == "odd":

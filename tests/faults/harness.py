@@ -19,6 +19,9 @@ sys.path.append(str(TESTS / "faults"))
 import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
 
+# Those at which something else happens with a stream than with a directory.
+STREAMED = ("checkpoint-files", "checkpoint-memory", "checkpoint-stream", "checkpoint-manifest", "checkpoint-end", "restore-stream",
+            "restore-created", "restore-memory", "restore-threads")
 PROGRAM = cr.Program(TESTS / "cr/faulty.c")
 # Only where memory is compressed.
 PACKED = ("checkpoint-pack", "checkpoint-packing", "checkpoint-packed", "restore-filled")
@@ -137,6 +140,46 @@ def over(env, name, error):
     c.restore(image)
     check(files().keys() == before.keys() and not (image / ".replaced").exists(), f"{what}: files {files_in(image)}")
     c.verify(1)
+    cr.finish(c, 2)
+
+
+def streamed(env, name, error):
+    """A checkpoint to a stream: without its end frame nobody takes it for an image."""
+    c = start(env)
+    before = observe(c)
+    stream = env.t / "stream"
+    status, _ = fault_of(env, lambda **kw: c.checkpoint("-", wrapper=cr.piped(">", stream), **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    whole, _, _ = env.command("image", "unpack", env.t / "unpacked", stdin=stream, ok=None)
+    if whole == 0 and not c.pids():
+        c.delete(ok=None)
+        c.restore("-", stdin=stream)
+    else:
+        check(status != 0, f"{what}: the fault point is never reached, or its failure is ignored")
+        check(whole != 0 or name == "checkpoint-end", f"{what}: the stream has an end")
+        as_before(c, before, what)
+    c.verify(1)
+    c.wait_ready(2)
+    cr.finish(c, 2)
+
+
+def restore_streamed(env, name, error):
+    """Who reads the stream fails or dies: nothing is left, the stream is as good as before."""
+    c = start(env)
+    stream = env.t / "stream"
+    c.checkpoint("-", wrapper=cr.piped(">", stream))
+    c.gone()
+    status, text = fault_of(env, lambda **kw: c.restore("-", wrapper=cr.piped("<", stream), **kw), name, error)
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    check(status != 0, f"{what}: the fault point is never reached")
+    if name == "restore-stream":
+        check(error or "reads the image stream died" in text, f"{what}: {text}")
+        nothing_left(env, c, what)
+    else:
+        c.delete(ok=None)
+    c.restore("-", stdin=stream)
+    c.verify(1)
+    c.wait_ready(2)
     cr.finish(c, 2)
 
 
@@ -302,6 +345,11 @@ def tests():
         for error in (False, True):
             suffix = "EIO" if error else "kill"
             command = name.split("-")[0]
+            if name in STREAMED:
+                run = streamed if command == "checkpoint" else restore_streamed
+                yield f"faults/{name}/{suffix}-streamed", lambda env, n=name, e=error, r=run: r(env, n, e), 60
+            if name.endswith("-stream"):
+                continue
             if command == "checkpoint":
                 # Nothing is taken back out of a container that ends, and its memory is copied at once.
                 for leave in (True,) if name in ("checkpoint-removed", "checkpoint-snapshot") else (False, True):

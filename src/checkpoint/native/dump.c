@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/native/cpu.h"
+#include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
@@ -275,9 +276,18 @@ static void count(struct dump *d)
 		d->stats->threads += d->procs[i].n_threads;
 }
 
-int dump_commit(struct dump *d, bool pre_dump, struct error *e)
+/* What the strings of a manifest are in. */
+struct manifest_text {
+	char features[1024], layout[512], created[40];
+	struct utsname un;
+};
+
+static void describe(struct dump *d, bool pre_dump, struct manifest_text *text, struct image_manifest *m)
 {
-	struct image_manifest m = {
+	struct tm tm;
+	time_t t = time(NULL);
+
+	*m = (struct image_manifest){
 		.engine = "native",
 		.stasis_version = STASIS_VERSION,
 		.container_id = d->c->id,
@@ -291,25 +301,28 @@ int dump_commit(struct dump *d, bool pre_dump, struct error *e)
 		.pressure_triggers = d->has_pressure_triggers,
 		.pre_dump = pre_dump,
 	};
-	char features[1024], layout[512], created[40];
-	struct utsname un;
-	struct tm tm;
-	time_t t = time(NULL);
+	uname(&text->un);
+	gmtime_r(&t, &tm);
+	strftime(text->created, sizeof(text->created), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	m->kernel = text->un.release;
+	m->created = text->created;
+	m->cpu_features = cpu_feature_names(text->features, sizeof(text->features));
+	m->cpu_layout = cpu_layout(text->layout, sizeof(text->layout));
+	for (int i = 0; i < 3; i++)
+		m->stdio[i] = d->c->stdio[i];
+	image_writer_count(d->writer, d->stats);
+	m->statistics = *d->stats;
+}
+
+int dump_commit(struct dump *d, bool pre_dump, struct error *e)
+{
+	struct manifest_text text;
+	struct image_manifest m;
 	int r = image_writer_flush(d->writer, e);
 
 	if (r < 0)
 		return r;
-	uname(&un);
-	gmtime_r(&t, &tm);
-	strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	m.kernel = un.release;
-	m.created = created;
-	m.cpu_features = cpu_feature_names(features, sizeof(features));
-	m.cpu_layout = cpu_layout(layout, sizeof(layout));
-	for (int i = 0; i < 3; i++)
-		m.stdio[i] = d->c->stdio[i];
-	image_writer_count(d->writer, d->stats);
-	m.statistics = *d->stats;
+	describe(d, pre_dump, &text, &m);
 	return image_writer_commit(d->writer, &m, e);
 }
 
@@ -322,6 +335,23 @@ static int write_late_pages(struct dump *d, int guard_fd, struct error *e)
 	d->stats->memory_us += now_us() - start;
 	if (r == 0)
 		r = fault_point("checkpoint-late", e);
+	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
+}
+
+/* Records and pages to a stream: while the tasks stand still, so that nothing is kept. */
+static int send(struct dump *d, int guard_fd, struct error *e)
+{
+	uint64_t start = now_us();
+	struct manifest_text text;
+	struct image_manifest m;
+	int r;
+
+	count(d);
+	r = write_records(d, e);
+	describe(d, false, &text, &m);
+	if (r == 0)
+		r = dump_stream_send(d, &m, e);
+	d->stats->memory_us += now_us() - start;
 	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
 }
 
@@ -340,6 +370,8 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		d->procs[i].watched = track_find(d->track, &d->procs[i]);
 	if (r == 0)
 		r = collect_frozen(d, guard_fd, now_us(), e);
+	if (r == 0 && d->stream)
+		r = send(d, guard_fd, e);
 	frozen = now_us();
 	if (r == 0 && d->options->leave_running) {
 		r = dump_unmap(d, e);
@@ -356,7 +388,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 		count(d);
 		image = now_us();
 		progress_start(&d->progress, "image", NULL, 0);
-		r = write_records(d, e);
+		r = d->stream ? 0 : write_records(d, e);
 		if (r == 0)
 			r = fault_point("checkpoint-image", e);
 		d->stats->image_us = now_us() - image;
@@ -407,7 +439,7 @@ static int prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 
 static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
-	struct image_statistics *stats, struct error *e)
+	struct image_statistics *stats, bool *ret_begun, struct error *e)
 {
 	struct dump d = {.c = c,
 		.options = o,
@@ -438,8 +470,10 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = operate(&d, guard_fd, begin, e);
 	progress_stop(&d.progress);
 	stats->total_us = now_us() - begin;
+	*ret_begun = dump_stream_has_begun(&d);
 	image_writer_free(d.writer);
 	dump_snapshots_done(&d);
+	dump_stream_done(&d);
 	dump_done(&d);
 	return r;
 }
@@ -454,9 +488,11 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	uint64_t preflight_us = stats->preflight_us;
 
 	for (int i = 1;; i++) {
-		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, e);
+		bool begun = false;
+		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, &begun, e);
 
-		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || journal->paused || i == STOPS)
+		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || journal->paused || begun ||
+			i == STOPS)
 			return r;
 		preflight_report_done(report);
 		*journal = (struct dump_journal){.queue = journal->queue};

@@ -134,6 +134,7 @@ struct dump {
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
 	struct snapshots *snapshots; /* NULL: memory is copied while the tasks are stopped */
 	struct track *track;	     /* whose writing is watched (track.h); NULL: nobody's */
+	struct dump_stream *stream;  /* the writer's is one; NULL: it writes into a directory */
 	bool stopped;		     /* the tasks are stopped: dump for real */
 	bool unprivileged; /* an ordinary user's: we are in its user namespace, and have power only there */
 	struct sock_fprog kept_filter; /* then: the one that its processes have loaded, if any (filters.c) */

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "checkpoint/native/pages.h"
+#include "checkpoint/native/dump-stream.h"
 
-static int read_range(struct page_reader *pr, uint64_t start, void *buffer, size_t len, struct error *e)
+int pages_read(struct page_reader *pr, uint64_t start, void *buffer, size_t len, struct error *e)
 {
 	/* process_vm_readv() pins the pages, and who pins a page that relatives share gets one of his own: the container would
 	 * need more memory than before. */
@@ -60,12 +60,14 @@ int dump_write_pages(
 
 static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
+	if (pr->d->stream)
+		return dump_stream_plan(pr, start, end, e);
 	if (pr->unchanged)
 		return pages_name(pr, start, end, e);
 	for (uint64_t at = start; at < end;) {
 		size_t n;
 		void *to = image_stage_room(pr->stage, (end - at) / PAGE, &n);
-		int r = read_range(pr, at, to, n * PAGE, e);
+		int r = pages_read(pr, at, to, n * PAGE, e);
 
 		if (r == 0)
 			r = image_stage_add(pr->stage, pr->p->msg->memory->space, at, n, e);

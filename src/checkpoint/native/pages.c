@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/snapshot.h"
 
@@ -32,6 +33,24 @@ static int copy_held(struct page_reader *pr, struct error *e)
 	pr->pagemap_fd = pr->p->snapshot->pagemap_fd;
 	pr->mem_fd = pr->p->snapshot->mem_fd;
 	return pages_scan(pr, e);
+}
+
+void pages_close(struct page_reader *pr)
+{
+	close_p(&pr->pagemap_fd);
+	close_p(&pr->mem_fd);
+}
+
+int pages_open(struct page_reader *pr, struct dump *d, struct dump_proc *p, struct error *e)
+{
+	int r;
+
+	pr->d = d;
+	pr->p = p;
+	pr->held = false;
+	pr->relative = d->n_procs > 1; /* a scan knows better, by mapping */
+	r = open_of_process(p->shown, "pagemap", &pr->pagemap_fd, e);
+	return r < 0 ? r : open_of_process(p->shown, "mem", &pr->mem_fd, e);
 }
 
 static int copy_item(void *arg, size_t item, unsigned worker, struct error *e)
@@ -161,7 +180,8 @@ int dump_pages_start(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (!d->procs[i].zombie && slice_process(d, &room, &d->procs[i]) < 0)
 			return error_errno(e, -ENOMEM, "list of memory");
-	progress_start(&d->progress, "memory", "Writing memory", private_bytes(d));
+	if (!d->stream) /* which sends it later */
+		progress_start(&d->progress, "memory", "Writing memory", private_bytes(d));
 	return crew_start(d->crew, copy_item, d, j->n_slices, e);
 }
 
@@ -248,6 +268,12 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 		return 0;
 	if (huge_shift_of(fd))
 		return huge_dump_contents(d, space, fd, size, e);
+	if (d->stream) {
+		r = dump_stream_plan_file(d, space, fd, size, e);
+		if (r <= 0)
+			return r;
+		r = 0;
+	}
 	while (r == 0 && (uint64_t)at < size) {
 		off_t data = lseek(fd, at, SEEK_DATA), hole;
 

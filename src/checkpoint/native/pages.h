@@ -50,6 +50,12 @@ struct page_job {
 	uint64_t done;
 };
 
+/* Opens what a process's pages are read by, all of it; closes that. */
+int pages_open(struct page_reader *pr, struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+void pages_close(struct page_reader *pr);
+/* Bytes of pr->p. */
+int pages_read(
+	struct page_reader *pr, uint64_t start, void *buffer, size_t len, struct error *e) _must_check_;
 /* All private pages of pr->p in its part, or those of late mappings there, into the image. What is a guard region gets into the
  * mapping's record. */
 int pages_scan(struct page_reader *pr, struct error *e) _must_check_;

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/pages.h"
 
 enum { COPY_BUFFER = 1 << 20 };
@@ -379,7 +380,8 @@ static int make_rounds(struct dump *d, int guard_fd, struct error *e)
 int pre_copy_prepare(struct dump *d, int image_dir, int guard_fd, struct image **ret_parent, struct error *e)
 {
 	struct error why;
-	int r = image_writer_new(image_dir, &d->writer, e);
+	int r = d->options->to_stream ? dump_stream_open(d, guard_fd, e)
+				      : image_writer_new(image_dir, &d->writer, e);
 
 	if (r < 0)
 		return r;

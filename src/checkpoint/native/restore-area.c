@@ -57,7 +57,8 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len, uint64_t
 static void count_fill(
 	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
-	*(uint64_t *)arg += 2 + (end - start) / RUN_BYTES;
+	/* From a stream it comes in pieces, each with a call that waits for it. */
+	*(uint64_t *)arg += 3 + (end - start) / RUN_BYTES + 2 * ((end - start) / RESTORE_FEED_BYTES);
 }
 
 /* Calls that fill a mapping; if it is in a unit: whether that can be had or not, which turns out later. */
@@ -213,12 +214,31 @@ static bool has_ia32(const struct restore *r)
 	return false;
 }
 
+/* The flags of a stream, where stubs that have nothing else any more can wait for them. */
+static int place_flags(struct restore *r, uint64_t at, uint64_t len, struct error *e)
+{
+	uint64_t offset;
+	int fd;
+	void *p;
+
+	if (!len)
+		return 0;
+	fd = image_feed_flags_fd(r->feed->feed, &offset);
+	p = mmap((void *)at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, offset);
+	if (p != (void *)at)
+		return error_errno(
+			e, p == MAP_FAILED ? -errno : -EEXIST, "map the flags of the image stream");
+	r->feed_flags = at;
+	return 0;
+}
+
 int restore_lay_out(struct restore *r, struct error *e)
 {
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
 						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside)) +
 						(r->n_threads + 1) * sizeof(*r->times),
 			 (size_t)PAGE),
+		 flags_len = ALIGN_UP(image_feed_n_flags(r->image) * sizeof(uint32_t), (size_t)PAGE),
 		 slots_len = 0, shm_len = 0, at;
 	struct range *ranges;
 	size_t n = 0;
@@ -235,7 +255,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 	}
 	for (size_t i = 0; i < r->n_shm; i++)
 		shm_len += room_for(&r->shm[i], PAGE);
-	r->area_len = PAGE + control_len + slots_len + shm_len;
+	r->area_len = PAGE + control_len + slots_len + flags_len + shm_len;
 	result = collect_ranges(r, &ranges, &n, e);
 	if (result < 0)
 		return result;
@@ -266,5 +286,6 @@ int restore_lay_out(struct restore *r, struct error *e)
 		r->slots[i].address = at;
 		at += r->slots[i].size;
 	}
-	return place_shm(r, at, e);
+	result = place_flags(r, at, flags_len, e);
+	return result < 0 ? result : place_shm(r, at + flags_len, e);
 }

@@ -154,6 +154,23 @@ static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, 
 	}
 }
 
+/* The same of an image that is arriving: first each piece waits until it is there. */
+static void op_read_arriving(struct builder *bu, uint64_t address, uint64_t len, uint64_t offset)
+{
+	int fd = image_feed_pages_fd(bu->r->image);
+
+	while (len > 0) {
+		uint64_t n = MIN(len, (uint64_t)RESTORE_FEED_BYTES),
+			 flag = (offset + n - 1) / IMAGE_FEED_UNIT * sizeof(uint32_t);
+
+		batch_call(&bu->b, OP_WAIT, SYS_futex, bu->r->feed_flags + flag, FUTEX_WAIT, 0, 0);
+		batch_call(&bu->b, OP_EXPECT, SYS_pread64, fd, address, n, offset)->result = n;
+		address += n;
+		offset += n;
+		len -= n;
+	}
+}
+
 static void op_fill(
 	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
@@ -161,6 +178,8 @@ static void op_fill(
 
 	if (what == FILL_FORGET)
 		batch_call(&bu->b, 0, SYS_madvise, start, end - start, MADV_DONTNEED);
+	else if (what == FILL_READ && bu->r->feed_flags)
+		op_read_arriving(bu, start, end - start, offset);
 	else if (what == FILL_ZERO || image_pages_fd(bu->r->image, layer) >= 0)
 		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : image_pages_fd(bu->r->image, layer), start,
 			end - start, offset);
@@ -278,7 +297,7 @@ static void add_lack(
 {
 	struct builder *bu = arg;
 
-	if (what != FILL_READ || image_pages_fd(bu->r->image, layer) >= 0)
+	if (what != FILL_READ || !restore_is_outside(bu->r, layer))
 		return;
 	if (bu->lacks)
 		bu->lacks[bu->n_lacks] = (struct restore_stretch){start, end - start, offset, layer};

@@ -115,6 +115,37 @@ static uint64_t resident_bytes(const struct container *c)
 	return pages * IMAGE_PAGE_SIZE;
 }
 
+/* Held back since the container was made. */
+static bool is_interrupted(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+		       sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
+}
+
+/* 1: the image is still arriving. */
+static int feed_state(const struct restore *r, struct error *e)
+{
+	int state = r->feed->feed ? image_feed_state(r->feed->feed, e) : 1;
+
+	if (state == 0 && is_interrupted())
+		return error_set(e, -EINTR, ERROR_SYSTEM,
+			"interrupted by a signal: everything that was made is removed");
+	return state < 0 ? state : !state;
+}
+
+/* For the end frame: without it, it is no checkpoint. */
+static int wait_for_feed(const struct restore *r, struct error *e)
+{
+	int arriving;
+
+	while ((arriving = feed_state(r, e)) > 0)
+		image_feed_wait_change(r->feed->feed);
+	return arriving;
+}
+
 /* Waits until *word has reached n; fails when a stub does, or when nothing has changed for too long. */
 static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
 {
@@ -123,6 +154,7 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 	struct timespec start, now;
 	uint64_t bytes = 0;
 	uint32_t have;
+	int arriving;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned round = 1; (have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n; round++) {
@@ -130,6 +162,10 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 		struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 
 		syscall(SYS_futex, word, FUTEX_WAIT, have, &limit, NULL, 0);
+		/* If it is the stream, that says more than what could not be read. */
+		arriving = feed_state(r, e);
+		if (arriving < 0)
+			return arriving;
 		if (__atomic_load_n(&r->control->failed, __ATOMIC_SEQ_CST)) {
 			*e = r->control->error;
 			return e->code;
@@ -149,6 +185,8 @@ static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word
 			if (bytes != before)
 				start = now;
 		}
+		if (arriving) /* a stream takes the time that it takes */
+			start = now;
 		if (now.tv_sec - start.tv_sec > READY_TIMEOUT_S)
 			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
 				"the restore makes no progress: %u of %u threads after %d s", have, n,
@@ -812,6 +850,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	r->stats->memory_us = restore_now_us() - start;
 	start = restore_now_us();
 	progress_start(&r->progress, "resume", NULL, 0);
+	if (result == 0)
+		result = wait_for_feed(r, e);
 	if (result == 0)
 		result = fault_point("restore-threads", e);
 	if (result == 0)

@@ -24,7 +24,7 @@ static bool has_outside(const struct restore *r, uint64_t space)
 
 	runs = image_runs(r->image, space, &n);
 	for (size_t i = 0; i < n; i++)
-		if (runs[i].kind == IMAGE_PAGES_DATA && image_pages_fd(r->image, runs[i].layer) < 0)
+		if (runs[i].kind == IMAGE_PAGES_DATA && restore_is_outside(r, runs[i].layer))
 			return true;
 	return false;
 }

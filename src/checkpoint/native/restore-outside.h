@@ -10,6 +10,12 @@ struct restore_stretch {
 	uint64_t layer;
 };
 
+/* Not those of an image that is arriving: the stubs wait for them. */
+static inline bool restore_is_outside(const struct restore *r, unsigned layer)
+{
+	return image_pages_fd(r->image, layer) < 0 && !image_feed_of(r->image);
+}
+
 /* In the parent, before the area is laid out: r->fills_outside. */
 void restore_outside_plan(struct restore *r);
 /* In the parent, when all stubs wait for it: fills, and lets them go on. */

@@ -327,7 +327,8 @@ static int load(struct restore *r, int image_dir, struct error *e)
 {
 	int result;
 
-	result = image_open(image_dir, &r->image, e);
+	result = r->feed->feed ? image_feed_open(r->feed->feed, &r->image, e)
+			       : image_open(image_dir, &r->image, e);
 	if (result == 0 && strcmp(image_manifest(r->image)->engine, "native") != 0)
 		result = error_set(e, -ENOTSUP, ERROR_REFUSED,
 			"the image was made by the engine \"%.40s\", which this stasis lacks",
@@ -502,12 +503,13 @@ void restore_tell(uint32_t *word)
 }
 
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
-static void undo(struct container *c)
+static void undo(struct restore *r, struct container *c)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
 
 	if (pidfd >= 0)
 		(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	stream_feed_stop(r->feed);
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 		;
 	container_abort(c);
@@ -572,19 +574,20 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {
-		undo(c);
+		undo(r, c);
 		return result;
 	}
 	*ret = take_ptr(c);
 	return 0;
 }
 
-int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
-	struct image_statistics *stats, struct error *e)
+int native_restore(const struct restore_options *o, int image_dir, struct stream_feed *feed,
+	struct container **ret, struct image_statistics *stats, struct error *e)
 {
 	struct restore r = {.options = o,
 		.stats = stats,
 		.progress = progress_to(STDERR_FILENO, o->progress),
+		.feed = feed,
 		.unprivileged = geteuid() != 0 || !idmap_is_initial(),
 		.proc_fd = -EBADF,
 		.zero_fd = -EBADF,

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "checkpoint/engine.h"
+#include "checkpoint/stream.h"
 #include "checkpoint/native/batch.h"
 #include "checkpoint/native/network.h"
 #include "image.pb-c.h"
@@ -78,6 +79,8 @@ struct restore_nested {
 	int root_fd; /* of a mount namespace */
 };
 enum { RESTORE_OWN_NAMESPACES = 8 };
+/* What a stub reads at a time of an image that is arriving. */
+enum { RESTORE_FEED_BYTES = 4 * IMAGE_FEED_UNIT };
 
 struct restore {
 	struct arena arena;
@@ -88,6 +91,8 @@ struct restore {
 	const struct restore_options *options;
 	struct image_statistics *stats;
 	struct progress progress;
+	struct stream_feed *feed; /* its .feed is NULL: all of the image is there */
+	uint64_t feed_flags;	  /* where its flags are in the area; 0: there are none */
 	const St__Container *container;
 	const St__File **files;
 	size_t n_files;
@@ -272,5 +277,6 @@ bool restore_seals_late(const St__File *f);
 /* Is this one of them? */
 bool restore_is_connection(const struct restore *r, const St__File *f);
 
-int native_restore(const struct restore_options *o, int image_dir, struct container **ret,
-	struct image_statistics *stats, struct error *e) _must_check_;
+/* The image is in a directory, or comes by a feed. */
+int native_restore(const struct restore_options *o, int image_dir, struct stream_feed *feed,
+	struct container **ret, struct image_statistics *stats, struct error *e) _must_check_;

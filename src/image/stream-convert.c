@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An image directory to a stream, and back. Both have the same files with the same bytes; of pages.img what is zero is
+ * left out of a stream, and a hole in the directory.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "image/image-priv.h"
+#include "image/stream-priv.h"
+
+/* ---- to a stream ---- */
+
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && !memcmp(page, page + 1, IMAGE_PAGE_SIZE - 1);
+}
+
+/* Page data without the pages that are zero. */
+static int send_pages(struct image_out *out, const uint8_t *data, size_t len, uint64_t at, struct error *e)
+{
+	int r = 0;
+
+	for (size_t from = 0, to; from < len && r == 0; from = to) {
+		bool zero = is_zero(data + from);
+
+		for (to = from + IMAGE_PAGE_SIZE; to < len && is_zero(data + to) == zero;
+			to += IMAGE_PAGE_SIZE)
+			;
+		if (!zero)
+			r = image_out_piece(out, IMAGE_STREAM_PAGES, at + from, data + from, to - from, e);
+	}
+	return r;
+}
+
+static int open_regular(int dirfd, const char *name, uint64_t *ret_size, struct error *e)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return error_errno(e, -errno, "%s", name);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return image_corrupt(e, name, 0, "not a regular file");
+	}
+	*ret_size = st.st_size;
+	return fd;
+}
+
+static int pack_file(
+	int dirfd, enum image_stream_file file, uint8_t *buffer, struct image_out *out, struct error *e)
+{
+	const char *name = image_stream_names[file];
+	uint64_t size = 0, at = 0;
+	_cleanup_close_ int fd = open_regular(dirfd, name, &size, e);
+	int r = fd < 0 ? fd : 0;
+
+	/* Files for callers of CRIU may be missing. */
+	if (r == -ENOENT && file > IMAGE_STREAM_MANIFEST)
+		return 0;
+	while (r == 0 && at < size) {
+		size_t n = MIN(size - at, (uint64_t)STREAM_PIECE_MAX);
+
+		r = pread_exact(fd, buffer, n, at);
+		if (r < 0)
+			return error_errno(e, r, "%s: offset %llu", name, (unsigned long long)at);
+		r = file == IMAGE_STREAM_PAGES ? send_pages(out, buffer, n, at, e)
+					       : image_out_piece(out, file, at, buffer, n, e);
+		at += n;
+	}
+	if (r == 0 && file == IMAGE_STREAM_PAGES)
+		r = image_out_piece(out, file, at, NULL, 0, e);
+	return r;
+}
+
+int image_stream_pack(int dirfd, struct image_out *out, struct error *e)
+{
+	static const enum image_stream_file order[] = {IMAGE_STREAM_CHECKPOINT, IMAGE_STREAM_INDEX,
+		IMAGE_STREAM_MANIFEST, IMAGE_STREAM_PAGES, IMAGE_STREAM_INVENTORY, IMAGE_STREAM_STATS,
+		IMAGE_STREAM_DESCRIPTORS};
+	_cleanup_(image_free_p) struct image *i = NULL;
+	_cleanup_free_ uint8_t *buffer = malloc(STREAM_PIECE_MAX);
+	int r = buffer ? image_open(dirfd, &i, e) : error_errno(e, -ENOMEM, "image stream");
+
+	if (r == 0 && image_manifest(i)->parent)
+		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"an image that has a parent can't be packed: make a whole one of both with \"stasis "
+			"image squash\"");
+	if (r == 0)
+		r = image_verify_pages(i, e);
+	if (r == 0 && image_pages_fd(i, 0) < 0)
+		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"an image that is compressed can't be packed: make it without --compress, and "
+			"compress the stream");
+	for (size_t k = 0; k < ARRAY_SIZE(order) && r == 0; k++)
+		r = pack_file(dirfd, order[k], buffer, out, e);
+	return r < 0 ? r : image_out_end(out, e);
+}
+
+/* ---- and back ---- */
+
+struct unpacking {
+	int dirfd;
+	int fds[IMAGE_STREAM_FILES];
+	uint64_t pages_size;
+};
+
+static const char *made_name(unsigned file)
+{
+	return file == IMAGE_STREAM_MANIFEST ? IMAGE_MANIFEST_TMP : image_stream_names[file];
+}
+
+static int unpack_piece(
+	void *arg, enum image_stream_file file, uint64_t at, const void *data, size_t len, struct error *e)
+{
+	struct unpacking *u = arg;
+	int r = 0;
+
+	if (u->fds[file] < 0)
+		u->fds[file] = openat(u->dirfd, made_name(file),
+			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (u->fds[file] < 0)
+		return error_errno(e, -errno, "%s", made_name(file));
+	/* An index or a manifest that comes again replaces the first one. */
+	if (at == 0 && file != IMAGE_STREAM_PAGES && ftruncate(u->fds[file], 0) < 0)
+		r = -errno;
+	if (r == 0)
+		r = pwrite_all(u->fds[file], data, len, at);
+	if (file == IMAGE_STREAM_PAGES)
+		u->pages_size = at + len;
+	return r < 0 ? error_errno(e, r, "%s", made_name(file)) : 0;
+}
+
+/* Zeros at the end of the page data are not in the stream. */
+static int end_pages(struct unpacking *u, struct error *e)
+{
+	int r = u->fds[IMAGE_STREAM_PAGES] < 0 ? unpack_piece(u, IMAGE_STREAM_PAGES, 0, NULL, 0, e) : 0;
+
+	if (r == 0 && ftruncate(u->fds[IMAGE_STREAM_PAGES], u->pages_size) < 0)
+		r = error_errno(e, -errno, "%s", IMAGE_PAGES);
+	return r;
+}
+
+static int check_unpacked(int dirfd, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *i = NULL;
+
+	return image_open(dirfd, &i, e);
+}
+
+int image_stream_unpack(int fd, int dirfd, struct error *e)
+{
+	struct unpacking u = {.dirfd = dirfd};
+	struct image_stream_sink sink = {unpack_piece, &u};
+	int r;
+
+	for (unsigned i = 0; i < IMAGE_STREAM_FILES; i++)
+		u.fds[i] = -EBADF;
+	r = image_check_empty(dirfd, e);
+	if (r < 0)
+		return r;
+	r = image_stream_read_fd(fd, &sink, e);
+	if (r == 0)
+		r = end_pages(&u, e);
+	if (r == 0 && renameat(dirfd, IMAGE_MANIFEST_TMP, dirfd, IMAGE_MANIFEST) < 0)
+		r = error_errno(e, -errno, IMAGE_MANIFEST);
+	for (unsigned i = 0; i < IMAGE_STREAM_FILES; i++)
+		close_p(&u.fds[i]);
+	if (r == 0)
+		r = check_unpacked(dirfd, e);
+	if (r < 0)
+		image_remove(dirfd);
+	return r;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writing end of a stream: frames with checksums into a descriptor whose reader may be slow, stand still, or go.
+ *
+ * Invariants: a frame's checksum is seeded with that of the frame before it, so that none can be missing or in another
+ * place. After an error nothing more is written: the stream has no end frame then, and is no checkpoint.
+ */
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/fd.h"
+#include "image/image-priv.h"
+#include "image/stream-priv.h"
+
+/* What an unprivileged process may have at most (/proc/sys/fs/pipe-max-size). */
+enum { PIPE_SIZE = 1 << 20, ONE_WRITE = 4096, DRAIN_POLL_MS = 5 };
+
+struct image_out {
+	int fd;	    /* borrowed */
+	int own_fd; /* of the same pipe, but never blocking; -EBADF: none */
+	int cancel_fd;
+	unsigned stall_s;
+	bool waits;  /* a pipe, socket or device: has to be asked whether it takes bytes */
+	bool socket; /* takes flags with each write */
+	bool failed;
+	uint64_t checksum, frames, bytes;
+};
+
+int image_out_new(int fd, int cancel_fd, unsigned stall_s, struct image_out **ret, struct error *e)
+{
+	struct image_out *o;
+	struct stat st;
+	char path[48];
+
+	if (fstat(fd, &st) < 0)
+		return error_errno(e, -errno, "image stream");
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return error_errno(e, -ENOMEM, "image stream");
+	*o = (struct image_out){.fd = fd, .own_fd = -EBADF, .cancel_fd = cancel_fd, .stall_s = stall_s};
+	o->socket = S_ISSOCK(st.st_mode);
+	o->waits = !S_ISREG(st.st_mode);
+	if (S_ISFIFO(st.st_mode)) {
+		/* Opened anew: O_NONBLOCK is of the open file description, and this one is also our caller's. */
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		o->own_fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+		(void)!fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* the fewer turns, the faster */
+	}
+	*ret = o;
+	return 0;
+}
+
+void image_out_free(struct image_out *o)
+{
+	if (!o)
+		return;
+	close_p(&o->own_fd);
+	free(o);
+}
+
+uint64_t image_out_count(const struct image_out *o)
+{
+	return o->bytes;
+}
+
+static int fail(struct image_out *o, int r, struct error *e)
+{
+	o->failed = true;
+	if (r == -EPIPE || r == -ECONNRESET)
+		return error_set(e, r, ERROR_SYSTEM,
+			"whoever reads the image stream has gone after %llu bytes: see why it ended, and "
+			"repeat",
+			(unsigned long long)o->bytes);
+	return error_errno(e, r, "write the image stream (after %llu bytes)", (unsigned long long)o->bytes);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+/* Somebody holds the other end as long as we are wanted. */
+static int check_cancelled(struct image_out *o, struct error *e)
+{
+	struct pollfd f = {.fd = o->cancel_fd};
+
+	if (o->cancel_fd < 0 || poll(&f, 1, 0) <= 0 || !(f.revents & (POLLHUP | POLLERR)))
+		return 0;
+	o->failed = true;
+	return error_set(e, -ECANCELED, ERROR_SYSTEM, "the checkpoint was cancelled: the container runs on");
+}
+
+static int stalled(struct image_out *o, struct error *e)
+{
+	o->failed = true;
+	return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
+		"whoever reads the image stream has taken nothing for %u s (%llu bytes are written): see "
+		"what it "
+		"waits for, or give it longer with --stream-timeout",
+		o->stall_s, (unsigned long long)o->bytes);
+}
+
+/* Until there is room. */
+static int wait_for_room(struct image_out *o, struct error *e)
+{
+	int64_t limit = now_ms() + o->stall_s * INT64_C(1000);
+
+	for (;;) {
+		struct pollfd f[2] = {{.fd = o->fd, .events = POLLOUT}, {.fd = o->cancel_fd}};
+		int64_t left = o->stall_s ? MAX(limit - now_ms(), INT64_C(0)) : -1;
+		int n = poll(f, 2, (int)MIN(left, (int64_t)INT32_MAX)), r = check_cancelled(o, e);
+
+		if (r < 0)
+			return r;
+		if (n > 0 && f[0].revents)
+			return 0;
+		if (n == 0)
+			return stalled(o, e);
+		if (n < 0 && errno != EINTR)
+			return fail(o, -errno, e);
+	}
+}
+
+/* What it takes at once. */
+static ssize_t write_some(struct image_out *o, struct iovec *v, int n)
+{
+	struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
+	struct pollfd f = {.fd = o->fd, .events = POLLOUT};
+
+	if (o->socket)
+		return sendmsg(o->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (o->own_fd >= 0)
+		return writev(o->own_fd, v, n);
+	if (!o->waits)
+		return writev(o->fd, v, n);
+	/* So much a pipe takes without blocking, if it takes anything. */
+	if (poll(&f, 1, 0) <= 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(o->fd, v->iov_base, MIN(v->iov_len, (size_t)ONE_WRITE));
+}
+
+static int put(struct image_out *o, struct iovec *v, int n, struct error *e)
+{
+	int r = o->failed ? error_set(e, -EPIPE, ERROR_INTERNAL, "the image stream has failed")
+			  : check_cancelled(o, e);
+
+	while (n > 0 && r == 0) {
+		ssize_t k = write_some(o, v, n);
+
+		if (k < 0 && (errno == EAGAIN || errno == EINTR)) {
+			r = wait_for_room(o, e);
+			continue;
+		}
+		if (k < 0)
+			return fail(o, -errno, e);
+		o->bytes += k;
+		while (n > 0 && (size_t)k >= v->iov_len) {
+			k -= v->iov_len;
+			v++;
+			n--;
+		}
+		if (n > 0) {
+			v->iov_base = (char *)v->iov_base + k;
+			v->iov_len -= k;
+		}
+	}
+	return r;
+}
+
+static int put_frame(struct image_out *o, uint32_t type, uint32_t file, uint64_t at, const void *data,
+	size_t len, struct error *e)
+{
+	uint8_t header[STREAM_HEADER + STREAM_FRAME_HEADER], checksum[STREAM_CHECKSUM], *frame;
+	struct iovec v[3];
+	XXH3_state_t state;
+
+	memcpy(header, stream_magic, sizeof(stream_magic));
+	put_le32(header + 8, STREAM_VERSION);
+	put_le32(header + 12, 0);
+	frame = header + STREAM_HEADER;
+	put_le32(frame, type);
+	put_le32(frame + 4, file);
+	put_le64(frame + 8, at);
+	put_le64(frame + 16, len);
+	XXH3_INITSTATE(&state);
+	XXH3_64bits_reset_withSeed(&state, o->checksum);
+	XXH3_64bits_update(&state, frame, STREAM_FRAME_HEADER);
+	XXH3_64bits_update(&state, data, len);
+	o->checksum = XXH3_64bits_digest(&state);
+	put_le64(checksum, o->checksum);
+	/* The stream's own header goes with the first frame: until there is one, nothing has been written. */
+	v[0] = o->frames++ ? (struct iovec){frame, STREAM_FRAME_HEADER}
+			   : (struct iovec){header, sizeof(header)};
+	v[1] = (struct iovec){(void *)data, len};
+	v[2] = (struct iovec){checksum, sizeof(checksum)};
+	return put(o, v, 3, e);
+}
+
+int image_out_piece(struct image_out *o, enum image_stream_file file, uint64_t at, const void *data,
+	size_t len, struct error *e)
+{
+	const uint8_t *p = data;
+	size_t done = 0;
+	int r;
+
+	do {
+		size_t n = MIN(len - done, (size_t)STREAM_PIECE_MAX);
+
+		r = put_frame(o, STREAM_PIECE, file, at + done, p ? p + done : p, n, e);
+		done += n;
+	} while (r == 0 && done < len);
+	return r;
+}
+
+/* Bytes that the reader has not taken; 0 also where that cannot be asked. */
+static int bytes_left(const struct image_out *o)
+{
+	int n = 0;
+
+	return o->waits && ioctl(o->fd, o->socket ? SIOCOUTQ : FIONREAD, &n) == 0 ? n : 0;
+}
+
+static int drain(struct image_out *o, struct error *e)
+{
+	int64_t limit = now_ms() + o->stall_s * INT64_C(1000);
+	int left, before = 0, r = 0;
+
+	while (r == 0 && (left = bytes_left(o)) > 0) {
+		struct pollfd f = {.fd = o->fd};
+
+		/* The reader may have taken the rest just before it closed its end. */
+		if (poll(&f, 1, DRAIN_POLL_MS) > 0 && (f.revents & (POLLERR | POLLHUP))) {
+			if (bytes_left(o) == 0)
+				return 0;
+			return fail(o, -EPIPE, e);
+		}
+		if (left != before)
+			limit = now_ms() + o->stall_s * INT64_C(1000);
+		else if (o->stall_s && now_ms() > limit)
+			return stalled(o, e);
+		before = left;
+		r = check_cancelled(o, e);
+	}
+	return r;
+}
+
+int image_out_end(struct image_out *o, struct error *e)
+{
+	int r = put_frame(o, STREAM_END, 0, o->frames, NULL, 0, e);
+
+	return r < 0 ? r : drain(o, e);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes of a stream; docs/formats/stream.md describes them. */
+#pragma once
+
+#include "image/stream.h"
+
+enum {
+	STREAM_VERSION = 1,
+	STREAM_HEADER = 16,	  /* magic, u32 version, u32 zero */
+	STREAM_FRAME_HEADER = 24, /* u32 type, u32 file, u64 at, u64 length */
+	STREAM_CHECKSUM = 8,	  /* behind the payload; seeded with that of the frame before */
+	STREAM_PIECE_MAX = 1 << 20,
+	/* types */
+	STREAM_END = 0,
+	STREAM_PIECE = 1,
+};
+/* pages.img and all files together: far above what anybody has, and no number can overflow below it. */
+#define STREAM_PAGES_MAX (UINT64_C(16) << 40)
+
+static const char stream_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'S', 'T'};
+
+/* reader.c: an image whose files are open already, by their numbers in a stream. */
+int image_open_files(
+	const int *fds, struct image_feed *feed, struct image **ret, struct error *e) _must_check_;
+/* stream-feed.c: until so many bytes of pages.img are there. */
+int image_feed_wait(const struct image_feed *f, uint64_t end, struct error *e) _must_check_;

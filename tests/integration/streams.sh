@@ -1,0 +1,375 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Images through pipes: whole, slow, cut off, damaged, without a reader.
+# time limit: 180
+. "$TESTS/lib.sh"
+
+counter() {
+	bundle b sh -c "$COUNTER"
+	start c
+	expect_progress
+}
+
+# 256 MiB of random bytes, whose checksum is looked at again and again.
+# shellcheck disable=SC2016
+MEMORY='head -c 67108864 /dev/urandom > /dev/shm/data; md5sum /dev/shm/data > /cr/sum; i=0; while :; do i=$((i+1)); echo $i > /cr/.count; mv /cr/.count /cr/count; usleep 10000; done'
+
+large() {
+	bundle b sh -c "$MEMORY"
+	start c
+	eventually 30 test -e "$B/rootfs/cr/count"
+	PID=$(init_pid c) # a command on the container waits for the checkpoint
+}
+
+# For a container beside it, with the same files.
+other_bundle() {
+	mkdir "$T/b2"
+	cp "$B/config.json" "$T/b2"
+	ln -s "$B/rootfs" "$T/b2/rootfs"
+	B=$T/b2
+	# shellcheck disable=SC2016
+	edit '.linux.cgroupsPath = $path | .root.path = $root' --arg path "$(cgroups_path b2)" --arg root "$T/b/rootfs"
+}
+
+large_is_whole() {
+	ok exec "$1" md5sum /dev/shm/data
+	cmp "$T/out" "$B/rootfs/cr/sum" || fail "other contents: $(cat "$T/out" "$B/rootfs/cr/sum")"
+}
+
+# Streams: its output must not be a file of the test's, nor of a container that goes on.
+checkpoint_to() {
+	stasis checkpoint --image-path - "${@:2}" c < /dev/null 2> "$T/said" > "$1"
+}
+
+runs_on() {
+	PID=$(init_pid c)
+	eventually 10 no_tracer
+	expect_status c running
+	expect_progress
+}
+
+no_tracer() {
+	grep -q "^TracerPid:.0$" "/proc/$PID/status"
+}
+
+# no_image FILE: it is not taken for a whole one.
+no_image() {
+	! stasis image unpack "$T/unpacked" < "$1" > "$T/out" 2>&1 || fail "a whole image: $1"
+	[ -s "$T/out" ] || fail "no message"
+	[ ! -e "$T/unpacked" ] || fail "left: $(ls -R "$T/unpacked")"
+}
+
+test_there_and_back() {
+	counter
+	stasis checkpoint --image-path - --print-stats c 2> "$T/said" < /dev/null | cat > "$T/stream" || fail "$(cat "$T/said")"
+	grep -q total_us "$T/said" || fail "the statistics are not on stderr"
+	expect_nothing_left c
+	# shellcheck disable=SC2002
+	cat "$T/stream" | stasis restore -d --image-path - --bundle "$B" c > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_progress
+	[ "$(readlink "/proc/$(init_pid c)/fd/0")" = /dev/null ] || fail "its stdin is $(readlink "/proc/$(init_pid c)/fd/0")"
+}
+
+test_through_zstd_and_other_descriptors() {
+	local status=0
+	[ -x "$(command -v zstd)" ] || skip "not on this machine: zstd"
+	large
+	other_bundle
+	{ stasis checkpoint --image-path fd:7 c 7>&1 > "$T/log" 2>&1 < /dev/null | zstd -q -1; } 2> "$T/said" |
+		zstd -q -d 2> "$T/said2" | stasis restore -d --image-path fd:9 --bundle "$B" d 9<&0 > "$T/out" 2>&1 < /dev/null || status=$?
+	[ $status = 0 ] || fail "$(cat "$T/out" "$T/log" "$T/said" "$T/said2")"
+	expect_progress
+	large_is_whole d
+	[ ! -s "$T/log" ] || fail "said: $(cat "$T/log")"
+}
+
+test_directories_and_streams_are_the_same() {
+	large
+	ok checkpoint --image-path "$T/i" c
+	rm "$T/i/dump.log"
+	stasis image pack "$T/i" > "$T/packed" || fail "pack"
+	ok image pack "$T/i"
+	cmp "$T/out" "$T/packed" || fail "packed twice it differs"
+	stasis image unpack "$T/unpacked" < "$T/packed" || fail "unpack"
+	diff -r "$T/i" "$T/unpacked" || fail "it comes back otherwise"
+	ok inspect --verify "$T/unpacked"
+	# Not over another image, and not into something else.
+	! stasis image unpack "$T/i" < "$T/packed" > "$T/out" 2>&1 || fail "over an image"
+	diff -r "$T/i" "$T/unpacked" || fail "the image was changed"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/packed" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_progress
+	large_is_whole c
+	# What a checkpoint streams becomes a directory, and is restored from there.
+	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	stasis image unpack "$T/second" < "$T/stream" || fail "unpack"
+	ok inspect --verify "$T/second"
+	stasis image pack "$T/second" > "$T/packed" || fail "pack"
+	rm -r "$T/unpacked"
+	stasis image unpack "$T/unpacked" < "$T/packed" || fail "unpack"
+	diff -r "$T/second" "$T/unpacked" || fail "it comes back otherwise"
+	ok restore -d --image-path "$T/second" --bundle "$B" c
+	expect_progress
+	large_is_whole c
+}
+
+# variants KIND: $T/variants/*, damaged copies of $T/stream.
+variants() {
+	python3 -B - "$T/stream" "$T/variants" "$1" <<- 'END'
+		import os, random, shutil, struct, sys
+		random.seed(4711)
+		data, to, kind = open(sys.argv[1], "rb").read(), sys.argv[2], sys.argv[3]
+		shutil.rmtree(to, ignore_errors=True)
+		os.mkdir(to)
+		starts, at = [], 16
+		while at < len(data):
+		    starts.append(at)
+		    at += 24 + struct.unpack_from("<Q", data, at + 16)[0] + 8
+		assert at == len(data) and len(starts) > 8, (at, len(data), starts)
+		middles = [s + random.randrange(1, 30) for s in starts] + [random.randrange(len(data)) for _ in range(10)]
+		if kind == "cut":
+		    for p in dict.fromkeys([0, 1, 8, 15] + starts + middles + [len(data) - 1]):
+		        open(f"{to}/{p}", "wb").write(data[:p])
+		elif kind == "flip":
+		    for p in dict.fromkeys([0, 8, 12] + [s + d for s in starts for d in (0, 4, 8, 16, 19)] + middles + [len(data) - 1]):
+		        open(f"{to}/{p}", "wb").write(data[:p] + bytes([data[p] ^ 1 << random.randrange(8)]) + data[p + 1:])
+		else:  # frames that are missing, twice there, or in another order
+		    frames = [data[a:b] for a, b in zip(starts, starts[1:] + [len(data)])]
+		    for n in range(len(frames)):
+		        for name, list in (("without", frames[:n] + frames[n + 1:]), ("twice", frames[:n + 1] + frames[n:]),
+		                           ("swapped", frames[:n] + frames[n + 1:n + 2] + frames[n:n + 1] + frames[n + 2:])):
+		            if list != frames and b"".join(list)[:len(b"".join(frames))] != b"".join(frames):
+		                open(f"{to}/{name}.{n}", "wb").write(data[:16] + b"".join(list))
+	END
+}
+
+refuse_all() {
+	local f status n=0
+	for f in "$T"/variants/*; do
+		status=0
+		timeout 30 "$STASIS" --root "$ROOT" restore -d --image-path - --work-path "$T" --bundle "$B" d < "$f" > "$T/out" 2>&1 || status=$?
+		[ $status = 1 ] || fail "$1 ${f##*/}: exit $status: $(cat "$T/out")"
+		grep -Eq "image stream: (offset [0-9]+|.*offset|.*magic|it ends|format)" "$T/out" || fail "$1 ${f##*/}: $(cat "$T/out")"
+		[ ! -e "$ROOT/d" ] || fail "$1 ${f##*/}: left in the state root"
+		no_processes || fail "$1 ${f##*/}: left processes"
+		! stasis image unpack "$T/unpacked" < "$f" > "$T/out" 2>&1 || fail "$1 ${f##*/}: unpacked"
+		[ ! -e "$T/unpacked" ] || fail "$1 ${f##*/}: left files"
+		n=$((n + 1))
+	done
+	[ $n -gt 10 ] || fail "only $n variants"
+}
+
+damaged() {
+	counter
+	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	variants "$1"
+	refuse_all "$1"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "the undamaged one: $(cat "$T/out")"
+	expect_progress
+}
+
+test_cut_off() {
+	damaged cut
+}
+
+test_flipped_bits() {
+	damaged flip
+}
+
+test_frames_out_of_order() {
+	damaged order
+}
+
+test_reader_goes() {
+	local n
+	large
+	for n in 0 1 16 20000 1000000 60000000; do
+		! stasis checkpoint --image-path - c < /dev/null 2> "$T/said" | head -c $n > "$T/part" || fail "it succeeds, of which only $n bytes were read"
+		grep -q "reads the image stream has gone" "$T/said" || fail "$n bytes: $(cat "$T/said")"
+		runs_on
+		[ "$n" -le 16 ] || no_image "$T/part"
+	done
+	# Nobody at all.
+	! stasis checkpoint --image-path - c < /dev/null 2> "$T/said" | true || fail "it succeeds without a reader"
+	runs_on
+	! stasis checkpoint --image-path - c > /dev/full < /dev/null 2> "$T/said" || fail "it succeeds on a full disk"
+	grep -qi "no space left" "$T/said" || fail "$(cat "$T/said")"
+	runs_on
+	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+}
+
+# A reader that holds the pipe and reads nothing.
+stall() {
+	mkfifo "$T/pipe"
+	sleep 1000 < "$T/pipe" &
+	READER=$!
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" checkpoint --image-path - "$@" c > "$T/pipe" 2> "$T/said" < /dev/null &
+	GUARD=$!
+}
+
+stalls() {
+	# The guard has a child, which has the container's init in its hands.
+	! no_tracer
+}
+
+ended() {
+	local status=0
+	wait "$GUARD" || status=$?
+	[ $status != 0 ] || fail "the checkpoint succeeds"
+	runs_on
+	kill "$READER"
+}
+
+test_reader_stalls() {
+	large
+	stall --stream-timeout 1
+	ended
+	grep -q "taken nothing for 1 s" "$T/said" || fail "$(cat "$T/said")"
+}
+
+test_cancelled_while_the_reader_stalls() {
+	large
+	stall --stream-timeout 0
+	eventually 20 stalls
+	kill -TERM "$GUARD"
+	ended
+	grep -q "cancelled" "$T/said" || fail "$(cat "$T/said")"
+}
+
+test_guard_killed_while_the_reader_stalls() {
+	large
+	stall
+	eventually 20 stalls
+	kill -KILL "$GUARD"
+	ended
+}
+
+test_surgeon_killed_while_the_reader_stalls() {
+	large
+	stall
+	eventually 20 stalls
+	kill -KILL "$(cat /proc/"$GUARD"/task/"$GUARD"/children)"
+	ended
+}
+
+test_slow_reader_and_writer() {
+	large
+	other_bundle
+	stasis checkpoint --image-path - c < /dev/null 2> "$T/said" |
+		python3 -c 'import os, time
+n = 0
+while True:
+	b = os.read(0, 300000)
+	if not b: break
+	while b: b = b[os.write(1, b):]
+	n += 1
+	if n % 8 == 0: time.sleep(0.02)' |
+		stasis restore -d --image-path - --bundle "$B" d > "$T/out" 2>&1 || fail "$(cat "$T/out" "$T/said")"
+	expect_progress
+	large_is_whole d
+}
+
+# A restore that waits for more is ended: nothing is left, and nobody reads on.
+test_restore_killed_while_it_waits() {
+	local sig restore
+	large
+	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	for sig in TERM KILL; do
+		mkfifo "$T/pipe.$sig"
+		"$STASIS" --root "$ROOT" "${DRIVER[@]}" restore -d --image-path - --bundle "$B" d < "$T/pipe.$sig" > "$T/out" 2>&1 &
+		restore=$!
+		exec 8> "$T/pipe.$sig"
+		head -c 30000000 "$T/stream" >&8
+		kill -$sig $restore
+		wait $restore && fail "it succeeds"
+		eventually 10 writing_fails
+		exec 8>&-
+		stasis delete -f d > "$T/out" 2>&1 < /dev/null || true
+		expect_nothing_left d
+	done
+	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	large_is_whole c
+}
+
+writing_fails() {
+	(
+		trap '' PIPE
+		! echo x >&8
+	) 2> /dev/null
+}
+
+# A stream that ends in the middle of the pages: the processes are there already.
+test_writer_goes() {
+	large
+	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	! head -c 40000000 "$T/stream" | stasis restore -d --image-path - --bundle "$B" d > "$T/out" 2>&1 || fail "it succeeds"
+	grep -q "it ends in the frame at offset" "$T/out" || fail "$(cat "$T/out")"
+	expect_nothing_left d
+}
+
+test_over_tcp_with_little_memory() {
+	large
+	other_bundle
+	python3 -B - "$STASIS" "$ROOT" "$B" > "$T/out" 2>&1 <<- 'END' || fail "$(cat "$T/out")"
+		import resource, socket, subprocess, sys
+		stasis, root, bundle = sys.argv[1:]
+		server = socket.create_server(("127.0.0.1", 0))
+		a = socket.create_connection(server.getsockname())
+		b, _ = server.accept()
+		restore = subprocess.Popen([stasis, "--root", root, "restore", "-d", "--image-path", "-", "--bundle", bundle, "d"],
+		                           stdin=b, stdout=subprocess.DEVNULL)
+		b.close()
+		dump = subprocess.run([stasis, "--root", root, "checkpoint", "--image-path", f"fd:{a.fileno()}", "c"],
+		                      stdin=subprocess.DEVNULL, pass_fds=[a.fileno()])
+		used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+		a.close()
+		assert dump.returncode == 0 and restore.wait() == 0
+		assert used < 40 << 10, f"the checkpoint took {used} KiB"
+	END
+	expect_progress
+	large_is_whole d
+}
+
+test_leave_running() {
+	large
+	checkpoint_to "$T/stream" --leave-running || fail "$(cat "$T/said")"
+	runs_on
+	ok delete -f c
+	stasis restore -d --image-path - --bundle "$B" d < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_progress
+	large_is_whole d
+}
+
+test_what_is_no_stream() {
+	counter
+	fails 'descriptor 77 is not open' checkpoint --image-path fd:77 c
+	fails 'number of a descriptor' checkpoint --image-path fd:x c
+	fails 'number of a descriptor' restore --image-path fd: --bundle "$B" d
+	fails 'not open for writing' checkpoint --image-path fd:0 c
+	fails 'not open for reading' restore --image-path fd:1 --bundle "$B" d 1> "$T/o"
+	fails 'zstd' checkpoint --image-path fd:1 --compress lz4 c
+	fails 'for image directories' checkpoint --image-path - --pre-dump c
+	fails 'for image directories' checkpoint --image-path - --parent-path ../x c
+	fails 'for image directories' checkpoint --image-path - --pre-copy c
+	fails 'leave --dedup out' checkpoint --image-path - --dedup c
+	fails 'seconds' checkpoint --image-path - --stream-timeout soon c
+	script -qec "'$STASIS' --root '$ROOT' checkpoint --image-path - c" /dev/null < /dev/null > "$T/out" 2>&1
+	grep -q "is a terminal" "$T/out" || fail "$(cat "$T/out")"
+	runs_on
+	mkdir "$T/w"
+	(
+		cd "$T/w" || fail cd
+		# A directory of that name is still to be had.
+		ok checkpoint --image-path ./- c
+		[ -e ./-/manifest.json ] || fail "$(ls)"
+	) || exit 1
+}
+
+test_what_cannot_be_packed() {
+	counter
+	ok checkpoint --leave-running --compress lz4 --image-path "$T/i" c
+	! stasis image pack "$T/i" > "$T/stream" 2> "$T/said" || fail "packed"
+	grep -q "compress the stream" "$T/said" || fail "$(cat "$T/said")"
+	no_image "$T/stream"
+}
+
+run_test "$@"
