@@ -32,6 +32,8 @@ enum {
 	IA32_clock_nanosleep = 267,
 	IA32_set_robust_list = 311,
 	IA32_get_robust_list = 312,
+	IA32_clock_nanosleep_time64 = 407,
+	IA32_futex_time64 = 422,
 };
 
 /* Whether a vdso begins at that address which is that of 32-bit programs. */

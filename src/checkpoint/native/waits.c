@@ -33,6 +33,25 @@ static const struct dump_wait *find_wait(const struct dump_wait *waits, size_t n
 	return NULL;
 }
 
+static bool is_native_wait(long nr)
+{
+	return nr == SYS_restart_syscall || nr == SYS_nanosleep || nr == SYS_clock_nanosleep ||
+	       nr == SYS_poll || nr == SYS_futex;
+}
+
+static bool is_ia32_wait(long nr)
+{
+	return nr == IA32_restart_syscall || nr == IA32_nanosleep || nr == IA32_clock_nanosleep ||
+	       nr == IA32_clock_nanosleep_time64 || nr == IA32_poll || nr == IA32_futex ||
+	       nr == IA32_futex_time64;
+}
+
+/* By its stack pointer: its registers are not known yet. */
+static bool may_be_ia32(const struct dump_wait *w)
+{
+	return w->args[6] <= UINT32_MAX;
+}
+
 /* "230 0x1 0x0 0x7ffc1e4843b0 0x0 0x0 0x4acae0 0x7ffc1e484398 0x457743": number, arguments, stack pointer. */
 static bool parse_call(const char *text, struct dump_wait *ret)
 {
@@ -41,8 +60,7 @@ static bool parse_call(const char *text, struct dump_wait *ret)
 	ret->nr = strtol(text, &end, 10);
 	for (size_t i = 0; i < ARRAY_SIZE(ret->args); i++)
 		ret->args[i] = strtoull(end, &end, 16);
-	return ret->nr == SYS_restart_syscall || ret->nr == SYS_nanosleep || ret->nr == SYS_clock_nanosleep ||
-	       ret->nr == SYS_poll || ret->nr == SYS_futex;
+	return is_native_wait(ret->nr) || (may_be_ia32(ret) && is_ia32_wait(ret->nr));
 }
 
 /* Below /proc/PID/task, where the entries of all threads are needed anyway: one of /proc/TID would be made for this alone.
@@ -67,7 +85,7 @@ static int remember_wait(struct dump *d, pid_t pid, pid_t tid, const struct dump
 	if (!parse_call(text, w))
 		return 0;
 	d->n_waits++;
-	if (w->nr != SYS_restart_syscall)
+	if (w->nr != SYS_restart_syscall && (w->nr != IA32_restart_syscall || !may_be_ia32(w)))
 		return 0;
 	if (before) {
 		*w = *before;
@@ -126,13 +144,63 @@ static bool has_arguments(const struct dump_wait *w, const struct user_regs_stru
 /* The call that the thread was seen in before a stop, and still is in. */
 static bool is_same_call(const struct dump_wait *w, const struct user_regs_struct *regs)
 {
-	return w && w->nr != SYS_restart_syscall && has_arguments(w, regs);
+	return w && w->nr != SYS_restart_syscall && is_native_wait(w->nr) && has_arguments(w, regs);
 }
 
 /* The functions of a sleep are scheduler functions, which the stack leaves out; the arguments must fit. */
 static bool looks_like_sleep(const struct user_regs_struct *regs)
 {
 	return regs->rdi < 4096 ? regs->rsi <= 1 && regs->rdx >= 4096 : regs->rsi == 0 || regs->rsi >= 4096;
+}
+
+static int unknown_call(const struct dump_thread *t, struct error *e)
+{
+	return error_set(e, -EAGAIN, ERROR_REFUSED,
+		"cannot checkpoint: thread %d: it waits in a call that an earlier stop had "
+		"interrupted, and which of them cannot be "
+		"told from its kernel stack; try again",
+		t->ns_tid);
+}
+
+/* Whether the time at that address is one of 32 bits: -1, if it could be either. One of 64 bits has zeros in the upper half of its
+ * seconds. */
+static int is_time32(const struct dump_thread *t, uint64_t address)
+{
+	uint32_t words[4] = {};
+
+	if (task_read_memory(t->tid, address, words, sizeof(words)) < 0)
+		return -1;
+	return words[1] || words[2] >= NS || words[3] ? 1 : -1;
+}
+
+/* The calls that differ in their times alone are the same to who goes on with one, but for what is written back. */
+static int ia32_interrupted_call(
+	struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs, struct error *e)
+{
+	const struct dump_wait *w = find_wait(d->waits, d->n_waits, t->tid);
+	const uint64_t now[] = {regs->rbx, regs->rcx, regs->rdx, regs->rsi, regs->rdi, regs->rbp, regs->rsp};
+	bool same = w && memcmp(w->args, now, sizeof(now)) == 0;
+	int short_time;
+
+	if (!w || (w->was_earlier && !same))
+		return unknown_call(t, e);
+	if (same && w->nr != IA32_restart_syscall) {
+		regs->orig_rax = w->nr;
+	} else if (strstr(w->stack, "poll")) {
+		regs->orig_rax = IA32_poll;
+	} else if (strstr(w->stack, "futex")) {
+		regs->orig_rax = is_time32(t, (uint32_t)regs->rsi) > 0 ? IA32_futex : IA32_futex_time64;
+	} else if (*w->stack && (uint32_t)regs->rbx >= 4096) {
+		regs->orig_rax = IA32_nanosleep;
+	} else if (*w->stack && (uint32_t)regs->rcx == 0) {
+		short_time = is_time32(t, regs->rsi ? (uint32_t)regs->rsi : (uint32_t)regs->rdx);
+		if (short_time < 0 && regs->rsi)
+			return unknown_call(t, e);
+		regs->orig_rax = short_time > 0 ? IA32_clock_nanosleep : IA32_clock_nanosleep_time64;
+	} else {
+		return unknown_call(t, e);
+	}
+	return 0;
 }
 
 int dump_interrupted_call(
@@ -143,11 +211,7 @@ int dump_interrupted_call(
 
 	if (ia32_runs(regs) && regs->orig_rax == IA32_restart_syscall &&
 		(long)regs->rax == -ERESTART_RESTARTBLOCK)
-		return error_set(e, -EAGAIN, ERROR_REFUSED,
-			"cannot checkpoint: thread %d: it is a 32-bit program, and waits in a call that an "
-			"earlier stop had "
-			"interrupted, which does not show any more which it was; try again when it is over",
-			t->ns_tid);
+		return ia32_interrupted_call(d, t, regs, e);
 	if (ia32_runs(regs) || (long)regs->orig_rax != SYS_restart_syscall ||
 		(long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return 0;
@@ -163,11 +227,7 @@ int dump_interrupted_call(
 		/* One takes a small number first, the other a pointer. */
 		regs->orig_rax = regs->rdi < 4096 ? SYS_clock_nanosleep : SYS_nanosleep;
 	else
-		return error_set(e, -EAGAIN, ERROR_REFUSED,
-			"cannot checkpoint: thread %d: it waits in a call that an earlier stop had "
-			"interrupted, and which of them cannot be "
-			"told from its kernel stack; try again",
-			t->ns_tid);
+		return unknown_call(t, e);
 	return 0;
 }
 
@@ -180,7 +240,6 @@ static bool is_sleep_clock(int clock)
 /* Calls of i386 have times of 32 bits, but those that end in _time64. */
 static struct wait wait_of_ia32(const struct user_regs_struct *regs)
 {
-	enum { CLOCK_NANOSLEEP_TIME64 = 407, FUTEX_TIME64 = 422 };
 	struct wait w = {.nr = (long)regs->orig_rax,
 		.args = {(uint32_t)regs->rbx, (uint32_t)regs->rcx, (uint32_t)regs->rdx, (uint32_t)regs->rsi,
 			(uint32_t)regs->rdi, (uint32_t)regs->rbp},
@@ -188,20 +247,20 @@ static struct wait wait_of_ia32(const struct user_regs_struct *regs)
 
 	if ((long)regs->rax != -ERESTART_RESTARTBLOCK)
 		return w;
-	w.time32 = w.nr != CLOCK_NANOSLEEP_TIME64 && w.nr != FUTEX_TIME64;
+	w.time32 = w.nr != IA32_clock_nanosleep_time64 && w.nr != IA32_futex_time64;
 	switch (w.nr) {
 	case IA32_nanosleep:
 		w.kind = WAIT_TIMESPEC;
 		w.remnant = w.args[1];
 		break;
 	case IA32_clock_nanosleep:
-	case CLOCK_NANOSLEEP_TIME64:
+	case IA32_clock_nanosleep_time64:
 		w.kind = w.args[1] == 0 && is_sleep_clock((int)w.args[0]) ? WAIT_TIMESPEC : WAIT_NONE;
 		w.argument = 2;
 		w.remnant = w.args[3];
 		break;
 	case IA32_futex:
-	case FUTEX_TIME64:
+	case IA32_futex_time64:
 		w.kind = (w.args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT ? WAIT_TIMESPEC : WAIT_NONE;
 		w.argument = 3;
 		break;

@@ -80,7 +80,8 @@ static const char *refusal(const struct dump *d, int fd, const struct tcp_info *
 	if (o->tcp_close)
 		return NULL;
 	if (info->tcpi_state == STATE_LISTEN && info->tcpi_unacked > 0 && !o->tcp_skip_in_flight) {
-		*remedy = "let the server accept them, or use --tcp-skip-in-flight or --tcp-close (they are lost)";
+		*remedy = "let the server accept them, or use --tcp-skip-in-flight or --tcp-close (they are "
+			  "lost)";
 		return "connections wait to be accepted";
 	}
 	if (!is_connection(info))

@@ -80,8 +80,7 @@ const struct support_row support_rows[] = {
 	{"process", "32-bit program", "supported",
 		"of i386: registers, thread-local segments, handlers, robust lists, sleeps. Refused: a "
 		"thread of one that runs "
-		"64-bit code just then, and the other way round; a sleep that an earlier stop had "
-		"interrupted, until it is over"},
+		"64-bit code just then, and the other way round"},
 	{"process", "core dumps of 32-bit programs", "lost",
 		"after a restore they are in the format of 64-bit programs: that is decided at exec"},
 	{"process", "group of resctrl (Intel RDT)", "created",
