@@ -59,7 +59,7 @@ struct checkpoint_options {
 	enum progress_mode progress;
 	enum cgroups_mode cgroups;
 	struct image_packing packing; /* of its page data; without go_on() */
-	unsigned stream_timeout; /* seconds without a byte taken by who reads the stream; 0: no limit */
+	unsigned stream_timeout;      /* seconds without a byte taken by who reads the stream; 0: no limit */
 	/* Set by checkpoint_run(): */
 	bool to_stream;
 	int stream_fd;
@@ -75,6 +75,9 @@ struct veth_pair {
 	const char *in, *out, *bridge; /* bridge: that "out" becomes a port of; NULL: of none */
 };
 
+/* Huge pages for what is filled from end to end: AUTO: where that is faster. */
+enum thp_mode { THP_AUTO, THP_YES, THP_NO };
+
 struct restore_options {
 	const char *image_path, *work_path;
 	struct container_create_options create;
@@ -87,6 +90,7 @@ struct restore_options {
 	bool any_cpu; /* that has the registers in use; else one that has all that the image's had */
 	enum cgroups_mode cgroups;
 	enum lazy_mode lazy;
+	enum thp_mode thp;
 };
 
 /* Whether an image path means a stream: 1 and its descriptor ("-": the standard one), 0: a directory. */

@@ -11,7 +11,7 @@
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *lazy, *progress;
+	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
 	struct cli_list veth_pairs;
 	bool detach, keep, print_stats, no_subreaper, lazy_pages;
 };
@@ -48,6 +48,8 @@ static const struct cli_option table[] = {
 		"what the CPU must have: all that the image's had, or the registers in use"},
 	{"lazy", 0, CLI_MODE, offsetof(struct options, lazy), "yes|no|auto",
 		"let the program run before its memory is there"},
+	{"thp", 0, CLI_STRING, offsetof(struct options, thp), "auto|yes|no",
+		"use huge pages where all of one is filled (default: where that is faster)"},
 	{"lazy-pages", 0, CLI_FLAG, offsetof(struct options, lazy_pages), NULL,
 		"refused: memory from a page server of CRIU"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
@@ -111,6 +113,18 @@ static int parse_veth_pairs(
 	return r;
 }
 
+static int parse_thp(const char *text, enum thp_mode *ret, struct error *e)
+{
+	static const char *const names[] = {"auto", "yes", "no"}; /* enum thp_mode */
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!text || !strcmp(text, names[i])) {
+			*ret = (enum thp_mode)i;
+			return 0;
+		}
+	return error_set(e, -EINVAL, ERROR_USAGE, "invalid --thp \"%.40s\": auto, yes or no", text);
+}
+
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
@@ -127,6 +141,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = progress_mode_parse(o->progress, &restore.progress, e);
 	if (r == 0)
 		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
+	if (r == 0)
+		r = parse_thp(o->thp, &restore.thp, e);
 	restore.any_cpu = o->cpu_check && !strcmp(o->cpu_check, "lenient");
 	if (r == 0 && o->cpu_check && !restore.any_cpu && strcmp(o->cpu_check, "strict") != 0)
 		r = error_set(e, -EINVAL, ERROR_USAGE, "invalid --cpu-check \"%.40s\": strict or lenient",

@@ -7,7 +7,7 @@ Each program is run in these ways:
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
   lazy     three times with restore --lazy=yes: all there before the check, then checked and checkpointed while it is filled
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
-  packed   as cycles, with --compress lz4, --compress zstd and --dedup (programs about memory, and who asks for it)
+  packed   as cycles, with --compress lz4, --compress zstd and --dedup, and --thp (programs about memory, and who asks for it)
   chain    --pre-dump twice, then a checkpoint that has the second one as its parent; restored of all three (likewise)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
@@ -37,6 +37,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 from pathlib import Path
 
 from lib import TESTS, Container, Failure, Rootless, RootlessIds, Skip, check
@@ -113,14 +114,14 @@ def ignored(program, c):
     return [*program.words("ignore"), *(["size"] if isinstance(c, Rootless) else [])]
 
 
-def cycle(program, c, image, ignore=(), packing=(), **kw):
+def cycle(program, c, image, ignore=(), packing=(), restore=(), **kw):
     """One checkpoint that ends the container, and its restore, without a check."""
     ignore = [*ignored(program, c), *ignore]
     before = None if "all" in ignore else observe(c, ignore)
     c.checkpoint(image, *packing, *program.words("options"), **kw)
     c.gone()
     time.sleep(float(program.settings.get("pause", "0")))
-    c.restore(image, *program.words("options"))
+    c.restore(image, *restore, *program.words("options"))
     check(c.status() == "running", f"after the restore the container is {c.status()}")
     if "all" not in ignore:
         compare(before, c, ignore, "after the restore")
@@ -251,12 +252,19 @@ def cycles(program, env):
     finish(c, 4)
 
 
+def huge_pages(pid):
+    return int(re.search(r"AnonHugePages:\s*(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())[1])
+
+
 def packed(program, env):
     c = program.container(env, "one")
     c.run()
     for n, options in enumerate((["--compress", "lz4"], ["--compress", "zstd:3"], ["--dedup"]), 1):
         c.wait_ready(n)
-        cycle(program, c, env.t / f"image{n}", packing=options)
+        thp = ("no", "yes", "yes")[n - 1]
+        cycle(program, c, env.t / f"image{n}", packing=options, restore=["--lazy=no", "--thp", thp])
+        if program.name == "mem_full" and os.path.exists("/sys/kernel/mm/transparent_hugepage"):
+            check((huge_pages(c.pid()) >= 16 << 10) == (thp == "yes"), f"--thp {thp}: {huge_pages(c.pid())} KiB of huge pages")
         c.verify(n)
         status, said, text = env.command("inspect", "--verify", env.t / f"image{n}", ok=None)
         check(status == 0, f"inspect --verify: {text}")

@@ -15,6 +15,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
@@ -58,7 +59,8 @@ static void count_fill(
 	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
 	/* From a stream it comes in pieces, each with a call that waits for it. */
-	*(uint64_t *)arg += 3 + (end - start) / RUN_BYTES + 2 * ((end - start) / RESTORE_FEED_BYTES);
+	*(uint64_t *)arg += 3 + (end - start) / RUN_BYTES + 2 * ((end - start) / RESTORE_FEED_BYTES) +
+			    restore_thp_ops_max(end - start);
 }
 
 /* Calls that fill a mapping; if it is in a unit: whether that can be had or not, which turns out later. */

@@ -30,6 +30,7 @@
 #include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/res/ipc.h"
@@ -348,8 +349,12 @@ static int op_memory(struct builder *bu)
 	for (size_t i = 0; i < m->n_vmas; i++)
 		if (!restore_share_is_kept(bu->r, bu->index, i))
 			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
-	for (size_t i = 0; i < m->n_vmas; i++)
+	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
 		op_policy(&bu->b, m->vmas[i]);
+		result = restore_thp_ops(bu->r, &bu->b, bu->index, i);
+	}
+	if (result < 0)
+		return error_errno(bu->e, result, "restore memory");
 	if (bu->r->fills_outside)
 		result = op_outside(bu);
 	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {

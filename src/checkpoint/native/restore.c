@@ -29,6 +29,7 @@
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
@@ -250,6 +251,7 @@ int restore_plan(struct restore *r, struct error *e)
 		return result;
 	sum_up(r);
 	restore_outside_plan(r);
+	restore_thp_plan(r);
 	result = restore_share_plan(r, e);
 	if (result == 0)
 		result = restore_lazy_plan(r, e);

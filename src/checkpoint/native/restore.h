@@ -139,6 +139,7 @@ struct restore {
 	struct restore_sharer *sharers; /* by process, behind the control block */
 	struct restore_lack *outside;	/* by process, likewise */
 	bool fills_outside;
+	bool huge_fill; /* see restore-thp.h */
 	struct timespec
 		*times; /* of each thread, in the area as well: until when it sleeps (restore-time.c) */
 
