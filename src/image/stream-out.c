@@ -34,6 +34,8 @@ struct image_out {
 	bool socket; /* takes flags with each write */
 	bool failed;
 	uint64_t checksum, frames, bytes;
+	uint8_t *held; /* not written yet: see image_out_hold() */
+	size_t n_held, held_size, held_max;
 };
 
 int image_out_new(int fd, int cancel_fd, unsigned stall_s, struct image_out **ret, struct error *e)
@@ -65,12 +67,13 @@ void image_out_free(struct image_out *o)
 	if (!o)
 		return;
 	close_p(&o->own_fd);
+	free(o->held);
 	free(o);
 }
 
 uint64_t image_out_count(const struct image_out *o)
 {
-	return o->bytes;
+	return o->bytes + o->n_held;
 }
 
 static int fail(struct image_out *o, int r, struct error *e)
@@ -154,7 +157,7 @@ static ssize_t write_some(struct image_out *o, struct iovec *v, int n)
 	return write(o->fd, v->iov_base, MIN(v->iov_len, (size_t)ONE_WRITE));
 }
 
-static int put(struct image_out *o, struct iovec *v, int n, struct error *e)
+static int put_now(struct image_out *o, struct iovec *v, int n, struct error *e)
 {
 	int r = o->failed ? error_set(e, -EPIPE, ERROR_INTERNAL, "the image stream has failed")
 			  : check_cancelled(o, e);
@@ -180,6 +183,59 @@ static int put(struct image_out *o, struct iovec *v, int n, struct error *e)
 		}
 	}
 	return r;
+}
+
+void image_out_hold(struct image_out *o, size_t max)
+{
+	o->held_max = max;
+}
+
+int image_out_let_go(struct image_out *o, struct error *e)
+{
+	struct iovec v = {o->held, o->n_held};
+	int r = o->n_held ? put_now(o, &v, 1, e) : 0;
+
+	free(o->held);
+	o->held = NULL;
+	o->n_held = o->held_size = o->held_max = 0;
+	return r;
+}
+
+/* False: no room. */
+static bool hold(struct image_out *o, const struct iovec *v, int n)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < n; i++)
+		len += v[i].iov_len;
+	if (o->n_held + len > o->held_max)
+		return false;
+	if (o->n_held + len > o->held_size) {
+		size_t size = MIN(MAX(o->held_size * 2, o->n_held + len + (1 << 16)), o->held_max);
+		uint8_t *more = realloc(o->held, size);
+
+		if (!more)
+			return false;
+		o->held = more;
+		o->held_size = size;
+	}
+	for (int i = 0; i < n; i++) {
+		if (v[i].iov_len)
+			memcpy(o->held + o->n_held, v[i].iov_base, v[i].iov_len);
+		o->n_held += v[i].iov_len;
+	}
+	return true;
+}
+
+static int put(struct image_out *o, struct iovec *v, int n, struct error *e)
+{
+	int r = 0;
+
+	if (o->held_max && hold(o, v, n))
+		return 0;
+	if (o->held_max)
+		r = image_out_let_go(o, e);
+	return r < 0 ? r : put_now(o, v, n, e);
 }
 
 static int put_frame(struct image_out *o, uint32_t type, uint32_t file, uint64_t at, const void *data,

@@ -37,7 +37,11 @@ int image_out_piece(struct image_out *o, enum image_stream_file file, uint64_t a
 	size_t len, struct error *e) _must_check_;
 /* The end frame; returns when a pipe or socket is empty: as far as can be told, the reader has all of it. */
 int image_out_end(struct image_out *o, struct error *e) _must_check_;
-/* Bytes written so far. */
+/* From now on up to "max" bytes are kept in memory, so that the caller need not wait for the reader; what does not fit is written at
+ * once, with all that was kept. Until it is let go. */
+void image_out_hold(struct image_out *o, size_t max);
+int image_out_let_go(struct image_out *o, struct error *e) _must_check_;
+/* Bytes written or kept so far. */
 uint64_t image_out_count(const struct image_out *o);
 
 /*
@@ -46,13 +50,13 @@ uint64_t image_out_count(const struct image_out *o);
  * on. image_writer_reserve() is not possible. "out" is borrowed.
  */
 int image_writer_new_stream(struct image_out *out, struct image_writer **ret, struct error *e) _must_check_;
-/* These pages will come. */
-int image_writer_plan(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+/* These pages will come; late: behind all others. */
+int image_writer_plan(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, bool late,
 	struct error *e) _must_check_;
 /* Sends records, the planned index and a manifest (without the figures that nobody knows yet): a restore can begin.
- * *ret: the planned runs, sorted; borrowed. */
+ * *ret: the planned runs, sorted, the late ones last (from *ret_late on); borrowed. */
 int image_writer_begin(struct image_writer *w, const struct image_manifest *m, const struct image_run **ret,
-	size_t *ret_n, struct error *e) _must_check_;
+	size_t *ret_late, size_t *ret_n, struct error *e) _must_check_;
 /* The next pages of the plan, of one run. */
 int image_writer_fill(struct image_writer *w, const struct image_run *run, uint64_t address, const void *data,
 	size_t n_pages, struct error *e) _must_check_;

@@ -69,8 +69,8 @@ struct image_writer {
 	struct image_packing packing; /* neither a codec nor dedup: pages.img is what is written */
 
 	/* To a stream instead of a directory: */
-	struct image_out *out; /* borrowed */
-	struct image_run *planned;
+	struct image_out *out;	   /* borrowed */
+	struct image_run *planned; /* layer: 1 if late */
 	size_t n_planned, planned_size;
 	struct image_file_info checkpoint; /* has been sent; size 0: not yet */
 };
@@ -412,10 +412,13 @@ static int put_records(struct image_writer *w, struct error *e)
 }
 
 int image_writer_plan(
-	struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, struct error *e)
+	struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, bool late, struct error *e)
 {
-	struct image_run run = {
-		.space = space, .address = address, .n_pages = n_pages, .kind = IMAGE_PAGES_DATA};
+	struct image_run run = {.space = space,
+		.address = address,
+		.n_pages = n_pages,
+		.kind = IMAGE_PAGES_DATA,
+		.layer = late};
 	struct image_run *more = w->planned;
 
 	if (n_pages == 0)
@@ -435,6 +438,8 @@ static int compare_planned(const void *va, const void *vb)
 {
 	const struct image_run *a = va, *b = vb;
 
+	if (a->layer != b->layer)
+		return a->layer < b->layer ? -1 : 1;
 	if (a->space != b->space)
 		return a->space < b->space ? -1 : 1;
 	return a->address < b->address ? -1 : a->address > b->address;
@@ -455,7 +460,8 @@ static int put_plan(struct image_writer *w, struct image_files *f, struct error 
 	for (size_t i = 0; i < w->n_planned; i++) {
 		w->planned[i].offset = size;
 		size += w->planned[i].n_pages * IMAGE_PAGE_SIZE;
-		x.runs[x.n_runs++] = w->planned[i];
+		x.runs[x.n_runs] = w->planned[i];
+		x.runs[x.n_runs++].layer = 0;
 	}
 	x.n_chunks = (size + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
 	x.chunks = calloc(x.n_chunks + 1, sizeof(*x.chunks));
@@ -470,11 +476,12 @@ static int put_plan(struct image_writer *w, struct image_files *f, struct error 
 }
 
 int image_writer_begin(struct image_writer *w, const struct image_manifest *m, const struct image_run **ret,
-	size_t *ret_n, struct error *e)
+	size_t *ret_late, size_t *ret_n, struct error *e)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
 	struct image_files f = {0};
 	int r = put_records(w, e);
+	size_t late = 0;
 
 	if (r == 0)
 		r = put_plan(w, &f, e);
@@ -483,7 +490,10 @@ int image_writer_begin(struct image_writer *w, const struct image_manifest *m, c
 		r = image_manifest_build(m, &f, &b, e);
 	if (r == 0)
 		r = put_file(w, FILE_MANIFEST_TMP, -EBADF, &b, e);
+	while (late < w->n_planned && !w->planned[late].layer)
+		late++;
 	*ret = w->planned;
+	*ret_late = late;
 	*ret_n = w->n_planned;
 	return r;
 }

@@ -15,7 +15,7 @@ Each program is run in these ways:
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
   block    as cycles, with a block device and others of config.json's (only the program that asks for it)
   ended    it ends while --leave-running still writes its memory; the image is restored (only the program that asks for it)
-  streamed as once, through pipes; then the stream becomes a directory, and a second container is restored from that (programs about
+  streamed --leave-running, then as once, through pipes; then the stream becomes a directory, and a second container is restored from that (programs about
            memory and files, and a few more)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that can be observed of the container must be the same before and after (tests/observe.py).
@@ -372,6 +372,11 @@ def streamed(program, env):
     c.wait_ready(1)
     ignore, options, stream = ignored(program, c), program.words("options"), env.t / "stream"
     before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint("-", "--leave-running", *options, wrapper=piped(">", env.t / "running"))
+    if before:
+        compare(before, c, ignore, "with --leave-running")
+    env.command("image", "unpack", env.t / "unpacked.running", stdin=env.t / "running")
+    env.command("inspect", "--verify", env.t / "unpacked.running")
     c.checkpoint("-", *options, wrapper=piped(">", stream))
     c.gone()
     second = c.clone("two")

@@ -20,7 +20,7 @@ import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
 
 # Those at which something else happens with a stream than with a directory.
-STREAMED = ("checkpoint-files", "checkpoint-memory", "checkpoint-stream", "checkpoint-manifest", "checkpoint-end", "restore-stream",
+STREAMED = ("checkpoint-files", "checkpoint-memory", "checkpoint-stream", "checkpoint-late", "checkpoint-manifest", "checkpoint-end", "restore-stream",
             "restore-created", "restore-memory", "restore-threads")
 PROGRAM = cr.Program(TESTS / "cr/faulty.c")
 # Only where memory is compressed.
@@ -148,7 +148,8 @@ def streamed(env, name, error):
     c = start(env)
     before = observe(c)
     stream = env.t / "stream"
-    status, _ = fault_of(env, lambda **kw: c.checkpoint("-", wrapper=cr.piped(">", stream), **kw), name, error)
+    options = ["--leave-running"] if name == "checkpoint-late" else []
+    status, _ = fault_of(env, lambda **kw: c.checkpoint("-", *options, wrapper=cr.piped(">", stream), **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     whole, _, _ = env.command("image", "unpack", env.t / "unpacked", stdin=stream, ok=None)
     if whole == 0 and not c.pids():

@@ -339,6 +339,47 @@ test_leave_running() {
 	large_is_whole d
 }
 
+# 32 MiB in the memory of a process, which says its checksum when it is asked.
+# shellcheck disable=SC2016
+HEAP='x=$(head -c 24000000 /dev/urandom | base64 -w 0); i=0; while :; do i=$((i+1)); echo $i > /cr/.count; mv /cr/.count /cr/count; [ ! -e /cr/ask ] || { rm /cr/ask; printf %s "$x" | md5sum > /cr/.sum; mv /cr/.sum /cr/sum; }; usleep 10000; done'
+
+heap_sum() {
+	rm -f "$B/rootfs/cr/sum"
+	touch "$B/rootfs/cr/ask"
+	eventually 20 test -e "$B/rootfs/cr/sum"
+	cat "$B/rootfs/cr/sum"
+}
+
+# It is not stopped for as long as the reader takes.
+test_leave_running_while_the_reader_stalls() {
+	local before status=0 n
+	bundle b sh -c "$HEAP"
+	start c
+	eventually 30 test -e "$B/rootfs/cr/count"
+	PID=$(init_pid c)
+	before=$(heap_sum)
+	mkfifo "$T/pipe"
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" checkpoint --leave-running --image-path - c > "$T/pipe" 2> "$T/said" < /dev/null &
+	GUARD=$!
+	exec 8< "$T/pipe"
+	read -r -N 8 -u 8 n
+	[ "$n" = STASISST ] || fail "the stream begins with $n"
+	# From here on the pipe is full, and nobody reads.
+	eventually 10 no_tracer
+	n=$(count)
+	eventually 10 counted_beyond $((n + 20))
+	kill -0 $GUARD || fail "the checkpoint has ended"
+	{ printf STASISST && cat <&8; } > "$T/stream"
+	exec 8<&-
+	wait $GUARD || status=$?
+	[ $status = 0 ] || fail "$(cat "$T/said")"
+	[ "$(heap_sum)" = "$before" ] || fail "its memory was changed"
+	ok delete -f c
+	stasis restore -d --image-path - --bundle "$B" d < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_progress
+	[ "$(heap_sum)" = "$before" ] || fail "its memory is another one"
+}
+
 test_what_is_no_stream() {
 	counter
 	fails 'descriptor 77 is not open' checkpoint --image-path fd:77 c

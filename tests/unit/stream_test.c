@@ -60,7 +60,7 @@ static int write_stream(int fd, struct error *e)
 	struct image_manifest m = manifest();
 	const struct image_run *runs = NULL;
 	uint8_t early[4 * PAGE];
-	size_t n = 0;
+	size_t n = 0, late = 0;
 	int r = image_out_new(fd, -EBADF, 10, &out, e);
 
 	for (uint64_t i = 0; i < 4; i++)
@@ -70,20 +70,27 @@ static int write_stream(int fd, struct error *e)
 	if (r == 0)
 		r = image_writer_pages(w, 5, 0, early, 4, e);
 	if (r == 0)
-		r = image_writer_plan(w, 2, 100 * PAGE, 3, e);
+		r = image_writer_plan(w, 2, 100 * PAGE, 3, false, e);
 	if (r == 0)
-		r = image_writer_plan(w, 1, 4 * PAGE, PAGES, e);
+		r = image_writer_plan(w, 1, 4 * PAGE, PAGES, true, e);
 	if (r == 0)
-		r = image_writer_plan(w, 2, PAGE, 2, e);
+		r = image_writer_plan(w, 2, PAGE, 2, false, e);
 	if (r == 0)
 		r = image_writer_shared(w, 2, 4 * PAGE, 10, 1, e);
 	if (r == 0)
 		r = image_writer_record(w, IMAGE_RECORD_CONTAINER, &c.base, e);
 	if (r == 0)
-		r = image_writer_begin(w, &m, &runs, &n, e);
-	CHECK(r < 0 || (n == 3 && runs[0].space == 1 && runs[1].space == 2 && runs[1].address == PAGE));
-	for (size_t i = 0; i < n && r == 0; i++)
+		r = image_writer_begin(w, &m, &runs, &late, &n, e);
+	CHECK(r < 0 ||
+		(n == 3 && late == 2 && runs[0].space == 2 && runs[0].address == PAGE && runs[2].space == 1));
+	for (size_t i = 0; i < n && r == 0; i++) {
+		/* What is kept, and more than may be kept. */
+		if (i == 1)
+			image_out_hold(out, 100000);
 		r = fill_run(w, &runs[i], e);
+	}
+	if (r == 0)
+		r = image_out_let_go(out, e);
 	return r < 0 ? r : image_writer_commit(w, &m, e);
 }
 
@@ -279,7 +286,7 @@ static void feed(const char *data, size_t n, bool whole)
 		if (whole)
 			check_contents(i);
 		else
-			CHECK(image_read(i, 2, 102 * PAGE, page, PAGE, &e) == -EBADMSG &&
+			CHECK(image_read(i, 1, (PAGES + 2) * PAGE, page, PAGE, &e) == -EBADMSG &&
 				e.kind == ERROR_CORRUPT);
 		CHECK(image_feed_n_flags(i) == 3, "%zu", image_feed_n_flags(i));
 	}

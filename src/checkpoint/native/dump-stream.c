@@ -15,10 +15,17 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/pages.h"
+#include "checkpoint/native/snapshot.h"
 #include "image/stream.h"
 
 /* More files than that, or smaller ones, are sent before the records: they need not be kept open. */
-enum { FILES_MAX = 4096, SMALL_FILES_MAX = 256, SMALL_FILE = 64 << 10, BUFFER = 1 << 20 };
+enum {
+	FILES_MAX = 4096,
+	SMALL_FILES_MAX = 256,
+	SMALL_FILE = 64 << 10,
+	BUFFER = 1 << 20,
+	HELD_MAX = 24 << 20
+};
 
 struct source {
 	uint64_t space;
@@ -32,6 +39,8 @@ struct dump_stream {
 	struct source *sources;
 	size_t n, allocated, n_files;
 	bool sending;
+	const struct image_run *runs; /* of the plan: late ones, which snapshots hold, from "late" on */
+	size_t late, n_runs;
 };
 
 int dump_stream_open(struct dump *d, int guard_fd, struct error *e)
@@ -84,7 +93,8 @@ int dump_stream_plan(struct page_reader *pr, uint64_t start, uint64_t end, struc
 	int r;
 
 	pthread_mutex_lock(&j->lock);
-	r = image_writer_plan(pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, e);
+	r = image_writer_plan(
+		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, pr->held, e);
 	pthread_mutex_unlock(&j->lock);
 	return r;
 }
@@ -118,7 +128,7 @@ int dump_stream_plan_file(struct dump *d, uint64_t space, int fd, uint64_t size,
 		data &= ~(off_t)(PAGE - 1);
 		at = ALIGN_UP(hole, (off_t)PAGE);
 		pthread_mutex_lock(&d->pages->lock);
-		r = image_writer_plan(d->writer, space, data, (at - data) / PAGE, e);
+		r = image_writer_plan(d->writer, space, data, (at - data) / PAGE, false, e);
 		pthread_mutex_unlock(&d->pages->lock);
 	}
 	return r;
@@ -146,6 +156,7 @@ struct sending {
 	const struct source *source; /* of the last run */
 	const char *map;	     /* of its file; NULL */
 	char *buffer;
+	bool late;
 	uint64_t done;
 };
 
@@ -154,8 +165,21 @@ static void leave_source(struct sending *s)
 	if (s->map)
 		munmap((void *)s->map, ALIGN_UP(s->source->size, (uint64_t)PAGE));
 	s->map = NULL;
+	if (s->late) /* the snapshot's own */
+		s->pr->pagemap_fd = s->pr->mem_fd = -EBADF;
 	pages_close(s->pr);
 	s->source = NULL;
+}
+
+static void enter_snapshot(struct sending *s)
+{
+	struct page_reader *pr = s->pr;
+
+	pr->d = s->d;
+	pr->p = s->source->p;
+	pr->held = true;
+	pr->pagemap_fd = pr->p->snapshot->pagemap_fd;
+	pr->mem_fd = pr->p->snapshot->mem_fd;
 }
 
 static int enter_source(struct sending *s, uint64_t space, struct error *e)
@@ -167,6 +191,10 @@ static int enter_source(struct sending *s, uint64_t space, struct error *e)
 	if (!s->source)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "image stream: nobody has address space %llu",
 			(unsigned long long)space);
+	if (s->late) {
+		enter_snapshot(s);
+		return 0;
+	}
 	if (s->source->p)
 		return pages_open(s->pr, s->d, s->source->p, e);
 	s->map = mmap(
@@ -211,10 +239,14 @@ static uint64_t count_bytes(const struct image_run *runs, size_t n)
 	return bytes;
 }
 
-static int send_runs(struct dump *d, const struct image_run *runs, size_t n, struct error *e)
+/* Before the tasks run on, or (late) afterwards. */
+static int send_runs(struct dump *d, bool late, struct error *e)
 {
+	const struct dump_stream *ds = d->stream;
+	const struct image_run *runs = late ? ds->runs + ds->late : ds->runs;
+	size_t n = late ? ds->n_runs - ds->late : ds->late;
 	_cleanup_free_ char *buffer = malloc(BUFFER);
-	struct sending s = {.d = d, .pr = &d->pages->readers[0], .buffer = buffer};
+	struct sending s = {.d = d, .pr = &d->pages->readers[0], .buffer = buffer, .late = late};
 	int r = buffer ? 0 : error_errno(e, -ENOMEM, "image stream");
 
 	s.pr->pagemap_fd = s.pr->mem_fd = -EBADF;
@@ -222,14 +254,14 @@ static int send_runs(struct dump *d, const struct image_run *runs, size_t n, str
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = send_run(&s, &runs[i], e);
 	leave_source(&s);
+	if (late)
+		d->stats->pages_late = s.done / PAGE;
 	return r;
 }
 
 int dump_stream_send(struct dump *d, const struct image_manifest *m, struct error *e)
 {
 	struct dump_stream *s = d->stream;
-	const struct image_run *runs;
-	size_t n = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
@@ -244,8 +276,20 @@ int dump_stream_send(struct dump *d, const struct image_manifest *m, struct erro
 		return r;
 	qsort(s->sources, s->n, sizeof(*s->sources), compare_sources);
 	s->sending = true;
-	r = image_writer_begin(d->writer, m, &runs, &n, e);
+	/* Who only stands still for this should not wait for the reader. */
+	if (d->options->leave_running)
+		image_out_hold(s->out, HELD_MAX);
+	r = image_writer_begin(d->writer, m, &s->runs, &s->late, &s->n_runs, e);
 	if (r == 0)
 		r = fault_point("checkpoint-stream", e);
-	return r < 0 ? r : send_runs(d, runs, n, e);
+	if (r == 0)
+		r = send_runs(d, false, e);
+	return r;
+}
+
+int dump_stream_send_late(struct dump *d, struct error *e)
+{
+	int r = image_out_let_go(d->stream->out, e);
+
+	return r < 0 ? r : send_runs(d, true, e);
 }

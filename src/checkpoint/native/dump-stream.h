@@ -14,5 +14,7 @@ int dump_stream_plan(struct page_reader *pr, uint64_t start, uint64_t end, struc
 /* Likewise the contents of a file, of which a duplicate is kept. 1: they are to be sent at once. */
 int dump_stream_plan_file(
 	struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e) _must_check_;
-/* All records, once they are in d->writer; then the pages. */
+/* All records, once they are in d->writer; then the pages that no snapshot holds. */
 int dump_stream_send(struct dump *d, const struct image_manifest *m, struct error *e) _must_check_;
+/* The rest, when the tasks run on or there is none. */
+int dump_stream_send_late(struct dump *d, struct error *e) _must_check_;

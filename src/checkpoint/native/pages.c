@@ -195,6 +195,13 @@ int dump_pages_finish(struct dump *d, struct error *e)
 		if (r == 0)
 			r = crew_finish(d->crew, e);
 	}
+	/* The plan of a stream has all pages. */
+	if (r == 0 && d->snapshots && d->stream) {
+		d->pages->phase = PAGES_HELD;
+		r = crew_start(d->crew, copy_item, d, d->pages->n_slices, e);
+		if (r == 0)
+			r = crew_finish(d->crew, e);
+	}
 	shared_pages_done(&d->pages->shared);
 	if (r < 0 || !d->snapshots)
 		progress_stop(&d->progress);
@@ -207,6 +214,8 @@ int dump_pages_late(struct dump *d, struct error *e)
 	uint64_t before = j->done;
 	int r;
 
+	if (d->stream)
+		return dump_stream_send_late(d, e);
 	if (!d->snapshots)
 		return 0;
 	j->phase = PAGES_HELD;

@@ -76,8 +76,8 @@ int dump_snapshots_prepare(struct dump *d, struct error *e)
 {
 	struct memory_holds *holds;
 
-	if (!d->options->leave_running || d->options->to_stream || d->unprivileged ||
-		overcommit_is_strict() || memory_holds_new(DUMP_SNAPSHOTS_MAX, &holds) < 0)
+	if (!d->options->leave_running || d->unprivileged || overcommit_is_strict() ||
+		memory_holds_new(DUMP_SNAPSHOTS_MAX, &holds) < 0)
 		return 0;
 	d->snapshots = arena_new(&d->arena, struct snapshots);
 	if (!d->snapshots) {
