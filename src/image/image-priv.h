@@ -39,6 +39,7 @@ enum {
 #define IMAGE_FEATURE_SOCKET_ERRORS "socket-errors"
 #define IMAGE_FEATURE_COMPRESSED "compressed-pages"
 #define IMAGE_FEATURE_PRESSURE "pressure-triggers"
+#define IMAGE_FEATURE_MQ_NOTIFY "mq-notify"
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
 	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */

@@ -60,7 +60,8 @@ struct image_manifest {
 	const char *parent;
 	uint64_t parent_checksum;
 	bool socket_errors;	/* there are sockets in which an error waits; */
-	bool pressure_triggers; /* and triggers for pressure */
+	bool pressure_triggers; /* and triggers for pressure; */
+	bool mq_notify;		/* and processes that mq_notify(3) is to tell */
 	bool pre_dump;		/* it has memory only, and is there to be a parent */
 	uint64_t checksum;	/* of this manifest; by the reader */
 	const char *stdio[3];	/* what fds 0-2 of init are, for descriptors.json; not read back */

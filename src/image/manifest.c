@@ -115,7 +115,8 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 
 /* What a reader must know, or refuse. */
 static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP,
-	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE};
+	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE,
+	IMAGE_FEATURE_MQ_NOTIFY};
 
 static bool append_string(struct json_object *array, const char *s)
 {
@@ -136,7 +137,8 @@ static struct json_object *features_array(const struct image_manifest *m, const 
 			 (m->socket_errors && !append_string(a, IMAGE_FEATURE_SOCKET_ERRORS)) ||
 			 (f->compressed && !append_string(a, IMAGE_FEATURE_COMPRESSED)) ||
 
-			 (m->pressure_triggers && !append_string(a, IMAGE_FEATURE_PRESSURE)))) {
+			 (m->pressure_triggers && !append_string(a, IMAGE_FEATURE_PRESSURE)) ||
+			 (m->mq_notify && !append_string(a, IMAGE_FEATURE_MQ_NOTIFY)))) {
 		json_object_put(a);
 		return NULL;
 	}

@@ -18,7 +18,7 @@
 
 #include "base/fd.h"
 
-enum { BTF_MAX = 64 << 20 };
+enum { BTF_MAX = 64 << 20, NOWHERE = INT32_MIN };
 
 struct btf {
 	const char *types, *end, *strings, *strings_end;
@@ -104,7 +104,7 @@ struct walk {
 	uint32_t number;   /* and the number of that type; 0: not found */
 	const struct bpf_objects *what;
 	const struct bpf_field *fields;
-	int at[BPF_WALK_FIELDS]; /* -1: not found */
+	int at[BPF_WALK_FIELDS], inside[BPF_WALK_FIELDS]; /* NOWHERE: not found */
 	size_t n;
 };
 
@@ -113,12 +113,21 @@ static void find_members(const struct btf *b, const struct btf_type *t, struct w
 	const char *type = name_of(b, t->name_off);
 	const struct btf_member *m = (const void *)(t + 1);
 
-	for (size_t k = 0; k < w->n; k++)
-		for (size_t i = 0; !strcmp(type, w->fields[k].type) && i < BTF_INFO_VLEN(t->info); i++)
-			if (!strcmp(name_of(b, m[i].name_off), w->fields[k].member))
-				w->at[k] = (int)(BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset)
-									 : m[i].offset) /
-					   8;
+	for (size_t k = 0; k < w->n; k++) {
+		const struct bpf_field *f = &w->fields[k];
+
+		for (size_t i = 0; !strcmp(type, f->type) && i < BTF_INFO_VLEN(t->info); i++) {
+			const char *name = name_of(b, m[i].name_off);
+			int at = (int)(BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset)
+							       : m[i].offset) /
+				 8;
+
+			if (!strcmp(name, f->member))
+				w->at[k] = at + (int)f->plus;
+			if (f->inside && !strcmp(name, f->inside))
+				w->inside[k] = at;
+		}
+	}
 }
 
 /* False: not all that is needed is there. */
@@ -138,9 +147,11 @@ static bool find_places(const struct btf *b, struct walk *w)
 			find_members(b, t, w);
 		p += sizeof(*t) + tail_of(t);
 	}
-	for (size_t k = 0; k < w->n; k++)
-		if (w->at[k] < 0)
+	for (size_t k = 0; k < w->n; k++) {
+		if (w->at[k] == NOWHERE || w->inside[k] == NOWHERE)
 			return false;
+		w->at[k] -= w->inside[k];
+	}
 	return w->number != 0;
 }
 
@@ -152,7 +163,7 @@ static int bpf(int command, union bpf_attr *attr)
 }
 
 struct program {
-	struct bpf_insn code[4 + 2 * BPF_WALK_FIELDS * 4 + 32];
+	struct bpf_insn code[BPF_WALK_FIELDS * (1 + 6) + 32];
 	unsigned n;
 };
 
@@ -181,8 +192,9 @@ static void emit_field(struct program *p, const struct walk *w, size_t k)
 {
 	const struct bpf_field *f = &w->fields[k];
 
-	if (f->from == 0) {
-		emit(p, LOAD(f->size == 8 ? BPF_DW : BPF_W, BPF_REG_1, BPF_REG_6, w->at[k]));
+	if (f->from == 0 || f->from == BPF_FROM_TASK) {
+		emit(p, LOAD(f->size == 8 ? BPF_DW : BPF_W, BPF_REG_1, f->from == 0 ? BPF_REG_6 : BPF_REG_9,
+				w->at[k]));
 		emit(p, STORE(slot(k), BPF_REG_1));
 		return;
 	}
@@ -199,15 +211,18 @@ static void emit_field(struct program *p, const struct walk *w, size_t k)
 static void write_program(struct program *p, const struct walk *w)
 {
 	bool is_file = w->what->tid != 0;
-	unsigned ends[2];
+	unsigned ends[3];
 	size_t n_ends = 0;
 
 	emit(p, LOAD(BPF_DW, BPF_REG_7, BPF_REG_1, 0));
 	emit(p, LOAD(BPF_DW, BPF_REG_6, BPF_REG_1, is_file ? 24 : 8));
 	if (is_file) {
 		emit(p, LOAD(BPF_W, BPF_REG_8, BPF_REG_1, 16));
+		emit(p, LOAD(BPF_DW, BPF_REG_9, BPF_REG_1, 8));
 		ends[n_ends++] = p->n;
 		emit(p, INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_8, 0, 0, w->what->fd));
+		ends[n_ends++] = p->n;
+		emit(p, INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_9, 0, 0, 0));
 	}
 	ends[n_ends++] = p->n;
 	emit(p, INSN(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_6, 0, 0, 0));
@@ -294,13 +309,16 @@ int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, siz
 	struct walk w = {.what = what, .fields = fields, .n = MIN(n, (size_t)BPF_WALK_FIELDS)};
 	_cleanup_close_ int fd = -EBADF;
 	struct btf b;
-	size_t size;
-	char *data;
+	size_t size = 0;
+	char *data = NULL;
 	bool found;
 	int r = map_btf(&data, &size);
 
 	snprintf(w.iterator, sizeof(w.iterator), "bpf_iter_%s", what->kind);
-	memset(w.at, -1, sizeof(w.at));
+	for (size_t k = 0; k < w.n; k++) {
+		w.at[k] = NOWHERE;
+		w.inside[k] = fields[k].inside ? NOWHERE : 0;
+	}
 	if (r < 0)
 		return r;
 	found = open_btf(data, size, &b) && find_places(&b, &w);

@@ -22,7 +22,10 @@ struct bpf_field {
 	unsigned size;
 	unsigned
 		from; /* n > 0: the struct is where field n - 1 points to; 0: it is the object, or what that begins with */
+	const char *inside; /* the pointer is not to the struct but to this member of it; NULL: it is */
+	unsigned plus;	    /* so many bytes behind the member's beginning */
 };
+enum { BPF_FROM_TASK = 100 /* of a file: the task that has it */ };
 struct bpf_row {
 	uint64_t values[BPF_WALK_FIELDS];
 };

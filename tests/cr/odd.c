@@ -205,6 +205,23 @@ static void check_mqueue(void)
 	must(mq_send(fd, "message", 8, 2));
 }
 
+/* Who waits for the next message, while one is there. */
+static bool set_mqueue_notified(void)
+{
+	struct sigevent how = {.sigev_notify = SIGEV_NONE};
+
+	set_mqueue();
+	must(mq_notify(fd, &how));
+	return true;
+}
+
+static void check_mqueue_notified(void)
+{
+	struct sigevent how = {.sigev_notify = SIGEV_NONE};
+
+	check(mq_notify(fd, &how) == -1 && errno == EBUSY, "nobody is registered: %m");
+}
+
 /* The file of a queue in /dev/mqueue that nobody has open. */
 static bool set_mqueue_unopened(void)
 {
@@ -1808,6 +1825,7 @@ static const struct object {
 	{"lease", set_lease, check_lease},
 	{"pidfd", set_pidfd, check_pidfd},
 	{"mqueue", set_mqueue, check_mqueue},
+	{"mqueue_notified", set_mqueue_notified, check_mqueue_notified},
 	{"mqueue_unopened", set_mqueue_unopened, check_mqueue_unopened},
 	{"netlink", set_netlink, check_netlink},
 	{"raw_socket", set_raw, check_raw},

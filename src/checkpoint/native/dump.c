@@ -299,6 +299,7 @@ static void describe(struct dump *d, bool pre_dump, struct manifest_text *text, 
 		.generation = d->c->generation,
 		.socket_errors = d->has_socket_errors,
 		.pressure_triggers = d->has_pressure_triggers,
+		.mq_notify = d->has_mq_notify,
 		.pre_dump = pre_dump,
 	};
 	uname(&text->un);

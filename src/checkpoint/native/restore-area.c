@@ -85,7 +85,7 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 	if (p->state == 2)
 		return 0;
 	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending + p->n_locks * 3 +
-	       sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
+	       p->n_mq_notify + sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
 	data += sem_undo_ops(p) * SEM_UNDO_DATA;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters +
@@ -116,7 +116,8 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 			return error_errno(e, -ENOMEM, "lay out the restore");
 	}
 	ops += fills;
-	data += p->n_locks * sizeof(struct flock) + p->n_rlimits * 16 + p->n_actions * 32;
+	data += p->n_mq_notify * sizeof(struct sigevent) + p->n_locks * sizeof(struct flock) +
+		p->n_rlimits * 16 + p->n_actions * 32;
 	if (r->fills_outside)
 		data += fills * sizeof(struct restore_stretch);
 	slot->size = ALIGN_UP(ops * sizeof(struct op) + data, (uint64_t)PAGE);

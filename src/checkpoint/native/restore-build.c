@@ -882,7 +882,8 @@ static int op_process(struct builder *bu, bool own_handlers)
 {
 	const St__Process *p = bu->p;
 
-	restore_locks(bu->r, p, &bu->b); /* to close a file's descriptor drops the POSIX locks on it */
+	mqueue_restore_notify(p, &bu->b); /* likewise */
+	restore_locks(bu->r, p, &bu->b);  /* to close a file's descriptor drops the POSIX locks on it */
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	if (own_handlers)

@@ -193,6 +193,9 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 		return corrupt(e, "what it shares makes no sense", p->pid);
 	if (bad_descriptors(r, p->descriptors, p->n_descriptors))
 		return corrupt(e, "a descriptor refers to nothing", p->pid);
+	for (size_t i = 0; i < p->n_mq_notify; i++)
+		if (!mqueue_notify_is_valid(p->mq_notify[i]))
+			return corrupt(e, "who is to be told of messages is malformed", p->pid);
 	for (size_t i = 0; i < p->n_locks; i++)
 		if (!restore_lock_is_valid(p, p->locks[i]))
 			return corrupt(e, "a file lock is malformed", p->pid);

@@ -35,6 +35,12 @@ int sysv_dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma
 int sysv_dump(struct dump *d, struct error *e) _must_check_;
 int mqueue_check(struct dump *d, struct error *e) _must_check_;
 int mqueue_dump(struct dump *d, struct error *e) _must_check_;
+/* mq_notify of a queue with so many messages: into its process's record, or *ret_reason why not (mqueue-notify.c). */
+int mqueue_check_notify(
+	struct dump *d, int queue, long messages, const char **ret_reason, struct error *e) _must_check_;
+bool mqueue_notify_is_valid(const St__MqNotify *m);
+/* In the process. One call and one struct sigevent of the batch each. */
+void mqueue_restore_notify(const St__Process *p, struct batch *b);
 int ipc_sysctl_dump(struct dump *d, struct error *e) _must_check_;
 /* Adds one more record; NULL: no memory. */
 St__Ipc *ipc_add(struct dump *d);

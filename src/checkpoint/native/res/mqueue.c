@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POSIX message queues: those of the container's ipc namespace, open or not, and descriptors of them, also of queues that
- * have no name any more. What waits in them is taken out for a moment (mqueue-messages.c). No process may wait to be
- * notified: the value that it wants to be told is not shown.
+ * have no name any more. What waits in them is taken out for a moment (mqueue-messages.c). Who is to be notified:
+ * mqueue-notify.c.
  */
 #include "checkpoint/native/res/res.h"
 
@@ -28,20 +28,27 @@ static int get_attributes(int fd, struct mq_attr *ret)
 
 /* ---- obstacles ---- */
 
-static void check_queue(struct dump *d, const struct dump_proc *p, int p_fd, int fd, const char *name)
+static int check_queue(
+	struct dump *d, const struct dump_proc *p, int p_fd, int fd, const char *name, struct error *e)
 {
+	const char *reason = NULL;
+	int r;
+
 	struct mq_attr a;
 	uint32_t bytes;
 	bool notified;
 
 	if (get_attributes(fd, &a) < 0 || queue_read_state(fd, &bytes, &notified) < 0)
-		return;
-	if (notified)
-		dump_refuse(d, p, p_fd, "mqueue", "what is to be told by mq_notify cannot be seen",
-			"end the registration first", "%s", name);
+		return 0;
+	r = notified ? mqueue_check_notify(d, fd, a.mq_curmsgs, &reason, e) : 0;
+	if (r < 0)
+		return r;
+	if (reason)
+		dump_refuse(d, p, p_fd, "mqueue", reason, "end the registration first", "%s", name);
 	if (!queue_fits(a.mq_curmsgs, bytes, a.mq_msgsize))
 		dump_refuse(d, p, p_fd, "mqueue", "more messages wait in it than can be kept safe meanwhile",
 			"let some be received first", "%s with %ld messages", name, a.mq_curmsgs);
+	return 0;
 }
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
@@ -56,9 +63,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	}
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0)
-		check_queue(d, f->proc, f->fd, fd, f->link);
-	return 0;
+	return fd < 0 ? 0 : check_queue(d, f->proc, f->fd, fd, f->link, e);
 }
 
 /* ---- the namespace's queues ---- */
@@ -152,8 +157,7 @@ static int for_queues(struct dump *d, queue_t *f, struct error *e)
 static int check_named(struct dump *d, int fd, const char *name, struct error *e)
 {
 	d->has_queues = true;
-	check_queue(d, NULL, -1, fd, name);
-	return 0;
+	return check_queue(d, NULL, -1, fd, name, e);
 }
 
 /* Those that a descriptor leads to, whose namespace may be that of a process (nested.c), which has no other ones. */
@@ -430,7 +434,9 @@ static int open_queue(struct restore *r, const St__File *m, int *ret_fd, struct 
 extern const struct resource resource_mqueue;
 const struct resource resource_mqueue = {
 	.kind = "mqueue",
-	.description = "POSIX message queues with their messages, also unlinked ones; refused with mq_notify",
+	.description = "POSIX message queues with their messages, also unlinked ones; mq_notify on an empty "
+		       "one. Refused: mq_notify by a thread (SIGEV_THREAD), with messages in the queue, or "
+		       "on a kernel without BTF",
 	.kind_case = ST__FILE__KIND_MQUEUE,
 	.match = match,
 	.check = check,
