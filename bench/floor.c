@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * floor IMAGES [RUNS]: what the kernel alone costs for the work that no runtime can leave out, so that a figure in the
+ * floor IMAGES [RUNS [ONLY]]: what the kernel alone costs for the work that no runtime can leave out, so that a figure in the
  * tables can be read against what is possible. Prints one JSON object: a name, then [median, p10, p90] in us.
  *
  * Each case does in plain system calls, prepared as far as possible, what a checkpoint or restore of one workload must do
@@ -39,7 +39,7 @@ enum {
 	FDS = 1000,
 	SOCKETS = 250, /* of them */
 	OPTIONS = 34,  /* that a program can set on a unix socket, and what else is asked of one */
-	BIG = 256 << 20,
+	BIG = 1 << 30,
 	CHUNK = 1 << 20
 };
 
@@ -686,7 +686,7 @@ static char *big_memory(void)
 	return big;
 }
 
-/* 256 MiB into a new file in the page cache */
+/* 1 GiB into a new file in the page cache */
 static double memory_write(void)
 {
 	char *big = big_memory();
@@ -732,6 +732,24 @@ static double memory_read(void)
 	return t;
 }
 
+/* in pieces that the CPU's caches do not hold */
+static double memory_copy(void)
+{
+	static char *to;
+	char *big = big_memory();
+	double t;
+
+	if (!to) {
+		to = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (to == MAP_FAILED)
+			die("mmap");
+		memset(to, 1, BIG);
+	}
+	t = now_us();
+	memcpy(to, big, BIG);
+	return now_us() - t;
+}
+
 static const struct {
 	const char *name;
 	double (*run)(void);
@@ -755,8 +773,9 @@ static const struct {
 	{"look at each of 1000 fds once: pidfd_getfd, dup3, fdinfo, close", fds_look},
 	{"34 getsockopt of each of 250 sockets", sockets_ask},
 	{"kill a process with 1000 fds and reap it", fds_kill},
-	{"write 256 MiB to a new file (page cache)", memory_write},
-	{"read 256 MiB from it into new memory (huge pages)", memory_read},
+	{"write 1 GiB to a new file (page cache)", memory_write},
+	{"read 1 GiB from it into new memory (huge pages)", memory_read},
+	{"copy 1 GiB in memory (memcpy, touched before)", memory_copy},
 };
 
 static int compare(const void *a, const void *b)
@@ -769,10 +788,11 @@ static int compare(const void *a, const void *b)
 int main(int argc, char **argv)
 {
 	int runs = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 10;
+	const char *before = "", *only = argc > 3 ? argv[3] : "";
 	char path[4096];
 
 	if (argc < 2 || runs < 1 || runs > MAX_RUNS) {
-		fprintf(stderr, "usage: floor IMAGES [RUNS]\n");
+		fprintf(stderr, "usage: floor IMAGES [RUNS [ONLY]]\n");
 		return 2;
 	}
 	images = argv[1];
@@ -780,12 +800,15 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		double v[MAX_RUNS];
 
+		if (!strstr(cases[i].name, only))
+			continue;
 		cases[i].run(); /* the first one is not counted */
 		for (int k = 0; k < runs; k++)
 			v[k] = cases[i].run();
 		qsort(v, runs, sizeof(*v), compare);
-		printf("%s\"%s\": [%.0f, %.0f, %.0f]", i ? ", " : "", cases[i].name, v[runs / 2],
+		printf("%s\"%s\": [%.0f, %.0f, %.0f]", before, cases[i].name, v[runs / 2],
 			v[runs / 10], v[runs - 1 - runs / 10]);
+		before = ", ";
 	}
 	printf("}\n");
 	snprintf(path, sizeof(path), "%s/floor", images);

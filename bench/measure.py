@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import memory
 import peers
 
 TIMER = "/cache/bin/timer"
@@ -31,6 +32,8 @@ WORKLOADS = {
     "pydict1m": ("rootfs-app", ["/usr/bin/python3", "/data/pydict.py", "1000000"]),
     "mem256": ("rootfs-min", ["/bin/work", "mem", "256"]),
 }
+CYCLES = list(WORKLOADS)
+WORKLOADS.update(memory.WORKLOADS)
 TRUE = ("rootfs-min", ["/bin/true"])
 COLD = ["true", "seccomp", "exec", "many"]      # cases of a runtime without its checkpoints
 PROFILE = "/usr/share/containers/seccomp.json"  # podman's default one
@@ -118,7 +121,8 @@ def settle(workload):
     while x > 0.2 and time.monotonic() < end:
         time.sleep(0.1)
         x = busy(0.1)
-    warm(WARM_MIB.get(workload, 0))
+    mib = memory.size_of(workload)
+    warm(WARM_MIB.get(workload) or min(mib + mib // 4, memory.available_mib() // 2))
     return round(x, 2)
 
 
@@ -263,6 +267,7 @@ def measure_pause(c):
     d["busy"] = settle(c.workload)
     r = c.checkpoint(leave_running=True)
     d["pause_us"], d["pause_checkpoint_us"] = r["gap_us"], r["us"]
+    d["frozen_us"] = c.runtime.statistics(c.image, c.work).get("frozen_us", -1)
     d["ok"] = c.verify()
     return d
 
@@ -303,6 +308,7 @@ class Bench:
         peers.sweep_leftovers()
         self.options = options
         self.runtimes = [peers.ALL[n]() for n in options.peers.split(",")]
+        self.ways = [w for w in peers.ways() if w.is_supported()] if "stasis" in options.peers.split(",") else []
         self.out = open(options.out, "a", buffering=1)
 
     def emit(self, **d):
@@ -372,14 +378,18 @@ class Bench:
         self.emit(case="floor", peer="kernel", us=json.loads(r.stdout))
 
     def run(self):
-        cases = self.options.cases.split(",") if self.options.cases else COLD + list(WORKLOADS)
+        cases = self.options.cases.split(",") if self.options.cases else COLD + CYCLES + memory.CASES
         self.emit(case="meta", versions={r.name: r.version() for r in self.runtimes}, runs=self.options.runs,
-                  store=self.options.store, peers=[r.name for r in self.runtimes], **machine())
+                  store=self.options.store, peers=[r.name for r in self.runtimes], ways=[w.name for w in self.ways],
+                  **machine())
         if not self.options.cases:
             self.floor()
         for case in cases:
             if case in COLD:
                 getattr(self, "cold_" + case)()
+                continue
+            if case in memory.CASES:
+                memory.run(self, case, sys.modules[__name__])
                 continue
             for i in range(self.options.runs):
                 for runtime in self.turns(i):

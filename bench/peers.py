@@ -127,6 +127,10 @@ class Runtime:
     def restore_cmd(self, bundle, cid, image, work):
         return self.cmd + ["restore", "-d", "--bundle", bundle, "--image-path", image, "--work-path", work, cid]
 
+    def wait_for_memory_cmd(self, cid):
+        """after a restore: returns when all memory is there; None: it is there when the restore has ended"""
+        return None
+
     def statistics(self, image, work):
         """What the runtime itself says of its checkpoint; frozen_us is how long it had the program stopped."""
         return {"frozen_us": criu_frozen_us(work + "/stats-dump")}
@@ -239,5 +243,43 @@ class Stasis(Runtime):
         with open(image + "/manifest.json") as f:
             return json.load(f).get("statistics", {})
 
+    def wait_for_memory_cmd(self, cid):
+        return self.cmd + ["wait", "--restore", cid]
+
+
+class Way(Stasis):
+    """stasis with other options: those of checkpoint and of restore. while_running: it is of interest for a checkpoint that
+    leaves the program running; in_plot: its times are drawn over the size."""
+
+    def __init__(self, name, checkpoint=(), restore=(), while_running=False, in_plot=False):
+        super().__init__()
+        self.name = "stasis, " + name
+        self.checkpoint, self.restore = list(checkpoint), list(restore)
+        self.while_running, self.in_plot = while_running, in_plot
+
+    def checkpoint_cmd(self, cid, image, work, leave_running=False):
+        cmd = super().checkpoint_cmd(cid, image, work, leave_running)
+        return cmd[:-1] + self.checkpoint + cmd[-1:]
+
+    def restore_cmd(self, bundle, cid, image, work):
+        cmd = super().restore_cmd(bundle, cid, image, work)
+        return cmd[:-1] + self.restore + cmd[-1:]
+
+    def is_supported(self):
+        """Has this stasis the options?"""
+        known = {tuple(line.split("\t")) for line in output(self.cmd[:1] + ["__options"], self.env).splitlines()}
+        return all((command, o.split("=")[0]) in known for command, given in
+                   (("checkpoint", self.checkpoint), ("restore", self.restore)) for o in given if o.startswith("--"))
+
 
 ALL = {c.name: c for c in (Stasis, Runc, Crun, Runsc)}
+
+
+def ways():
+    """The other ways of stasis for much memory, one a line; those that the binary does not know are left out."""
+    return [
+        Way("eager restore", restore=["--lazy=no"], in_plot=True),
+        Way("pre-copy", checkpoint=["--pre-copy"], while_running=True),
+        Way("lz4", checkpoint=["--compress=lz4"]),
+        Way("zstd", checkpoint=["--compress=zstd"]),
+    ]

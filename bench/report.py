@@ -36,8 +36,16 @@ TABLES = [
      "From the start of the command to the first count of the restored program."),
     ("size", "Size of the image, MiB", CYCLES, "", "image_bytes", "Of all files; uncompressed."),
 ]
+MEMORY = {"mem1024": "1 GiB", "memhuge1024": "1 GiB in huge pages", "memwrite1024": "1 GiB, of which 50 MB/s are written"}
+# title, suffix of the case, field
+MEMORY_FIGURES = [
+    ("checkpoint", "", "checkpoint_us"), ("stands still, left running", "-pause", "pause_us"),
+    ("frozen, left running", "-pause", "frozen_us"), ("restore until progress", "", "restore_prog_us"),
+    ("until all memory is there", "", "restore_all_us"), ("image, MiB", "", "image_bytes"),
+    ("memory of checkpoint, MiB", "", "checkpoint_rss_kb"), ("of restore, MiB", "", "restore_rss_kb"),
+]
 MIB = 1048576
-SCALE = {"image_bytes": MIB, "maxrss_kb": 1024}     # of the others: 1000, from us to ms
+SCALE = {"image_bytes": MIB, "maxrss_kb": 1024, "checkpoint_rss_kb": 1024, "restore_rss_kb": 1024}     # of the others: 1000, from us to ms
 
 
 def quantile(sorted_values, q):
@@ -57,6 +65,7 @@ class Data:
             rows = [json.loads(line) for line in f]
         self.meta = rows[0]
         self.peers = [p for p in PEERS if p in self.meta["peers"]]
+        self.ways = self.meta.get("ways", [])
         self.rows = {}
         for r in rows[1:]:
             self.rows.setdefault((r["case"], r["peer"]), []).append(r)
@@ -99,8 +108,103 @@ def table(data, cases, suffix, field):
     return lines if len(lines) > 2 else []
 
 
+def sizes(data):
+    """MiB of those that were measured"""
+    return sorted({int(case[4:]) for case, _ in data.rows if case.startswith("size")})
+
+
+def memory_tables(data):
+    """a table for each workload: a row for each runtime, and for each other way of stasis"""
+    lines = []
+    for case, title in MEMORY.items():
+        names = [n for n in data.peers + data.ways if (case, n) in data.rows]
+        if not names:
+            continue
+        lines += ["", "### " + title, "", "| | " + " | ".join(t for t, _, _ in MEMORY_FIGURES) + " |",
+                  "|---" * (len(MEMORY_FIGURES) + 1) + "|"]
+        for name in names:
+            cells = [data.cell(case + suffix, name, field) for _, suffix, field in MEMORY_FIGURES]
+            lines.append("| %s | %s |" % ("**%s**" % name if name == "stasis" else name,
+                                          " | ".join(digits(c[0]) if c else "-" for c in cells)))
+    return lines
+
+
+def limits(data):
+    """what the machine can do with 1 GiB"""
+    lines = ["", "### The machine's limits", "", "| | ms |", "|---|---|"]
+    for name, us in data.rows[("limits", "kernel")][0]["us"].items():
+        lines.append("| %s | %s (%s..%s) |" % (name, *(digits(x / 1000) for x in us)))
+    c = data.cell("cp", "kernel", "us")
+    if c:
+        lines.append("| `cp` of 1 GiB from a tmpfs to where the images are | %s (%s..%s) |" % tuple(map(digits, c)))
+    return lines
+
+
+def size_table(data):
+    lines = ["", "### By size", "", "| MiB | " + " | ".join(
+        "%s: %s" % (n, what) for n in ["stasis"] + data.ways if any(("size%d" % s, n) in data.rows for s in sizes(data))
+        for what in ("frozen", "restore until progress", "all memory")) + " |"]
+    lines.append("|---" * (lines[-1].count("|") - 1) + "|")
+    for size in sizes(data):
+        cells = [data.cell("size%d" % size, n, field) for n in ["stasis"] + data.ways
+                 if any(("size%d" % s, n) in data.rows for s in sizes(data))
+                 for field in ("frozen_us", "restore_prog_us", "restore_all_us")]
+        lines.append("| %d | %s |" % (size, " | ".join(digits(c[0]) if c else "-" for c in cells)))
+    return lines
+
+
+def memory(data):
+    """the whole section"""
+    lines = memory_tables(data)
+    if ("limits", "kernel") in data.rows:
+        lines += limits(data)
+    if sizes(data):
+        lines += size_table(data)
+    return lines
+
+
+def memory_goals(data, goal):
+    """the figures of issue 5"""
+    def median(case, name, field):
+        c = data.cell(case, name, field)
+        return c[0] if c else None
+
+    def compare(what, ours, than, factor, unit="ms"):
+        both = ours is not None and than is not None
+        goal(what, True if both else None, "%s against %s %s" % (digits(ours), digits(than), unit) if both else "",
+             both and ours <= factor * than)
+
+    def at_most(what, ours, most, unit="ms"):
+        goal("%s <= %g %s" % (what, most, unit), ours, ours is not None and digits(ours) + " " + unit,
+             ours is not None and ours <= most)
+
+    def best(case, field):
+        found = data.best_peer(case, field)
+        return found[0] if found else None
+
+    eager = "stasis, eager restore"
+    read = [us[0] / 1000 for r in data.rows.get(("limits", "kernel"), []) for name, us in r["us"].items() if name.startswith("read")]
+    compare("1 GiB, checkpoint <= 1.2 of `cp`", median("mem1024", "stasis", "checkpoint_us"), median("cp", "kernel", "us"), 1.2)
+    compare("the same <= 1/2 of the best peer's", median("mem1024", "stasis", "checkpoint_us"), best("mem1024", "checkpoint_us"), 0.5)
+    at_most("1 GiB, left running: stands still", median("mem1024-pause", "stasis", "pause_us"), 30)
+    at_most("the same with huge pages", median("memhuge1024-pause", "stasis", "pause_us"), 5)
+    at_most("1 GiB written at 50 MB/s, pre-copy: last freeze", median("memwrite1024-pause", "stasis, pre-copy", "frozen_us"), 3)
+    for size in (1024, 4096, 8192):
+        at_most("%d GiB, restore until progress" % (size // 1024), median("size%d" % size, "stasis", "restore_prog_us"), 15)
+    compare("8 GiB against 1 GiB, the same within 20%", median("size8192", "stasis", "restore_prog_us"),
+            median("size1024", "stasis", "restore_prog_us"), 1.2)
+    compare("1 GiB, until all is there <= 1.3 of a read", median("mem1024", "stasis", "restore_all_us"), read[0] if read else None, 1.3)
+    compare("the same, eager, <= 1/2 of the best peer's", median("mem1024", eager, "restore_all_us"), best("mem1024", "restore_prog_us"), 0.5)
+    for case in ("pydict1m", "redis100k"):
+        compare(TITLES[case] + ": restore until the first answer <= 1/10 of the best peer's",
+                median(case, "stasis", "restore_prog_us"), best(case, "restore_prog_us"), 0.1)
+    for what, field in (("checkpoint", "checkpoint_rss_kb"), ("restore", "restore_rss_kb")):
+        values = [v for v in (median("size%d" % s, "stasis", field) for s in sizes(data)) if v is not None]
+        at_most("memory of %s itself, of any size" % what, max(values) if values else None, 64, "MiB")
+
+
 def goals(data):
-    """the figures of issues 2 and 3"""
+    """the figures of issues 2, 3 and 5"""
     rows = []
 
     def goal(what, value, text, reached):
@@ -132,6 +236,7 @@ def goals(data):
         both = (ours, crun) if ours and crun else None
         goal("%s%s <= %scrun's" % (TITLES[case], ", peak memory" if field == "maxrss_kb" else "", "%g of " % share if share < 1 else ""),
              both, both and "%s against %s %s" % (digits(ours[0]), digits(crun[0]), unit), both and ours[0] <= share * crun[0])
+    memory_goals(data, goal)
     return ["| goal | here | reached |", "|---|---|---|"] + rows
 
 
@@ -186,6 +291,13 @@ def markdown(data, plot):
         lines = table(data, cases, suffix, field)
         if lines:
             out += ["", "## " + title, "", note, ""] + lines
+    lines = memory(data)
+    if lines:
+        out += ["", "## Memory", "", "Medians, in ms where nothing else is said. \"Until all memory is there\": `stasis wait --restore` has "
+                "returned, too; the others' restore ends with that. \"Frozen\" is the runtime's own account.", ""]
+        if sizes(data):
+            out.append("![plot by size](%s)" % plot.replace(".svg", "-memory.svg"))
+        out += lines
     if "stasis" in data.peers:
         out += ["", "## Goals", ""] + goals(data)
     lines = phases(data)
@@ -218,11 +330,32 @@ def plot(data, path):
     subprocess.run(["gnuplot"], input="\n".join(text), text=True, check=True)
 
 
+def plot_sizes(data, path):
+    """The same with plot-memory.gp: a block for each line, of size and ms."""
+    text, names = ["output = '%s'" % path], []
+    for field, key in (("frozen_us", "frozen"), ("restore_prog_us", "progress"), ("restore_all_us", "all")):
+        for n, name in enumerate(data.peers + data.ways):
+            rows = [(s, data.cell("size%d" % s, name, field)) for s in sizes(data)]
+            rows = ["%d %g %g %g" % (s, *c) for s, c in rows if c]
+            if rows:
+                text += ["$%s%d << END" % (key, n)] + rows + ["END"]
+                names.append((key, n, name))
+    for key in ("frozen", "progress", "all"):
+        text.append("plot_%s = \"plot %s\"" % (key, ", ".join(
+            "$%s%d using 1:2:3:4 with yerrorlines title '%s' lw 2 pt 7 ps 0.6 lc rgb color(%d)" % (k, n, name, n)
+            for k, n, name in names if k == key) if any(k == key for k, _, _ in names) else ""))
+    with open(HERE + "/plot-memory.gp") as f:
+        text.append(f.read())
+    subprocess.run(["gnuplot"], input="\n".join(text), text=True, check=True)
+
+
 def main():
     raw = sys.argv[1]
     data = Data(raw)
     base = HERE + "/results" if data.complete() else os.path.splitext(raw)[0]
     plot(data, base + ".svg")
+    if sizes(data):
+        plot_sizes(data, base + "-memory.svg")
     text = markdown(data, os.path.basename(base) + ".svg")
     with open(base + ".md", "w") as f:
         f.write(text)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * work tick | mem MIB | procs N | threads N | fds N | redis KEYS: the programs that are checkpointed.
+ * work tick | mem MIB | memhuge MIB | memwrite MIB | procs N | threads N | fds N | redis KEYS: the programs that are checkpointed.
  *
  * Each writes a growing counter into /tmp/n every millisecond (progress, seen from outside) and checks a part
  * of its state at every tick. SIGUSR1 makes it check all of it and leave "ok" or "bad" in /tmp/v: so a
@@ -107,6 +107,20 @@ static void mem_setup(long mib)
 		page_fill(mem + WORDS * i, i);
 }
 
+/* in huge pages */
+static void memhuge_setup(long mib)
+{
+	enum { HUGE = 2 << 20 };
+	char *p = map(((size_t)mib << 20) + HUGE, MAP_PRIVATE);
+
+	mem_pages = (uint64_t)mib << 8;
+	mem = (uint64_t *)(p + (-(uintptr_t)p & (HUGE - 1)));
+	if (madvise(mem, mem_pages * PAGE, MADV_HUGEPAGE) < 0)
+		die("madvise");
+	for (uint64_t i = 0; i < mem_pages; i++)
+		page_fill(mem + WORDS * i, i);
+}
+
 static bool mem_tick(uint64_t counter)
 {
 	uint64_t i = next(first(counter)) % mem_pages;
@@ -118,6 +132,45 @@ static bool mem_verify(void)
 {
 	for (uint64_t i = 0; i < mem_pages; i++)
 		if (!page_ok(mem + WORDS * i, i))
+			return false;
+	return true;
+}
+
+/* memwrite: the same, and 50 MB/s are written to it, one page after the other; each knows how often it was */
+
+enum { WRITTEN_PAGES = 13 /* a millisecond */ };
+
+static uint32_t *versions;
+static uint64_t next_written;
+
+static uint64_t version_seed(uint64_t i)
+{
+	return i | (uint64_t)versions[i] << 32;
+}
+
+static void memwrite_setup(long mib)
+{
+	mem_setup(mib);
+	versions = map(mem_pages * sizeof(*versions), MAP_PRIVATE);
+}
+
+static bool memwrite_tick(uint64_t counter)
+{
+	uint64_t i = next(first(counter)) % mem_pages;
+
+	for (int k = 0; k < WRITTEN_PAGES; k++, next_written++) {
+		uint64_t p = next_written % mem_pages;
+
+		versions[p]++;
+		page_fill(mem + WORDS * p, version_seed(p));
+	}
+	return page_ok(mem + WORDS * i, version_seed(i));
+}
+
+static bool memwrite_verify(void)
+{
+	for (uint64_t i = 0; i < mem_pages; i++)
+		if (!page_ok(mem + WORDS * i, version_seed(i)))
 			return false;
 	return true;
 }
@@ -391,6 +444,8 @@ static bool redis_verify(void)
 static const struct workload workloads[] = {
 	{"tick", NULL, NULL, NULL},
 	{"mem", mem_setup, mem_tick, mem_verify},
+	{"memhuge", memhuge_setup, mem_tick, mem_verify},
+	{"memwrite", memwrite_setup, memwrite_tick, memwrite_verify},
 	{"procs", procs_setup, NULL, kids_verify},
 	{"threads", threads_setup, NULL, kids_verify},
 	{"fds", fds_setup, NULL, fds_verify},
