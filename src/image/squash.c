@@ -72,6 +72,18 @@ static int write_stdio(int dirfd, const char *text, size_t len, struct error *e)
 	return r < 0 ? error_errno(e, r, "descriptors.json") : 0;
 }
 
+/* Compressed as the last image of the chain is. */
+static int pack_likewise(const struct image *i, struct image_writer *w, struct error *e)
+{
+	struct image_packing p = {};
+	struct image_sizes s;
+
+	image_sizes(i, &s);
+	p.dedup = s.codec != IMAGE_CODEC_NONE;
+	(void)!image_codec_parse(image_codec_name(s.codec), &p.codec, &p.level);
+	return image_writer_pack(w, &p, e);
+}
+
 static int write_squashed(const struct image *i, int to, struct error *e)
 {
 	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
@@ -79,6 +91,8 @@ static int write_squashed(const struct image *i, int to, struct error *e)
 	int r = image_writer_new(to, &w, e);
 
 	m.parent = NULL;
+	if (r == 0)
+		r = pack_likewise(i, w, e);
 	if (r == 0)
 		r = copy_records(i, w, e);
 	if (r == 0)

@@ -9,6 +9,7 @@ Each program is run in these ways:
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
   packed   as cycles, with --compress lz4, --compress zstd and --dedup, and --thp (programs about memory, and who asks for it)
   chain    --pre-dump twice, then a checkpoint that has the second one as its parent; restored of all three (likewise)
+  packed_chain  as chain, with images that are compressed, or not (only programs that ask for it)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
@@ -34,6 +35,7 @@ A program's source says what it needs in a line "cr: key=value ...":
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -196,7 +198,7 @@ def old(program, env):
     finish(c, 2)
 
 
-def chain(program, env):
+def chain(program, env, packing=((), (), ())):
     """Two generations of memory, then the rest. What the squashed image has must be the same."""
     c = program.container(env, "one")
     c.run()
@@ -204,11 +206,11 @@ def chain(program, env):
     options = program.words("options")
     ignore = ignored(program, c)
     before = None if "all" in ignore else observe(c, ignore)
-    c.checkpoint(env.t / "a", "--pre-dump", *options)
+    c.checkpoint(env.t / "a", "--pre-dump", *packing[0], *options)
     if "all" not in ignore:
         compare(before, c, ignore, "after a pre-dump")
-    c.checkpoint(env.t / "b", "--pre-dump", "--parent-path", "../a", *options)
-    status, _, said = c.checkpoint(env.t / "image", "--parent-path", "../b", *options)
+    c.checkpoint(env.t / "b", "--pre-dump", "--parent-path", "../a", *packing[1], *options)
+    status, _, said = c.checkpoint(env.t / "image", "--parent-path", "../b", *packing[2], *options)
     check(status == 0 and "watched" not in said, f"with a parent: {said}")
     c.gone()
     manifest = json.loads((env.t / "image/manifest.json").read_text())
@@ -217,7 +219,26 @@ def chain(program, env):
     if "all" not in ignore:
         compare(before, c, ignore, "after the restore")
     c.verify(1)
+    if packing[0]:
+        squashed(c, env, options)
     finish(c, 2)
+
+
+def squashed(c, env, options):
+    """The image of a chain again, without its parents."""
+    c.delete()
+    env.command("image", "squash", env.t / "image")
+    for parent in "ab":
+        shutil.rmtree(env.t / parent)
+    for name in ("go.1", "result.1", "ready.2"):
+        c.file(name).unlink()
+    c.restore(env.t / "image", *options)
+    c.verify(1)
+
+
+def packed_chain(program, env):
+    """Every image of a chain is stored in a way of its own."""
+    chain(program, env, (["--compress", "lz4"], [], ["--compress", "zstd"]))
 
 
 def precopy(program, env):
@@ -529,7 +550,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed,
             "block": block}
     for program in programs():
         if program.name == "odd":

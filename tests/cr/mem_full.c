@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cr: also=packed_chain */
 /* Private memory that a restore may fill with huge pages, though nobody has asked for them: contents, neighbours that were
  * never touched, memory that is to have none, and no new advice. */
 #include "cr.h"

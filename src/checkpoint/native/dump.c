@@ -429,7 +429,7 @@ static int guard_is_still_alive(void *guard_fd, struct error *e)
 	return dump_guard_is_alive(*(int *)guard_fd, e);
 }
 
-static int prepare_packing(struct dump *d, int *guard_fd, struct error *e)
+int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 {
 	struct image_packing p = d->options->packing;
 
@@ -462,7 +462,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	if (r == 0)
 		r = dump_remember_waits(&d, e);
 	if (r == 0)
-		r = prepare_packing(&d, &guard_fd, e);
+		r = dump_prepare_packing(&d, &guard_fd, e);
 	if (r == 0)
 		r = dump_pages_prepare(&d, e);
 	if (r == 0)

@@ -528,6 +528,8 @@ int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
 
 /* Has the process been asked to give up? (dump.c) */
 int dump_guard_is_alive(int guard_fd, struct error *e) _must_check_;
+/* Has the page data of d->writer compressed as was asked for; given up when the guard is gone. */
+int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e) _must_check_;
 /* The image is complete: writes its manifest. */
 int dump_commit(struct dump *d, bool pre_dump, struct error *e) _must_check_;
 /* --pre-dump (pre-dump.c). */

@@ -305,6 +305,8 @@ int native_pre_dump(struct container *c, const struct checkpoint_options *o, int
 			result = image_writer_new(image_dir, &w, e);
 		r.d.writer = w;
 		if (result == 0)
+			result = dump_prepare_packing(&r.d, &guard_fd, e);
+		if (result == 0)
 			result = pre_dump_once(&r, image_dir, guard_fd, e);
 		round_done(&r);
 		image_writer_free(w);

@@ -31,6 +31,9 @@ static bool has_outside(const struct restore *r, uint64_t space)
 
 void restore_outside_plan(struct restore *r)
 {
+	/* What arrives by a stream stubs read themselves, as it comes. */
+	if (image_feed_of(r->image))
+		return;
 	for (size_t i = 0; i < r->n_procs && !r->fills_outside; i++)
 		r->fills_outside = r->procs[i]->state != 2 && has_outside(r, r->procs[i]->memory->space);
 }
