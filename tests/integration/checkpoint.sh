@@ -582,6 +582,26 @@ time.sleep(1000)' "$(cat "$T/id")" "$T/has" &
 	ok checkpoint --image-path "$T/i" c
 }
 
+# A kernel without type information of its own (BTF): what is read by walks over its objects is refused then.
+test_without_btf() {
+	local what pattern
+	[ -e /sys/kernel/btf/vmlinux ] || skip "this kernel has no BTF"
+	while read -r what pattern; do
+		rm -rf "${B:-$T/none}"
+		with_program "$what" < /dev/null
+		unshare -m sh -c 'mount -t tmpfs none /sys/kernel/btf && exec "$@"' sh "$STASIS" --root "$ROOT" checkpoint --image-path "$T/i" c > "$T/out" 2> "$T/err" < /dev/null && fail "$what: not refused"
+		grep -q "$pattern" "$T/err" || fail "$what: $(cat "$T/err")"
+		[ ! -e "$T/i/manifest.json" ] || fail "a manifest was left"
+		expect_status c running
+		ok delete -f c < /dev/null
+	done <<- 'END'
+		bpf_maps this kernel does not tell who else has it
+		udp_errors an error waits in it
+		pressure whether it is a trigger for pressure
+		mq_notify what is to be told by mq_notify cannot be seen
+	END
+}
+
 # Who waits in a listener's backlog is there as long as the container runs, and gone with --tcp-close.
 test_tcp_backlog() {
 	local waits='connections wait to be accepted'
