@@ -130,5 +130,9 @@ int fault_point(const char *name, struct error *e)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "unknown fault point %s", name);
 	if (!want[n])
 		raise(SIGKILL);
+	if (!strcmp(want + n, ":stop")) {
+		raise(SIGSTOP);
+		return 0;
+	}
 	return error_errno(e, -errno_from_name(want + n + 1), "fault point %s", name);
 }
