@@ -183,11 +183,30 @@ static void fuzz_frames(const uint8_t *data, size_t size)
 	image_decoder_free(d);
 }
 
+static void fuzz_working_set(const uint8_t *data, size_t size)
+{
+	_cleanup_free_ uint8_t *copy = malloc(MAX(size, (size_t)1));
+	struct image_touched *all = NULL;
+	size_t n = 0;
+
+	if (!copy)
+		return;
+	memcpy(copy, data, size);
+	if (size >= 8)
+		put_le64(copy + size - 8, image_hash(copy, size - 8));
+	if (image_working_set_parse(copy, size, size >= 24 ? get_le64(copy + 16) : 0, &all, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (all[i].address + all[i].len < all[i].address)
+			abort();
+	free(all);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size == 0)
 		return 0;
-	switch (data[0] % 8) {
+	switch (data[0] % 16) {
 	case 0:
 		fuzz_records(data + 1, size - 1);
 		break;
@@ -211,6 +230,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 7:
 		fuzz_frames(data + 1, size - 1);
+		break;
+	case 8:
+		fuzz_working_set(data + 1, size - 1);
 		break;
 	}
 	return 0;

@@ -54,7 +54,7 @@ let_go_on() {
 }
 
 went_on() {
-	! kill -CONT "$worker" 2> /dev/null || grep -q '^State:.Z' "/proc/$worker/status"
+	! kill -CONT "$worker" 2> /dev/null || grep -qs "^State:.Z" "/proc/$worker/status"
 }
 
 same_memory() {
@@ -90,7 +90,7 @@ test_same_as_eager() {
 	[ -s "$T/i/working_set.img" ] || fail "no working set"
 	head -c 100 /dev/urandom > "$T/i/working_set.img"
 	ok delete -f c
-	restored --lazy=auto
+	restored --lazy=auto --thp=yes
 	same_memory
 	ok delete -f c
 	expect_nothing_left c

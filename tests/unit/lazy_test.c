@@ -43,7 +43,8 @@ static bool agrees(const struct lazy_ranges *r)
 
 static void change(struct lazy_ranges *r)
 {
-	uint64_t start = next(SIZE), len = 1 + next(SIZE - start), to = next(SIZE - len + 1), from = next(1000);
+	uint64_t start = next(SIZE), len = 1 + next(SIZE - start), to = next(SIZE - len + 1),
+		 from = next(1000);
 	uint64_t moved[SIZE];
 
 	switch (next(4)) {
@@ -122,7 +123,8 @@ static void working_set(void)
 	}
 	put_le64(file + 40, UINT64_MAX - 100);
 	put_le64(file + len - 8, image_hash(file, len - 8));
-	CHECK(image_working_set_parse(file, len, 4711, &all, &n) == -EBADMSG, "behind the end of all addresses");
+	CHECK(image_working_set_parse(file, len, 4711, &all, &n) == -EBADMSG,
+		"behind the end of all addresses");
 }
 
 int main(void)

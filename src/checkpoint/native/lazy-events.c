@@ -283,14 +283,25 @@ static int answer_all(struct lazy *l, struct lazy_memory *m, struct image_reader
 
 /* ---- the loop ---- */
 
-/* The last descriptor: what is not there is zeros from here on, by the kernel. */
-static void release_complete(struct lazy *l)
+/* 1: something is missing, 0: all is there. With the last descriptor what is not there becomes zeros: only of a memory that is
+ * complete, and never once something has failed. */
+static int release_complete(struct lazy *l, struct error *e)
 {
+	int r = 0;
+
 	pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; i < l->n_memories; i++)
+	if (l->failed) {
+		*e = l->error;
+		r = e->code;
+	}
+	for (size_t i = 0; i < l->n_memories && r >= 0; i++) {
 		if (l->memories[i]->uffd >= 0 && lazy_is_complete(l->memories[i]))
 			close_p(&l->memories[i]->uffd);
+		if (l->memories[i]->uffd >= 0)
+			r = 1;
+	}
 	pthread_mutex_unlock(&l->lock);
+	return r;
 }
 
 /* Of those that wait for an event to be read. *ret: how long the next one may be waited for. */
@@ -322,7 +333,6 @@ static int step(struct lazy *l, struct image_reader *reader, int timeout, struct
 	struct epoll_event events[16];
 	int r = 0, n = epoll_wait(l->poll_fd, events, ARRAY_SIZE(events), timeout);
 	eventfd_t ignored;
-	bool complete = true;
 
 	if (n < 0 && errno != EINTR)
 		return error_errno(e, -errno, "wait for faults");
@@ -343,17 +353,7 @@ static int step(struct lazy *l, struct image_reader *reader, int timeout, struct
 		if (r == 0)
 			r = answer_all(l, m, reader, e);
 	}
-	if (r < 0)
-		return r;
-	release_complete(l);
-	pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; i < l->n_memories; i++)
-		complete &= l->memories[i]->uffd < 0;
-	if (l->failed)
-		*e = l->error;
-	r = l->failed ? l->error.code : !complete;
-	pthread_mutex_unlock(&l->lock);
-	return r;
+	return r < 0 ? r : release_complete(l, e);
 }
 
 static int watch(struct lazy *l, int fd, uint64_t what)

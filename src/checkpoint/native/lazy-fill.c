@@ -221,6 +221,7 @@ static int fill_piece(struct lazy *l, struct lazy_claim *c, struct image_reader 
 	return r < 0 && r != -EAGAIN ? error_errno(e, r, LAZY_FAILURE) : 1;
 }
 
+/* A claim that failed stays: its memory is never complete. */
 static int fill_claim(struct lazy *l, struct lazy_claim *c, struct image_reader *reader, struct error *e)
 {
 	int r;
@@ -228,6 +229,8 @@ static int fill_claim(struct lazy *l, struct lazy_claim *c, struct image_reader 
 	do
 		r = fill_piece(l, c, reader, e);
 	while (r > 0);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&l->lock);
 	if (c->m) {
 		if (c->start < c->end) /* the process is gone: nothing is missing */
@@ -239,7 +242,7 @@ static int fill_claim(struct lazy *l, struct lazy_claim *c, struct image_reader 
 	}
 	pthread_cond_broadcast(&l->more);
 	pthread_mutex_unlock(&l->lock);
-	return r;
+	return 0;
 }
 
 static bool all_complete(const struct lazy *l)

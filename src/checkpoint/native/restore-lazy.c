@@ -47,6 +47,12 @@ static int enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
+/* What has not arrived cannot be given to a fault. */
+static bool comes_as_stream(const struct restore *r)
+{
+	return r->feed && r->feed->feed;
+}
+
 /* Whether this kernel lets us, and the stubs, which have the container's power only. */
 static int check_kernel(struct restore *r, struct error *e)
 {
@@ -57,9 +63,9 @@ static int check_kernel(struct restore *r, struct error *e)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"--lazy needs root's privileges on this machine: leave it out");
 	r->lazy.device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (image_pages_fd(r->image, 0) < 0)
+	if (image_pages_fd(r->image, 0) < 0 || comes_as_stream(r))
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--lazy wants an image whose pages can be read one by one: leave it out");
+			"--lazy wants an image in a directory, whose pages are not compressed: leave it out");
 	fd = r->lazy.device < 0 ? -errno : new_uffd(r->lazy.device);
 	result = fd < 0 ? fd : enable(fd);
 	return result < 0 ? error_errno(e, result, "/dev/userfaultfd, which --lazy needs: leave it out") : 0;
@@ -276,7 +282,8 @@ static int make_sockets(struct restore *r, struct error *e)
 bool restore_lazy_comes_in_question(const struct restore *r)
 {
 	return r->options->lazy == LAZY_YES ||
-	       (r->options->lazy == LAZY_AUTO && !r->unprivileged && image_pages_fd(r->image, 0) >= 0 &&
+	       (r->options->lazy == LAZY_AUTO && !r->unprivileged && !comes_as_stream(r) &&
+		       image_pages_fd(r->image, 0) >= 0 &&
 		       (image_manifest(r->image)->statistics.bytes >= LAZY_MIN ||
 			       image_n_layers(r->image) > 1));
 }

@@ -93,7 +93,8 @@ int restore_thp_ops(struct restore *r, struct batch *b, size_t proc, size_t vma)
 	struct cover c = {.b = b};
 	int result;
 
-	if (!is_suitable(r, proc, r->procs[proc]->memory->vmas[vma]) || restore_share_is_kept(r, proc, vma))
+	if (!is_suitable(r, proc, r->procs[proc]->memory->vmas[vma]) || restore_share_is_kept(r, proc, vma) ||
+		restore_is_lazy(r, proc, vma))
 		return 0;
 	result = restore_share_fill(r, proc, vma, false, add_to_cover, &c);
 	end_cover(&c);
