@@ -155,6 +155,80 @@ static bool find_places(const struct btf *b, struct walk *w)
 	return w->number != 0;
 }
 
+/* The type with that number; NULL: none. */
+static const struct btf_type *type_of(const struct btf *b, uint32_t wanted)
+{
+	uint32_t number = 1;
+
+	for (const char *p = b->types; b->end - p >= (ptrdiff_t)sizeof(struct btf_type); number++) {
+		const struct btf_type *t = (const void *)p;
+
+		if ((size_t)(b->end - p) < sizeof(*t) + tail_of(t))
+			return NULL;
+		if (number == wanted)
+			return t;
+		p += sizeof(*t) + tail_of(t);
+	}
+	return NULL;
+}
+
+/* Of a struct or union; members without a name are looked into. -1: it has none of that name. */
+static int offset_of(const struct btf *b, const struct btf_type *t, const char *member, int depth)
+{
+	const struct btf_member *m = (const void *)(t + 1);
+
+	for (size_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
+		int at =
+			(int)(BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset) / 8;
+		const struct btf_type *inner;
+		int r;
+
+		if (!strcmp(name_of(b, m[i].name_off), member))
+			return at;
+		if (m[i].name_off != 0 || depth == 4)
+			continue;
+		inner = type_of(b, m[i].type);
+		if (!inner || (BTF_INFO_KIND(inner->info) != BTF_KIND_STRUCT &&
+				      BTF_INFO_KIND(inner->info) != BTF_KIND_UNION))
+			continue;
+		r = offset_of(b, inner, member, depth + 1);
+		if (r >= 0)
+			return at + r;
+	}
+	return -1;
+}
+
+int bpf_places(const char *iterator, const char *type, const char *const *members, int *ret_at, size_t n,
+	uint32_t *ret_iterator)
+{
+	uint32_t number = 1;
+	struct btf b;
+	size_t size, found = 0;
+	char *data;
+	int r = map_btf(&data, &size);
+
+	if (r < 0)
+		return r;
+	*ret_iterator = 0;
+	for (const char *p = open_btf(data, size, &b) ? b.types : NULL;
+		p && b.end - p >= (ptrdiff_t)sizeof(struct btf_type); number++) {
+		const struct btf_type *t = (const void *)p;
+		unsigned kind = BTF_INFO_KIND(t->info);
+
+		if ((size_t)(b.end - p) < sizeof(*t) + tail_of(t))
+			break;
+		if (kind == BTF_KIND_FUNC && !strcmp(name_of(&b, t->name_off), iterator))
+			*ret_iterator = number;
+		else if (kind == BTF_KIND_STRUCT && found < n && !strcmp(name_of(&b, t->name_off), type))
+			for (found = 0; found < n; found++)
+				if ((ret_at[found] = offset_of(&b, t, members[found], 0)) < 0)
+					break;
+		p += sizeof(*t) + tail_of(t);
+	}
+	munmap(data, size);
+	return found == n && *ret_iterator ? 0 : -EOPNOTSUPP;
+}
+
 static int bpf(int command, union bpf_attr *attr)
 {
 	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));

@@ -34,3 +34,8 @@ struct bpf_row {
  * iterator, or does not say where the members are; -EPERM. */
 int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, size_t n, struct arena *a,
 	struct bpf_row **ret, size_t *ret_n) _must_check_;
+
+/* For who writes the program himself: where members of a struct lie, also those in unnamed parts of it, and the number of an
+ * iterator's function. */
+int bpf_places(const char *iterator, const char *type, const char *const *members, int *ret_at, size_t n,
+	uint32_t *ret_iterator) _must_check_;

@@ -142,6 +142,33 @@ static void move_break(void)
 	break_pages = want;
 }
 
+/* What smaps says of one mapping: does it come with what else changes? */
+static char *advised;
+static bool left_out;
+
+static bool is_left_out(void)
+{
+	static char smaps[1 << 20];
+	char head[64], *p, *end;
+
+	must(cr_read("/proc/self/smaps", smaps, sizeof(smaps)));
+	snprintf(head, sizeof(head), "%lx-", (unsigned long)advised);
+	p = strstr(smaps, head);
+	check(p && (p == smaps || p[-1] == '\n'), "no mapping starts at %p", advised);
+	p = strstr(p, "VmFlags:");
+	end = strchr(p, '\n');
+	*end = '\0';
+	return strstr(p, " dd") != NULL;
+}
+
+static void advise(void)
+{
+	bool now = chance(2);
+
+	must(madvise(advised, PAGE, now ? MADV_DONTDUMP : MADV_DODUMP));
+	left_out = now;
+}
+
 static void have_child(void)
 {
 	int status;
@@ -164,7 +191,7 @@ static void have_child(void)
 static void *be_wild(void *arg)
 {
 	static void (*const moves[])(void) = {write_some, write_some, write_some, write_some, drop_some,
-		map_anew, move_some, swap_some, protect_some, move_break};
+		map_anew, move_some, swap_some, protect_some, move_break, advise};
 
 	(void)arg;
 	for (;;) {
@@ -202,6 +229,9 @@ int main(int argc, char **argv)
 		return be_short();
 	area = must(mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	seed = 88172645463325252ull;
+	/* between others, so that it stays one of its own */
+	advised = must(mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) + PAGE;
+	must(mprotect(advised, PAGE, PROT_READ));
 	for (unsigned i = 0; i < PAGES; i += 2)
 		write_page(area + i * PAGE, i, ++version[i]);
 	if (cr_fork("other") == 0)
@@ -215,6 +245,7 @@ int main(int argc, char **argv)
 
 		pthread_mutex_lock(&lock);
 		check_all("after");
+		check(is_left_out() == left_out, "advice: %d", left_out);
 		before = operations;
 		pthread_mutex_unlock(&lock);
 		for (int i = 0; i < 2000; i++) {

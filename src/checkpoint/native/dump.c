@@ -450,7 +450,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		.progress = progress_to(STDERR_FILENO, o->progress),
 		DUMP_INIT};
-	_cleanup_(track_done_p) struct track watched = {};
+	_cleanup_(track_done_p) struct track watched = {TRACK_INIT};
 	_cleanup_(image_free_p) struct image *parent = NULL;
 	uint64_t begin = now_us();
 	int r;

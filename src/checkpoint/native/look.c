@@ -5,7 +5,7 @@
  *
  * In preflight the process may end or change at any moment; later it is frozen, or stopped by ptrace.
  */
-#include "checkpoint/native/dump.h"
+#include "checkpoint/native/track.h"
 
 #include <linux/capability.h>
 #include <stdio.h>
@@ -305,7 +305,9 @@ int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 	compare_namespaces(d, p, a);
 	if (p->zombie)
 		return 0;
-	r = proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas);
+	r = track_read_maps(d, p, a);
+	if (r == 1)
+		r = proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas);
 	if (r < 0)
 		error_errno(e, r, "mappings of pid %d", p->pid);
 	if (r == 0)

@@ -123,8 +123,12 @@ static int watch(struct round *r, struct error *e)
 	int result = dump_stop(d, e), resumed;
 
 	r->freeze_us = now_us() - start;
+	if (result == 0 && d->options->pre_copy)
+		track_learn_before(d, r->track);
 	if (result == 0)
 		result = track_round(d, r->track, &r->ranges, e);
+	if (result == 0)
+		track_learn(d, r->track);
 	if (result == 0)
 		result = open_memory(r, e);
 	if (result == 0)
@@ -292,7 +296,7 @@ int native_pre_dump(struct container *c, const struct checkpoint_options *o, int
 	struct dump_journal *journal, int guard_fd, struct image_statistics *stats, struct error *e)
 {
 	enum { STOPS = 8 };
-	_cleanup_(track_done_p) struct track t = {};
+	_cleanup_(track_done_p) struct track t = {TRACK_INIT};
 	int result;
 
 	track_fetch(c, true, &t);
@@ -376,6 +380,8 @@ static int make_rounds(struct dump *d, int guard_fd, struct error *e)
 	for (int n = 1; result == 0 && more; n++)
 		result = next_round(
 			d->c, d->options, d->writer, d->journal, guard_fd, d->track, n, &left, &more, e);
+	if (result == 0)
+		track_prepare_maps(d->track);
 	return result;
 }
 

@@ -190,7 +190,7 @@ int track_hold(struct container *c, const struct track *t, struct error *e)
 		return error_errno(e, -errno, "fork");
 	}
 	if (pid == 0)
-		hold(pidfd, listening, &(struct track){t->mms, t->n, t->allocated, t->image});
+		hold(pidfd, listening, &(struct track){t->mms, t->n, t->allocated, t->image, TRACK_INIT});
 	return 0;
 }
 
@@ -231,7 +231,7 @@ void track_fetch(struct container *c, bool drop, struct track *ret)
 	_cleanup_close_ int fd = hold_socket(c, &a);
 	char ask = ASK_GIVE;
 
-	*ret = (struct track){};
+	*ret = (struct track){TRACK_INIT};
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return;
 	be_patient(fd);

@@ -26,8 +26,10 @@ void track_done(struct track *t)
 {
 	for (size_t i = 0; i < t->n; i++)
 		close_p(&t->mms[i].uffd);
+	close_p(&t->bits_program);
+	close_p(&t->iterator);
 	free(t->mms);
-	*t = (struct track){};
+	*t = (struct track){TRACK_INIT};
 }
 
 void track_ranges_done(struct track_ranges *r)

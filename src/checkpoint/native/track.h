@@ -23,11 +23,26 @@ struct track_mm {
 		space; /* its address space in the image (or round) since which it has been watched; 0: that has none of it */
 };
 
+/* What smaps says of mappings with these bits (track-flags.c). */
+struct track_word {
+	uint64_t bits;
+	uint32_t letters; /* enum vma_flag */
+	uint64_t protection_key;
+};
+
+struct vma_bits;
+
 struct track {
 	struct track_mm *mms;
 	size_t n, allocated;
 	uint64_t image; /* checksum of that image's manifest; 0: none */
+	struct track_word words[64];
+	size_t n_words;
+	int bits_program, iterator; /* -EBADF: none */
+	struct vma_bits *before;    /* in an arena of the caller's */
+	size_t n_before;
 };
+#define TRACK_INIT .bits_program = -EBADF, .iterator = -EBADF
 
 void track_done(struct track *t);
 static inline void track_done_p(struct track *t)
@@ -59,6 +74,12 @@ void track_ranges_done(struct track_ranges *r);
 /* The tasks of d are stopped: watches all that can be watched from now on, and tells what there is of it. A process for which
  * that is not possible is left out. */
 int track_round(struct dump *d, struct track *t, struct track_ranges *ret, struct error *e) _must_check_;
+/* Around that, for --pre-copy: the dictionary of flags. */
+void track_learn_before(struct dump *d, struct track *t);
+void track_learn(struct dump *d, struct track *t);
+/* Just before the last freeze; and then, instead of proc_read_maps(). 1: that has to be done. */
+void track_prepare_maps(struct track *t);
+int track_read_maps(struct dump *d, struct dump_proc *p, struct arena *a) _must_check_;
 /* The tasks run: bytes that have been written since, about. */
 uint64_t track_peek(struct dump *d, const struct track *t);
 /* The surgeon has died while descriptors were in the processes: closes one there (by the guard). */
