@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * So much memory that a checkpoint copies it in parts, by several threads: private memory with rows of untouched and of zeroed
- * pages between others, cut into many mappings or in one; shared memory with holes; and a child that has most of both, and has
+ * pages between others, cut into many mappings or in one; shared memory with holes and without; and a child that has most of both, and has
  * written to some. Every page is what it was.
  */
 /* cr: modes=once,running,again,userns,old */
 #include "cr.h"
 
 #define PAGE 4096UL
-enum { PAGES = 10000, SHARED_PAGES = 6000 };
+enum { PAGES = 10000, SHARED_PAGES = 3000, DENSE_PAGES = 9001 };
 
-static char *one, *cut, *shared;
+static char *one, *cut, *shared, *dense;
 static int writer; /* who has written to every 1000th page: 0 or the child */
 
 /* Of each page: untouched, zeroed, or full of something of its own. Rows of all lengths. */
@@ -48,6 +48,9 @@ static void check_memory(void)
 	check_all("one mapping", one, PAGES, 1000000);
 	check_all("many mappings", cut, PAGES, 2000000);
 	check_all("shared", shared, SHARED_PAGES, 3000000);
+	for (unsigned i = 0; i < DENSE_PAGES; i++)
+		check(cr_differs(dense + i * PAGE, PAGE, 4000000 + i) < 0, "shared without holes: page %u",
+			i);
 }
 
 static void child(void)
@@ -72,6 +75,9 @@ int main(void)
 	one = map(PAGES, MAP_PRIVATE);
 	cut = map(PAGES, MAP_PRIVATE);
 	shared = map(SHARED_PAGES, MAP_SHARED);
+	dense = map(DENSE_PAGES, MAP_SHARED);
+	for (unsigned i = 0; i < DENSE_PAGES; i++)
+		cr_fill(dense + i * PAGE, PAGE, 4000000 + i);
 	fill_all(one, PAGES, 1000000);
 	fill_all(cut, PAGES, 2000000);
 	fill_all(shared, SHARED_PAGES, 3000000);

@@ -474,6 +474,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	*ret_begun = dump_stream_has_begun(&d);
 	image_writer_free(d.writer);
 	dump_snapshots_done(&d);
+	dump_pages_done(&d);
 	dump_stream_done(&d);
 	dump_done(&d);
 	return r;

@@ -395,6 +395,7 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e) _must_ch
 int dump_pages_prepare(struct dump *d, struct error *e) _must_check_;
 int dump_pages_start(struct dump *d, struct error *e) _must_check_;
 int dump_pages_finish(struct dump *d, struct error *e) _must_check_;
+void dump_pages_done(struct dump *d);
 int dump_pages_late(struct dump *d, struct error *e) _must_check_;
 /* Some of an address space, by whoever: goes into the image. */
 int dump_write_pages(struct dump *d, uint64_t space, uint64_t address, const void *data, size_t n_pages,

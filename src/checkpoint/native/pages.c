@@ -185,6 +185,60 @@ int dump_pages_start(struct dump *d, struct error *e)
 	return crew_start(d->crew, copy_item, d, j->n_slices, e);
 }
 
+/* Fewer bytes only at the end of the file. */
+static ssize_t read_at(int fd, char *to, size_t len, uint64_t at)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, to + done, len - done, at + done);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		done += MAX(n, 0);
+	}
+	return done;
+}
+
+/* The pages from "at" on; what is behind the end of the file reads as zeros. */
+static int copy_contents(struct dump *d, struct image_stage *stage, uint64_t space, int fd, uint64_t at,
+	uint64_t end, struct error *e)
+{
+	while (at < end) {
+		size_t n;
+		char *to = image_stage_room(stage, (end - at) / PAGE, &n);
+		ssize_t got = read_at(fd, to, n * PAGE, at);
+		int r;
+
+		if (got < 0)
+			return error_errno(e, (int)got, "read a file");
+		memset(to + got, 0, n * PAGE - got);
+		r = image_stage_add(stage, space, at, n, e);
+		if (r < 0)
+			return r;
+		at += n * PAGE;
+		pages_count(d, n * PAGE);
+	}
+	return 0;
+}
+
+static int copy_content_item(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct dump *d = arg;
+	const struct page_content *c = &d->pages->contents[item];
+
+	return copy_contents(d, d->pages->readers[worker].stage, c->space, c->fd, c->from, c->to, e);
+}
+
+static int copy_all_contents(struct dump *d, struct error *e)
+{
+	int r = crew_start(d->crew, copy_content_item, d, d->pages->n_contents, e);
+
+	return r == 0 ? crew_finish(d->crew, e) : r;
+}
+
 int dump_pages_finish(struct dump *d, struct error *e)
 {
 	int r = crew_finish(d->crew, e);
@@ -202,6 +256,8 @@ int dump_pages_finish(struct dump *d, struct error *e)
 		if (r == 0)
 			r = crew_finish(d->crew, e);
 	}
+	if (r == 0 && d->pages->n_contents)
+		r = copy_all_contents(d, e);
 	shared_pages_done(&d->pages->shared);
 	if (r < 0 || !d->snapshots)
 		progress_stop(&d->progress);
@@ -228,48 +284,45 @@ int dump_pages_late(struct dump *d, struct error *e)
 	return r;
 }
 
-/* Fewer bytes only at the end of the file. */
-static ssize_t read_at(int fd, char *to, size_t len, uint64_t at)
+void dump_pages_done(struct dump *d)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, to + done, len - done, at + done);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			break;
-		done += MAX(n, 0);
-	}
-	return done;
+	for (size_t i = 0; d->pages && i < d->pages->n_contents; i++)
+		if (d->pages->contents[i].last)
+			close_p(&d->pages->contents[i].fd);
 }
 
-/* The pages from "at" on; what is behind the end of the file reads as zeros. */
-static int copy_contents(struct dump *d, uint64_t space, int fd, uint64_t at, uint64_t end, struct error *e)
+/* So much in a row is left to the helpers, in parts; *fd is our duplicate, made when first needed. */
+static int put_off(
+	struct dump *d, uint64_t space, int of, int *fd, uint64_t from, uint64_t to, struct error *e)
 {
-	struct image_stage *stage = d->pages->readers[0].stage;
+	struct page_job *j = d->pages;
+	size_t n = (to - from + SLICE - 1) / SLICE;
 
-	while (at < end) {
-		size_t n;
-		char *to = image_stage_room(stage, (end - at) / PAGE, &n);
-		ssize_t got = read_at(fd, to, n * PAGE, at);
-		int r;
+	if (*fd < 0)
+		*fd = fcntl(of, F_DUPFD_CLOEXEC, 0);
+	if (*fd < 0)
+		return error_errno(e, -errno, "duplicate a file");
+	if (j->n_contents + n > j->max_contents) {
+		size_t max = MAX(j->max_contents * 2, j->n_contents + n);
+		struct page_content *more = arena_array(&d->arena, max, sizeof(*more));
 
-		if (got < 0)
-			return error_errno(e, (int)got, "read a file");
-		memset(to + got, 0, n * PAGE - got);
-		r = image_stage_add(stage, space, at, n, e);
-		if (r < 0)
-			return r;
-		at += n * PAGE;
-		pages_count(d, n * PAGE);
+		if (!more)
+			return error_errno(e, -ENOMEM, "list of memory");
+		if (j->n_contents)
+			memcpy(more, j->contents, j->n_contents * sizeof(*more));
+		j->contents = more;
+		j->max_contents = max;
 	}
+	for (; from < to; from += SLICE)
+		j->contents[j->n_contents++] =
+			(struct page_content){space, from, MIN(from + SLICE, to), *fd, false};
 	return 0;
 }
 
 int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct error *e)
 {
+	size_t first = d->pages ? d->pages->n_contents : 0;
+	int copy = -EBADF;
 	off_t at = 0;
 	int r = 0;
 
@@ -294,8 +347,14 @@ int dump_contents(struct dump *d, uint64_t space, int fd, uint64_t size, struct 
 		data &= ~(off_t)(PAGE - 1);
 		hole = ALIGN_UP(hole, (off_t)PAGE);
 		pages_expect(d, hole - data);
-		r = copy_contents(d, space, fd, data, hole, e);
+		r = hole - data >= SLICE
+			    ? put_off(d, space, fd, &copy, data, hole, e)
+			    : copy_contents(d, d->pages->readers[0].stage, space, fd, data, hole, e);
 		at = hole;
 	}
+	if (d->pages->n_contents > first)
+		d->pages->contents[d->pages->n_contents - 1].last = true;
+	else
+		close_p(&copy);
 	return r;
 }

@@ -35,11 +35,20 @@ struct page_slice {
 	uint64_t from, to;
 };
 
+/* A part of a large file. */
+struct page_content {
+	uint64_t space, from, to;
+	int fd;	   /* our own duplicate */
+	bool last; /* of that: it is closed with this one */
+};
+
 /* The copying of all processes, by as many readers as there are helpers. */
 struct page_job {
 	struct page_reader readers[1 + CREW_HELPERS]; /* the first one is that of the main thread */
 	struct page_slice *slices;
 	size_t n_slices;
+	struct page_content *contents; /* what dump_contents() has left to the helpers */
+	size_t n_contents, max_contents;
 	pthread_mutex_t lock; /* of all below */
 	struct shared_pages shared;
 	enum pages_phase {
