@@ -222,7 +222,7 @@ test_compression_and_its_statistics() {
 		*) jq -e --arg c "${how#* }" '(.codec == ($c | split(":")[0])) and .duplicate > 0 and .compressed_pieces > 0 and .pack_us > 0' "$T/out" > /dev/null || fail "$how: $(cat "$T/out")" ;;
 		esac
 		[ -z "$previous" ] || [ "$stored" -lt "$previous" ] || fail "$how: $stored bytes, before it $previous"
-		previous=$stored
+		case $how in *lz4 | *zstd*) ;; *) previous=$stored ;; esac	# compressed they are too small to tell
 		case $how in
 		*none | --dedup) jq -e '.required_features == []' "$T/i/manifest.json" ;;
 		*) jq -e '.required_features == ["compressed-pages"]' "$T/i/manifest.json" ;;
