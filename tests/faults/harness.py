@@ -233,9 +233,10 @@ def lazy(env, name, error):
     return cr.finish(c, 2)
 
 
-def connections(env, name, error):
-    """TCP connections, which a checkpoint holds and a restore makes: they go on, or the image is restored after all."""
-    program = cr.Program(TESTS / "cr/tcp_established.c")
+def other(env, name, error, source="tcp_established"):
+    """TCP connections, which a checkpoint holds and a restore makes; 32-bit programs; processes that share memory: they go on, or the
+    image is restored after all."""
+    program = cr.Program(TESTS / f"cr/{source}.c")
     options, image = program.words("options"), env.t / "image"
     c = program.container(env, "one")
     c.run()
@@ -334,7 +335,12 @@ def tests():
     for name, error in (("checkpoint-memory", False), ("checkpoint-image", True), ("restore-registers", True),
                         ("restore-registers", False)):
         yield (f"faults/{name}/{'EIO' if error else 'kill'}-connections",
-               lambda env, n=name, e=error: connections(env, n, e), 60)
+               lambda env, n=name, e=error: other(env, n, e), 60)
+    for name, error in (("checkpoint-asleep", False), ("checkpoint-injected", False), ("checkpoint-collected", True),
+                        ("restore-memory", True), ("restore-threads", False), ("restore-registers", True)):
+        for source in ("ia32", "procs_memory", "ns_time") if name != "checkpoint-asleep" else ("ia32",):
+            yield (f"faults/{name}/{'EIO' if error else 'kill'}-{source}",
+                   lambda env, n=name, e=error, s=source: other(env, n, e, s), 60)
     for name in ("checkpoint-frozen", "checkpoint-seized", "checkpoint-thawed", "checkpoint-memory", "checkpoint-manifest",
                  "predump-watched", "predump-tracked"):
         for suffix, error in (("kill", False), ("EIO", True)):
