@@ -724,6 +724,7 @@ void dump_done(struct dump *d)
 	close_p(&d->pipe_copy[0]);
 	close_p(&d->pipe_copy[1]);
 	dump_nested_done(d);
+	vma_flags_free(d->vma_flags);
 	free(d->kept_filter.filter);
 	free(d->message);
 	free(d->files);

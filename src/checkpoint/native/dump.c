@@ -468,6 +468,8 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	if (r == 0)
 		r = dump_snapshots_prepare(&d, e);
 	if (r == 0)
+		dump_prepare_look(&d);
+	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
 	progress_stop(&d.progress);
 	stats->total_us = now_us() - begin;

@@ -21,6 +21,7 @@
 #include "image/image.h"
 #include "linux/procfs.h"
 #include "linux/tty-data.h"
+#include "linux/vma-flags.h"
 
 struct dump_thread {
 	struct task task;
@@ -58,6 +59,7 @@ struct dump_proc {
 	size_t n_children;
 	struct proc_vma *vmas;
 	size_t n_vmas;
+	bool sizes_unknown;		/* what they say of pages that are there is a limit only */
 	const struct track_mm *watched; /* its memory (track.h); NULL: it is not */
 	unsigned other_namespaces;	/* bit n: not that of init (collect.c) */
 	const char *
@@ -132,6 +134,7 @@ struct dump {
 	struct preflight_report *report;
 	struct image_writer *writer; /* NULL in preflight */
 	struct page_job *pages;	     /* who shares the writer (pages.c) */
+	struct vma_flags *vma_flags; /* of large processes; NULL: smaps tells */
 	struct snapshots *snapshots; /* NULL: memory is copied while the tasks are stopped */
 	struct track *track;	     /* whose writing is watched (track.h); NULL: nobody's */
 	struct dump_stream *stream;  /* the writer's is one; NULL: it writes into a directory */
@@ -370,6 +373,8 @@ int dump_unmap(struct dump *d, struct error *e);
 int dump_look_first(
 	struct dump *d, pid_t pid, struct dump_proc *p, struct arena *a, struct error *e) _must_check_;
 int dump_look(void *d, size_t item, unsigned worker, struct error *e) _must_check_;
+/* Before the freeze: what makes looking at much memory quick. */
+void dump_prepare_look(struct dump *d);
 /* Of a process with many threads the first look finds their ids only: some at a time are looked at then, and at last put
  * together. 1: all are gone. */
 static inline bool dump_has_many_threads(const struct dump_proc *p)

@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 
 #include "base/fd.h"
@@ -295,6 +296,42 @@ static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e
 	return p->auxv ? 0 : no_memory(e);
 }
 
+/* With relatives it matters which of the pages others have, too: that only smaps tells. */
+void dump_prepare_look(struct dump *d)
+{
+	enum { WORTHWHILE_KIB = 64 << 10 };
+	struct proc_status s;
+	char path[64], text[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->c->init_pid, d->c->init_pid);
+	if (d->unprivileged || proc_read_status(d->c->init_pid, 0, &d->arena, &s) < 0 ||
+		s.vm_rss_kib < WORTHWHILE_KIB || read_small_file_at(AT_FDCWD, path, text, sizeof(text)) != 0)
+		return;
+	if (vma_flags_new(&d->vma_flags) < 0)
+		d->vma_flags = NULL;
+}
+
+/* smaps walks through all pages. How much of a mapping is there is not known without it: at most all. */
+static int look_at_mappings(struct dump *d, struct dump_proc *p, struct arena *a)
+{
+	int r = 1;
+
+	if (d->stopped && d->vma_flags && d->n_procs == 1) {
+		r = proc_read_maps(p->shown, false, a, &p->vmas, &p->n_vmas);
+		if (r == 0)
+			r = vma_flags_read(d->vma_flags, p->shown, a, p->vmas, p->n_vmas);
+		p->sizes_unknown = r == 0;
+	}
+	for (size_t i = 0; i < p->n_vmas && r == 0; i++) {
+		struct proc_vma *v = &p->vmas[i];
+
+		v->page_kib = 4;
+		v->rss_kib = MIN((v->end - v->start) / 1024, (uint64_t)p->status.vm_rss_kib);
+		v->anonymous_kib = v->shared || !(v->prot & PROT_READ) ? 0 : v->rss_kib;
+	}
+	return r == 1 ? proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas) : r;
+}
+
 int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 {
 	struct dump *d = arg;
@@ -307,7 +344,7 @@ int dump_look(void *arg, size_t item, unsigned worker, struct error *e)
 		return 0;
 	r = track_read_maps(d, p, a);
 	if (r == 1)
-		r = proc_read_maps(p->shown, d->stopped, a, &p->vmas, &p->n_vmas);
+		r = look_at_mappings(d, p, a);
 	if (r < 0)
 		error_errno(e, r, "mappings of pid %d", p->pid);
 	if (r == 0)

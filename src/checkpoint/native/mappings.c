@@ -2,7 +2,7 @@
 /*
  * The mappings of a process as Vma messages. Private pages belong to the process's own address space, shared
  * anonymous memory to a SharedMemory, everything else to a File. VmFlags come from smaps, which walks the page tables: it is
- * read only when the tasks are stopped, preflight makes do with maps.
+ * read only when the tasks are stopped (of much memory linux/vma-flags.h knows them, too), preflight makes do with maps.
  */
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/ia32.h"

@@ -116,6 +116,8 @@ static uint64_t choose_mappings(const struct dump *d, struct dump_proc *p)
 			n += p->late[i];
 			sum += p->late[i] ? kib : 0;
 		}
+		if (p->sizes_unknown)
+			sum = MIN(sum, p->status.vm_rss_kib);
 		if (n <= MAPPINGS_MAX)
 			return sum >= PROCESS_MIN_KIB ? sum : 0;
 	}
