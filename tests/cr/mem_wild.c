@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: ignore=all seconds=120 */
+/* cr: ignore=all seconds=120 modes=once,cycles,running,again,lazy,packed,userns,rootless */
 /*
  * Threads that read, write, free, move, unmap, protect, lock and fork memory all the time, and know what each page must hold: so a
  * checkpoint takes it at any moment, and a lazy restore fills it while it changes.
@@ -16,6 +16,8 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 #define MADV_DONTNEED_LOCKED_OP 24
+#define MADV_GUARD_INSTALL_OP 102
+#define MADV_GUARD_REMOVE_OP 103
 
 enum {
 	PAGE = 4096,
@@ -212,6 +214,21 @@ static void lock(struct worker *w, int block)
 	verify(w, block, 0, "mlock()");
 }
 
+/* Until it is dropped again nobody may touch it. */
+static void guard(struct worker *w, struct block *b)
+{
+	int page = next(w) % BLOCK_PAGES;
+	char *at = b->at + (size_t)page * PAGE;
+
+	if (madvise(at, PAGE, MADV_GUARD_INSTALL_OP) < 0)
+		return; /* Linux 6.13 */
+	forget(b, page, 1);
+	cr_msleep(1);
+	check(write(w->pipe[1], at, 1) < 0 && errno == EFAULT, "a guard region can be read");
+	must(madvise(at, PAGE, MADV_GUARD_REMOVE_OP));
+	drop(w, b, page, 1);
+}
+
 static void fork_once(struct worker *w, bool all)
 {
 	int status;
@@ -264,7 +281,9 @@ static void operate(struct worker *w)
 		by_calls(w, block, page);
 	else if (what < 395)
 		lock(w, block);
-	else if (what < 397)
+	else if (what < 396)
+		guard(w, b);
+	else if (what < 398)
 		fork_once(w, next(w) % 8 == 0);
 	w->done++;
 }

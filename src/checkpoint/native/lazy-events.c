@@ -23,7 +23,8 @@
 enum { PAGE = IMAGE_PAGE_SIZE, AROUND = 64 << 10, AHEAD = 4 << 20, RANGES_MAX = 1 << 20 };
 enum { OF_GUARD = 1, OF_FILLERS, OF_INIT, OF_MEMORIES }; /* epoll data */
 
-struct lazy_memory *lazy_add_memory(struct lazy *l, int uffd, uint64_t space, struct lazy_ranges *missing)
+struct lazy_memory *lazy_add_memory(
+	struct lazy *l, int uffd, int pagemap, uint64_t space, struct lazy_ranges *missing)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = OF_MEMORIES + l->n_memories};
 	struct lazy_memory *m = calloc(1, sizeof(*m));
@@ -42,7 +43,7 @@ struct lazy_memory *lazy_add_memory(struct lazy *l, int uffd, uint64_t space, st
 		free(m);
 		return NULL;
 	}
-	*m = (struct lazy_memory){.uffd = uffd, .space = space, .missing = *missing};
+	*m = (struct lazy_memory){.uffd = uffd, .pagemap = pagemap, .space = space, .missing = *missing};
 	*missing = (struct lazy_ranges){};
 	l->memories[l->n_memories++] = m;
 	return m;
@@ -61,7 +62,7 @@ static int on_fork(struct lazy *l, const struct lazy_memory *parent, int uffd)
 		if (l->claims[i].m == parent)
 			r = lazy_ranges_add(&missing, (struct lazy_range){l->claims[i].start,
 							      l->claims[i].end, l->claims[i].address});
-	if (r == 0 && !lazy_add_memory(l, uffd, parent->space, &missing))
+	if (r == 0 && !lazy_add_memory(l, uffd, -EBADF, parent->space, &missing))
 		r = -ENOMEM;
 	lazy_ranges_done(&missing);
 	return r;
@@ -283,6 +284,12 @@ static int answer_all(struct lazy *l, struct lazy_memory *m, struct image_reader
 
 /* ---- the loop ---- */
 
+static void drop(struct lazy_memory *m)
+{
+	close_p(&m->uffd);
+	close_p(&m->pagemap);
+}
+
 /* 1: something is missing, 0: all is there. With the last descriptor what is not there becomes zeros: only of a memory that is
  * complete, and never once something has failed. */
 static int release_complete(struct lazy *l, struct error *e)
@@ -296,7 +303,7 @@ static int release_complete(struct lazy *l, struct error *e)
 	}
 	for (size_t i = 0; i < l->n_memories && r >= 0; i++) {
 		if (l->memories[i]->uffd >= 0 && lazy_is_complete(l->memories[i]))
-			close_p(&l->memories[i]->uffd);
+			drop(l->memories[i]);
 		if (l->memories[i]->uffd >= 0)
 			r = 1;
 	}

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include "base/fault.h"
+#include "checkpoint/native/pagemap.h"
 #include "checkpoint/native/restore-share.h"
 
 enum {
@@ -149,15 +150,45 @@ static int copy(int uffd, uint64_t to, const uint8_t *from, uint64_t len, int64_
 	return r;
 }
 
+/*
+ * UFFDIO_COPY takes a guard region for memory that is missing (Linux 6.13 to 6.18 at least) and would put a page there. How many of the
+ * "len" bytes can be filled; 0: none of the next *ret_taken.
+ */
+static uint64_t vacant(const struct lazy_memory *m, uint64_t at, uint64_t len, uint64_t *ret_taken)
+{
+	struct page_region region;
+	struct pm_scan_arg arg = {.size = sizeof(arg),
+		.start = at,
+		.end = at + len,
+		.vec = (uint64_t)&region,
+		.vec_len = 1,
+		.category_anyof_mask = PM_PRESENT | PM_SWAPPED, /* guard regions are swapped, it says */
+		.return_mask = PM_PRESENT | PM_SWAPPED};
+
+	if (m->pagemap < 0 || ioctl(m->pagemap, PAGEMAP_SCAN_IOCTL, &arg) <= 0)
+		return len;
+	*ret_taken = region.end - region.start;
+	return region.start - at;
+}
+
 int lazy_put(const struct lazy_memory *m, uint64_t to, const uint8_t *from, uint64_t len, uint64_t *done)
 {
 	uint64_t most = len;
 
 	while (*done < len) {
-		uint64_t n = MIN(len - *done, most);
+		uint64_t n = MIN(len - *done, most), taken = 0;
 		int64_t copied;
-		int r = copy(m->uffd, to + *done, from + *done, n, &copied);
+		int r;
 
+		n = vacant(m, to + *done, n, &taken);
+		if (n == 0) {
+			struct uffdio_range there = {to + *done, taken};
+
+			(void)!ioctl(m->uffd, UFFDIO_WAKE, &there);
+			*done += taken;
+			continue;
+		}
+		r = copy(m->uffd, to + *done, from + *done, n, &copied);
 		if (copied > 0) {
 			*done += copied;
 			continue;

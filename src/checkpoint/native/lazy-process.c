@@ -43,15 +43,17 @@ static int compare_ints(const void *a, const void *b)
 static int close_others(const struct lazy *l)
 {
 	unsigned n_layers = image_n_layers(l->image);
-	_cleanup_free_ int *keep = calloc(l->n_memories + n_layers + 8, sizeof(*keep));
+	_cleanup_free_ int *keep = calloc(2 * l->n_memories + n_layers + 8, sizeof(*keep));
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	size_t n = 0;
 	int from = 3;
 
 	if (!keep || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
 		return -errno;
-	for (size_t i = 0; i < l->n_memories; i++)
+	for (size_t i = 0; i < l->n_memories; i++) {
 		keep[n++] = l->memories[i]->uffd;
+		keep[n++] = l->memories[i]->pagemap;
+	}
 	for (unsigned i = 0; i < n_layers; i++)
 		keep[n++] = image_pages_fd(l->image, i);
 	keep[n++] = l->image_dir;

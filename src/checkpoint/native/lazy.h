@@ -37,6 +37,7 @@ enum { LAZY_THREADS = 2, LAZY_HINTS = 16 };
 
 struct lazy_memory {
 	int uffd;	/* -EBADF: complete, or the process is gone */
+	int pagemap;	/* /proc/PID/pagemap; -EBADF: of a fork's child */
 	uint64_t space; /* in the image */
 	struct lazy_ranges missing;
 	unsigned claims;  /* threads that are filling a part of it */
@@ -109,8 +110,9 @@ int lazy_put(const struct lazy_memory *m, uint64_t to, const uint8_t *from, uint
 
 /* lazy-events.c: answers faults and follows what processes do, until all is filled, or fails. Guard: a pidfd. */
 int lazy_serve(struct lazy *l, int guard, struct error *e) _must_check_;
-/* Takes ownership of "uffd", which is non-blocking; "missing" is taken over. */
-struct lazy_memory *lazy_add_memory(struct lazy *l, int uffd, uint64_t space, struct lazy_ranges *missing);
+/* Takes ownership of "uffd", which is non-blocking, and of "pagemap"; "missing" is taken over. */
+struct lazy_memory *lazy_add_memory(
+	struct lazy *l, int uffd, int pagemap, uint64_t space, struct lazy_ranges *missing);
 
 /* lazy-process.c: starts the two processes. *ret_pid is to be waited for with lazy_started(), which also fails if they could not
  * be made. Descriptors of l stay the caller's. */

@@ -268,13 +268,15 @@ static int mark_checked_before(struct restore *r, struct error *e)
 
 static int make_sockets(struct restore *r, struct error *e)
 {
-	int pair[2], size = SOCKET_BUFFER;
+	int pair[2], size = SOCKET_BUFFER, yes = 1;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_errno(e, -errno, "socket pair");
 	r->lazy.offers = pair[0];
 	r->lazy.offer = pair[1];
 	/* Nobody reads it before all have written. */
+	if (setsockopt(r->lazy.offers, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) < 0)
+		return error_errno(e, -errno, "socket pair");
 	(void)!setsockopt(r->lazy.offer, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
 	return 0;
 }
@@ -342,24 +344,44 @@ int restore_lazy_offer(struct restore *r, size_t index, struct error *e)
 
 /* ---- in the parent ---- */
 
-static int receive(struct restore *r, size_t *ret_index, int *ret, struct error *e)
+/* What a stub has sent: a userfaultfd; the kernel says who it is. */
+struct offer {
+	size_t index;
+	int uffd, pagemap;
+};
+
+static void offer_done(struct offer *o)
+{
+	close_p(&o->uffd);
+	close_p(&o->pagemap);
+}
+
+static int receive(struct restore *r, struct offer *o, struct error *e)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 	} control = {};
-	struct iovec data = {ret_index, sizeof(*ret_index)};
+	struct iovec data = {&o->index, sizeof(o->index)};
 	struct msghdr m = {.msg_iov = &data,
 		.msg_iovlen = 1,
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(r->lazy.offers, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct ucred who = {};
+	char path[64];
 
-	if (n != sizeof(*ret_index) || control.header.cmsg_len != CMSG_LEN(sizeof(int)) ||
-		*ret_index >= r->n_procs || !r->lazy.vmas[*ret_index])
+	for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+			memcpy(&o->uffd, CMSG_DATA(c), sizeof(int));
+		if (c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len == CMSG_LEN(sizeof(who)))
+			memcpy(&who, CMSG_DATA(c), sizeof(who));
+	}
+	if (n != sizeof(o->index) || o->uffd < 0 || o->index >= r->n_procs || !r->lazy.vmas[o->index])
 		return error_errno(e, n < 0 ? -errno : -EPROTO, "receive a userfaultfd");
-	memcpy(ret, CMSG_DATA(&control.header), sizeof(*ret));
-	return 0;
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", who.pid);
+	o->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	return o->pagemap < 0 ? error_errno(e, -errno, "%s", path) : 0;
 }
 
 static int register_memory(
@@ -385,17 +407,16 @@ static int register_memory(
 
 static int take_memory(struct restore *r, struct lazy *l, struct error *e)
 {
-	_cleanup_close_ int uffd = -EBADF;
+	_cleanup_(offer_done) struct offer o = {.uffd = -EBADF, .pagemap = -EBADF};
 	_cleanup_(lazy_ranges_done) struct lazy_ranges missing = {};
-	size_t index;
-	int result = receive(r, &index, &uffd, e);
+	int result = receive(r, &o, e);
 
 	if (result == 0)
-		result = register_memory(r, index, uffd, &missing, e);
-	if (result == 0 && !lazy_add_memory(l, uffd, r->procs[index]->memory->space, &missing))
+		result = register_memory(r, o.index, o.uffd, &missing, e);
+	if (result == 0 && !lazy_add_memory(l, o.uffd, o.pagemap, r->procs[o.index]->memory->space, &missing))
 		result = error_errno(e, -ENOMEM, "userfaultfd");
 	if (result == 0)
-		(void)!take_fd(&uffd);
+		o.uffd = o.pagemap = -EBADF;
 	return result;
 }
 
@@ -403,6 +424,7 @@ static void drop(struct lazy *l)
 {
 	for (size_t i = 0; i < l->n_memories; i++) {
 		close_p(&l->memories[i]->uffd);
+		close_p(&l->memories[i]->pagemap);
 		lazy_ranges_done(&l->memories[i]->missing);
 		free(l->memories[i]);
 	}

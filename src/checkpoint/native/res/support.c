@@ -209,8 +209,9 @@ const struct support_row support_rows[] = {
 	{"memory", "private memory, restored lazily", "supported",
 		"restore --lazy: anonymous memory comes while the program runs; until all is there a core "
 		"dump "
-		"lacks what is missing, and guard regions or MADV_WIPEONFORK set on what is missing are not "
-		"noticed"},
+		"lacks what is missing, and MADV_WIPEONFORK that is set on what is missing is not noticed, "
+		"nor "
+		"guard regions that a child which was forked meanwhile sets there"},
 	{"memory", "pages shared after fork", "supported",
 		"once in the image, and shared again; merged ones (KSM) come back apart"},
 	{"memory", "shared anonymous memory", "supported", ""},
