@@ -806,8 +806,8 @@ int main(int argc, char **argv)
 		for (int k = 0; k < runs; k++)
 			v[k] = cases[i].run();
 		qsort(v, runs, sizeof(*v), compare);
-		printf("%s\"%s\": [%.0f, %.0f, %.0f]", before, cases[i].name, v[runs / 2],
-			v[runs / 10], v[runs - 1 - runs / 10]);
+		printf("%s\"%s\": [%.0f, %.0f, %.0f]", before, cases[i].name, v[runs / 2], v[runs / 10],
+			v[runs - 1 - runs / 10]);
 		before = ", ";
 	}
 	printf("}\n");

@@ -77,6 +77,33 @@ static void drop_some(void)
 	memset(&version[from], 0, n * sizeof(version[0]));
 }
 
+/* As large as what a page table is for: that goes, too, when all of a block is dropped. */
+enum { BLOCKS = 8, BLOCK_PAGES = 512, USED = 61 /* every so many page */ };
+static char *blocks;
+static uint32_t block_version[BLOCKS], last_version;
+
+static void turn_block(void)
+{
+	unsigned b = chance(BLOCKS);
+	char *block = blocks + b * BLOCK_PAGES * PAGE;
+
+	if (block_version[b]) {
+		must(madvise(block, BLOCK_PAGES * PAGE, MADV_DONTNEED));
+		block_version[b] = 0;
+		return;
+	}
+	block_version[b] = ++last_version;
+	for (unsigned i = 0; i < BLOCK_PAGES; i += USED)
+		write_page(block + i * PAGE, i, last_version);
+}
+
+static void check_blocks(void)
+{
+	for (unsigned b = 0; b < BLOCKS; b++)
+		for (unsigned i = 0; i < BLOCK_PAGES; i += USED)
+			check_page(blocks + (b * BLOCK_PAGES + i) * PAGE, i, block_version[b], "block");
+}
+
 static void map_anew(void)
 {
 	unsigned from = chance(PAGES - PIECE), n = 1 + chance(PIECE);
@@ -191,7 +218,7 @@ static void have_child(void)
 static void *be_wild(void *arg)
 {
 	static void (*const moves[])(void) = {write_some, write_some, write_some, write_some, drop_some,
-		map_anew, move_some, swap_some, protect_some, move_break, advise};
+		turn_block, map_anew, move_some, swap_some, protect_some, move_break, advise};
 
 	(void)arg;
 	for (;;) {
@@ -228,6 +255,9 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "short"))
 		return be_short();
 	area = must(mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	blocks = must(mmap(NULL, (BLOCKS + 1) * BLOCK_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	blocks = (char *)(((uintptr_t)blocks + BLOCK_PAGES * PAGE - 1) & ~(BLOCK_PAGES * PAGE - 1));
 	seed = 88172645463325252ull;
 	/* between others, so that it stays one of its own */
 	advised = must(mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) + PAGE;
@@ -245,6 +275,7 @@ int main(int argc, char **argv)
 
 		pthread_mutex_lock(&lock);
 		check_all("after");
+		check_blocks();
 		check(is_left_out() == left_out, "advice: %d", left_out);
 		before = operations;
 		pthread_mutex_unlock(&lock);

@@ -9,7 +9,7 @@
 #include "checkpoint/native/pages.h"
 #include "checkpoint/native/track.h"
 
-enum { REGIONS = 512 };
+enum { REGIONS = 512, PAGE_TABLE = 2 << 20 /* what one is for */ };
 
 /* Notes a guard region (MADV_GUARD_INSTALL) in the mapping's record. */
 static int note_guard(
@@ -81,6 +81,67 @@ static int scan_vma(struct page_reader *pr, const struct proc_vma *v, bool file,
 		at = MAX((uint64_t)arg.walk_end, regions[n - 1].end);
 	}
 	return 0;
+}
+
+/* Some of a mapping in all detail. */
+static int scan_part(
+	struct page_reader *pr, const struct proc_vma *v, uint64_t start, uint64_t end, struct error *e)
+{
+	struct proc_vma part = *v;
+	int r;
+
+	part.start = start;
+	part.end = end;
+	r = start < end ? scan_vma(pr, &part, false, e) : 0;
+	return r == 1 ? error_set(e, -EIO, ERROR_SYSTEM, "scan the page map of pid %d", pr->p->pid) : r;
+}
+
+/* Nothing was told of these pages. So they are there, as they were; or a page table is missing, as the first page of what it would
+ * be for shows. */
+static int take_untold(
+	struct page_reader *pr, const struct proc_vma *v, uint64_t start, uint64_t end, struct error *e)
+{
+	uint64_t run = start, next;
+	int r = 0;
+
+	for (uint64_t at = start; at < end && r == 0; at = next) {
+		uint64_t entry = 0;
+
+		next = MIN(end, (at & ~(uint64_t)(PAGE_TABLE - 1)) + PAGE_TABLE);
+		r = pread_exact(pr->pagemap_fd, &entry, sizeof(entry), at / PAGE * 8);
+		if (r < 0)
+			return error_errno(e, r, "page map of pid %d", pr->p->pid);
+		if (entry & (3ull << 62))
+			continue;
+		if (run < at)
+			r = pages_unchanged(pr, run, at, e);
+		if (r == 0)
+			r = scan_part(pr, v, at, next, e);
+		run = next;
+	}
+	return r == 0 && run < end ? pages_unchanged(pr, run, end, e) : r;
+}
+
+/* A watched mapping, of which most is as it was. 1: it is not watched. */
+static int scan_since(struct page_reader *pr, const struct proc_vma *v, struct error *e)
+{
+	struct page_region written[64];
+	uint64_t at = v->start;
+	int n = ARRAY_SIZE(written), r = 0;
+
+	while (r == 0 && n == ARRAY_SIZE(written)) {
+		n = track_scan_written(pr->pagemap_fd, at, v->end, written, ARRAY_SIZE(written));
+		if (n < 0)
+			return at == v->start ? 1
+					      : error_errno(e, n, "scan the page map of pid %d", pr->p->pid);
+		for (int i = 0; i < n && r == 0; i++) {
+			r = take_untold(pr, v, at, written[i].start, e);
+			if (r == 0)
+				r = scan_part(pr, v, written[i].start, written[i].end, e);
+			at = written[i].end;
+		}
+	}
+	return r == 0 ? take_untold(pr, v, at, v->end, e) : r;
 }
 
 /* Of a mapping whose pages are not its own: only what has been made a guard region. Since Linux 6.15, which has the scan. */
@@ -165,6 +226,13 @@ int pages_scan(struct page_reader *pr, struct error *e)
 		}
 		pr->relative = shared_pages_possible(pr->d, v);
 		pr->since = p->watched && track_is_watchable(v) ? p->watched->space : 0;
+		r = pr->since && pr->d->track->tells_empty && !(v->flags & (VMA_GU | VMA_HT))
+			    ? scan_since(pr, v, e)
+			    : 1;
+		if (r < 0)
+			return r;
+		if (r == 0)
+			continue;
 		/* Of hugetlb there is little, and the map says the same on all kernels. */
 		r = pr->no_scan || (v->flags & VMA_HT) ? 1 : scan_vma(pr, v, file, e);
 		if (r == 1) {

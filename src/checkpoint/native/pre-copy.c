@@ -382,6 +382,7 @@ static int make_rounds(struct dump *d, int guard_fd, struct error *e)
 			d->c, d->options, d->writer, d->journal, guard_fd, d->track, n, &left, &more, e);
 	if (result == 0)
 		track_prepare_maps(d->track);
+	d->track->tells_empty = track_try_empty();
 	return result;
 }
 
@@ -401,6 +402,7 @@ int pre_copy_prepare(struct dump *d, int image_dir, int guard_fd, struct image *
 			why.message);
 	if (!d->unprivileged)
 		track_fetch(d->c, false, d->track);
+	d->track->tells_empty = d->track->n > 0 && track_try_empty();
 	return open_parent(d, image_dir, d->track, ret_parent, e);
 }
 

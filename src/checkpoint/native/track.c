@@ -106,6 +106,53 @@ static bool is_watched(int pagemap_fd, const struct proc_vma *v)
 	return scan(pagemap_fd, v->start, v->start + PAGE, false, &region, 1, &walked) >= 0;
 }
 
+int track_scan_written(
+	int pagemap_fd, uint64_t start, uint64_t end, struct page_region *regions, size_t n_regions)
+{
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
+		.vec = (uint64_t)regions,
+		.vec_len = n_regions,
+		.category_mask = PM_WRITTEN,
+		.return_mask = PM_WRITTEN,
+	};
+	int n = ioctl(pagemap_fd, PAGEMAP_SCAN_IOCTL, &arg);
+
+	return n < 0 ? -errno : n;
+}
+
+/* Of pages 0 to 3, all protected, 1 is dropped and 3 written. */
+static bool tells_empty(int uffd, int pagemap, char *pages)
+{
+	struct page_region regions[4];
+	uint64_t start = (uint64_t)pages, walked;
+
+	memset(pages, 1, 4 * PAGE);
+	if (set_up(uffd) < 0 || watch_range(uffd, start, start + 4 * PAGE) < 0 ||
+		scan(pagemap, start, start + 4 * PAGE, true, regions, ARRAY_SIZE(regions), &walked) < 0 ||
+		madvise(pages + PAGE, PAGE, MADV_DONTNEED) < 0)
+		return false;
+	*(volatile char *)(pages + 3 * PAGE) = 2;
+	return track_scan_written(pagemap, start, start + 4 * PAGE, regions, ARRAY_SIZE(regions)) == 2 &&
+	       regions[0].start == start + PAGE && regions[0].end == start + 2 * PAGE &&
+	       regions[1].start == start + 3 * PAGE && regions[1].end == start + 4 * PAGE;
+}
+
+bool track_try_empty(void)
+{
+	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | FLAG_USER_MODE_ONLY),
+			    pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	char *pages = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool does = uffd >= 0 && pagemap >= 0 && pages != MAP_FAILED && tells_empty(uffd, pagemap, pages);
+
+	if (pages != MAP_FAILED)
+		munmap(pages, 4 * PAGE);
+	return does;
+}
+
 int track_check_kernel(struct error *e)
 {
 	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | FLAG_USER_MODE_ONLY),

@@ -39,6 +39,7 @@ struct track {
 	struct track_word words[64];
 	size_t n_words;
 	int bits_program, iterator; /* -EBADF: none */
+	bool tells_empty;	    /* see track_scan_written() */
 	struct vma_bits *before;    /* in an arena of the caller's */
 	size_t n_before;
 };
@@ -80,6 +81,13 @@ void track_learn(struct dump *d, struct track *t);
 /* Just before the last freeze; and then, instead of proc_read_maps(). 1: that has to be done. */
 void track_prepare_maps(struct track *t);
 int track_read_maps(struct dump *d, struct dump_proc *p, struct arena *a) _must_check_;
+/* Regions of a watched mapping that are written or empty, as far as there are page tables. It takes a tenth of the time that it takes
+ * to be told which pages there are. -EPERM: the mapping is not watched. Only if tells_empty. */
+struct page_region;
+int track_scan_written(int pagemap_fd, uint64_t start, uint64_t end, struct page_region *regions,
+	size_t n_regions) _must_check_;
+/* Does this kernel's scan do so? It is tried out. */
+bool track_try_empty(void);
 /* The tasks run: bytes that have been written since, about. */
 uint64_t track_peek(struct dump *d, const struct track *t);
 /* The surgeon has died while descriptors were in the processes: closes one there (by the guard). */
