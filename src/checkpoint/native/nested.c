@@ -446,11 +446,11 @@ static void check_init(struct dump *d, struct dump_proc *p)
 static void note_namespace(struct dump *d, struct dump_proc *p, const struct nested_kind *k, uint64_t id)
 {
 	St__Process *m = p->msg;
-	bool childrens = strstr(k->name, "_for_children"), own = false;
+	bool for_children = strstr(k->name, "_for_children"), own = false;
 
 	for (size_t i = 0; i < m->n_namespaces; i++)
 		own |= m->namespaces[i] == id;
-	if (!childrens)
+	if (!for_children)
 		m->namespaces[m->n_namespaces++] = id;
 	else if (!own && k->flag == CLONE_NEWPID)
 		m->children_pid_namespace = id;

@@ -24,7 +24,7 @@ static int parse(const char *text, struct timens_offsets *ret)
 }
 
 /* /proc shows those that the process's children would have. */
-static int read_childrens(const char *who, struct timens_offsets *ret)
+static int read_next(const char *who, struct timens_offsets *ret)
 {
 	char path[64], text[256];
 	ssize_t n;
@@ -38,7 +38,7 @@ static int read_childrens(const char *who, struct timens_offsets *ret)
 static int enter_and_read(int ns, int out)
 {
 	struct timens_offsets offsets;
-	int r = setns(ns, CLONE_NEWTIME) < 0 ? -errno : read_childrens("self", &offsets);
+	int r = setns(ns, CLONE_NEWTIME) < 0 ? -errno : read_next("self", &offsets);
 
 	if (r == 0 && write(out, &offsets, sizeof(offsets)) != sizeof(offsets))
 		r = -EIO;
@@ -77,18 +77,18 @@ static bool is_same(const char *a, const char *b)
 
 int timens_read(pid_t pid, struct timens_offsets *ret)
 {
-	char its[64], childrens[64], who[16];
+	char its[64], next[64], who[16];
 
 	snprintf(who, sizeof(who), "%d", pid);
 	snprintf(its, sizeof(its), "/proc/%d/ns/time", pid);
-	snprintf(childrens, sizeof(childrens), "/proc/%d/ns/time_for_children", pid);
+	snprintf(next, sizeof(next), "/proc/%d/ns/time_for_children", pid);
 	if (access(its, F_OK) < 0 && errno == ENOENT) { /* a kernel without them */
 		*ret = (struct timens_offsets){};
 		return 0;
 	}
-	if (is_same(its, childrens))
-		return read_childrens(who, ret);
-	return is_same(its, "/proc/self/ns/time_for_children") ? read_childrens("self", ret)
+	if (is_same(its, next))
+		return read_next(who, ret);
+	return is_same(its, "/proc/self/ns/time_for_children") ? read_next("self", ret)
 							       : read_within(its, ret);
 }
 
@@ -119,7 +119,7 @@ int dump_timens(struct dump *d, struct dump_proc *p, struct dump_nested *n, stru
 	r = stat(path, &st) < 0 ? -errno : timens_read(d->c->init_pid, &own);
 	n->msg->fixed_offsets = st.st_ino == n->inode;
 	if (r == 0)
-		r = n->msg->fixed_offsets ? timens_read(p->shown, &its) : read_childrens(who, &its);
+		r = n->msg->fixed_offsets ? timens_read(p->shown, &its) : read_next(who, &its);
 	if (r == 0 && !n->msg->fixed_offsets && d->stopped)
 		r = look_whether_fixed(p, &its, n);
 	if (r < 0 && !d->stopped && (r == -ENOENT || r == -ESRCH))
