@@ -207,6 +207,15 @@ int dump_resume(struct dump *d, struct error *e)
 	return r;
 }
 
+/* Much memory is given back by us, too, beside the dying process, which may get little of the CPUs. */
+static void release_memory(const struct dump_proc *p)
+{
+	enum { WORTHWHILE_KIB = 32 << 10 };
+
+	if (!p->zombie && p->pidfd >= 0 && p->status.vm_rss_kib >= WORTHWHILE_KIB)
+		(void)!syscall(SYS_process_mrelease, p->pidfd, 0); /* Linux 5.15; else it does it alone */
+}
+
 /* Init's death takes the whole pid namespace with it; without one, each process is killed. */
 int dump_kill(struct dump *d, struct error *e)
 {
@@ -217,6 +226,8 @@ int dump_kill(struct dump *d, struct error *e)
 			errno != ESRCH)
 			return error_errno(e, -errno, "kill pid %d", p->pid);
 	}
+	for (size_t i = 0; i < d->n_procs; i++)
+		release_memory(&d->procs[i]);
 	/* Traced tasks stay zombies until their tracer has waited for them. */
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 		;
