@@ -218,6 +218,18 @@ test_checkpoint_with_faults() {
 	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
 }
 
+# He may not watch memory: he is told so, or all of it is copied.
+test_pre_copy() {
+	user_bundle
+	user_ok run -d --bundle "$B" c
+	user_fails 'pre-dump is not possible.*ordinary user' checkpoint --pre-dump --image-path "$T/run/i" c
+	[ ! -e "$T/run/i" ] || fail "a directory is left"
+	user_ok checkpoint --pre-copy --image-path "$T/run/i" c
+	grep -q 'pre-copy is not possible.*ordinary user' "$T/err" || fail "no word: $(cat "$T/err")"
+	user_ok restore -d --bundle "$B" --image-path "$T/run/i" c
+	user_ok delete -f c
+}
+
 # Podman's own profile, with what it gives to a container without capabilities, and a process of exec.
 test_checkpoint_under_podmans_profile() {
 	local profile=/usr/share/containers/seccomp.json
