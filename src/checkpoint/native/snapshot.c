@@ -349,7 +349,7 @@ static void note(struct dump *d)
 static int fork_all(struct dump *d, struct error *e)
 {
 	struct snapshots *s = d->snapshots;
-	struct error *into = e, ignored;
+	struct error *into = e, ignored = {};
 	int first = 0, r;
 
 	for (unsigned i = 0; i < s->n; i++) {
