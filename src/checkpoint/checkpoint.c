@@ -535,7 +535,8 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 		r = stream_source(path, &stream, e);
 	if (r < 0)
 		return r;
-	r = stream >= 0 ? stream_feed_start(&feed, stream, e) : open_image(path, &image_dir, e);
+	r = stream >= 0 ? stream_feed_start(&feed, stream, o->lazy == LAZY_YES, e)
+			: open_image(path, &image_dir, e);
 	if (r < 0)
 		return r;
 	close_p(&stream);

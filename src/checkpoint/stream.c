@@ -100,22 +100,29 @@ int stream_source(const char *path, int *ret, struct error *e)
 	return d < 0 ? d : r;
 }
 
-static _Noreturn void read_stream(struct image_feed *feed, int fd, pid_t parent)
+static _Noreturn void read_stream(struct image_feed *feed, int fd, bool outlives, pid_t parent)
 {
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
-	/* It has no other end than the stream's, or that of who wants it. */
+	/* It has no other end than the stream's, or that of who wants it; and nothing of our caller's but the stream. */
+	setsid();
+	signal(SIGIO, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 0; i <= STDERR_FILENO && null >= 0; i++)
+		dup2(null, i);
+	prctl(PR_SET_NAME, "stasis-stream");
+	if (!outlives)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	image_feed_forked(feed, true);
 	if (getppid() != parent)
 		_exit(1);
-	image_feed_forked(feed, true);
 	image_feed_run(feed, fd);
 	_exit(0);
 }
 
-int stream_feed_start(struct stream_feed *s, int fd, struct error *e)
+int stream_feed_start(struct stream_feed *s, int fd, bool outlives, struct error *e)
 {
 	pid_t parent = getpid();
 	int r = image_feed_new(&s->feed, e);
@@ -124,7 +131,7 @@ int stream_feed_start(struct stream_feed *s, int fd, struct error *e)
 		return r;
 	s->pid = fork();
 	if (s->pid == 0)
-		read_stream(s->feed, fd, parent);
+		read_stream(s->feed, fd, outlives, parent);
 	if (s->pid < 0)
 		return error_errno(e, -errno, "fork");
 	image_feed_forked(s->feed, false);
@@ -138,6 +145,11 @@ void stream_feed_stop(struct stream_feed *s)
 		while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
+	s->pid = 0;
+}
+
+void stream_feed_release(struct stream_feed *s)
+{
 	s->pid = 0;
 }
 

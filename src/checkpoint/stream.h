@@ -16,7 +16,10 @@ struct stream_feed {
 	struct image_feed *feed; /* NULL: the image is in a directory */
 	pid_t pid;
 };
-int stream_feed_start(struct stream_feed *s, int fd, struct error *e) _must_check_;
+/* outlives: it may be released, so that only nobody's wanting it any more ends it; else our death as well. */
+int stream_feed_start(struct stream_feed *s, int fd, bool outlives, struct error *e) _must_check_;
 /* Ends the process if it is still there; nothing waits for it afterwards. */
 void stream_feed_stop(struct stream_feed *s);
+/* It goes on for others. */
+void stream_feed_release(struct stream_feed *s);
 void stream_feed_done(struct stream_feed *s);

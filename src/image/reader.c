@@ -746,6 +746,25 @@ void image_reader_free(struct image_reader *r)
 	free(r);
 }
 
+/* Of an image that is arriving: what has come. It has been checked, and there are no checksums yet. */
+static int reader_load_arrived(
+	struct image_reader *r, const struct image *of, uint64_t offset, uint64_t end, struct error *e)
+{
+	uint64_t at = offset / IMAGE_PAGE_SIZE * IMAGE_PAGE_SIZE;
+	int result = image_feed_wait(of->feed, at + IMAGE_PAGE_SIZE, e);
+
+	if (result < 0)
+		return result;
+	end = MIN(end, image_feed_arrived(of->feed));
+	end = MIN(end, at + r->size);
+	result = pread_exact(of->store.fd, r->memory, end - at, at);
+	if (result < 0)
+		return error_errno(e, result, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
+	r->at = at;
+	r->end = end;
+	return 0;
+}
+
 /* The chunk of "offset" and those behind it up to "want", as far as there is room. */
 static int reader_load(
 	struct image_reader *r, const struct image *of, uint64_t offset, uint64_t want, struct error *e)
@@ -755,6 +774,8 @@ static int reader_load(
 	int result;
 
 	r->at = r->end = 0;
+	if (of->feed)
+		return reader_load_arrived(r, of, offset, end, e);
 	result = pread_exact(of->store.fd, r->memory, end - at, at);
 	if (result < 0)
 		return error_errno(e, result, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);

@@ -34,6 +34,7 @@ struct image_feed {
 	int control_fd;
 	int files[KEPT_FILES]; /* by number in the stream */
 	int alive[2];	       /* the first: hangs up when the reader of the stream is gone */
+	int wanted[2];	       /* and that one when nobody waits for it any more */
 	struct control *control;
 	uint32_t *flags;
 	size_t mapped;
@@ -55,13 +56,17 @@ int image_feed_new(struct image_feed **ret, struct error *e)
 
 	if (!f)
 		return error_errno(e, -ENOMEM, "image stream");
-	*f = (struct image_feed){.control_fd = -EBADF, .alive = {-EBADF, -EBADF}, .owner = getpid()};
+	*f = (struct image_feed){.control_fd = -EBADF,
+		.alive = {-EBADF, -EBADF},
+		.wanted = {-EBADF, -EBADF},
+		.owner = getpid()};
 	for (unsigned i = 0; i < KEPT_FILES; i++)
 		f->files[i] = -EBADF;
 	r = new_file("stasis-stream", &f->control_fd, e);
 	for (unsigned i = 1; i < KEPT_FILES && r == 0; i++)
 		r = new_file(image_stream_names[i], &f->files[i], e);
-	if (r == 0 && (ftruncate(f->control_fd, size) < 0 || pipe2(f->alive, O_CLOEXEC) < 0))
+	if (r == 0 && (ftruncate(f->control_fd, size) < 0 || pipe2(f->alive, O_CLOEXEC) < 0 ||
+			      pipe2(f->wanted, O_CLOEXEC) < 0))
 		r = error_errno(e, -errno, "image stream");
 	/* Only what is touched takes memory. */
 	p = r == 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, f->control_fd, 0)
@@ -90,12 +95,29 @@ void image_feed_free(struct image_feed *f)
 		close_p(&f->files[i]);
 	close_p(&f->alive[0]);
 	close_p(&f->alive[1]);
+	close_p(&f->wanted[0]);
+	close_p(&f->wanted[1]);
 	free(f);
 }
 
 void image_feed_forked(struct image_feed *f, bool runs_feed)
 {
 	close_p(&f->alive[runs_feed ? 0 : 1]);
+	close_p(&f->wanted[runs_feed ? 1 : 0]);
+	/* It waits for the stream, in read(2): SIGIO ends it there. */
+	if (runs_feed)
+		(void)!(fcntl(f->wanted[0], F_SETOWN, getpid()) < 0 ||
+			fcntl(f->wanted[0], F_SETFL, O_ASYNC) < 0);
+}
+
+int image_feed_wanted_fd(const struct image_feed *f)
+{
+	return f->wanted[1];
+}
+
+void image_feed_adopt(struct image_feed *f)
+{
+	f->owner = getpid();
 }
 
 int image_feed_alive_fd(const struct image_feed *f)
@@ -267,6 +289,30 @@ static int wait_for(const struct image_feed *f, enum wait_for what, uint64_t end
 	if (what == WAIT_ARRIVED && c->arrived < end)
 		return image_corrupt(e, IMAGE_PAGES, end, "behind the page data of the stream");
 	return 0;
+}
+
+int image_feed_has(const struct image_feed *f, uint64_t end, struct error *e)
+{
+	int r;
+
+	if (__atomic_load_n(&f->control->arrived, __ATOMIC_SEQ_CST) >= end)
+		return 1;
+	r = image_feed_state(f, e);
+	return MIN(r, 0);
+}
+
+uint64_t image_feed_arrived(const struct image_feed *f)
+{
+	return __atomic_load_n(&f->control->arrived, __ATOMIC_SEQ_CST);
+}
+
+int image_feed_finish(const struct image_feed *f, struct error *e)
+{
+	int r;
+
+	while ((r = image_feed_state(f, e)) == 0)
+		image_feed_wait_change(f);
+	return MIN(r, 0);
 }
 
 int image_feed_open(struct image_feed *f, struct image **ret, struct error *e)

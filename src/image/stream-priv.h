@@ -24,3 +24,5 @@ int image_open_files(
 	const int *fds, struct image_feed *feed, struct image **ret, struct error *e) _must_check_;
 /* stream-feed.c: until so many bytes of pages.img are there. */
 int image_feed_wait(const struct image_feed *f, uint64_t end, struct error *e) _must_check_;
+/* What can be read at once. */
+uint64_t image_feed_arrived(const struct image_feed *f);

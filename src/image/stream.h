@@ -50,9 +50,11 @@ uint64_t image_out_count(const struct image_out *o);
  * on. image_writer_reserve() is not possible. "out" is borrowed.
  */
 int image_writer_new_stream(struct image_out *out, struct image_writer **ret, struct error *e) _must_check_;
-/* These pages will come; late: behind all others. */
-int image_writer_plan(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, bool late,
-	struct error *e) _must_check_;
+/* These pages will come: first what a restore wants before the program runs, then what can be had later, too, then what is only
+ * sent when the tasks run again. */
+enum image_stream_order { IMAGE_STREAM_FIRST, IMAGE_STREAM_THEN, IMAGE_STREAM_LATE };
+int image_writer_plan(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	enum image_stream_order order, struct error *e) _must_check_;
 /* Sends records, the planned index and a manifest (without the figures that nobody knows yet): a restore can begin.
  * *ret: the planned runs, sorted, the late ones last (from *ret_late on); borrowed. */
 int image_writer_begin(struct image_writer *w, const struct image_manifest *m, const struct image_run **ret,
@@ -98,8 +100,16 @@ void image_feed_free(struct image_feed *f);
 void image_feed_run(struct image_feed *f, int fd);
 /* A descriptor that hangs up when the process that runs the feed is gone; it alone has the other end. */
 int image_feed_alive_fd(const struct image_feed *f);
-/* The process that runs the feed: gives up its read end; everybody else: the write end. */
+/* After the fork, in the process that runs the feed and in the other one. The first one ends when nobody is left that has
+ * image_feed_wanted_fd(). */
 void image_feed_forked(struct image_feed *f, bool runs_feed);
+int image_feed_wanted_fd(const struct image_feed *f);
+/* In another process that looks at the feed, and has kept its descriptors: image_feed_alive_fd(), image_feed_pages_fd(). */
+void image_feed_adopt(struct image_feed *f);
+/* Has so much come? Or why it never will. */
+int image_feed_has(const struct image_feed *f, uint64_t end, struct error *e) _must_check_;
+/* Waits for the end frame. */
+int image_feed_finish(const struct image_feed *f, struct error *e) _must_check_;
 /* Waits until an image can be opened (restore may begin). */
 int image_feed_open(struct image_feed *f, struct image **ret, struct error *e) _must_check_;
 /* 1: all has come, 0: not yet; or why it never will. */

@@ -70,7 +70,7 @@ struct image_writer {
 
 	/* To a stream instead of a directory: */
 	struct image_out *out;	   /* borrowed */
-	struct image_run *planned; /* layer: 1 if late */
+	struct image_run *planned; /* layer: its order */
 	size_t n_planned, planned_size;
 	struct image_file_info checkpoint; /* has been sent; size 0: not yet */
 };
@@ -411,14 +411,14 @@ static int put_records(struct image_writer *w, struct error *e)
 	return put_file(w, FILE_CHECKPOINT, w->checkpoint_fd, &w->records, e);
 }
 
-int image_writer_plan(
-	struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages, bool late, struct error *e)
+int image_writer_plan(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
+	enum image_stream_order order, struct error *e)
 {
 	struct image_run run = {.space = space,
 		.address = address,
 		.n_pages = n_pages,
 		.kind = IMAGE_PAGES_DATA,
-		.layer = late};
+		.layer = order};
 	struct image_run *more = w->planned;
 
 	if (n_pages == 0)
@@ -490,7 +490,7 @@ int image_writer_begin(struct image_writer *w, const struct image_manifest *m, c
 		r = image_manifest_build(m, &f, &b, e);
 	if (r == 0)
 		r = put_file(w, FILE_MANIFEST_TMP, -EBADF, &b, e);
-	while (late < w->n_planned && !w->planned[late].layer)
+	while (late < w->n_planned && w->planned[late].layer != IMAGE_STREAM_LATE)
 		late++;
 	*ret = w->planned;
 	*ret_late = late;

@@ -70,11 +70,11 @@ static int write_stream(int fd, struct error *e)
 	if (r == 0)
 		r = image_writer_pages(w, 5, 0, early, 4, e);
 	if (r == 0)
-		r = image_writer_plan(w, 2, 100 * PAGE, 3, false, e);
+		r = image_writer_plan(w, 2, 100 * PAGE, 3, IMAGE_STREAM_THEN, e);
 	if (r == 0)
-		r = image_writer_plan(w, 1, 4 * PAGE, PAGES, true, e);
+		r = image_writer_plan(w, 1, 4 * PAGE, PAGES, IMAGE_STREAM_LATE, e);
 	if (r == 0)
-		r = image_writer_plan(w, 2, PAGE, 2, false, e);
+		r = image_writer_plan(w, 2, PAGE, 2, IMAGE_STREAM_FIRST, e);
 	if (r == 0)
 		r = image_writer_shared(w, 2, 4 * PAGE, 10, 1, e);
 	if (r == 0)

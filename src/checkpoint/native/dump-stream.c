@@ -24,7 +24,8 @@ enum {
 	SMALL_FILES_MAX = 256,
 	SMALL_FILE = 64 << 10,
 	BUFFER = 1 << 20,
-	HELD_MAX = 24 << 20
+	HELD_MAX = 24 << 20,
+	LAZY_VMA = 256 << 10
 };
 
 struct source {
@@ -87,14 +88,34 @@ static int add_source(struct dump *d, const struct source *new, struct error *e)
 	return 0;
 }
 
+/* Large anonymous memory: a restore may fill it while the program runs. */
+static bool can_be_lazy(const struct dump_proc *p, uint64_t address)
+{
+	size_t lo = 0, hi = p->n_vmas;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->vmas[mid].end <= address)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < p->n_vmas && !p->vmas[lo].shared && !p->vmas[lo].inode &&
+	       p->vmas[lo].end - p->vmas[lo].start >= LAZY_VMA;
+}
+
 int dump_stream_plan(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
+	enum image_stream_order order = pr->held		    ? IMAGE_STREAM_LATE
+					: can_be_lazy(pr->p, start) ? IMAGE_STREAM_THEN
+								    : IMAGE_STREAM_FIRST;
 	struct page_job *j = pr->d->pages;
 	int r;
 
 	pthread_mutex_lock(&j->lock);
 	r = image_writer_plan(
-		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, pr->held, e);
+		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, order, e);
 	pthread_mutex_unlock(&j->lock);
 	return r;
 }
@@ -128,7 +149,7 @@ int dump_stream_plan_file(struct dump *d, uint64_t space, int fd, uint64_t size,
 		data &= ~(off_t)(PAGE - 1);
 		at = ALIGN_UP(hole, (off_t)PAGE);
 		pthread_mutex_lock(&d->pages->lock);
-		r = image_writer_plan(d->writer, space, data, (at - data) / PAGE, false, e);
+		r = image_writer_plan(d->writer, space, data, (at - data) / PAGE, IMAGE_STREAM_FIRST, e);
 		pthread_mutex_unlock(&d->pages->lock);
 	}
 	return r;

@@ -19,6 +19,9 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/restore-share.h"
+#include "image/stream.h"
+
+enum { ARRIVAL_POLL_MS = 2 };
 
 enum { PAGE = IMAGE_PAGE_SIZE, AROUND = 64 << 10, AHEAD = 4 << 20, RANGES_MAX = 1 << 20 };
 enum { OF_GUARD = 1, OF_FILLERS, OF_INIT, OF_MEMORIES }; /* epoll data */
@@ -230,6 +233,11 @@ static int answer(
 		return r < 0 && r != -EAGAIN && r != -ESRCH && r != -ENOMEM ? error_errno(e, r, LAZY_FAILURE)
 									    : r;
 	}
+	if (image_feed_of(l->image)) {
+		r = image_feed_has(image_feed_of(l->image), piece.offset + (piece.end - piece.start), e);
+		if (r <= 0)
+			return r < 0 ? r : -EAGAIN;
+	}
 	for (uint64_t at = piece.start; at < piece.end && r >= 0; at += len) {
 		len = piece.end - at;
 		r = image_reader_get(reader, piece.layer, piece.offset + (at - piece.start), &len, &data, e);
@@ -328,7 +336,8 @@ static int answer_kept(struct lazy *l, struct image_reader *reader, int *ret, st
 			return r;
 		if (m->n_faults > 0) {
 			sched_yield();
-			*ret = 0;
+			/* it may be that it has not arrived */
+			*ret = image_feed_of(l->image) ? ARRIVAL_POLL_MS : 0;
 		}
 	}
 	return 0;

@@ -24,6 +24,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "image/stream.h"
 #include "linux/procfd.h"
 
 enum { DEATH_TIMEOUT_MS = 30000 };
@@ -43,7 +44,8 @@ static int compare_ints(const void *a, const void *b)
 static int close_others(const struct lazy *l)
 {
 	unsigned n_layers = image_n_layers(l->image);
-	_cleanup_free_ int *keep = calloc(2 * l->n_memories + n_layers + 8, sizeof(*keep));
+	struct image_feed *feed = image_feed_of(l->image);
+	_cleanup_free_ int *keep = calloc(2 * l->n_memories + n_layers + 16, sizeof(*keep));
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	size_t n = 0;
 	int from = 3;
@@ -56,6 +58,11 @@ static int close_others(const struct lazy *l)
 	}
 	for (unsigned i = 0; i < n_layers; i++)
 		keep[n++] = image_pages_fd(l->image, i);
+	if (feed) {
+		keep[n++] = image_feed_pages_fd(l->image);
+		keep[n++] = image_feed_alive_fd(feed);
+		keep[n++] = image_feed_wanted_fd(feed);
+	}
 	keep[n++] = l->image_dir;
 	keep[n++] = l->dir_fd;
 	keep[n++] = l->state_fd;
@@ -190,6 +197,8 @@ static _Noreturn void worker(struct lazy *l)
 	prctl(PR_SET_NAME, "stasis-lazy");
 	log_setup(-1, LOG_FORMAT_TEXT, LOG_LEVEL_ERROR);
 	raise_limit();
+	if (image_feed_of(l->image))
+		image_feed_adopt(image_feed_of(l->image));
 	r = close_others(l);
 	r = r < 0 || chdir("/") < 0 ? error_errno(&e, r < 0 ? r : -errno, "lazy restore") : prepare(l, &e);
 	if (r == 0)
@@ -198,6 +207,9 @@ static _Noreturn void worker(struct lazy *l)
 		r = start_threads(l, threads, &e);
 	if (r == 0)
 		r = lazy_serve(l, p.guard, &e);
+	/* A stream that did not come to its end is no checkpoint. */
+	if (r == 0 && image_feed_of(l->image))
+		r = image_feed_finish(image_feed_of(l->image), &e);
 	if (r == 0)
 		r = fault_point("lazy-end", &e);
 	if (r < 0) {

@@ -248,7 +248,9 @@ static void op_islands(struct builder *bu, const St__Vma *v)
 
 		for (uint64_t at = from;
 			restore_next_piece(bu->r->image, bu->p->memory->space, &at, to, &piece);)
-			if (!piece.zero)
+			if (!piece.zero && bu->r->feed_flags)
+				op_read_arriving(bu, piece.start, piece.end - piece.start, piece.offset);
+			else if (!piece.zero)
 				op_read(bu, image_pages_fd(bu->r->image, piece.layer), piece.start,
 					piece.end - piece.start, piece.offset);
 	}

@@ -850,7 +850,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	r->stats->memory_us = restore_now_us() - start;
 	start = restore_now_us();
 	progress_start(&r->progress, "resume", NULL, 0);
-	if (result == 0)
+	/* The handler of a lazy restore waits for it then. */
+	if (result == 0 && r->lazy.n == 0)
 		result = wait_for_feed(r, e);
 	if (result == 0)
 		result = fault_point("restore-threads", e);

@@ -47,10 +47,16 @@ static int enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
-/* What has not arrived cannot be given to a fault. */
+/* A program that runs before its image is complete is only for those who ask for it. */
 static bool comes_as_stream(const struct restore *r)
 {
 	return r->feed && r->feed->feed;
+}
+
+/* Page by page, now or when it has arrived. */
+static bool can_be_read(const struct restore *r, unsigned layer)
+{
+	return image_pages_fd(r->image, layer) >= 0 || image_feed_of(r->image);
 }
 
 /* Whether this kernel lets us, and the stubs, which have the container's power only. */
@@ -63,7 +69,7 @@ static int check_kernel(struct restore *r, struct error *e)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"--lazy needs root's privileges on this machine: leave it out");
 	r->lazy.device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (image_pages_fd(r->image, 0) < 0 || comes_as_stream(r))
+	if (!can_be_read(r, 0))
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lazy wants an image in a directory, whose pages are not compressed: leave it out");
 	fd = r->lazy.device < 0 ? -errno : new_uffd(r->lazy.device);
@@ -93,7 +99,7 @@ static uint64_t data_of(const struct restore *r, size_t proc, size_t vma)
 	while (restore_next_piece(r->image, m->space, &at, m->vmas[vma]->end, &piece)) {
 		if (piece.zero)
 			continue;
-		if (piece.space != m->space || image_pages_fd(r->image, piece.layer) < 0)
+		if (piece.space != m->space || !can_be_read(r, piece.layer))
 			return 0;
 		sum += piece.end - piece.start;
 	}

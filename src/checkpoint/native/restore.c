@@ -618,6 +618,8 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 	}
 	progress_stop(&r.progress);
 	(void)!image_verify_end(r.verification, NULL);
+	if (result == 0 && r.lazy.n > 0)
+		stream_feed_release(feed);
 	restore_lazy_done(&r);
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
