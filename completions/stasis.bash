@@ -34,6 +34,7 @@ _stasis() {
 		check) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
 		inspect) mapfile -t COMPREPLY < <(compgen -W 'text json html' -- "$cur"); return ;;
 		esac ;;
+	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto tty json none' -- "$cur"); return ;;
 	--compress) mapfile -t COMPREPLY < <(compgen -W 'none lz4 zstd' -- "$cur"); return ;;
 	esac
 
