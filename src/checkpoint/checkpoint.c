@@ -518,6 +518,18 @@ static int open_image(const char *path, int *ret, struct error *e)
 	return recover_image(*ret, path, e);
 }
 
+/* A descriptor is the stream's or the container's. */
+static int check_preserved(const struct restore_options *o, const char *path, struct error *e)
+{
+	int fd = -EBADF, r = checkpoint_stream_fd(path, STDIN_FILENO, &fd, e);
+
+	if (r <= 0 || fd <= STDERR_FILENO || fd > STDERR_FILENO + o->create.preserve_fds)
+		return MIN(r, 0);
+	return error_set(e, -EINVAL, ERROR_USAGE,
+		"--image-path %s: --preserve-fds gives that descriptor to the container: use one behind them",
+		path);
+}
+
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
 	struct error *e)
 {
@@ -531,6 +543,8 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	r = check_empty_ns(o->empty_ns, e);
 	if (r == 0)
 		r = fault_point("restore-start", e);
+	if (r == 0)
+		r = check_preserved(o, path, e);
 	if (r == 0)
 		r = stream_source(path, &stream, e);
 	if (r < 0)

@@ -170,8 +170,11 @@ int image_stream_read(
 {
 	_cleanup_free_ uint8_t *buffer = malloc(STREAM_FRAME_HEADER + STREAM_PIECE_MAX + STREAM_CHECKSUM);
 	struct stream s = {.source = source, .buffer = buffer};
-	int r = buffer ? check_header(&s, e) : error_errno(e, -ENOMEM, STREAM);
+	int r;
 
+	if (!buffer)
+		return error_errno(e, -ENOMEM, STREAM);
+	r = check_header(&s, e);
 	while (r == 0)
 		r = read_frame(&s, sink, e);
 	return r < 0 ? r : 0;

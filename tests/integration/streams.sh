@@ -507,6 +507,7 @@ test_what_is_no_stream() {
 	fails 'descriptor 77 is not open' checkpoint --image-path fd:77 c
 	fails 'number of a descriptor' checkpoint --image-path fd:x c
 	fails 'number of a descriptor' restore --image-path fd: --bundle "$B" d
+	fails 'one behind them' restore --image-path fd:4 --preserve-fds 2 --bundle "$B" d 3< /dev/null 4< /dev/null
 	fails 'not open for writing' checkpoint --image-path fd:0 c
 	fails 'not open for reading' restore --image-path fd:1 --bundle "$B" d 1> "$T/o"
 	fails 'zstd' checkpoint --image-path fd:1 --compress lz4 c
