@@ -71,11 +71,23 @@ static bool find_path(const char *text, const char *controller, char *ret, size_
 	return false;
 }
 
+/* How much of the container's directory is where the hierarchy is mounted: "path" is that of a process, which may be in a
+ * sub-cgroup, and begins with the container's, of which "least" bytes are known. 0: it does not. */
+static size_t root_of(const char *dir, const char *path, size_t least)
+{
+	size_t n = strlen(dir);
+
+	for (size_t len = strlen(path); len >= least && len > 0; len--)
+		if ((path[len] == '/' || !path[len]) && len < n && !strncmp(dir + n - len, path, len))
+			return n - len;
+	return 0;
+}
+
 uint64_t cgroup_memory_room(const struct cgroup *cg, pid_t pid)
 {
 	const struct cgroup_dir *v1 = cgroup_v1_dir(cg, "memory"), *d = v1 ? v1 : cgroup_v2_dir(cg);
 	char name[32], text[8192], path[512], dir[1100];
-	size_t base, len = strlen(cg->path);
+	size_t base;
 	uint64_t room = UINT64_MAX;
 
 	if (!d)
@@ -84,10 +96,9 @@ uint64_t cgroup_memory_room(const struct cgroup *cg, pid_t pid)
 	if (read_small_file_at(AT_FDCWD, name, text, sizeof(text)) <= 0 ||
 		!find_path(text, v1 ? "memory" : "", path, sizeof(path)))
 		return 0;
-	base = strlen(d->path);
-	if (base < len || strcmp(d->path + base - len, cg->path) != 0 || strncmp(path, cg->path, len) != 0)
+	base = root_of(d->path, path, strlen(cg->path));
+	if (base == 0)
 		return 0; /* seen from another place: unknown */
-	base -= len;
 	snprintf(dir, sizeof(dir), "%.*s%s", (int)base, d->path, path);
 	while (strlen(dir) > base) {
 		room = MIN(room, room_in(dir, v1 ? v1_pairs : v2_pairs));

@@ -46,6 +46,13 @@ test_memory_is_copied_while_it_runs() {
 	[ "$(late "$T/k")" -gt 9500 ] || fail "after a restore $(late "$T/k") pages"
 }
 
+# Below the cgroup that we are in ourselves, which may be another one than the hierarchy's root.
+test_relative_cgroup() {
+	much '.linux.cgroupsPath |= ltrimstr("/")'
+	ok checkpoint --leave-running --image-path "$T/i" c
+	[ "$(late "$T/i")" -gt 9500 ] || fail "$(late "$T/i") pages"
+}
+
 # A limit that leaves no room for what the program could write meanwhile.
 test_no_room_in_the_cgroup() {
 	much '.linux.resources.memory = {limit: 70000000}'
