@@ -20,9 +20,10 @@
 #define MAP_DROPPABLE 0x08 /* 6.11 */
 #endif
 
-/* Flags that restore puts back; those that describe what the kernel does by itself are not listed. */
-static const uint32_t kept_advice =
-	VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG | VMA_NH | VMA_MG | VMA_SL;
+/* Flags that restore puts back; those that describe what the kernel does by itself are not listed. VMA_GU: it has or had guard regions,
+ * as a program does again that did it once (restore-lazy.c). */
+static const uint32_t kept_advice = VMA_SR | VMA_RR | VMA_DC | VMA_LO | VMA_LF | VMA_DD | VMA_WF | VMA_HG |
+				    VMA_NH | VMA_MG | VMA_SL | VMA_GU;
 
 static bool name_is(const struct proc_vma *v, const char *prefix)
 {

@@ -80,13 +80,12 @@ static int check_kernel(struct restore *r, struct error *e)
 /* The kernel would fill it itself, empty it for a child, or not let us. */
 static bool may_be_lazy(const struct restore *r, size_t proc, size_t vma)
 {
-	static const uint32_t not_these = VMA_LO | VMA_LF | VMA_WF | VMA_SL | VMA_GU | VMA_SS | VMA_DP |
-					  VMA_WC | VMA_HT | VMA_IO | VMA_PF | VMA_MM;
+	static const uint32_t not_these = VMA_LO | VMA_LF | VMA_WF | VMA_SL | VMA_SS | VMA_DP | VMA_WC |
+					  VMA_HT | VMA_IO | VMA_PF | VMA_MM;
 	const St__Vma *v = r->procs[proc]->memory->vmas[vma];
 
 	return !v->special && !v->shm && !v->file && (v->flags & MAP_PRIVATE) && (v->flags & MAP_ANONYMOUS) &&
-	       !(v->flags & MAP_HUGETLB) && !(v->advice & not_these) && v->n_guards == 0 &&
-	       !restore_share_in_unit(r, proc, vma);
+	       !(v->flags & MAP_HUGETLB) && !(v->advice & not_these) && !restore_share_in_unit(r, proc, vma);
 }
 
 /* Bytes of page data; 0 also if some of it cannot be had so. */
@@ -114,6 +113,15 @@ static bool shares_memory(const struct restore *r, size_t proc)
 	return r->procs[proc]->memory_with != 0;
 }
 
+/* It may do so again. No event tells of a guard region, nor that a page that had been missing was one for a while. */
+static bool uses_guards(const St__Memory *m)
+{
+	for (size_t i = 0; i < m->n_vmas; i++)
+		if (m->vmas[i]->advice & VMA_GU || m->vmas[i]->n_guards)
+			return true;
+	return false;
+}
+
 static int choose(struct restore *r, uint64_t *ret_sum, struct error *e)
 {
 	uint64_t least = r->options->lazy == LAZY_YES ? 1 : LAZY_VMA_MIN;
@@ -125,7 +133,7 @@ static int choose(struct restore *r, uint64_t *ret_sum, struct error *e)
 		const St__Memory *m = r->procs[i]->memory;
 		bool any = false;
 
-		if (r->procs[i]->state == 2 || shares_memory(r, i) || m->lock_future)
+		if (r->procs[i]->state == 2 || shares_memory(r, i) || m->lock_future || uses_guards(m))
 			continue;
 		r->lazy.vmas[i] = arena_array(&r->arena, m->n_vmas, sizeof(*r->lazy.vmas[i]));
 		if (!r->lazy.vmas[i])
