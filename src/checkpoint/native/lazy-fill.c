@@ -156,7 +156,7 @@ static int copy(int uffd, uint64_t to, const uint8_t *from, uint64_t len, int64_
  */
 static uint64_t vacant(const struct lazy_memory *m, uint64_t at, uint64_t len, uint64_t *ret_taken)
 {
-	struct page_region region;
+	struct page_region region = {};
 	struct pm_scan_arg arg = {.size = sizeof(arg),
 		.start = at,
 		.end = at + len,
