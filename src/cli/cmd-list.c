@@ -24,9 +24,9 @@ static int by_id(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int no_dots(const struct dirent *d)
+static int is_container(const struct dirent *d)
 {
-	return d->d_name[0] != '.';
+	return d->d_name[0] != '.' && d->d_name[0] != '@';
 }
 
 static void owner_name(uid_t uid, char *buf, size_t size)
@@ -98,7 +98,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 
 	if (o->format && !json && strcmp(o->format, "table") != 0)
 		return error_set(e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\"", o->format);
-	n = scandir(g->root, &names, no_dots, by_id);
+	n = scandir(g->root, &names, is_container, by_id);
 	if (n < 0 && errno != ENOENT)
 		return error_errno(e, -errno, "read %s", g->root);
 	if (json && !o->quiet)

@@ -9,6 +9,7 @@
 
 struct create_options {
 	const char *bundle, *config, *pid_file, *console_socket, *pidfd_socket;
+	const char *sandbox, *name;
 	int preserve_fds;
 	bool no_pivot, no_new_keyring;
 };
@@ -25,6 +26,10 @@ struct create_options {
 		"unix socket that gets a pidfd of the container's first process"},                           \
 	{"preserve-fds", 0, CLI_NUMBER, offsetof(type, member.preserve_fds), "N",                            \
 		"pass N more descriptors than 0-2"},                                                         \
+	{"sandbox", 0, CLI_STRING, offsetof(type, member.sandbox), "ID",                                     \
+		"the sandbox that it joins (default: what annotations say)"},                                \
+	{"container-name", 0, CLI_STRING, offsetof(type, member.name), "NAME",                               \
+		"its name there (default: what annotations say, or ID)"},                                    \
 	{"no-pivot", 0, CLI_FLAG, offsetof(type, member.no_pivot), NULL,                                     \
 		"move the root instead of pivot_root"},                                                      \
 	{"no-new-keyring", 0, CLI_FLAG, offsetof(type, member.no_new_keyring), NULL,                         \
@@ -55,6 +60,8 @@ static inline int create_options_for(const struct cli_globals *g, const struct c
 		.pid_file = o->pid_file,
 		.console_socket = o->console_socket && *o->console_socket ? o->console_socket : NULL,
 		.pidfd_socket = o->pidfd_socket && *o->pidfd_socket ? o->pidfd_socket : NULL,
+		.sandbox = o->sandbox && *o->sandbox ? o->sandbox : NULL,
+		.name = o->name && *o->name ? o->name : NULL,
 		.notify = getenv("NOTIFY_SOCKET") != NULL,
 		.preserve_fds = o->preserve_fds,
 		.no_pivot = o->no_pivot,

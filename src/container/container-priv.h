@@ -259,6 +259,12 @@ int state_read(struct container *c, struct error *e) _must_check_;
 /* Makes <root>/<id>, locked. */
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
 void state_remove_dir(struct container *c);
+
+/* membership.c: c->sandbox and c->name; then its file among the sandbox's members, which goes with the state directory. */
+int membership_decide(struct container *c, const struct spec *s, const struct container_create_options *o,
+	struct error *e) _must_check_;
+int membership_enter(struct container *c, struct error *e) _must_check_;
+void membership_leave(const struct container *c);
 /* c->stdio from /proc/<pid>/fd. */
 int state_record_stdio(struct container *c, pid_t pid, struct error *e) _must_check_;
 /* c->mountinfo from /proc/<init>, and into the state directory. It is there when a container is complete. */

@@ -45,10 +45,11 @@ struct container {
 	char *stdio[3]; /* what fds 0-2 were at create or restore: readlink text ("/dev/null", "pipe:[1]") */
 	char *console_socket; /* NULL: none was given */
 	char *mountinfo; /* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
-	uint64_t generation; /* 0 when created, +1 at each restore */
-	bool starting;	     /* the creating process only: made with "start" */
-	int interrupt_fd;    /* while it is made: readable when the command was told to end; else -EBADF */
-	int init_fd;	     /* the creating process only: init's error socket, see container_init_error() */
+	char *sandbox, *name; /* the sandbox that it is in, and its name there (membership.c); NULL: none */
+	uint64_t generation;  /* 0 when created, +1 at each restore */
+	bool starting;	      /* the creating process only: made with "start" */
+	int interrupt_fd;     /* while it is made: readable when the command was told to end; else -EBADF */
+	int init_fd;	      /* the creating process only: init's error socket, see container_init_error() */
 	int notify_fd; /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
 	struct net_devices_moved *net_devices; /* the creating process only: see container_settle() */
 	struct cgroup cgroup;
@@ -84,6 +85,7 @@ struct container_create_options {
 	struct listen_fds listen_fds; /* the first of these */
 	bool notify;		      /* a NOTIFY_SOCKET for the program: container_notify_listen() */
 	bool start; /* run: init does not wait; container_start() must follow at once, and says how its exec went */
+	const char *sandbox, *name; /* instead of what annotations say of a sandbox; NULL */
 	bool no_pivot, no_new_keyring;
 	enum cgroup_manager cgroup_manager;
 	bool rootless; /* the caller may have no privilege over cgroups */
@@ -201,6 +203,15 @@ static inline void container_free_p(struct container **c)
 {
 	container_free(*c);
 }
+
+/* Sandboxes are below the state root, where no container can be called so: <root>/@sandboxes/<sandbox>/members/<id> holds the
+ * name of a member. */
+#define CONTAINER_SANDBOXES "@sandboxes"
+#define CONTAINER_MEMBERS "members"
+#define CONTAINER_NAME_OF_ROOT                                                                               \
+	"POD" /* of the container that a sandbox begins with, if nothing else is said */
+/* The sandbox's directory, or a negative errno. make: if it is not there yet. */
+int container_open_sandbox(const char *root, const char *sandbox, bool make);
 
 /* Checks an id: [A-Za-z0-9_+.-]{1,1024}, not "." or "..". */
 int container_id_check(const char *id, struct error *e) _must_check_;

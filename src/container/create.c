@@ -492,7 +492,11 @@ static int create(struct create *cr, struct error *e)
 		process_limit_capabilities(cr->c->spec->process);
 	cr->init.c = cr->c;
 	cr->init.spec = cr->c->spec;
-	r = cr->o->notify ? notify_prepare(cr->c, cr->c->spec, e) : 0;
+	r = membership_decide(cr->c, cr->c->spec, cr->o, e);
+	if (r == 0)
+		r = membership_enter(cr->c, e);
+	if (r == 0 && cr->o->notify)
+		r = notify_prepare(cr->c, cr->c->spec, e);
 	if (r == 0 && cr->o->notify && cr->o->start) {
 		cr->c->notify_fd = container_notify_listen(cr->c, e);
 		r = MIN(cr->c->notify_fd, 0);

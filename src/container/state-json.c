@@ -77,6 +77,10 @@ static struct json_object *to_json(const struct container *c)
 	json_object_object_add(o, "rootless", json_object_new_boolean(c->rootless));
 	json_object_object_add(o, "own_keyring", json_object_new_boolean(c->own_keyring));
 	add_string(o, "console_socket", c->console_socket);
+	if (c->sandbox) {
+		add_string(o, "sandbox", c->sandbox);
+		add_string(o, "name", c->name);
+	}
 	json_object_object_add(o, "generation", json_object_new_uint64(c->generation));
 	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
 		json_object_array_add(stdio, c->stdio[i] ? json_object_new_string(c->stdio[i]) : NULL);
@@ -220,6 +224,12 @@ static int from_json(struct json_object *o, struct container *c)
 		r = get_string(o, "created", &c->created);
 	if (r == 0)
 		r = get_string(o, "console_socket", &c->console_socket);
+	if (r == 0)
+		r = get_string(o, "sandbox", &c->sandbox);
+	if (r == 0)
+		r = get_string(o, "name", &c->name);
+	if (r == 0 && !c->sandbox != !c->name)
+		r = -EBADMSG;
 	if (r == 0)
 		r = rdt_from_json(o, &c->rdt);
 	if (r < 0)

@@ -75,6 +75,8 @@ void container_free(struct container *c)
 	free(c->created);
 	free(c->console_socket);
 	free(c->mountinfo);
+	free(c->sandbox);
+	free(c->name);
 	rdt_done(&c->rdt);
 	spec_free(c->spec);
 	free(c);
@@ -196,6 +198,7 @@ void state_remove_dir(struct container *c)
 
 	if (root_fd >= 0)
 		remove_tree_at(root_fd, c->id);
+	membership_leave(c);
 }
 
 /* What an earlier boot left is only a directory. */

@@ -100,7 +100,7 @@ EXPORT void stasis_close(struct stasis *s)
 
 static int is_container(const struct dirent *d)
 {
-	return d->d_name[0] != '.';
+	return d->d_name[0] != '.' && d->d_name[0] != '@';
 }
 
 /* *ret: pointers, and behind them the strings. */

@@ -13,7 +13,8 @@ declare -A below=(
 	[container]="base linux oci cgroup"
 	[image]="base"
 	[checkpoint]="base linux oci cgroup container image"
-	[cli]="base linux oci cgroup container image checkpoint"
+	[sandbox]="base linux oci cgroup container image checkpoint"
+	[cli]="base linux oci cgroup container image checkpoint sandbox"
 	[lib]="base linux oci cgroup container"
 )
 proto_users=" image checkpoint cli "	# who may include the generated *.pb-c.h

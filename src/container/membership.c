@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox that a container is in: named by its creator (--sandbox), or by the annotations of Kubernetes, as containerd, CRI-O
+ * and podman set them. On disk it is one small file for each member, <root>/@sandboxes/<sandbox>/members/<id>, with the
+ * member's name in the sandbox; the directory is made by the first one and is src/sandbox's from then on. A file without a
+ * container is one of a create or delete that was killed, and means nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "container/container-priv.h"
+
+static const char *annotation(const struct spec *s, const char *const names[2])
+{
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < s->n_annotations; i++)
+			if (!strcmp(s->annotations[i].name, names[k]))
+				return s->annotations[i].value;
+	return NULL;
+}
+
+int membership_decide(struct container *c, const struct spec *s, const struct container_create_options *o,
+	struct error *e)
+{
+	/* containerd, then CRI-O (and podman, for the first two) */
+	static const char *const type_names[] = {
+		"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"};
+	static const char *const id_names[] = {
+		"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"};
+	static const char *const name_names[] = {
+		"io.kubernetes.cri.container-name", "io.kubernetes.container.name"};
+	const char *type = annotation(s, type_names), *sandbox = o->sandbox, *name = o->name;
+	bool is_root = type && !strcmp(type, "sandbox");
+
+	if (!sandbox && type)
+		sandbox = annotation(s, id_names);
+	if (!sandbox && is_root)
+		sandbox = c->id;
+	if (!sandbox && o->name)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--container-name is a name within a sandbox: say which with --sandbox");
+	if (!sandbox)
+		return 0;
+	if (container_id_check(sandbox, e) < 0)
+		return error_prefix(e, "sandbox");
+	if (!name)
+		name = annotation(s, name_names);
+	if (!name || !*name)
+		name = is_root ? CONTAINER_NAME_OF_ROOT : c->id;
+	if (container_id_check(name, e) < 0)
+		return error_prefix(e, "name of the container");
+	c->sandbox = strdup(sandbox);
+	c->name = strdup(name);
+	return c->sandbox && c->name ? 0 : error_errno(e, -ENOMEM, "container %s", c->id);
+}
+
+static int open_directory(int at, const char *name, bool make)
+{
+	int fd;
+
+	if (make && mkdirat(at, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int container_open_sandbox(const char *root, const char *sandbox, bool make)
+{
+	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), all = -EBADF;
+
+	if (root_fd < 0)
+		return -errno;
+	all = open_directory(root_fd, CONTAINER_SANDBOXES, make);
+	return all < 0 ? all : open_directory(all, sandbox, make);
+}
+
+int membership_enter(struct container *c, struct error *e)
+{
+	_cleanup_close_ int dir = -EBADF, members = -EBADF;
+	int r;
+
+	if (!c->sandbox)
+		return 0;
+	/* The last member of a sandbox of that name may take the directory away meanwhile. */
+	for (int i = 0; i < 10; i++) {
+		close_p(&dir);
+		close_p(&members);
+		dir = container_open_sandbox(c->root, c->sandbox, true);
+		members = dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, true);
+		r = members < 0 ? members
+				: write_file_replace_at(members, c->id, c->name, strlen(c->name), 0600);
+		if (r != -ENOENT)
+			break;
+	}
+	return r < 0 ? error_errno(e, r, "join the sandbox %s", c->sandbox) : 0;
+}
+
+void membership_leave(const struct container *c)
+{
+	_cleanup_close_ int dir = -EBADF, members = -EBADF;
+
+	if (!c->sandbox)
+		return;
+	dir = container_open_sandbox(c->root, c->sandbox, false);
+	members = dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, false);
+	if (members >= 0)
+		unlinkat(members, c->id, 0);
+}

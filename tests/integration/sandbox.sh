@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Which sandbox a container is in.
+. "$TESTS/lib.sh"
+
+# member SANDBOX ID: the name that it has there.
+member() {
+	cat "$ROOT/@sandboxes/$1/members/$2"
+}
+
+expect_member() {
+	[ "$(member "$1" "$2")" = "$3" ] || fail "in $1 the container $2 is \"$(member "$1" "$2")\", not \"$3\""
+}
+
+# made ID [OPTION...]: a container of $B in a cgroup of its own.
+made() {
+	local id=$1
+	shift
+	edit '.linux.cgroupsPath = $path' --arg path "$(cgroups_path "b-$id")"
+	ok create --bundle "$B" "$@" "$id"
+}
+
+test_by_annotations() {
+	bundle b sleep 1000
+	edit '.annotations = {"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "pod"}'
+	made pod
+	expect_member pod pod POD
+	edit '.annotations = {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "pod",
+		"io.kubernetes.cri.container-name": "web"}'
+	made c1
+	expect_member pod c1 web
+	edit '.annotations = {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "pod",
+		"io.kubernetes.container.name": "db"}'
+	made c2
+	expect_member pod c2 db
+	ok list -q
+	cp "$T/out" "$T/list"
+	[ "$(sort "$T/list" | tr '\n' ' ')" = "c1 c2 pod " ] || fail "listed: $(cat "$T/list")"
+	ok delete --force c1
+	[ ! -e "$ROOT/@sandboxes/pod/members/c1" ] || fail "deleted, and still a member"
+	expect_member pod c2 db
+}
+
+test_by_options() {
+	bundle b sleep 1000
+	edit '.annotations = {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "pod"}'
+	made c1 --sandbox other --container-name app
+	expect_member other c1 app
+	made c2
+	expect_member pod c2 c2
+	edit '.annotations = {}'
+	fails '--container-name is a name within a sandbox' create --container-name app --bundle "$B" c3
+	fails 'sandbox' create --sandbox a/b --bundle "$B" c3
+	[ ! -e "$ROOT/c3" ] || fail "something is left of it"
+	made c3
+	[ -z "$(find "$ROOT/@sandboxes" -name c3)" ] || fail "in a sandbox that nobody named"
+}
