@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lib
 from lib import TESTS, Container, Skip, check, poll
-from programs import systemd, tcp
+from programs import pod, systemd, tcp
 
 CYCLES, FACTOR = lib.cycles(20)
 JOB_CYCLES, JOB_FACTOR = lib.cycles(12)
@@ -303,6 +303,8 @@ def job(env, name):
 def tests():
     for f in (tcp.postgres, tcp.nginx_wrk, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
+    for f in (pod.plain,):
+        yield f"programs/pod_{f.__name__}", lambda env, f=f: f(env, host_root), 240
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
     for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm):
         yield f"programs/{f.__name__}", f, int(240 * FACTOR)
