@@ -22,8 +22,8 @@ static const char *annotation(const struct spec *s, const char *const names[2])
 	return NULL;
 }
 
-int membership_decide(struct container *c, const struct spec *s, const struct container_create_options *o,
-	struct error *e)
+int membership_decide(
+	struct container *c, const struct spec *s, const struct container_create_options *o, struct error *e)
 {
 	/* containerd, then CRI-O (and podman, for the first two) */
 	static const char *const type_names[] = {
