@@ -840,4 +840,31 @@ test_generation_counts() {
 	jq -e '.. | objects | select(.generation? == 1)' "$T/j/manifest.json" > "$T/jq" || fail "$(cat "$T/j/manifest.json")"
 }
 
+# A stop finds a sleeping thread where it is about to go on with the sleep that an earlier stop has interrupted. Which call that was
+# cannot be told there; an image that did not say it would end the sleep.
+test_a_sleep_on_its_way_back() {
+	local pid tool
+	bundle b sleep 1000
+	start c
+	pid=$(init_pid c)
+	eventually 5 grep -q "^\(35\|230\) " "/proc/$pid/syscall"
+	mkfifo "$T/go"
+	"$BUILD/tests/tools/halfway" "$pid" < "$T/go" > "$T/there" 2>&1 &
+	tool=$!
+	exec 7> "$T/go"
+	eventually 5 grep -q there "$T/there"
+	stasis pause c > "$T/out" 2>&1 < /dev/null &
+	sleep 0.3
+	echo >&7
+	wait "$tool" || fail "$(cat "$T/there")"
+	wait $! || fail "pause: $(cat "$T/out")"
+	exec 7>&-
+	fails 'try again' checkpoint --image-path "$T/i" c
+	ok resume c
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	sleep 0.3
+	expect_status c running
+}
+
 run_test "$@"

@@ -339,6 +339,7 @@ bool dump_anyone_in_vfork(struct dump *d);
 /* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
  * refuses. */
 int dump_remember_waits(struct dump *d, struct error *e) _must_check_;
+int dump_back_into_call(struct task *t, struct error *e) _must_check_;
 int dump_interrupted_call(struct dump *d, const struct dump_thread *t, struct user_regs_struct *regs,
 	struct error *e) _must_check_;
 

@@ -77,6 +77,8 @@ static int wait_all(struct dump *d, struct error *e)
 					p->ns_pid);
 			if (r == 0)
 				r = task_read_registers(t, &d->arena, e);
+			if (r == 0)
+				r = dump_back_into_call(t, e);
 			if (r == 0 && dump_hide_interruption(t, &p->threads[k].status))
 				r = task_set_gpr(t->tid, &t->regs, e);
 			if (r < 0)

@@ -133,6 +133,29 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	return 0;
 }
 
+/*
+ * A stop can come when the thread is about to go on with a call that an earlier one had interrupted: its registers are those of
+ * restart_syscall(2) already, which no program calls by itself. They are put back to what they were in the call, so that it is
+ * dealt with as any other.
+ */
+int dump_back_into_call(struct task *t, struct error *e)
+{
+	static const unsigned char native[] = {0x0f, 0x05}, ia32[] = {0xcd, 0x80}; /* syscall, int 0x80 */
+	struct user_regs_struct *r = &t->regs;
+	bool is_ia32 = ia32_runs(r);
+	long restart = is_ia32 ? IA32_restart_syscall : SYS_restart_syscall;
+	unsigned char code[sizeof(native)];
+
+	if ((long)r->rax != restart || task_read_memory(t->tid, r->rip, code, sizeof(code)) < 0 ||
+		memcmp(code, is_ia32 ? ia32 : native, sizeof(code)) != 0)
+		return 0;
+	if (is_ia32 ? !is_ia32_wait((long)r->orig_rax) : !is_native_wait((long)r->orig_rax))
+		r->orig_rax = restart;
+	r->rax = -ERESTART_RESTARTBLOCK;
+	r->rip += sizeof(code);
+	return task_set_gpr(t->tid, r, e);
+}
+
 /* Does it still wait where it was seen? */
 static bool has_arguments(const struct dump_wait *w, const struct user_regs_struct *regs)
 {
