@@ -44,6 +44,16 @@ enum cgroups_mode { CGROUPS_SOFT, CGROUPS_FULL, CGROUPS_STRICT, CGROUPS_IGNORE }
 /* NULL: soft. */
 int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e) _must_check_;
 
+/* Containers that are checkpointed at one moment, as the surgeon (or preflight) of one of them knows them. */
+struct together {
+	struct gate *gate; /* where the surgeons meet (gate.h); NULL: preflight */
+	struct container **containers;
+	unsigned n, self; /* "self" is ours */
+	/* Makes one image of the complete ones, before any container that is to end is killed. */
+	int (*commit)(void *arg, struct error *e);
+	void *arg;
+};
+
 struct checkpoint_options {
 	const char *image_path; /* default "checkpoint"; "-" or "fd:N": a stream */
 	const char *work_path;	/* logs; default: the image path */
@@ -63,6 +73,7 @@ struct checkpoint_options {
 	/* Set by checkpoint_run(): */
 	bool to_stream;
 	int stream_fd;
+	const struct together *together; /* NULL: a container alone */
 };
 
 /* Whether a restore lets the program run before its memory is there. Auto: when there is so much that it is worth it. */

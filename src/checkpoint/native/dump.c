@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/gate.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
@@ -356,11 +357,39 @@ static int send(struct dump *d, int guard_fd, struct error *e)
 	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
 }
 
-/* From the freeze on. The container is let go or killed before this returns, whatever happens. */
-static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e)
+static int guard_is_still_alive(void *guard_fd, struct error *e)
 {
-	uint64_t start = now_us(), frozen, image;
-	struct error undo;
+	return dump_guard_is_alive(*(int *)guard_fd, e);
+}
+
+/* The others who are checkpointed at the same moment. */
+static int meet(struct dump *d, enum gate_point point, int guard_fd, struct error *e)
+{
+	const struct together *t = d->options->together;
+
+	return t ? gate_meet(t->gate, point, t->self, guard_is_still_alive, NULL, &guard_fd, e) : 0;
+}
+
+/* The last one makes the image of all. */
+static int meet_to_commit(struct dump *d, struct error *e)
+{
+	const struct together *t = d->options->together;
+
+	return t ? gate_meet(t->gate, GATE_COMMITTED, t->self, NULL, t->commit, t->arg, e) : 0;
+}
+
+static void break_gates(struct dump *d, const struct error *why)
+{
+	const struct together *t = d->options->together;
+
+	if (t)
+		gate_break(t->gate, t->self, why);
+}
+
+/* Stopped, and read as far as that needs it. */
+static int capture(struct dump *d, int guard_fd, struct error *e)
+{
+	uint64_t start = now_us();
 	int r;
 
 	progress_start(&d->progress, "freeze", NULL, 0);
@@ -370,63 +399,98 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	for (size_t i = 0; i < d->n_procs; i++)
 		d->procs[i].watched = track_find(d->track, &d->procs[i]);
 	if (r == 0)
+		r = meet(d, GATE_STOPPED, guard_fd, e);
+	if (r == 0)
 		r = collect_frozen(d, guard_fd, now_us(), e);
 	if (r == 0 && d->stream)
 		r = send(d, guard_fd, e);
-	frozen = now_us();
-	if (r == 0 && d->options->leave_running) {
-		r = dump_unmap(d, e);
-		if (r == 0)
-			r = fault_point("checkpoint-removed", e);
-		dump_release_network(d->journal, d->c->init_pid);
-		if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
-			r = e->code;
-		frozen = now_us();
-	}
+	return r == 0 ? meet(d, GATE_CAPTURED, guard_fd, e) : r;
+}
+
+/* It runs on, whatever fails. */
+static int run_on(struct dump *d, int guard_fd, struct error *e)
+{
+	struct error undo;
+	int r = dump_unmap(d, e);
+
 	if (r == 0)
-		r = write_late_pages(d, guard_fd, e);
-	if (r == 0) {
-		count(d);
-		image = now_us();
-		progress_start(&d->progress, "image", NULL, 0);
-		r = d->stream ? 0 : write_records(d, e);
-		if (r == 0)
-			r = fault_point("checkpoint-image", e);
-		d->stats->image_us = now_us() - image;
-		d->stats->total_us = now_us() - begin;
-		d->stats->frozen_us = (d->options->leave_running ? frozen : now_us()) - start;
-		image = now_us();
-		if (r == 0)
-			r = dump_commit(d, false, e);
-		d->stats->commit_us = now_us() - image;
-		if (r == 0)
-			r = fault_point("checkpoint-manifest", e);
-	}
+		r = fault_point("checkpoint-removed", e);
+	if (r < 0)
+		break_gates(d, e);
+	dump_release_network(d->journal, d->c->init_pid);
+	/* Else what the first one sends would meet a socket that is still deaf, and come again only much later. */
+	if (r == 0)
+		r = meet(d, GATE_RELEASED, guard_fd, e);
+	if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
+		r = e->code;
+	return r;
+}
+
+static int complete(
+	struct dump *d, int guard_fd, uint64_t begin, uint64_t start, uint64_t frozen, struct error *e)
+{
+	uint64_t image;
+	int r = write_late_pages(d, guard_fd, e);
+
+	if (r < 0)
+		return r;
+	count(d);
+	image = now_us();
+	progress_start(&d->progress, "image", NULL, 0);
+	r = d->stream ? 0 : write_records(d, e);
+	if (r == 0)
+		r = fault_point("checkpoint-image", e);
+	d->stats->image_us = now_us() - image;
+	d->stats->total_us = now_us() - begin;
+	d->stats->frozen_us = (d->options->leave_running ? frozen : now_us()) - start;
+	image = now_us();
+	if (r == 0)
+		r = dump_commit(d, false, e);
+	d->stats->commit_us = now_us() - image;
+	if (r == 0)
+		r = fault_point("checkpoint-manifest", e);
+	/* Before it is decided that it ends: nothing may fail after that. */
 	if (r == 0 && !d->options->leave_running)
 		r = dump_guard_is_alive(guard_fd, e);
 	if (r == 0 && !d->options->leave_running)
 		r = dump_lock_network(d, e);
-	if (r == 0 && !d->options->leave_running) {
-		progress_start(&d->progress, "end", NULL, 0);
-		image = now_us();
-		r = dump_kill(d, e);
-		d->stats->end_us = now_us() - image;
-		return r;
-	}
-	if (r < 0)
-		dump_release_network(d->journal, d->c->init_pid);
-	if (r < 0 && d->stopped) {
-		dump_unmap(d, &undo);
-		dump_resume(d, &undo);
-	} else if (r < 0 && !d->stopped) {
-		dump_resume(d, &undo);
-	}
-	return r;
+	return r == 0 ? meet_to_commit(d, e) : r;
 }
 
-static int guard_is_still_alive(void *guard_fd, struct error *e)
+/* From the freeze on. The container is let go or killed before this returns, whatever happens. */
+static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e)
 {
-	return dump_guard_is_alive(*(int *)guard_fd, e);
+	uint64_t start, frozen;
+	struct error undo;
+	int r = meet(d, GATE_READY, guard_fd, e);
+
+	if (r < 0)
+		return r;
+	start = now_us();
+	r = capture(d, guard_fd, e);
+	frozen = now_us();
+	if (r == 0 && d->options->leave_running) {
+		r = run_on(d, guard_fd, e);
+		frozen = now_us();
+	}
+	if (r == 0)
+		r = complete(d, guard_fd, begin, start, frozen, e);
+	if (r == 0 && !d->options->leave_running) {
+		uint64_t end = now_us();
+
+		progress_start(&d->progress, "end", NULL, 0);
+		r = dump_kill(d, e);
+		d->stats->end_us = now_us() - end;
+		return r;
+	}
+	if (r == 0)
+		return 0;
+	break_gates(d, e);
+	dump_release_network(d->journal, d->c->init_pid);
+	if (d->stopped)
+		dump_unmap(d, &undo);
+	dump_resume(d, &undo);
+	return r;
 }
 
 int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
@@ -482,6 +546,12 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	return r;
 }
 
+/* Alone, or all of them together. */
+static bool may_retry(const struct checkpoint_options *o, const struct dump_journal *journal)
+{
+	return !o->together && !journal->paused;
+}
+
 /* What preflight has not met may be passing: events that are about to be read, a process that has just ended, a call that could
  * not be told because its thread ran until the freeze. Then the container goes on for a moment, and is stopped once more. */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
@@ -495,8 +565,8 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 		bool begun = false;
 		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, &begun, e);
 
-		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || journal->paused || begun ||
-			i == STOPS)
+		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || !may_retry(o, journal) ||
+			begun || i == STOPS)
 			return r;
 		preflight_report_done(report);
 		*journal = (struct dump_journal){.queue = journal->queue};
