@@ -320,7 +320,7 @@ class Env:
         return json.loads(out) if status == 0 else None
 
     def containers(self):
-        return [d.name for d in self.root.iterdir() if d.is_dir() and d.name[0] != "@" and ":" not in d.name] if self.root.is_dir() else []
+        return [d.name for d in self.root.iterdir() if d.is_dir() and ":" not in d.name] if self.root.is_dir() else []
 
     def mounts(self):
         lines = Path("/proc/self/mountinfo").read_text().splitlines()

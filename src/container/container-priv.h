@@ -260,10 +260,13 @@ int state_read(struct container *c, struct error *e) _must_check_;
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
 void state_remove_dir(struct container *c);
 
-/* membership.c: c->sandbox and c->name; then its file among the sandbox's members, which goes with the state directory. */
+/* membership.c: c->sandbox and c->name; then its file among the sandbox's members, which goes with the state directory. annotated:
+ * the sandbox is known by annotations, and so its root may be a container without them. membership_adopted() is for that one, when
+ * its state says nothing of a sandbox. */
 int membership_decide(struct container *c, const struct spec *s, const struct container_create_options *o,
 	struct error *e) _must_check_;
-int membership_enter(struct container *c, struct error *e) _must_check_;
+int membership_enter(struct container *c, bool annotated, struct error *e) _must_check_;
+int membership_adopted(struct container *c) _must_check_;
 void membership_leave(const struct container *c);
 /* c->stdio from /proc/<pid>/fd. */
 int state_record_stdio(struct container *c, pid_t pid, struct error *e) _must_check_;

@@ -212,6 +212,8 @@ static inline void container_free_p(struct container **c)
 	"POD" /* of the container that a sandbox begins with, if nothing else is said */
 /* The sandbox's directory, or a negative errno. make: if it is not there yet. */
 int container_open_sandbox(const char *root, const char *sandbox, bool make);
+/* Removes the sandbox's directory, if no member and nothing of a supervisor is in it. */
+void container_tidy_sandbox(const char *root, const char *sandbox);
 
 /* Checks an id: [A-Za-z0-9_+.-]{1,1024}, not "." or "..". */
 int container_id_check(const char *id, struct error *e) _must_check_;

@@ -494,7 +494,7 @@ static int create(struct create *cr, struct error *e)
 	cr->init.spec = cr->c->spec;
 	r = membership_decide(cr->c, cr->c->spec, cr->o, e);
 	if (r == 0)
-		r = membership_enter(cr->c, e);
+		r = membership_enter(cr->c, !cr->o->sandbox, e);
 	if (r == 0 && cr->o->notify)
 		r = notify_prepare(cr->c, cr->c->spec, e);
 	if (r == 0 && cr->o->notify && cr->o->start) {

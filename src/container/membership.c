@@ -4,8 +4,13 @@
  * and podman set them. On disk it is one small file for each member, <root>/@sandboxes/<sandbox>/members/<id>, with the
  * member's name in the sandbox; the directory is made by the first one and is src/sandbox's from then on. A file without a
  * container is one of a create or delete that was killed, and means nothing.
+ *
+ * podman's pods: only the containers that come after the first one have annotations, and name that one. It becomes a member with
+ * them, by its file alone: who reads its state looks for that (membership_adopted).
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,35 +82,98 @@ int container_open_sandbox(const char *root, const char *sandbox, bool make)
 	return all < 0 ? all : open_directory(all, sandbox, make);
 }
 
-int membership_enter(struct container *c, struct error *e)
+/* The container that the sandbox is called after is its root, also if it does not say so itself. */
+static int adopt_root(const struct container *c, int members)
 {
-	_cleanup_close_ int dir = -EBADF, members = -EBADF;
+	_cleanup_(container_free_p) struct container *root = NULL;
+	struct error ignored;
+
+	if (!strcmp(c->sandbox, c->id) || faccessat(members, c->sandbox, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	if (container_load(c->root, c->sandbox, false, &root, &ignored) < 0 || root->sandbox)
+		return 0;
+	return write_file_replace_at(
+		members, c->sandbox, CONTAINER_NAME_OF_ROOT, strlen(CONTAINER_NAME_OF_ROOT), 0600);
+}
+
+static int open_members(const struct container *c, const char *sandbox, bool make)
+{
+	_cleanup_close_ int dir = container_open_sandbox(c->root, sandbox, make);
+
+	return dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, make);
+}
+
+int membership_enter(struct container *c, bool annotated, struct error *e)
+{
+	_cleanup_close_ int members = -EBADF;
 	int r;
 
 	if (!c->sandbox)
 		return 0;
 	/* The last member of a sandbox of that name may take the directory away meanwhile. */
 	for (int i = 0; i < 10; i++) {
-		close_p(&dir);
 		close_p(&members);
-		dir = container_open_sandbox(c->root, c->sandbox, true);
-		members = dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, true);
+		members = open_members(c, c->sandbox, true);
 		r = members < 0 ? members
 				: write_file_replace_at(members, c->id, c->name, strlen(c->name), 0600);
 		if (r != -ENOENT)
 			break;
 	}
+	if (r == 0 && annotated)
+		r = adopt_root(c, members);
 	return r < 0 ? error_errno(e, r, "join the sandbox %s", c->sandbox) : 0;
+}
+
+int membership_adopted(struct container *c)
+{
+	_cleanup_close_ int members = open_members(c, c->id, false);
+
+	if (members < 0 || faccessat(members, c->id, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	c->sandbox = strdup(c->id);
+	c->name = strdup(CONTAINER_NAME_OF_ROOT);
+	return c->sandbox && c->name ? 0 : -ENOMEM;
+}
+
+/* Only the members' folder is in it, so that it has no supervisor. */
+static bool unattended(int dir_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	bool alone = d != NULL;
+	struct dirent *ent;
+
+	if (!d) {
+		close_p(&fd);
+		return false;
+	}
+	while (alone && (ent = readdir(d)))
+		alone = !strcmp(ent->d_name, ".") || !strcmp(ent->d_name, "..") ||
+			!strcmp(ent->d_name, CONTAINER_MEMBERS);
+	closedir(d);
+	return alone;
+}
+
+void container_tidy_sandbox(const char *root, const char *sandbox)
+{
+	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), all = -EBADF;
+
+	if (root_fd < 0 || dir < 0 || !unattended(dir))
+		return;
+	/* Each step fails where something is left, or has come again. */
+	all = open_directory(root_fd, CONTAINER_SANDBOXES, false);
+	unlinkat(dir, CONTAINER_MEMBERS, AT_REMOVEDIR);
+	if (all >= 0 && unlinkat(all, sandbox, AT_REMOVEDIR) == 0)
+		unlinkat(root_fd, CONTAINER_SANDBOXES, AT_REMOVEDIR);
 }
 
 void membership_leave(const struct container *c)
 {
-	_cleanup_close_ int dir = -EBADF, members = -EBADF;
+	_cleanup_close_ int members = c->sandbox ? open_members(c, c->sandbox, false) : -EBADF;
 
-	if (!c->sandbox)
+	if (members < 0)
 		return;
-	dir = container_open_sandbox(c->root, c->sandbox, false);
-	members = dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, false);
-	if (members >= 0)
-		unlinkat(members, c->id, 0);
+	unlinkat(members, c->id, 0);
+	container_tidy_sandbox(c->root, c->sandbox);
 }

@@ -242,6 +242,9 @@ int container_load(const char *root, const char *id, bool lock, struct container
 	if (r < 0)
 		return r;
 	forget_other_boot(c);
+	r = c->sandbox ? 0 : membership_adopted(c);
+	if (r < 0)
+		return error_errno(e, r, "container %s", id);
 	*ret = take_ptr(c);
 	return 0;
 }

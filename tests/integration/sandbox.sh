@@ -41,6 +41,31 @@ test_by_annotations() {
 	expect_member pod c2 db
 }
 
+# As podman does it: the container that the others name knows nothing of it.
+test_root_without_annotations() {
+	bundle b sleep 1000
+	made infra
+	edit '.annotations = {"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "infra"}'
+	made c1
+	expect_member infra infra POD
+	expect_member infra c1 c1
+	edit '.annotations = {}'
+	made other
+	made c2 --sandbox other
+	[ ! -e "$ROOT/@sandboxes/other/members/other" ] || fail "of a sandbox that only happens to be called like it"
+	ok start infra
+	ok state infra
+	ok delete --force infra
+	[ ! -e "$ROOT/@sandboxes/infra/members/infra" ] || fail "deleted, and still a member"
+	expect_member infra c1 c1
+	# The last one takes the directory with it.
+	for c in c1 c2; do
+		[ -e "$ROOT/@sandboxes" ] || fail "removed before $c"
+		ok delete --force "$c"
+	done
+	[ ! -e "$ROOT/@sandboxes" ] || fail "left: $(find "$ROOT/@sandboxes")"
+}
+
 test_by_options() {
 	bundle b sleep 1000
 	edit '.annotations = {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "pod"}'
@@ -55,3 +80,5 @@ test_by_options() {
 	made c3
 	[ -z "$(find "$ROOT/@sandboxes" -name c3)" ] || fail "in a sandbox that nobody named"
 }
+
+run_test "$@"
