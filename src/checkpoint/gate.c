@@ -125,8 +125,8 @@ static int fail(struct gate *g, enum gate_point point, unsigned who, const struc
 	return result_of(g, point, who, e);
 }
 
-static int open_gate(struct gate *g, enum gate_point point, unsigned who, gate_last_fn *last, void *arg,
-	struct error *e)
+static int open_gate(
+	struct gate *g, enum gate_point point, unsigned who, gate_last_fn *last, void *arg, struct error *e)
 {
 	struct error why = {};
 	struct timespec now;

@@ -40,6 +40,7 @@ enum {
 #define IMAGE_FEATURE_COMPRESSED "compressed-pages"
 #define IMAGE_FEATURE_PRESSURE "pressure-triggers"
 #define IMAGE_FEATURE_MQ_NOTIFY "mq-notify"
+#define IMAGE_FEATURE_SANDBOX "sandbox" /* sandbox.h */
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */
 	IMAGE_CHAIN_MAX = 64,	 /* parents in a row */
@@ -85,6 +86,9 @@ struct image_buffer {
 void image_buffer_done(struct image_buffer *b);
 /* Room for n more bytes at the end; NULL when out of memory. The caller then adds to "len". */
 void *image_buffer_room(struct image_buffer *b, size_t n) _must_check_;
+
+/* sandbox.c: the images of all containers below this directory. */
+void image_sandbox_remove_all(int dirfd);
 
 /* writer.c: -EEXIST if there is a file of an image already. */
 int image_check_empty(int dirfd, struct error *e) _must_check_;

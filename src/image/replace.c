@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "image/image-priv.h"
+#include "image/sandbox.h"
 
 #define ASIDE ".replaced"
 
@@ -33,8 +34,14 @@ static int move(int from, int to, const char *name)
 	return renameat(from, name, to, name) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* The images of a sandbox's containers are moved like a file, before all others are moved back. What is there then is the
+ * new image's. */
 static void move_back(int aside, int dirfd)
 {
+	if (image_is_sandbox(aside)) {
+		image_sandbox_remove_all(dirfd);
+		(void)!move(aside, dirfd, IMAGE_CONTAINERS);
+	}
 	for (unsigned i = 0; image_names[i]; i++)
 		(void)!move(aside, dirfd, image_names[i]);
 }
@@ -59,6 +66,8 @@ int image_set_aside(int dirfd, struct error *e)
 		n++;
 	while (n-- > 0 && r == 0)
 		r = move(dirfd, aside, image_names[n]);
+	if (r == 0)
+		r = move(dirfd, aside, IMAGE_CONTAINERS);
 	if (r < 0) {
 		move_back(aside, dirfd);
 		unlinkat(dirfd, ASIDE, AT_REMOVEDIR);
@@ -73,8 +82,11 @@ void image_put_back(int dirfd)
 
 	if (aside < 0)
 		return;
-	/* Nothing else of the new one need be removed: all images have the same files in the end. */
+	/* Of the same kind it has the same files in the end: nothing else of the new one need be removed. */
 	unlinkat(dirfd, IMAGE_MANIFEST, 0);
+	if (image_is_sandbox(aside))
+		for (unsigned i = 0; image_names[i]; i++)
+			unlinkat(dirfd, image_names[i], 0);
 	unlinkat(dirfd, IMAGE_PAGES_RAW, 0);
 	unlinkat(dirfd, IMAGE_MANIFEST_TMP, 0);
 	move_back(aside, dirfd);
@@ -113,7 +125,7 @@ bool image_owns(const char *name)
 	for (unsigned i = 0; image_names[i]; i++)
 		if (!strcmp(image_names[i], name))
 			return true;
-	return !strcmp(ASIDE, name);
+	return !strcmp(ASIDE, name) || !strcmp(IMAGE_CONTAINERS, name);
 }
 
 void image_remove(int dirfd)
@@ -126,4 +138,5 @@ void image_remove(int dirfd)
 	while (n-- > 0)
 		unlinkat(dirfd, image_names[n], 0);
 	unlinkat(dirfd, IMAGE_WORKING_SET, 0);
+	image_sandbox_remove_all(dirfd);
 }

@@ -198,8 +198,9 @@ static int check_enum(struct walk *w, struct json_object *v)
 	} while (take_char(w, ','));
 	if (!take_char(w, ')'))
 		return -EINVAL;
-	return !v || found ? 0
-			   : fail(w, "not one of (%.*s: \"%.60s\"", (int)MIN(w->at - begin, 120), begin, value);
+	return !v || found
+		       ? 0
+		       : fail(w, "not one of (%.*s: \"%.60s\"", (int)MIN(w->at - begin, 120), begin, value);
 }
 
 /* A struct's first word is followed by a colon, an enum's is not. */
@@ -304,7 +305,8 @@ static bool find(struct walk *w, const char *kind, struct word name)
 			continue;
 		if (check_type(w, NULL) < 0)
 			return false;
-		if (word_is(k, "method") && (!take_char(w, '-') || !take_char(w, '>') || check_type(w, NULL) < 0))
+		if (word_is(k, "method") &&
+			(!take_char(w, '-') || !take_char(w, '>') || check_type(w, NULL) < 0))
 			return false;
 	}
 }
@@ -344,8 +346,7 @@ static int check_type(struct walk *w, struct json_object *v)
 	return r == 1 ? check_named(w, name, v) : r;
 }
 
-int idl_check(
-	const char *text, const char *method, struct json_object *parameters, struct idl_fault *fault)
+int idl_check(const char *text, const char *method, struct json_object *parameters, struct idl_fault *fault)
 {
 	struct walk w = {.text = text, .fault = fault};
 	struct json_object *empty = NULL;

@@ -19,7 +19,7 @@ static struct board {
 	atomic_bool early, told_to_stop;
 	int results[MEMBERS][GATE_POINTS];
 	struct error errors[MEMBERS];
-} *board;
+} * board;
 
 static struct gate *gate;
 

@@ -78,8 +78,8 @@ static void expect(const char *method, const char *json, const char *path, const
 	int r = idl_check(text, method, parameters, &f);
 
 	CHECK(r == (*message ? -EINVAL : 0), "%s: %d %s", json, r, f.message);
-	CHECK(!*message || (!strcmp(f.path, path) && strstr(f.message, message)), "%s: \"%s\" \"%s\"", json, f.path,
-		f.message);
+	CHECK(!*message || (!strcmp(f.path, path) && strstr(f.message, message)), "%s: \"%s\" \"%s\"", json,
+		f.path, f.message);
 	json_object_put(parameters);
 }
 
@@ -88,8 +88,13 @@ static void test_right(void)
 	expect("None", NULL, "", "");
 	expect("None", "{}", "", "");
 	expect("Draw", "{\"points\": []}", "", "");
-	expect("Draw", "{\"points\": [{\"x\": 1}, {\"x\": -2, \"y\": null, \"tags\": [\"a\", \"\"]}], \"color\": \"red\"}", "", "");
-	expect("Draw", "{\"points\": [], \"names\": {\"a\": {\"x\": 3}}, \"scale\": 2, \"any\": {\"b\": [1]}, \"fill\": false}",
+	expect("Draw",
+		"{\"points\": [{\"x\": 1}, {\"x\": -2, \"y\": null, \"tags\": [\"a\", \"\"]}], \"color\": "
+		"\"red\"}",
+		"", "");
+	expect("Draw",
+		"{\"points\": [], \"names\": {\"a\": {\"x\": 3}}, \"scale\": 2, \"any\": {\"b\": [1]}, "
+		"\"fill\": false}",
 		"", "");
 	expect("Draw", "{\"points\": [], \"scale\": 2.5, \"kind\": \"dashed\"}", "", "");
 }
@@ -109,7 +114,8 @@ static void test_wrong(void)
 	expect("Draw", "{\"points\": [null]}", "points[0]", "is null");
 	expect("Draw", "{\"points\": [3]}", "points[0]", "an object is needed");
 	expect("Draw", "{\"points\": [{\"x\": 1, \"z\": 1}]}", "points[0].z", "no such parameter");
-	expect("Draw", "{\"points\": [{\"x\": 1, \"tags\": [\"a\", 4]}]}", "points[0].tags[1]", "a string is needed");
+	expect("Draw", "{\"points\": [{\"x\": 1, \"tags\": [\"a\", 4]}]}", "points[0].tags[1]",
+		"a string is needed");
 	expect("Draw", "{\"points\": [], \"color\": \"blue\"}", "color", "not one of (red, green): \"blue\"");
 	expect("Draw", "{\"points\": [], \"color\": \"re\"}", "color", "not one of");
 	expect("Draw", "{\"points\": [], \"color\": 1}", "color", "a string is needed");
