@@ -37,10 +37,14 @@ int task_seize(struct task *t, pid_t tid, unsigned long options, struct error *e
 	*t = (struct task){.tid = tid, .options = options | PTRACE_O_TRACESYSGOOD};
 	r = xptrace(PTRACE_SEIZE, tid, NULL, (void *)t->options);
 	if (r < 0) {
-		struct proc_status st;
+		struct proc_status st = {};
 		struct arena a = {};
+		int known = r == -EPERM ? proc_read_status(tid, tid, &a, &st) : 0;
 
-		if (r == -EPERM && proc_read_status(tid, tid, &a, &st) == 0 && st.tracer_pid > 0)
+		/* One that has ended may not be traced, either. */
+		if (known == -ENOENT || known == -ESRCH || st.state == 'Z' || st.state == 'X')
+			r = -ESRCH;
+		if (r == -EPERM && st.tracer_pid > 0)
 			error_set(e, r, ERROR_REFUSED,
 				"pid %d is being traced by pid %d: end the debugger, then try again", tid,
 				st.tracer_pid);
