@@ -71,7 +71,7 @@ static int lost(struct container *c, int fd, struct error *e)
 }
 
 /* 1: it says nothing. */
-static int said(const struct container *c, int fd, struct error *e)
+static int said(int fd, struct error *e)
 {
 	char text[sizeof(e->message)];
 	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
@@ -79,14 +79,14 @@ static int said(const struct container *c, int fd, struct error *e)
 	if (n <= 0)
 		return 1;
 	text[n] = '\0';
-	return error_set(e, -EIO, ERROR_STATE, "container %s was killed: %s", c->id, text);
+	return error_set(e, -EIO, ERROR_STATE, "%s", text);
 }
 
 int container_filling_failure(const struct container *c, struct error *e)
 {
 	_cleanup_close_ int fd = openat(c->dir_fd, FILLING, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 || said(c, fd, e) == 1 ? 0 : e->code;
+	return fd < 0 || said(fd, e) == 1 ? 0 : e->code;
 }
 
 int container_filling_wait(struct container *c, int timeout_ms, struct error *e)
@@ -105,6 +105,6 @@ int container_filling_wait(struct container *c, int timeout_ms, struct error *e)
 		return error_errno(e, r < 0 ? r : -errno, "state directory of %s", c->id);
 	if (st.st_nlink == 0)
 		return 0;
-	r = said(c, fd, e);
-	return r == 1 ? lost(c, fd, e) : r;
+	r = said(fd, e);
+	return r == 1 ? lost(c, fd, e) : error_prefix(e, "container %s was killed", c->id);
 }

@@ -311,7 +311,10 @@ def lazy(program, env):
         c.verify(n)
     c.wait_ready(4)
     env.command("wait", "--restore", c.cid)
-    finish(c, 4)
+    # The same way, from 16 MiB on, but all is there before it runs.
+    cycle(program, c, env.t / "image4", restore=["--lazy=no"])
+    c.verify(4)
+    finish(c, 5)
 
 
 def running(program, env):

@@ -7,6 +7,7 @@ restore:    an error leaves nothing; after a kill 'delete -f' removes what is th
 create, start, exec, delete: tests/faults/steps.py.
 The program under test is one with threads, children, shared memory and pipes (tests/cr/faulty.c).
 """
+import os
 import re
 import sys
 from pathlib import Path
@@ -233,6 +234,28 @@ def lazy(env, name, error):
     return cr.finish(c, 2)
 
 
+def eager(env, name, error):
+    """Much memory is filled by the same processes before the program runs: then it is the restore that fails, and nothing is left."""
+    program = cr.Program(TESTS / "cr/mem_full.c")
+    c, image = program.container(env, "one"), env.t / "image"
+    c.run()
+    c.wait_ready(1)
+    c.checkpoint(image)
+    c.gone()
+    c.delete(ok=None)
+    status, _, text = c.restore(image, "--lazy=no", ok=None, env={"FAULT": name + (":EIO" if error else "")})
+    what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
+    if name == "lazy-guard" and status == 0:  # all was there before anybody noticed
+        c.delete(ok=None)
+    else:
+        check(status != 0 and ("was killed before all of it was there" in text or f"fault point {name}" in text), f"{what}: {text}")
+    nothing_left(env, c, what)
+    c.restore(image, "--lazy=no")
+    check(not os.path.exists(env.root / c.cid / "filling"), f"{what}: it runs before its memory is there")
+    c.verify(1)
+    return cr.finish(c, 2)
+
+
 def other(env, name, error, source="tcp_established"):
     """TCP connections, which a checkpoint holds and a restore makes; 32-bit programs; processes that share memory: they go on, or the
     image is restored after all."""
@@ -369,3 +392,5 @@ def tests():
                     if way == "/restore" and name in steps.NOT_OF_RESTORE:
                         continue
                     yield f"faults/{name}/{suffix}{way}", lambda env, n=name, e=error, r=run: r(env, n, e), 60
+                if command == "lazy":
+                    yield f"faults/{name}/{suffix}-eager", lambda env, n=name, e=error: eager(env, n, e), 60

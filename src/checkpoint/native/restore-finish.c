@@ -125,14 +125,19 @@ static bool is_interrupted(void)
 		       sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
 }
 
+static int interrupted(struct error *e)
+{
+	return error_set(
+		e, -EINTR, ERROR_SYSTEM, "interrupted by a signal: everything that was made is removed");
+}
+
 /* 1: the image is still arriving. */
 static int feed_state(const struct restore *r, struct error *e)
 {
 	int state = r->feed->feed ? image_feed_state(r->feed->feed, e) : 1;
 
 	if (state == 0 && is_interrupted())
-		return error_set(e, -EINTR, ERROR_SYSTEM,
-			"interrupted by a signal: everything that was made is removed");
+		return interrupted(e);
 	return state < 0 ? state : !state;
 }
 
@@ -820,6 +825,28 @@ static int fill_from_outside(struct restore *r, struct container *c, struct erro
 	return result < 0 ? result : restore_outside_fill(r, e);
 }
 
+/* Memory that is filled as in a lazy restore, and not late: while all threads wait for their registers. */
+static int wait_until_filled(struct restore *r, struct container *c, struct error *e)
+{
+	enum { LOOK_MS = 100 };
+	uint64_t start = restore_now_us();
+	struct error why;
+	int result;
+
+	if (!restore_lazy_is_waited_for(r))
+		return 0;
+	result = restore_lazy_end(r, e);
+	while (result == 0 && (result = container_filling_wait(c, LOOK_MS, e)) == -ETIMEDOUT) {
+		progress_update(&r->progress, resident_bytes(c));
+		result = is_interrupted() ? interrupted(e) : 0;
+	}
+	r->stats->memory_us += restore_now_us() - start;
+	/* The reason alone: of the container nobody has heard yet. */
+	if (result < 0 && result != -EINTR && container_filling_failure(c, &why) < 0)
+		*e = why;
+	return result;
+}
+
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	struct finish f = {.r = r, .c = c};
@@ -869,6 +896,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	}
 	if (result == 0)
 		result = restore_lazy_begin(r, c, e);
+	if (result == 0)
+		result = wait_until_filled(r, c, e);
 	if (result == 0)
 		result = set_all_registers(&f, e);
 	if (result == 0)

@@ -19,6 +19,8 @@ bool restore_lazy_island(const St__Process *p, const St__Vma *v, uint64_t *at, u
 int restore_lazy_offer(struct restore *r, size_t index, struct error *e) _must_check_;
 /* In the parent, when all threads wait for their registers: registers the memory, and has it filled from here on. */
 int restore_lazy_begin(struct restore *r, struct container *c, struct error *e) _must_check_;
+/* Whether the program is to run only when all of it is there. */
+bool restore_lazy_is_waited_for(const struct restore *r);
 /* Once the program runs. */
 int restore_lazy_end(struct restore *r, struct error *e) _must_check_;
 /* After a failure: if that was only what became of one of the handler's, *e is that one. Returns e->code. */
