@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -50,112 +49,45 @@ static const struct cli_option table[] = {
 	{NULL},
 };
 
-static int parse_user(const char *s, struct spec_process *p, struct error *e)
+static int parse_groups(const struct cli_list *list, gid_t **ret, struct error *e)
 {
-	_cleanup_free_ char *copy = strdup(s);
-	char *colon = copy ? strchr(copy, ':') : NULL;
-	uint64_t uid, gid = p->gid;
+	_cleanup_free_ gid_t *all = calloc(list->n + 1, sizeof(*all));
+	uint64_t gid;
 
-	if (colon)
-		*colon++ = '\0';
-	if (!copy || cli_parse_number(copy, UINT32_MAX - 1, &uid) < 0 ||
-		(colon && cli_parse_number(colon, UINT32_MAX - 1, &gid) < 0))
-		return error_set(
-			e, -EINVAL, ERROR_USAGE, "invalid user \"%s\": UID[:GID] in numbers is needed", s);
-	p->uid = uid;
-	p->gid = gid;
-	return 0;
-}
-
-static int add_groups(const struct cli_list *list, struct spec_process *p, struct arena *a, struct error *e)
-{
-	gid_t *all;
-
-	if (list->n == 0)
-		return 0;
-	all = arena_array(a, p->n_additional_gids + list->n, sizeof(*all));
 	if (!all)
 		return error_errno(e, -ENOMEM, "groups");
-	for (size_t i = 0; i < p->n_additional_gids; i++)
-		all[i] = p->additional_gids[i];
 	for (size_t i = 0; i < list->n; i++) {
-		uint64_t gid;
-
 		if (cli_parse_number(list->v[i], UINT32_MAX - 1, &gid) < 0)
 			return error_set(e, -EINVAL, ERROR_USAGE, "invalid group \"%s\"", list->v[i]);
-		all[p->n_additional_gids++] = gid;
+		all[i] = (gid_t)gid;
 	}
-	p->additional_gids = all;
+	*ret = take_ptr(all);
 	return 0;
 }
 
-static int add_env(const struct cli_list *list, struct spec_process *p, struct arena *a, struct error *e)
-{
-	size_t n = 0;
-	char **all;
-
-	while (p->env && p->env[n])
-		n++;
-	all = arena_array(a, n + list->n + 1, sizeof(*all));
-	if (!all)
-		return error_errno(e, -ENOMEM, "environment");
-	for (size_t i = 0; i < n; i++)
-		all[i] = p->env[i];
-	for (size_t i = 0; i < list->n; i++)
-		all[n + i] = (char *)list->v[i];
-	for (size_t i = 0; i < list->n; i++)
-		if (list->v[i][0] == '=' || !strchr(list->v[i], '='))
-			return error_set(e, -EINVAL, ERROR_USAGE,
-				"invalid environment variable \"%s\": NAME=VALUE is needed", list->v[i]);
-	p->env = all;
-	return 0;
-}
-
-static void add_caps(const struct cli_list *list, struct spec_process *p)
-{
-	for (size_t i = 0; i < list->n; i++) {
-		cap_value_t cap;
-
-		if (strncasecmp(list->v[i], "CAP_", 4) != 0 || cap_from_name(list->v[i], &cap) < 0) {
-			log_warning("ignoring unknown or unavailable capabilities: [%s]", list->v[i]);
-			continue;
-		}
-		p->has_capabilities = true;
-		p->capabilities.bounding |= 1ULL << cap;
-		p->capabilities.effective |= 1ULL << cap;
-		p->capabilities.permitted |= 1ULL << cap;
-	}
-}
-
-/* The container's process with the options applied; lives in the arena. */
+/* The container's process with the options applied; lives with its spec. */
 static int process_from_options(
-	const struct options *o, char **args, struct spec *s, struct spec_process **ret, struct error *e)
+	const struct options *o, char **args, struct container *c, struct spec_process **ret, struct error *e)
 {
-	struct spec_process *p = arena_memdup(&s->arena, s->process, sizeof(*p));
-	int r;
+	_cleanup_free_ gid_t *groups = NULL;
+	struct exec_change x = {
+		.args = args,
+		.cwd = o->cwd,
+		.user = o->user,
+		.apparmor = o->apparmor,
+		.process_label = o->process_label,
+		.env = o->env.v,
+		.n_env = o->env.n,
+		.capabilities = o->caps.v,
+		.n_capabilities = o->caps.n,
+		.n_groups = o->groups.n,
+		.no_new_privileges = o->no_new_privs,
+		.terminal = o->tty,
+	};
+	int r = parse_groups(&o->groups, &groups, e);
 
-	if (!p)
-		return error_errno(e, -ENOMEM, "process");
-	p->args = args;
-	p->terminal = o->tty;
-	if (o->cwd)
-		p->cwd = o->cwd;
-	if (o->apparmor)
-		p->apparmor_profile = o->apparmor;
-	if (o->process_label)
-		p->selinux_label = o->process_label;
-	if (o->no_new_privs)
-		p->no_new_privileges = true;
-	if (p->cwd[0] != '/')
-		return error_set(e, -EINVAL, ERROR_USAGE, "Cwd must be an absolute path: %s", p->cwd);
-	r = o->user ? parse_user(o->user, p, e) : 0;
-	if (r == 0)
-		r = add_groups(&o->groups, p, &s->arena, e);
-	if (r == 0)
-		r = add_env(&o->env, p, &s->arena, e);
-	add_caps(&o->caps, p);
-	*ret = p;
-	return r;
+	x.groups = groups;
+	return r < 0 ? r : container_exec_process(c, &x, ret, e);
 }
 
 static int process_from_file(const char *path, struct spec **ret, struct error *e)
@@ -245,7 +177,7 @@ static int run_exec(
 	} else if (n_args < 2) {
 		return error_set(e, -EINVAL, ERROR_USAGE, "process args cannot be empty");
 	} else {
-		r = process_from_options(o, args + 1, c->spec, &p, e);
+		r = process_from_options(o, args + 1, c, &p, e);
 	}
 	return r < 0 ? r : exec_and_wait(c, o, p, e);
 }

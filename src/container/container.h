@@ -218,6 +218,19 @@ void container_tidy_sandbox(const char *root, const char *sandbox);
 /* Checks an id: [A-Za-z0-9_+.-]{1,1024}, not "." or "..". */
 int container_id_check(const char *id, struct error *e) _must_check_;
 
+/* What is to be otherwise than in the container's own process. */
+struct exec_change {
+	char **args;					   /* NULL-terminated; needed */
+	const char *cwd, *user, *apparmor, *process_label; /* user: "UID[:GID]"; NULL: as it is */
+	const char *const *env, *const *capabilities;	   /* in addition */
+	const gid_t *groups;
+	size_t n_env, n_capabilities, n_groups;
+	bool no_new_privileges, terminal;
+};
+/* *ret lives with c->spec; the strings are borrowed. */
+int container_exec_process(struct container *c, const struct exec_change *x, struct spec_process **ret,
+	struct error *e) _must_check_;
+
 struct exec_options {
 	const struct spec_process
 		*process; /* capabilities, LSM labels, umask ...: by default the container's */

@@ -94,7 +94,8 @@ static void drop_undo(struct apply *a)
 }
 
 /* Does a step; "undo" takes it back. */
-static int step(struct apply *a, int socket, const struct netlink_message *m, const struct netlink_message *undo)
+static int step(
+	struct apply *a, int socket, const struct netlink_message *m, const struct netlink_message *undo)
 {
 	int r = prepare_undo(a, undo);
 
@@ -200,10 +201,11 @@ static int make(struct apply *a, const struct net_link *l)
 	r = step(a, socket, &m, &undo);
 	if (r == -EEXIST && l->kind == NET_VETH)
 		return error_set(a->e, r, ERROR_STATE,
-			"there is an interface %s in the sandbox already, or one of the name %s on the host", l->name,
-			l->peer);
+			"there is an interface %s in the sandbox already, or one of the name %s on the host",
+			l->name, l->peer);
 	if (r == -EEXIST)
-		return error_set(a->e, r, ERROR_STATE, "there is an interface %s in the sandbox already", l->name);
+		return error_set(
+			a->e, r, ERROR_STATE, "there is an interface %s in the sandbox already", l->name);
 	return r < 0 ? error_errno(a->e, r, "make the interface %s", l->name) : 0;
 }
 
@@ -259,13 +261,15 @@ static struct ifinfomsg *begin_change(struct netlink_message *m, int index)
 	return header;
 }
 
-static int set_address_and_size(struct apply *a, const struct net_link *l, int index, const struct link_state *was)
+static int set_address_and_size(
+	struct apply *a, const struct net_link *l, int index, const struct link_state *was)
 {
 	struct netlink_message m, undo;
 	int r;
 
 	if (l->has_mac && was->mac_len != sizeof(l->mac))
-		return error_set(a->e, -EOPNOTSUPP, ERROR_STATE, "the interface %s has no hardware address", l->name);
+		return error_set(
+			a->e, -EOPNOTSUPP, ERROR_STATE, "the interface %s has no hardware address", l->name);
 	(void)begin_change(&m, index);
 	(void)begin_change(&undo, index);
 	if (l->has_mac) {
@@ -431,7 +435,8 @@ static int apply_neighbor(struct apply *a, const struct net_neighbor *n)
 	return r < 0 ? error_errno(a->e, r, "make the neighbour") : 0;
 }
 
-int net_plan_apply(const struct net_sockets *s, const struct net_plan *p, char item[NET_ITEM_SIZE], struct error *e)
+int net_plan_apply(
+	const struct net_sockets *s, const struct net_plan *p, char item[NET_ITEM_SIZE], struct error *e)
 {
 	struct apply a = {.s = s, .item = item, .e = e};
 	int r = 0;

@@ -49,8 +49,8 @@ static bool get_bool(struct json_object *o, const char *key, bool otherwise)
 }
 
 /* 1: it is not there. */
-static int get_number(const struct reader *r, struct json_object *o, const char *key, int64_t min, int64_t max,
-	uint32_t *ret)
+static int get_number(const struct reader *r, struct json_object *o, const char *key, int64_t min,
+	int64_t max, uint32_t *ret)
 {
 	struct json_object *v;
 	int64_t n;
@@ -70,7 +70,8 @@ static int get_device(const struct reader *r, struct json_object *o, const char 
 {
 	const char *s = get_string(o, key);
 
-	if (s && (!*s || strlen(s) >= IFNAMSIZ || !strcmp(s, ".") || !strcmp(s, "..") || strpbrk(s, "/:% \t\r\n\v\f")))
+	if (s && (!*s || strlen(s) >= IFNAMSIZ || !strcmp(s, ".") || !strcmp(s, "..") ||
+			 strpbrk(s, "/:% \t\r\n\v\f")))
 		return fail(r, key, "\"%.40s\" is no name of an interface (1 to 15 characters)", s);
 	*ret = s;
 	return 0;
@@ -150,7 +151,8 @@ static int read_addresses(const struct reader *r, struct json_object *o, struct 
 
 		snprintf(member, sizeof(member), "addresses[%zu]", i);
 		if (parse_address(s, true, &l->addresses[i]) < 0 || l->addresses[i].prefix_len == 0)
-			return fail(r, member, "\"%.60s\" is no address with its prefix, like 10.0.0.2/24 or fd00::2/64", s);
+			return fail(r, member,
+				"\"%.60s\" is no address with its prefix, like 10.0.0.2/24 or fd00::2/64", s);
 	}
 	return 0;
 }
@@ -232,11 +234,13 @@ static int read_destination(const struct reader *r, struct json_object *o, struc
 
 	if (s && strcmp(s, "default") != 0) {
 		if (parse_address(s, false, &t->destination) < 0)
-			return fail(r, "destination", "\"%.60s\" is no network like 10.1.0.0/16, nor \"default\"", s);
+			return fail(r, "destination",
+				"\"%.60s\" is no network like 10.1.0.0/16, nor \"default\"", s);
 		return 0;
 	}
 	if (!t->gateway.family)
-		return fail(r, "gateway", "is missing: a default route needs one (or a destination of 0.0.0.0/0 or ::/0)");
+		return fail(r, "gateway",
+			"is missing: a default route needs one (or a destination of 0.0.0.0/0 or ::/0)");
 	t->destination.family = t->gateway.family;
 	return 0;
 }
@@ -273,7 +277,8 @@ static int read_route(const struct reader *r, struct json_object *o, void *item)
 	if (t->source.family && t->source.family != t->destination.family)
 		return fail(r, "source", "is of another family than the destination");
 	if (!t->device && !t->gateway.family)
-		return fail(r, "device", "is missing: without a gateway nothing says through which interface");
+		return fail(
+			r, "device", "is missing: without a gateway nothing says through which interface");
 	result = get_number(r, o, "metric", 0, UINT32_MAX, &t->metric);
 	t->has_metric = result == 0;
 	t->table = RT_TABLE_MAIN;
