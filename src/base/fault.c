@@ -57,6 +57,7 @@ const char *const fault_names[] = {
 	"delete-hooks",
 	"delete-end",
 	/* checkpoint */
+	"checkpoint-saved",
 	"checkpoint-start",
 	"checkpoint-preflight",
 	"checkpoint-directory",
@@ -98,6 +99,7 @@ const char *const fault_names[] = {
 	"restore-lazy",
 	"restore-registers",
 	"restore-end",
+	"restore-told",
 	/* the two processes of a lazy restore */
 	"lazy-filling",
 	"lazy-guard",

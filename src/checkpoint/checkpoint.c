@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/application.h"
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/pre-copy.h"
@@ -432,6 +433,31 @@ int checkpoint_preflight(
 	return result < 0 ? result : preflight(c, o, r, e);
 }
 
+/* From here on an attempt counts. A pre-dump is none. */
+static int begin_attempt(
+	struct container *c, const struct checkpoint_options *o, bool *ret_saved, struct error *e)
+{
+	int r;
+
+	if (o->pre_dump)
+		return 0;
+	container_read_attempts(c);
+	r = container_count_attempt(c, ATTEMPT_BEGINS, e);
+	return r < 0 ? r : application_save(c, ret_saved, e);
+}
+
+static int end_attempt(
+	struct container *c, const struct checkpoint_options *o, bool saved, int result, struct error *e)
+{
+	struct error ignored;
+
+	if (result < 0 || o->leave_running)
+		result = application_resume(c, saved, result, e);
+	if (result < 0 && !o->pre_dump)
+		(void)!container_count_attempt(c, ATTEMPT_FAILED, &ignored);
+	return result;
+}
+
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
@@ -441,6 +467,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	struct checkpoint_options options = *o;
 	struct target target = {.fd = -EBADF};
 	struct progress progress = progress_to(STDERR_FILENO, o->progress);
+	bool begun = false, saved = false;
 	uint64_t begin = now_us();
 	int r;
 
@@ -454,6 +481,9 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	o = &options;
 	if (r == 0)
 		r = check_state(c, e);
+	begun = r == 0;
+	if (r == 0)
+		r = begin_attempt(c, o, &saved, e);
 	/* What is missing is only in the image. */
 	if (r == 0)
 		r = container_filling_wait(c, -1, e);
@@ -473,6 +503,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 		r = fault_point("checkpoint-directory", e);
 	if (r == 0)
 		r = operate_guarded(c, o, &target, rep, stats, e);
+	if (begun)
+		r = end_attempt(c, o, saved, r, e);
 	close_image_directory(&target, r);
 	stats->total_us = now_us() - begin;
 	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
@@ -530,6 +562,21 @@ static int check_preserved(const struct restore_options *o, const char *path, st
 		path);
 }
 
+/* The last that may fail: then there is no container. */
+static int tell_restored(struct container **c, struct error *e)
+{
+	int r = application_hook(*c, APPLICATION_RESTORE, NULL, e);
+
+	if (r >= 0)
+		r = fault_point("restore-told", e);
+	if (r >= 0)
+		return 0;
+	container_abort(*c);
+	container_free(*c);
+	*c = NULL;
+	return r;
+}
+
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
 	struct error *e)
 {
@@ -556,6 +603,8 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	close_p(&stream);
 	r = native_restore(o, image_dir, &feed, ret, stats, e);
 	stats->total_us = now_us() - begin;
+	if (r == 0)
+		r = tell_restored(ret, e);
 	if (r == 0)
 		container_settle(*ret);
 	if (r == 0)

@@ -129,6 +129,11 @@ int rootfs_check_target(int target, const char *name, struct error *e) _must_che
 /* The directory of the container's NOTIFY_SOCKET, its mount and its variable. */
 int notify_prepare(struct container *c, struct spec *s, struct error *e) _must_check_;
 
+/* ---- application.c ---- */
+/* The directory that is to be the container's /run/stasis, with its files, and its mount. */
+int application_prepare(struct container *c, struct spec *s, const struct container_create_options *o,
+	struct error *e) _must_check_;
+
 /* ---- terminal.c ---- */
 /* A pty of the container's own devpts: the slave becomes fds 0-2 (and /dev/console if console), the controlling
  * terminal of our session; the master goes over the socket, and stays open in *ret_master if that is not NULL. */

@@ -28,6 +28,12 @@ struct rdt {
 	bool made;	/* the creating process only: it was not there before */
 };
 
+/* Of this container and those that it was restored of: checkpoints that were begun, and that failed. One that was killed has
+ * been begun. */
+struct container_attempts {
+	uint64_t checkpoints, failed;
+};
+
 /* What state.json records (mission.md row A2). Strings are malloc'ed, freed by container_free(). */
 struct container {
 	char *root; /* the state root, absolute */
@@ -47,10 +53,11 @@ struct container {
 	char *mountinfo; /* /proc/<init>/mountinfo right after set-up: what is there besides was mounted by the container */
 	char *sandbox, *name; /* the sandbox that it is in, and its name there (membership.c); NULL: none */
 	uint64_t generation;  /* 0 when created, +1 at each restore */
-	bool starting;	      /* the creating process only: made with "start" */
-	int interrupt_fd;     /* while it is made: readable when the command was told to end; else -EBADF */
-	int init_fd;	      /* the creating process only: init's error socket, see container_init_error() */
-	int notify_fd; /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
+	struct container_attempts attempts; /* in a file of their own: container_read_attempts() */
+	bool starting;			    /* the creating process only: made with "start" */
+	int interrupt_fd; /* while it is made: readable when the command was told to end; else -EBADF */
+	int init_fd;	  /* the creating process only: init's error socket, see container_init_error() */
+	int notify_fd;	  /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
 	struct net_devices_moved *net_devices; /* the creating process only: see container_settle() */
 	struct cgroup cgroup;
 	struct rdt rdt;
@@ -99,6 +106,7 @@ struct container_create_options {
 	int *restore_console;	     /* init leaves there the master of the terminal, if there is one */
 	struct timens_offset timens; /* present: a time namespace with these offsets */
 	uint64_t generation;
+	struct container_attempts attempts;
 };
 
 /*
@@ -198,6 +206,30 @@ int container_delete(struct container *c, bool force, struct error *e) _must_che
 /* Runs hooks of a type with the state on stdin (runtime namespace). */
 int container_run_hooks(struct container *c, enum hook_type type, struct error *e) _must_check_;
 
+/* application.c: what a container is told, and may ask for (docs/application.md), by the annotations io.stasis.application* and
+ * io.stasis.hooks.*. */
+#define CONTAINER_APPLICATION "/run/stasis"
+#define CONTAINER_APPLICATION_ENVIRONMENT "environment"
+#define CONTAINER_APPLICATION_SOCKET "socket"
+enum application_hook { APPLICATION_SAVE, APPLICATION_RESUME, APPLICATION_RESTORE, APPLICATION_HOOKS };
+struct application {
+	bool present;			 /* there is CONTAINER_APPLICATION */
+	const char *image_path;		 /* for checkpoints that it asks for, absolute; NULL: it may not */
+	bool leave_running;		 /* after these */
+	unsigned interval;		 /* seconds between two of these */
+	char **hooks[APPLICATION_HOOKS]; /* commands, NULL-terminated; NULL: none */
+	unsigned timeout;		 /* of a hook, seconds */
+};
+/* Borrows from both; ERROR_CONFIG names the annotation. */
+int container_application(
+	const struct spec *s, struct arena *a, struct application *ret, struct error *e) _must_check_;
+/* The directory that is the container's CONTAINER_APPLICATION; -ENOENT: it has none. */
+int container_open_application(const struct container *c);
+/* c->attempts from the state directory: nothing that is worth an error. */
+void container_read_attempts(struct container *c);
+enum container_attempt { ATTEMPT_BEGINS, ATTEMPT_FAILED };
+int container_count_attempt(struct container *c, enum container_attempt what, struct error *e) _must_check_;
+
 void container_free(struct container *c);
 static inline void container_free_p(struct container **c)
 {
@@ -242,6 +274,8 @@ struct exec_options {
 	bool ignore_paused;
 	int preserve_fds;
 	struct cgroup_subs cgroups; /* none: the container's */
+	const int *stdio;	    /* what its descriptors 0-2 are; NULL: ours */
+	bool dies_with_caller;	    /* is killed when we are */
 };
 /* Runs a process in the container: a child of the caller, whose pidfd is *ret_pidfd (the caller closes it, and reaps the
  * child unless it exits first). Returns when the program has been exec'ed, or with the error of why not. */

@@ -495,6 +495,8 @@ static int create(struct create *cr, struct error *e)
 	r = membership_decide(cr->c, cr->c->spec, cr->o, e);
 	if (r == 0)
 		r = membership_enter(cr->c, !cr->o->sandbox, e);
+	if (r == 0)
+		r = application_prepare(cr->c, cr->c->spec, cr->o, e);
 	if (r == 0 && cr->o->notify)
 		r = notify_prepare(cr->c, cr->c->spec, e);
 	if (r == 0 && cr->o->notify && cr->o->start) {

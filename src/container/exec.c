@@ -251,6 +251,23 @@ static int enter(struct exec *x, struct error *e)
 	return r < 0 ? r : fault_point("exec-namespaces", e);
 }
 
+static int take_stdio(const struct exec *x, struct error *e)
+{
+	for (int i = 0; x->o->stdio && i < 3; i++)
+		if (x->o->stdio[i] != i && dup2(x->o->stdio[i], i) < 0)
+			return error_errno(e, -errno, "stdin, stdout and stderr");
+	return 0;
+}
+
+/* A detached process outlives us; whoever kills us now has started it all the same. */
+static void choose_death(const struct exec *x)
+{
+	prctl(PR_SET_PDEATHSIG, x->o->dies_with_caller ? SIGKILL : 0);
+	/* A change of ids had made us forget it, and we may be late. */
+	if (x->o->dies_with_caller && sync_is_closed(x->child_sync))
+		_exit(255);
+}
+
 static int take_terminal(struct exec *x, struct error *e)
 {
 	_cleanup_close_ int root = -EBADF;
@@ -282,7 +299,9 @@ static _Noreturn void child_main(struct exec *x)
 	struct error e = {0};
 	int r;
 
-	r = enter(x, &e);
+	r = take_stdio(x, &e);
+	if (r == 0)
+		r = enter(x, &e);
 	if (r == 0)
 		r = take_terminal(x, &e);
 	if (r == 0)
@@ -298,8 +317,7 @@ static _Noreturn void child_main(struct exec *x)
 	if (r == 0)
 		r = fault_point("exec-process", &e);
 	if (r == 0) {
-		/* a detached process outlives us; whoever kills us now has started it all the same */
-		prctl(PR_SET_PDEATHSIG, 0);
+		choose_death(x);
 		(void)!process_exec(&context, &e);
 	}
 	sync_send_error(sync, &e);

@@ -55,6 +55,8 @@ struct image_manifest {
 	unsigned page_size;
 	const char *created; /* RFC 3339 */
 	uint64_t generation;
+	uint64_t attempts,
+		failed_attempts; /* checkpoints, this one with them; 0 in images of older versions */
 	/* The image that has the pages of which this one says that they have not been written since: its directory, relative to
 	 * this one's, and the checksum of its manifest. NULL: none. */
 	const char *parent;

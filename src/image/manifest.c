@@ -103,6 +103,18 @@ static struct json_object *parent_object(const struct image_manifest *m)
 	return o;
 }
 
+static struct json_object *attempts_object(const struct image_manifest *m)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (o && (!manifest_add_u64(o, "checkpoints", m->attempts) ||
+			 !manifest_add_u64(o, "failed", m->failed_attempts))) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
 static bool fill(struct json_object *o, const struct image_manifest *m, const struct image_files *f)
 {
 	return manifest_add_u64(o, "format_version", IMAGE_FORMAT_VERSION) &&
@@ -116,6 +128,7 @@ static bool fill(struct json_object *o, const struct image_manifest *m, const st
 	       manifest_add_u64(o, "page_size", m->page_size) &&
 	       manifest_add_string(o, "created", m->created) &&
 	       manifest_add_u64(o, "generation", m->generation) &&
+	       manifest_add(o, "attempts", attempts_object(m)) &&
 	       (!m->parent || manifest_add(o, "parent", parent_object(m))) &&
 	       manifest_add(o, "statistics", statistics_object(&m->statistics)) &&
 	       manifest_add(o, "files", files_object(f));
@@ -177,6 +190,17 @@ static void get_containers(struct manifest_parse *p, struct json_object *o, stru
 	m->container_id = manifest_string(p, c, "id");
 }
 
+static void get_attempts(struct manifest_parse *p, struct json_object *o, struct image_manifest *m)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, "attempts", NULL))
+		return;
+	v = manifest_member(p, o, "attempts", json_type_object);
+	m->attempts = manifest_u64(p, v, "checkpoints", UINT64_MAX);
+	m->failed_attempts = manifest_u64(p, v, "failed", UINT64_MAX);
+}
+
 static void get_all(
 	struct manifest_parse *p, struct json_object *o, struct image_manifest *m, struct image_files *f)
 {
@@ -191,6 +215,7 @@ static void get_all(
 	m->page_size = manifest_u64(p, o, "page_size", UINT32_MAX);
 	m->created = manifest_string(p, o, "created");
 	m->generation = manifest_u64(p, o, "generation", UINT64_MAX);
+	get_attempts(p, o, m);
 	get_parent(p, o, m);
 	v = manifest_member(p, o, "cpu", json_type_object);
 	m->xfeatures = manifest_u64(p, v, "xfeatures", UINT64_MAX);

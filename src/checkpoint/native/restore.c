@@ -556,6 +556,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result < 0)
 		return result;
 	create.generation = image_manifest(r->image)->generation + 1;
+	create.attempts = (struct container_attempts){
+		image_manifest(r->image)->attempts, image_manifest(r->image)->failed_attempts};
 	set_clocks(r, &create.timens);
 	progress_start(&r->progress, "create", NULL, 0);
 	result = container_create(&create, &c, e);

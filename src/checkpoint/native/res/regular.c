@@ -318,6 +318,12 @@ static int make_ghost(struct restore *r, const St__Regular *m, const char *name,
 	return fd < 0 ? error_errno(e, -errno, "open %s", name) : ghost_attributes(m, fd, e);
 }
 
+/* The new container's own, whose environment may be another one. */
+static bool may_differ(const St__Regular *m)
+{
+	return !strcmp(m->path, CONTAINER_APPLICATION "/" CONTAINER_APPLICATION_ENVIRONMENT);
+}
+
 static int verify(const St__Regular *m, int fd, struct error *e)
 {
 	struct stat st;
@@ -332,7 +338,7 @@ static int verify(const St__Regular *m, int fd, struct error *e)
 			"%s is of another type than at the checkpoint: restore the bundle's files as they "
 			"were",
 			m->path);
-	if ((S_ISREG(m->mode) || S_ISBLK(m->mode)) && size != m->size)
+	if ((S_ISREG(m->mode) || S_ISBLK(m->mode)) && size != m->size && !may_differ(m))
 		return error_set(e, -ESTALE, ERROR_REFUSED,
 			"%s has %llu bytes, at the checkpoint it had %llu: restore the bundle's files %s"
 			"as they were",
