@@ -212,7 +212,7 @@ test_slow_hook() {
 }
 
 hook_runs() {
-	[ -e "$B/rootfs/cr/hooks" ]
+	[ -s "$B/rootfs/cr/hooks" ]
 }
 
 # Killed, or told to end, while the hook runs.
