@@ -218,6 +218,44 @@ test_in_a_pod() {
 		readlink "/proc/$(podman inspect --format '{{.State.Pid}}' "$(podman pod inspect --format '{{.InfraContainerID}}' p)")/ns/net"
 }
 
+# The memory beforehand, while it runs, and then what was written since. podman does this only if a criu says that it could.
+most_is_of_the_first() {
+	jq -e '.statistics | .pages_parent > 4 * .pages_data' "$1/checkpoint/manifest.json" > "$T/jq" || fail "$(cat "$1/checkpoint/manifest.json")"
+	jq -e '.statistics.pages_data > 200' "$1/pre-checkpoint/manifest.json" > "$T/jq" || fail "$(cat "$1/pre-checkpoint/manifest.json")"
+}
+
+test_pre_checkpoint() {
+	mkdir "$T/bin"
+	cp "$TESTS/callers/criu-stand-in" "$T/bin/criu"
+	export PATH=$T/bin:$PATH
+	podman_image
+	succeeds podman run -d --name c bb sh -c "x=\$(seq 1 200000); $COUNTING"
+	eventually 20 counted_beyond c 3
+	local n d
+	d=$(data_of c)
+	succeeds podman container checkpoint --pre-checkpoint c
+	expect_state running c
+	goes_on c "$(last c)"
+	succeeds podman container checkpoint --with-previous --keep c
+	expect_state exited c
+	most_is_of_the_first "$d"
+	n=$(last c)
+	succeeds podman container restore c
+	goes_on c "$n"
+	# The same by archives, which are imported where neither the container nor its folder is any more.
+	succeeds podman container checkpoint --pre-checkpoint --export "$T/pre.tar" c
+	expect_state running c
+	succeeds podman container checkpoint --with-previous --export "$T/c.tar" c
+	mkdir "$T/x" && tar xf "$T/c.tar" -C "$T/x" && tar xf "$T/pre.tar" -C "$T/x"
+	most_is_of_the_first "$T/x"
+	n=$(last c)
+	succeeds podman rm -f -t 0 c
+	ends 125 'pre-checkpoint|parent' podman container restore --import "$T/c.tar" --name alone
+	succeeds podman container restore --import-previous "$T/pre.tar" --import "$T/c.tar"
+	goes_on c "$n"
+	expect here podman exec c echo here
+}
+
 # What can't be kept is refused, podman shows why, and the container runs on.
 test_refused() {
 	podman_image
