@@ -107,5 +107,7 @@ struct foreground_container {
 /* The container's exit status (128 + signal), or a negative errno. */
 int foreground_container(struct container_create_options *create, const struct foreground_container *how,
 	struct error *e) _must_check_;
+/* Of a member of a sandbox: it gets a supervisor if it has none. Only a warning if not: containers do not depend on it. */
+void cli_supervise(const struct container *c);
 /* Kills and deletes it; an error is logged. */
 void container_delete_quietly(struct container *c);

@@ -23,7 +23,11 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	struct container_create_options create;
 	int r = create_options_for(g, &o->create, args[0], &create, e);
 
-	return r < 0 ? r : container_create(&create, &c, e);
+	if (r == 0)
+		r = container_create(&create, &c, e);
+	if (r == 0)
+		cli_supervise(c);
+	return r;
 }
 
 const struct cli_command cmd_create = {

@@ -161,8 +161,12 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");
 	/* In the foreground stdout is the container's. */
 	how.stats = !o->print_stats ? NULL : o->detach ? stdout : stderr;
-	if (o->detach)
-		return make(&how, &create, &c, e);
+	if (o->detach) {
+		r = make(&how, &create, &c, e);
+		if (r == 0)
+			cli_supervise(c);
+		return r;
+	}
 	return foreground_container(&create,
 		&(struct foreground_container){
 			.make = make, .arg = &how, .keep = o->keep, .no_subreaper = o->no_subreaper},

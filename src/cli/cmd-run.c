@@ -53,9 +53,12 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	r = container_start(c, e);
 	if (r < 0)
 		container_delete_quietly(c);
-	if (r < 0 || c->notify_fd < 0)
+	if (r < 0)
 		return r;
 	container_unlock(c);
+	cli_supervise(c);
+	if (c->notify_fd < 0)
+		return 0;
 	/* what container_create() has blocked: it may be long until the program is ready */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

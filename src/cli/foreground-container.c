@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "linux/procfd.h"
 #include "linux/pty.h"
+#include "sandbox/sandbox.h"
 
 void container_delete_quietly(struct container *c)
 {
@@ -24,6 +25,14 @@ void container_delete_quietly(struct container *c)
 		r = container_delete(c, true, &e);
 	if (r < 0)
 		log_error(&e);
+}
+
+void cli_supervise(const struct container *c)
+{
+	struct error e;
+
+	if (c->sandbox && sandbox_ensure(c->root, c->sandbox, &e) < 0)
+		log_warning("%s", e.message);
 }
 
 static int start_and_wait(const struct foreground_container *how, struct container *c, int console,
@@ -75,6 +84,7 @@ int foreground_container(
 	if (r < 0)
 		return r;
 	close_p(&theirs);
+	cli_supervise(c);
 	r = start_and_wait(how, c, console, &status, e);
 	if (r < 0 || !how->keep)
 		container_delete_quietly(c);

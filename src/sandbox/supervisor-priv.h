@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "sandbox/supervisor.h"
+
+#define SANDBOX_EXITS "exits"
+
+/* members.c: watches who joins and leaves. */
+int members_watch(struct supervisor *s, struct error *e) _must_check_;
+/* What has changed since, at once. */
+void members_look(struct supervisor *s);
+/* All of them now, whatever the watch says later. */
+void members_scan(struct supervisor *s);
+void members_done(struct supervisor *s);
+
+/* exits.c: what is kept of a member's end, for the next supervisor. */
+void exit_save(struct supervisor *s, const struct member *m);
+/* True: it was kept, and belongs to this very process. */
+bool exit_load(struct supervisor *s, struct member *m);
+void exit_forget(struct supervisor *s, const char *id);
+
+/* start.c */
+bool sandbox_is_served(int dir_fd);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/server.h"
+#include "sandbox/supervisor-priv.h"
+
+enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000 };
+
+#define LOCK "supervisor.lock"
+
+/* ---- its end ---- */
+
+/* Removes what only we have put there; the directory too, if it is empty then. Whoever joins meanwhile makes it anew, and
+ * starts another supervisor, as the socket is gone already. */
+static void remove_sandbox(struct supervisor *s)
+{
+	remove_tree_at(s->dir_fd, SANDBOX_EXITS);
+	unlinkat(s->dir_fd, LOCK, 0);
+	container_tidy_sandbox(s->root, s->id);
+}
+
+static bool is_needed(const struct supervisor *s)
+{
+	return s->members || s->workers || s->holds || server_n_clients(s->server);
+}
+
+void supervisor_check_end(struct supervisor *s)
+{
+	struct error e;
+
+	if (s->ending)
+		return;
+	if (server_n_clients(s->server))
+		loop_clear_timer(s->loop, &s->grace);
+	if (is_needed(s) || s->grace.set)
+		return;
+	/* Who comes now finds no socket and starts another one, who waits for our lock; who came just before is served. */
+	s->ending = true;
+	if (!server_unlisten(s->server)) {
+		members_scan(s);
+		if (!is_needed(s) &&
+			(unlinkat(s->dir_fd, CONTAINER_MEMBERS, AT_REMOVEDIR) == 0 || errno == ENOENT)) {
+			remove_sandbox(s);
+			loop_stop(s->loop);
+			return;
+		}
+	}
+	s->ending = false;
+	if (server_listen(s->server, &e) < 0) {
+		log_error(&e);
+		loop_stop(s->loop);
+	}
+}
+
+static void grace_is_over(void *arg)
+{
+	supervisor_check_end(arg);
+}
+
+/* ---- children ---- */
+
+static bool knows(const struct supervisor *s, pid_t pid)
+{
+	for (const struct member *m = s->members; m; m = m->next)
+		if (m->process.pid == pid)
+			return true;
+	return false;
+}
+
+static void child_ended(struct supervisor *s, pid_t pid, int status)
+{
+	for (struct member *m = s->members; m; m = m->next)
+		if (m->process.pid == pid)
+			process_reaped(&m->process, status);
+	for (struct process *p = s->others; p; p = p->next)
+		if (p->pid == pid)
+			process_reaped(p, status);
+	(void)worker_reaped(s, pid, status);
+}
+
+/* Containers that a worker made, what exec left behind, and workers: we are their parent, if only by adoption. What a worker
+ * has said of a process was said before the process became ours. */
+static void children_end(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+	struct signalfd_siginfo si;
+	siginfo_t child;
+	int status;
+
+	if (read(s->children.fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (si.ssi_signo == SIGTERM) { /* containers run on, and the next one takes over */
+		loop_stop(s->loop);
+		return;
+	}
+	for (;;) {
+		child.si_pid = 0;
+		if (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) < 0 || child.si_pid == 0)
+			break;
+		workers_look(s);
+		if (!knows(s, child.si_pid))
+			members_look(s); /* while its pid is its own */
+		if (waitpid(child.si_pid, &status, WNOHANG) == child.si_pid)
+			child_ended(s, child.si_pid, status);
+	}
+	supervisor_check_end(s);
+}
+
+void supervisor_keep_process(struct supervisor *s, pid_t pid, uint64_t start_time, const char *id)
+{
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return;
+	p->id = strdup(id);
+	p->next = s->others;
+	s->others = p;
+	if (process_watch(p, s->loop, pid, start_time) != 0)
+		p->exited = true;
+}
+
+struct process *supervisor_find_process(struct supervisor *s, const char *id, pid_t pid)
+{
+	for (struct process *p = s->others; p; p = p->next)
+		if (p->pid == pid && p->id && !strcmp(p->id, id))
+			return p;
+	return NULL;
+}
+
+/* ---- its beginning ---- */
+
+static void pause_ms(int ms)
+{
+	usleep(ms * 1000);
+}
+
+/* 1: there is another one already, or no such sandbox any more. */
+static int take_lock(struct supervisor *s, struct error *e)
+{
+	for (int waited = 0;; waited++) {
+		close_p(&s->dir_fd);
+		close_p(&s->lock_fd);
+		s->dir_fd = container_open_sandbox(s->root, s->id, false);
+		if (s->dir_fd == -ENOENT)
+			return 1;
+		if (s->dir_fd < 0)
+			return error_errno(e, s->dir_fd, "open the sandbox %s", s->id);
+		s->lock_fd = openat(s->dir_fd, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (s->lock_fd < 0)
+			return error_errno(e, -errno, "lock the sandbox %s", s->id);
+		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+			struct stat st;
+
+			/* of a directory that has been removed meanwhile? */
+			if (fstat(s->lock_fd, &st) == 0 && st.st_nlink)
+				return 0;
+			continue;
+		}
+		if (errno != EWOULDBLOCK)
+			return error_errno(e, -errno, "lock the sandbox %s", s->id);
+		if (sandbox_is_served(s->dir_fd))
+			return 1;
+		if (waited >= OTHER_ONE_MS)
+			return error_set(e, -EBUSY, ERROR_STATE,
+				"the sandbox %s has a supervisor that does not answer", s->id);
+		pause_ms(1); /* it begins or ends */
+	}
+}
+
+static int watch_children(struct supervisor *s, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	sigset_t mask;
+	int r;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGCHLD);
+	sigaddset(&mask, SIGTERM);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		return error_errno(e, -errno, "become subreaper");
+	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->children = (struct loop_fd){-EBADF, children_end, s};
+	r = fd < 0 ? -errno : loop_watch(s->loop, &s->children, fd, EPOLLIN);
+	if (r < 0)
+		return error_errno(e, r, "watch processes");
+	(void)take_fd(&fd);
+	return 0;
+}
+
+static void supervisor_done(struct supervisor *s)
+{
+	server_free(s->server);
+	members_done(s);
+	while (s->others) {
+		struct process *p = s->others;
+
+		s->others = p->next;
+		process_done(p);
+		free(p);
+	}
+	loop_free(s->loop);
+	close_p(&s->dir_fd);
+	close_p(&s->lock_fd);
+	free(s->root);
+	free(s->id);
+}
+
+static int serve(struct supervisor *s, struct error *e)
+{
+	int r = loop_new(&s->loop);
+
+	if (r < 0)
+		return error_errno(e, r, "supervise the sandbox %s", s->id);
+	r = server_new(s, &s->server, e);
+	if (r == 0)
+		r = watch_children(s, e);
+	if (r == 0)
+		r = members_watch(s, e);
+	if (r == 0)
+		r = server_listen(s->server, e);
+	if (r < 0)
+		return r;
+	s->grace = (struct loop_timer){.due = grace_is_over, .arg = s};
+	if (!s->members)
+		loop_set_timer(s->loop, &s->grace, GRACE_MS);
+	r = loop_run(s->loop);
+	return r < 0 ? error_errno(e, r, "supervise the sandbox %s", s->id) : 0;
+}
+
+int supervisor_main(const struct supervisor_options *o, struct error *e)
+{
+	_cleanup_(supervisor_done) struct supervisor s = {
+		.dir_fd = -EBADF, .lock_fd = -EBADF, .inotify = -EBADF, .members_watch = -1};
+	int r = container_id_check(o->id, e);
+
+	if (r < 0)
+		return r;
+	s.root = strdup(o->root);
+	s.id = strdup(o->id);
+	if (!s.root || !s.id)
+		return error_errno(e, -ENOMEM, "sandbox %s", o->id);
+	umask(022);
+	r = take_lock(&s, e);
+	if (r == 0)
+		r = serve(&s, e);
+	return r > 0 ? 0 : r;
+}
