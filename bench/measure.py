@@ -17,6 +17,7 @@ import time
 
 import memory
 import peers
+import pod
 
 TIMER = "/cache/bin/timer"
 CAPS = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
@@ -315,7 +316,7 @@ class Bench:
         self.out.write(json.dumps(d) + "\n")
 
     def say(self, case, runtime, i, d):
-        keys = ("life_us", "checkpoint_us", "frozen_us", "restore_prog_us", "pause_us")
+        keys = ("life_us", "call_us", "idle_cpu_us", "checkpoint_us", "frozen_us", "restore_prog_us", "pause_us")
         values = " ".join("%s %.2f" % (k[:-3], d[k] / 1000) for k in keys if d.get(k, -1) >= 0)
         note = d.get("error") or ("" if d.get("ok", True) else "SELF-CHECK FAILED")
         print("%-12s %-7s %2d  %s %s" % (case, runtime.name, i, values, note), flush=True)
@@ -378,7 +379,7 @@ class Bench:
         self.emit(case="floor", peer="kernel", us=json.loads(r.stdout))
 
     def run(self):
-        cases = self.options.cases.split(",") if self.options.cases else COLD + CYCLES + memory.CASES
+        cases = self.options.cases.split(",") if self.options.cases else COLD + CYCLES + pod.CASES + memory.CASES
         self.emit(case="meta", versions={r.name: r.version() for r in self.runtimes}, runs=self.options.runs,
                   store=self.options.store, peers=[r.name for r in self.runtimes], ways=[w.name for w in self.ways],
                   **machine())
@@ -390,6 +391,9 @@ class Bench:
                 continue
             if case in memory.CASES:
                 memory.run(self, case, sys.modules[__name__])
+                continue
+            if case in pod.CASES:
+                pod.run(self, case, sys.modules[__name__])
                 continue
             for i in range(self.options.runs):
                 for runtime in self.turns(i):

@@ -124,6 +124,10 @@ class Runtime:
         return self.cmd + ["checkpoint", "--image-path", image, "--work-path", work] + \
             (["--leave-running"] if leave_running else []) + [cid]
 
+    def checkpoint_pod_cmd(self, sandbox, image, work, leave_running=False):
+        """of all containers of a sandbox, which is named by its first one"""
+        return self.checkpoint_cmd(sandbox, image, work, leave_running)
+
     def restore_cmd(self, bundle, cid, image, work):
         return self.cmd + ["restore", "-d", "--bundle", bundle, "--image-path", image, "--work-path", work, cid]
 
@@ -242,6 +246,9 @@ class Stasis(Runtime):
     def statistics(self, image, work):
         with open(image + "/manifest.json") as f:
             return json.load(f).get("statistics", {})
+
+    def checkpoint_pod_cmd(self, sandbox, image, work, leave_running=False):
+        return self.checkpoint_cmd("--sandbox", image, work, leave_running) + [sandbox]
 
     def wait_for_memory_cmd(self, cid):
         return self.cmd + ["wait", "--restore", cid]

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pod
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = ["stasis", "runc", "crun", "runsc"]
 TITLES = {
@@ -15,7 +17,9 @@ TITLES = {
     "many": "100 x `true`, 10 at a time: for each",
     "tick": "1 process", "procs10": "10 processes", "procs50": "50 processes", "threads100": "100 threads",
     "fds1000": "1000 fds", "redis100k": "redis, 100k keys", "pydict1m": "python, 1M-entry dict", "mem256": "256 MiB",
+    "pod": "pod of 3 small containers",
 }
+PODS = ["pod"]                  # of runtimes that have such
 COLD = ["true", "true-spaced", "seccomp", "exec", "many"]
 CYCLES = [c for c in TITLES if c not in COLD]
 COMPLETE_RUNS = 5
@@ -45,7 +49,7 @@ MEMORY_FIGURES = [
     ("memory of checkpoint, MiB", "", "checkpoint_rss_kb"), ("of restore, MiB", "", "restore_rss_kb"),
 ]
 MIB = 1048576
-SCALE = {"image_bytes": MIB, "maxrss_kb": 1024, "checkpoint_rss_kb": 1024, "restore_rss_kb": 1024}     # of the others: 1000, from us to ms
+SCALE = {"image_bytes": MIB, "maxrss_kb": 1024, "idle_rss_kb": 1024, "checkpoint_rss_kb": 1024, "restore_rss_kb": 1024}     # of the others: 1000, from us to ms
 
 
 def quantile(sorted_values, q):
@@ -89,7 +93,7 @@ class Data:
 
     def complete(self):
         return self.peers == PEERS and self.meta["runs"] >= COMPLETE_RUNS and \
-            all((c, p) in self.rows for c in TITLES for p in PEERS)
+            all((c, p) in self.rows for c in TITLES for p in (pod.PEERS if c in PODS else PEERS))
 
 
 def table(data, cases, suffix, field):
@@ -237,7 +241,31 @@ def goals(data):
         goal("%s%s <= %scrun's" % (TITLES[case], ", peak memory" if field == "maxrss_kb" else "", "%g of " % share if share < 1 else ""),
              both, both and "%s against %s %s" % (digits(ours[0]), digits(crun[0]), unit), both and ours[0] <= share * crun[0])
     memory_goals(data, goal)
+    pod_goals(data, goal)
     return ["| goal | here | reached |", "|---|---|---|"] + rows
+
+
+def pod_goals(data, goal):
+    """the figures of issue 6"""
+    def at_most(what, case, peer, field, most, unit="ms", scale=1):
+        c = data.cell(case, peer, field)
+        ours = c[0] * scale if c else None
+        goal("%s <= %g %s" % (what, most, unit), c, c and digits(ours) + " " + unit, c and ours <= most)
+
+    def alone(what, suffix, field):
+        ours, one = data.cell("pod" + suffix, "stasis", field), data.cell("pod-alone" + suffix, "stasis", field)
+        both = (ours, one) if ours and one else None
+        goal("the same <= 1.3 of one container's alone: " + what, both, both and "%s against %s ms" % (digits(ours[0]), digits(one[0])),
+             both and ours[0] <= 1.3 * one[0])
+
+    at_most("pod of 3: stands still", "pod-pause", "stasis", "pause_us", 3)
+    alone("stands still", "-pause", "pause_us")
+    alone("checkpoint", "", "checkpoint_us")
+    at_most("pod of 3: restore until progress", "pod", "stasis", "restore_prog_us", 25)
+    alone("restore until progress", "", "restore_prog_us")
+    at_most("control socket: State", "control", "stasis", "call_us", 100, "us", 1000)
+    at_most("100 idle sandboxes: CPU time in 10 s", "idle", "stasis", "idle_cpu_us", 0)
+    at_most("memory of a supervisor", "idle", "stasis", "idle_rss_kb", 4, "MiB")
 
 
 def phases(data):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * timer [-f FILE [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- COMMAND...
+ * timer [-f FILE... [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- COMMAND...
  *
  * Runs COMMAND with stdin, stdout and stderr at /dev/null and prints one line of JSON:
  *
@@ -8,7 +8,9 @@
  *   us         spawn to exit
  *   prog_us    with -f: spawn to the first modification of FILE that changes what it says (may come before or
  *              after the exit), -1: none
+ *              (several -f: until the last of them)
  *   gap_us     with -g: the longest time without a modification of FILE, from spawn to 50 ms after the exit
+ *              (several: of any of them)
  *   user_us, sys_us, maxrss_kb   of COMMAND and the children it has waited for
  *
  * With -n, COMMAND runs N times, JOBS at once, with its number for each "%" that ends an argument; us is the time for all, rc
@@ -41,22 +43,29 @@ extern char **environ;
 enum {
 	AFTER_EXIT_US = 50 * 1000,    /* how long -g goes on looking after the exit */
 	GIVE_UP_US = 8 * 1000 * 1000, /* no progress this long after the exit: there will be none */
+	FILES = 8,
+};
+
+struct counter {
+	const char *file;
+	int wd;
+	char before[64]; /* what the file said at the start */
+	long first;	 /* first modification, us since start; -1: not yet */
+	long last;	 /* the latest one; the start counts as one */
+	long longest;
 };
 
 struct timer {
-	const char *file;
+	struct counter files[FILES];
+	int n_files;
 	const char *err;
 	bool gap;
 	long limit_us;
 
-	int watch;	 /* inotify */
-	char before[64]; /* what the file said at the start */
+	int watch; /* inotify */
 	int pidfd;
 	long start;
 	long exited; /* us since start, -1: not yet */
-	long first;  /* first modification, likewise */
-	long last;   /* the latest one; the start counts as one */
-	long longest;
 	int status;
 	struct rusage usage;
 };
@@ -153,9 +162,9 @@ static void many(struct timer *t, char **argv, int total, int jobs)
 
 /* a runtime may well touch the file (truncate it to its size, say): only the program makes it say something
  * new */
-static void contents(const struct timer *t, char *buf, size_t size)
+static void contents(const char *file, char *buf, size_t size)
 {
-	int fd = open(t->file, O_RDONLY | O_CLOEXEC);
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? 0 : pread(fd, buf, size - 1, 0);
 
 	buf[n > 0 ? n : 0] = 0;
@@ -163,21 +172,73 @@ static void contents(const struct timer *t, char *buf, size_t size)
 		close(fd);
 }
 
+static void one_modified(struct counter *c, long at)
+{
+	char buf[sizeof(c->before)];
+
+	if (c->first < 0) {
+		contents(c->file, buf, sizeof(buf));
+		if (strcmp(buf, c->before))
+			c->first = at;
+	}
+	if (at - c->last > c->longest)
+		c->longest = at - c->last;
+	c->last = at;
+}
+
 static void modified(struct timer *t)
 {
-	char buf[4096];
+	char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	bool seen[FILES] = {false};
 	long at = now_us() - t->start;
+	ssize_t n;
 
-	while (read(t->watch, buf, sizeof(buf)) > 0)
-		;
-	if (t->first < 0) {
-		contents(t, buf, sizeof(t->before));
-		if (strcmp(buf, t->before))
-			t->first = at;
+	while ((n = read(t->watch, buf, sizeof(buf))) > 0)
+		for (char *p = buf; p < buf + n;) {
+			const struct inotify_event *e = (const struct inotify_event *)p;
+
+			for (int i = 0; i < t->n_files; i++)
+				seen[i] |= t->files[i].wd == e->wd;
+			p += sizeof(*e) + e->len;
+		}
+	for (int i = 0; i < t->n_files; i++)
+		if (seen[i])
+			one_modified(&t->files[i], at);
+}
+
+/* Of all files: the last first modification, -1: one has none; the last modification of the one that was modified longest ago; the
+ * longest gap. */
+static long all_first(const struct timer *t)
+{
+	long first = -1;
+
+	for (int i = 0; i < t->n_files; i++) {
+		if (t->files[i].first < 0)
+			return -1;
+		if (t->files[i].first > first)
+			first = t->files[i].first;
 	}
-	if (at - t->last > t->longest)
-		t->longest = at - t->last;
-	t->last = at;
+	return first;
+}
+
+static long all_last(const struct timer *t)
+{
+	long last = t->files[0].last;
+
+	for (int i = 1; i < t->n_files; i++)
+		if (t->files[i].last < last)
+			last = t->files[i].last;
+	return last;
+}
+
+static long all_longest(const struct timer *t)
+{
+	long longest = 0;
+
+	for (int i = 0; i < t->n_files; i++)
+		if (t->files[i].longest > longest)
+			longest = t->files[i].longest;
+	return longest;
 }
 
 static bool finished(const struct timer *t, long at)
@@ -186,17 +247,17 @@ static bool finished(const struct timer *t, long at)
 		return true;
 	if (t->exited < 0)
 		return false;
-	if (!t->file || t->status != 0 || at - t->exited > GIVE_UP_US)
+	if (!t->n_files || t->status != 0 || at - t->exited > GIVE_UP_US)
 		return true;
 	if (t->gap)
-		return t->last > t->exited && at - t->exited > AFTER_EXIT_US;
-	return t->first >= 0;
+		return all_last(t) > t->exited && at - t->exited > AFTER_EXIT_US;
+	return all_first(t) >= 0;
 }
 
 static void watch(struct timer *t, pid_t pid)
 {
 	while (!finished(t, now_us() - t->start)) {
-		bool look = t->gap || t->first < 0;
+		bool look = t->gap || all_first(t) < 0;
 		struct pollfd p[2] = {
 			{.fd = t->exited < 0 ? t->pidfd : -1, .events = POLLIN},
 			{.fd = look ? t->watch : -1, .events = POLLIN},
@@ -213,6 +274,24 @@ static void watch(struct timer *t, pid_t pid)
 	}
 }
 
+static int watch_files(struct timer *t)
+{
+	if (!t->n_files)
+		return 0;
+	t->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	for (int i = 0; i < t->n_files; i++) {
+		struct counter *c = &t->files[i];
+
+		c->wd = t->watch < 0 ? -1 : inotify_add_watch(t->watch, c->file, IN_MODIFY);
+		if (c->wd < 0) {
+			perror(c->file);
+			return -1;
+		}
+		contents(c->file, c->before, sizeof(c->before));
+	}
+	return 0;
+}
+
 static long tv_us(struct timeval tv)
 {
 	return tv.tv_sec * 1000000L + tv.tv_usec;
@@ -220,14 +299,15 @@ static long tv_us(struct timeval tv)
 
 int main(int argc, char **argv)
 {
-	struct timer t = {
-		.limit_us = 120 * 1000000L, .watch = -EBADF, .pidfd = -EBADF, .exited = -1, .first = -1};
+	struct timer t = {.limit_us = 120 * 1000000L, .watch = -EBADF, .pidfd = -EBADF, .exited = -1};
 	int c, total = 0, jobs = 1;
 
 	while ((c = getopt(argc, argv, "+f:ge:t:n:j:")) != -1) {
 		switch (c) {
 		case 'f':
-			t.file = optarg;
+			if (t.n_files == FILES)
+				return 2;
+			t.files[t.n_files++] = (struct counter){.file = optarg, .first = -1};
 			break;
 		case 'g':
 			t.gap = true;
@@ -248,19 +328,13 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind >= argc || (t.gap && !t.file)) {
-		fprintf(stderr, "usage: timer [-f FILE [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- "
+	if (optind >= argc || (t.gap && !t.n_files)) {
+		fprintf(stderr, "usage: timer [-f FILE... [-g]] [-e FILE] [-t SECONDS] [-n N [-j JOBS]] -- "
 				"COMMAND...\n");
 		return 2;
 	}
-	if (t.file) {
-		t.watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-		if (t.watch < 0 || inotify_add_watch(t.watch, t.file, IN_MODIFY) < 0) {
-			perror(t.file);
-			return 2;
-		}
-		contents(&t, t.before, sizeof(t.before));
-	}
+	if (watch_files(&t) < 0)
+		return 2;
 
 	if (total) {
 		many(&t, argv + optind, total, jobs);
@@ -276,8 +350,8 @@ int main(int argc, char **argv)
 
 	printf("{\"rc\": %d, \"us\": %ld, \"prog_us\": %ld, \"gap_us\": %ld, \"user_us\": %ld, \"sys_us\": "
 	       "%ld, \"maxrss_kb\": %ld}\n",
-		t.exited < 0 ? -1 : exit_code(t.status), t.exited, t.first,
-		t.gap && t.first >= 0 ? t.longest : -1, tv_us(t.usage.ru_utime), tv_us(t.usage.ru_stime),
-		t.usage.ru_maxrss);
+		t.exited < 0 ? -1 : exit_code(t.status), t.exited, all_first(&t),
+		t.gap && all_first(&t) >= 0 ? all_longest(&t) : -1, tv_us(t.usage.ru_utime),
+		tv_us(t.usage.ru_stime), t.usage.ru_maxrss);
 	return 0;
 }
