@@ -189,5 +189,6 @@ const struct cli_command cmd_checkpoint = {
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,
+	.enters_container = true, /* hooks of the application */
 	.run = run,
 };

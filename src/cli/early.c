@@ -68,7 +68,7 @@ static bool enters_container(char **argv)
 {
 	for (; *argv; argv++)
 		if (same(*argv, "create") || same(*argv, "run") || same(*argv, "exec") ||
-			same(*argv, "restore") || same(*argv, "sandbox"))
+			same(*argv, "restore") || same(*argv, "sandbox") || same(*argv, "checkpoint"))
 			return true;
 	return false;
 }
