@@ -90,6 +90,8 @@ const char *const fault_names[] = {
 	"restore-stream",
 	"restore-verified",
 	"restore-created",
+	"restore-prepared",
+	"restore-started",
 	"restore-mounts",
 	"restore-files",
 	"restore-tree",

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "checkpoint/application.h"
 #include "checkpoint/engine-priv.h"
+#include "checkpoint/meeting.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/restore.h"
@@ -562,16 +563,30 @@ static int check_preserved(const struct restore_options *o, const char *path, st
 		path);
 }
 
-/* The last that may fail: then there is no container. */
-static int tell_restored(struct container **c, struct error *e)
+static int tell_restored(struct container *c, struct error *e)
 {
-	int r = application_hook(*c, APPLICATION_RESTORE, NULL, e);
+	int r;
 
+	c->restoring = false; /* from here on processes may come into it */
+	r = application_hook(c, APPLICATION_RESTORE, NULL, e);
 	if (r >= 0)
 		r = fault_point("restore-told", e);
-	if (r >= 0)
+	return MIN(r, 0);
+}
+
+/* The last that may fail: then there is no container. */
+static int complete(struct meeting *m, struct container **c, struct error *e)
+{
+	int r = tell_restored(*c, e);
+
+	if (r == 0 && m)
+		r = meeting_end(m, *c, e);
+	if (r == 0)
 		return 0;
-	container_abort(*c);
+	if (!m || meeting_may_undo(m, *c, e))
+		container_abort(*c);
+	if (m)
+		meeting_failed(m, *c, e);
 	container_free(*c);
 	*c = NULL;
 	return r;
@@ -604,10 +619,10 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	r = native_restore(o, image_dir, &feed, ret, stats, e);
 	stats->total_us = now_us() - begin;
 	if (r == 0)
-		r = tell_restored(ret, e);
+		r = complete(o->meeting, ret, e);
 	if (r == 0)
 		container_settle(*ret);
-	if (r == 0)
+	if (r == 0 && !(o->meeting && o->meeting->prepare)) /* then they are container_start()'s */
 		r = container_run_hooks(*ret, HOOK_POSTSTART, e);
 	if (o->work_path)
 		write_log(o->work_path, IMAGE_RESTORE, stats, r, e);

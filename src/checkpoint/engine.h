@@ -89,6 +89,8 @@ struct veth_pair {
 /* Huge pages for what is filled from end to end: AUTO: where that is faster. */
 enum thp_mode { THP_AUTO, THP_YES, THP_NO };
 
+struct meeting;
+
 struct restore_options {
 	const char *image_path, *work_path;
 	struct container_create_options create;
@@ -102,6 +104,7 @@ struct restore_options {
 	enum cgroups_mode cgroups;
 	enum lazy_mode lazy;
 	enum thp_mode thp;
+	struct meeting *meeting; /* meeting.h: with whom it waits before it goes on; NULL: it doesn't */
 };
 
 /* Whether an image path means a stream: 1 and its descriptor ("-": the standard one), 0: a directory. */

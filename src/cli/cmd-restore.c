@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "checkpoint/engine.h"
+#include "checkpoint/meeting.h"
+#include "checkpoint/restorer.h"
 #include "cli/commands.h"
 #include "cli/create-options.h"
 
@@ -13,7 +15,7 @@ struct options {
 	struct restore_options restore;
 	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
 	struct cli_list veth_pairs;
-	bool detach, keep, print_stats, no_subreaper, lazy_pages;
+	bool detach, prepare, keep, print_stats, no_subreaper, lazy_pages;
 };
 
 #define RS(member) offsetof(struct options, restore.member)
@@ -25,6 +27,8 @@ static const struct cli_option table[] = {
 	{"work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written"},
 	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
 		"do not wait for the container's end"},
+	{"prepare", 0, CLI_FLAG, offsetof(struct options, prepare), NULL,
+		"only up to the moment before the program goes on, which is that of start"},
 	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
 	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
 		"do not become the parent of orphaned processes"},
@@ -73,6 +77,16 @@ static int make(
 	int r;
 
 	restore.create = *create;
+	if (restore.meeting) {
+		r = restorer_run(&restore, &stats, e);
+		if (r == 0)
+			r = container_load(create->root, create->id, !restore.meeting->detach, ret, e);
+		if (r == 0)
+			r = container_load_spec(*ret, e);
+		if (r == 0 && how->stats)
+			image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
+		return r;
+	}
 	r = restore_run(&restore, ret, &stats, e);
 	if (r == 0 && how->stats)
 		image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
@@ -131,6 +145,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	struct container_create_options create;
 	struct restore_options restore = o->restore;
 	struct made_how how = {.restore = &restore};
+	struct meeting meeting = MEETING_INIT;
 	_cleanup_(container_free_p) struct container *c = NULL;
 	_cleanup_(arena_done) struct arena arena = {};
 	int r = create_options_for(g, &o->create, args[0], &create, e);
@@ -151,6 +166,14 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = lazy_mode_parse(o->lazy, &restore.lazy, e);
 	if (r < 0)
 		return r;
+	if (o->prepare) {
+		if (o->print_stats)
+			return error_set(e, -EINVAL, ERROR_USAGE,
+				"--print-stats: a restore that is only prepared has no statistics yet");
+		meeting.prepare = true;
+		restore.meeting = &meeting;
+	}
+	meeting.detach = o->detach || o->prepare;
 	create.notify = false; /* what is restored was ready long ago */
 	if (o->lazy_pages)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -161,7 +184,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");
 	/* In the foreground stdout is the container's. */
 	how.stats = !o->print_stats ? NULL : o->detach ? stdout : stderr;
-	if (o->detach) {
+	if (meeting.detach) {
 		r = make(&how, &create, &c, e);
 		if (r == 0)
 			cli_supervise(c);

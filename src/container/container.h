@@ -54,7 +54,10 @@ struct container {
 	char *sandbox, *name; /* the sandbox that it is in, and its name there (membership.c); NULL: none */
 	uint64_t generation;  /* 0 when created, +1 at each restore */
 	struct container_attempts attempts; /* in a file of their own: container_read_attempts() */
-	bool starting;			    /* the creating process only: made with "start" */
+	bool restoring; /* a restore that has not come to its end: no program of it runs yet */
+	bool starting;	/* the creating process only: made with "start" */
+	bool announced; /* the creating process only: others know of init, and wait for its end: it is theirs to reap */
+	int start_fd; /* the creating process only, of a restore that waits: container_receive_start(); else -EBADF */
 	int interrupt_fd; /* while it is made: readable when the command was told to end; else -EBADF */
 	int init_fd;	  /* the creating process only: init's error socket, see container_init_error() */
 	int notify_fd;	  /* the creating process only: container_notify_listen() of a "start"; else -EBADF */
@@ -105,6 +108,9 @@ struct container_create_options {
 	void *restore_arg;
 	int *restore_console;	     /* init leaves there the master of the terminal, if there is one */
 	struct timens_offset timens; /* present: a time namespace with these offsets */
+	/* The restore waits before the program goes on: the container is "created" meanwhile, and who starts it speaks with us
+	 * (c->start_fd). A time namespace is restore_init's business then. */
+	bool restore_waits;
 	uint64_t generation;
 	struct container_attempts attempts;
 };
@@ -134,6 +140,12 @@ int container_keep_mounts(struct container *c, char *mountinfo, struct error *e)
 void container_abort(struct container *c);
 /* Nothing more is to fail: what an abort would put back (network devices) is the container's for good. */
 void container_settle(struct container *c);
+/* Of a restore that waits (c->start_fd is readable): 1 and *ret, where who wants it started awaits an answer; 0: nobody. */
+int container_receive_start(struct container *c, int *ret) _must_check_;
+/* NULL: it runs. Closes fd. */
+void container_answer_start(int fd, const struct error *failure);
+/* Nobody else can start it. */
+void container_end_waiting(struct container *c);
 /* Lets other commands at the container, e.g. while the caller waits for its end. */
 void container_unlock(struct container *c);
 /* Takes it again (waits); -ENOENT, ERROR_STATE when the container was deleted meanwhile. */

@@ -137,6 +137,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 		return error_errno(e, r, "copy config.json to the state directory");
 	c->bundle = strdup(c->spec->bundle);
 	c->generation = cr->o->generation;
+	c->restoring = cr->o->restore_waits;
 	if (cr->o->console_socket)
 		c->console_socket = strdup(cr->o->console_socket);
 	if (!c->bundle || (cr->o->console_socket && !c->console_socket))
@@ -211,7 +212,11 @@ static int prepare_init(struct create *cr, struct error *e)
 	} else if (cr->o->console_fd > 2 && c->spec->process->terminal) {
 		cr->init.console_socket = fcntl(cr->o->console_fd, F_DUPFD_CLOEXEC, 3);
 	}
-	if (!cr->o->restore_init && !cr->o->start) {
+	if (cr->o->restore_waits) {
+		c->start_fd = start_socket_listen(c, e);
+		if (c->start_fd < 0)
+			return c->start_fd;
+	} else if (!cr->o->restore_init && !cr->o->start) {
 		cr->init.start_socket = start_socket_listen(c, e);
 		if (cr->init.start_socket < 0)
 			return cr->init.start_socket;
@@ -245,6 +250,7 @@ static _Noreturn void child_main(struct create *cr)
 	close_p(&cr->sync);
 	close_p(&cr->c->lock_fd);
 	close_p(&cr->c->dir_fd);
+	close_p(&cr->c->start_fd);
 	close_p(&cr->interrupt.fd);
 	cr->c->interrupt_fd = -EBADF;
 	init_main(&cr->init);
@@ -441,7 +447,8 @@ static void undo(struct container *c, int pidfd)
 
 	if (pidfd >= 0) {
 		(void)!pidfd_kill(pidfd, SIGKILL);
-		if (pidfd_reap(pidfd, &status) < 0) /* not our child: a restore handed on */
+		/* not our child, or not ours to reap: a restore handed on */
+		if (c->announced || pidfd_reap(pidfd, &status) < 0)
 			(void)!pidfd_wait_exit(pidfd, 5000);
 	}
 	if (c->net_devices)

@@ -85,8 +85,7 @@ static void add_capabilities(const struct exec_change *x, struct spec_process *p
 
 		if (strncasecmp(x->capabilities[i], "CAP_", 4) != 0 ||
 			cap_from_name(x->capabilities[i], &cap) < 0) {
-			log_warning(
-				"ignoring unknown or unavailable capabilities: [%s]", x->capabilities[i]);
+			log_warning("ignoring unknown or unavailable capabilities: [%s]", x->capabilities[i]);
 			continue;
 		}
 		p->has_capabilities = true;

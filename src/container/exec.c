@@ -60,6 +60,9 @@ static int check_status(const struct exec *x, struct error *e)
 
 	if (s == CONTAINER_STOPPED)
 		return error_set(e, -EINVAL, ERROR_STATE, "cannot exec in a stopped container");
+	if (x->c->restoring) /* its pids are the image's */
+		return error_set(e, -EINVAL, ERROR_STATE,
+			"cannot exec in a container that is being restored: it has not been started yet");
 	if (s == CONTAINER_PAUSED && !x->o->ignore_paused)
 		return error_set(e, -EINVAL, ERROR_STATE,
 			"cannot exec in a paused container (use --ignore-paused to override)");

@@ -165,7 +165,7 @@ int namespaces_new_time(const struct init *in, struct error *e)
 	char text[128];
 	int r;
 
-	if (!in->o->timens.present && (!ns->present || ns->path))
+	if (in->o->restore_waits || (!in->o->timens.present && (!ns->present || ns->path)))
 		return 0;
 	if (unshare(ns_clone_flag(NS_TIME)) < 0)
 		return error_errno(e, -errno, "new time namespace");

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
@@ -46,6 +48,37 @@ static int tell_init(struct container *c, int *ret_fd, struct error *e)
 	return 0;
 }
 
+int container_receive_start(struct container *c, int *ret)
+{
+	_cleanup_close_ int fd = accept4(c->start_fd, NULL, NULL, SOCK_CLOEXEC);
+	struct timeval limit = {.tv_sec = 1}; /* who only asks whether we are here says nothing, and goes */
+	struct error none;
+
+	if (fd < 0)
+		return errno == EINTR || errno == EAGAIN || errno == ECONNABORTED ? 0 : -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (sync_receive(fd, NULL, &none) != SYNC_GO)
+		return 0;
+	*ret = take_fd(&fd);
+	return 1;
+}
+
+void container_answer_start(int fd, const struct error *failure)
+{
+	if (failure)
+		sync_send_error(fd, failure);
+	else
+		(void)!sync_send(fd, SYNC_READY);
+	close_p(&fd);
+}
+
+void container_end_waiting(struct container *c)
+{
+	if (c->start_fd >= 0)
+		unlinkat(c->dir_fd, START_SOCKET, 0);
+	close_p(&c->start_fd);
+}
+
 int container_start(struct container *c, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -63,6 +96,9 @@ int container_start(struct container *c, struct error *e)
 		return r;
 	/* end of file: it has exec'ed (or was killed meanwhile, which is not start's failure) */
 	r = sync_expect(fd, SYNC_READY, e);
+	if (r == -ECONNRESET && c->restoring)
+		return error_set(
+			e, r, ERROR_SYSTEM, "the process that was to restore the container was killed");
 	if (r < 0 && r != -ECONNRESET)
 		return r;
 	if (!c->starting)

@@ -82,6 +82,8 @@ static struct json_object *to_json(const struct container *c)
 		add_string(o, "name", c->name);
 	}
 	json_object_object_add(o, "generation", json_object_new_uint64(c->generation));
+	if (c->restoring)
+		json_object_object_add(o, "restoring", json_object_new_boolean(true));
 	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
 		json_object_array_add(stdio, c->stdio[i] ? json_object_new_string(c->stdio[i]) : NULL);
 	json_object_object_add(o, "external_descriptors", stdio);
@@ -237,6 +239,7 @@ static int from_json(struct json_object *o, struct container *c)
 	c->init_pid = pid;
 	c->owner = owner;
 	c->rootless = json_object_object_get_ex(o, "rootless", &v) && json_object_get_boolean(v);
+	c->restoring = json_object_object_get_ex(o, "restoring", &v) && json_object_get_boolean(v);
 	c->own_keyring = json_object_object_get_ex(o, "own_keyring", &v) && json_object_get_boolean(v);
 	if (json_object_object_get_ex(o, "external_descriptors", &v) &&
 		json_object_is_type(v, json_type_array))

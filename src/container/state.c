@@ -48,7 +48,7 @@ static struct container *container_new(const char *root, const char *id)
 
 	if (!c)
 		return NULL;
-	c->dir_fd = c->lock_fd = c->init_fd = c->interrupt_fd = c->notify_fd = -EBADF;
+	c->dir_fd = c->lock_fd = c->init_fd = c->interrupt_fd = c->notify_fd = c->start_fd = -EBADF;
 	c->root = strdup(root);
 	c->id = strdup(id);
 	if (!c->root || !c->id) {
@@ -66,6 +66,7 @@ void container_free(struct container *c)
 	close_p(&c->lock_fd);
 	close_p(&c->init_fd);
 	close_p(&c->notify_fd);
+	close_p(&c->start_fd);
 	container_settle(c);
 	for (size_t i = 0; i < ARRAY_SIZE(c->stdio); i++)
 		free(c->stdio[i]);

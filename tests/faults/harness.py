@@ -25,6 +25,7 @@ STREAMED = ("checkpoint-files", "checkpoint-memory", "checkpoint-stream", "check
             "restore-created", "restore-memory", "restore-threads")
 PROGRAM = cr.Program(TESTS / "cr/faulty.c")
 # Only where memory is compressed.
+PREPARED = ("restore-prepared", "restore-started")
 PACKED = ("checkpoint-pack", "checkpoint-packing", "checkpoint-packed", "restore-filled")
 
 
@@ -193,7 +194,13 @@ def restore(env, name, error):
     c.delete(ok=None)
     files = {f.name: f.read_bytes() for f in image.iterdir()}
     options = ["--lazy=yes"] if name == "restore-lazy" else []
-    status, text = fault_of(env, lambda **kw: c.restore(image, *options, **kw), name, error)
+    if name in PREPARED:  # at the start it is the process behind that fails
+        def started(**kw):
+            prepared = c.restore(image, "--prepare", **kw)
+            return prepared if prepared[0] else env.command("start", c.cid, ok=None)
+        status, text = fault_of(env, started, name, error)
+    else:
+        status, text = fault_of(env, lambda **kw: c.restore(image, *options, **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     check(status != 0 or name == "restore-end", f"{what}: the fault point is never reached, or its failure is ignored")
     if not error or status == 0:

@@ -151,8 +151,8 @@ static int wait_for_feed(const struct restore *r, struct error *e)
 	return arriving;
 }
 
-/* Waits until *word has reached n; fails when a stub does, or when nothing has changed for too long. */
-static int wait_for_stubs(struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
+int restore_wait_for_stubs(
+	struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
 {
 	_cleanup_close_ int pidfd = pidfd_open(c->init_pid, 0);
 	enum { ROUNDS = 20 }; /* of 5 ms, between two looks at the memory */
@@ -821,7 +821,7 @@ static int fill_from_outside(struct restore *r, struct container *c, struct erro
 
 	if (!r->fills_outside)
 		return 0;
-	result = wait_for_stubs(r, c, &r->control->n_mapped, count_mapping(r), e);
+	result = restore_wait_for_stubs(r, c, &r->control->n_mapped, count_mapping(r), e);
 	return result < 0 ? result : restore_outside_fill(r, e);
 }
 
@@ -860,7 +860,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	if (!late)
 		arm(r);
 	if (r->n_cgroups) {
-		result = wait_for_stubs(r, c, &r->control->n_joined,
+		result = restore_wait_for_stubs(r, c, &r->control->n_joined,
 			r->tree->n_processes - r->tree->n_members + r->tree->n_group_leaders, e);
 		if (result == 0)
 			result = restore_place_cgroups(r, c, e);
@@ -870,7 +870,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	result = fill_from_outside(r, c, e);
 	if (result < 0)
 		return result;
-	result = wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
+	result =
+		restore_wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
 	/* Until now it is only memory: not one instruction of theirs has run. */
 	if (result == 0)
 		result = image_verify_end(take_ptr(r->verification), e);
@@ -892,7 +893,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = seize_all(&f, e);
 	if (result == 0 && late) {
 		arm(r);
-		result = wait_for_stubs(r, c, &r->control->n_finished, total, e);
+		result = restore_wait_for_stubs(r, c, &r->control->n_finished, total, e);
 	}
 	if (result == 0)
 		result = restore_lazy_begin(r, c, e);

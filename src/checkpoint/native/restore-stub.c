@@ -469,19 +469,22 @@ int restore_init(void *arg, struct error *e)
 
 	r->clock_start = r->container->monotonic->sec * 1000000000ll + r->container->monotonic->nsec;
 	sigfillset(&all);
+	r->clocks_later = r->options->meeting;
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
 	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : 0;
+	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
+	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
+		result = error_errno(e, -errno, "prctl");
+	if (result == 0)
+		result = restore_wait_at(r, RESTORE_EMPTY, e);
 	if (result == 0 && r->n_cgroups)
 		await(&r->control->cgroups_made);
 	if (result == 0)
 		result = restore_ipc(r, e);
 	if (result == 0)
 		result = fill_shared_memory(r, e);
-	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
-	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
-		result = error_errno(e, -errno, "prctl");
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)
@@ -500,6 +503,8 @@ int restore_init(void *arg, struct error *e)
 		result = restore_network(&r->net, r->proc_fd, e);
 	if (result == 0)
 		result = restore_open_files(r, e);
+	if (result == 0)
+		result = restore_wait_at(r, RESTORE_FILES, e);
 	if (result == 0)
 		result = read_inherited(r, e);
 	if (result == 0)

@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/meeting.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
@@ -260,8 +261,7 @@ int restore_plan(struct restore *r, struct error *e)
 	return result < 0 ? result : restore_lay_out(r, e);
 }
 
-/* Offsets that make the container's clocks go on from the checkpoint. */
-static void set_clocks(struct restore *r, struct timens_offset *t)
+void restore_set_clocks(struct restore *r, struct timens_offset *t)
 {
 	struct timespec mono, boot;
 	struct clocks now;
@@ -504,6 +504,20 @@ void restore_tell(uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
+/* An init that others know of is theirs to reap: it is a zombie when all the others are gone. */
+static void reap(const struct container *c)
+{
+	siginfo_t si = {};
+
+	while (waitid(P_ALL, 0, &si, WEXITED | __WALL | WNOWAIT) == 0 || errno == EINTR) {
+		if (c->announced && si.si_pid == c->init_pid)
+			return;
+		if (si.si_pid > 0)
+			(void)!waitpid(si.si_pid, NULL, __WALL);
+		si.si_pid = 0;
+	}
+}
+
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
 static void undo(struct restore *r, struct container *c)
 {
@@ -512,9 +526,19 @@ static void undo(struct restore *r, struct container *c)
 	if (pidfd >= 0)
 		(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	stream_feed_stop(r->feed);
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		;
+	reap(c);
 	container_abort(c);
+}
+
+/* Who waits for it is told when all is removed. */
+static void give_up(struct restore *r, struct container *c, const struct error *e)
+{
+	struct meeting *m = r->options->meeting;
+
+	if (!m || meeting_may_undo(m, c, e))
+		undo(r, c);
+	if (m)
+		meeting_failed(m, c, e);
 }
 
 /* Before the first hook, which may connect the container's network with others. */
@@ -558,7 +582,10 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	create.generation = image_manifest(r->image)->generation + 1;
 	create.attempts = (struct container_attempts){
 		image_manifest(r->image)->attempts, image_manifest(r->image)->failed_attempts};
-	set_clocks(r, &create.timens);
+	if (r->options->meeting)
+		create.restore_waits = true;
+	else
+		restore_set_clocks(r, &create.timens);
 	progress_start(&r->progress, "create", NULL, 0);
 	result = container_create(&create, &c, e);
 	if (result < 0)
@@ -569,6 +596,8 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 		result = restore_make_veths(r, c->init_pid, e);
 	if (result == 0)
 		result = restore_make_cgroups(r, c, e);
+	if (result == 0 && r->options->meeting)
+		result = restore_wait(r, c, e);
 	if (result == 0)
 		result = restore_coordinate(r, c, e);
 	if (result == 0)
@@ -578,7 +607,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {
-		undo(r, c);
+		give_up(r, c, e);
 		return result;
 	}
 	*ret = take_ptr(c);

@@ -25,8 +25,11 @@ struct restore_control {
 	uint32_t n_finished; /* threads that wait for their registers */
 	uint32_t park;	     /* never changes: waiting on it never ends */
 	uint32_t nobody;     /* nobody waits on it: FUTEX_WAKE_OP wakes one even if told to wake none */
-	uint32_t cgroups_made, cgroups_placed;	/* set by the parent, if there are Cgroup records */
-	uint32_t veths_made;			/* likewise, if any were asked for */
+	uint32_t cgroups_made, cgroups_placed; /* set by the parent, if there are Cgroup records */
+	uint32_t veths_made;		       /* likewise, if any were asked for */
+	uint32_t at, may;		       /* restore-wait.c: where init waits, and how far it may go */
+	uint32_t clocks_set;		       /* by the parent: these are valid */
+	struct timens_offset clocks;
 	uint32_t n_mapped, filled;		/* restore-outside.c, if anything is filled from there */
 	uint32_t failing, failed;		/* failed: error is valid */
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
@@ -121,6 +124,7 @@ struct restore {
 	bool own_ipc;	   /* it has an ipc namespace that it shares with nobody */
 	bool unprivileged; /* we have power only in the container's user namespace: filters can't be suspended */
 	bool may_set_sysctls, may_make_devices; /* config.json lets the container do it */
+	bool clocks_later;			/* in the stubs: the container has not got its clocks yet */
 	int64_t clock_start; /* what CLOCK_MONOTONIC was, here or in the stubs, when the container's time went on */
 	const St__Ipc **ipc;
 	size_t n_ipc;
@@ -257,6 +261,19 @@ bool restore_has_groups(const uint32_t *groups, size_t n);
 int restore_build(struct restore *r, size_t index, struct error *e) _must_check_;
 /* restore-stub.c: entry in init (container_create_options.restore_init). */
 int restore_init(void *arg, struct error *e);
+/* restore-wait.c: a restore that does not go on at once. In init, at such a point: */
+enum restore_point {
+	RESTORE_EMPTY = 1, /* nothing has been put back yet */
+	RESTORE_FILES,	   /* files are open; then come the clocks, and what goes by them */
+};
+int restore_wait_at(struct restore *r, enum restore_point point, struct error *e) _must_check_;
+/* In the parent, once the container is created: until it may go on. */
+int restore_wait(struct restore *r, struct container *c, struct error *e) _must_check_;
+/* restore.c: offsets that make the container's clocks go on from the checkpoint. */
+void restore_set_clocks(struct restore *r, struct timens_offset *t);
+/* restore-finish.c: until *word has reached n; fails when a stub does, or when nothing has changed for too long. */
+int restore_wait_for_stubs(
+	struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e) _must_check_;
 /* restore-finish.c: in the parent: waits for the stubs, sets registers, lets go. */
 int restore_coordinate(struct restore *r, struct container *c, struct error *e) _must_check_;
 

@@ -78,6 +78,24 @@ static int set_clocks(const struct restore *r, int64_t monotonic, int64_t bootti
 	return write_string_at(r->proc_fd, "self/timens_offsets", text);
 }
 
+int restore_timens_begin(struct restore *r, struct error *e)
+{
+	const struct timens_offset *t = &r->control->clocks;
+	_cleanup_close_ int fd = -EBADF;
+	int result = unshare(CLONE_NEWTIME) < 0 ? -errno : 0;
+
+	if (result == 0)
+		result = set_clocks(r, t->monotonic_sec * NS + t->monotonic_nsec,
+			t->boottime_sec * NS + t->boottime_nsec);
+	if (result < 0)
+		return error_errno(e, result, "new time namespace");
+	fd = openat(r->proc_fd, "self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWTIME) < 0)
+		return error_errno(e, -errno, "enter the new time namespace");
+	r->clocks_later = false;
+	return 0;
+}
+
 int restore_timens_fill(const struct restore *r, uint64_t id)
 {
 	const struct restore_nested *n = find(r, id);

@@ -32,6 +32,8 @@ int dump_timens(struct dump *d, struct dump_proc *p, struct dump_nested *n, stru
 /* By how much the process's CLOCK_MONOTONIC is ahead of the container's. */
 int64_t dump_timens_ahead(const struct dump *d, const struct dump_proc *p);
 
+/* In init, of a restore that has waited: the container's own, with the clocks that the parent has set. */
+int restore_timens_begin(struct restore *r, struct error *e) _must_check_;
 /* In a process that has just unshared it: sets its clocks. Negative errno. */
 int restore_timens_fill(const struct restore *r, uint64_t id) _must_check_;
 /* Whether init makes it, beside the others: no process has it for its children only. */

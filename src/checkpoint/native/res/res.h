@@ -53,5 +53,8 @@ extern const size_t support_rows_len;
 bool bpf_map_is_valid(const struct restore *r, const St__File *f);
 int bpf_check_maps(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
 
+/* Timers that were made before the container had its clocks. */
+int timerfd_arm_later(struct restore *r, struct error *e) _must_check_;
+
 /* shared by res/ */
 bool link_is_anon_inode(const struct dump_file *f, const char *name); /* "anon_inode:[eventfd]" */

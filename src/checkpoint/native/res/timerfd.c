@@ -107,7 +107,7 @@ static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struc
 
 	if (fd < 0)
 		return error_errno(e, -errno, "make a timer of clock %d", t->clockid);
-	result = armed ? arm(r, t, fd) : 0;
+	result = armed && !r->clocks_later ? arm(r, t, fd) : 0;
 	if (result < 0) {
 		close(fd);
 		return error_errno(e, result, "set a timer");
@@ -117,6 +117,26 @@ static int open_timerfd(struct restore *r, const St__File *m, int *ret_fd, struc
 		return error_errno(e, -errno, "set a timer's ticks");
 	}
 	*ret_fd = fd;
+	return 0;
+}
+
+int timerfd_arm_later(struct restore *r, struct error *e)
+{
+	for (size_t i = 0; i < r->n_files; i++) {
+		const St__TimerFd *t = r->files[i]->timerfd;
+		int result;
+
+		if (r->files[i]->kind_case != ST__FILE__KIND_TIMERFD || !t->value ||
+			(!t->value->sec && !t->value->nsec))
+			continue;
+		result = arm(r, t, restore_fd(r, r->files[i]->id));
+		/* Setting it takes its ticks away. */
+		if (result == 0 && t->ticks &&
+			ioctl(restore_fd(r, r->files[i]->id), _IOW('T', 0, uint64_t), &t->ticks) < 0)
+			result = -errno;
+		if (result < 0)
+			return error_errno(e, result, "set a timer");
+	}
 	return 0;
 }
 
