@@ -157,7 +157,8 @@ static bool is_among(const char *name, const char *const *names)
 static int refuse_sandbox(struct error *e)
 {
 	return error_set(e, -ENOTSUP, ERROR_REFUSED,
-		"the image is one of a sandbox, with several containers: restore them together (see \"restore\" in "
+		"the image is one of a sandbox, with several containers: restore them together (see "
+		"\"restore\" in "
 		"stasis(8)), or name the image of one of them, containers/NAME below it");
 }
 
@@ -234,8 +235,8 @@ struct json_object *manifest_parse(
 		t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	o = json_tokener_parse_ex(t, text, len);
 	if (!o || !json_object_is_type(o, json_type_object)) {
-		p->r = image_corrupt(p->e, IMAGE_MANIFEST, json_tokener_get_parse_end(t), "no JSON object: %s",
-			json_tokener_error_desc(json_tokener_get_error(t)));
+		p->r = image_corrupt(p->e, IMAGE_MANIFEST, json_tokener_get_parse_end(t),
+			"no JSON object: %s", json_tokener_error_desc(json_tokener_get_error(t)));
 		return NULL;
 	}
 	check_version(p, o, known);

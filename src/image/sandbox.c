@@ -66,7 +66,8 @@ static struct json_object *statistics_object(const struct image_sandbox *s)
 {
 	struct json_object *o = json_object_new_object();
 
-	if (o && manifest_add_u64(o, "stopped_us", s->stopped_us) && manifest_add_u64(o, "total_us", s->total_us))
+	if (o && manifest_add_u64(o, "stopped_us", s->stopped_us) &&
+		manifest_add_u64(o, "total_us", s->total_us))
 		return o;
 	json_object_put(o);
 	return NULL;
@@ -82,7 +83,8 @@ static bool fill(struct json_object *o, const struct image_sandbox *s)
 	       manifest_add_u64(o, "container_count", s->n_members) &&
 	       manifest_add(o, "containers", members_array(s)) &&
 	       manifest_add_string(o, "architecture", s->architecture) &&
-	       manifest_add_string(o, "kernel", s->kernel) && manifest_add_u64(o, "page_size", s->page_size) &&
+	       manifest_add_string(o, "kernel", s->kernel) &&
+	       manifest_add_u64(o, "page_size", s->page_size) &&
 	       manifest_add_string(o, "created", s->created) &&
 	       manifest_add(o, "statistics", statistics_object(s));
 }
@@ -107,10 +109,10 @@ int image_sandbox_commit(int dirfd, const struct image_sandbox *s, struct error 
 /* Names become names of directories. */
 static bool is_name(const char *s)
 {
-	static const char good[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
+	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
 
-	return *s && strlen(s) <= 255 && strspn(s, good) == strlen(s) && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
+	return *s && strlen(s) <= 255 && strspn(s, good) == strlen(s) && strcmp(s, ".") != 0 &&
+	       strcmp(s, "..") != 0;
 }
 
 static bool is_taken(const struct image_sandbox *s, const struct image_sandbox_member *m)

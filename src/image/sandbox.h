@@ -24,9 +24,11 @@ struct image_sandbox {
 	const char *stasis_version, *architecture, *kernel;
 	unsigned page_size;
 	const char *created; /* RFC 3339 */
-	uint64_t stopped_us; /* from the first container that stood still to the last one that ran on, or was read */
+	uint64_t
+		stopped_us; /* from the first container that stood still to the last one that ran on, or was read */
 	uint64_t total_us;
-	struct image_sandbox_member *members; /* container_count; names and ids are valid ones, and no two are the same */
+	struct image_sandbox_member
+		*members; /* container_count; names and ids are valid ones, and no two are the same */
 	size_t n_members;
 	uint64_t checksum; /* of this manifest; by the reader */
 };
@@ -52,7 +54,8 @@ int image_read_checksum(int dirfd, uint64_t *ret, struct error *e) _must_check_;
 void image_sandbox_remove_member(int dirfd, const char *name);
 
 /* The text of a manifest: for fuzzing and tests. */
-int image_sandbox_parse(const char *text, size_t len, struct image_sandbox **ret, struct error *e) _must_check_;
+int image_sandbox_parse(
+	const char *text, size_t len, struct image_sandbox **ret, struct error *e) _must_check_;
 
 static inline void image_sandbox_free_p(struct image_sandbox **s)
 {

@@ -330,9 +330,9 @@ static int load_program(const struct walk *w)
 	return bpf(BPF_PROG_LOAD, &attr);
 }
 
-static int open_iterator(const struct walk *w)
+static int make_link(const struct walk *w)
 {
-	_cleanup_close_ int program = load_program(w), link = -EBADF;
+	_cleanup_close_ int program = load_program(w);
 	union bpf_iter_link_info of = {.task = {.tid = (uint32_t)w->what->tid}};
 	union bpf_attr attr = {};
 
@@ -344,44 +344,59 @@ static int open_iterator(const struct walk *w)
 		attr.link_create.iter_info = (uint64_t)(uintptr_t)&of;
 		attr.link_create.iter_info_len = sizeof(of);
 	}
-	link = bpf(BPF_LINK_CREATE, &attr);
-	if (link < 0)
-		return link;
-	attr = (union bpf_attr){.iter_create = {.link_fd = (uint32_t)link}};
-	return bpf(BPF_ITER_CREATE, &attr);
+	return bpf(BPF_LINK_CREATE, &attr);
 }
 
 static int read_rows(int fd, struct arena *a, struct bpf_row **ret, size_t *ret_n)
 {
-	struct bpf_row *all = NULL, row;
-	size_t n = 0, room = 0;
-	ssize_t got;
+	enum { AT_ONCE = 128 };
+	struct bpf_row *all = arena_array(a, AT_ONCE, sizeof(*all));
+	size_t n = 0, room = AT_ONCE;
 
-	while ((got = read(fd, &row, sizeof(row))) == (ssize_t)sizeof(row)) {
-		if (n == room) {
-			struct bpf_row *more = arena_array(a, room ? room * 2 : 64, sizeof(*more));
+	for (;;) {
+		ssize_t got;
 
-			if (!more)
-				return -ENOMEM;
-			if (n > 0)
+		if (all && room - n < AT_ONCE) {
+			struct bpf_row *more = arena_array(a, room * 2, sizeof(*more));
+
+			if (more)
 				memcpy(more, all, n * sizeof(*all));
-			room = room ? room * 2 : 64;
+			room *= 2;
 			all = more;
 		}
-		all[n++] = row;
+		if (!all)
+			return -ENOMEM;
+		got = read(fd, all + n, AT_ONCE * sizeof(*all));
+		if (got < 0 || got % (ssize_t)sizeof(*all))
+			return got < 0 ? -errno : -EIO;
+		if (got == 0)
+			break;
+		n += got / sizeof(*all);
 	}
-	if (got != 0)
-		return got < 0 ? -errno : -EIO;
 	*ret = all;
 	*ret_n = n;
 	return 0;
 }
 
+int bpf_walk_read(int walk, struct arena *a, struct bpf_row **ret, size_t *ret_n)
+{
+	union bpf_attr attr = {.iter_create = {.link_fd = (uint32_t)walk}};
+	_cleanup_close_ int fd = bpf(BPF_ITER_CREATE, &attr);
+
+	return fd < 0 ? fd : read_rows(fd, a, ret, ret_n);
+}
+
 int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, size_t n, struct arena *a,
 	struct bpf_row **ret, size_t *ret_n)
 {
+	_cleanup_close_ int walk = bpf_walk_open(what, fields, n);
+
+	return walk < 0 ? walk : bpf_walk_read(walk, a, ret, ret_n);
+}
+
+int bpf_walk_open(const struct bpf_objects *what, const struct bpf_field *fields, size_t n)
+{
 	struct walk w = {.what = what, .fields = fields, .n = MIN(n, (size_t)BPF_WALK_FIELDS)};
-	_cleanup_close_ int fd = -EBADF;
 	struct btf b;
 	size_t size = 0;
 	char *data = NULL;
@@ -397,6 +412,5 @@ int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, siz
 		return r;
 	found = open_btf(data, size, &b) && find_places(&b, &w);
 	munmap(data, size);
-	fd = found ? open_iterator(&w) : -EOPNOTSUPP;
-	return fd < 0 ? fd : read_rows(fd, a, ret, ret_n);
+	return found ? make_link(&w) : -EOPNOTSUPP;
 }

@@ -8,15 +8,15 @@
 #include "base/arena.h"
 #include "base/util.h"
 
-enum { BPF_WALK_FIELDS = 10 };
+enum { BPF_WALK_FIELDS = 20 };
 
 /* What is walked over. */
 struct bpf_objects {
 	const char *
-		kind; /* "bpf_map", "udp": all of the machine or of our network namespace; "task_file": one file, */
+		kind; /* "bpf_map", "udp", "task": all of the machine or of our namespace; "task_file": one file, */
 	int tid, fd; /* of this thread (as we see it), with this number */
 };
-/* A member of a struct of the kernel, of 4 or 8 bytes. */
+/* A member of a struct of the kernel, of 4 or 8 bytes. The last one may be of more: what lies behind it, in the values that are left. */
 struct bpf_field {
 	const char *type, *member;
 	unsigned size;
@@ -34,6 +34,10 @@ struct bpf_row {
  * iterator, or does not say where the members are; -EPERM. */
 int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, size_t n, struct arena *a,
 	struct bpf_row **ret, size_t *ret_n) _must_check_;
+
+/* The same in two steps, for who looks several times: a descriptor (or a negative errno), and what there is now. */
+int bpf_walk_open(const struct bpf_objects *what, const struct bpf_field *fields, size_t n) _must_check_;
+int bpf_walk_read(int walk, struct arena *a, struct bpf_row **ret, size_t *ret_n) _must_check_;
 
 /* For who writes the program himself: where members of a struct lie, also those in unnamed parts of it, and the number of an
  * iterator's function. */

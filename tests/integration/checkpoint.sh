@@ -867,4 +867,38 @@ test_a_sleep_on_its_way_back() {
 	expect_status c running
 }
 
+# A process of the container in $B has executed sleep 1000.
+confined() {
+	local pid
+	for pid in $(container_pids); do
+		if grep -qz '^1000$' "/proc/$pid/cmdline"; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+# A process that has confined itself would come back without that.
+test_landlock() {
+	"$BUILD/tests/tools/confine" 2> "$T/why" || skip "Landlock: $(cat "$T/why")"
+	[ -r /sys/kernel/btf/vmlinux ] || skip "type information of the kernel"
+	bundle b sh -c 'until [ -e /go ]; do sleep 0.05; done; /confine sleep 1000'
+	cp "$BUILD/tests/tools/confine" "$B/rootfs/confine"
+	edit '.process.noNewPrivileges = true'
+	start c
+	ok checkpoint --image-path "$T/i" --leave-running c
+	touch "$B/rootfs/go"
+	eventually 5 confined
+	fails 'Landlock' checkpoint --image-path "$T/j" c
+	grep -q 'run the program without Landlock' "$T/err" || fail "$(cat "$T/err")"
+	[ ! -e "$T/j" ] || fail "files of a refused checkpoint"
+	expect_status c running
+	# All of a container can be, from its beginning.
+	bundle d sh -c 'exec /confine sleep 1000'
+	cp "$BUILD/tests/tools/confine" "$B/rootfs/confine"
+	start e
+	eventually 5 grep -qx sleep "/proc/$(init_pid e)/comm"
+	fails 'Landlock' checkpoint --image-path "$T/j" e
+}
+
 run_test "$@"

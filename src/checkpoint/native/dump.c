@@ -44,7 +44,7 @@ static int check_container(struct dump *d, struct error *e)
 		preflight_add(d->report, 0, -1, "shared user",
 			"a restore would have processes half made where others could trace them",
 			"give the container a user namespace of its own", "shared user namespace");
-	if (dump_cgroups(d, e) < 0)
+	if (dump_landlock(d, e) < 0 || dump_cgroups(d, e) < 0)
 		return e->code;
 	if (dump_mounts(d, e) < 0)
 		return e->code;
@@ -69,8 +69,10 @@ static int look(struct dump *d, struct error *e)
 	int r;
 
 	r = container_load_spec(d->c, e);
-	if (r == 0)
-		r = dump_find_processes(d, e);
+	if (r < 0)
+		return r;
+	dump_landlock_begin(d);
+	r = dump_find_processes(d, e);
 	if (r == 0 && (dump_leader_is_needed(d, &d->procs[0]) || dump_refuse_hidden(d)))
 		return 0; /* /proc shows nothing of such a process */
 	if (r == 0)

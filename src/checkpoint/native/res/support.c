@@ -90,7 +90,10 @@ const struct support_row support_rows[] = {
 		"--leave-running RUSAGE_CHILDREN counts a child that had much of the memory"},
 	{"process", "LSM label", "supported",
 		"AppArmor profiles; SELinux, and threads with different ones: refused"},
-	{"process", "Landlock", "lost", "the kernel does not show it"},
+	{"process", "Landlock", "refused",
+		"domains, whose rules the kernel tells nobody. They cannot be seen on a kernel without BTF, "
+		"by an "
+		"ordinary user, nor by a stasis in a pid namespace of its own: there they are lost"},
 	{"process", "keyrings", "refused",
 		"thread and process keyrings, and keys in the session keyring, which are seen only when the "
 		"tasks are "
