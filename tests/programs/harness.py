@@ -303,7 +303,7 @@ def job(env, name):
 def tests():
     for f in (tcp.postgres, tcp.nginx_wrk, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
-    for f in (pod.plain,):
+    for f in (pod.plain, pod.two_moments):
         yield f"programs/pod_{f.__name__}", lambda env, f=f: f(env, host_root), 240
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
     for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm):

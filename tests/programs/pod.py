@@ -6,17 +6,21 @@ IPC and UTS namespace of a container that only sleeps, /dev/shm, and a volume wi
 request in all of them at once, so containers that were captured at different moments don't fit together.
 """
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import TESTS, Container, Skip, check, poll
+from lib import TESTS, Container, Skip, check, cycles, poll
 from programs import tcp
 
 HERE = TESTS / "programs"
+LIVE_CYCLES, _ = cycles(12)
+CYCLES, _ = cycles(5)
 ALL = ("tcp", "unix", "shm", "fifo")
 NAMES = ("POD", "redis", "app", "web")
 NGINX = """daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log /tmp/error.log info;
@@ -63,6 +67,7 @@ class Pod:
         c.write_config()
 
     def fresh_shm(self):
+        subprocess.run(["umount", self.shm], check=False, capture_output=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "shm", self.shm], check=True)
 
     def join(self, name):
@@ -87,6 +92,25 @@ class Pod:
                 c.wait("the application", lambda c=c: c.file("count").exists() or self.error(), 60)
         check(not self.error(), f"at the start: {self.error()}")
 
+    def checkpoint(self, image, *options, **kw):
+        """All at one moment, named by the sandbox."""
+        return self.env.command("checkpoint", "--sandbox", "--image-path", image, "--work-path", self.env.t, "--tcp-established",
+                                *options, self.sandbox, timeout=60, **kw)
+
+    def restore(self, image):
+        """One command a container: the one that sleeps first, as its namespaces are the others'; else in any order."""
+        names = list(NAMES[1:])
+        random.shuffle(names)
+        for name in ("POD", *names):
+            c = self.c[name]
+            self.join(name)
+            self.env.command("restore", "-d", "--image-path", image, "--work-path", self.env.t, "--tcp-established", *self.options(name),
+                             "--bundle", c.bundle, c.cid, stdout=c.out, timeout=60)
+
+    def gone(self):
+        for c in self.c.values():
+            c.gone()
+
     def error(self):
         """What the programs have found wrong."""
         for name, c in self.c.items():
@@ -99,7 +123,7 @@ class Pod:
 
     def delete(self):
         for c in reversed(self.c.values()):
-            c.delete()
+            c.delete(ok=None)
         subprocess.run(["umount", self.shm], check=True)
 
 
@@ -171,5 +195,57 @@ def plain(env, host_root):
         for _ in range(5):
             moved(pod, 200)
         check(load.end() > 1000, "wrk got nothing")
+        check(not pod.error(), pod.error())
+        pod.delete()
+
+
+def two_moments(env, host_root):
+    """What this test is worth: each container checkpointed for itself, one after the other, is no pod, and that is seen."""
+    links = ("tcp", "shm")
+    with pod_under_load(env, host_root, links) as (pod, load):
+        inner = {name: c for name, c in pod.c.items() if name != "web"}  # that one goes on writing to files
+        for name, c in inner.items():
+            c.checkpoint(env.t / f"image-{name}", "--leave-running", "--tcp-established", timeout=60)
+            moved(pod)
+        load.kill()
+        for c in pod.c.values():
+            c.delete()
+        for name, c in inner.items():
+            pod.join(name)
+            c.restore(env.t / f"image-{name}", "--tcp-established", *pod.options(name), timeout=60)
+        subprocess.run(["ip", "netns", "exec", pod.netns, "busybox", "wget", "-q", "-T", "20", "-O", "-", "http://127.0.0.1:8000/x"],
+                       capture_output=True, check=False, timeout=60)
+        check(pod.error(), "the application has found nothing wrong")
+        pod.delete()
+
+
+def live(env, host_root):
+    """--leave-running again and again: nobody notices; and each image is one moment, as those that are restored show (see restored())."""
+    with pod_under_load(env, host_root) as (pod, load):
+        for n in range(LIVE_CYCLES):
+            time.sleep(random.uniform(0, 0.2))
+            pod.checkpoint(env.t / "image", "--leave-running")
+            check(load.going(), f"cycle {n}: the load has ended")
+            moved(pod)
+        check(load.end() > 100 * LIVE_CYCLES, "wrk got too little")
+        check(not pod.error(), pod.error())
+        pod.delete()
+
+
+def restored(env, host_root):
+    """Ended and restored under load; wrk's connections last, and every counter is where the others are."""
+    with pod_under_load(env, host_root) as (pod, load):
+        for n in range(CYCLES):
+            time.sleep(random.uniform(0, 0.5))
+            image = env.t / f"image{n}"
+            pod.checkpoint(image)
+            pod.gone()
+            if n % 2:  # also where the pod's memory is new
+                pod.fresh_shm()
+            pod.restore(image)
+            check(load.going(), f"cycle {n}: the load has ended")
+            moved(pod)
+            shutil.rmtree(image)
+        check(load.end() > 100 * CYCLES, "wrk got too little")
         check(not pod.error(), pod.error())
         pod.delete()

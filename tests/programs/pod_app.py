@@ -20,14 +20,21 @@ SHARED = "/shared"
 LOCK = threading.Lock()
 
 
-def say(name, text):
-    with open(f"/cr/.{name}", "w", encoding="ascii") as f:
-        f.write(str(text))
-    os.rename(f"/cr/.{name}", f"/cr/{name}")
-
-
 def fault(text):
-    say("error", text)
+    with open("/cr/.error", "w", encoding="ascii") as f:
+        f.write(text)
+    os.rename("/cr/.error", "/cr/error")
+
+
+class Count:
+    """A file with a number that is written over, so that it is the same file also for who was captured in the middle of it."""
+
+    def __init__(self, name):
+        self.fd = os.open(f"/cr/{name}", os.O_WRONLY | os.O_CREAT, 0o644)
+        self.say(0)
+
+    def say(self, n):
+        os.pwrite(self.fd, b"%-15d\n" % n, 0)
 
 
 def patiently(what, seconds=30):
@@ -82,7 +89,7 @@ class Shared:
 
 class Counters:
     def __init__(self, links):
-        self.n, self.links = 0, links
+        self.n, self.count = 0, None
         tcp = Redis(("127.0.0.1", 6379)) if "tcp" in links else None
         self.redis = [r for r in (tcp, Redis(SHARED + "/redis.sock") if "unix" in links else None) if r]
         self.shared = Shared() if "shm" in links else None
@@ -94,6 +101,8 @@ class Counters:
 
     def next(self):
         self.n += 1
+        if self.shared:
+            self.expect("the number in shared memory", self.shared.get(0), self.n - 1)
         for i, r in enumerate(self.redis):
             self.expect(f"redis' counter {i}", r("INCR", f"count{i}"), self.n)
         if self.redis and self.n % 7 == 0:
@@ -102,14 +111,13 @@ class Counters:
             if back % 7 == 0:
                 self.expect(f"key:{back}", self.redis[-1]("GET", f"key:{back}"), "x" * (back % 300))
         if self.shared:
-            self.expect("the number in shared memory", self.shared.get(0), self.n - 1)
             self.shared.put(0, self.n)
         if self.fifo is not None:
             os.write(self.fifo, b"%d\n" % self.n)
             if self.shared and not self.n - 1 - 65536 // 2 <= self.shared.get(1) <= self.n:
                 self.expect("the reader's number", self.shared.get(1), self.n)
         if self.n % 16 == 0:
-            say("count", self.n)
+            self.count.say(self.n)
         return self.n
 
 
@@ -149,7 +157,7 @@ def main():
     Handler.counters = Counters(links)
     threading.Thread(target=UnixServer(SHARED + "/app.sock", Handler).serve_forever, daemon=True).start()
     server = Server(("127.0.0.1", 8000), Handler)
-    say("count", 0)
+    Handler.counters.count = Count("count")
     server.serve_forever(poll_interval=60)
 
 

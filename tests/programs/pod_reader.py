@@ -3,10 +3,11 @@
 import sys
 
 sys.path.insert(0, "/cr")
-from pod_app import SHARED, Shared, fault, say  # noqa: E402  pylint: disable=wrong-import-position
+from pod_app import SHARED, Count, Shared, fault  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
+    count = Count("read")
     last, shared = 0, Shared() if "shm" in sys.argv[1].split(",") else None
     with open(SHARED + "/fifo", encoding="ascii") as f:
         for line in f:
@@ -18,7 +19,7 @@ def main():
                     raise RuntimeError(f"the FIFO has {last} when shared memory has {shared.get(0)}")
                 shared.put(1, last)
             if last % 10 == 0:
-                say("read", last)
+                count.say(last)
 
 
 try:
