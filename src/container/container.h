@@ -185,6 +185,12 @@ int container_init_pidfd(const struct container *c);
 int container_pids(
 	const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
 
+/* The number of a process in the pid namespace of the container's init: 0 if it is in another one that this does not see. */
+int container_pid_inside(const struct container *c, pid_t pid) _must_check_;
+/* The process of the container that has this number there: a pidfd, and its pid on the host. -ESRCH, ERROR_STATE: there is none. */
+int container_find_process(const struct container *c, pid_t inside, pid_t *ret_pid, int *ret_pidfd,
+	struct error *e) _must_check_;
+
 /*
  * filling.c: the memory of a restored container that is still on its way, while its program runs already. The file "filling" is
  * in the state directory then; whoever fills the memory holds a lock on it. After a failure, of which the container dies,
@@ -201,6 +207,8 @@ int container_filling_failure(const struct container *c, struct error *e) _must_
 int container_filling_wait(struct container *c, int timeout_ms, struct error *e) _must_check_;
 
 int container_kill(struct container *c, int sig, bool all, struct error *e) _must_check_;
+/* The foreground process group of the terminal that this process (of the container; its pid on the host) has. */
+int container_kill_foreground(struct container *c, pid_t pid, int sig, struct error *e) _must_check_;
 int container_pause(struct container *c, struct error *e) _must_check_;
 int container_resume(struct container *c, struct error *e) _must_check_;
 /* Changes limits of a container that runs: all of them, or on failure none. rdt: the schemata of its group in resctrl, to

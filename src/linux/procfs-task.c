@@ -56,6 +56,7 @@ static bool fill_stat(const uint64_t f[STAT_LAST + 1], struct proc_stat *r)
 	r->tty_nr = f[7];
 	r->tpgid = f[8];
 	r->flags = f[9];
+	r->cpu_time = f[14] + f[15];
 	r->priority = f[18];
 	r->nice = f[19];
 	r->num_threads = f[20];

@@ -18,6 +18,7 @@ struct proc_stat {
 	char state;
 	unsigned flags;
 	unsigned long long start_time; /* clock ticks since boot, field 22 */
+	unsigned long long cpu_time;   /* user and system, in clock ticks */
 	int num_threads, exit_signal;
 	int nice, priority;
 	unsigned long start_code, end_code, start_stack, start_data, end_data, start_brk;
