@@ -42,7 +42,8 @@ static int number_at(pid_t pid, size_t level, const char *namespace)
 	if (st.n_ns < level)
 		return 0;
 	/* of one that lives deeper we take it that it is below: there is no other way there for what is in the container */
-	if (st.n_ns == level && proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 && strcmp(mine, namespace) != 0)
+	if (st.n_ns == level && proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 &&
+		strcmp(mine, namespace) != 0)
 		return 0;
 	return st.ns_pid[level - 1];
 }
@@ -109,7 +110,8 @@ int container_find_process(
 		return r;
 	/* between the search and the pidfd the number may have become another one's */
 	if (r == 0 || number_at(pid, level, namespace) != inside)
-		return error_set(e, -ESRCH, ERROR_STATE, "there is no process %d in container %s", inside, c->id);
+		return error_set(
+			e, -ESRCH, ERROR_STATE, "there is no process %d in container %s", inside, c->id);
 	*ret_pid = pid;
 	*ret_pidfd = take_fd(&pidfd);
 	return 0;

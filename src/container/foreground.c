@@ -120,7 +120,8 @@ static int signal_group(struct foreground *g, struct error *e)
 	}
 	return any ? 0
 		   : error_set(e, -ESRCH, ERROR_STATE,
-			     "the terminal's foreground process group has no process in container %s", g->c->id);
+			     "the terminal's foreground process group has no process in container %s",
+			     g->c->id);
 }
 
 int container_kill_foreground(struct container *c, pid_t pid, int sig, struct error *e)

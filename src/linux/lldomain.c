@@ -139,8 +139,7 @@ static void *find_out_thread(void *arg _unused_)
 {
 	struct arena a = {};
 
-	here.absent =
-		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0;
+	here.absent = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0;
 	here.problem = here.absent ? 0 : find_out(&a);
 	arena_done(&a);
 	return NULL;

@@ -2,6 +2,8 @@
 #include "sandbox/call.h"
 
 #include <stdio.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,18 +50,24 @@ int call_fd(struct call *c, const char *name, int **ret, struct error *e)
 	int64_t i = call_int(c, name, -1);
 
 	if (i < 0 || i >= c->n_fds || c->fds[i] < 0)
-		return call_invalid(c, name, e);
+		return call_invalid(c, name, e, "the message has no such descriptor");
 	*ret = &c->fds[i];
 	return 0;
 }
 
-int call_invalid(struct call *c, const char *parameter, struct error *e)
+int call_invalid(struct call *c, const char *parameter, struct error *e, const char *format, ...)
 {
 	struct json_object *o = json_object_new_object();
+	char why[sizeof(e->message)];
+	va_list ap;
 
-	error_set(e, -EINVAL, ERROR_USAGE, "invalid parameter %s", parameter);
+	va_start(ap, format);
+	vsnprintf(why, sizeof(why), format, ap);
+	va_end(ap);
+	error_set(e, -EINVAL, ERROR_USAGE, "%s", why);
+	error_prefix(e, "%s", parameter);
 	json_add_string(o, "parameter", parameter);
-	json_add_string(o, "message", "the message has no such descriptor");
+	json_add_string(o, "message", e->message);
 	if (!c->replied)
 		(void)call_error(c, SERVICE ".InvalidParameter", o);
 	else

@@ -56,8 +56,10 @@ int64_t call_int(const struct call *c, const char *name, int64_t otherwise);
 bool call_bool(const struct call *c, const char *name);
 /* The descriptor that a parameter says by its index among those of the message; borrowed. -EINVAL: there is none such. */
 int call_fd(struct call *c, const char *name, int **ret, struct error *e) _must_check_;
-/* What the method does not take. Fills *e such that the reply is org.varlink.service.InvalidParameter. Returns -EINVAL. */
-int call_invalid(struct call *c, const char *parameter, struct error *e);
+/* What the method does not take of a parameter ("links[1].name"), and why: replies org.varlink.service.InvalidParameter, fills *e.
+ * Returns -EINVAL. */
+int call_invalid(struct call *c, const char *parameter, struct error *e, const char *format, ...)
+	_printf_(4, 5);
 
 /* "parameters" (NULL: none) is taken over. continues: more will follow, only if the client asked for more. In a worker -EPIPE
  * when there is nobody any more. A kept call is gone after its final reply. */
@@ -67,8 +69,9 @@ int call_error(struct call *c, const char *error, struct json_object *parameters
 /* The error reply that *e makes: io.stasis.Sandbox.Failed. */
 int call_failed(struct call *c, const struct error *e);
 
-/* By a worker: this process, a child of ours, is to be the supervisor's afterwards, who keeps its exit status for WaitPID. */
-int call_keep_process(struct call *c, pid_t pid, const char *id) _must_check_;
+/* By a worker: this process, a child of ours, is to be the supervisor's afterwards, who keeps its exit status for WaitPID. inside: its
+ * number in the container. */
+int call_keep_process(struct call *c, pid_t pid, int inside, const char *id) _must_check_;
 
 struct process;
 /* Keeps the call until p has exited, and replies with its Exit. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "sandbox/methods-priv.h"
 #include "sandbox/methods.h"
 #include "sandbox/supervisor-priv.h"
 
@@ -122,23 +123,28 @@ struct waiting {
 	struct call *call;
 };
 
-static int reply_exit(struct call *c, const char *id, const struct process *p)
+int call_reply_exit(struct call *c, const char *id, bool known, int status)
 {
 	struct json_object *o = json_object_new_object(), *exit = json_object_new_object();
 
-	if (!p->status_known) {
+	if (!known) {
 		json_add_string(o, "id", id);
 		json_add_string(o, "message", "it has ended, but nobody saw how");
 		json_object_put(exit);
 		return call_error(c, SANDBOX ".ExitUnknown", o);
 	}
-	if (WIFSIGNALED(p->status))
-		json_object_object_add(exit, "signal", json_object_new_int(WTERMSIG(p->status)));
+	if (WIFSIGNALED(status))
+		json_object_object_add(exit, "signal", json_object_new_int(WTERMSIG(status)));
 	else
-		json_object_object_add(exit, "code", json_object_new_int(WEXITSTATUS(p->status)));
-	json_object_object_add(exit, "status", json_object_new_int(p->status));
+		json_object_object_add(exit, "code", json_object_new_int(WEXITSTATUS(status)));
+	json_object_object_add(exit, "status", json_object_new_int(status));
 	json_object_object_add(o, "exit", exit);
 	return call_reply(c, o, false);
+}
+
+static int reply_exit(struct call *c, const char *id, const struct process *p)
+{
+	return call_reply_exit(c, id, p->status_known, p->status);
 }
 
 static void wait_over(struct process_waiter *w, const struct process *p)

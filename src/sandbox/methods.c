@@ -43,6 +43,12 @@ static const struct method service_methods[] = {
 static const struct method *const tables[] = {
 	service_methods,
 	state_methods,
+	container_methods,
+	process_methods,
+	exec_methods,
+	pause_methods,
+	event_methods,
+	network_methods,
 };
 
 const struct method *method_find(const char *interface, const char *name)

@@ -143,16 +143,17 @@ static void put_name(struct netlink_message *m, int type, const char *name)
 	netlink_put(m, type, name, strlen(name) + 1);
 }
 
+static const char *const kinds[] = {
+	[NET_DUMMY] = "dummy",
+	[NET_BRIDGE] = "bridge",
+	[NET_VETH] = "veth",
+	[NET_VLAN] = "vlan",
+	[NET_MACVLAN] = "macvlan",
+	[NET_IPVLAN] = "ipvlan",
+};
+
 static void put_data(struct netlink_message *m, const struct net_link *l)
 {
-	static const char *const kinds[] = {
-		[NET_DUMMY] = "dummy",
-		[NET_BRIDGE] = "bridge",
-		[NET_VETH] = "veth",
-		[NET_VLAN] = "vlan",
-		[NET_MACVLAN] = "macvlan",
-		[NET_IPVLAN] = "ipvlan",
-	};
 	size_t info = netlink_nest(m, IFLA_LINKINFO), data, peer;
 	struct ifinfomsg header = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
 
@@ -206,6 +207,10 @@ static int make(struct apply *a, const struct net_link *l)
 	if (r == -EEXIST)
 		return error_set(
 			a->e, r, ERROR_STATE, "there is an interface %s in the sandbox already", l->name);
+	if (r == -EOPNOTSUPP)
+		return error_set(a->e, r, ERROR_KERNEL,
+			"this kernel cannot make the interface %s: it has none of the kind %s", l->name,
+			kinds[l->kind]);
 	return r < 0 ? error_errno(a->e, r, "make the interface %s", l->name) : 0;
 }
 

@@ -24,12 +24,10 @@ static int fail(const struct reader *r, const char *member, const char *format, 
 {
 	struct idl_fault *f = r->fault;
 	va_list ap;
-	size_t n;
 
 	snprintf(f->path, sizeof(f->path), "%s[%zu].%s", r->list, r->index, member);
-	n = (size_t)snprintf(f->message, sizeof(f->message), "%s: ", f->path);
 	va_start(ap, format);
-	vsnprintf(f->message + n, sizeof(f->message) - n, format, ap);
+	vsnprintf(f->message, sizeof(f->message), format, ap);
 	va_end(ap);
 	return -EINVAL;
 }

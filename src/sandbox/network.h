@@ -63,7 +63,7 @@ struct net_plan {
 };
 
 /* The parameters of CreateLinksAndRoutes, which idl_check() has passed. Strings are borrowed from them, the rest lives in the
- * arena. -EINVAL with *fault, -ENOMEM. */
+ * arena. -EINVAL with *fault (its message is without the path), -ENOMEM. */
 int net_plan_parse(struct json_object *parameters, struct arena *a, struct net_plan *ret,
 	struct idl_fault *fault) _must_check_;
 

@@ -22,7 +22,8 @@ struct process {
 	struct loop_fd pidfd; /* .fd: -EBADF when it is not known, or has exited */
 	pid_t pid;	      /* 0: none */
 	uint64_t start_time;
-	char *id; /* of its container: only of those in supervisor.others */
+	int inside; /* its number in the container; likewise */
+	char *id;   /* of its container: only of those in supervisor.others */
 	bool exited, status_known;
 	int status;	      /* wait(2) */
 	int64_t exited_at_ns; /* CLOCK_REALTIME, when we learned of it */

@@ -18,7 +18,7 @@
 #include "sandbox/server.h"
 #include "sandbox/supervisor-priv.h"
 
-enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000 };
+enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000, ENDED_MAX = 256 };
 
 #define LOCK "supervisor.lock"
 
@@ -120,23 +120,44 @@ static void children_end(void *arg, uint32_t events)
 	supervisor_check_end(s);
 }
 
-void supervisor_keep_process(struct supervisor *s, pid_t pid, uint64_t start_time, const char *id)
+/* Probes run processes in containers for months, and nobody asks how they ended: the oldest go. */
+static void forget_oldest(struct supervisor *s)
+{
+	struct process **oldest = NULL, *p;
+	size_t n = 0;
+
+	for (struct process **i = &s->others; *i; i = &(*i)->next)
+		if ((*i)->exited) {
+			oldest = i;
+			n++;
+		}
+	if (n <= ENDED_MAX)
+		return;
+	p = *oldest;
+	*oldest = p->next;
+	process_done(p);
+	free(p);
+}
+
+void supervisor_keep_process(struct supervisor *s, pid_t pid, int inside, uint64_t start_time, const char *id)
 {
 	struct process *p = calloc(1, sizeof(*p));
 
+	forget_oldest(s);
 	if (!p)
 		return;
 	p->id = strdup(id);
+	p->inside = inside;
 	p->next = s->others;
 	s->others = p;
 	if (process_watch(p, s->loop, pid, start_time) != 0)
 		p->exited = true;
 }
 
-struct process *supervisor_find_process(struct supervisor *s, const char *id, pid_t pid)
+struct process *supervisor_find_process(struct supervisor *s, const char *id, int inside)
 {
 	for (struct process *p = s->others; p; p = p->next)
-		if (p->pid == pid && p->id && !strcmp(p->id, id))
+		if (p->inside == inside && p->id && !strcmp(p->id, id))
 			return p;
 	return NULL;
 }

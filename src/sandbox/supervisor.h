@@ -54,10 +54,12 @@ int supervisor_main(const struct supervisor_options *o, struct error *e) _must_c
 /* A member by id (or, if there is none such, by name), with what state.json says now; ERROR_STATE. */
 int supervisor_find(struct supervisor *s, const char *id, struct member **ret, struct error *e) _must_check_;
 struct member *supervisor_member(const struct supervisor *s, const char *id); /* NULL: none */
-/* A process that exec made in a container: from now on its status is known, until the container is deleted. */
-void supervisor_keep_process(struct supervisor *s, pid_t pid, uint64_t start_time, const char *id);
-/* The one with that pid in our pid namespace, of that container; NULL: none. */
-struct process *supervisor_find_process(struct supervisor *s, const char *id, pid_t pid);
+/* A process that exec made in a container: from now on its status is known, until the container is deleted (or many others have
+ * ended). inside: its number in the container. */
+void supervisor_keep_process(
+	struct supervisor *s, pid_t pid, int inside, uint64_t start_time, const char *id);
+/* The one of that container which has this number there, the latest if several had it; NULL: none. */
+struct process *supervisor_find_process(struct supervisor *s, const char *id, int inside);
 /* Its status now. */
 enum container_status member_status(struct member *m);
 

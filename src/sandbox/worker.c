@@ -75,13 +75,14 @@ int worker_send_reply(struct call *c, const char *data, size_t len, bool final)
 
 struct process_frame {
 	pid_t pid;
+	int inside;
 	uint64_t start_time;
 	char id[256];
 };
 
-int call_keep_process(struct call *c, pid_t pid, const char *id)
+int call_keep_process(struct call *c, pid_t pid, int inside, const char *id)
 {
-	struct process_frame f = {.pid = pid};
+	struct process_frame f = {.pid = pid, .inside = inside};
 	int r = process_start_time(pid, &f.start_time);
 
 	if (r < 0)
@@ -181,7 +182,7 @@ static void take_frame(struct worker *w, const struct frame *f, const char *data
 		if (f->len == sizeof(p)) {
 			memcpy(&p, data, sizeof(p));
 			p.id[sizeof(p.id) - 1] = '\0';
-			supervisor_keep_process(w->s, p.pid, p.start_time, p.id);
+			supervisor_keep_process(w->s, p.pid, p.inside, p.start_time, p.id);
 		}
 		break;
 	}

@@ -27,8 +27,7 @@ void dump_landlock_begin(const struct dump *d)
 static bool may_have_one(const struct dump_proc *p)
 {
 	for (size_t k = 0; k < p->n_threads && !p->zombie; k++)
-		if (p->threads[k].status.no_new_privs ||
-			p->threads[k].status.cap_bnd & 1ull << CAP_SYS_ADMIN)
+		if (p->threads[k].status.no_new_privs || p->threads[k].status.cap_bnd & 1ull << CAP_SYS_ADMIN)
 			return true;
 	return false;
 }

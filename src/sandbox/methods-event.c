@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Event: statistics once, or as a stream with OOM kills until the container ends. */
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "cgroup/watch.h"
+#include "linux/procfd.h"
+#include "sandbox/methods-priv.h"
+#include "sandbox/methods.h"
+
+enum { INTERVAL_MS = 5000, INTERVAL_MIN_MS = 10 };
+
+static int reply(
+	struct call *c, const struct container *k, const char *type, struct json_object *data, bool continues)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_add_string(o, "id", k->id);
+	json_add_string(o, "type", type);
+	if (data)
+		json_object_object_add(o, "data", data);
+	return call_reply(c, o, continues);
+}
+
+static int reply_stats(struct call *c, struct container *k, bool continues, struct error *e)
+{
+	_cleanup_free_ char *text = NULL;
+	struct json_object *data;
+	int r = container_stats_json(k, &text, e);
+
+	if (r < 0)
+		return r;
+	data = json_tokener_parse(text);
+	if (!data)
+		return error_set(e, -EBADMSG, ERROR_INTERNAL, "statistics of container %s", k->id);
+	r = reply(c, k, "stats", data, continues);
+	return r < 0 ? error_errno(e, r, "reply") : 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* One that has just ended has no statistics any more. */
+static int stats_or_end(struct call *c, struct container *k, int pidfd, struct error *e)
+{
+	int r = reply_stats(c, k, true, e);
+
+	return r < 0 && !c->replied && pidfd_wait_exit(pidfd, 1000) == 1 ? 0 : r;
+}
+
+/* A container without a memory cgroup is not watched: its descriptor is negative, which poll(2) passes over. */
+static int follow(struct call *c, struct container *k, int pidfd, int64_t interval_ms, struct error *e)
+{
+	_cleanup_(cgroup_watch_done) struct cgroup_watch oom = {.fd = -EBADF, .keep = -EBADF, .dir = -EBADF};
+	struct error ignored = {0};
+	int64_t next = now_ms() + interval_ms;
+	int r;
+
+	if (cgroup_watch_oom(&k->cgroup, &oom, &ignored) < 0)
+		log_debug("OOM kills are not watched: %s", ignored.message);
+	r = reply_stats(c, k, true, e);
+	while (r == 0) {
+		struct pollfd p[] = {{.fd = pidfd, .events = POLLIN}, {.fd = oom.fd, .events = oom.events}};
+
+		if (poll(p, ARRAY_SIZE(p), (int)MAX(MIN(next - now_ms(), INT32_MAX), (int64_t)0)) < 0 &&
+			errno != EINTR)
+			return error_errno(e, -errno, "poll");
+		for (int n = p[1].revents ? cgroup_oom_kills(&oom) : 0; n > 0 && r == 0; n--)
+			r = reply(c, k, "oom", NULL, true);
+		if (p[0].revents)
+			return reply(c, k, "exit", NULL, false);
+		if (now_ms() >= next) {
+			next = MAX(next + interval_ms, now_ms());
+			r = stats_or_end(c, k, pidfd, e);
+		}
+	}
+	return r;
+}
+
+static int event(struct call *c, struct error *e)
+{
+	_cleanup_(container_free_p) struct container *k = NULL;
+	_cleanup_close_ int pidfd = -EBADF;
+	int64_t interval = call_int(c, "interval", INTERVAL_MS);
+	int r;
+
+	if (interval < INTERVAL_MIN_MS || interval > INT32_MAX)
+		return call_invalid(c, "interval", e, "%lld is not from %d to %d milliseconds",
+			(long long)interval, INTERVAL_MIN_MS, INT32_MAX);
+	if (call_parameter(c, "interval") && !c->more)
+		return call_invalid(c, "interval", e, "only with \"more\" the statistics come again");
+	r = call_container_named(c, false, &k, e);
+	if (r < 0)
+		return r;
+	pidfd = container_init_pidfd(k);
+	if (pidfd < 0)
+		return error_set(e, -ESRCH, ERROR_STATE, "container not running: %s is stopped", k->id);
+	return c->more ? follow(c, k, pidfd, interval, e) : reply_stats(c, k, false, e);
+}
+
+const struct method event_methods[] = {
+	{SANDBOX_INTERFACE, "Event", event, METHOD_WORKER},
+	{},
+};
