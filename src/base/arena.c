@@ -27,6 +27,32 @@ void arena_done(struct arena *a)
 	a->head = NULL;
 }
 
+void arena_take(struct arena *a, struct arena *from)
+{
+	struct arena_chunk **last = &from->head;
+
+	while (*last)
+		last = &(*last)->next;
+	/* What a has begun goes on: its chunk stays the first. */
+	if (a->head) {
+		*last = a->head->next;
+		a->head->next = from->head;
+	} else {
+		a->head = from->head;
+	}
+	from->head = NULL;
+}
+
+static void *alloc_fixed(struct arena *a, size_t size)
+{
+	void *p = a->fixed + a->fixed_used;
+
+	if (size > a->fixed_size - a->fixed_used)
+		return NULL;
+	a->fixed_used += size;
+	return p;
+}
+
 /* Zeroed, with room for "size" bytes. */
 static struct arena_chunk *new_chunk(const struct arena *a, size_t size)
 {
@@ -54,6 +80,8 @@ void *arena_alloc(struct arena *a, size_t size)
 	if (size > SIZE_MAX / 2)
 		return NULL;
 	size = ALIGN_UP(MAX(size, (size_t)1), (size_t)16);
+	if (a->fixed)
+		return alloc_fixed(a, size);
 	if (!c || c->size - c->used < size) {
 		c = new_chunk(a, size);
 		if (!c)

@@ -13,9 +13,14 @@ struct arena_chunk;
 struct arena {
 	struct arena_chunk *head;
 	bool shared; /* with processes that are forked: none of it is copied, nor its page tables */
+	/* Zeroed memory of somebody else's (16-byte aligned) instead, which is not freed; NULL */
+	char *fixed;
+	size_t fixed_size, fixed_used;
 };
 
 void arena_done(struct arena *a);
+/* All that "from" has is "a"'s. Both are of the same kind. */
+void arena_take(struct arena *a, struct arena *from);
 void *arena_alloc(struct arena *a, size_t size) _must_check_;
 /* n elements of "size" bytes; NULL on overflow too. */
 void *arena_array(struct arena *a, size_t n, size_t size) _must_check_;

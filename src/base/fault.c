@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fault.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
@@ -88,6 +89,7 @@ const char *const fault_names[] = {
 	/* restore */
 	"restore-start",
 	"restore-stream",
+	"restore-confined",
 	"restore-verified",
 	"restore-created",
 	"restore-prepared",
@@ -138,5 +140,11 @@ int fault_point(const char *name, struct error *e)
 		raise(SIGSTOP);
 		return 0;
 	}
+	if (!strcmp(want + n, ":crash"))
+		__builtin_trap();
+	if (!strcmp(want + n, ":open"))
+		return open("/dev/null", O_RDONLY | O_CLOEXEC) < 0 ? error_errno(e, -errno, "%s", name) : 0;
+	while (!strcmp(want + n, ":hang"))
+		;
 	return error_errno(e, -errno_from_name(want + n + 1), "fault point %s", name);
 }

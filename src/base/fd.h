@@ -19,6 +19,9 @@ static inline int take_fd(int *fd)
 	return v;
 }
 
+/* Closes all from "from" on but these, which it sorts; those below it, and negative ones, don't matter. */
+void fds_close_others(int from, int *keep, size_t n);
+
 /* Reads all of a file (also /proc files, whose size is 0) into *ret, NUL-terminated; caller frees. "limit" bytes at
  * most, else -EFBIG. dirfd AT_FDCWD allowed. Returns 0 or a negative errno. */
 int read_file_at(int dirfd, const char *path, size_t limit, char **ret, size_t *ret_len) _must_check_;

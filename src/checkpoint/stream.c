@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/engine.h"
+#include "linux/confine.h"
 
 int checkpoint_stream_fd(const char *path, int standard, int *ret, struct error *e)
 {
@@ -102,7 +103,8 @@ int stream_source(const char *path, int *ret, struct error *e)
 
 static _Noreturn void read_stream(struct image_feed *feed, int fd, bool outlives, pid_t parent)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), keep[IMAGE_FEED_FDS + 1];
+	struct error e;
 	sigset_t none;
 
 	/* It has no other end than the stream's, or that of who wants it; and nothing of our caller's but the stream. */
@@ -117,6 +119,12 @@ static _Noreturn void read_stream(struct image_feed *feed, int fd, bool outlives
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	image_feed_forked(feed, true);
 	if (getppid() != parent)
+		_exit(1);
+	/* What comes is a stranger's. */
+	image_feed_fds(feed, keep);
+	keep[IMAGE_FEED_FDS] = fd;
+	fds_close_others(3, keep, ARRAY_SIZE(keep));
+	if (confine_self(CONFINE_STREAM, &e) < 0)
 		_exit(1);
 	image_feed_run(feed, fd);
 	_exit(0);

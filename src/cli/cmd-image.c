@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "checkpoint/confine.h"
 #include "cli/commands.h"
 #include "cli/image-actions.h"
 #include "image/image.h"
@@ -30,7 +31,7 @@ static int open_image(const char *path, struct image **ret, struct error *e)
 
 	if (fd < 0)
 		return error_errno(e, -errno, "image %s", path);
-	r = image_open(fd, ret, e);
+	r = confined_image_open(fd, ret, e);
 	return r < 0 ? error_prefix(e, "image %s", path) : 0;
 }
 

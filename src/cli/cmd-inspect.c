@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "checkpoint/confine.h"
 #include "cli/commands.h"
 #include "image/inspect.h"
 
@@ -45,7 +46,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	dirfd = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return error_errno(e, -errno, "image %s", args[0]);
-	r = image_open(dirfd, &i, e);
+	r = confined_image_open(dirfd, &i, e);
 	if (r == 0 && o->verify)
 		r = image_verify_pages(i, e);
 	if (r == 0)

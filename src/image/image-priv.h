@@ -185,6 +185,9 @@ bool image_run_continues(const struct image_run *a, const struct image_run *b);
 size_t image_index_find(const struct image_index *x, uint64_t space, uint64_t address);
 int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
 	struct error *e) _must_check_;
+/* Of one that was parsed and resolved elsewhere: whether it is as if it had been here. "data_size" of it and what is below. */
+int image_index_check(const struct image_index *x, uint64_t pages_size, const uint64_t *data_size,
+	unsigned n_layers, struct error *e) _must_check_;
 /* Chain and rounds (chain.c): replaces runs of the kind parent by what "parent" has there. Data of it is "deeper" layers further
  * down. */
 int image_index_resolve(struct image_index *x, const struct image_index *parent, unsigned deeper,

@@ -193,6 +193,47 @@ struct image_run {
  * or architecture, ERROR_STATE for a parent that is not there or another than it was. */
 int image_open(int dirfd, struct image **ret, struct error *e) _must_check_;
 void image_free(struct image *i);
+
+/*
+ * The same by two processes (checkpoint/confine.h): one opens the files, the other one, which may do nothing else, reads what is
+ * in them, and the first one takes the result over.
+ */
+struct image_content {
+	const void *data; /* NULL: "problem", or there is too much of it */
+	uint64_t size;
+	int problem; /* 0, a negative errno, or */
+};
+enum { IMAGE_CONTENT_IRREGULAR = 1 };
+struct image_layer {
+	struct image_content manifest, checkpoint, index, pages; /* of the pages only the size */
+	bool stream;
+};
+/* An image's directory; borrowed. */
+struct image_source;
+int image_source_new(int dirfd, struct image_source **ret, struct error *e) _must_check_;
+void image_source_free(struct image_source *s);
+/* The files of the image itself (parent NULL), then of the parent of what was read last. What is wrong with a file is in *ret. */
+int image_source_next(struct image_source *s, const char *parent, struct arena *memory,
+	struct image_layer *ret, struct error *e) _must_check_;
+/* image_open() of a source. */
+int image_open_source(struct image_source *s, struct image **ret, struct error *e) _must_check_;
+/* Who reads: asks for one layer after the other. All that the result points to is in "memory", and in what next() has given. */
+struct image_opener {
+	int (*next)(void *arg, const char *parent, struct image_layer *ret, struct error *e);
+	void *arg;
+};
+int image_read_into(const struct image_opener *o, struct arena *memory, const struct image **ret,
+	struct error *e) _must_check_;
+/* Who takes over: checks it from end to end. The result and the files' bytes are in two mappings, which must stay; */
+struct image_memory {
+	void *at;
+	size_t size;
+};
+int image_adopt(struct image_source *s, const struct image_memory *result, const struct image_memory *files,
+	const struct image *what, struct image **ret, struct error *e) _must_check_;
+/* or are the image's, from now on. */
+void image_take_memory(struct image *i, const struct image_memory *result, const struct image_memory *files);
+
 const struct image_manifest *image_manifest(const struct image *i);
 /* Iterates records; messages are unpacked once into the image's own memory and live until image_free(). *pos starts at 0.
  * 1: *ret_type and *ret_message are set; 0: end. Unknown optional types are skipped. */
@@ -275,6 +316,10 @@ int image_squash(int from, int to, struct error *e) _must_check_;
 static inline void image_writer_free_p(struct image_writer **w)
 {
 	image_writer_free(*w);
+}
+static inline void image_source_free_p(struct image_source **s)
+{
+	image_source_free(*s);
 }
 static inline void image_free_p(struct image **i)
 {

@@ -150,6 +150,17 @@ static int parse_runs(
 	return 0;
 }
 
+static const char *frame_problem(const struct image_frame *f, uint64_t want, uint64_t pages_size)
+{
+	if (f->codec > IMAGE_CODEC_ZSTD)
+		return "unknown codec";
+	if (f->length > pages_size || f->offset > pages_size - f->length)
+		return "frame outside of " IMAGE_PAGES;
+	if (f->codec == IMAGE_CODEC_NONE ? f->length != want : f->length == 0 || f->length >= want)
+		return "frame with a length that it cannot have";
+	return NULL;
+}
+
 static int parse_frames(const uint8_t *data, const struct layout *l, uint64_t pages_size,
 	struct image_index *x, struct error *e)
 {
@@ -159,13 +170,10 @@ static int parse_frames(const uint8_t *data, const struct layout *l, uint64_t pa
 		struct image_frame f = {
 			get_le64(data + at), get_le32(data + at + 8), get_le32(data + at + 12)};
 
-		if (f.codec > IMAGE_CODEC_ZSTD)
-			return image_corrupt(e, IMAGE_INDEX, at + 12, "unknown codec %u", f.codec);
-		if (f.length > pages_size || f.offset > pages_size - f.length)
-			return image_corrupt(e, IMAGE_INDEX, at, "frame outside of %s", IMAGE_PAGES);
-		if (f.codec == IMAGE_CODEC_NONE ? f.length != want : f.length == 0 || f.length >= want)
-			return image_corrupt(
-				e, IMAGE_INDEX, at + 8, "frame with a length that it cannot have");
+		const char *problem = frame_problem(&f, want, pages_size);
+
+		if (problem)
+			return image_corrupt(e, IMAGE_INDEX, at, "%s", problem);
 		x->frames[i] = f;
 	}
 	x->n_frames = l->n_frames;
@@ -253,6 +261,47 @@ int image_index_parse(
 	*ret = x;
 	x = (struct image_index){0};
 	return 0;
+}
+
+/* The numbers of a header, as check_header() lets them through. */
+static const char *sizes_problem(const struct image_index *x, uint64_t pages_size)
+{
+	uint64_t chunk = x->chunk_size, frame = x->frame_size;
+
+	if (chunk < IMAGE_PAGE_SIZE || chunk > (16U << 20) || (chunk & (chunk - 1)) ||
+		x->n_chunks != pages_size / chunk + !!(pages_size % chunk))
+		return "number of checksums";
+	if (!frame)
+		return x->n_frames || x->data_size != pages_size || pages_size % IMAGE_PAGE_SIZE
+			       ? "page data that is not of pages"
+			       : NULL;
+	if (frame < IMAGE_PAGE_SIZE || frame > IMAGE_FRAME_MAX || (frame & (frame - 1)) || !x->data_size ||
+		x->data_size % IMAGE_PAGE_SIZE ||
+		x->n_frames != x->data_size / frame + !!(x->data_size % frame))
+		return "number of frames";
+	return NULL;
+}
+
+int image_index_check(const struct image_index *x, uint64_t pages_size, const uint64_t *data_size,
+	unsigned n_layers, struct error *e)
+{
+	const char *problem = sizes_problem(x, pages_size);
+
+	for (size_t i = 0; i < x->n_frames && !problem; i++)
+		problem = frame_problem(&x->frames[i],
+			MIN(x->data_size - i * x->frame_size, (uint64_t)x->frame_size), pages_size);
+	for (size_t i = 0; i < x->n_runs && !problem; i++) {
+		const struct image_run *r = &x->runs[i];
+
+		if (r->kind > IMAGE_PAGES_SHARED || r->kind == IMAGE_PAGES_PARENT || r->layer >= n_layers)
+			problem = "unknown kind of pages";
+		else
+			problem = run_problem(r, i ? r - 1 : NULL, data_size[r->layer]);
+	}
+	/* These look others up: after all are in order. */
+	for (size_t i = 0; i < x->n_runs && !problem; i++)
+		problem = x->runs[i].kind == IMAGE_PAGES_SHARED ? shared_problem(x, &x->runs[i]) : NULL;
+	return problem ? image_corrupt(e, IMAGE_INDEX, 0, "%s", problem) : 0;
 }
 
 static int compare_runs(const void *va, const void *vb)

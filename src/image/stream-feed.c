@@ -15,7 +15,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
-#include "image/image-priv.h"
+#include "image/opened-priv.h"
 #include "image/stream-priv.h"
 
 enum { ARRIVING, COMPLETE, FAILED };
@@ -108,6 +108,15 @@ void image_feed_forked(struct image_feed *f, bool runs_feed)
 	if (runs_feed)
 		(void)!(fcntl(f->wanted[0], F_SETOWN, getpid()) < 0 ||
 			fcntl(f->wanted[0], F_SETFL, O_ASYNC) < 0);
+}
+
+_Static_assert(IMAGE_FEED_FDS == KEPT_FILES - 1 + 2, "files and two pipes");
+
+void image_feed_fds(const struct image_feed *f, int ret[IMAGE_FEED_FDS])
+{
+	memcpy(ret, f->files + 1, (KEPT_FILES - 1) * sizeof(*ret));
+	ret[KEPT_FILES - 1] = f->alive[1];
+	ret[KEPT_FILES] = f->wanted[0];
 }
 
 int image_feed_wanted_fd(const struct image_feed *f)
@@ -241,7 +250,8 @@ int image_feed_state(const struct image_feed *f, struct error *e)
 		return 1;
 	if (state == FAILED) {
 		*e = f->control->error;
-		return e->code;
+		e->message[sizeof(e->message) - 1] = 0;
+		return e->code < 0 ? e->code : -EBADMSG;
 	}
 	if (gone)
 		return error_set(e, -ECANCELED, ERROR_SYSTEM, "the process that reads the image stream died");
@@ -315,11 +325,19 @@ int image_feed_finish(const struct image_feed *f, struct error *e)
 	return MIN(r, 0);
 }
 
-int image_feed_open(struct image_feed *f, struct image **ret, struct error *e)
+int image_feed_source(struct image_feed *f, struct image_source **ret, struct error *e)
 {
 	int r = wait_for(f, WAIT_READY, 0, e);
 
-	return r < 0 ? r : image_open_files(f->files, f, ret, e);
+	return r < 0 ? r : image_source_of_files(f->files, f, ret, e);
+}
+
+int image_feed_open(struct image_feed *f, struct image **ret, struct error *e)
+{
+	_cleanup_(image_source_free_p) struct image_source *s = NULL;
+	int r = image_feed_source(f, &s, e);
+
+	return r < 0 ? r : image_open_source(s, ret, e);
 }
 
 int image_feed_wait(const struct image_feed *f, uint64_t end, struct error *e)

@@ -19,9 +19,6 @@ enum {
 
 static const char stream_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'S', 'T'};
 
-/* reader.c: an image whose files are open already, by their numbers in a stream. */
-int image_open_files(
-	const int *fds, struct image_feed *feed, struct image **ret, struct error *e) _must_check_;
 /* stream-feed.c: until so many bytes of pages.img are there. */
 int image_feed_wait(const struct image_feed *f, uint64_t end, struct error *e) _must_check_;
 /* What can be read at once. */

@@ -104,6 +104,9 @@ int image_feed_alive_fd(const struct image_feed *f);
  * image_feed_wanted_fd(). */
 void image_feed_forked(struct image_feed *f, bool runs_feed);
 int image_feed_wanted_fd(const struct image_feed *f);
+/* What the process that runs the feed needs. */
+enum { IMAGE_FEED_FDS = 6 };
+void image_feed_fds(const struct image_feed *f, int ret[IMAGE_FEED_FDS]);
 /* In another process that looks at the feed, and has kept its descriptors: image_feed_alive_fd(), image_feed_pages_fd(). */
 void image_feed_adopt(struct image_feed *f);
 /* Has so much come? Or why it never will. */
@@ -112,6 +115,8 @@ int image_feed_has(const struct image_feed *f, uint64_t end, struct error *e) _m
 int image_feed_finish(const struct image_feed *f, struct error *e) _must_check_;
 /* Waits until an image can be opened (restore may begin). */
 int image_feed_open(struct image_feed *f, struct image **ret, struct error *e) _must_check_;
+/* Likewise, for checkpoint/confine.h. */
+int image_feed_source(struct image_feed *f, struct image_source **ret, struct error *e) _must_check_;
 /* 1: all has come, 0: not yet; or why it never will. */
 int image_feed_state(const struct image_feed *f, struct error *e) _must_check_;
 /* Until more has come, for a moment at most. */

@@ -192,4 +192,29 @@ test_links_in_the_image() {
 	not_restored "a symbolic link"
 }
 
+# Whoever takes over the process that reads the image can do nothing with it, and nothing of the image is used.
+test_attack_on_the_reader() {
+	make_image
+	cp -a "$T/i" "$T/bad"
+	export FAULT
+	for FAULT in restore-confined:open restore-confined; do
+		not_restored "a system call that is forbidden ($FAULT)"
+		grep -q 'a system call that it may not make' "$T/out" || fail "$FAULT: $(cat "$T/out")"
+	done
+	fails 'a system call that it may not make' inspect "$T/bad"
+	fails 'a system call that it may not make' image stats "$T/bad"
+	FAULT=restore-confined:crash
+	not_restored "a crash"
+	grep -q 'died of signal 4' "$T/out" || fail "crash: $(cat "$T/out")"
+	FAULT=
+	stasis image pack "$T/i" > "$T/stream" || fail "pack"
+	FAULT=restore-stream:open
+	local status=0
+	"$STASIS" --root "$ROOT" restore -d --image-path - --bundle "$B" d < "$T/stream" > "$T/out" 2>&1 || status=$?
+	[ "$status" = 1 ] || fail "exit $status of the restore from a stream"
+	grep -q 'reads the image stream died' "$T/out" || fail "stream: $(cat "$T/out")"
+	unset FAULT
+	ok restore -d --image-path "$T/i" --bundle "$B" d
+}
+
 run_test "$@"

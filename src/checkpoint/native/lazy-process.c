@@ -35,11 +35,6 @@ struct processes {
 	uint32_t *done;	   /* shared: nothing more is to be guarded */
 };
 
-static int compare_ints(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
 /* Everything that is not ours: stdio becomes /dev/null. */
 static int close_others(const struct lazy *l)
 {
@@ -48,7 +43,6 @@ static int close_others(const struct lazy *l)
 	_cleanup_free_ int *keep = calloc(2 * l->n_memories + n_layers + 16, sizeof(*keep));
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	size_t n = 0;
-	int from = 3;
 
 	if (!keep || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
 		return -errno;
@@ -69,15 +63,7 @@ static int close_others(const struct lazy *l)
 	keep[n++] = l->init_pidfd;
 	keep[n++] = l->poll_fd;
 	keep[n++] = l->wake_fd;
-	qsort(keep, n, sizeof(*keep), compare_ints);
-	for (size_t i = 0; i < n; i++) {
-		if (keep[i] < from)
-			continue;
-		if (keep[i] > from)
-			close_range(from, keep[i] - 1, 0);
-		from = keep[i] + 1;
-	}
-	close_range(from, ~0u, 0);
+	fds_close_others(3, keep, n);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/meeting.h"
+#include "checkpoint/confine.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
@@ -325,12 +326,32 @@ static int load_layout(struct restore *r, struct error *e)
 	return 0;
 }
 
+/* By another process, while we read what has nothing to do with it. */
+static int open_confined(struct restore *r, int image_dir, struct error *e)
+{
+	struct image_source *source = NULL;
+	struct confined *c = NULL;
+	struct error spec_error;
+	int spec_result, result = r->feed->feed ? image_feed_source(r->feed->feed, &source, e)
+						: image_source_new(image_dir, &source, e);
+
+	if (result == 0)
+		result = confined_begin(source, &c, e);
+	if (result < 0)
+		return result;
+	spec_result = spec_load(r->options->create.bundle, &r->spec, &spec_error);
+	result = confined_end(c, -1, &r->image, e);
+	if (result == 0 && spec_result < 0) {
+		*e = spec_error;
+		return spec_result;
+	}
+	return result;
+}
+
 static int load(struct restore *r, int image_dir, struct error *e)
 {
-	int result;
+	int result = open_confined(r, image_dir, e);
 
-	result = r->feed->feed ? image_feed_open(r->feed->feed, &r->image, e)
-			       : image_open(image_dir, &r->image, e);
 	if (result == 0 && strcmp(image_manifest(r->image)->engine, "native") != 0)
 		result = error_set(e, -ENOTSUP, ERROR_REFUSED,
 			"the image was made by the engine \"%.40s\", which this stasis lacks",
@@ -446,13 +467,11 @@ static int check_sysctls(const struct restore *r, struct error *e)
 		"take /proc/sys out of linux.readonlyPaths, if they are wanted, or use --empty-ns network");
 }
 
-static int check_bundle(struct restore *r, const char *bundle, struct error *e)
+static int check_bundle(struct restore *r, struct error *e)
 {
-	_cleanup_(spec_free_p) struct spec *s = NULL;
-	int result = spec_load(bundle, &s, e);
+	const struct spec *s = r->spec;
+	int result = 0;
 
-	if (result < 0)
-		return result;
 	/* The bundle's word, not the image's: a shared host name is not to be changed. */
 	r->own_uts = s->namespaces[NS_UTS].present && !s->namespaces[NS_UTS].path;
 	r->own_net = s->namespaces[NS_NET].present && !s->namespaces[NS_NET].path;
@@ -576,7 +595,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	create.restore_namespaces = lock_packets;
 	create.restore_arg = r;
 	create.restore_console = &r->console_master;
-	result = check_bundle(r, create.bundle, e);
+	result = check_bundle(r, e);
 	if (result < 0)
 		return result;
 	create.generation = image_manifest(r->image)->generation + 1;
@@ -656,6 +675,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 	close_p(&r.zero_fd);
 	for (size_t i = 0; i < r.n_shm; i++)
 		close_p(&r.shm[i].fd);
+	spec_free(r.spec);
 	image_free(r.image);
 	arena_done(&r.arena);
 	return result;
