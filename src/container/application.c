@@ -18,10 +18,10 @@
 #include "base/fd.h"
 #include "container/container-priv.h"
 
-#define PREFIX "io.stasis."
+#define PREFIX APPLICATION_PREFIX
 #define APPLICATION_DIR "application"
 #define ATTEMPTS_FILE "attempts"
-enum { HOOK_ARGUMENTS = 64, ENVIRONMENT_MAX = 4 << 20 };
+enum { ENVIRONMENT_MAX = 4 << 20 };
 
 static const char *const hook_annotations[APPLICATION_HOOKS] = {
 	[APPLICATION_SAVE] = PREFIX "hooks.save",
@@ -51,9 +51,11 @@ static int take_seconds(const char *name, const char *value, unsigned *ret, stru
 	return 0;
 }
 
-static int take_path(const char *name, const char *value, const char **ret, struct error *e)
+static int take_path(const char *name, const char *value, struct arena *a, const char **ret, struct error *e)
 {
-	*ret = value;
+	*ret = arena_strdup(a, value);
+	if (!*ret)
+		return error_errno(e, -ENOMEM, "%s", name);
 	return value[0] == '/' ? 0 : bad(e, name, "must be an absolute path");
 }
 
@@ -62,26 +64,51 @@ static void json_put_p(struct json_object **o)
 	json_object_put(*o);
 }
 
-static int take_command(const char *name, const char *value, struct arena *a, char ***ret, struct error *e)
+/* A JSON array of strings; NULL: it is none. */
+static char **take_strings(const char *value, struct arena *a)
 {
 	_cleanup_(json_put_p) struct json_object *o = json_tokener_parse(value);
 	size_t n = json_object_is_type(o, json_type_array) ? json_object_array_length(o) : 0;
-	char **args = n > 0 && n <= HOOK_ARGUMENTS ? arena_array(a, n + 1, sizeof(*args)) : NULL;
+	char **all = n > 0 && n <= APPLICATION_OPTIONS_MAX ? arena_array(a, n + 1, sizeof(*all)) : NULL;
 
-	for (size_t i = 0; args && i < n; i++) {
+	for (size_t i = 0; all && i < n; i++) {
 		struct json_object *v = json_object_array_get_idx(o, i);
 		const char *s = json_object_is_type(v, json_type_string) ? json_object_get_string(v) : NULL;
 
-		if (!s || strlen(s) != (size_t)json_object_get_string_len(v) || (i == 0 && !*s))
-			args = NULL;
-		else
-			args[i] = arena_strdup(a, s);
+		if (!s || strlen(s) != (size_t)json_object_get_string_len(v))
+			return NULL;
+		all[i] = arena_strdup(a, s);
+		if (!all[i])
+			return NULL;
 	}
-	if (!args)
-		return bad(e, name,
-			"must be a command as a JSON array of strings: [\"/bin/program\", \"argument\"]");
-	*ret = args;
-	return 0;
+	return all;
+}
+
+static int take_command(const char *name, const char *value, struct arena *a, char ***ret, struct error *e)
+{
+	*ret = take_strings(value, a);
+	if (*ret && **ret[0])
+		return 0;
+	return bad(e, name, "must be a command as a JSON array of strings: [\"/bin/program\", \"argument\"]");
+}
+
+/* What the others say is not to be said twice. */
+static int take_options(const char *name, const char *value, struct arena *a, char ***ret, struct error *e)
+{
+	static const char *const others[] = {"--image-path", "--leave-running", "--sandbox", "--pre-dump"};
+	char **all = *ret = take_strings(value, a);
+	bool good = all;
+
+	for (size_t i = 0; good && all[i]; i++) {
+		good = !strncmp(all[i], "--", 2) && all[i][2];
+		for (size_t k = 0; k < ARRAY_SIZE(others); k++)
+			good &= strncmp(all[i], others[k], strlen(others[k])) != 0;
+	}
+	return good ? 0
+		    : bad(e, name,
+			      "must be options of checkpoint as a JSON array of strings, \"--NAME\" or "
+			      "\"--NAME=VALUE\", without --image-path, --leave-running, --sandbox and "
+			      "--pre-dump");
 }
 
 static int take_hook(const char *name, const char *value, struct arena *a, struct application *to,
@@ -103,7 +130,11 @@ static int take(const struct spec_annotation *of, struct arena *a, struct applic
 	if (!strcmp(what, "application"))
 		return take_bool(name, of->value, &to->present, e);
 	if (!strcmp(what, "application.image-path"))
-		return take_path(name, of->value, &to->image_path, e);
+		return take_path(name, of->value, a, &to->image_path, e);
+	if (!strcmp(what, "application.sandbox-image-path"))
+		return take_path(name, of->value, a, &to->sandbox_image_path, e);
+	if (!strcmp(what, "application.options"))
+		return take_options(name, of->value, a, &to->options, e);
 	if (!strcmp(what, "application.leave-running"))
 		return take_bool(name, of->value, &to->leave_running, e);
 	if (!strcmp(what, "application.interval"))
@@ -114,6 +145,7 @@ static int take(const struct spec_annotation *of, struct arena *a, struct applic
 	return known ? r
 		     : bad(e, name,
 			       "there is no such one: application, application.image-path, "
+			       "application.sandbox-image-path, application.options, "
 			       "application.leave-running, application.interval, hooks.save, hooks.resume, "
 			       "hooks.restore and hooks.timeout are");
 }

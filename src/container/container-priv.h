@@ -130,6 +130,8 @@ int rootfs_check_target(int target, const char *name, struct error *e) _must_che
 int notify_prepare(struct container *c, struct spec *s, struct error *e) _must_check_;
 
 /* ---- application.c ---- */
+#define APPLICATION_PREFIX "io.stasis."
+#define APPLICATION_IMAGE_PATH APPLICATION_PREFIX "application.image-path"
 /* The directory that is to be the container's /run/stasis, with its files, and its mount. */
 int application_prepare(struct container *c, struct spec *s, const struct container_create_options *o,
 	struct error *e) _must_check_;

@@ -235,12 +235,15 @@ enum application_hook { APPLICATION_SAVE, APPLICATION_RESUME, APPLICATION_RESTOR
 struct application {
 	bool present;			 /* there is CONTAINER_APPLICATION */
 	const char *image_path;		 /* for checkpoints that it asks for, absolute; NULL: it may not */
+	const char *sandbox_image_path;	 /* the same for those of its whole sandbox */
+	char **options;			 /* of these, NULL-terminated; NULL: none */
 	bool leave_running;		 /* after these */
 	unsigned interval;		 /* seconds between two of these */
 	char **hooks[APPLICATION_HOOKS]; /* commands, NULL-terminated; NULL: none */
 	unsigned timeout;		 /* of a hook, seconds */
 };
-/* Borrows from both; ERROR_CONFIG names the annotation. */
+enum { APPLICATION_OPTIONS_MAX = 64 };
+/* All of it in the arena; ERROR_CONFIG names the annotation. */
 int container_application(
 	const struct spec *s, struct arena *a, struct application *ret, struct error *e) _must_check_;
 /* The directory that is the container's CONTAINER_APPLICATION; -ENOENT: it has none. */

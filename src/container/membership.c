@@ -44,6 +44,9 @@ int membership_decide(
 		sandbox = annotation(s, id_names);
 	if (!sandbox && is_root)
 		sandbox = c->id;
+	/* Somebody has to serve it. */
+	if (!sandbox && !o->name && spec_annotation(s, APPLICATION_IMAGE_PATH))
+		sandbox = c->id;
 	if (!sandbox && o->name)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"--container-name is a name within a sandbox: say which with --sandbox");

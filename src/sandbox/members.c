@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "linux/procfd.h"
+#include "sandbox/application.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/supervisor-priv.h"
 #include "sandbox/varlink.h"
@@ -78,6 +79,7 @@ static int load(struct supervisor *s, struct member *m, struct error *e)
 	loaded = stamp(m, &m->state);
 	if (!loaded)
 		m->state = (struct stat_stamp){};
+	application_serve(s, m);
 	if (c->init_pid == old.pid && c->init_start_time == old.start_time && old.loop)
 		return 0;
 	process_done(&m->process);
@@ -145,6 +147,7 @@ static void member_free(struct supervisor *s, struct member *m)
 	if (m->watch >= 0)
 		inotify_rm_watch(s->inotify, m->watch);
 	process_done(&m->process);
+	application_free(m->application);
 	forget_state(m);
 	free(m->id);
 	free(m->name);

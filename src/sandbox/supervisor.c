@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "sandbox/application.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/server.h"
 #include "sandbox/supervisor-priv.h"
@@ -89,7 +90,7 @@ static void child_ended(struct supervisor *s, pid_t pid, int status)
 	for (struct process *p = s->others; p; p = p->next)
 		if (p->pid == pid)
 			process_reaped(p, status);
-	(void)worker_reaped(s, pid, status);
+	(void)(worker_reaped(s, pid, status) || application_reaped(s, pid, status));
 }
 
 /* Containers that a worker made, what exec left behind, and workers: we are their parent, if only by adoption. What a worker

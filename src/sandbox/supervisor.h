@@ -12,6 +12,7 @@
 #include "sandbox/loop.h"
 #include "sandbox/process.h"
 
+struct application_server;
 struct server;
 struct worker;
 
@@ -22,6 +23,7 @@ struct member {
 	struct container *c;	   /* as state.json says; NULL: not loaded (yet) */
 	struct process process;	   /* its init */
 	struct json_object *about; /* what of its state never changes; NULL: not made yet */
+	struct application_server *application; /* NULL: it has none (application.h) */
 	bool started; /* it has executed its program: the start socket need not be asked any more */
 	struct stat_stamp {
 		uint64_t inode;
