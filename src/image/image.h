@@ -252,6 +252,11 @@ int image_decode(const struct image *i, struct image_decoder *d, unsigned layer,
 	const void **ret, size_t *ret_len, struct error *e) _must_check_;
 /* Where data of a layer can be read directly, at run->offset; a borrowed descriptor. -EBADF: only by image_read(). */
 int image_pages_fd(const struct image *i, unsigned layer);
+/* Its pages.img, however that is stored; borrowed. */
+int image_stored_fd(const struct image *i, unsigned layer);
+/* Which chunks hold these bytes of page data (at least one byte). */
+void image_stored_chunks(const struct image *i, unsigned layer, uint64_t offset, uint64_t len,
+	size_t *ret_first, size_t *ret_last);
 /* Reads page data of a layer, in whatever way that is stored; "offset" as in run->offset. Not in several threads at once. */
 int image_read_data(const struct image *i, unsigned layer, uint64_t offset, void *buf, size_t len,
 	struct error *e) _must_check_;
@@ -278,7 +283,7 @@ int image_verify_pages(const struct image *i, struct error *e) _must_check_;
 struct image_verification;
 int image_verify_begin(const struct image *i, struct image_verification **ret, struct error *e) _must_check_;
 int image_verify_end(struct image_verification *v, struct error *e) _must_check_;
-/* The same of some chunks: bit n of wanted[layer] is set for chunk n (image_chunk_size() bytes of page data each). Borrowed
+/* The same of some chunks: bit n of wanted[layer] is set for chunk n (image_chunk_size() bytes of pages.img each). Borrowed
  * until the end. */
 int image_verify_begin_some(const struct image *i, uint8_t *const *wanted, struct image_verification **ret,
 	struct error *e) _must_check_;
@@ -287,7 +292,7 @@ unsigned image_n_layers(const struct image *i);
 uint64_t image_chunk_size(const struct image *i, unsigned layer);
 size_t image_n_chunks(const struct image *i, unsigned layer);
 
-/* Reads page data and checks it before anybody gets it; for one thread. Of layers with an image_pages_fd(). */
+/* Reads page data and checks it before anybody gets it; for one thread. */
 struct image_reader;
 int image_reader_new(const struct image *i, struct image_reader **ret, struct error *e) _must_check_;
 void image_reader_free(struct image_reader *r);

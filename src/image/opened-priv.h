@@ -28,6 +28,8 @@ struct image {
 };
 
 const struct image *image_layer_of(const struct image *i, unsigned layer);
+/* Of r at that offset of page data; -EBADMSG: it cannot be decompressed. */
+int image_read_problem(int r, uint64_t offset, struct error *e);
 /* Of page data, once the index is known. The decoder is here before anybody forks, and at the same place in all that are. */
 int image_open_store(struct image *i, struct error *e) _must_check_;
 

@@ -125,7 +125,29 @@ int image_pages_fd(const struct image *i, unsigned layer)
 	return of && !of->store.frame_size && !of->feed ? of->store.fd : -EBADF;
 }
 
-static int read_problem(int r, uint64_t offset, struct error *e)
+int image_stored_fd(const struct image *i, unsigned layer)
+{
+	return image_layer_of(i, layer)->store.fd;
+}
+
+void image_stored_chunks(const struct image *i, unsigned layer, uint64_t offset, uint64_t len,
+	size_t *ret_first, size_t *ret_last)
+{
+	const struct image *of = image_layer_of(i, layer);
+	size_t size = of->store.frame_size;
+	uint64_t first = size ? UINT64_MAX : offset, end = size ? 0 : offset + len;
+
+	for (uint64_t k = size ? offset / size : 0; size && k <= (offset + len - 1) / size; k++) {
+		const struct image_frame *f = &of->store.frames[k];
+
+		first = MIN(first, f->offset);
+		end = MAX(end, f->offset + f->length);
+	}
+	*ret_first = first / of->index.chunk_size;
+	*ret_last = (end - 1) / of->index.chunk_size;
+}
+
+int image_read_problem(int r, uint64_t offset, struct error *e)
 {
 	if (r == -EBADMSG)
 		return image_corrupt(e, IMAGE_PAGES, offset, "the page data here can't be decompressed");
@@ -152,7 +174,7 @@ int image_decode(const struct image *i, struct image_decoder *d, unsigned layer,
 	int r = of ? image_store_at(&of->store, d, offset, &data, &len, &skip) : -EBADF;
 
 	if (r < 0)
-		return read_problem(r, offset, e);
+		return image_read_problem(r, offset, e);
 	*ret = data + skip;
 	*ret_len = len - skip;
 	return 0;
@@ -167,7 +189,7 @@ int image_read_data(
 	if (r < 0)
 		return r;
 	r = of ? image_store_read(&of->store, of->decoder, offset, buf, len) : -EBADF;
-	return r < 0 ? read_problem(r, offset, e) : 0;
+	return r < 0 ? image_read_problem(r, offset, e) : 0;
 }
 
 int image_move_fds(struct image *i, int (*f)(void *arg, int *fd, struct error *e), void *arg, struct error *e)

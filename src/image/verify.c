@@ -158,33 +158,104 @@ struct image_reader {
 	size_t size;	/* of it: whole chunks */
 	unsigned layer; /* of which page data is in there, checked: */
 	uint64_t at, end;
+	struct {
+		uint8_t *memory;
+		size_t size;
+		const struct image *of; /* of this one, as it is stored: */
+		uint64_t at, end;
+	} packed; /* of layers in frames; .memory NULL: there are none */
+	struct image_decoder *decoder;
 };
+
+static int reader_make_room(struct image_reader *r, struct error *e)
+{
+	bool has_frames = false;
+
+	r->size = READER_MIN;
+	for (const struct image *i = r->image; i; i = i->parent) {
+		size_t frame = i->store.frame_size;
+
+		has_frames |= frame > 0;
+		r->size = MAX(r->size, MAX(i->index.chunk_size, frame));
+		if (frame)
+			r->packed.size = MAX(r->packed.size, frame + 2 * i->index.chunk_size);
+	}
+	r->memory = malloc(r->size);
+	r->packed.memory = has_frames ? malloc(r->packed.size) : NULL;
+	if (!r->memory || (has_frames && !r->packed.memory))
+		return error_errno(e, -ENOMEM, IMAGE_PAGES);
+	return has_frames ? image_decoder_new(r->image, &r->decoder, e) : 0;
+}
 
 int image_reader_new(const struct image *i, struct image_reader **ret, struct error *e)
 {
 	struct image_reader *r = calloc(1, sizeof(*r));
+	int result;
 
 	if (!r)
 		return error_errno(e, -ENOMEM, IMAGE_PAGES);
 	r->image = i;
-	r->size = READER_MIN;
-	for (; i; i = i->parent)
-		r->size = MAX(r->size, i->index.chunk_size);
-	r->memory = malloc(r->size);
-	if (!r->memory) {
-		free(r);
-		return error_errno(e, -ENOMEM, IMAGE_PAGES);
-	}
-	*ret = r;
-	return 0;
+	result = reader_make_room(r, e);
+	if (result < 0)
+		image_reader_free(r);
+	else
+		*ret = r;
+	return result;
 }
 
 void image_reader_free(struct image_reader *r)
 {
 	if (!r)
 		return;
+	image_decoder_free(r->decoder);
+	free(r->packed.memory);
 	free(r->memory);
 	free(r);
+}
+
+/* Whole chunks, as they are stored. */
+static int load_checked(const struct image *of, uint8_t *to, uint64_t at, uint64_t end, struct error *e)
+{
+	uint64_t chunk = of->index.chunk_size;
+	int r = pread_exact(of->store.fd, to, end - at, at);
+
+	if (r < 0)
+		return error_errno(e, r, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
+	for (uint64_t k = at; k < end; k += chunk) {
+		size_t n = MIN(chunk, end - k);
+
+		if (image_hash(to + (k - at), n) != of->index.chunks[k / chunk])
+			return image_corrupt(e, IMAGE_PAGES, k, "wrong checksum of these %zu bytes", n);
+	}
+	return 0;
+}
+
+static int reader_load_frame(struct image_reader *r, const struct image *of, uint64_t offset, struct error *e)
+{
+	size_t size = of->store.frame_size, frame = offset / size,
+	       len = MIN(of->store.data_size - frame * size, (uint64_t)size);
+	const struct image_frame *f = &of->store.frames[frame];
+	uint64_t chunk = of->index.chunk_size, first = f->offset / chunk * chunk,
+		 end = MIN(ALIGN_UP(f->offset + f->length, chunk), of->files.pages.size);
+	int result = 0;
+
+	r->at = r->end = 0;
+	if (r->packed.of != of || f->offset < r->packed.at || f->offset + f->length > r->packed.end) {
+		r->packed.of = NULL;
+		result = load_checked(of, r->packed.memory, first, end, e);
+		if (result < 0)
+			return result;
+		r->packed.of = of;
+		r->packed.at = first;
+		r->packed.end = end;
+	}
+	result = image_decode_block(r->decoder, (enum image_codec)f->codec,
+		r->packed.memory + (f->offset - r->packed.at), f->length, r->memory, len);
+	if (result < 0)
+		return image_read_problem(result, offset, e);
+	r->at = frame * size;
+	r->end = r->at + len;
+	return 0;
 }
 
 /* Of an image that is arriving: what has come. It has been checked, and there are no checksums yet. */
@@ -217,15 +288,9 @@ static int reader_load(
 	r->at = r->end = 0;
 	if (of->feed)
 		return reader_load_arrived(r, of, offset, end, e);
-	result = pread_exact(of->store.fd, r->memory, end - at, at);
+	result = load_checked(of, r->memory, at, end, e);
 	if (result < 0)
-		return error_errno(e, result, "%s: offset %llu", IMAGE_PAGES, (unsigned long long)at);
-	for (uint64_t k = at; k < end; k += chunk) {
-		size_t n = MIN(chunk, end - k);
-
-		if (image_hash(r->memory + (k - at), n) != of->index.chunks[k / chunk])
-			return image_corrupt(e, IMAGE_PAGES, k, "wrong checksum of these %zu bytes", n);
-	}
+		return result;
 	r->at = at;
 	r->end = end;
 	return 0;
@@ -235,14 +300,15 @@ int image_reader_get(struct image_reader *r, unsigned layer, uint64_t offset, si
 	const uint8_t **ret, struct error *e)
 {
 	const struct image *of = image_layer_of(r->image, layer);
+	uint64_t size = !of ? 0 : of->store.frame_size ? of->store.data_size : of->files.pages.size;
 	int result;
 
-	if (!of || of->store.frame_size || offset >= of->files.pages.size ||
-		*len > of->files.pages.size - offset)
+	if (offset >= size || *len > size - offset)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "read behind the end of %s", IMAGE_PAGES);
 	if (layer != r->layer || offset < r->at || offset >= r->end) {
 		r->layer = layer;
-		result = reader_load(r, of, offset, offset + *len, e);
+		result = of->store.frame_size ? reader_load_frame(r, of, offset, e)
+					      : reader_load(r, of, offset, offset + *len, e);
 		if (result < 0)
 			return result;
 	}

@@ -289,7 +289,23 @@ def packed(program, env):
         c.verify(n)
         status, said, text = env.command("inspect", "--verify", env.t / f"image{n}", ok=None)
         check(status == 0, f"inspect --verify: {text}")
-    finish(c, 4)
+    # Lazily, too: a fault is answered by decompressing one piece.
+    c.wait_ready(4)
+    ignore = program.words("ignore")
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint(env.t / "image4", "--compress", "zstd", *program.words("options"))
+    c.gone()
+    c.restore(env.t / "image4", "--lazy=yes", *program.words("options"))
+    env.command("wait", "--restore", c.cid)
+    if "all" not in ignore:
+        compare(before, c, ignore, "after the lazy restore")
+    c.verify(4)
+    # The program may touch it before.
+    c.wait_ready(5)
+    cycle(program, c, env.t / "image5", ["all"], packing=["--compress", "lz4"], restore=["--lazy=yes"])
+    c.verify(5)
+    env.command("wait", "--restore", c.cid)
+    finish(c, 6)
 
 
 def lazy(program, env):

@@ -16,7 +16,7 @@ make_image() {
 	mkfifo "$B/rootfs/in"
 	stasis run -d --bundle "$B" c < /dev/null > "$T/c.out" 2> "$T/err" || fail "run: $(cat "$T/err")"
 	eventually 20 grep -q ready "$T/c.out"
-	ok checkpoint --image-path "$T/i" c
+	ok checkpoint --image-path "$T/i" "$@" c
 	sum=$(sed -n 's/^sum //p' "$T/c.out")
 	image=$T/i
 }
@@ -162,6 +162,15 @@ test_image_is_damaged() {
 	make_image
 	held
 	printf 'damaged' | dd of="$T/i/pages.img" bs=1 seek=20000000 conv=notrunc 2> /dev/null
+	let_go_on
+	expect_killed 'pages.img: offset [0-9]+: wrong checksum'
+}
+
+# Compressed pieces are checked before they are decompressed.
+test_compressed_image_is_damaged() {
+	make_image --compress zstd
+	held
+	printf 'damaged' | dd of="$T/i/pages.img" bs=1 seek=$(($(stat -c %s "$T/i/pages.img") - 2000000)) conv=notrunc 2> /dev/null
 	let_go_on
 	expect_killed 'pages.img: offset [0-9]+: wrong checksum'
 }

@@ -51,7 +51,7 @@ static int close_others(const struct lazy *l)
 		keep[n++] = l->memories[i]->pagemap;
 	}
 	for (unsigned i = 0; i < n_layers; i++)
-		keep[n++] = image_pages_fd(l->image, i);
+		keep[n++] = image_stored_fd(l->image, i);
 	if (feed) {
 		keep[n++] = image_feed_pages_fd(l->image);
 		keep[n++] = image_feed_alive_fd(feed);

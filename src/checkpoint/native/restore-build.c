@@ -250,7 +250,7 @@ static void op_islands(struct builder *bu, const St__Vma *v)
 			restore_next_piece(bu->r->image, bu->p->memory->space, &at, to, &piece);)
 			if (!piece.zero && bu->r->feed_flags)
 				op_read_arriving(bu, piece.start, piece.end - piece.start, piece.offset);
-			else if (!piece.zero)
+			else if (!piece.zero && !restore_is_outside(bu->r, piece.layer))
 				op_read(bu, image_pages_fd(bu->r->image, piece.layer), piece.start,
 					piece.end - piece.start, piece.offset);
 	}
@@ -307,15 +307,31 @@ static void add_lack(
 	bu->n_lacks++;
 }
 
+static void lack_islands(struct builder *bu, const St__Vma *v)
+{
+	uint64_t from = 0, to;
+
+	for (; restore_lazy_island(bu->p, v, &from, &to); from = to) {
+		struct restore_piece piece;
+
+		for (uint64_t at = from;
+			restore_next_piece(bu->r->image, bu->p->memory->space, &at, to, &piece);)
+			if (!piece.zero)
+				add_lack(bu, FILL_READ, piece.start, piece.end, piece.layer, piece.offset);
+	}
+}
+
 static int find_lacks(struct builder *bu)
 {
 	const St__Memory *m = bu->p->memory;
 
 	bu->n_lacks = 0;
 	for (size_t i = 0; i < m->n_vmas; i++)
-		if (has_pages(bu->r, m, m->vmas[i]) &&
-			restore_share_fill(bu->r, bu->index, i, restore_share_is_kept(bu->r, bu->index, i),
-				add_lack, bu) < 0)
+		if (restore_is_lazy(bu->r, bu->index, i))
+			lack_islands(bu, m->vmas[i]);
+		else if (has_pages(bu->r, m, m->vmas[i]) &&
+			 restore_share_fill(bu->r, bu->index, i, restore_share_is_kept(bu->r, bu->index, i),
+				 add_lack, bu) < 0)
 			return error_errno(bu->e, -ENOMEM, "restore memory");
 	return 0;
 }

@@ -53,12 +53,6 @@ static bool comes_as_stream(const struct restore *r)
 	return r->feed && r->feed->feed;
 }
 
-/* Page by page, now or when it has arrived. */
-static bool can_be_read(const struct restore *r, unsigned layer)
-{
-	return image_pages_fd(r->image, layer) >= 0 || image_feed_of(r->image);
-}
-
 /* Whether this kernel lets us, and the stubs, which have the container's power only. */
 static int check_kernel(struct restore *r, struct error *e)
 {
@@ -69,9 +63,6 @@ static int check_kernel(struct restore *r, struct error *e)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"--lazy needs root's privileges on this machine: leave it out");
 	r->lazy.device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (!can_be_read(r, 0))
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--lazy wants an image in a directory, whose pages are not compressed: leave it out");
 	fd = r->lazy.device < 0 ? -errno : new_uffd(r->lazy.device);
 	result = fd < 0 ? fd : enable(fd);
 	return result < 0 ? error_errno(e, result, "/dev/userfaultfd, which --lazy needs: leave it out") : 0;
@@ -98,7 +89,7 @@ static uint64_t data_of(const struct restore *r, size_t proc, size_t vma)
 	while (restore_next_piece(r->image, m->space, &at, m->vmas[vma]->end, &piece)) {
 		if (piece.zero)
 			continue;
-		if (piece.space != m->space || !can_be_read(r, piece.layer))
+		if (piece.space != m->space)
 			return 0;
 		sum += piece.end - piece.start;
 	}
@@ -183,12 +174,13 @@ static void mark_pieces(struct restore *r, uint64_t space, uint64_t at, uint64_t
 	struct restore_piece piece;
 
 	while (restore_next_piece(r->image, space, &at, end, &piece)) {
-		uint64_t chunk = image_chunk_size(r->image, piece.layer), first = piece.offset / chunk,
-			 last = (piece.offset + (piece.end - piece.start) - 1) / chunk;
+		size_t first, last;
 
-		if (piece.zero || image_pages_fd(r->image, piece.layer) < 0)
+		if (piece.zero)
 			continue;
-		for (uint64_t k = first; k <= last; k++)
+		image_stored_chunks(
+			r->image, piece.layer, piece.offset, piece.end - piece.start, &first, &last);
+		for (size_t k = first; k <= last; k++)
 			r->lazy.checked_before[piece.layer][k / 8] |= 1u << k % 8;
 	}
 }
@@ -236,9 +228,6 @@ static int make_bits(struct restore *r)
 		r->lazy.checked_before[i] = arena_array(&r->arena, image_n_chunks(r->image, i) / 8 + 1, 1);
 		if (!r->lazy.checked_before[i])
 			return -ENOMEM;
-		/* compressed: it is not said here where what is; all of it is read before */
-		if (image_pages_fd(r->image, i) < 0)
-			memset(r->lazy.checked_before[i], 0xff, image_n_chunks(r->image, i) / 8 + 1);
 	}
 	return r->lazy.checked_before ? 0 : -ENOMEM;
 }
@@ -301,7 +290,6 @@ bool restore_lazy_comes_in_question(const struct restore *r)
 {
 	return r->options->lazy == LAZY_YES ||
 	       (!(r->options->lazy == LAZY_NO && r->huge_fill) && !r->unprivileged && !comes_as_stream(r) &&
-		       image_pages_fd(r->image, 0) >= 0 &&
 		       (image_manifest(r->image)->statistics.bytes >= LAZY_MIN ||
 			       image_n_layers(r->image) > 1));
 }
