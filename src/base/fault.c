@@ -62,6 +62,7 @@ const char *const fault_names[] = {
 	"checkpoint-start",
 	"checkpoint-preflight",
 	"checkpoint-directory",
+	"checkpoint-ready",
 	"checkpoint-frozen",
 	"checkpoint-seized",
 	"checkpoint-thawed",
@@ -82,6 +83,7 @@ const char *const fault_names[] = {
 	"checkpoint-packed",
 	"checkpoint-stream",
 	"checkpoint-manifest",
+	"together-committed",
 	"checkpoint-end",
 	/* checkpoint --pre-dump and --pre-copy, besides those of checkpoint */
 	"predump-watched",

@@ -44,6 +44,8 @@ enum cgroups_mode { CGROUPS_SOFT, CGROUPS_FULL, CGROUPS_STRICT, CGROUPS_IGNORE }
 /* NULL: soft. */
 int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e) _must_check_;
 
+enum { CHECKPOINT_MEMBERS_MAX = 64 }; /* containers at one moment */
+
 /* Containers that are checkpointed at one moment, as the surgeon (or preflight) of one of them knows them. */
 struct together {
 	struct gate *gate; /* where the surgeons meet (gate.h); NULL: preflight */
@@ -70,6 +72,7 @@ struct checkpoint_options {
 	enum cgroups_mode cgroups;
 	struct image_packing packing; /* of its page data; without go_on() */
 	unsigned stream_timeout;      /* seconds without a byte taken by who reads the stream; 0: no limit */
+	unsigned deadline_ms;	      /* of several at one moment: until their image is complete; 0: none */
 	/* Set by checkpoint_run(): */
 	bool to_stream;
 	int stream_fd;
@@ -117,6 +120,17 @@ int checkpoint_preflight(struct container *c, const struct checkpoint_options *o
  * are dead and it is stopped) unless leave_running. */
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
 	struct image_statistics *stats, struct error *e) _must_check_;
+/* One of several that are checkpointed at one moment. */
+struct checkpoint_member {
+	struct container *c; /* with its name in the sandbox; locked */
+	struct preflight_report report;
+	struct image_statistics stats;
+};
+/* As checkpoint_run(), of all of them: one image (image/sandbox.h) in o->image_path, and no container stands still before all
+ * do, or runs on before all have been read. When one fails all run on. *ret: of the whole; times are the longest, or the
+ * wall clock's, numbers are sums. o->deadline_ms is for this only. */
+int checkpoint_run_together(const char *sandbox, struct checkpoint_member *m, unsigned n,
+	const struct checkpoint_options *o, struct image_statistics *ret, struct error *e) _must_check_;
 /* The whole restore: creates the container from its bundle and puts the state back. *ret is the running container. On
  * failure all that was made is removed; the image stays. */
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,

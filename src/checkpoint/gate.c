@@ -19,12 +19,21 @@ struct gate {
 	size_t size;
 	unsigned members;
 	_Atomic uint32_t state;
+	_Atomic int64_t running_at;
 	struct {
 		_Atomic unsigned come;
 		_Atomic int64_t opened_at;
 	} points[GATE_POINTS];
 	struct error errors[]; /* one for each member, which alone writes it, and the guard's */
 };
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
 
 int gate_new(unsigned members, struct gate **ret, struct error *e)
 {
@@ -103,6 +112,19 @@ int64_t gate_opened_at(const struct gate *g, enum gate_point point)
 	return gate_is_open(g, point) ? atomic_load(&g->points[point].opened_at) : 0;
 }
 
+void gate_note_running(struct gate *g)
+{
+	int64_t now = now_ns(), last = atomic_load(&g->running_at);
+
+	while (last < now && !atomic_compare_exchange_weak(&g->running_at, &last, now))
+		;
+}
+
+int64_t gate_last_running(const struct gate *g)
+{
+	return atomic_load(&g->running_at);
+}
+
 /* Whatever has just failed here, the gate may have opened before it could be broken. */
 static int result_of(struct gate *g, enum gate_point point, unsigned who, struct error *e)
 {
@@ -129,12 +151,10 @@ static int open_gate(
 	struct gate *g, enum gate_point point, unsigned who, gate_last_fn *last, void *arg, struct error *e)
 {
 	struct error why = {};
-	struct timespec now;
 
 	if (last && gate_breaker(g, NULL) < 0 && last(arg, &why) < 0)
 		return fail(g, point, who, &why, e);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	atomic_store(&g->points[point].opened_at, now.tv_sec * 1000000000ll + now.tv_nsec);
+	atomic_store(&g->points[point].opened_at, now_ns());
 	(void)change(g, 1u << point);
 	return result_of(g, point, who, e);
 }

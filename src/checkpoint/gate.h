@@ -42,6 +42,9 @@ void gate_break(struct gate *g, unsigned who, const struct error *why);
 /* The number of who broke them, and why ("why" may be NULL); -1: nobody. */
 int gate_breaker(const struct gate *g, struct error *why);
 bool gate_is_open(const struct gate *g, enum gate_point point);
+/* A container runs on: when the last one has (CLOCK_MONOTONIC in nanoseconds; 0: none). */
+void gate_note_running(struct gate *g);
+int64_t gate_last_running(const struct gate *g);
 /* CLOCK_MONOTONIC in nanoseconds, when it opened; 0: it has not. */
 int64_t gate_opened_at(const struct gate *g, enum gate_point point);
 

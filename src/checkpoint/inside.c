@@ -94,46 +94,81 @@ static void get(const struct shared_report *s, struct preflight_report *r)
 	}
 }
 
-static _Noreturn void look(struct container *c, const struct checkpoint_options *o, struct shared_report *s)
+static _Noreturn void look(const struct preflight_look *l, struct shared_report *s)
 {
 	struct preflight_report own = {};
 
-	s->result = checkpoint_enter_userns(c, &s->error);
+	if (checkpoint_is_unprivileged(l->c))
+		s->result = checkpoint_enter_userns(l->c, &s->error);
 	if (s->result == 0)
-		s->result = native_preflight(c, o, &own, &s->error);
+		s->result = native_preflight(l->c, l->o, &own, &s->error);
 	put(s, &own);
 	s->done = true;
 	_exit(0);
 }
 
-int checkpoint_preflight_inside(
-	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
-{
-	struct shared_report *s =
-		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int result;
+/* By the child. */
+struct looking {
+	struct shared_report *shared;
 	pid_t pid;
+};
 
-	if (s == MAP_FAILED)
+static int begin(const struct preflight_look *l, struct looking *k, struct error *e)
+{
+	int r;
+
+	k->shared = mmap(NULL, sizeof(*k->shared), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (k->shared == MAP_FAILED) {
+		k->shared = NULL;
 		return error_errno(e, -ENOMEM, "preflight");
-	/* the surgeon needs it, too */
-	result = container_load_spec(c, e);
-	if (result < 0) {
-		munmap(s, sizeof(*s));
-		return result;
 	}
+	/* the surgeon needs it, too */
+	r = container_load_spec(l->c, e);
+	if (r < 0)
+		return r;
 	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		look(c, o, s);
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	k->pid = fork();
+	if (k->pid == 0)
+		look(l, k->shared);
+	return k->pid < 0 ? error_errno(e, -errno, "fork") : 0;
+}
+
+static int end(const struct preflight_look *l, struct looking *k, struct error *e)
+{
+	struct shared_report *s = k->shared;
+	int r = 0;
+
+	while (k->pid > 0 && waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	result = pid < 0 ? -errno : s->done ? s->result : -ECHILD;
-	if (s->done && result < 0)
+	if (k->pid > 0)
+		r = s->done ? s->result : -ECHILD;
+	if (r < 0 && s->done)
 		*e = s->error;
-	else if (result < 0)
-		error_errno(e, result, "look at the container from inside its user namespace");
-	get(s, r);
-	munmap(s, sizeof(*s));
+	else if (r < 0)
+		error_errno(e, r, "look at the container from inside its user namespace");
+	if (s) {
+		get(s, l->report);
+		munmap(s, sizeof(*s));
+	}
+	return r;
+}
+
+int checkpoint_preflight_inside(const struct preflight_look *all, unsigned n, struct error *e)
+{
+	struct looking looking[CHECKPOINT_MEMBERS_MAX] = {};
+	struct error ignored;
+	int result = 0;
+
+	for (unsigned i = 0; i < n && result == 0; i++)
+		result = begin(&all[i], &looking[i], e);
+	for (unsigned i = 0; i < n; i++) {
+		int r = end(&all[i], &looking[i], result < 0 ? &ignored : e);
+
+		if (r < 0 && n > 1 && result == 0)
+			error_prefix(
+				e, "container \"%.100s\"", all[i].c->name ? all[i].c->name : all[i].c->id);
+		result = result < 0 ? result : r;
+	}
 	return result;
 }

@@ -6,16 +6,22 @@
 
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
+#include "sandbox/checkpoint.h"
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout;
-	bool lazy_pages;
+	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout,
+		*deadline;
+	bool lazy_pages, sandbox;
 };
 
 #define CP(member) offsetof(struct options, checkpoint.member)
 
 static const struct cli_option table[] = {
+	{"sandbox", 0, CLI_FLAG, offsetof(struct options, sandbox), NULL,
+		"of all containers of the sandbox ID, or of that of container ID, at one moment"},
+	{"deadline", 0, CLI_STRING, offsetof(struct options, deadline), "SECONDS|MILLISECONDSms",
+		"of a sandbox: give up when its image is not complete by then"},
 	{"image-path", 0, CLI_STRING, CP(image_path), "DIR|-|fd:N",
 		"where the image is written (default: ./checkpoint); as a stream to stdout or descriptor N"},
 	{"stream-timeout", 0, CLI_STRING, offsetof(struct options, stream_timeout), "SECONDS",
@@ -69,6 +75,9 @@ static int check_options(const struct options *o, struct error *e)
 	if (o->engine && strcmp(o->engine, "native") != 0)
 		return error_set(e, -EINVAL, ERROR_USAGE, "unknown engine \"%s\": only native is there yet",
 			o->engine);
+	if (o->deadline && !o->sandbox)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--deadline is for a checkpoint of a sandbox: add --sandbox");
 	if (o->lazy_pages)
 		return not_yet(e, "lazy-pages");
 	if (o->page_server)
@@ -121,6 +130,25 @@ static int parse_stream_timeout(const char *text, unsigned *ret, struct error *e
 	return 0;
 }
 
+/* "5" or "500ms" */
+static int parse_deadline(const char *s, unsigned *ret_ms, struct error *e)
+{
+	char number[16];
+	size_t len = s ? strlen(s) : 0;
+	bool is_ms = len > 2 && !strcmp(s + len - 2, "ms");
+	uint64_t n = 0;
+
+	if (!s)
+		return 0;
+	snprintf(number, sizeof(number), "%.*s", (int)(is_ms ? len - 2 : len), s);
+	if (len > 12 || cli_parse_number(number, is_ms ? 86400000 : 86400, &n) < 0 || n == 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid --deadline \"%.40s\": a number of seconds, or of milliseconds as in 500ms",
+			s);
+	*ret_ms = is_ms ? n : n * 1000;
+	return 0;
+}
+
 /* Nothing but the image may be in a stream. */
 static FILE *stats_file(const char *image_path)
 {
@@ -146,13 +174,63 @@ static void print_obstacles(const struct preflight_report *r)
 	}
 }
 
-static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+static int run_sandbox(const char *root, const char *id, const struct checkpoint_options *o, struct error *e)
 {
-	const struct options *o = options;
+	struct sandbox_checkpoint result;
+	int r = sandbox_checkpoint(root, id, o, &result, e);
+
+	if (r < 0)
+		sandbox_checkpoint_obstacles(&result, stderr);
+	else if (o->print_stats)
+		sandbox_checkpoint_statistics(&result, stdout);
+	sandbox_checkpoint_done(&result);
+	return r;
+}
+
+/* Without --sandbox a container is meant, if there is one. */
+static int find_sandbox(
+	const struct cli_globals *g, const struct options *o, const char *id, char **ret, struct error *e)
+{
+	_cleanup_(container_free_p) struct container *c = NULL;
+	struct error ignored;
+	int r;
+
+	if (!o->sandbox && container_load(g->root, id, false, &c, &ignored) != -ENOENT)
+		return 0;
+	r = sandbox_named(g->root, id, ret, e);
+	if (r == 1 && o->sandbox)
+		return error_set(e, -ENOENT, ERROR_STATE,
+			"there is no sandbox \"%.100s\", nor a container of that id that is in one", id);
+	return MIN(r, 0);
+}
+
+static int run_container(
+	const char *root, const char *id, const struct checkpoint_options *o, struct error *e)
+{
 	_cleanup_(container_free_p) struct container *c = NULL;
 	struct preflight_report report = {};
 	struct image_statistics stats = {};
+	int r = container_load(root, id, true, &c, e);
+
+	if (r < 0)
+		return r;
+	r = checkpoint_run(c, o, &report, &stats, e);
+	if (r < 0 && report.n > 1)
+		print_obstacles(&report);
+	preflight_report_done(&report);
+	if (r < 0)
+		return r;
+	if (o->print_stats)
+		image_statistics_print(&stats, IMAGE_DUMP, stats_file(o->image_path));
+	/* As runc: what was checkpointed to its end is gone. */
+	return o->leave_running || o->pre_dump ? 0 : container_delete(c, true, e);
+}
+
+static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+{
+	const struct options *o = options;
 	struct checkpoint_options checkpoint = o->checkpoint;
+	_cleanup_free_ char *sandbox = NULL;
 	int r;
 
 	r = check_options(o, e);
@@ -167,25 +245,19 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = parse_stream_timeout(o->stream_timeout, &checkpoint.stream_timeout, e);
 	if (r == 0)
-		r = container_load(g->root, args[0], true, &c, e);
+		r = parse_deadline(o->deadline, &checkpoint.deadline_ms, e);
+	if (r == 0)
+		r = find_sandbox(g, o, args[0], &sandbox, e);
 	if (r < 0)
 		return r;
-	r = checkpoint_run(c, &checkpoint, &report, &stats, e);
-	if (r < 0 && report.n > 1)
-		print_obstacles(&report);
-	preflight_report_done(&report);
-	if (r < 0)
-		return r;
-	if (o->checkpoint.print_stats)
-		image_statistics_print(&stats, IMAGE_DUMP, stats_file(checkpoint.image_path));
-	/* As runc: what was checkpointed to its end is gone. */
-	return o->checkpoint.leave_running || o->checkpoint.pre_dump ? 0 : container_delete(c, true, e);
+	return sandbox ? run_sandbox(g->root, sandbox, &checkpoint, e)
+		       : run_container(g->root, args[0], &checkpoint, e);
 }
 
 const struct cli_command cmd_checkpoint = {
 	.name = "checkpoint",
 	.arguments = "ID",
-	.summary = "write the state of a running container to an image, and end it",
+	.summary = "write the state of a running container, or sandbox, to an image, and end it",
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,

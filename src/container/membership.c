@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -106,6 +107,18 @@ static int open_members(const struct container *c, const char *sandbox, bool mak
 	return dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, make);
 }
 
+/* A checkpoint of the sandbox has its lock: it is of all who are in it. */
+static int wait_for_checkpoint(const struct container *c, int members)
+{
+	while (flock(members, LOCK_SH | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (c->interrupt_fd >= 0 && interrupt_wait(c->interrupt_fd, -1, 5) == -EINTR)
+			return -EINTR;
+	}
+	return 0;
+}
+
 int membership_enter(struct container *c, bool annotated, struct error *e)
 {
 	_cleanup_close_ int members = -EBADF;
@@ -117,8 +130,9 @@ int membership_enter(struct container *c, bool annotated, struct error *e)
 	for (int i = 0; i < 10; i++) {
 		close_p(&members);
 		members = open_members(c, c->sandbox, true);
-		r = members < 0 ? members
-				: write_file_replace_at(members, c->id, c->name, strlen(c->name), 0600);
+		r = members < 0 ? members : wait_for_checkpoint(c, members);
+		if (r == 0)
+			r = write_file_replace_at(members, c->id, c->name, strlen(c->name), 0600);
 		if (r != -ENOENT)
 			break;
 	}

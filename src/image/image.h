@@ -153,6 +153,8 @@ uint64_t image_writer_checksum(const struct image_writer *w);
 /* Writes stats-dump (again: it is in the image, too) or stats-restore into another directory: CRIU's callers look for
  * them where the logs are. */
 enum image_operation { IMAGE_DUMP, IMAGE_RESTORE };
+/* Of operations side by side: the longest time, and the sum of all numbers. */
+void image_statistics_join(struct image_statistics *sum, const struct image_statistics *one);
 /* What there is of one as a line of JSON (docs/formats/image.md names the members). */
 void image_statistics_print(const struct image_statistics *s, enum image_operation operation, FILE *out);
 int image_write_stats(int dirfd, enum image_operation operation, const struct image_statistics *s,

@@ -49,6 +49,16 @@ uint64_t *image_statistic(const struct image_statistics *s, const struct image_s
 	return (uint64_t *)((char *)s + of->offset);
 }
 
+void image_statistics_join(struct image_statistics *sum, const struct image_statistics *one)
+{
+	for (const struct image_statistic *f = image_statistic_table; f->name; f++) {
+		uint64_t *to = image_statistic(sum, f), n = *image_statistic(one, f);
+		size_t len = strlen(f->name);
+
+		*to = len > 3 && !strcmp(f->name + len - 3, "_us") ? MAX(*to, n) : *to + n;
+	}
+}
+
 void image_statistics_print(const struct image_statistics *s, enum image_operation operation, FILE *out)
 {
 	unsigned in = operation == IMAGE_DUMP ? DUMP : RESTORE;

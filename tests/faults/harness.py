@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from lib import TESTS, Failure, Rootless, cgroup_dirs, check, poll, proc_stat
 from observe import compare, observe
@@ -19,6 +20,7 @@ sys.path.insert(0, str(TESTS / "cr"))
 sys.path.append(str(TESTS / "faults"))
 import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
+import together  # noqa: E402  pylint: disable=wrong-import-position
 
 # Those at which something else happens with a stream than with a directory.
 STREAMED = ("checkpoint-files", "checkpoint-memory", "checkpoint-stream", "checkpoint-late", "checkpoint-manifest", "checkpoint-end", "restore-stream",
@@ -376,8 +378,9 @@ def tests():
         for suffix, error in (("kill", False), ("EIO", True)):
             yield f"faults/{name}/{suffix}-pre-dump", lambda env, n=name, e=error: predump(env, n, e), 60
             yield f"faults/{name}/{suffix}-pre-copy", lambda env, n=name, e=error: precopy(env, n, e), 60
+    yield from together.tests(SimpleNamespace(PROGRAM=PROGRAM, as_before=as_before, files_in=files_in, cr=cr))
     for name in names():
-        if name.startswith("predump"):
+        if name.startswith(("predump", "together")):
             continue
         for error in (False, True):
             suffix = "EIO" if error else "kill"

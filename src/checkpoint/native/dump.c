@@ -427,6 +427,8 @@ static int run_on(struct dump *d, int guard_fd, struct error *e)
 		r = meet(d, GATE_RELEASED, guard_fd, e);
 	if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
 		r = e->code;
+	if (d->options->together)
+		gate_note_running(d->options->together->gate);
 	return r;
 }
 
@@ -471,7 +473,9 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	if (r < 0)
 		return r;
 	start = now_us();
-	r = capture(d, guard_fd, e);
+	r = fault_point("checkpoint-ready", e);
+	if (r == 0)
+		r = capture(d, guard_fd, e);
 	frozen = now_us();
 	if (r == 0 && d->options->leave_running) {
 		r = run_on(d, guard_fd, e);
