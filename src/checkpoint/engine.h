@@ -54,6 +54,7 @@ struct together {
 	/* Makes one image of the complete ones, before any container that is to end is killed. */
 	int (*commit)(void *arg, struct error *e);
 	void *arg;
+	struct peers *peers; /* what they have (native/peers.h); NULL: nothing is known of the others */
 };
 
 struct checkpoint_options {
@@ -96,6 +97,7 @@ struct meeting;
 
 struct restore_options {
 	const char *image_path, *work_path;
+	int exchange_fd; /* to the other containers of a sandbox that is restored (native/exchange.h); 0: alone */
 	struct container_create_options create;
 	bool tcp_established, tcp_close;
 	const char *empty_ns; /* as of the checkpoint */

@@ -14,6 +14,7 @@
 enum gate_point {
 	GATE_READY,	/* all that can be done with the tasks running is done */
 	GATE_STOPPED,	/* no task of any container runs: nothing has been captured yet */
+	GATE_PUBLISHED, /* each has written down what it has open (native/peers.h) */
 	GATE_CAPTURED,	/* all that is to be read of stopped tasks has been read: nobody has been let go */
 	GATE_RELEASED,	/* what was held back of the network is let in again: nobody runs yet */
 	GATE_COMMITTED, /* all images are complete: nobody who is to end has been killed */

@@ -72,7 +72,7 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 /* What a reader must know, or refuse. */
 static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP,
 	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE,
-	IMAGE_FEATURE_MQ_NOTIFY, NULL};
+	IMAGE_FEATURE_MQ_NOTIFY, IMAGE_FEATURE_SHARED, NULL};
 
 static struct json_object *features_array(const struct image_manifest *m, const struct image_files *f)
 {
@@ -84,7 +84,8 @@ static struct json_object *features_array(const struct image_manifest *m, const 
 			 (f->compressed && !manifest_append(a, IMAGE_FEATURE_COMPRESSED)) ||
 
 			 (m->pressure_triggers && !manifest_append(a, IMAGE_FEATURE_PRESSURE)) ||
-			 (m->mq_notify && !manifest_append(a, IMAGE_FEATURE_MQ_NOTIFY)))) {
+			 (m->mq_notify && !manifest_append(a, IMAGE_FEATURE_MQ_NOTIFY)) ||
+			 (m->shared && !manifest_append(a, IMAGE_FEATURE_SHARED)))) {
 		json_object_put(a);
 		return NULL;
 	}
@@ -166,6 +167,7 @@ static void get_parent(struct manifest_parse *p, struct json_object *o, struct i
 {
 	struct json_object *v;
 
+	m->shared = manifest_has_feature(o, IMAGE_FEATURE_SHARED);
 	m->pre_dump = manifest_has_feature(o, IMAGE_FEATURE_PRE_DUMP);
 	if (!manifest_has_feature(o, IMAGE_FEATURE_PARENT))
 		return;

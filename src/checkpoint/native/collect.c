@@ -22,6 +22,8 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
+#include "checkpoint/native/peers.h"
+#include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/ttys.h"
 
 St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec)
@@ -689,6 +691,7 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r < 0)
 		return error_errno(e, r, "mounts of the container");
 	read_own_namespaces(d);
+	d->ipc_role = ipc_find_role(d);
 	r = dump_read_ids(d, e);
 	if (r < 0)
 		return r;
@@ -702,6 +705,8 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r == 0 && d->stopped)
 		r = dump_in_flight(d, e);
 	dump_view_end(d);
+	if (r == 0)
+		r = peers_publish(d, e);
 	if (r == 0)
 		r = dump_check_tree(d, e);
 	if (r == 0)

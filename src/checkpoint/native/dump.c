@@ -19,6 +19,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/timens.h"
@@ -85,13 +86,14 @@ static int look(struct dump *d, struct error *e)
 enum { LOOKS = 6, VFORK_LOOKS = 50 };
 
 static int look_once(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
-	size_t *ret_vforks, struct error *e)
+	bool again, size_t *ret_vforks, struct error *e)
 {
 	struct image_statistics stats = {};
 	struct dump d = {.c = c,
 		.options = o,
 		.report = r,
 		.stats = &stats,
+		.looks_again = again,
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		DUMP_INIT};
 	int result = look(&d, e);
@@ -107,7 +109,7 @@ int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
 	size_t vforks = 0;
-	int result = look_once(c, o, r, &vforks, e);
+	int result = look_once(c, o, r, false, &vforks, e);
 
 	for (int i = 1; (result < 0 || r->n > 0) && i < (r->n > vforks || result < 0 ? LOOKS : VFORK_LOOKS);
 		i++) {
@@ -117,10 +119,10 @@ int native_preflight(
 		usleep(MIN(i, 5) * 2000);
 		if (result < 0) {
 			preflight_report_done(r);
-			result = look_once(c, o, r, &vforks, e);
+			result = look_once(c, o, r, true, &vforks, e);
 			continue;
 		}
-		now = look_once(c, o, &again, &vforks, e);
+		now = look_once(c, o, &again, true, &vforks, e);
 		if (now == 0)
 			preflight_keep_common(r, &again);
 		preflight_report_done(&again);
@@ -158,7 +160,7 @@ static int container_message(struct dump *d, struct error *e)
 	m->has_pid_namespace = true;
 	if (!m->monotonic || !m->boottime || !m->realtime)
 		return error_errno(e, -ENOMEM, "container");
-	if (dump_host_names(d, m, e) < 0)
+	if (dump_host_names(d, m, e) < 0 || ipc_shared(d, &m->ipc, e) < 0)
 		return e->code;
 	m->stdio = arena_array(&d->arena, 3, sizeof(*m->stdio));
 	if (!m->stdio)
@@ -305,6 +307,7 @@ static void describe(struct dump *d, bool pre_dump, struct manifest_text *text, 
 		.socket_errors = d->has_socket_errors,
 		.pressure_triggers = d->has_pressure_triggers,
 		.mq_notify = d->has_mq_notify,
+		.shared = d->shares,
 		.pre_dump = pre_dump,
 	};
 	uname(&text->un);
@@ -372,6 +375,11 @@ static int meet(struct dump *d, enum gate_point point, int guard_fd, struct erro
 	const struct together *t = d->options->together;
 
 	return t ? gate_meet(t->gate, point, t->self, guard_is_still_alive, NULL, &guard_fd, e) : 0;
+}
+
+int dump_meet_published(struct dump *d, struct error *e)
+{
+	return meet(d, GATE_PUBLISHED, d->guard_fd, e);
 }
 
 /* The last one makes the image of all. */
@@ -528,6 +536,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	int r;
 
 	d.track = &watched;
+	d.guard_fd = guard_fd;
 	r = pre_copy_prepare(&d, image_dir, guard_fd, &parent, e);
 	if (r == 0)
 		r = open_root(&d, e);

@@ -209,9 +209,14 @@ struct dump {
 	St__Container *container;
 	struct dump_nested *nested; /* namespaces made by the container's processes (nested.c) */
 	size_t n_nested, max_nested;
-	int may_make_userns;	 /* a process of the container: 1, -1: no; 0: not asked yet */
-	size_t pid_level;	 /* of the container's pid namespace, in proc_status.ns_pid */
-	struct task_call *calls; /* one for each process (ask.c) */
+	int may_make_userns;		 /* a process of the container: 1, -1: no; 0: not asked yet */
+	size_t pid_level;		 /* of the container's pid namespace, in proc_status.ns_pid */
+	struct task_call *calls;	 /* one for each process (ask.c) */
+	struct peers_index *peers_index; /* what other containers of the sandbox have (peers.h) */
+	int ipc_role;			 /* enum ipc_role of res/ipc.h */
+	bool looks_again;		 /* preflight: not for the first time */
+	bool shares;			 /* the image has objects that are in several containers */
+	int guard_fd;			 /* see dump_guard_is_alive() */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
 	struct progress
@@ -280,7 +285,8 @@ struct dump_journal {
 
 /* The members that are not zero to begin with. */
 #define DUMP_INIT                                                                                            \
-	.mqueue_folder = -EBADF, .root_fd = -EBADF, .parent = {-EBADF}, .pipe_copy = {-EBADF, -EBADF}
+	.guard_fd = -EBADF, .mqueue_folder = -EBADF, .root_fd = -EBADF, .parent = {-EBADF},                  \
+	.pipe_copy = {-EBADF, -EBADF}
 void dump_done(struct dump *d);
 static inline uint64_t dump_new_id(struct dump *d)
 {
@@ -474,6 +480,9 @@ int dump_mapped_object(
 /* Shared anonymous memory by inode (mappings.c): finds or adds. "fd" gives its contents. */
 int dump_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,
 	struct error *e) _must_check_;
+/* The same of memory whose contents another container's image has. */
+int dump_shm_elsewhere(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id,
+	struct error *e) _must_check_;
 
 /* A namespace that is not the container's. */
 struct dump_nested {
@@ -535,7 +544,14 @@ void dump_release_network(struct dump_journal *j, pid_t init_pid);
 
 /* tmpfs mounts (tmpfs.c). */
 int dump_tmpfs(struct dump *d, struct error *e) _must_check_;
+/* The contents of one, which is open. */
+int dump_tmpfs_at(struct dump *d, int fd, const char *target, uint32_t mount, St__Tmpfs **ret,
+	struct error *e) _must_check_;
+/* Those that others gave the container, and several of the sandbox may have (volumes.c). */
+int dump_volumes(struct dump *d, struct error *e) _must_check_;
 
+/* Waits until the other containers of the sandbox have written down what they have, too (dump.c). */
+int dump_meet_published(struct dump *d, struct error *e) _must_check_;
 /* Has the process been asked to give up? (dump.c) */
 int dump_guard_is_alive(int guard_fd, struct error *e) _must_check_;
 /* Has the page data of d->writer compressed as was asked for; given up when the guard is gone. */

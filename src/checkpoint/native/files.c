@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/res.h"
 
 enum { BUCKETS = 1024, F_GETOWNER_UIDS_OP = 17 };
@@ -187,6 +188,8 @@ int dump_check_files(struct dump *d, struct error *e)
 		else if (res->check)
 			r = res->check(d, f, e);
 	}
+	if (r == 0)
+		peers_check(d);
 	return r;
 }
 
@@ -232,6 +235,8 @@ static int dump_file(struct dump *d, struct dump_file *f, struct error *e)
 	}
 	snprintf(path, sizeof(path), "process %d fd %d", f->proc->ns_pid, f->fd);
 	r = f->resource->dump(d, f, e);
+	if (r == 0)
+		r = peers_describe(d, f, e);
 	if (r < 0)
 		return error_prefix(e, "%s (%s)", path, f->resource->kind);
 	if (!f->resource->link)

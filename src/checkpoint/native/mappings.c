@@ -104,15 +104,16 @@ static bool refused(struct dump *d, struct dump_proc *p, const struct proc_vma *
 	return true;
 }
 
-int dump_shm(
-	struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
+static int add_shm(struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, St__SharedMemory **ret,
+	struct error *e)
 {
 	St__SharedMemory *m;
 
+	*ret = NULL;
 	for (size_t i = 0; i < d->n_shm; i++) {
 		if (d->shm_inode[i] == inode) {
-			*ret_id = d->shm[i]->id;
-			return 0;
+			*ret = d->shm[i];
+			return 1;
 		}
 	}
 	if (d->n_shm == d->max_shm) {
@@ -138,9 +139,30 @@ int dump_shm(
 	m->memfd = memfd;
 	m->huge_shift = huge_shift_of(fd);
 	d->shm_inode[d->n_shm] = inode;
-	d->shm[d->n_shm++] = m;
-	*ret_id = m->id;
-	return dump_contents(d, m->id, fd, size, e);
+	d->shm[d->n_shm++] = *ret = m;
+	return 0;
+}
+
+int dump_shm(
+	struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
+{
+	St__SharedMemory *m;
+	int r = add_shm(d, inode, size, memfd, fd, &m, e);
+
+	*ret_id = m ? m->id : 0;
+	return r == 0 ? dump_contents(d, m->id, fd, size, e) : MIN(r, 0);
+}
+
+int dump_shm_elsewhere(
+	struct dump *d, uint64_t inode, uint64_t size, bool memfd, int fd, uint64_t *ret_id, struct error *e)
+{
+	St__SharedMemory *m;
+	int r = add_shm(d, inode, size, memfd, fd, &m, e);
+
+	*ret_id = m ? m->id : 0;
+	if (m)
+		m->elsewhere = true;
+	return MIN(r, 0);
 }
 
 static int shared_anonymous(

@@ -77,11 +77,11 @@ int dump_check_ipc(struct dump *d, struct error *e)
 	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
 	if (r == 0)
 		r = sysv_check(d, e);
-	if (r == 0 && ipc_is_own(d))
+	if (r == 0 && ipc_is_recorded(d))
 		r = mqueue_check(d, e);
 	if (r == 0)
-		d->ipc_is_used =
-			ipc_is_own(d) && (sysv_is_used() || d->has_queues || ipc_may_set_sysctls(d->c->spec));
+		d->ipc_is_used = ipc_is_kept(d) &&
+				 (sysv_is_used() || d->has_queues || ipc_may_set_sysctls(d->c->spec));
 	left = leave(&v, CLONE_NEWIPC, r < 0 ? NULL : e);
 	return r < 0 ? r : left;
 }
@@ -95,8 +95,8 @@ int dump_ipc(struct dump *d, struct error *e)
 		return 0;
 	r = enter(&v, d->c->init_pid, "ipc", CLONE_NEWIPC, e);
 	if (r == 0)
-		r = sysv_dump(d, e);
-	if (r == 0)
+		r = ipc_is_recorded(d) ? sysv_dump(d, e) : sysv_dump_elsewhere(d, e);
+	if (r == 0 && ipc_is_recorded(d))
 		r = mqueue_dump(d, e);
 	if (r == 0)
 		r = ipc_sysctl_dump(d, e);

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/exchange.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
@@ -122,6 +123,8 @@ int restore_make_room(struct restore *r, struct error *e)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
 		result = image_move_fds(r->image, move_own, r, e);
+	if (result == 0 && r->exchange_fd >= 0)
+		result = move_own(r, &r->exchange_fd, e);
 	if (result == 0 && r->lazy.device >= 0)
 		result = move_own(r, &r->lazy.device, e);
 	if (result == 0 && r->lazy.offer >= 0)
@@ -150,6 +153,17 @@ static bool is_seekable(const St__File *f)
 	       f->kind_case == ST__FILE__KIND_MEMFD;
 }
 
+/* Another container has made the very description. */
+static int take_description(struct restore *r, const St__File *m, int to, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int result = restore_want(r, m->description->key, "", &fd, e);
+
+	if (result < 0)
+		return result;
+	return dup3(fd, to, O_CLOEXEC) < 0 ? error_errno(e, -errno, "descriptor %d", to) : 0;
+}
+
 int restore_open_file(struct restore *r, size_t i, struct error *e)
 {
 	const St__File *m = r->files[i];
@@ -160,6 +174,8 @@ int restore_open_file(struct restore *r, size_t i, struct error *e)
 	if (!res)
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "file %llu is of an unknown kind",
 			(unsigned long long)m->id);
+	if (m->description && !m->description->owner)
+		return take_description(r, m, r->fd_base + (int)i, e);
 	result = m->mount_namespace ? restore_enter_root(r, m->mount_namespace, e) : 0;
 	if (result == 0)
 		result = restore_enter_network(r, m->net_namespace, e);
@@ -215,14 +231,71 @@ static int connect_files(struct restore *r, int turn, struct error *e)
 	return result;
 }
 
-int restore_open_files(struct restore *r, struct error *e)
+static int offer_file(struct restore *r, size_t i, const St__Shared *as, struct error *e)
+{
+	int result = r->opened[i] ? 0 : restore_open_file(r, i, e);
+
+	if (result < 0)
+		return result;
+	r->opened[i] = true;
+	return restore_offer(r, as->key, "", r->fd_base + (int)i, e);
+}
+
+static bool is_first_of_key(const struct restore *r, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (r->files[k]->shared && !strcmp(r->files[k]->shared->key, r->files[i]->shared->key))
+			return false;
+	return true;
+}
+
+static int offer_shared(struct restore *r, size_t i, struct error *e)
+{
+	const St__File *m = r->files[i];
+	const struct resource *res = resource_find(m->kind_case);
+	struct error ignored;
+	int result = 0;
+
+	if (!res || !is_first_of_key(r, i))
+		return 0;
+	if (!res->offer)
+		return offer_file(r, i, m->shared, e);
+	if (m->mount_namespace)
+		result = restore_enter_root(r, m->mount_namespace, e);
+	if (result == 0)
+		result = res->offer(r, m, e);
+	if (m->mount_namespace && restore_enter_root(r, 0, result < 0 ? &ignored : e) < 0 && result == 0)
+		result = e->code;
+	return result;
+}
+
+/* What other containers wait for comes before all that we wait for ourselves: nobody waits in a circle. */
+static int offer_files(struct restore *r, struct error *e)
 {
 	int result = 0;
+
+	r->opened = arena_array(&r->arena, r->n_files, sizeof(*r->opened));
+	if (!r->opened)
+		return error_errno(e, -ENOMEM, "files");
+	for (size_t i = 0; i < r->n_files && result == 0; i++)
+		if (r->files[i]->shared && r->files[i]->shared->owner)
+			result = offer_shared(r, i, e);
+	/* These may be ends of what another container owns: that has been offered by now. */
+	for (size_t i = 0; i < r->n_files && result == 0; i++)
+		if (r->files[i]->description && r->files[i]->description->owner)
+			result = offer_file(r, i, r->files[i]->description, e);
+	return result;
+}
+
+int restore_open_files(struct restore *r, struct error *e)
+{
+	int result = offer_files(r, e);
 
 	if (result == 0)
 		result = restore_make_ttys(r, e);
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
-		if (!restore_is_late(r, r->files[i]) || r->files[i]->kind_case == ST__FILE__KIND_EPOLL)
+		if (!r->opened[i] &&
+			(!restore_is_late(r, r->files[i]) || r->files[i]->kind_case == ST__FILE__KIND_EPOLL))
 			result = restore_open_file(r, i, e);
 	if (result == 0)
 		result = restore_finish_ttys(r, e);

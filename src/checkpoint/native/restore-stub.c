@@ -21,6 +21,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/exchange.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
@@ -407,12 +408,18 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 /* Segments come to lie in the area, where fill_shared_memory() gives them their contents. */
 static int restore_ipc(struct restore *r, struct error *e)
 {
+	const St__Shared *shared = r->container->ipc;
+	_cleanup_close_ int there = -EBADF;
 	int result = ipc_sysctl_raise(r, e);
 
+	if (result == 0 && shared && !shared->owner)
+		result = restore_want(r, shared->key, "", &there, e);
 	if (result == 0)
 		result = sysv_restore(r, e);
 	if (result == 0)
 		result = mqueue_restore(r, e);
+	if (result == 0 && shared && shared->owner)
+		result = restore_offer(r, shared->key, "", r->proc_fd, e);
 	return result < 0 ? result : ipc_sysctl_restore(r, e);
 }
 

@@ -361,6 +361,12 @@ static int load(struct restore *r, int image_dir, struct error *e)
 			"this is a pre-dump, which has memory only: restore the checkpoint that was made "
 			"with it as "
 			"--parent-path");
+	if (result == 0 && image_manifest(r->image)->shared && r->exchange_fd < 0)
+		result = error_set(e, -EINVAL, ERROR_STATE,
+			"the image is of one container of a sandbox, and has objects that several of them "
+			"share: "
+			"restore all of "
+			"them, from the image of the sandbox");
 	if (result == 0 && !restore_lazy_comes_in_question(r))
 		result = image_verify_begin(r->image, &r->verification, e);
 	if (result == 0)
@@ -483,7 +489,13 @@ static int check_bundle(struct restore *r, struct error *e)
 	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
-	if (has_ipc(r) && !r->own_ipc)
+	if (r->container->ipc && (r->own_ipc || !s->namespaces[NS_IPC].present))
+		return error_set(e, -EINVAL, ERROR_CONFIG,
+			"the container shared its ipc namespace with others of its sandbox%s%s: give all of "
+			"them the path "
+			"of one in linux.namespaces of config.json",
+			*r->container->ipc->with ? ", as " : "", r->container->ipc->with);
+	if (has_ipc(r) && !r->own_ipc && !r->container->ipc)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container has IPC objects: restore needs an ipc namespace of its own in "
 			"config.json");
@@ -646,6 +658,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 		.root_fd = -EBADF,
 		.init_pidfd = -EBADF,
 		.console_master = -EBADF,
+		.exchange_fd = o->exchange_fd > 0 ? o->exchange_fd : -EBADF,
 		.lazy = {.device = -EBADF, .offer = -EBADF, .offers = -EBADF, .image_dir = image_dir}};
 	uint64_t start = restore_now_us();
 	int result;

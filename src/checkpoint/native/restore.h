@@ -150,6 +150,7 @@ struct restore {
 
 	/* In the stubs: */
 	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
+	bool *opened;		    /* by file, while they are opened: it has been, for another container */
 	pid_t *helpers;		    /* by file: stands in for a process that is gone (pidfd.c) */
 	char *made_dirs[64];	    /* directories that had to be there for a moment, outermost first */
 	size_t n_made_dirs;
@@ -164,6 +165,7 @@ struct restore {
 		int image_dir;		     /* borrowed */
 		pid_t starter;		     /* to be waited for */
 	} lazy;				     /* restore-lazy.h */
+	int exchange_fd;		     /* ours of options->exchange_fd; -EBADF: alone */
 	int console_master;		     /* of the terminal that create has made; -EBADF: none */
 	int fd_base;			     /* file i of "files" is descriptor fd_base + i until placed */
 	long oom_score_adj, coredump_filter; /* what they are born with */
@@ -198,6 +200,8 @@ int restore_late_files(struct restore *r, bool init, struct error *e) _must_chec
 pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
 /* The mount, open for reading, gets the contents. */
+/* volumes.c */
+int restore_volumes(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error *e) _must_check_;
 /* labels.c: r->labels, if config.json allows them; in a stub: where it writes its own. */
 int restore_check_labels(struct restore *r, const struct spec *s, struct error *e) _must_check_;

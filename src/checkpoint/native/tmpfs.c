@@ -162,7 +162,8 @@ static int walk_directory(struct walk *w, int fd, const char *prefix, int depth,
 	return 0;
 }
 
-static int dump_one(struct dump *d, int fd, const char *target, uint32_t mount, struct error *e)
+int dump_tmpfs_at(
+	struct dump *d, int fd, const char *target, uint32_t mount, St__Tmpfs **ret, struct error *e)
 {
 	struct walk w = {.d = d};
 	St__TmpfsEntry *top;
@@ -185,7 +186,7 @@ static int dump_one(struct dump *d, int fd, const char *target, uint32_t mount, 
 		r = walk_directory(&w, fd, "", 0, e);
 	free(w.links);
 	if (r == 0)
-		d->tmpfs[d->n_tmpfs++] = w.m;
+		*ret = d->tmpfs[d->n_tmpfs++] = w.m;
 	return r;
 }
 
@@ -197,8 +198,9 @@ static int dump_listed(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_contents && r == 0; i++) {
 		const struct dump_tmpfs_view *v = &d->contents[i];
 		_cleanup_close_ int fd = dump_bare_mount(d, v);
+		St__Tmpfs *m;
 
-		r = dump_one(d, fd, v->view->target, v->mount, e);
+		r = dump_tmpfs_at(d, fd, v->view->target, v->mount, &m, e);
 	}
 	return r;
 }
@@ -212,15 +214,18 @@ int dump_tmpfs(struct dump *d, struct error *e)
 	if (!d->tmpfs)
 		return error_errno(e, -ENOMEM, "tmpfs");
 	r = dump_listed(d, e);
+	if (r == 0)
+		r = dump_volumes(d, e);
 	if (d->n_mount_msgs && !d->mount_msgs[0]->mount_namespace)
 		return r;
 	for (size_t i = 0; i < s->n_mounts && r == 0; i++) {
 		_cleanup_close_ int fd = -EBADF;
+		St__Tmpfs *m;
 
 		if (s->mounts[i].is_bind || !s->mounts[i].type || strcmp(s->mounts[i].type, "tmpfs") != 0)
 			continue;
 		fd = open_in_root(d->root_fd, s->mounts[i].destination, O_RDONLY | O_DIRECTORY, 0);
-		r = dump_one(d, fd, s->mounts[i].destination, 0, e);
+		r = dump_tmpfs_at(d, fd, s->mounts[i].destination, 0, &m, e);
 	}
 	return r;
 }
@@ -384,10 +389,10 @@ int restore_tmpfs(struct restore *r, struct error *e)
 	for (size_t i = 0; i < r->n_tmpfs && result == 0; i++) {
 		_cleanup_close_ int fd = -EBADF;
 
-		if (r->tmpfs[i]->mount)
-			continue; /* filled when it was mounted */
+		if (r->tmpfs[i]->mount || r->tmpfs[i]->volume)
+			continue; /* filled when it was mounted; volumes.c */
 		fd = open(r->tmpfs[i]->target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		result = restore_tmpfs_at(r, r->tmpfs[i], fd < 0 ? -errno : fd, e);
 	}
-	return result;
+	return result < 0 ? result : restore_volumes(r, e);
 }

@@ -20,13 +20,6 @@ static const char *const names[] = {"kernel/shmmax", "kernel/shmall", "kernel/sh
 
 enum { NUMBERS = 4, VALUE = 256 };
 
-bool ipc_is_own(const struct dump *d)
-{
-	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_IPC];
-
-	return ns->present && !ns->path;
-}
-
 bool ipc_may_set_sysctls(const struct spec *s)
 {
 	const uint64_t admin = 1ull << 21; /* CAP_SYS_ADMIN: may mount it again */
@@ -104,7 +97,7 @@ int ipc_sysctl_dump(struct dump *d, struct error *e)
 	_cleanup_close_ int proc = -EBADF;
 	St__Ipc *m;
 
-	if (!ipc_may_set_sysctls(d->c->spec))
+	if (!ipc_may_set_sysctls(d->c->spec) || ipc_role(d) != IPC_OWN)
 		return 0;
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	m = ipc_add(d);

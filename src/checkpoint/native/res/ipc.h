@@ -12,8 +12,25 @@
 /* The inode of a segment is its id, which may be that of another file: so it is marked. */
 #define SYSV_INODE(id) ((uint64_t)(uint32_t)(id) | 1ull << 63)
 
-/* Whether the namespace is the container's own. Objects in one of others are not its own, and stay. */
-bool ipc_is_own(const struct dump *d);
+/* Whose the namespace is. Objects in one of somebody outside are not recorded, and stay. Of one that containers of a sandbox
+ * share one of them, its owner, records the objects. */
+enum ipc_role { IPC_OUTSIDE, IPC_OWN, IPC_OWNER, IPC_ELSEWHERE };
+enum ipc_role ipc_find_role(const struct dump *d);
+static inline enum ipc_role ipc_role(const struct dump *d)
+{
+	return (enum ipc_role)d->ipc_role;
+}
+/* The objects are recorded here; they come back, whoever records them. */
+static inline bool ipc_is_recorded(const struct dump *d)
+{
+	return ipc_role(d) == IPC_OWN || ipc_role(d) == IPC_OWNER;
+}
+static inline bool ipc_is_kept(const struct dump *d)
+{
+	return ipc_role(d) != IPC_OUTSIDE;
+}
+/* For the record of the container; NULL *ret: it is shared with nobody. */
+int ipc_shared(struct dump *d, St__Shared **ret, struct error *e) _must_check_;
 /* Whether config.json lets the container write to /proc/sys. */
 bool ipc_may_set_sysctls(const struct spec *s);
 
@@ -33,6 +50,8 @@ int sysv_dump_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma
 	struct error *e) _must_check_;
 /* Everything, into d->ipc and d->shm; we are in the namespace. */
 int sysv_dump(struct dump *d, struct error *e) _must_check_;
+/* Segments that are attached, and what SEM_UNDO gives back, of a namespace that another container records. */
+int sysv_dump_elsewhere(struct dump *d, struct error *e) _must_check_;
 int mqueue_check(struct dump *d, struct error *e) _must_check_;
 int mqueue_dump(struct dump *d, struct error *e) _must_check_;
 /* mq_notify of a queue with so many messages: into its process's record, or *ret_reason why not (mqueue-notify.c). */

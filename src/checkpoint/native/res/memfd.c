@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/exchange.h"
+#include "checkpoint/native/peers.h"
 
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
@@ -52,6 +54,12 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		dump_refuse(d, f->proc, f->fd, "memfd",
 			"F_SEAL_FUTURE_WRITE is set, and no process has it open any more",
 			"unmap it, or keep it open", "%s", f->link);
+	if (seals >= 0 && (seals & SEAL_FUTURE_WRITE) && peers_have(d, f->st.st_dev, f->st.st_ino))
+		dump_refuse(d, f->proc, f->fd, "memfd",
+			arena_printf(&d->arena,
+				"F_SEAL_FUTURE_WRITE is set, and the container \"%s\" has it, too",
+				peers_name(d, peers_next(d, f->st.st_dev, f->st.st_ino, NULL)->member)),
+			"close it in one of them", "%s", f->link);
 	return 0;
 }
 
@@ -71,6 +79,10 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->gid = dump_gid(d, f->st.st_gid);
 	f->msg->kind_case = ST__FILE__KIND_MEMFD;
 	f->msg->memfd = m;
+	if (peers_shared(d, f, &f->msg->shared, e) < 0)
+		return e->code;
+	if (f->msg->shared && !f->msg->shared->owner)
+		return dump_shm_elsewhere(d, f->st.st_ino, f->st.st_size, true, fd, &m->shm, e);
 	return dump_shm(d, f->st.st_ino, f->st.st_size, true, fd, &m->shm, e);
 }
 
@@ -99,20 +111,38 @@ static int make(struct restore *r, const St__MemFd *m, struct restore_shm *shm, 
 	return 0;
 }
 
-static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+static int have(struct restore *r, const St__File *m, struct restore_shm **ret, struct error *e)
 {
-	struct restore_shm *shm = find_shm(r, m->memfd->shm);
-	char path[64];
-	int result;
+	struct restore_shm *shm = *ret = find_shm(r, m->memfd->shm);
 
 	if (!shm)
 		return error_set(
 			e, -EBADMSG, ERROR_CORRUPT, "memfd %s refers to unknown memory", m->memfd->name);
-	if (shm->fd < 0) {
-		result = make(r, m->memfd, shm, e);
-		if (result < 0)
-			return result;
-	}
+	if (shm->fd >= 0)
+		return 0;
+	return m->shared && !m->shared->owner ? restore_want(r, m->shared->key, "", &shm->fd, e)
+					      : make(r, m->memfd, shm, e);
+}
+
+static int offer_memfd(struct restore *r, const St__File *m, struct error *e)
+{
+	struct restore_shm *shm = find_shm(r, m->memfd->shm);
+	int result;
+
+	if (shm && shm->fd >= 0)
+		return 0;
+	result = have(r, m, &shm, e);
+	return result < 0 ? result : restore_offer(r, m->shared->key, "", shm->fd, e);
+}
+
+static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	struct restore_shm *shm;
+	char path[64];
+	int result = have(r, m, &shm, e);
+
+	if (result < 0)
+		return result;
 	snprintf(path, sizeof(path), "self/fd/%d", shm->fd);
 	*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_CLOEXEC);
 	return *ret_fd < 0 ? error_errno(e, -errno, "open memfd %s again", m->memfd->name) : 0;
@@ -144,6 +174,7 @@ const struct resource resource_memfd = {
 	.match = match,
 	.check = check,
 	.dump = dump,
+	.offer = offer_memfd,
 	.open = open_memfd,
 	.connect = connect_memfd,
 };

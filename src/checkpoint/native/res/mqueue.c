@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
 
 #define MQUEUE_FS_MAGIC 0x19800202
@@ -56,7 +57,17 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	_cleanup_close_ int fd = -EBADF;
 	char path[64];
 
-	if (!ipc_is_own(d)) {
+	const struct peer_file *other = peers_next(d, f->st.st_dev, f->st.st_ino, NULL);
+
+	if (f->st.st_nlink == 0 && other) {
+		dump_refuse(d, f->proc, f->fd, "mqueue",
+			arena_printf(&d->arena,
+				"it has no name any more, and the container \"%s\" has it open as well",
+				peers_name(d, other->member)),
+			"close it in one of them", "%s", f->link);
+		return 0;
+	}
+	if (!ipc_is_kept(d)) {
 		dump_refuse(d, f->proc, f->fd, "mqueue", "its ipc namespace is not the container's own",
 			"give the container an ipc namespace of its own", "%s", f->link);
 		return 0;

@@ -12,6 +12,8 @@
 #include <sys/ioctl.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/exchange.h"
+#include "checkpoint/native/peers.h"
 
 enum { LARGEFILE_FLAG = 0100000 }; /* O_LARGEFILE, which is 0 for 64-bit programs' headers */
 
@@ -35,11 +37,14 @@ static bool writes(unsigned flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* Is there a reader (or writer) among the container's descriptions of this pipe? */
-static bool has_end(const struct dump *d, const struct dump_file *f, bool (*end)(unsigned))
+/* Is there a reader (or writer) among the descriptions of this pipe that the container has, or others of its sandbox? */
+static bool has_end(struct dump *d, const struct dump_file *f, bool (*end)(unsigned))
 {
 	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));)
 		if (o->fd >= 0 && end(o->info.flags))
+			return true;
+	for (const struct peer_file *o = NULL; (o = peers_next(d, f->st.st_dev, f->st.st_ino, o));)
+		if (o->fd >= 0 && end(o->flags))
 			return true;
 	return false;
 }
@@ -166,13 +171,17 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	}
 	f->msg->kind_case = ST__FILE__KIND_PIPE;
 	f->msg->pipe = m;
+	if (peers_shared(d, f, &f->msg->shared, e) < 0)
+		return e->code;
 	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));) {
 		if (o != f && o->msg->kind_case == ST__FILE__KIND_PIPE)
 			return 0;
 		if (o->info.flags & O_DIRECT)
 			m->packet = true;
 	}
-	return contents(d, f, m, e);
+	for (const struct peer_file *o = NULL; (o = peers_next(d, f->st.st_dev, f->st.st_ino, o));)
+		m->packet |= (o->flags & O_DIRECT) != 0;
+	return f->msg->shared && !f->msg->shared->owner ? 0 : contents(d, f, m, e);
 }
 
 /* The first record of the same pipe: its place in r->files. */
@@ -223,6 +232,21 @@ static int make_deleted_fifo(const St__Pipe *m, const char *name, struct error *
 	return 0;
 }
 
+/* Another container has made it, and given it its contents. */
+static int fetch(struct restore *r, const St__File *f, struct restore_pipe *p, struct error *e)
+{
+	int result = restore_want(r, f->shared->key, "w", &p->write_fd, e);
+
+	if (result < 0)
+		return result;
+	p->pipe = f->pipe->pipe;
+	p->read_fd = p->write_fd;
+	if (*f->pipe->fifo_path)
+		return 0;
+	p->read_fd = -EBADF;
+	return restore_want(r, f->shared->key, "r", &p->read_fd, e);
+}
+
 /* Makes the pipe and keeps a description for both directions in r->pipes. */
 static int make(struct restore *r, const St__Pipe *m, struct restore_pipe *p, struct error *e)
 {
@@ -258,18 +282,78 @@ static int make(struct restore *r, const St__Pipe *m, struct restore_pipe *p, st
 	return refill(m, p->write_fd, e);
 }
 
-static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+static bool is_elsewhere(const St__File *m)
+{
+	return m->shared && !m->shared->owner;
+}
+
+static int have(struct restore *r, const St__File *m, struct restore_pipe **ret, struct error *e)
 {
 	size_t first = first_of(r, m->pipe);
-	struct restore_pipe *p = &r->pipes[first];
-	char path[64], buf[4200];
+	struct restore_pipe *p = *ret = &r->pipes[first];
+
+	if (p->read_fd >= 0)
+		return 0;
+	return is_elsewhere(m) ? fetch(r, m, p, e) : make(r, r->files[first]->pipe, p, e);
+}
+
+/* Before any other file is opened: for the other containers. */
+static int offer_pipe(struct restore *r, const St__File *m, struct error *e)
+{
+	struct restore_pipe *p = &r->pipes[first_of(r, m->pipe)];
 	int result;
 
-	if (p->read_fd < 0) {
-		result = make(r, r->files[first]->pipe, p, e);
-		if (result < 0)
-			return result;
+	if (p->read_fd >= 0)
+		return 0;
+	result = have(r, m, &p, e);
+	if (result == 0)
+		result = restore_offer(r, m->shared->key, "w", p->write_fd, e);
+	if (result == 0 && p->read_fd != p->write_fd)
+		result = restore_offer(r, m->shared->key, "r", p->read_fd, e);
+	return result;
+}
+
+/* Is what is at that path the FIFO of the other container? */
+static int compare(const St__File *m, int fd, int other, struct error *e)
+{
+	struct stat a, b;
+
+	if (fstat(fd, &a) < 0 || fstat(other, &b) < 0)
+		return error_errno(e, -errno, "the FIFO %s", m->pipe->fifo_path);
+	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		return 0;
+	return error_set(e, -ESTALE, ERROR_CONFIG,
+		"%s was one FIFO in this container and in \"%s\", and is not the same file now: mount the "
+		"same "
+		"volume into both",
+		m->pipe->fifo_path, m->shared->with);
+}
+
+static int open_end(
+	struct restore *r, const St__File *m, const struct restore_pipe *p, int *ret_fd, struct error *e)
+{
+	bool by_name = m->pipe->fifo_path && *m->pipe->fifo_path && !(m->pipe->deleted && is_elsewhere(m));
+	char path[64], buf[4200];
+
+	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */
+	if (by_name) {
+		*ret_fd = open(fifo_name(m->pipe, buf), (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	} else {
+		snprintf(path, sizeof(path), "self/fd/%d", reads(m->flags) ? p->read_fd : p->write_fd);
+		*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
 	}
+	if (*ret_fd < 0)
+		return error_errno(e, -errno, "open a pipe again");
+	return by_name && is_elsewhere(m) ? compare(m, *ret_fd, p->write_fd, e) : 0;
+}
+
+static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	struct restore_pipe *p;
+	int result = have(r, m, &p, e);
+
+	if (result < 0)
+		return result;
 	/* The description that pipe2() made is told from those opened again by its lack of O_LARGEFILE. */
 	if (!(m->flags & LARGEFILE_FLAG) && (m->flags & O_ACCMODE) != O_RDWR &&
 		!(m->pipe->fifo_path && *m->pipe->fifo_path)) {
@@ -277,14 +361,7 @@ static int open_pipe(struct restore *r, const St__File *m, int *ret_fd, struct e
 			r->fd_base + (int)r->n_files);
 		return *ret_fd < 0 ? error_errno(e, -errno, "duplicate a pipe") : 0;
 	}
-	/* O_NONBLOCK: opening a FIFO for reading must not wait; the flags are set afterwards. */
-	if (m->pipe->fifo_path && *m->pipe->fifo_path) {
-		*ret_fd = open(fifo_name(m->pipe, buf), (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-	} else {
-		snprintf(path, sizeof(path), "self/fd/%d", reads(m->flags) ? p->read_fd : p->write_fd);
-		*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-	}
-	return *ret_fd < 0 ? error_errno(e, -errno, "open a pipe again") : 0;
+	return open_end(r, m, p, ret_fd, e);
 }
 
 static int connect_fifo(struct restore *r, const St__File *m, int fd, struct error *e)
@@ -292,6 +369,8 @@ static int connect_fifo(struct restore *r, const St__File *m, int fd, struct err
 	const St__Pipe *p = m->pipe;
 	char buf[4200];
 
+	if (is_elsewhere(m))
+		return 0;
 	if (!p->deleted ||
 		renameat2(AT_FDCWD, fifo_name(p, buf), AT_FDCWD, p->fifo_path, RENAME_NOREPLACE) < 0)
 		return !p->deleted || errno == ENOENT || unlink(buf) == 0
@@ -308,6 +387,7 @@ const struct resource resource_pipe = {
 	.match = match_pipe,
 	.check = check,
 	.dump = dump,
+	.offer = offer_pipe,
 	.open = open_pipe,
 	.connect = connect_fifo,
 };
@@ -318,6 +398,7 @@ const struct resource resource_fifo = {
 	.match = match_fifo,
 	.check = check_fifo,
 	.dump = dump,
+	.offer = offer_pipe,
 	.open = open_pipe,
 	.connect = connect_fifo,
 };

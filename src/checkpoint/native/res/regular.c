@@ -14,6 +14,8 @@
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/exchange.h"
+#include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/pressure.h"
 #include "checkpoint/native/res/proc-file.h"
 
@@ -170,6 +172,7 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 
 	for (const struct dump_file *o = NULL; (o = dump_same_inode(d, f, o));) {
 		if (o != f && o->msg->kind_case == ST__FILE__KIND_REGULAR && o->msg->regular->ghost) {
+			f->msg->shared = o->msg->shared;
 			m->ghost = o->msg->regular->ghost;
 			m->space = o->msg->regular->space;
 			m->xattrs = o->msg->regular->xattrs;
@@ -177,8 +180,14 @@ static int ghost(struct dump *d, struct dump_file *f, St__Regular *m, struct err
 			return 0;
 		}
 	}
-	m->ghost = m->space = dump_new_id(d);
+	m->space = dump_new_id(d);
+	/* It becomes a part of a name, in a folder that other containers of the sandbox may have, too. */
+	m->ghost = m->space | (uint64_t)(d->options->together ? d->options->together->self + 1 : 0) << 40;
 	if (*m->other_name)
+		return 0;
+	if (f->st.st_nlink == 0 && peers_shared(d, f, &f->msg->shared, e) < 0)
+		return e->code;
+	if (f->msg->shared && !f->msg->shared->owner)
 		return 0;
 	if (f->fd >= 0)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
@@ -369,12 +378,33 @@ static int open_nameless(struct restore *r, const St__File *m, const char *name,
 	return 0;
 }
 
+/* A deleted file that another container has made again. */
+static bool is_elsewhere(const St__File *m)
+{
+	return m->shared && !m->shared->owner;
+}
+
+static int open_elsewhere(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int result = restore_want(r, m->shared->key, "", &fd, e);
+	char path[64];
+
+	if (result < 0)
+		return result;
+	snprintf(path, sizeof(path), "self/fd/%d", fd);
+	*ret_fd = openat(r->proc_fd, path, open_flags_of(m) & ~O_NOFOLLOW);
+	return *ret_fd < 0 ? error_errno(e, -errno, "open %s of another container", m->regular->path) : 0;
+}
+
 static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
 {
 	const St__Regular *f = m->regular;
 	char name[4200];
 	int result;
 
+	if (is_elsewhere(m))
+		return open_elsewhere(r, m, ret_fd, e);
 	if (f->deleted) {
 		if (ghost_name(f, name, sizeof(name)) < 0)
 			return error_set(

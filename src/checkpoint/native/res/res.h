@@ -28,6 +28,9 @@ struct resource {
 	/* After all files are dumped: cross references between them (peers, epoll targets). NULL: none. */
 	int (*link)(struct dump *d, struct dump_file *f, struct error *e);
 
+	/* Of one that other containers of the sandbox have, too, and that this one owns: makes it and offers it to them
+	 * (exchange.h). Before any file is opened. NULL: it is opened early, and itself offered. */
+	int (*offer)(struct restore *r, const St__File *m, struct error *e);
 	/* Makes the file in the container's init (plain C, container's root and namespaces, all capabilities); *ret_fd is any
 	 * descriptor, the caller moves it. Flags that fcntl can set and the offset are set by the caller. */
 	int (*open)(struct restore *r, const St__File *m, int *ret_fd, struct error *e);

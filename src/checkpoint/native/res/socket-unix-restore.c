@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -30,32 +31,8 @@
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/res/unix-restore.h"
 #include "checkpoint/native/restore-nested.h"
-
-enum {
-	LEAF_SIZE = sizeof(((struct sockaddr_un *)NULL)->sun_path),
-	KEPT_FLAGS = O_APPEND | O_NONBLOCK | O_NOATIME,
-};
-
-struct sock {
-	const St__File *file;
-	const St__Socket *m;
-	int fd;
-	struct sock *peer; /* connected to each other */
-	int other;	   /* stands for a closed peer, or for a listener that is gone; else -EBADF */
-	int dir;	   /* directory of the socket file; -EBADF: none */
-	char leaf[LEAF_SIZE];
-	bool temporary; /* the file must go at the end */
-	bool replaced;	/* is no longer the descriptor whose flags were set */
-};
-
-struct unix_restore {
-	struct restore *r;
-	struct sock *socks;
-	size_t n;
-	int cwd; /* ours, to come back to */
-	unsigned n_temporary;
-};
 
 typedef int (*unix_step)(struct unix_restore *u, struct sock *s, struct error *e);
 
@@ -64,7 +41,7 @@ static bool is_stream(const St__Socket *m)
 	return m->type != SOCK_DGRAM;
 }
 
-static struct sock *find_sock(struct unix_restore *u, uint64_t id)
+struct sock *unix_find_sock(struct unix_restore *u, uint64_t id)
 {
 	for (size_t i = 0; i < u->n && id; i++)
 		if (u->socks[i].file->id == id)
@@ -74,8 +51,7 @@ static struct sock *find_sock(struct unix_restore *u, uint64_t id)
 
 /* --- names --- */
 
-/* The path of a bound address, terminated; false: abstract or none. */
-static bool path_of(const ProtobufCBinaryData *local, char path[sizeof(struct sockaddr_un)])
+bool unix_path_of(const ProtobufCBinaryData *local, char path[sizeof(struct sockaddr_un)])
 {
 	size_t offset = offsetof(struct sockaddr_un, sun_path), n;
 
@@ -87,7 +63,7 @@ static bool path_of(const ProtobufCBinaryData *local, char path[sizeof(struct so
 	return true;
 }
 
-static int go(int dir, struct error *e)
+int unix_go(int dir, struct error *e)
 {
 	return fchdir(dir) < 0 ? error_errno(e, -errno, "change the directory") : 0;
 }
@@ -152,7 +128,7 @@ static int move_to_temporary(struct unix_restore *u, struct sock *s, struct erro
 {
 	char leaf[sizeof(s->leaf)];
 
-	snprintf(leaf, sizeof(leaf), ".stasis-%d-%u", getpid(), ++u->n_temporary);
+	snprintf(leaf, sizeof(leaf), ".stasis-%08x-%u", u->random, ++u->n_temporary);
 	if (renameat(s->dir, s->leaf, s->dir, leaf) < 0)
 		return error_errno(e, -errno, "move a socket to a temporary name");
 	memcpy(s->leaf, leaf, sizeof(leaf));
@@ -199,29 +175,18 @@ static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct erro
 
 	if (!socket_address(&s->m->local, AF_UNIX, &a, &len))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of a unix socket");
-	if (!path_of(&s->m->local, path))
+	if (!unix_path_of(&s->m->local, path))
 		return bind(fd, (struct sockaddr *)&a, len) < 0
 			       ? error_errno(e, -errno, "bind an abstract socket")
 			       : 0;
 	if (path[0] != '/' && s->m->cwd && *s->m->cwd && chdir(s->m->cwd) < 0)
 		return error_errno(e, -errno, "directory \"%s\" of the socket \"%s\"", s->m->cwd, path);
 	r = bind_path(u, s, fd, path, e);
-	back = go(u->cwd, r < 0 ? NULL : e);
+	back = unix_go(u->cwd, r < 0 ? NULL : e);
 	return r < 0 ? r : back;
 }
 
 /* --- calls on behalf of others --- */
-
-enum call { CALL_PAIR, CALL_LISTEN, CALL_CONNECT };
-
-struct deed {
-	enum call call;
-	int a, b; /* CALL_PAIR: the numbers of the ends; else the socket */
-	int type, backlog;
-	int dir; /* of the name to connect to; -EBADF: abstract */
-	struct sockaddr_storage address;
-	socklen_t len;
-};
 
 static int do_pair(const struct deed *k)
 {
@@ -266,8 +231,7 @@ static _Noreturn void do_as(const St__SocketCredentials *c, const struct deed *k
 	_exit(-do_deed(k));
 }
 
-/* Does it as that process and user; who may not (any more) is helped by us. */
-static int perform(struct unix_restore *u, const St__SocketCredentials *c, const struct deed *k,
+int unix_perform(struct unix_restore *u, const St__SocketCredentials *c, const struct deed *k,
 	const char *what, struct error *e)
 {
 	int status = 0, r = 0;
@@ -288,7 +252,7 @@ static int perform(struct unix_restore *u, const St__SocketCredentials *c, const
 			return 0;
 	}
 	r = do_deed(k);
-	if (k->call == CALL_CONNECT && k->dir >= 0 && go(u->cwd, e) < 0)
+	if (k->call == CALL_CONNECT && k->dir >= 0 && unix_go(u->cwd, e) < 0)
 		return -EIO;
 	return r < 0 ? error_errno(e, r, "%s", what) : 0;
 }
@@ -311,13 +275,12 @@ static int connect_to(struct unix_restore *u, int fd, const struct sock *target,
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "connection to a unix socket without a name");
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	r = perform(u, c, &k, "connect a unix socket", e);
+	r = unix_perform(u, c, &k, "connect a unix socket", e);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none)); /* its own is set at the end */
 	return r;
 }
 
-/* A number that a child can put a descriptor on. */
-static int reserve_number(struct unix_restore *u, int *ret, struct error *e)
+int unix_reserve_number(struct unix_restore *u, int *ret, struct error *e)
 {
 	*ret = fcntl(u->cwd, F_DUPFD_CLOEXEC, u->cwd);
 	return *ret < 0 ? error_errno(e, -errno, "reserve a descriptor") : 0;
@@ -341,14 +304,14 @@ static int make_pair(struct unix_restore *u, struct sock *s, struct error *e)
 	if (!from_socketpair(s) || (s->peer && s->peer < s))
 		return 0;
 	if (!s->peer)
-		r = reserve_number(u, &s->other, e);
+		r = unix_reserve_number(u, &s->other, e);
 	if (r < 0)
 		return r;
 	k.b = s->peer ? s->peer->fd : s->other;
 	s->replaced = true;
 	if (s->peer)
 		s->peer->replaced = true;
-	return perform(u, s->peer ? s->m->credentials : s->m->peer_credentials, &k,
+	return unix_perform(u, s->peer ? s->m->credentials : s->m->peer_credentials, &k,
 		"make a pair of unix sockets", e);
 }
 
@@ -365,12 +328,10 @@ static int listen_socket(struct unix_restore *u, struct sock *s, struct error *e
 
 	if (s->m->state != SOCKET_LISTENING)
 		return 0;
-	return perform(u, s->m->credentials, &k, "listen on a unix socket", e);
+	return unix_perform(u, s->m->credentials, &k, "listen on a unix socket", e);
 }
 
-/* A listener like the one that is gone, for one connection: named as m->local says. "seen": what its
- * client saw. */
-static int temporary_listener(
+int unix_temporary_listener(
 	struct unix_restore *u, struct sock *l, const St__SocketCredentials *seen, struct error *e)
 {
 	struct deed k = {.call = CALL_LISTEN, .backlog = 1};
@@ -381,10 +342,10 @@ static int temporary_listener(
 		return error_errno(e, -errno, "make a unix socket");
 	r = bind_name(u, l, l->fd, e);
 	k.a = l->fd;
-	return r < 0 ? r : perform(u, seen, &k, "listen on a unix socket", e);
+	return r < 0 ? r : unix_perform(u, seen, &k, "listen on a unix socket", e);
 }
 
-static void drop(struct sock *l)
+void unix_drop(struct sock *l)
 {
 	if (l->temporary)
 		unlinkat(l->dir, l->leaf, 0);
@@ -411,7 +372,7 @@ static int connect_and_accept(struct unix_restore *u, struct sock *listener, int
 /* s was accepted: its peer is the client, or a closed one that s->other stands for. */
 static int accept_server(struct unix_restore *u, struct sock *s, struct error *e)
 {
-	struct sock *listener = find_sock(u, s->m->listener);
+	struct sock *listener = unix_find_sock(u, s->m->listener);
 	struct sock temporary = {.file = s->file, .m = s->m, .fd = -EBADF, .other = -EBADF, .dir = -EBADF};
 	int client, r = 0;
 
@@ -422,11 +383,11 @@ static int accept_server(struct unix_restore *u, struct sock *s, struct error *e
 	}
 	client = s->peer ? s->peer->fd : s->other;
 	if (!listener)
-		r = temporary_listener(u, &temporary, s->m->credentials, e);
+		r = unix_temporary_listener(u, &temporary, s->m->credentials, e);
 	if (r == 0)
 		r = connect_and_accept(u, listener ? listener : &temporary, client, s->fd,
 			s->peer ? s->peer->m->credentials : s->m->peer_credentials, e);
-	drop(&temporary);
+	unix_drop(&temporary);
 	s->replaced = true;
 	return r;
 }
@@ -442,18 +403,18 @@ static int accept_closed(struct unix_restore *u, struct sock *s, struct error *e
 	name.local = s->m->remote;
 	name.unlinked = true;
 	name.mode = 0700;
-	r = reserve_number(u, &s->other, e);
+	r = unix_reserve_number(u, &s->other, e);
 	if (r == 0)
-		r = temporary_listener(u, &temporary, s->m->peer_credentials, e);
+		r = unix_temporary_listener(u, &temporary, s->m->peer_credentials, e);
 	if (r == 0)
 		r = connect_and_accept(u, &temporary, s->fd, s->other, NULL, e);
-	drop(&temporary);
+	unix_drop(&temporary);
 	return r;
 }
 
 static int accept_socket(struct unix_restore *u, struct sock *s, struct error *e)
 {
-	if (!is_stream(s->m))
+	if (!is_stream(s->m) || unix_is_foreign(s))
 		return 0;
 	if (s->m->accepted)
 		return s->peer || s->m->peer_closed ? accept_server(u, s, e) : 0;
@@ -491,6 +452,12 @@ static int send_datagram(
 
 	if (!socket_address(&s->m->local, AF_UNIX, &to, &len))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "datagrams wait in a socket without a name");
+	if (*message->sender) {
+		r = unix_sender(u, message, &temporary.fd, e);
+		if (r < 0)
+			return r;
+		sender = &temporary;
+	}
 	if (s->dir >= 0) {
 		snprintf(((struct sockaddr_un *)&to)->sun_path, LEAF_SIZE, "%s", s->leaf);
 		len = sizeof(sa_family_t) + strlen(s->leaf) + 1;
@@ -507,17 +474,17 @@ static int send_datagram(
 			r = bind_name(u, &temporary, temporary.fd, e);
 	}
 	if (r == 0 && s->dir >= 0)
-		r = go(s->dir, e);
+		r = unix_go(s->dir, e);
 	if (r == 0)
 		r = unix_send_message(
 			u->r, sender ? sender->fd : temporary.fd, (struct sockaddr *)&to, len, message, e);
-	drop(&temporary);
-	return go(u->cwd, r < 0 ? NULL : e) < 0 ? -EIO : r;
+	unix_drop(&temporary);
+	return unix_go(u->cwd, r < 0 ? NULL : e) < 0 ? -EIO : r;
 }
 
 static int fill_queue(struct unix_restore *u, struct sock *s, struct error *e)
 {
-	int from = s->peer ? s->peer->fd : s->other;
+	int from = s->peer ? s->peer->fd : s->foreign >= 0 ? s->foreign : s->other;
 	int r = 0;
 
 	for (size_t i = 0; i < s->m->n_queue && r == 0; i++) {
@@ -544,12 +511,15 @@ static int close_other(struct unix_restore *u, struct sock *s, struct error *e)
 /* Datagram sockets that are connected in one direction only. */
 static int connect_datagram(struct unix_restore *u, struct sock *s, struct error *e)
 {
-	struct sock *target = find_sock(u, s->m->peer);
+	struct sock *target = unix_find_sock(u, s->m->peer);
 	struct sockaddr_storage a;
 	socklen_t len;
 
-	if (is_stream(s->m) || s->m->state != SOCKET_CONNECTED || s->peer || s->m->peer_closed)
+	if (is_stream(s->m) || s->m->state != SOCKET_CONNECTED || s->peer || s->m->peer_closed ||
+		unix_is_foreign(s))
 		return 0;
+	if (*s->m->target)
+		return unix_connect_target(u, s, e);
 	if (target)
 		return connect_to(u, s->fd, target, NULL, e);
 	if (!socket_address(&s->m->remote, AF_UNIX, &a, &len))
@@ -565,7 +535,7 @@ static int connect_waiting(struct unix_restore *u, struct sock *s, struct error 
 	int r = 0;
 
 	for (size_t i = 0; i < s->m->n_waiting && r == 0; i++) {
-		struct sock *client = find_sock(u, s->m->waiting[i]);
+		struct sock *client = unix_find_sock(u, s->m->waiting[i]);
 
 		if (!client)
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
@@ -613,10 +583,11 @@ static int collect_socks(struct unix_restore *u, struct error *e)
 				.m = f->socket,
 				.fd = restore_fd(r, f->id),
 				.other = -EBADF,
+				.foreign = -EBADF,
 				.dir = -EBADF};
 	}
 	for (size_t i = 0; i < u->n; i++) {
-		struct sock *s = &u->socks[i], *p = find_sock(u, s->m->peer);
+		struct sock *s = &u->socks[i], *p = unix_find_sock(u, s->m->peer);
 
 		if (p == s)
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "a unix socket is its own peer");
@@ -638,14 +609,30 @@ static void clean_up(struct unix_restore *u)
 			unlinkat(s->dir, s->leaf, 0);
 		close_p(&s->dir);
 		close_p(&s->other);
+		close_p(&s->foreign);
 	}
 	close_p(&u->cwd);
 }
 
+static int take_steps(struct unix_restore *u, const unix_step *steps, size_t n, struct error *e)
+{
+	int result = 0;
+
+	for (size_t k = 0; k < n && result == 0; k++)
+		for (size_t i = 0; i < u->n && result == 0; i++) {
+			result = restore_enter_network(u->r, u->socks[i].file->net_namespace, e);
+			if (result == 0)
+				result = steps[k](u, &u->socks[i], e);
+		}
+	return result;
+}
+
 int unix_restore_all(struct restore *r, struct error *e)
 {
-	static const unix_step steps[] = {make_pair, bind_socket, listen_socket, accept_socket, fill_queue,
-		close_other, connect_datagram, connect_waiting, shut_down, finish};
+	static const unix_step before[] = {unix_offer_pair, unix_take_pair, make_pair, bind_socket,
+		listen_socket, unix_offer_name, unix_fetch_pair, accept_socket};
+	static const unix_step after[] = {fill_queue, unix_tell_filled, close_other, connect_datagram,
+		connect_waiting, unix_await_filled, shut_down, finish};
 	struct unix_restore u = {.r = r, .cwd = -EBADF};
 	int result, fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -654,15 +641,15 @@ int unix_restore_all(struct restore *r, struct error *e)
 	/* Above all numbers that belong to files. */
 	u.cwd = fcntl(fd, F_DUPFD_CLOEXEC, r->fd_base + (int)r->n_files);
 	close(fd);
-	if (u.cwd < 0)
+	if (u.cwd < 0 || getrandom(&u.random, sizeof(u.random), 0) != sizeof(u.random))
 		return error_errno(e, -errno, "current directory");
 	result = collect_socks(&u, e);
-	for (size_t k = 0; k < ARRAY_SIZE(steps) && result == 0; k++)
-		for (size_t i = 0; i < u.n && result == 0; i++) {
-			result = restore_enter_network(r, u.socks[i].file->net_namespace, e);
-			if (result == 0)
-				result = steps[k](&u, &u.socks[i], e);
-		}
+	if (result == 0)
+		result = take_steps(&u, before, ARRAY_SIZE(before), e);
+	if (result == 0)
+		result = unix_join(&u, e);
+	if (result == 0)
+		result = take_steps(&u, after, ARRAY_SIZE(after), e);
 	clean_up(&u);
 	return result;
 }

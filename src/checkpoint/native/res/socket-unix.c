@@ -23,6 +23,7 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/peers.h"
 #include "linux/sockdiag.h"
 
 enum {
@@ -206,14 +207,20 @@ static bool is_path(const struct sockdiag_socket *s)
 static void check_listener(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
 {
 	for (size_t i = 0; i < s->n_pending; i++) {
+		const struct peer_file *other = peers_socket(d, s->pending[i]);
+
 		if (s->pending[i] == 0)
 			refuse(d, f,
 				"a client connected and left before it was accepted; what it sent cannot be "
 				"read",
 				"let the server accept it, then checkpoint");
 		else if (!find_own(d, s->pending[i]))
-			refuse(d, f, "a client outside of the container waits to be accepted",
-				"disconnect the client, then checkpoint");
+			refuse(d, f,
+				other ? unix_says(d, other,
+						"a client in the container \"%s\" waits to be accepted")
+				      : "a client outside of the container waits to be accepted",
+				other ? "let the server accept it, then checkpoint"
+				      : "disconnect the client, then checkpoint");
 	}
 }
 
@@ -224,6 +231,7 @@ static const char outside_remedy[] = "disconnect it, or run both ends in the con
 static void check_alone(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
 {
 	const struct sockdiag_socket *listener = sockdiag_listener_of(d->sockets, s->ino);
+	const struct peer_file *other;
 
 	if (!listener) {
 		/* The end of a closed peer is always shut down; without that a listener of another
@@ -232,8 +240,12 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 			refuse(d, f, outside_reason, outside_remedy);
 		return;
 	}
+	other = peers_socket(d, listener->ino);
 	if (!find_own(d, listener->ino))
-		refuse(d, f, outside_reason, outside_remedy);
+		refuse(d, f,
+			other ? unix_says(d, other, "it waits to be accepted in the container \"%s\"")
+			      : outside_reason,
+			other ? "let the server accept it, then checkpoint" : outside_remedy);
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			"let the server accept it, then checkpoint");
@@ -257,7 +269,15 @@ static bool is_request(const struct dump *d, const struct sockdiag_socket *peer)
 static void check_peer(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
+	const struct peer_file *other = find_own(d, s->peer) ? NULL : peers_socket(d, s->peer);
 
+	if (other) {
+		const char *reason = unix_foreign_obstacle(d, f, s, other);
+
+		if (reason)
+			refuse(d, f, reason, outside_remedy);
+		return;
+	}
 	if (peer && peer->ns != s->ns)
 		refuse(d, f, "connected to a socket of another network namespace", outside_remedy);
 	if (find_own(d, s->peer)) {
@@ -350,8 +370,7 @@ static int pid_inside(struct dump *d, int fd, pid_t outside)
 	return inside;
 }
 
-/* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
-static int peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e)
+int unix_peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e)
 {
 	struct ucred cred;
 	gid_t groups[MAX_GROUPS];
@@ -536,7 +555,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 					  : SOCKET_UNCONNECTED;
 	if (m->state == SOCKET_LISTENING) {
 		m->backlog = s->wqueue;
-		r = peer_credentials(d, f->local, &m->credentials, e);
+		r = unix_peer_credentials(d, f->local, &m->credentials, e);
 	} else {
 		m->reset = m->type != SOCK_DGRAM && poll(&p, 1, 0) > 0 && p.revents & POLLERR;
 		r = dump_waiting_data(d, f, s, m, e);
@@ -632,28 +651,34 @@ static int link_request(struct dump *d, struct dump_file *f, const struct sockdi
 	m->shutdown = SOCKET_SHUT_RECEIVE | SOCKET_SHUT_SEND;
 	m->peer_closed = true;
 	m->remote.len = 0; /* a name of the host's */
-	return peer_credentials(d, f->local, &m->peer_credentials, e);
+	return unix_peer_credentials(d, f->local, &m->peer_credentials, e);
 }
 
 static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
 	struct dump_file *o = find_own(d, s->peer), *listener;
+	const struct peer_file *other = o ? NULL : peers_socket(d, s->peer);
 	St__Socket *m = f->msg->socket;
 	int r = 0;
 
 	if (!o && s->peer && is_request(d, peer))
 		return link_request(d, f, s, e);
+	if (other) {
+		listener = find_listener(d, s);
+		m->listener = listener ? listener->id : 0;
+		return unix_link_foreign(d, f, s, other, e);
+	}
 	if (s->peer == 0) {
 		m->peer_closed = true;
-		r = peer_credentials(d, f->local, &m->peer_credentials, e);
+		r = unix_peer_credentials(d, f->local, &m->peer_credentials, e);
 	} else if (peer && peer->ns != s->ns) {
 		return error_set(
 			e, -EOPNOTSUPP, ERROR_REFUSED, "connected to a socket of another network namespace");
 	} else if (o) {
 		m->peer = o->id;
 		if (peer && peer->peer == s->ino)
-			r = peer_credentials(d, o->local, &m->credentials, e);
+			r = unix_peer_credentials(d, o->local, &m->credentials, e);
 	} else if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM || m->remote.len == 0) {
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", outside_reason);
 	}
@@ -690,6 +715,9 @@ static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
 		return r;
 	if (!s || f->local < 0)
 		return error_set(e, -EIO, ERROR_INTERNAL, "unix socket %s is not in the list", f->link);
+	r = unix_link_names(d, f, s, e);
+	if (r < 0)
+		return r;
 	if (s->state == TCP_LISTEN)
 		return link_listener(d, f, s, e);
 	if (!s->has_peer)

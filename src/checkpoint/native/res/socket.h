@@ -106,6 +106,21 @@ bool raw_needs_privilege(const St__Socket *m);
 int raw_open(const St__Socket *m, int *ret_fd, struct error *e) _must_check_;
 int raw_connect(const St__Socket *m, int fd, struct error *e) _must_check_;
 
+/* Unix sockets whose peer another container of the sandbox has (socket-unix-foreign.c). What of it cannot be kept, or NULL; into
+ * its record; names by which the other containers' sockets are known. */
+struct sockdiag_socket;
+struct peer_file;
+const char *unix_foreign_obstacle(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s,
+	const struct peer_file *other);
+int unix_link_foreign(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s,
+	const struct peer_file *other, struct error *e) _must_check_;
+int unix_link_names(
+	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e) _must_check_;
+/* In the arena: "format" has one %s, the name of the container that has it. */
+const char *unix_says(struct dump *d, const struct peer_file *other, const char *format);
+/* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
+int unix_peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e) _must_check_;
+
 /* All sockets are one kind of record: these serve unix and inet. */
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;

@@ -142,6 +142,8 @@ int sysv_dump_mapping(
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, fd < 0 ? fd : -errno, "open the segment at %llx of pid %d",
 			(unsigned long long)v->start, p->pid);
+	if (ipc_role(d) == IPC_ELSEWHERE)
+		return dump_shm_elsewhere(d, SYSV_INODE(v->inode), st.st_size, false, fd, ret_id, e);
 	return dump_shm(d, SYSV_INODE(v->inode), st.st_size, false, fd, ret_id, e);
 }
 
@@ -226,12 +228,11 @@ static int dump_segments(struct dump *d, struct error *e)
 
 /* ---- semaphores ---- */
 
-static int dump_set(
-	struct dump *d, int id, const struct semid_ds *ds, St__SysvSemaphores **ret, struct error *e)
+static int dump_set(struct dump *d, int id, const struct semid_ds *ds, St__Ipc *record,
+	St__SysvSemaphores **ret, struct error *e)
 {
 	St__SysvSemaphores *m = pb_new(&d->arena, SysvSemaphores, sysv_semaphores);
 	unsigned short *values = arena_array(&d->arena, ds->sem_nsems, sizeof(*values));
-	St__Ipc *record = ipc_add(d);
 
 	if (!m || !values || !record)
 		return no_memory(e);
@@ -247,8 +248,10 @@ static int dump_set(
 	return 0;
 }
 
-static int dump_sets(struct dump *d, struct error *e)
+/* record: else only what processes of the container would give back to them is. */
+static int dump_sets(struct dump *d, bool record, struct error *e)
 {
+	St__Ipc none;
 	struct seminfo info;
 	int highest = semctl(0, 0, SEM_INFO, (union semun){.info = &info});
 	St__SysvSemaphores **sets;
@@ -265,7 +268,7 @@ static int dump_sets(struct dump *d, struct error *e)
 
 		if (id < 0)
 			continue;
-		r = dump_set(d, id, &ds, &sets[n++], e);
+		r = dump_set(d, id, &ds, record ? ipc_add(d) : &none, &sets[n++], e);
 		if (r < 0)
 			return r;
 	}
@@ -345,8 +348,26 @@ int sysv_dump(struct dump *d, struct error *e)
 	int r = dump_segments(d, e);
 
 	if (r == 0)
-		r = dump_sets(d, e);
+		r = dump_sets(d, true, e);
 	return r < 0 ? r : dump_queues(d, e);
+}
+
+int sysv_dump_elsewhere(struct dump *d, struct error *e)
+{
+	for (size_t i = 0; i < d->n_shm; i++) {
+		int id = (int)(uint32_t)d->shm_inode[i];
+		struct shmid_ds ds;
+
+		if (d->shm_inode[i] != SYSV_INODE(id))
+			continue;
+		if (shmctl(id, IPC_STAT, &ds) < 0)
+			return error_errno(e, -errno, "System V segment %d", id);
+		d->shm[i]->size = ds.shm_segsz;
+		d->shm[i]->sysv = object(d, id, &ds.shm_perm);
+		if (!d->shm[i]->sysv)
+			return no_memory(e);
+	}
+	return dump_sets(d, false, e);
 }
 
 bool sysv_is_used(void)
@@ -367,7 +388,7 @@ static void check_undo(struct dump *d)
 {
 	struct seminfo info;
 
-	if (ipc_is_own(d) || semctl(0, 0, SEM_INFO, (union semun){.info = &info}) < 0 || info.semusz == 0)
+	if (ipc_is_kept(d) || semctl(0, 0, SEM_INFO, (union semun){.info = &info}) < 0 || info.semusz == 0)
 		return;
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (!d->procs[i].zombie && sem_undo_is_used(&d->procs[i]))
@@ -386,7 +407,7 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 	struct shmid_ds ds;
 	uint64_t page;
 
-	if (!ipc_is_own(d)) {
+	if (!ipc_is_kept(d)) {
 		reason = "the ipc namespace is not the container's own, so its segments are not recorded";
 		remedy = "give the container an ipc namespace of its own";
 	} else if (d->unprivileged) {
@@ -503,6 +524,24 @@ static void own(struct ipc_perm *p, const St__SysvObject *o)
 }
 
 /* It stays attached in the area, which every process has: once for those that may write, once for those that may not. */
+static int attach_elsewhere(const struct restore_shm *s, struct error *e)
+{
+	const St__SysvObject *o = s->msg->sysv;
+	struct shmid_ds ds;
+
+	if (shmctl(o->id, IPC_STAT, &ds) < 0 || ds.shm_segsz != s->msg->size)
+		return error_set(e, -ESTALE, ERROR_STATE,
+			"the System V segment %d, which another container of the sandbox brings back, is not "
+			"in the "
+			"ipc "
+			"namespace of this one",
+			o->id);
+	if (shmat(o->id, (void *)s->address, SHM_REMAP) == (void *)-1 ||
+		(s->read_only && shmat(o->id, (void *)s->read_only, SHM_REMAP | SHM_RDONLY) == (void *)-1))
+		return error_errno(e, -errno, "attach System V segment %d", o->id);
+	return 0;
+}
+
 static int restore_segment(struct restore *r, const struct restore_shm *s, struct error *e)
 {
 	const St__SysvObject *o = s->msg->sysv;
@@ -576,7 +615,8 @@ int sysv_restore(struct restore *r, struct error *e)
 	for (int removed = 1; removed >= 0; removed--)
 		for (size_t i = 0; i < r->n_shm && result == 0; i++)
 			if (r->shm[i].msg->sysv && !!(r->shm[i].msg->sysv->mode & SHM_DEST) == removed)
-				result = restore_segment(r, &r->shm[i], e);
+				result = r->shm[i].msg->elsewhere ? attach_elsewhere(&r->shm[i], e)
+								  : restore_segment(r, &r->shm[i], e);
 	for (size_t i = 0; i < r->n_ipc && result == 0; i++) {
 		if (r->ipc[i]->semaphores)
 			result = restore_set(r, r->ipc[i]->semaphores, e);

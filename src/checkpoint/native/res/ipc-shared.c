@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An ipc namespace of several containers of a sandbox. The container that the sandbox begins with has nothing to say about it: in
+ * Kubernetes it is not restored but made anew, and its new namespace is empty. So the owner of the objects is the first of the others.
+ * Sysctls of the namespace are left to who makes it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "checkpoint/native/peers.h"
+#include "checkpoint/native/res/ipc.h"
+
+static bool namespace_of(pid_t pid, char *buf, size_t size)
+{
+	return pid > 0 && proc_readlink(pid, "ns/ipc", buf, size) > 0;
+}
+
+static bool is_root(const struct container *c)
+{
+	return c->name && !strcmp(c->name, CONTAINER_NAME_OF_ROOT);
+}
+
+/* The members in that namespace: how many, and the number of the owner. */
+static unsigned members_in(const struct together *t, const char *ns, unsigned *ret_owner)
+{
+	unsigned n = 0;
+	char text[64];
+
+	for (unsigned i = 0; i < t->n; i++) {
+		if (!namespace_of(t->containers[i]->init_pid, text, sizeof(text)) || strcmp(text, ns) != 0)
+			continue;
+		if (n++ == 0 || is_root(t->containers[*ret_owner]))
+			*ret_owner = i;
+	}
+	return n;
+}
+
+/* Asked by dump_collect(), while we are in our own namespace. */
+enum ipc_role ipc_find_role(const struct dump *d)
+{
+	const struct spec_namespace *spec = &d->c->spec->namespaces[NS_IPC];
+	const struct together *t = d->options->together;
+	char own[64], ns[64];
+	unsigned owner = 0;
+
+	if (t && t->n > 1 && spec->present && namespace_of(getpid(), own, sizeof(own)) &&
+		namespace_of(d->c->init_pid, ns, sizeof(ns)) && strcmp(own, ns) != 0 &&
+		members_in(t, ns, &owner) > 1)
+		return owner == t->self ? IPC_OWNER : IPC_ELSEWHERE;
+	return spec->present && !spec->path ? IPC_OWN : IPC_OUTSIDE;
+}
+
+int ipc_shared(struct dump *d, St__Shared **ret, struct error *e)
+{
+	enum ipc_role role = ipc_role(d);
+	unsigned owner = 0;
+	char ns[64];
+
+	if (role != IPC_OWNER && role != IPC_ELSEWHERE)
+		return 0;
+	*ret = pb_new(&d->arena, Shared, shared);
+	if (!*ret || !namespace_of(d->c->init_pid, ns, sizeof(ns)))
+		return error_errno(e, -ENOMEM, "ipc namespace");
+	(void)members_in(d->options->together, ns, &owner);
+	(*ret)->owner = role == IPC_OWNER;
+	(*ret)->with = (char *)(role == IPC_OWNER ? "" : peers_name(d, owner));
+	/* "ipc:[4026532281]" */
+	(*ret)->key = arena_printf(&d->arena, "ipc-%.*s", (int)strspn(ns + 5, "0123456789"), ns + 5);
+	d->shares = true;
+	return (*ret)->key ? 0 : error_errno(e, -ENOMEM, "ipc namespace");
+}
