@@ -225,6 +225,36 @@ int application_hook(struct container *c, enum application_hook which, const cha
 	return run_told(&h, e);
 }
 
+static bool has_hooks(struct container *c)
+{
+	_cleanup_(arena_done) struct arena arena = {};
+	struct application a;
+	struct error ignored;
+
+	return container_load_spec(c, &ignored) == 0 &&
+	       container_application(c->spec, &arena, &a, &ignored) == 0 &&
+	       (a.hooks[APPLICATION_SAVE] || a.hooks[APPLICATION_RESUME]);
+}
+
+void application_hold(struct application_hold *h, struct container *c)
+{
+	sigset_t mask;
+
+	if (h->held || !has_hooks(c))
+		return;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGTERM);
+	h->held = sigprocmask(SIG_BLOCK, &mask, &h->old) == 0;
+}
+
+void application_release(struct application_hold *h)
+{
+	if (h->held)
+		sigprocmask(SIG_SETMASK, &h->old, NULL);
+	h->held = false;
+}
+
 int application_save(struct container *c, bool *ret_saved, struct error *e)
 {
 	int r = application_hook(c, APPLICATION_SAVE, NULL, e);

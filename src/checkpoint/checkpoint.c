@@ -138,16 +138,18 @@ int checkpoint_begin_attempt(
 	return r < 0 ? r : application_save(c, ret_saved, e);
 }
 
-int checkpoint_end_attempt(
+int checkpoint_resume_attempt(
 	struct container *c, const struct checkpoint_options *o, bool saved, int result, struct error *e)
+{
+	return result < 0 || o->leave_running ? application_resume(c, saved, result, e) : result;
+}
+
+void checkpoint_end_attempt(struct container *c, const struct checkpoint_options *o, int result)
 {
 	struct error ignored;
 
-	if (result < 0 || o->leave_running)
-		result = application_resume(c, saved, result, e);
 	if (result < 0 && !o->pre_dump)
 		(void)!container_count_attempt(c, ATTEMPT_FAILED, &ignored);
-	return result;
 }
 
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
@@ -159,6 +161,7 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	struct checkpoint_options options = *o;
 	struct target target = {.fd = -EBADF};
 	struct progress progress = progress_to(STDERR_FILENO, o->progress);
+	struct application_hold hold = {};
 	bool begun = false, saved = false;
 	uint64_t begin = now_us();
 	int r;
@@ -174,6 +177,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	if (r == 0)
 		r = checkpoint_check_state(c, e);
 	begun = r == 0;
+	if (r == 0)
+		application_hold(&hold, c);
 	if (r == 0)
 		r = checkpoint_begin_attempt(c, o, &saved, e);
 	/* What is missing is only in the image. */
@@ -197,9 +202,12 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 		r = guard_run(
 			&(struct operation){.c = c, .o = o, .target = &target, .report = rep, .stats = stats},
 			1, &(struct guarding){}, NULL, e);
-	if (begun)
-		r = checkpoint_end_attempt(c, o, saved, r, e);
+	if (begun) {
+		r = checkpoint_resume_attempt(c, o, saved, r, e);
+		checkpoint_end_attempt(c, o, r);
+	}
 	target_close(&target, r);
+	application_release(&hold);
 	stats->total_us = now_us() - begin;
 	/* Nothing of a failed checkpoint stays in its image directory, also not the log. */
 	if ((r == 0 && !o->to_stream) || o->work_path)

@@ -52,11 +52,13 @@ int guard_run(struct operation *all, unsigned n, const struct guarding *g, bool 
 /* The log and the statistics in the work directory: what callers copy and show. */
 void checkpoint_write_log(const char *dir, enum image_operation operation, const struct image_statistics *s,
 	int result, const struct error *e);
-/* An attempt counts, and the container's save hook runs; then what has become of it, and the resume hook. A pre-dump is none. */
+/* An attempt counts, and the container's save hook runs; then, if it goes on, the resume hook, which may change what has become
+ * of it; and when that is known, failures count. A pre-dump is none. */
 int checkpoint_begin_attempt(struct container *c, const struct checkpoint_options *o, bool *ret_saved,
 	struct error *e) _must_check_;
-int checkpoint_end_attempt(struct container *c, const struct checkpoint_options *o, bool saved, int result,
+int checkpoint_resume_attempt(struct container *c, const struct checkpoint_options *o, bool saved, int result,
 	struct error *e) _must_check_;
+void checkpoint_end_attempt(struct container *c, const struct checkpoint_options *o, int result);
 int checkpoint_check_state(const struct container *c, struct error *e) _must_check_;
 int checkpoint_check_options(
 	const struct container *c, const struct checkpoint_options *o, struct error *e) _must_check_;

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/application.h"
 #include "checkpoint/engine-priv.h"
 #include "image/sandbox.h"
 
@@ -33,6 +34,7 @@ struct moment {
 	struct container *containers[CHECKPOINT_MEMBERS_MAX];
 	struct part parts[CHECKPOINT_MEMBERS_MAX];
 	struct target target;
+	struct application_hold hold;
 	struct gate *gate;
 	int64_t begin;
 	struct image_statistics *stats;
@@ -85,6 +87,7 @@ static int begin(struct moment *m, struct error *e)
 
 	for (unsigned i = 0; i < m->n && r == 0; i++) {
 		m->parts[i].begun = true;
+		application_hold(&m->hold, m->containers[i]);
 		r = checkpoint_begin_attempt(m->containers[i], m->o, &m->parts[i].saved, e);
 		/* What is missing is only in the image. */
 		if (r == 0)
@@ -99,7 +102,10 @@ static int end(struct moment *m, int r, struct error *e)
 {
 	for (unsigned i = 0; i < m->n; i++)
 		if (m->parts[i].begun)
-			r = checkpoint_end_attempt(m->containers[i], m->o, m->parts[i].saved, r, e);
+			r = checkpoint_resume_attempt(m->containers[i], m->o, m->parts[i].saved, r, e);
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->parts[i].begun)
+			checkpoint_end_attempt(m->containers[i], m->o, r);
 	return r;
 }
 
@@ -324,6 +330,7 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 	r = end(m, r, e);
 	close_parts(m);
 	target_close(&m->target, r);
+	application_release(&m->hold);
 	sum_up(m);
 	ret->total_us = (now_ns() - m->begin) / 1000;
 	if (r == 0 || o->work_path)

@@ -161,13 +161,10 @@ static _Noreturn void run_checkpoint(const struct application_server *a, bool wh
 		argv[n++] = "--leave-running";
 	for (char **o = says->options; o && *o; o++)
 		argv[n++] = *o;
-	if (whole) {
+	if (whole)
 		argv[n++] = "--sandbox";
-		argv[n++] = a->s->id;
-	} else {
-		argv[n++] = "--";
-		argv[n++] = a->m->id;
-	}
+	argv[n++] = "--";
+	argv[n++] = a->m->id;
 	argv[n] = NULL;
 	setsid();
 	sigemptyset(&none);

@@ -247,6 +247,55 @@ test_paused() {
 	ok checkpoint --image-path "$T/i" c
 }
 
+# member NAME: a container of the sandbox pod, in $B, with hooks as hooks() has made them
+member() {
+	bundle "$1" sh -c "$COUNTER"
+	hooks "${@:2}"
+	annotate application true
+	ok run -d --bundle "$B" --sandbox pod --container-name "$1" "$1"
+}
+
+expect_hooks_of() {
+	B=$T/$1
+	expect_hooks "$2"
+}
+
+# All save before one is stopped, and all resume, whoever it was that failed.
+test_sandbox() {
+	member a true true true
+	member b true true true
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" pod
+	for m in a b; do
+		expect_hooks_of $m $'save 0\nresume 0 done'
+		attempts $m 1 0
+	done
+	ok delete --force b
+	member b 'exit 5' 'exit 6' true
+	member c true true true
+	mv "$T/i" "$T/old"
+	fails 'container "b": save hook /bin/sh: exit status 5; then its resume hook /bin/sh: exit status 6' \
+		checkpoint --sandbox --leave-running --image-path "$T/i" pod
+	expect_hooks_of a $'save 0\nresume 0 failed'
+	expect_hooks_of b $'save 0\nresume 0 failed'
+	attempts a 2 1
+	attempts b 1 1
+	attempts c 0 0
+	[ ! -e "$T/c/rootfs/cr/hooks" ] || fail "c: $(cat "$T/c/rootfs/cr/hooks")"
+	[ ! -e "$T/i" ] || fail "left: $(ls "$T/i")"
+	# A resume hook that fails after the image was there.
+	ok delete --force b
+	member b true 'exit 6' true
+	mv "$T/old" "$T/i"
+	sum=$(md5sum < "$T/i/manifest.json")
+	fails 'resume hook /bin/sh: exit status 6' checkpoint --sandbox --leave-running --image-path "$T/i" pod
+	expect_hooks_of a $'save 0\nresume 0 done'
+	expect_hooks_of b $'save 0\nresume 0 done'
+	expect_hooks_of c $'save 0\nresume 0 failed'
+	expect_progress
+	attempts a 3 2
+	[ "$(md5sum < "$T/i/manifest.json")" = "$sum" ] || fail "the older image is gone"
+}
+
 # What a hook prints is the container's word.
 test_loud_hook() {
 	bundle b
