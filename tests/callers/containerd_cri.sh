@@ -119,6 +119,35 @@ test_pod() {
 	[ ! -e "$ROOT/k8s.io/@sandboxes" ] || fail "left: $(find "$ROOT/k8s.io/@sandboxes")"
 }
 
+# shellcheck disable=SC2016
+COUNTING='i=0; while :; do i=$((i+1)); echo $i > /tmp/.count; mv /tmp/.count /tmp/count; usleep 20000; done'
+
+counted_beyond() {
+	[ "$(in_member "$1" cat /tmp/count | grep -x '[0-9]*' || echo 0)" -gt "$2" ]
+}
+
+# All of the pod at one moment. containerd has no call for that yet; its containers go on, and end as it knows them.
+test_checkpoint_of_the_pod() {
+	containerd_up
+	local a b n m
+	pod p
+	member web sh -c "$COUNTING"
+	a=$ID
+	member db sh -c "$COUNTING"
+	b=$ID
+	eventually 10 counted_beyond "$a" 3
+	eventually 10 counted_beyond "$b" 3
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --sandbox --leave-running --image-path "$T/i" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	jq -e '[.containers[].name] | sort == ["POD", "db", "web"]' "$T/i/manifest.json" > "$T/jq" || fail "$(cat "$T/i/manifest.json")"
+	n=$(in_member "$a" cat /tmp/count) m=$(in_member "$b" cat /tmp/count)
+	eventually 10 counted_beyond "$a" "$n"
+	eventually 10 counted_beyond "$b" "$m"
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --sandbox --image-path "$T/j" "$a" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	eventually 10 state "$a" 2
+	eventually 10 state "$b" 2
+	removed "$POD"
+}
+
 containerd_down() {
 	local pid
 	pid=$(cat "$T/containerd.pid" 2> /dev/null) || return 0

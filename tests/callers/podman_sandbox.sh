@@ -72,6 +72,36 @@ test_members() {
 	succeeds podman pod rm -f -t 0 p
 }
 
+in_image() {
+	jq -r '.containers[].name' "$1/manifest.json" | sort | paste -sd' '
+}
+
+# All of the pod at one moment, which podman cannot ask for: its containers go on, for podman as well.
+test_checkpoint_of_the_pod() {
+	pod p
+	local a b n
+	a=$(id_of a) b=$(id_of b)
+	"$STASIS" checkpoint --sandbox --leave-running --image-path "$T/i" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	[ "$(in_image "$T/i")" = "$(printf '%s\n' POD "$a" "$b" | sort | paste -sd' ')" ] || fail "in the image: $(in_image "$T/i")"
+	goes_on a "$(last a)"
+	goes_on b "$(last b)"
+	expect here podman exec b echo here
+	# Named by any of them.
+	"$STASIS" checkpoint --sandbox --leave-running --image-path "$T/j" "$b" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	[ "$(in_image "$T/j")" = "$(in_image "$T/i")" ] || fail "in the image: $(in_image "$T/j")"
+	# Its containers can still be checkpointed one by one, by podman.
+	succeeds podman container checkpoint --keep a
+	expect_state exited a
+	n=$(last a)
+	succeeds podman container restore --keep a
+	goes_on a "$n"
+	# Ended: podman sees that they have ended.
+	"$STASIS" checkpoint --sandbox --image-path "$T/k" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_state exited a
+	expect_state exited b
+	succeeds podman pod rm -f -t 0 p
+}
+
 test_without_infra() {
 	podman_image
 	succeeds podman pod create --name p --infra=false

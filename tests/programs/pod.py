@@ -22,6 +22,7 @@ HERE = TESTS / "programs"
 LIVE_CYCLES, _ = cycles(12)
 CYCLES, _ = cycles(5)
 ALL = ("tcp", "unix", "shm", "fifo")
+LINKS = tuple(os.environ.get("POD_LINKS", "tcp,shm,fifo").split(","))  # of those that are checkpointed
 NAMES = ("POD", "redis", "app", "web")
 NGINX = """daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log /tmp/error.log info;
 events { worker_connections 256; }
@@ -213,15 +214,16 @@ def two_moments(env, host_root):
         for name, c in inner.items():
             pod.join(name)
             c.restore(env.t / f"image-{name}", "--tcp-established", *pod.options(name), timeout=60)
-        subprocess.run(["ip", "netns", "exec", pod.netns, "busybox", "wget", "-q", "-T", "20", "-O", "-", "http://127.0.0.1:8000/x"],
-                       capture_output=True, check=False, timeout=60)
-        check(pod.error(), "the application has found nothing wrong")
+        # It finds numbers that do not fit, or never gets an answer, because the ends of its connection do not fit.
+        p = subprocess.run(["ip", "netns", "exec", pod.netns, "busybox", "wget", "-q", "-T", "5", "-O", "-", "http://127.0.0.1:8000/x"],
+                           capture_output=True, check=False, timeout=60)
+        check(pod.error() or p.returncode != 0, f"the application has found nothing wrong: {p.stdout}")
         pod.delete()
 
 
 def live(env, host_root):
     """--leave-running again and again: nobody notices; and each image is one moment, as those that are restored show (see restored())."""
-    with pod_under_load(env, host_root) as (pod, load):
+    with pod_under_load(env, host_root, LINKS) as (pod, load):
         for n in range(LIVE_CYCLES):
             time.sleep(random.uniform(0, 0.2))
             pod.checkpoint(env.t / "image", "--leave-running")
@@ -234,7 +236,7 @@ def live(env, host_root):
 
 def restored(env, host_root):
     """Ended and restored under load; wrk's connections last, and every counter is where the others are."""
-    with pod_under_load(env, host_root) as (pod, load):
+    with pod_under_load(env, host_root, LINKS) as (pod, load):
         for n in range(CYCLES):
             time.sleep(random.uniform(0, 0.5))
             image = env.t / f"image{n}"

@@ -3,9 +3,13 @@
 
 A test is a seed, which is its name: soak/SEED. SOAK_SEEDS="1 2 3" names them; else there are SOAK_TESTS of new ones (6).
 The same seed makes the same container; where in it a checkpoint comes is chance. "make soak" goes on for an hour.
+
+soak/sandbox-SEED: containers of one sandbox, joined by pipes, sockets, shared memory and queues at random (between.c), checkpointed at one
+moment and restored together. SOAK_LINKS="fifo tcp" leaves the other kinds out.
 """
 import os
 import random
+import subprocess
 import time
 
 from lib import Container, check
@@ -61,6 +65,118 @@ def soak(env, seed):
     check(not failed(c), failed(c))
     check((c.rootfs / "cr" / "result.0").read_text() == "PASS", "init has not seen its end")
     c.delete()
+
+
+# Sandboxes ----------------------------------------------------------------------------------------------------------------------
+
+SANDBOX_CYCLES = int(os.environ.get("SANDBOX_CYCLES", "6"))
+
+
+class Between:
+    """Containers that share a network and an IPC namespace (those of the first), /dev/shm and a volume."""
+
+    def __init__(self, env, seed):
+        chance = random.Random(seed)
+        self.env, self.seed, self.n, self.links = env, seed, chance.choice((2, 2, 3, 4)), chance.choice((1, 3, 8, 20))
+        self.volume, self.shm = env.t / "volume", env.t / "shm"
+        for d in (self.volume, self.shm):
+            d.mkdir()
+        self.mount_shm()
+        self.all = [self.container(i) for i in range(self.n)]
+
+    def mount_shm(self):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "shm", self.shm], check=True)
+
+    def container(self, i):
+        args = ["/bin/between", str(self.seed), str(i), str(self.n), str(self.links), *os.environ.get("SOAK_LINKS", "").split()]
+        c = Container(self.env, f"between-{i}", args, binaries=[("/bin/between", self.env.build / "tests/cr/between")])
+        c.config["mounts"] = [m for m in c.config["mounts"] if m["destination"] != "/dev/shm"] + [
+            {"destination": d, "type": "bind", "source": str(s), "options": ["rbind", "rw"]}
+            for d, s in (("/dev/shm", self.shm), ("/shared", self.volume))]
+        c.write_config()
+        return c
+
+    def options(self, i):
+        return ["--sandbox", "between", "--container-name", f"name-{i}"]
+
+    def join(self, i):
+        """The namespaces of the first one, as its init has them now."""
+        c, first = self.all[i], self.all[0]
+        if i:
+            linux = c.config["linux"]
+            linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] not in ("ipc", "network")] + [
+                {"type": t, "path": f"/proc/{first.pid()}/ns/{k}"} for t, k in (("ipc", "ipc"), ("network", "net"))]
+            c.write_config()
+
+    def run(self):
+        for i, c in enumerate(self.all):
+            self.join(i)
+            c.run(*self.options(i))
+
+    def failed(self):
+        return "; ".join(f"{c.cid}: {failed(c)}" for c in self.all if failed(c))
+
+    def turns(self):
+        return [int((c.file("count").read_text() if c.file("count").exists() else "") or 0) for c in self.all]
+
+    def goes_on(self, before):
+        def moved():
+            check(not self.failed(), self.failed())
+            return all(now > b + 5 for now, b in zip(self.turns(), before))
+        self.all[0].wait("turns of every container", moved, 60)
+
+    def checkpoint(self, image, *options):
+        self.env.command("checkpoint", "--sandbox", "--image-path", image, "--work-path", self.env.t, "--tcp-established", *options, "between",
+                         timeout=120)
+
+    def restore(self, image):
+        order = list(range(1, self.n))
+        random.shuffle(order)
+        for i in (0, *order):
+            self.join(i)
+            self.all[i].restore(image, "--tcp-established", *self.options(i), timeout=120)
+
+    def through(self):
+        """{(link, kind): {container: (written, read)}}"""
+        found = {}
+        for c in self.all:
+            for line in c.file("through").read_text().splitlines():
+                number, kind, me, sent, received = line.split()
+                found.setdefault((int(number), kind), {})[int(me)] = (int(sent), int(received))
+        return found
+
+    def all_has_come(self):
+        check(not self.failed(), self.failed())
+        ends = [tuple(e.values()) for e in self.through().values()]
+        return all(len(e) == 2 and e[0] == e[1][::-1] for e in ends)
+
+
+def soak_sandbox(env, seed):
+    b = Between(env, seed)
+    b.run()
+    b.goes_on([0] * b.n)
+    moments = random.Random()
+    for n in range(SANDBOX_CYCLES):
+        time.sleep(moments.random() * 0.05)
+        image = env.t / f"image{n}"
+        before = b.turns()
+        if moments.random() < float(os.environ.get("SOAK_LIVE", "0.4")):
+            b.checkpoint(image, "--leave-running")
+        else:
+            b.checkpoint(image)
+            check(not b.failed(), b.failed())
+            for c in b.all:
+                c.gone()
+            if moments.random() < 0.5:
+                subprocess.run(["umount", b.shm], check=True)
+                b.mount_shm()
+            b.restore(image)
+        b.goes_on(before)
+    (b.volume / "stop").touch()
+    b.all[0].wait(f"everything that was written to be read: {b.through()}", b.all_has_come, 60)
+    for c in reversed(b.all):
+        c.delete()
+    subprocess.run(["umount", b.shm], check=True)
 
 
 def tests():
