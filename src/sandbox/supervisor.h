@@ -19,10 +19,10 @@ struct worker;
 struct member {
 	struct member *next;
 	char *id, *name;
-	int watch;		   /* of inotify: its state directory; -1 */
-	struct container *c;	   /* as state.json says; NULL: not loaded (yet) */
-	struct process process;	   /* its init */
-	struct json_object *about; /* what of its state never changes; NULL: not made yet */
+	int watch;				/* of inotify: its state directory; -1 */
+	struct container *c;			/* as state.json says; NULL: not loaded (yet) */
+	struct process process;			/* its init */
+	struct json_object *about;		/* what of its state never changes; NULL: not made yet */
 	struct application_server *application; /* NULL: it has none (application.h) */
 	bool started; /* it has executed its program: the start socket need not be asked any more */
 	struct stat_stamp {
