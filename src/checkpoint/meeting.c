@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -58,6 +59,27 @@ static int receive_message(const struct meeting *m, struct error *e)
 	msg.error.message[sizeof(msg.error.message) - 1] = '\0';
 	*e = msg.error;
 	return e->code;
+}
+
+void meeting_close(struct meeting *m)
+{
+	close_p(&m->session);
+	close_p(&m->exchange);
+	close_p(&m->starter);
+	if (m->shared)
+		munmap(m->shared, sizeof(*m->shared));
+	m->shared = NULL;
+}
+
+int meeting_is_lost(struct meeting *m, struct error *e)
+{
+	int r = 0;
+
+	if (m->session < 0 || __atomic_load_n(&m->shared->verdict, __ATOMIC_SEQ_CST) != MEETING_LOST)
+		return 0;
+	while (r >= 0)
+		r = receive_message(m, e);
+	return r;
 }
 
 /* ---- waiting ---- */
@@ -179,6 +201,20 @@ static int meet(struct meeting *m, struct container *c, enum meeting_message_typ
 	return r < 0 ? session_is_gone(e) : wait_until(m, c, all, e);
 }
 
+/* That, or the end of the session. */
+static void await_message(struct meeting *m, enum meeting_message_type type)
+{
+	struct pollfd p = {.fd = m->session, .events = POLLIN};
+	struct error ignored;
+
+	while (m->session >= 0 && poll(&p, 1, GONE_TIMEOUT_MS) > 0) {
+		int r = receive_message(m, &ignored);
+
+		if (r == (int)type || r == -ECONNRESET)
+			break;
+	}
+}
+
 /* ---- the command ---- */
 
 /* Descriptors of the caller, who may wait for their end; ours are all closed on exec. */
@@ -230,6 +266,54 @@ static int let_command_go(struct meeting *m, struct container *c, struct error *
 	return r < 0 ? error_set(e, r, ERROR_SYSTEM,
 			       "the command was killed: everything that was made is removed")
 		     : 0;
+}
+
+/* ---- the clocks ---- */
+
+enum { APART_MAX_S = 60, SETTING_MS = 1000 };
+
+void meeting_tell_time(struct meeting *m, uint64_t realtime)
+{
+	uint64_t latest;
+
+	if (!m->shared)
+		return;
+	latest = __atomic_load_n(&m->shared->latest, __ATOMIC_SEQ_CST);
+	while (latest < realtime && !__atomic_compare_exchange_n(&m->shared->latest, &latest, realtime, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+}
+
+int meeting_moment(
+	struct meeting *m, uint64_t realtime, struct clocks *ret, int64_t *ret_ahead, struct error *e)
+{
+	uint32_t nobody = 0;
+	uint64_t apart;
+
+	*ret_ahead = 0;
+	if (!m->shared) {
+		clocks_now(ret);
+		return 0;
+	}
+	if (__atomic_compare_exchange_n(
+		    &m->shared->moment_state, &nobody, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		clocks_now(&m->shared->moment);
+		__atomic_store_n(&m->shared->moment_state, 2, __ATOMIC_SEQ_CST);
+	}
+	/* Killed in the middle of it? */
+	for (int i = 0; __atomic_load_n(&m->shared->moment_state, __ATOMIC_SEQ_CST) != 2; i++) {
+		if (i > SETTING_MS)
+			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
+				"the clocks of the sandbox were not set: was the restore of another "
+				"container killed?");
+		usleep(1000);
+	}
+	*ret = m->shared->moment;
+	apart = __atomic_load_n(&m->shared->latest, __ATOMIC_SEQ_CST) - realtime;
+	/* Images of one sandbox are of one moment. */
+	if (apart < APART_MAX_S * UINT64_C(1000000000))
+		*ret_ahead = (int64_t)apart;
+	return 0;
 }
 
 /* ---- the points ---- */
@@ -307,6 +391,9 @@ int meeting_end(struct meeting *m, struct container *c, struct error *e)
 	container_end_waiting(c);
 	if (m->starter >= 0)
 		container_answer_start(take_fd(&m->starter), NULL);
+	/* The command returns when this can be seen of all. */
+	if (send_message(m, MEETING_SETTLED, NULL) == 0 && m->report >= 0)
+		await_message(m, MEETING_ALL_SETTLED);
 	return 0;
 }
 
@@ -325,27 +412,12 @@ bool meeting_may_undo(struct meeting *m, struct container *c, const struct error
 	return m->starter >= 0 || container_lock(c, &ignored) == 0;
 }
 
-/* The command comes back when nothing is left of the others, either. */
-static void wait_for_others(struct meeting *m)
-{
-	struct pollfd p = {.fd = m->session, .events = POLLIN};
-	struct error ignored;
-
-	if (send_message(m, MEETING_GONE, NULL) < 0)
-		return;
-	while (m->report >= 0 && poll(&p, 1, GONE_TIMEOUT_MS) > 0) {
-		int r = receive_message(m, &ignored);
-
-		if (r == MEETING_ALL_GONE || r == -ECONNRESET)
-			break;
-	}
-}
-
 void meeting_failed(struct meeting *m, struct container *c, const struct error *e)
 {
 	container_unlock(c);
 	if (m->starter >= 0)
 		container_answer_start(take_fd(&m->starter), e);
-	if (m->session >= 0)
-		wait_for_others(m);
+	/* The command comes back when nothing is left of the others, either. */
+	if (send_message(m, MEETING_GONE, NULL) == 0 && m->report >= 0)
+		await_message(m, MEETING_ALL_GONE);
 }

@@ -21,6 +21,7 @@ enum meeting_message_type {
 	MEETING_FILES,	  /* prepared: its files are open */
 	MEETING_BUILT,	  /* everything is there */
 	MEETING_RUNS,	  /* it has let its program go on */
+	MEETING_SETTLED,  /* and its state says so */
 	MEETING_FAILED,	  /* and why; also of the session */
 	MEETING_GONE,	  /* all that it had made is removed */
 	/* of the session: all have come so far */
@@ -28,6 +29,7 @@ enum meeting_message_type {
 	MEETING_ALL_FILES,
 	MEETING_ALL_BUILT,
 	MEETING_ALL_RUN,
+	MEETING_ALL_SETTLED,
 	MEETING_ALL_GONE,
 };
 struct meeting_message {
@@ -54,6 +56,8 @@ struct meeting {
 	int starter;		       /* who has started it, until it is answered */
 	bool left; /* what is left of it is for its deletion: init was killed while it waited */
 };
+/* Ends what a process has of it. */
+void meeting_close(struct meeting *m);
 #define MEETING_INIT                                                                                         \
 	{                                                                                                    \
 		.report = -EBADF, .session = -EBADF, .exchange = -EBADF, .starter = -EBADF                   \
@@ -66,6 +70,15 @@ struct meeting_report {
 	struct error error;
 	struct image_statistics stats;
 };
+
+/* Of a sandbox: when its checkpoint was made, by the wall clock (ns). Before the others are met. */
+void meeting_tell_time(struct meeting *m, uint64_t realtime);
+/* When the clocks of all its containers go on. *ret_ahead: by how much (ns) this one's are ahead of what its image says, as it was the
+ * first one whose clocks were read. Not of a sandbox: now, and 0. */
+int meeting_moment(struct meeting *m, uint64_t realtime, struct clocks *ret, int64_t *ret_ahead,
+	struct error *e) _must_check_;
+/* Another one has failed: -errno and why. */
+int meeting_is_lost(struct meeting *m, struct error *e) _must_check_;
 
 /* In this order, by the restorer. Each may fail as another one has, or because somebody has ended init. */
 int meeting_all_here(struct meeting *m, struct container *c, struct error *e) _must_check_;

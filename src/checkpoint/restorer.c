@@ -85,7 +85,7 @@ static int listen_to(int fd, pid_t pid, struct image_statistics *stats, struct e
 	if (stats)
 		*stats = r.stats;
 	if (r.type != MEETING_HAS_FAILED)
-		return 0;
+		return 1;
 	r.error.message[sizeof(r.error.message) - 1] = '\0';
 	*e = r.error;
 	return r.error.code < 0 ? r.error.code : -EIO;
@@ -114,6 +114,7 @@ int restorer_run(const struct restore_options *o, struct image_statistics *stats
 	}
 	restorer_pid = pid;
 	close_p(&theirs);
+	meeting_close(o->meeting); /* it is the restorer's */
 	r = pid < 0 ? error_errno(e, -errno, "fork") : listen_to(ours, pid, stats, e);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &old[i], NULL);

@@ -7,14 +7,19 @@
 #include "checkpoint/engine.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/restorer.h"
+#include "sandbox/restore-join.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/create-options.h"
+
+enum { DEADLINE_S = 180 };
 
 struct options {
 	struct create_options create;
 	struct restore_options restore;
-	const char *cgroup_mode, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
+	const char *cgroup_mode, *spec_check, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
 	struct cli_list veth_pairs;
+	int deadline;
 	bool detach, prepare, keep, print_stats, no_subreaper, lazy_pages;
 };
 
@@ -29,6 +34,10 @@ static const struct cli_option table[] = {
 		"do not wait for the container's end"},
 	{"prepare", 0, CLI_FLAG, offsetof(struct options, prepare), NULL,
 		"only up to the moment before the program goes on, which is that of start"},
+	{"spec-check", 0, CLI_STRING, offsetof(struct options, spec_check), "enforce|warning|ignore",
+		"of a sandbox's image: whether config.json must be the one that the container had"},
+	{"deadline", 0, CLI_NUMBER, offsetof(struct options, deadline), "SECONDS",
+		"of a sandbox's image: wait so long for its other containers (default: 180)"},
 	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
 	{"no-subreaper", 0, CLI_FLAG, offsetof(struct options, no_subreaper), NULL,
 		"do not become the parent of orphaned processes"},
@@ -66,27 +75,61 @@ static const struct cli_option table[] = {
 struct made_how {
 	const struct restore_options *restore;
 	FILE *stats; /* NULL: they are not printed */
+	struct meeting *meeting;
+	enum spec_check check;
+	unsigned deadline_s;
 };
+
+/* "container 2 of 3": who restores a sandbox does it one by one. */
+static void show_place(const struct meeting *m, const struct restore_options *o)
+{
+	struct progress p = progress_to(STDERR_FILENO, o->progress);
+
+	if (p.fd >= 0 && p.json)
+		fprintf(stderr, "{\"phase\": \"join\", \"name\": \"%s\", \"place\": %u, \"count\": %u}\n",
+			o->create.name, m->k, m->n);
+	else if (p.fd >= 0)
+		fprintf(stderr, "container %u of %u (%s)%s%s\n", m->k, m->n, o->create.name,
+			m->missing ? ", missing: " : "", m->missing ? m->missing : "");
+	log_debug("container %u of %u (%s)", m->k, m->n, o->create.name);
+}
+
+static int make_apart(
+	const struct made_how *how, struct restore_options *restore, struct container **ret, struct error *e)
+{
+	const struct container_create_options *create = &restore->create;
+	struct image_statistics stats;
+	bool detach = how->meeting->detach;
+	int r;
+
+	restore->meeting = how->meeting;
+	restore->exchange_fd = how->meeting->exchange;
+	r = restorer_run(restore, &stats, e);
+	if (r < 0)
+		return r;
+	if (r == 1 && how->stats)
+		image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
+	r = container_load(create->root, create->id, !detach, ret, e);
+	return r < 0 ? r : container_load_spec(*ret, e);
+}
 
 static int make(
 	void *arg, const struct container_create_options *create, struct container **ret, struct error *e)
 {
 	const struct made_how *how = arg;
 	struct restore_options restore = *how->restore;
+	_cleanup_(restore_join_done) struct restore_join join = {};
 	struct image_statistics stats;
 	int r;
 
 	restore.create = *create;
-	if (restore.meeting) {
-		r = restorer_run(&restore, &stats, e);
-		if (r == 0)
-			r = container_load(create->root, create->id, !restore.meeting->detach, ret, e);
-		if (r == 0)
-			r = container_load_spec(*ret, e);
-		if (r == 0 && how->stats)
-			image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
+	r = restore_join(&restore, how->check, how->deadline_s, how->meeting, &join, e);
+	if (r < 0)
 		return r;
-	}
+	if (r == 1)
+		show_place(how->meeting, &restore);
+	if (r == 1 || how->meeting->prepare)
+		return make_apart(how, &restore, ret, e);
 	r = restore_run(&restore, ret, &stats, e);
 	if (r == 0 && how->stats)
 		image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
@@ -144,8 +187,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	const struct options *o = options;
 	struct container_create_options create;
 	struct restore_options restore = o->restore;
-	struct made_how how = {.restore = &restore};
 	struct meeting meeting = MEETING_INIT;
+	struct made_how how = {.restore = &restore,
+		.meeting = &meeting,
+		.deadline_s = o->deadline ? (unsigned)o->deadline : DEADLINE_S};
 	_cleanup_(container_free_p) struct container *c = NULL;
 	_cleanup_(arena_done) struct arena arena = {};
 	int r = create_options_for(g, &o->create, args[0], &create, e);
@@ -156,6 +201,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = progress_mode_parse(o->progress, &restore.progress, e);
 	if (r == 0)
 		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
+	if (r == 0)
+		r = spec_check_parse(o->spec_check, &how.check, e);
 	if (r == 0)
 		r = parse_thp(o->thp, &restore.thp, e);
 	restore.any_cpu = o->cpu_check && !strcmp(o->cpu_check, "lenient");
@@ -171,7 +218,6 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 			return error_set(e, -EINVAL, ERROR_USAGE,
 				"--print-stats: a restore that is only prepared has no statistics yet");
 		meeting.prepare = true;
-		restore.meeting = &meeting;
 	}
 	meeting.detach = o->detach || o->prepare;
 	create.notify = false; /* what is restored was ready long ago */

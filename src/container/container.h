@@ -265,6 +265,9 @@ static inline void container_free_p(struct container **c)
 #define CONTAINER_MEMBERS "members"
 #define CONTAINER_NAME_OF_ROOT                                                                               \
 	"POD" /* of the container that a sandbox begins with, if nothing else is said */
+/* The sandbox and the name in it that a container of these options and this spec has; NULL: none. malloc'ed. */
+int container_find_sandbox(const struct container_create_options *o, const struct spec *s, char **ret_sandbox,
+	char **ret_name, struct error *e) _must_check_;
 /* The sandbox's directory, or a negative errno. make: if it is not there yet. */
 int container_open_sandbox(const char *root, const char *sandbox, bool make);
 /* Removes the sandbox's directory, if no member and nothing of a supervisor is in it. */

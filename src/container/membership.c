@@ -28,8 +28,8 @@ static const char *annotation(const struct spec *s, const char *const names[2])
 	return NULL;
 }
 
-int membership_decide(
-	struct container *c, const struct spec *s, const struct container_create_options *o, struct error *e)
+int container_find_sandbox(const struct container_create_options *o, const struct spec *s, char **ret_sandbox,
+	char **ret_name, struct error *e)
 {
 	/* containerd, then CRI-O (and podman, for the first two) */
 	static const char *const type_names[] = {
@@ -44,10 +44,10 @@ int membership_decide(
 	if (!sandbox && type)
 		sandbox = annotation(s, id_names);
 	if (!sandbox && is_root)
-		sandbox = c->id;
+		sandbox = o->id;
 	/* Somebody has to serve it. */
 	if (!sandbox && !o->name && spec_annotation(s, APPLICATION_IMAGE_PATH))
-		sandbox = c->id;
+		sandbox = o->id;
 	if (!sandbox && o->name)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"--container-name is a name within a sandbox: say which with --sandbox");
@@ -58,12 +58,18 @@ int membership_decide(
 	if (!name)
 		name = annotation(s, name_names);
 	if (!name || !*name)
-		name = is_root ? CONTAINER_NAME_OF_ROOT : c->id;
+		name = is_root ? CONTAINER_NAME_OF_ROOT : o->id;
 	if (container_id_check(name, e) < 0)
 		return error_prefix(e, "name of the container");
-	c->sandbox = strdup(sandbox);
-	c->name = strdup(name);
-	return c->sandbox && c->name ? 0 : error_errno(e, -ENOMEM, "container %s", c->id);
+	*ret_sandbox = strdup(sandbox);
+	*ret_name = strdup(name);
+	return *ret_sandbox && *ret_name ? 0 : error_errno(e, -ENOMEM, "container %s", o->id);
+}
+
+int membership_decide(
+	struct container *c, const struct spec *s, const struct container_create_options *o, struct error *e)
+{
+	return container_find_sandbox(o, s, &c->sandbox, &c->name, e);
 }
 
 static int open_directory(int at, const char *name, bool make)

@@ -13,7 +13,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/supervisor-priv.h"
 
-enum { START_MS = 10000 };
+enum { START_MS = 10000, AGAIN_MS = 200 };
 
 static int connect_to(int dir_fd)
 {
@@ -94,8 +94,7 @@ static int64_t now_ms(void)
 
 int sandbox_connect(const char *root, const char *sandbox, bool make, struct error *e)
 {
-	int64_t end = now_ms() + START_MS;
-	bool started = false;
+	int64_t end = now_ms() + START_MS, again = 0;
 
 	if (container_id_check(sandbox, e) < 0)
 		return error_prefix(e, "sandbox");
@@ -105,16 +104,19 @@ int sandbox_connect(const char *root, const char *sandbox, bool make, struct err
 
 		if (fd >= 0)
 			return fd;
-		if (dir == -ENOENT)
+		if (dir == -ENOENT && !make) /* else another one has just ended, and taken it away */
 			return error_set(e, dir, ERROR_STATE, "sandbox does not exist: %s", sandbox);
 		if (fd != -ENOENT && fd != -ECONNREFUSED)
 			return error_errno(e, fd, "connect to the sandbox %s", sandbox);
 		if (now_ms() > end)
 			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
 				"the supervisor of the sandbox %s does not come up", sandbox);
-		if (!started && start(root, sandbox, e) < 0)
-			return e->code;
-		started = true;
+		/* One that comes while another one takes the directory away ends at once. */
+		if (now_ms() >= again) {
+			if (start(root, sandbox, e) < 0)
+				return e->code;
+			again = now_ms() + AGAIN_MS;
+		}
 		usleep(500);
 	}
 }

@@ -17,6 +17,7 @@
 #include "sandbox/application.h"
 #include "sandbox/sandbox.h"
 #include "sandbox/server.h"
+#include "sandbox/session.h"
 #include "sandbox/supervisor-priv.h"
 
 enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000, ENDED_MAX = 256 };
@@ -45,7 +46,7 @@ void supervisor_check_end(struct supervisor *s)
 
 	if (s->ending)
 		return;
-	if (s->members)
+	if (server_n_clients(s->server))
 		loop_clear_timer(s->loop, &s->grace);
 	if (is_needed(s) || s->grace.set)
 		return;
@@ -226,6 +227,7 @@ static int watch_children(struct supervisor *s, struct error *e)
 
 static void supervisor_done(struct supervisor *s)
 {
+	session_free(s->session);
 	server_free(s->server);
 	members_done(s);
 	while (s->others) {

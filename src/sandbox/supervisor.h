@@ -39,13 +39,13 @@ struct supervisor {
 	struct member *members;
 	struct process *others; /* those that are no init: call_keep_process() */
 	struct worker *workers;
+	struct session *session; /* the restore that is under way; NULL */
 	/* Beside members, clients and workers: what keeps it from ending. See supervisor_release(). */
 	unsigned holds;
 	bool ending;
 	int inotify, members_watch;
 	struct loop_fd changes, children;
-	struct loop_timer
-		grace; /* at the beginning it waits for its first member, or the client that makes it */
+	struct loop_timer grace; /* at the beginning it waits for its first client */
 };
 
 struct supervisor_options {

@@ -18,7 +18,7 @@ enum { FILES_MAX = 1 << 18 };
 
 struct list {
 	_Atomic uint32_t n;
-	bool looked_at; /* preflight only */
+	_Atomic bool looked_at; /* preflight only */
 	struct peer_file files[FILES_MAX];
 };
 
@@ -83,6 +83,11 @@ static int too_many(struct error *e)
 		"cannot checkpoint: a container has more than %d open files: checkpoint it alone", FILES_MAX);
 }
 
+static struct peers *peers_of(const struct dump *d)
+{
+	return d->options->together ? d->options->together->peers : NULL;
+}
+
 static unsigned self(const struct dump *d)
 {
 	return d->options->together->self;
@@ -104,7 +109,7 @@ static uint64_t inode_of(const struct stat *st, const char *link)
 
 static int publish(struct dump *d, struct error *e)
 {
-	struct list *l = &d->peers->lists[self(d)];
+	struct list *l = &peers_of(d)->lists[self(d)];
 
 	atomic_store(&l->n, 0);
 	for (size_t i = 0; i < d->n_files; i++) {
@@ -176,7 +181,7 @@ static int scan_process(struct list *l, unsigned member, pid_t pid, struct error
 static int scan(struct dump *d, unsigned member, struct error *e)
 {
 	struct container *c = d->options->together->containers[member];
-	struct list *l = &d->peers->lists[member];
+	struct list *l = &peers_of(d)->lists[member];
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n = 0;
 	int r = container_pids(c, false, &pids, &n, e);
@@ -186,17 +191,17 @@ static int scan(struct dump *d, unsigned member, struct error *e)
 	atomic_store(&l->n, 0);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = scan_process(l, member, pids[i], e);
-	l->looked_at = true;
+	atomic_store(&l->looked_at, true);
 	return r;
 }
 
 static int scan_others(struct dump *d, struct error *e)
 {
-	struct peers *p = d->peers;
+	struct peers *p = peers_of(d);
 	int r = 0;
 
 	for (unsigned i = 0; p && i < p->n && r == 0; i++)
-		if (i != self(d) && (d->looks_again || !p->lists[i].looked_at))
+		if (i != self(d) && (d->looks_again || !atomic_load(&p->lists[i].looked_at)))
 			r = scan(d, i, e);
 	return r;
 }
@@ -217,7 +222,7 @@ static int compare(const void *va, const void *vb)
 
 static int make_index(struct dump *d)
 {
-	struct peers *p = d->peers;
+	struct peers *p = peers_of(d);
 	struct peers_index *x = arena_new(&d->arena, struct peers_index);
 	size_t n = 0;
 
@@ -238,7 +243,7 @@ int peers_publish(struct dump *d, struct error *e)
 {
 	int r;
 
-	if (!d->peers)
+	if (!peers_of(d))
 		return 0;
 	r = d->stopped ? publish(d, e) : scan_others(d, e);
 	if (r == 0 && d->stopped)

@@ -23,6 +23,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/meeting.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-lazy.h"
@@ -171,6 +172,8 @@ int restore_wait_for_stubs(
 		arriving = feed_state(r, e);
 		if (arriving < 0)
 			return arriving;
+		if (r->options->meeting && meeting_is_lost(r->options->meeting, e) < 0)
+			return e->code;
 		if (__atomic_load_n(&r->control->failed, __ATOMIC_SEQ_CST)) {
 			*e = r->control->error;
 			return e->code;
@@ -909,6 +912,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = restore_times(&f, e);
 	if (result == 0)
 		result = unmap_areas(&f, e);
+	if (result == 0 && r->options->meeting)
+		result = meeting_all_built(r->options->meeting, c, e);
 	if (result == 0)
 		result = stop_again(&f, e);
 	if (result == 0)

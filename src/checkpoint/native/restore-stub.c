@@ -511,11 +511,11 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = restore_open_files(r, e);
 	if (result == 0)
-		result = restore_wait_at(r, RESTORE_FILES, e);
-	if (result == 0)
 		result = read_inherited(r, e);
 	if (result == 0)
 		result = fault_point("restore-files", e);
+	if (result == 0)
+		result = restore_wait_at(r, RESTORE_FILES, e);
 	if (result < 0)
 		fail(r, e);
 	limit_capabilities(r);

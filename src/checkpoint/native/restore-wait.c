@@ -71,13 +71,28 @@ static int why(const struct restore *r, int result, struct error *e)
 	return result;
 }
 
-static void go_on(struct restore *r, enum restore_point point)
+static uint64_t realtime_of(const struct restore *r)
 {
+	const St__TimeSpec *t = r->container->realtime;
+
+	return (uint64_t)t->sec * 1000000000 + (uint64_t)t->nsec;
+}
+
+static int go_on(struct restore *r, enum restore_point point, struct error *e)
+{
+	struct clocks now;
+	int64_t ahead;
+	int result = 0;
+
 	if (point == last_point(r)) {
-		restore_set_clocks(r, &r->control->clocks);
+		result = meeting_moment(r->options->meeting, realtime_of(r), &now, &ahead, e);
+		if (result < 0)
+			return result;
+		restore_set_clocks(r, &now, ahead, &r->control->clocks);
 		set(&r->control->clocks_set, 1);
 	}
 	set(&r->control->may, point);
+	return 0;
 }
 
 int restore_wait(struct restore *r, struct container *c, struct error *e)
@@ -86,11 +101,13 @@ int restore_wait(struct restore *r, struct container *c, struct error *e)
 	enum restore_point last = last_point(r);
 	int result = restore_wait_for_stubs(r, c, &r->control->at, RESTORE_EMPTY, e);
 
+	meeting_tell_time(m, realtime_of(r));
 	if (result == 0)
 		result = why(r, meeting_all_here(m, c, e), e);
 	if (result == 0 && last == RESTORE_FILES) {
-		go_on(r, RESTORE_EMPTY);
-		result = restore_wait_for_stubs(r, c, &r->control->at, RESTORE_FILES, e);
+		result = go_on(r, RESTORE_EMPTY, e);
+		if (result == 0)
+			result = restore_wait_for_stubs(r, c, &r->control->at, RESTORE_FILES, e);
 	}
 	if (result == 0 && m->prepare)
 		result = fault_point("restore-prepared", e);
@@ -99,6 +116,6 @@ int restore_wait(struct restore *r, struct container *c, struct error *e)
 	if (result == 0)
 		result = fault_point("restore-started", e);
 	if (result == 0)
-		go_on(r, last);
+		result = go_on(r, last, e);
 	return result;
 }

@@ -262,22 +262,20 @@ int restore_plan(struct restore *r, struct error *e)
 	return result < 0 ? result : restore_lay_out(r, e);
 }
 
-void restore_set_clocks(struct restore *r, struct timens_offset *t)
+static void set_clock(
+	const St__TimeSpec *then, const struct timespec *now, int64_t ahead, int64_t *sec, int32_t *nsec)
 {
-	struct timespec mono, boot;
-	struct clocks now;
-	int64_t ns;
+	int64_t ns = (then->sec - now->tv_sec) * NS + then->nsec - now->tv_nsec + ahead;
 
-	clocks_now(&now);
-	mono = now.monotonic;
-	boot = now.boottime;
-	r->clock_start = (int64_t)mono.tv_sec * NS + mono.tv_nsec;
-	ns = (r->container->monotonic->sec - mono.tv_sec) * NS + r->container->monotonic->nsec - mono.tv_nsec;
-	t->monotonic_sec = ns / NS - (ns % NS < 0);
-	t->monotonic_nsec = (ns % NS + NS) % NS;
-	ns = (r->container->boottime->sec - boot.tv_sec) * NS + r->container->boottime->nsec - boot.tv_nsec;
-	t->boottime_sec = ns / NS - (ns % NS < 0);
-	t->boottime_nsec = (ns % NS + NS) % NS;
+	*sec = ns / NS - (ns % NS < 0);
+	*nsec = (int32_t)((ns % NS + NS) % NS);
+}
+
+void restore_set_clocks(struct restore *r, const struct clocks *now, int64_t ahead, struct timens_offset *t)
+{
+	r->clock_start = (int64_t)now->monotonic.tv_sec * NS + now->monotonic.tv_nsec - ahead;
+	set_clock(r->container->monotonic, &now->monotonic, ahead, &t->monotonic_sec, &t->monotonic_nsec);
+	set_clock(r->container->boottime, &now->boottime, ahead, &t->boottime_sec, &t->boottime_nsec);
 	t->present = true;
 }
 
@@ -601,6 +599,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	uint64_t start = restore_now_us();
 	struct container_create_options create = r->options->create;
 	_cleanup_(container_free_p) struct container *c = NULL;
+	struct clocks now;
 	int result;
 
 	create.restore_init = restore_init;
@@ -613,10 +612,12 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	create.generation = image_manifest(r->image)->generation + 1;
 	create.attempts = (struct container_attempts){
 		image_manifest(r->image)->attempts, image_manifest(r->image)->failed_attempts};
-	if (r->options->meeting)
+	if (r->options->meeting) {
 		create.restore_waits = true;
-	else
-		restore_set_clocks(r, &create.timens);
+	} else {
+		clocks_now(&now);
+		restore_set_clocks(r, &now, 0, &create.timens);
+	}
 	progress_start(&r->progress, "create", NULL, 0);
 	result = container_create(&create, &c, e);
 	if (result < 0)

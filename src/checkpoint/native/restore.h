@@ -15,6 +15,7 @@
 #include "checkpoint/native/network.h"
 #include "image.pb-c.h"
 #include "image/image.h"
+#include "linux/clocks.h"
 
 /* At the start of the shared area, which is mapped at the same address in the parent and in every stub. */
 struct restore_control {
@@ -274,8 +275,8 @@ enum restore_point {
 int restore_wait_at(struct restore *r, enum restore_point point, struct error *e) _must_check_;
 /* In the parent, once the container is created: until it may go on. */
 int restore_wait(struct restore *r, struct container *c, struct error *e) _must_check_;
-/* restore.c: offsets that make the container's clocks go on from the checkpoint. */
-void restore_set_clocks(struct restore *r, struct timens_offset *t);
+/* restore.c: offsets that make the container's clocks go on from the checkpoint, and "ahead" ns after it. */
+void restore_set_clocks(struct restore *r, const struct clocks *now, int64_t ahead, struct timens_offset *t);
 /* restore-finish.c: until *word has reached n; fails when a stub does, or when nothing has changed for too long. */
 int restore_wait_for_stubs(
 	struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e) _must_check_;
