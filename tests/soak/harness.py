@@ -185,3 +185,5 @@ def tests():
         seeds = [random.randrange(1 << 32) for _ in range(int(os.environ.get("SOAK_TESTS", "6")))]
     for seed in seeds:
         yield f"soak/{seed}", lambda env, s=int(seed): soak(env, s), 300
+    for seed in seeds:
+        yield f"soak/sandbox-{seed}", lambda env, s=int(seed): soak_sandbox(env, s), 300

@@ -21,7 +21,6 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
-#include "checkpoint/native/exchange.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
@@ -409,17 +408,16 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 static int restore_ipc(struct restore *r, struct error *e)
 {
 	const St__Shared *shared = r->container->ipc;
-	_cleanup_close_ int there = -EBADF;
 	int result = ipc_sysctl_raise(r, e);
 
 	if (result == 0 && shared && !shared->owner)
-		result = restore_want(r, shared->key, "", &there, e);
+		result = ipc_await(r, e);
 	if (result == 0)
 		result = sysv_restore(r, e);
 	if (result == 0)
 		result = mqueue_restore(r, e);
 	if (result == 0 && shared && shared->owner)
-		result = restore_offer(r, shared->key, "", r->proc_fd, e);
+		result = ipc_offer(r, e);
 	return result < 0 ? result : ipc_sysctl_restore(r, e);
 }
 

@@ -487,12 +487,11 @@ static int check_bundle(struct restore *r, struct error *e)
 	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
-	if (r->container->ipc && (r->own_ipc || !s->namespaces[NS_IPC].present))
+	if (r->container->ipc && !s->namespaces[NS_IPC].present)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"the container shared its ipc namespace with others of its sandbox%s%s: give all of "
-			"them the path "
-			"of one in linux.namespaces of config.json",
-			*r->container->ipc->with ? ", as " : "", r->container->ipc->with);
+			"the container shared its ipc namespace with others of its sandbox: give all of them "
+			"the same "
+			"one in linux.namespaces of config.json");
 	if (has_ipc(r) && !r->own_ipc && !r->container->ipc)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container has IPC objects: restore needs an ipc namespace of its own in "

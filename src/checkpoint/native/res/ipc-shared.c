@@ -4,9 +4,12 @@
  * Kubernetes it is not restored but made anew, and its new namespace is empty. So the owner of the objects is the first of the others.
  * Sysctls of the namespace are left to who makes it.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
+#include "checkpoint/native/exchange.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
 
@@ -68,4 +71,39 @@ int ipc_shared(struct dump *d, St__Shared **ret, struct error *e)
 	(*ret)->key = arena_printf(&d->arena, "ipc-%.*s", (int)strspn(ns + 5, "0123456789"), ns + 5);
 	d->shares = true;
 	return (*ret)->key ? 0 : error_errno(e, -ENOMEM, "ipc namespace");
+}
+
+/* ---- restore ---- */
+
+static int own_namespace(const struct restore *r, struct error *e)
+{
+	int fd = openat(r->proc_fd, "thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? error_errno(e, -errno, "ipc namespace") : fd;
+}
+
+int ipc_offer(struct restore *r, struct error *e)
+{
+	_cleanup_close_ int ns = own_namespace(r, e);
+
+	return ns < 0 ? ns : restore_offer(r, r->container->ipc->key, "", ns, e);
+}
+
+int ipc_await(struct restore *r, struct error *e)
+{
+	_cleanup_close_ int ns = own_namespace(r, e), other = -EBADF;
+	struct stat a, b;
+	int result = ns < 0 ? ns : restore_want(r, r->container->ipc->key, "", &other, e);
+
+	if (result < 0)
+		return result;
+	if (fstat(ns, &a) < 0 || fstat(other, &b) < 0)
+		return error_errno(e, -errno, "ipc namespace");
+	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		return 0;
+	return error_set(e, -ESTALE, ERROR_CONFIG,
+		"the container shared its ipc namespace with \"%s\", and has another one now: give both the "
+		"same in "
+		"linux.namespaces of config.json",
+		r->container->ipc->with);
 }

@@ -97,7 +97,7 @@ int ipc_sysctl_dump(struct dump *d, struct error *e)
 	_cleanup_close_ int proc = -EBADF;
 	St__Ipc *m;
 
-	if (!ipc_may_set_sysctls(d->c->spec) || ipc_role(d) != IPC_OWN)
+	if (!ipc_may_set_sysctls(d->c->spec) || d->c->spec->namespaces[NS_IPC].path)
 		return 0;
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	m = ipc_add(d);

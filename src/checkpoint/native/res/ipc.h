@@ -71,6 +71,9 @@ bool sem_undo_is_used(const struct dump_proc *p);
 /* In init. The objects, and segments at their places in the area; the sysctls before them (as high as they need it) and
  * after them (as they were). */
 int sysv_restore(struct restore *r, struct error *e) _must_check_;
+/* Of a namespace that containers of a sandbox share: its objects are there; wait until they are. */
+int ipc_offer(struct restore *r, struct error *e) _must_check_;
+int ipc_await(struct restore *r, struct error *e) _must_check_;
 int mqueue_restore(struct restore *r, struct error *e) _must_check_;
 int ipc_sysctl_raise(struct restore *r, struct error *e) _must_check_;
 int ipc_sysctl_restore(struct restore *r, struct error *e) _must_check_;
