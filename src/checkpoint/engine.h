@@ -54,7 +54,7 @@ struct together {
 	/* Makes one image of the complete ones, before any container that is to end is killed. */
 	int (*commit)(void *arg, struct error *e);
 	void *arg;
-	struct peers *peers; /* what they have (native/peers.h); NULL: nothing is known of the others */
+	struct peers *peers; /* what they have (native/peers.h); preflight finds it out for itself */
 };
 
 struct checkpoint_options {

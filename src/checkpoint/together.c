@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "checkpoint/application.h"
 #include "checkpoint/engine-priv.h"
+#include "checkpoint/native/peers.h"
 #include "image/sandbox.h"
 
 /* One container of them. */
@@ -36,6 +37,7 @@ struct moment {
 	struct target target;
 	struct application_hold hold;
 	struct gate *gate;
+	struct peers *peers;
 	int64_t begin;
 	struct image_statistics *stats;
 };
@@ -248,8 +250,11 @@ static int operate(struct moment *m, struct error *e)
 	enum { STOPS = 8 };
 	int r = gate_new(m->n, &m->gate, e);
 
+	if (r == 0)
+		r = peers_new(m->n, &m->peers, e);
+
 	for (unsigned i = 0; i < m->n; i++)
-		m->parts[i].together.gate = m->gate;
+		m->parts[i].together.gate = m->gate, m->parts[i].together.peers = m->peers;
 	for (int i = 1; r == 0; i++) {
 		bool retry = false;
 
@@ -259,6 +264,7 @@ static int operate(struct moment *m, struct error *e)
 		for (unsigned k = 0; k < m->n; k++)
 			image_remove(m->parts[k].target.fd);
 		gate_reset(m->gate);
+		peers_reset(m->peers);
 		usleep(1000u << i);
 		r = 0;
 	}
@@ -336,6 +342,7 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 	if (r == 0 || o->work_path)
 		checkpoint_write_log(o->work_path ? o->work_path : path, IMAGE_DUMP, ret, r, e);
 	gate_free(m->gate);
+	peers_free(m->peers);
 	free(m);
 	return r;
 }

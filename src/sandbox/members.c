@@ -54,31 +54,35 @@ static void forget_state(struct member *m)
 	m->started = false;
 }
 
-static bool stamp(const struct member *m, struct stat_stamp *ret)
+static bool stamp(int dir_fd, const char *path, struct stat_stamp *ret)
 {
 	struct stat st;
 
-	if (!m->c || fstatat(m->c->dir_fd, "state.json", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	*ret = (struct stat_stamp){};
+	if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	*ret = (struct stat_stamp){st.st_ino, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
 	return true;
 }
 
-/* state.json as it is now. Without one the container is still being made (or was never). */
+/* state.json as it is now. Without one the container is still being made (or was never). The stamp is older than what is read:
+ * what changes meanwhile is read next time. */
 static int load(struct supervisor *s, struct member *m, struct error *e)
 {
 	struct process old = m->process;
+	struct stat_stamp before;
 	struct container *c;
-	bool loaded;
-	int r = container_load(s->root, m->id, false, &c, e);
+	char path[PATH_MAX];
+	int r;
 
+	snprintf(path, sizeof(path), "%s/%s/state.json", s->root, m->id);
+	(void)stamp(AT_FDCWD, path, &before);
+	r = container_load(s->root, m->id, false, &c, e);
 	if (r < 0)
 		return r;
 	forget_state(m);
 	m->c = c;
-	loaded = stamp(m, &m->state);
-	if (!loaded)
-		m->state = (struct stat_stamp){};
+	m->state = before;
 	application_serve(s, m);
 	if (c->init_pid == old.pid && c->init_start_time == old.start_time && old.loop)
 		return 0;
@@ -87,12 +91,14 @@ static int load(struct supervisor *s, struct member *m, struct error *e)
 	return 0;
 }
 
-/* Whether that is still so, without reading it. */
+/* Whether that is still so, without reading it. While it is made the file is replaced several times within one tick of the clock, and
+ * an inode number may come again. */
 static int refresh(struct supervisor *s, struct member *m, struct error *e)
 {
 	struct stat_stamp now;
 
-	if (m->c && stamp(m, &now) && !memcmp(&now, &m->state, sizeof(now))) {
+	if (m->c && m->c->init_pid && stamp(m->c->dir_fd, "state.json", &now) &&
+		!memcmp(&now, &m->state, sizeof(now))) {
 		if (!m->c->mountinfo && faccessat(m->c->dir_fd, "mountinfo", F_OK, 0) == 0)
 			m->c->mountinfo = strdup("");
 		return 0;

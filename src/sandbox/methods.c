@@ -42,6 +42,7 @@ static const struct method service_methods[] = {
 /* One table a file; the order does not matter. */
 static const struct method *const tables[] = {
 	service_methods,
+	application_methods,
 	restore_methods,
 	state_methods,
 	container_methods,

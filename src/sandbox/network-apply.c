@@ -155,7 +155,7 @@ static const char *const kinds[] = {
 static void put_data(struct netlink_message *m, const struct net_link *l)
 {
 	size_t info = netlink_nest(m, IFLA_LINKINFO), data, peer;
-	struct ifinfomsg header = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+	struct ifinfomsg header = {0};
 
 	netlink_put(m, IFLA_INFO_KIND, kinds[l->kind], strlen(kinds[l->kind]));
 	data = netlink_nest(m, IFLA_INFO_DATA);
@@ -172,6 +172,14 @@ static void put_data(struct netlink_message *m, const struct net_link *l)
 	}
 	netlink_end_nest(m, data);
 	netlink_end_nest(m, info);
+}
+
+/* The kernel refuses that while it makes it. It goes with the other end. */
+static int bring_up_peer(struct apply *a, const struct net_link *l)
+{
+	int index = netdev_index(a->s->host, l->peer), r = index < 0 ? index : netdev_up(a->s->host, index);
+
+	return r < 0 ? error_errno(a->e, r, "bring up the interface %s on the host", l->peer) : 0;
 }
 
 /* What lies on an interface of the host is made there, and appears in the namespace. */
@@ -211,22 +219,22 @@ static int make(struct apply *a, const struct net_link *l)
 		return error_set(a->e, r, ERROR_KERNEL,
 			"this kernel cannot make the interface %s: it has none of the kind %s", l->name,
 			kinds[l->kind]);
-	return r < 0 ? error_errno(a->e, r, "make the interface %s", l->name) : 0;
+	if (r < 0)
+		return error_errno(a->e, r, "make the interface %s", l->name);
+	return l->peer ? bring_up_peer(a, l) : 0;
 }
 
 /* What an interface was before; the rest of it we do not touch. */
 struct link_state {
 	uint32_t mtu, master;
 	bool up;
-	unsigned char mac[6];
-	size_t mac_len;
 };
 
 static int take_state(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifinfomsg *header = NLMSG_DATA(h);
 	struct link_state *s = arg;
-	const struct rtattr *a, *mac;
+	const struct rtattr *a;
 	int len;
 
 	if (h->nlmsg_type != RTM_NEWLINK)
@@ -237,11 +245,6 @@ static int take_state(const struct nlmsghdr *h, void *arg)
 	s->up = header->ifi_flags & IFF_UP;
 	s->mtu = netlink_u32(netlink_find(a, len, IFLA_MTU), 0);
 	s->master = netlink_u32(netlink_find(a, len, IFLA_MASTER), 0);
-	mac = netlink_find(a, len, IFLA_ADDRESS);
-	if (mac && RTA_PAYLOAD(mac) == sizeof(s->mac)) {
-		memcpy(s->mac, RTA_DATA(mac), sizeof(s->mac));
-		s->mac_len = sizeof(s->mac);
-	}
 	return 0;
 }
 
@@ -266,27 +269,17 @@ static struct ifinfomsg *begin_change(struct netlink_message *m, int index)
 	return header;
 }
 
-static int set_address_and_size(
-	struct apply *a, const struct net_link *l, int index, const struct link_state *was)
+static int set_size(struct apply *a, const struct net_link *l, int index, const struct link_state *was)
 {
 	struct netlink_message m, undo;
 	int r;
 
-	if (l->has_mac && was->mac_len != sizeof(l->mac))
-		return error_set(
-			a->e, -EOPNOTSUPP, ERROR_STATE, "the interface %s has no hardware address", l->name);
 	(void)begin_change(&m, index);
+	netlink_put_u32(&m, IFLA_MTU, l->mtu);
 	(void)begin_change(&undo, index);
-	if (l->has_mac) {
-		netlink_put(&m, IFLA_ADDRESS, l->mac, sizeof(l->mac));
-		netlink_put(&undo, IFLA_ADDRESS, was->mac, was->mac_len);
-	}
-	if (l->mtu) {
-		netlink_put_u32(&m, IFLA_MTU, l->mtu);
-		netlink_put_u32(&undo, IFLA_MTU, was->mtu);
-	}
+	netlink_put_u32(&undo, IFLA_MTU, was->mtu);
 	r = step(a, a->s->inside, &m, &undo);
-	return r < 0 ? error_errno(a->e, r, "set the hardware address or the MTU of %s", l->name) : 0;
+	return r < 0 ? error_errno(a->e, r, "set the MTU of %s", l->name) : 0;
 }
 
 static int join_bridge(struct apply *a, const struct net_link *l, int index, const struct link_state *was)
@@ -370,8 +363,8 @@ static int apply_link(struct apply *a, const struct net_link *l, size_t n)
 		return r;
 	index = find_inside(a, l->name);
 	r = index < 0 ? index : read_state(a, index, &was);
-	if (r == 0 && !made && (l->has_mac || l->mtu))
-		r = set_address_and_size(a, l, index, &was);
+	if (r == 0 && !made && l->mtu)
+		r = set_size(a, l, index, &was);
 	if (r == 0 && l->bridge)
 		r = join_bridge(a, l, index, &was);
 	if (r == 0 && !l->leave_down && !was.up)

@@ -9,7 +9,7 @@
 
 #include "sandbox/network.h"
 
-enum { MTU_MIN = 68, MTU_MAX = 65535, VLAN_MAX = 4094 };
+enum { MTU_MIN = 68, IPV6_MTU_MIN = 1280, MTU_MAX = 65535, VLAN_MAX = 4094 };
 
 /* Where we are: "links", 1. */
 struct reader {
@@ -176,6 +176,12 @@ static int check_kind(const struct reader *r, struct json_object *o, const struc
 		return fail(r, "vlan", "only a vlan has a number");
 	if (l->kind == NET_IPVLAN && l->has_mac)
 		return fail(r, "mac", "an ipvlan has that of its parent");
+	/* the kernel would forget its neighbours, or its addresses of IPv6 */
+	if (l->kind == NET_EXISTING && l->has_mac)
+		return fail(r, "mac", "only an interface that is made gets one");
+	if (l->kind == NET_EXISTING && l->mtu && l->mtu < IPV6_MTU_MIN)
+		return fail(r, "mtu", "less than %d takes IPv6 away from an interface: make it with that",
+			IPV6_MTU_MIN);
 	if (!strcmp(l->name, "lo") && (l->has_mac || l->bridge || l->kind != NET_EXISTING))
 		return fail(r, "name", "lo has only addresses, an MTU, and can be brought up");
 	(void)o;

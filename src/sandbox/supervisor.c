@@ -46,7 +46,7 @@ void supervisor_check_end(struct supervisor *s)
 
 	if (s->ending)
 		return;
-	if (server_n_clients(s->server))
+	if (s->members)
 		loop_clear_timer(s->loop, &s->grace);
 	if (is_needed(s) || s->grace.set)
 		return;

@@ -45,7 +45,8 @@ struct supervisor {
 	bool ending;
 	int inotify, members_watch;
 	struct loop_fd changes, children;
-	struct loop_timer grace; /* at the beginning it waits for its first client */
+	struct loop_timer
+		grace; /* at the beginning it waits for its first member, or the client that makes it */
 };
 
 struct supervisor_options {

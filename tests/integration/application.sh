@@ -33,7 +33,7 @@ test_files() {
 	# shellcheck disable=SC2016
 	bundle b sh -c 'exec 3< /run/stasis/generation 4< /run/stasis/attempts; while :; do usleep 20000; done'
 	annotate application true
-	edit '.process.env += ["WHERE=here", "TWO=a\nb"]'
+	edit '.process.env += ["WHERE=here", "TWO=a\nb"] | .mounts += [{"destination": "/run", "type": "tmpfs", "source": "tmpfs"}]'
 	start c
 	told c generation 0
 	told c restored 0

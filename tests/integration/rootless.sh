@@ -54,6 +54,31 @@ test_single_id() {
 	[ -z "$(ls -A "$T/run/stasis")" ] || fail "state is left"
 }
 
+# Its own view, hooks, and a checkpoint that it asks for.
+test_application() {
+	user_bundle
+	mkdir -p "$B/rootfs/usr" "$B/rootfs/lib" "$B/rootfs/lib64"
+	rmdir "$B/rootfs/lib" "$B/rootfs/lib64"
+	ln -s usr/lib "$B/rootfs/lib"
+	ln -s usr/lib64 "$B/rootfs/lib64"
+	cp "$TESTS/../examples/ask.py" "$B/rootfs/cr/"
+	chown -R 12345:12345 "$B/rootfs"
+	edit '.mounts += [{"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}]
+		| .annotations = {"io.stasis.application": "true", "io.stasis.application.image-path": ($t + "/run/i"),
+			"io.stasis.hooks.save": "[\"/bin/sh\", \"-c\", \"echo saved >> /cr/hooks\"]"}
+		| .process.args = ["/bin/sh", "-c", "/usr/bin/python3 /cr/ask.py > /cr/told; cat /run/stasis/generation >> /cr/told; exec sleep 1000"]' \
+		--arg t "$T"
+	user_ok run -d --bundle "$B" c
+	eventually 20 sh -c 'grep -q "^0 *$" "$0"' "$B/rootfs/cr/told"
+	[ "$(head -1 "$B/rootfs/cr/told")" = "checkpointed 0" ] || fail "told: $(cat "$B/rootfs/cr/told")"
+	[ "$(cat "$B/rootfs/cr/hooks")" = saved ] || fail "hooks: $(cat "$B/rootfs/cr/hooks")"
+	user_ok delete --force c
+	: > "$B/rootfs/cr/told"
+	user_ok restore -d --image-path "$T/run/i" --bundle "$B" c
+	eventually 20 sh -c 'grep -q "^1 *$" "$0"' "$B/rootfs/cr/told"
+	[ "$(head -1 "$B/rootfs/cr/told")" = "restored 1" ] || fail "told: $(cat "$B/rootfs/cr/told")"
+}
+
 test_lifecycle() {
 	local pid
 	user_bundle

@@ -145,6 +145,28 @@ def fails(env, host_root):
     c.delete()
 
 
+def whole(env, host_root):
+    """One asks for a checkpoint of all; the others need not know."""
+    image = env.t / "all"
+    c, d = (made(env, host_root, cid, "asks.py", {"application.image-path": "/nowhere/to/be", "application.sandbox-image-path": str(image)})
+            for cid in ("one", "two"))
+    c.run("--sandbox", "pod")
+    d.run("--sandbox", "pod")
+    a, b = Asker(c), Asker(d)
+    b.ask("status")
+    b.told("status ...")
+    a.ask("checkpoint sandbox")
+    a.told("checkpointed 0 generation 0 where here")
+    a.goes_on()
+    b.goes_on()
+    check([x["name"] for x in json.loads((image / "manifest.json").read_text())["containers"]] == ["one", "two"], "both are in the image")
+    _, out, _ = env.command("ctl", "--sandbox", "pod", "Attempts", json.dumps({"id": "two"}))
+    check(json.loads(out) == {"generation": 0, "restored": False, "checkpoints": 1, "failed": 0}, out)
+    check(len(b.answers()) == b.seen, f"told {b.answers()}")
+    c.delete()
+    d.delete()
+
+
 def supervisors(env):
     found = []
     for p in Path("/proc").iterdir():
@@ -191,5 +213,5 @@ def hostile(env, host_root):
 
 
 def tests(host_root):
-    for f in (asks, ends, fails, server_dies, hostile):
+    for f in (asks, ends, fails, whole, server_dies, hostile):
         yield f"programs/application_{f.__name__}", lambda env, f=f: f(env, host_root), 120

@@ -19,6 +19,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
@@ -86,13 +87,14 @@ static int look(struct dump *d, struct error *e)
 enum { LOOKS = 6, VFORK_LOOKS = 50 };
 
 static int look_once(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
-	bool again, size_t *ret_vforks, struct error *e)
+	struct peers *peers, bool again, size_t *ret_vforks, struct error *e)
 {
 	struct image_statistics stats = {};
 	struct dump d = {.c = c,
 		.options = o,
 		.report = r,
 		.stats = &stats,
+		.peers = peers,
 		.looks_again = again,
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		DUMP_INIT};
@@ -108,8 +110,13 @@ static int look_once(struct container *c, const struct checkpoint_options *o, st
 int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
+	_cleanup_(peers_free_p) struct peers *peers = NULL;
 	size_t vforks = 0;
-	int result = look_once(c, o, r, false, &vforks, e);
+	int result = o->together && o->together->n > 1 ? peers_new(o->together->n, &peers, e) : 0;
+
+	if (result < 0)
+		return result;
+	result = look_once(c, o, r, peers, false, &vforks, e);
 
 	for (int i = 1; (result < 0 || r->n > 0) && i < (r->n > vforks || result < 0 ? LOOKS : VFORK_LOOKS);
 		i++) {
@@ -119,10 +126,10 @@ int native_preflight(
 		usleep(MIN(i, 5) * 2000);
 		if (result < 0) {
 			preflight_report_done(r);
-			result = look_once(c, o, r, true, &vforks, e);
+			result = look_once(c, o, r, peers, true, &vforks, e);
 			continue;
 		}
-		now = look_once(c, o, &again, true, &vforks, e);
+		now = look_once(c, o, &again, peers, true, &vforks, e);
 		if (now == 0)
 			preflight_keep_common(r, &again);
 		preflight_report_done(&again);
@@ -537,6 +544,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 
 	d.track = &watched;
 	d.guard_fd = guard_fd;
+	d.peers = o->together ? o->together->peers : NULL;
 	r = pre_copy_prepare(&d, image_dir, guard_fd, &parent, e);
 	if (r == 0)
 		r = open_root(&d, e);

@@ -212,7 +212,8 @@ struct dump {
 	int may_make_userns;		 /* a process of the container: 1, -1: no; 0: not asked yet */
 	size_t pid_level;		 /* of the container's pid namespace, in proc_status.ns_pid */
 	struct task_call *calls;	 /* one for each process (ask.c) */
-	struct peers_index *peers_index; /* what other containers of the sandbox have (peers.h) */
+	struct peers *peers;		 /* what the containers of the sandbox have (peers.h); NULL: alone */
+	struct peers_index *peers_index; /* of the others */
 	int ipc_role;			 /* enum ipc_role of res/ipc.h */
 	bool looks_again;		 /* preflight: not for the first time */
 	bool shares;			 /* the image has objects that are in several containers */

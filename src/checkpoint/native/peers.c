@@ -18,7 +18,7 @@ enum { FILES_MAX = 1 << 18 };
 
 struct list {
 	_Atomic uint32_t n;
-	_Atomic bool looked_at; /* preflight only */
+	bool looked_at; /* preflight only */
 	struct peer_file files[FILES_MAX];
 };
 
@@ -83,11 +83,6 @@ static int too_many(struct error *e)
 		"cannot checkpoint: a container has more than %d open files: checkpoint it alone", FILES_MAX);
 }
 
-static struct peers *peers_of(const struct dump *d)
-{
-	return d->options->together ? d->options->together->peers : NULL;
-}
-
 static unsigned self(const struct dump *d)
 {
 	return d->options->together->self;
@@ -109,7 +104,7 @@ static uint64_t inode_of(const struct stat *st, const char *link)
 
 static int publish(struct dump *d, struct error *e)
 {
-	struct list *l = &peers_of(d)->lists[self(d)];
+	struct list *l = &d->peers->lists[self(d)];
 
 	atomic_store(&l->n, 0);
 	for (size_t i = 0; i < d->n_files; i++) {
@@ -181,7 +176,7 @@ static int scan_process(struct list *l, unsigned member, pid_t pid, struct error
 static int scan(struct dump *d, unsigned member, struct error *e)
 {
 	struct container *c = d->options->together->containers[member];
-	struct list *l = &peers_of(d)->lists[member];
+	struct list *l = &d->peers->lists[member];
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n = 0;
 	int r = container_pids(c, false, &pids, &n, e);
@@ -191,17 +186,17 @@ static int scan(struct dump *d, unsigned member, struct error *e)
 	atomic_store(&l->n, 0);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = scan_process(l, member, pids[i], e);
-	atomic_store(&l->looked_at, true);
+	l->looked_at = true;
 	return r;
 }
 
 static int scan_others(struct dump *d, struct error *e)
 {
-	struct peers *p = peers_of(d);
+	struct peers *p = d->peers;
 	int r = 0;
 
 	for (unsigned i = 0; p && i < p->n && r == 0; i++)
-		if (i != self(d) && (d->looks_again || !atomic_load(&p->lists[i].looked_at)))
+		if (i != self(d) && (d->looks_again || !p->lists[i].looked_at))
 			r = scan(d, i, e);
 	return r;
 }
@@ -222,7 +217,7 @@ static int compare(const void *va, const void *vb)
 
 static int make_index(struct dump *d)
 {
-	struct peers *p = peers_of(d);
+	struct peers *p = d->peers;
 	struct peers_index *x = arena_new(&d->arena, struct peers_index);
 	size_t n = 0;
 
@@ -243,7 +238,7 @@ int peers_publish(struct dump *d, struct error *e)
 {
 	int r;
 
-	if (!peers_of(d))
+	if (!d->peers)
 		return 0;
 	r = d->stopped ? publish(d, e) : scan_others(d, e);
 	if (r == 0 && d->stopped)

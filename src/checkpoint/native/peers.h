@@ -16,7 +16,7 @@ struct dump;
 struct dump_file;
 struct peers;
 
-/* In the guard, before preflight; "members": together.n. */
+/* "members": together.n. In the guard, for all surgeons; a preflight has one for itself. */
 int peers_new(unsigned members, struct peers **ret, struct error *e) _must_check_;
 void peers_free(struct peers *p);
 static inline void peers_free_p(struct peers **p)
