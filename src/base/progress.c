@@ -85,6 +85,7 @@ static void put_json(const struct progress *p, uint64_t now, bool done)
 
 void progress_start(struct progress *p, const char *phase, const char *title, uint64_t total)
 {
+	beat_phase(p->beat, phase);
 	if (p->fd < 0)
 		return;
 	progress_stop(p);
@@ -143,6 +144,7 @@ void progress_update(struct progress *p, uint64_t done)
 {
 	uint64_t now;
 
+	beat_go_on(p->beat);
 	if (p->fd < 0 || !p->phase)
 		return;
 	p->done = done;

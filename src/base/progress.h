@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "base/beat.h"
 #include "base/error.h"
 #include "base/util.h"
 
@@ -35,6 +36,7 @@ struct progress {
 	uint64_t done, total;	    /* bytes; total 0: unknown */
 	uint64_t start_ns, next_ns; /* CLOCK_MONOTONIC: start, and when to show it again */
 	bool drawn;
+	struct beat *beat; /* who watches whether it goes on; NULL */
 };
 
 /* "auto", "none", "tty", "json"; NULL: auto. */

@@ -34,6 +34,7 @@ struct operation {
 	struct image_statistics *stats;	 /* with preflight_us */
 	/* The rest is the guard's. */
 	struct outcome *out;
+	struct beat *beat;
 	pid_t pid;
 	int pidfd, guard_end, surgeon_end;
 };

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "checkpoint/watchdog.h"
 #include "container/container.h"
 #include "image/image.h"
 
@@ -74,7 +75,9 @@ struct checkpoint_options {
 	struct image_packing packing; /* of its page data; without go_on() */
 	unsigned stream_timeout;      /* seconds without a byte taken by who reads the stream; 0: no limit */
 	unsigned deadline_ms;	      /* of several at one moment: until their image is complete; 0: none */
+	struct watchdog_allowance watchdog; /* only "running" */
 	/* Set by checkpoint_run(): */
+	struct beat *beat; /* the guard's, in memory that surgeons share */
 	bool to_stream;
 	int stream_fd;
 	const struct together *together; /* NULL: a container alone */
@@ -109,6 +112,7 @@ struct restore_options {
 	enum cgroups_mode cgroups;
 	enum lazy_mode lazy;
 	enum thp_mode thp;
+	struct watchdog_allowance watchdog;
 	struct meeting *meeting; /* meeting.h: with whom it waits before it goes on; NULL: it doesn't */
 };
 

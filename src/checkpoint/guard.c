@@ -144,14 +144,16 @@ static void choose_fault(const struct container *c)
 static int do_it(const struct operation *op, struct outcome *out)
 {
 	int r = checkpoint_is_unprivileged(op->c) ? checkpoint_enter_userns(op->c, &out->error) : 0;
+	struct checkpoint_options o = *op->o;
 
+	o.beat = op->beat;
 	if (r < 0)
 		return r;
-	if (op->o->pre_dump)
-		return native_pre_dump(op->c, op->o, op->target->fd, &out->journal, op->surgeon_end,
-			&out->stats, &out->error);
-	return native_dump(op->c, op->o, op->target->fd, &out->journal, op->surgeon_end, op->report,
-		&out->stats, &out->error);
+	if (o.pre_dump)
+		return native_pre_dump(
+			op->c, &o, op->target->fd, &out->journal, op->surgeon_end, &out->stats, &out->error);
+	return native_dump(op->c, &o, op->target->fd, &out->journal, op->surgeon_end, op->report, &out->stats,
+		&out->error);
 }
 
 static _Noreturn void surgeon(const struct operation *op)
@@ -362,10 +364,25 @@ static int result_of(
 	return all[0].out->result;
 }
 
+/* One for all: who waits for the others at a gate makes no progress either. */
+static void watch_over(struct watchdog *w, const struct operation *all, unsigned n)
+{
+	const struct checkpoint_options *o = all[0].o;
+	struct watchdog_allowance a = o->watchdog;
+
+	/* Who reads a stream has a limit of his own. */
+	if (o->to_stream && a.running == 0)
+		a.running = o->stream_timeout ? o->stream_timeout + WATCHDOG_RUNNING : WATCHDOG_NEVER;
+	watchdog_begin(w, WATCHDOG_CHECKPOINT, &a, all[0].beat, o->work_path);
+	for (unsigned i = 0; i < n; i++)
+		watchdog_started(w, all[i].c->init_pid);
+}
+
 static int run(struct operation *all, unsigned n, const struct guarding *g, bool *ret_retry, struct error *e)
 {
 	struct sigaction cancel = {.sa_handler = on_cancel}, old_int, old_term;
 	sigset_t ours, mask, waiting;
+	struct watchdog watchdog;
 	int r = 0;
 
 	sigemptyset(&ours);
@@ -382,9 +399,11 @@ static int run(struct operation *all, unsigned n, const struct guarding *g, bool
 		r = start(all, n, i, &mask, e);
 	if (r < 0)
 		give_up(all, n, g, e);
+	watch_over(&watchdog, all, n);
 	watch(all, n, g, &waiting);
 	if (r == 0)
 		r = result_of(all, n, g, ret_retry, e);
+	r = watchdog_end(&watchdog, r, e);
 	sigaction(SIGINT, &old_int, NULL);
 	sigaction(SIGTERM, &old_term, NULL);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
@@ -395,8 +414,14 @@ int guard_run(struct operation *all, unsigned n, const struct guarding *g, bool 
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < n; i++)
+	struct beat *beat = share(sizeof(*beat));
+
+	if (!beat)
+		return error_errno(e, -ENOMEM, "prepare the checkpoint");
+	for (unsigned i = 0; i < n; i++) {
 		all[i].out = NULL;
+		all[i].beat = beat;
+	}
 	for (unsigned i = 0; i < n && r == 0; i++)
 		r = prepare(&all[i], e);
 	if (r == 0)
@@ -404,5 +429,6 @@ int guard_run(struct operation *all, unsigned n, const struct guarding *g, bool 
 	for (unsigned i = 0; i < n; i++)
 		if (all[i].out)
 			release(&all[i]);
+	munmap(beat, sizeof(*beat));
 	return r;
 }

@@ -11,7 +11,7 @@
 struct options {
 	struct checkpoint_options checkpoint;
 	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout,
-		*deadline;
+		*deadline, *watchdog;
 	bool lazy_pages, sandbox;
 };
 
@@ -26,6 +26,8 @@ static const struct cli_option table[] = {
 		"where the image is written (default: ./checkpoint); as a stream to stdout or descriptor N"},
 	{"stream-timeout", 0, CLI_STRING, offsetof(struct options, stream_timeout), "SECONDS",
 		"give up when the reader of a stream takes nothing for so long (default: 60; 0: never)"},
+	{"watchdog", 0, CLI_STRING, offsetof(struct options, watchdog), "SECONDS",
+		"undo it when it makes no progress for so long (default: 30; 0: never)"},
 	{"work-path", 0, CLI_STRING, CP(work_path), "DIR",
 		"where logs are written (default: the image's directory)"},
 	{"leave-running", 0, CLI_FLAG, CP(leave_running), NULL, "let the container run on"},
@@ -244,6 +246,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = progress_mode_parse(o->progress, &checkpoint.progress, e);
 	if (r == 0)
 		r = parse_stream_timeout(o->stream_timeout, &checkpoint.stream_timeout, e);
+	if (r == 0)
+		r = cli_parse_watchdog("watchdog", o->watchdog, &checkpoint.watchdog.running, e);
 	if (r == 0)
 		r = parse_deadline(o->deadline, &checkpoint.deadline_ms, e);
 	if (r == 0)

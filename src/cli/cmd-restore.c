@@ -18,6 +18,7 @@ struct options {
 	struct create_options create;
 	struct restore_options restore;
 	const char *cgroup_mode, *spec_check, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
+	const char *watchdog, *watchdog_start;
 	struct cli_list veth_pairs;
 	int deadline;
 	bool detach, prepare, keep, print_stats, no_subreaper, lazy_pages;
@@ -30,6 +31,10 @@ static const struct cli_option table[] = {
 	{"image-path", 0, CLI_STRING, RS(image_path), "DIR|-|fd:N",
 		"where the image is (default: ./checkpoint); as a stream from stdin or descriptor N"},
 	{"work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written"},
+	{"watchdog", 0, CLI_STRING, offsetof(struct options, watchdog), "SECONDS",
+		"undo it when it makes no progress for so long (default: 30; 0: never)"},
+	{"watchdog-start", 0, CLI_STRING, offsetof(struct options, watchdog_start), "SECONDS",
+		"the same until the container is made (default: 180; 0: never)"},
 	{"detach", 'd', CLI_FLAG, offsetof(struct options, detach), NULL,
 		"do not wait for the container's end"},
 	{"prepare", 0, CLI_FLAG, offsetof(struct options, prepare), NULL,
@@ -211,6 +216,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 			o->cpu_check);
 	if (r == 0)
 		r = lazy_mode_parse(o->lazy, &restore.lazy, e);
+	if (r == 0)
+		r = cli_parse_watchdog("watchdog", o->watchdog, &restore.watchdog.running, e);
+	if (r == 0)
+		r = cli_parse_watchdog("watchdog-start", o->watchdog_start, &restore.watchdog.start, e);
 	if (r < 0)
 		return r;
 	if (o->prepare) {

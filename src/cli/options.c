@@ -24,6 +24,17 @@ int cli_parse_number(const char *s, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+int cli_parse_watchdog(const char *option, const char *text, unsigned *ret, struct error *e)
+{
+	uint64_t n = 0;
+
+	if (text && cli_parse_number(text, 1000000, &n) < 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid --%s \"%.40s\": seconds are needed, up to 1000000 (0: never)", option, text);
+	*ret = !text ? 0 : n ? (unsigned)n : UINT32_MAX;
+	return 0;
+}
+
 int cli_parse_signal(const char *s, struct error *e)
 {
 	const char *name = s;

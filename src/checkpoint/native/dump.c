@@ -376,6 +376,14 @@ static int guard_is_still_alive(void *guard_fd, struct error *e)
 	return dump_guard_is_alive(*(int *)guard_fd, e);
 }
 
+static int packing_goes_on(void *arg, struct error *e)
+{
+	const struct dump *d = arg;
+
+	beat_go_on(d->options->beat);
+	return dump_guard_is_alive(*d->packing_guard, e);
+}
+
 /* The others who are checkpointed at the same moment. */
 static int meet(struct dump *d, enum gate_point point, int guard_fd, struct error *e)
 {
@@ -520,8 +528,9 @@ int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 {
 	struct image_packing p = d->options->packing;
 
-	p.go_on = guard_is_still_alive;
-	p.arg = guard_fd;
+	d->packing_guard = guard_fd;
+	p.go_on = packing_goes_on;
+	p.arg = d;
 	return image_writer_pack(d->writer, &p, e);
 }
 
@@ -545,6 +554,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	d.track = &watched;
 	d.guard_fd = guard_fd;
 	d.peers = o->together ? o->together->peers : NULL;
+	d.progress.beat = o->beat;
 	r = pre_copy_prepare(&d, image_dir, guard_fd, &parent, e);
 	if (r == 0)
 		r = open_root(&d, e);

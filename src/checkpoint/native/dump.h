@@ -220,6 +220,7 @@ struct dump {
 	int guard_fd;			 /* see dump_guard_is_alive() */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
+	const int *packing_guard; /* asked while page data is packed */
 	struct progress
 		progress; /* while pages are copied under the lock of d->pages, else the main thread's */
 };

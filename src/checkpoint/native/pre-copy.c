@@ -220,6 +220,7 @@ static int round_init(struct round *r, struct container *c, const struct checkpo
 		.track = t,
 		.progress = progress_to(STDERR_FILENO, o->progress),
 	};
+	r->progress.beat = o->beat;
 	r->buffer = mmap(NULL, COPY_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (r->buffer == MAP_FAILED) {
 		r->buffer = NULL;

@@ -143,12 +143,14 @@ static int feed_state(const struct restore *r, struct error *e)
 }
 
 /* For the end frame: without it, it is no checkpoint. */
-static int wait_for_feed(const struct restore *r, struct error *e)
+static int wait_for_feed(struct restore *r, struct error *e)
 {
 	int arriving;
 
-	while ((arriving = feed_state(r, e)) > 0)
+	while ((arriving = feed_state(r, e)) > 0) {
+		beat_go_on(&r->beat);
 		image_feed_wait_change(r->feed->feed);
+	}
 	return arriving;
 }
 
@@ -159,7 +161,7 @@ int restore_wait_for_stubs(
 	enum { ROUNDS = 20 }; /* of 5 ms, between two looks at the memory */
 	struct timespec start, now;
 	uint64_t bytes = 0;
-	uint32_t have;
+	uint32_t have, seen = 0;
 	int arriving;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
@@ -184,17 +186,24 @@ int restore_wait_for_stubs(
 			!r->control->failing)
 			return error_set(
 				e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+		if (have != seen) {
+			beat_go_on(&r->beat);
+			seen = have;
+		}
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (round % ROUNDS == 0) {
 			uint64_t before = bytes;
 
 			bytes = resident_bytes(c);
-			progress_update(&r->progress, bytes);
-			if (bytes != before)
+			if (bytes != before) {
+				progress_update(&r->progress, bytes);
 				start = now;
+			}
 		}
-		if (arriving) /* a stream takes the time that it takes */
+		if (arriving) { /* a stream takes the time that it takes */
+			beat_go_on(&r->beat);
 			start = now;
+		}
 		if (now.tv_sec - start.tv_sec > READY_TIMEOUT_S)
 			return error_set(e, -ETIMEDOUT, ERROR_SYSTEM,
 				"the restore makes no progress: %u of %u threads after %d s", have, n,

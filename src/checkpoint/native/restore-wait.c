@@ -95,6 +95,18 @@ static int go_on(struct restore *r, enum restore_point point, struct error *e)
 	return 0;
 }
 
+/* As long as they take: they have limits of their own. */
+static int wait_for_others(struct restore *r, struct container *c,
+	int (*wait)(struct meeting *m, struct container *c, struct error *e), struct error *e)
+{
+	int result;
+
+	watchdog_pause(&r->watchdog, true);
+	result = wait(r->options->meeting, c, e);
+	watchdog_pause(&r->watchdog, false);
+	return result;
+}
+
 int restore_wait(struct restore *r, struct container *c, struct error *e)
 {
 	struct meeting *m = r->options->meeting;
@@ -103,7 +115,7 @@ int restore_wait(struct restore *r, struct container *c, struct error *e)
 
 	meeting_tell_time(m, realtime_of(r));
 	if (result == 0)
-		result = why(r, meeting_all_here(m, c, e), e);
+		result = why(r, wait_for_others(r, c, meeting_all_here, e), e);
 	if (result == 0 && last == RESTORE_FILES) {
 		result = go_on(r, RESTORE_EMPTY, e);
 		if (result == 0)
@@ -112,7 +124,7 @@ int restore_wait(struct restore *r, struct container *c, struct error *e)
 	if (result == 0 && m->prepare)
 		result = fault_point("restore-prepared", e);
 	if (result == 0 && m->prepare)
-		result = why(r, meeting_started(m, c, e), e);
+		result = why(r, wait_for_others(r, c, meeting_started, e), e);
 	if (result == 0)
 		result = fault_point("restore-started", e);
 	if (result == 0)

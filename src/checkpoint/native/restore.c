@@ -324,6 +324,13 @@ static int load_layout(struct restore *r, struct error *e)
 	return 0;
 }
 
+static int confined_timeout(const struct watchdog_allowance *a)
+{
+	if (a->start == WATCHDOG_NEVER)
+		return -1;
+	return a->start ? (int)MIN(a->start, 1000000u) * 1000 : WATCHDOG_START * 1000;
+}
+
 /* By another process, while we read what has nothing to do with it. */
 static int open_confined(struct restore *r, int image_dir, struct error *e)
 {
@@ -338,7 +345,7 @@ static int open_confined(struct restore *r, int image_dir, struct error *e)
 	if (result < 0)
 		return result;
 	spec_result = spec_load(r->options->create.bundle, &r->spec, &spec_error);
-	result = confined_end(c, -1, &r->image, e);
+	result = confined_end(c, confined_timeout(&r->options->watchdog), &r->image, e);
 	if (result == 0 && spec_result < 0) {
 		*e = spec_error;
 		return spec_result;
@@ -621,6 +628,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	result = container_create(&create, &c, e);
 	if (result < 0)
 		return result;
+	watchdog_started(&r->watchdog, c->init_pid);
 	r->stats->create_us = restore_now_us() - start;
 	result = fault_point("restore-created", e);
 	if (result == 0)
@@ -663,6 +671,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 	uint64_t start = restore_now_us();
 	int result;
 
+	r.progress.beat = &r.beat;
 	progress_start(&r.progress, "open", NULL, 0);
 	result = load(&r, image_dir, e);
 	if (result == 0) {
@@ -677,7 +686,10 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 			.pages_shared = made->pages_shared,
 			.pages_parent = made->pages_parent,
 			.bytes = made->bytes};
+		/* What reads the image has a limit of its own. */
+		watchdog_begin(&r.watchdog, WATCHDOG_RESTORE, &o->watchdog, &r.beat, o->work_path);
 		result = run(&r, ret, e);
+		result = watchdog_end(&r.watchdog, result, e);
 	}
 	progress_stop(&r.progress);
 	(void)!image_verify_end(r.verification, NULL);

@@ -96,6 +96,8 @@ struct restore {
 	const struct restore_options *options;
 	struct image_statistics *stats;
 	struct progress progress;
+	struct beat beat;
+	struct watchdog watchdog;
 	struct stream_feed *feed; /* its .feed is NULL: all of the image is there */
 	uint64_t feed_flags;	  /* where its flags are in the area; 0: there are none */
 	const St__Container *container;
