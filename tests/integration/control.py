@@ -489,13 +489,39 @@ def update(env):
 
 # Network -------------------------------------------------------------------------------------------------------------
 
+@contextlib.contextmanager
+def other_network():
+    """A command that runs another one in a network namespace of its own, which stays as long as this does."""
+    holder = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+    try:
+        def there():
+            with contextlib.suppress(OSError):
+                return os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        poll("a network namespace", there)
+        yield ["nsenter", "-n", "-t", str(holder.pid)]
+    finally:
+        holder.kill()
+        holder.wait()
+
+
 def has_kind(kind, *options):
     return subprocess.run(["unshare", "-n", "ip", "link", "add", "x0", "type", kind, *options], capture_output=True, check=False).returncode == 0
 
 
 class Inside:
-    def __init__(self, c, cid):
-        self.pid = str(c.call("State", {"id": cid})["state"]["pid"])
+    """What "ip" says in the network namespace of a process (a pid, or a container of the client)."""
+    def __init__(self, c, of):
+        self.pid = str(c.call("State", {"id": of})["state"]["pid"] if c else of)
+
+    def settings(self):
+        """What must be as before after a restore."""
+        links = self.ip("addr")
+        return {"links": [(x["ifindex"], x["ifname"], x["address"], x["mtu"]) for x in links],
+                "addresses": [sorted((a["local"], a["prefixlen"]) for a in x["addr_info"] if a["scope"] == "global") for x in links],
+                # flags: whether the link has a carrier yet
+                "routes": [{k: v for k, v in r.items() if k != "flags"} for r in self.ip("route") + self.ip("-6", "route")
+                           if not r["dst"].startswith("fe80:")],
+                "neighbours": self.ip("neigh", "show", "nud", "permanent")}
 
     def ip(self, *args):
         out = subprocess.run(["nsenter", "-n", "-t", self.pid, "ip", "-j", *args], capture_output=True, text=True, check=True).stdout
@@ -516,8 +542,7 @@ def network(env):
     if not has_kind("veth") or not has_kind("bridge"):
         raise Skip("not in this kernel: veth and bridges")
     net, name = "io.stasis.Network.CreateLinksAndRoutes", "host0"
-    with pod(env, wrapper=["unshare", "-n"]) as (p, c):  # the supervisor's network namespace is "the host's", and a new one
-        on_host = ["nsenter", "-n", "-t", str(c.pid())]
+    with other_network() as on_host, pod(env, wrapper=on_host) as (p, c):
         inside = Inside(c, "root")
         c.call(net, {
             "links": [{"name": "lo", "addresses": ["10.255.0.1/32"]},
@@ -578,6 +603,26 @@ def network_failures(c, inside, on_host):
         after = inside.everything()
         check(after == before, f"{item}: {[x for x in after if x not in before]}\nwas {[x for x in before if x not in after]}")
         check(host_links() == host_before, host_links())
+
+
+def network_kept(env):
+    """It is the same after a checkpoint and a restore; the veth that leads to the host is asked for."""
+    if not has_kind("veth") or not has_kind("bridge"):
+        raise Skip("not in this kernel: veth and bridges")
+    with other_network() as on_host, pod(env, wrapper=on_host) as (p, c):
+        c.call("io.stasis.Network.CreateLinksAndRoutes", {
+            "links": [{"name": "br0", "kind": "bridge", "addresses": ["10.8.0.1/24"]},
+                      {"name": "eth0", "kind": "veth", "peer": "host0", "addresses": ["10.9.0.2/24", "fd09::2/64"]}],
+            "routes": [{"gateway": "10.9.0.1"}, {"destination": "fd77::/64", "gateway": "fd09::9"}],
+            "neighbors": [{"device": "eth0", "address": "10.9.0.5", "mac": "02:00:00:00:00:99"}]})
+        before = Inside(c, "root").settings()
+        env.command("checkpoint", "--image-path", env.t / "image", "root")
+        p.close()
+        poll("the veth goes", lambda: subprocess.run([*on_host, "ip", "link", "show", "host0"], capture_output=True, check=False).returncode != 0)
+        env.command("restore", "-d", "--image-path", env.t / "image", "--bundle", env.t / "b-root", "--veth-pair", "eth0=host0", "root", wrapper=on_host)
+        after = Inside(None, env.state("root")["pid"]).settings()
+        check(after == before, f"{after}\nwas {before}")
+        env.command("delete", "-f", "root")
 
 
 def network_refused(env):
@@ -806,6 +851,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, wait_pid, many_ended, processes, signals,
-              pause, events, stream_ends, update, network, network_refused, arguments, methods_are_there, being_made, client_goes, supervisor_dies, at_once,
+              pause, events, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, supervisor_dies, at_once,
               command_line):
         yield f"integration/control/{f.__name__}", f, 90
