@@ -194,6 +194,26 @@ test_failing_restore() {
 	expect_hooks 'restore 1'
 }
 
+# One that waits for start: so does its hook.
+test_prepared() {
+	bundle b
+	hooks true true 'exit 4'
+	start c
+	ok checkpoint --image-path "$T/i" c
+	rm "$B/rootfs/cr/hooks"
+	ok restore -d --prepare --image-path "$T/i" --bundle "$B" c
+	expect_status c created
+	[ ! -e "$B/rootfs/cr/hooks" ] || fail "too early: $(cat "$B/rootfs/cr/hooks")"
+	fails 'restore hook /bin/sh: exit status 4' start c
+	expect_hooks 'restore 1'
+	ok delete --force c
+	hooks true true true
+	ok restore -d --prepare --image-path "$T/i" --bundle "$B" c
+	ok start c
+	expect_hooks 'restore 1'
+	expect_status c running
+}
+
 test_slow_hook() {
 	bundle b sh -c "$COUNTER"
 	hooks 'sleep 1000 & sleep 1001' true 'sleep 1002'

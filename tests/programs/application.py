@@ -100,6 +100,37 @@ def asks(env, host_root):
     c.delete()
 
 
+def user_namespace(env, host_root):
+    """Whose root is nobody here, and whose program is not its root; the server is nobody there."""
+    c = made(env, host_root, "userns", "asks.py")
+    mapping = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+    c.config["linux"] |= {"uidMappings": mapping, "gidMappings": mapping}
+    c.config["linux"]["namespaces"].append({"type": "user"})
+    c.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    c.write_config()
+    for p in (c.rootfs, *c.rootfs.rglob("*")):
+        os.chown(p, 200000, 200000, follow_symlinks=False)
+    for p in (env.t, *env.t.parents):
+        if p != Path("/") and p.stat().st_uid == 0 and not p.stat().st_mode & 1:
+            p.chmod(p.stat().st_mode | 0o011)
+    c.run()
+    a = Asker(c)
+    a.ask("checkpoint")
+    a.told("checkpointed 0 generation 0 where here")
+    a.goes_on()
+    check((env.root / c.cid / "application/socket").stat().st_uid == 201000, "whose socket it is")
+    c.command("exec", "--user", "1001", c.cid, PYTHON, "-B", "/cr/ask.py", "status", ok=False)
+    c.command("exec", c.cid, PYTHON, "-B", "/cr/ask.py", "status")
+    c.command("exec", "--user", "0", c.cid, PYTHON, "-B", "/cr/ask.py", "status")
+    c.checkpoint(env.t / "other")
+    c.restore(env.t / "other")
+    a.told("waited restored 1 generation 1")
+    a.goes_on()
+    a.ask("checkpoint")
+    a.told("checkpointed 1 generation 1 where here")
+    c.delete()
+
+
 def ends(env, host_root):
     """leave-running false: what asks is gone after it."""
     c = made(env, host_root, "ends", "asks.py", {"application.leave-running": "false"})
@@ -213,5 +244,5 @@ def hostile(env, host_root):
 
 
 def tests(host_root):
-    for f in (asks, ends, fails, whole, server_dies, hostile):
+    for f in (asks, user_namespace, ends, fails, whole, server_dies, hostile):
         yield f"programs/application_{f.__name__}", lambda env, f=f: f(env, host_root), 120
