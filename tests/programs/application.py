@@ -198,6 +198,33 @@ def whole(env, host_root):
     d.delete()
 
 
+def busy(env, host_root):
+    """Checkpoints of a program that has requests in every state, most of them not even accepted."""
+    c = made(env, host_root, "busy", "asks_often.py")
+    c.run()
+
+    def number(name):
+        check(not c.file("error").exists(), lambda: c.file("error").read_text())
+        return int(c.file(name).read_text()) if c.file(name).exists() else 0
+
+    def goes_on():
+        before = number("count")
+        poll("answers", lambda: number("count") > before + 5, 20)
+    goes_on()
+    for n in range(10):
+        c.checkpoint(env.t / "image", "--leave-running")
+        check(number("restored") == 0 and number("none") == 0, "nothing was restored")
+        time.sleep(n * 0.013)
+    goes_on()
+    for n in range(1, 4):
+        c.checkpoint(env.t / f"image{n}")
+        before = number("restored")
+        c.restore(env.t / f"image{n}")
+        poll("restored requests", lambda b=before: number("restored") > b, 20)
+        goes_on()
+    c.delete()
+
+
 def supervisors(env):
     found = []
     for p in Path("/proc").iterdir():
@@ -244,5 +271,5 @@ def hostile(env, host_root):
 
 
 def tests(host_root):
-    for f in (asks, user_namespace, ends, fails, whole, server_dies, hostile):
+    for f in (asks, user_namespace, ends, fails, whole, busy, server_dies, hostile):
         yield f"programs/application_{f.__name__}", lambda env, f=f: f(env, host_root), 120

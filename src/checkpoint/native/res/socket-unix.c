@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 #include "base/fd.h"
@@ -233,6 +232,8 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 	const struct sockdiag_socket *listener = sockdiag_listener_of(d->sockets, s->ino);
 	const struct peer_file *other;
 
+	if (unix_is_request(d, s, NULL))
+		return;
 	if (!listener) {
 		/* The end of a closed peer is always shut down; without that a listener of another
 		 * namespace has it. */
@@ -249,21 +250,6 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			"let the server accept it, then checkpoint");
-}
-
-/* The other end is that of a request which the container has made to us (docs/application.md), and nobody has moved away its read
- * end: the socket's file is in a directory where the container makes none. */
-static bool is_request(const struct dump *d, const struct sockdiag_socket *peer)
-{
-	enum { MINOR_BITS = 20 }; /* the kernel's own dev_t */
-	_cleanup_close_ int dir = peer && peer->has_file && peer->type == SOCK_STREAM
-					  ? container_open_application(d->c)
-					  : -EBADF;
-	struct stat st;
-
-	return dir >= 0 && fstatat(dir, CONTAINER_APPLICATION_SOCKET, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISSOCK(st.st_mode) && (uint32_t)st.st_ino == peer->file_ino &&
-	       (major(st.st_dev) << MINOR_BITS | minor(st.st_dev)) == peer->file_dev;
 }
 
 static void check_peer(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
@@ -286,7 +272,7 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 				outside_remedy);
 		return;
 	}
-	if (is_request(d, peer))
+	if (unix_is_request(d, s, peer))
 		return;
 	if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM)
 		refuse(d, f, outside_reason,
@@ -630,30 +616,6 @@ static int link_pending(
 	return m->credentials ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
 }
 
-/* What is restored finds the answer that there was a restore, after all that had been answered before, and the end of the
- * connection. The container that goes on is answered by our server. */
-static int link_request(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
-{
-	St__SocketMessage **queue, *answer = pb_new(&d->arena, SocketMessage, socket_message);
-	St__Socket *m = f->msg->socket;
-	char *text = arena_printf(&d->arena, "restored %llu\n", (unsigned long long)d->c->generation + 1);
-
-	queue = arena_array(&d->arena, m->n_queue + 1, sizeof(*queue));
-	if (!answer || !queue || !text)
-		return error_errno(e, -ENOMEM, "socket of a request");
-	if (m->n_queue)
-		memcpy(queue, m->queue, m->n_queue * sizeof(*queue));
-	m->queue = queue;
-	answer->data.data = (uint8_t *)text;
-	answer->data.len = strlen(text);
-	if (!(s->shutdown & SOCKET_SHUT_RECEIVE))
-		m->queue[m->n_queue++] = answer;
-	m->shutdown = SOCKET_SHUT_RECEIVE | SOCKET_SHUT_SEND;
-	m->peer_closed = true;
-	m->remote.len = 0; /* a name of the host's */
-	return unix_peer_credentials(d, f->local, &m->peer_credentials, e);
-}
-
 static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
 {
 	const struct sockdiag_socket *peer = sockdiag_find(d->sockets, s->peer);
@@ -662,8 +624,8 @@ static int link_peer(struct dump *d, struct dump_file *f, const struct sockdiag_
 	St__Socket *m = f->msg->socket;
 	int r = 0;
 
-	if (!o && s->peer && is_request(d, peer))
-		return link_request(d, f, s, e);
+	if (!o && unix_is_request(d, s, peer))
+		return unix_link_request(d, f, s, e);
 	if (other) {
 		listener = find_listener(d, s);
 		m->listener = listener ? listener->id : 0;
@@ -722,7 +684,8 @@ static int link_unix(struct dump *d, struct dump_file *f, struct error *e)
 		return link_listener(d, f, s, e);
 	if (!s->has_peer)
 		return 0;
-	listener = s->peer == 0 ? sockdiag_listener_of(d->sockets, s->ino) : NULL;
+	listener = s->peer == 0 && !unix_is_request(d, s, NULL) ? sockdiag_listener_of(d->sockets, s->ino)
+								: NULL;
 	return listener ? link_pending(d, f, listener, e) : link_peer(d, f, s, e);
 }
 

@@ -121,6 +121,12 @@ const char *unix_says(struct dump *d, const struct peer_file *other, const char 
 /* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
 int unix_peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e) _must_check_;
 
+/* The connection of a request that the container has made to us (socket-unix-request.c). peer: what it is connected to, NULL:
+ * nobody has accepted it. */
+bool unix_is_request(struct dump *d, const struct sockdiag_socket *s, const struct sockdiag_socket *peer);
+int unix_link_request(
+	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e) _must_check_;
+
 /* All sockets are one kind of record: these serve unix and inet. */
 int socket_open(struct restore *r, const St__File *m, int *ret_fd, struct error *e) _must_check_;
 int socket_connect(struct restore *r, const St__File *m, int fd, struct error *e) _must_check_;
