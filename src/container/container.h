@@ -263,6 +263,10 @@ static inline void container_free_p(struct container **c)
  * name of a member. */
 #define CONTAINER_SANDBOXES "@sandboxes"
 #define CONTAINER_MEMBERS "members"
+/* Beside it, the supervisor's (src/sandbox): held while it lives; where it listens; how members ended. */
+#define CONTAINER_SUPERVISOR_LOCK "supervisor.lock"
+#define CONTAINER_CONTROL_SOCKET "control.sock"
+#define CONTAINER_EXITS "exits"
 #define CONTAINER_NAME_OF_ROOT                                                                               \
 	"POD" /* of the container that a sandbox begins with, if nothing else is said */
 /* The sandbox and the name in it that a container of these options and this spec has; NULL: none. malloc'ed. */

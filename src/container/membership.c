@@ -8,7 +8,6 @@
  * podman's pods: only the containers that come after the first one have annotations, and name that one. It becomes a member with
  * them, by its file alone: who reads its state looks for that (membership_adopted).
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -158,35 +157,34 @@ int membership_adopted(struct container *c)
 	return c->sandbox && c->name ? 0 : -ENOMEM;
 }
 
-/* Only the members' folder is in it, so that it has no supervisor. */
-static bool unattended(int dir_fd)
+/* The lock of the supervisor that there is not, or -ENOENT: there was none. -EWOULDBLOCK: there is one. */
+static int lock_instead_of_supervisor(int dir)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	bool alone = d != NULL;
-	struct dirent *ent;
+	_cleanup_close_ int fd = openat(dir, CONTAINER_SUPERVISOR_LOCK, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
-	if (!d) {
-		close_p(&fd);
-		return false;
-	}
-	while (alone && (ent = readdir(d)))
-		alone = !strcmp(ent->d_name, ".") || !strcmp(ent->d_name, "..") ||
-			!strcmp(ent->d_name, CONTAINER_MEMBERS);
-	closedir(d);
-	return alone;
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : take_fd(&fd);
 }
 
 void container_tidy_sandbox(const char *root, const char *sandbox)
 {
 	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), all = -EBADF;
+	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), all = -EBADF, lock = -EBADF;
 
-	if (root_fd < 0 || dir < 0 || !unattended(dir))
+	if (root_fd < 0 || dir < 0)
 		return;
+	lock = lock_instead_of_supervisor(dir);
+	if (lock < 0 && lock != -ENOENT)
+		return; /* it comes here when it ends */
 	/* Each step fails where something is left, or has come again. */
+	if (unlinkat(dir, CONTAINER_MEMBERS, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return;
+	if (lock >= 0) { /* of one that was killed */
+		unlinkat(dir, CONTAINER_CONTROL_SOCKET, 0);
+		unlinkat(dir, "." CONTAINER_CONTROL_SOCKET, 0);
+		remove_tree_at(dir, CONTAINER_EXITS);
+		unlinkat(dir, CONTAINER_SUPERVISOR_LOCK, 0);
+	}
 	all = open_directory(root_fd, CONTAINER_SANDBOXES, false);
-	unlinkat(dir, CONTAINER_MEMBERS, AT_REMOVEDIR);
 	if (all >= 0 && unlinkat(all, sandbox, AT_REMOVEDIR) == 0)
 		unlinkat(root_fd, CONTAINER_SANDBOXES, AT_REMOVEDIR);
 }

@@ -16,9 +16,9 @@ static int open_exits(const struct supervisor *s, bool make)
 {
 	int fd;
 
-	if (make && mkdirat(s->dir_fd, SANDBOX_EXITS, 0700) < 0 && errno != EEXIST)
+	if (make && mkdirat(s->dir_fd, CONTAINER_EXITS, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	fd = openat(s->dir_fd, SANDBOX_EXITS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(s->dir_fd, CONTAINER_EXITS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -32,8 +32,6 @@ static inline void sandbox_free_p(struct sandbox **s)
 	sandbox_free(*s);
 }
 
-#define SANDBOX_SOCKET "control.sock"
-
 /* start.c: makes sure that the sandbox has a supervisor, and does not wait for it. */
 int sandbox_ensure(const char *root, const char *sandbox, struct error *e) _must_check_;
 /* A connection to it, started if need be. make: the sandbox need not be there yet. Caller closes. */

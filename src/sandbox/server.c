@@ -445,11 +445,13 @@ int server_listen(struct server *v, struct error *e)
 	if (fd < 0)
 		return error_errno(e, -errno, "control socket");
 	/* by descriptor: the path may be longer than sun_path */
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/.%s", v->s->dir_fd, SANDBOX_SOCKET);
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/.%s", v->s->dir_fd,
+		CONTAINER_CONTROL_SOCKET);
 	unlink(a.sun_path);
 	old = umask(0177);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, SOMAXCONN) < 0 ||
-		renameat(v->s->dir_fd, "." SANDBOX_SOCKET, v->s->dir_fd, SANDBOX_SOCKET) < 0)
+		renameat(v->s->dir_fd, "." CONTAINER_CONTROL_SOCKET, v->s->dir_fd, CONTAINER_CONTROL_SOCKET) <
+			0)
 		r = -errno;
 	umask(old);
 	if (r == 0)
@@ -462,7 +464,7 @@ int server_listen(struct server *v, struct error *e)
 
 bool server_unlisten(struct server *v)
 {
-	unlinkat(v->s->dir_fd, SANDBOX_SOCKET, 0);
+	unlinkat(v->s->dir_fd, CONTAINER_CONTROL_SOCKET, 0);
 	for (;;) {
 		int fd = accept4(v->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 

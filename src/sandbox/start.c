@@ -22,7 +22,7 @@ static int connect_to(int dir_fd)
 
 	if (fd < 0)
 		return -errno;
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/" SANDBOX_SOCKET, dir_fd);
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/" CONTAINER_CONTROL_SOCKET, dir_fd);
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
 	return take_fd(&fd);

@@ -3,8 +3,6 @@
 
 #include "sandbox/supervisor.h"
 
-#define SANDBOX_EXITS "exits"
-
 /* members.c: watches who joins and leaves. */
 int members_watch(struct supervisor *s, struct error *e) _must_check_;
 /* What has changed since, at once. */

@@ -22,16 +22,14 @@
 
 enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000, ENDED_MAX = 256 };
 
-#define LOCK "supervisor.lock"
-
 /* ---- its end ---- */
 
 /* Removes what only we have put there; the directory too, if it is empty then. Whoever joins meanwhile makes it anew, and
  * starts another supervisor, as the socket is gone already. */
 static void remove_sandbox(struct supervisor *s)
 {
-	remove_tree_at(s->dir_fd, SANDBOX_EXITS);
-	unlinkat(s->dir_fd, LOCK, 0);
+	remove_tree_at(s->dir_fd, CONTAINER_EXITS);
+	unlinkat(s->dir_fd, CONTAINER_SUPERVISOR_LOCK, 0);
 	container_tidy_sandbox(s->root, s->id);
 }
 
@@ -182,7 +180,8 @@ static int take_lock(struct supervisor *s, struct error *e)
 			return 1;
 		if (s->dir_fd < 0)
 			return error_errno(e, s->dir_fd, "open the sandbox %s", s->id);
-		s->lock_fd = openat(s->dir_fd, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		s->lock_fd = openat(s->dir_fd, CONTAINER_SUPERVISOR_LOCK,
+			O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (s->lock_fd < 0)
 			return error_errno(e, -errno, "lock the sandbox %s", s->id);
 		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0) {
