@@ -316,6 +316,32 @@ test_sandbox() {
 	[ "$(md5sum < "$T/i/manifest.json")" = "$sum" ] || fail "the older image is gone"
 }
 
+# The restore hooks of all, when all run; if one fails, there is no sandbox.
+test_sandbox_restore() {
+	local m
+	for m in a b; do
+		bundle $m
+		hooks true true 'test ! -e /cr/no'
+		annotate application true
+		ok run -d --bundle "$B" --sandbox pod --container-name $m $m
+	done
+	ok checkpoint --sandbox --image-path "$T/i" pod
+	ok restore -d --image-path "$T/i" --bundle "$T/a" --sandbox new --container-name a x
+	rm "$T/a/rootfs/cr/hooks" "$T/b/rootfs/cr/hooks"
+	touch "$T/b/rootfs/cr/no"
+	fails 'restore hook /bin/sh: exit status 1' restore -d --image-path "$T/i" --bundle "$T/b" --sandbox new --container-name b y
+	eventually 10 test ! -e "$ROOT/x"
+	[ ! -e "$ROOT/y" ] || fail "y is left"
+	rm -f "$T/b/rootfs/cr/no" "$T/a/rootfs/cr/hooks" "$T/b/rootfs/cr/hooks"
+	ok restore -d --image-path "$T/i" --bundle "$T/a" --sandbox new --container-name a x
+	[ ! -e "$T/a/rootfs/cr/hooks" ] || fail "too early: $(cat "$T/a/rootfs/cr/hooks")"
+	ok restore -d --image-path "$T/i" --bundle "$T/b" --sandbox new --container-name b y
+	expect_hooks_of a 'restore 1'
+	expect_hooks_of b 'restore 1'
+	told x generation 1
+	attempts y 1 0
+}
+
 # What a hook prints is the container's word.
 test_loud_hook() {
 	bundle b

@@ -196,6 +196,22 @@ def whole(env, host_root):
     check(len(b.answers()) == b.seen, f"told {b.answers()}")
     c.delete()
     d.delete()
+    for x, lines in (a, "checkpoint sandbox\n"), (b, "status\n"):  # as it was
+        x.c.file("ask").write_text(lines)
+        x.c.file("answers").unlink()
+        x.seen = 0
+    for x, name in (b, "two"), (a, "one"):
+        x.c.restore(image, "--sandbox", "other", "--container-name", name)
+    a.told("restored 1 generation 1 where here", "waited restored 1 generation 1")
+    b.told("waited restored 1 generation 1")
+    a.goes_on()
+    b.goes_on()
+    b.ask("status")
+    b.told("status id=two name=two generation=1 restored=1 checkpoints=1 failed=0 generation 1 where here")
+    a.ask("checkpoint sandbox")
+    a.told("checkpointed 1 generation 1 where here")
+    c.delete()
+    d.delete()
 
 
 def busy(env, host_root):
