@@ -113,6 +113,7 @@ struct restore_options {
 	enum lazy_mode lazy;
 	enum thp_mode thp;
 	struct watchdog_allowance watchdog;
+	bool ends_exec;		 /* processes that came by exec do not go on */
 	struct meeting *meeting; /* meeting.h: with whom it waits before it goes on; NULL: it doesn't */
 };
 

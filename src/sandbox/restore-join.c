@@ -244,5 +244,6 @@ int restore_join(struct restore_options *o, enum spec_check check, unsigned dead
 	o->create.sandbox = j->sandbox;
 	o->create.name = j->name;
 	o->meeting = m;
+	o->ends_exec = true;
 	return 1;
 }

@@ -314,6 +314,27 @@ test_spec_check() {
 	expect_running a b
 }
 
+# Whoever began them is gone: they are ended, and init is not told.
+test_exec_is_ended() {
+	local pid
+	member a
+	ok run -d --bundle "$B" --sandbox one --container-name a one-a
+	ok exec -d one-a sleep 1234
+	ok exec -d one-a sh -c 'sleep 2345; true'
+	eventually 5 sh -c "$STASIS --root $ROOT ps one-a | grep -q 'sleep 2345'"
+	ok checkpoint --sandbox one --image-path "$T/i"
+	restored a
+	expect_running a
+	pid=$(init_pid two-a)
+	! grep -l '^State:.Z' $(pgrep -P "$pid" | sed 's|.*|/proc/&/status|') 2> /dev/null || fail "a zombie"
+	ok ps two-a
+	! grep -E '1234|2345' "$T/out" || fail "a process of exec goes on"
+	ok checkpoint --sandbox two --image-path "$T/i2"
+	ok restore -d --image-path "$T/i2/containers/a" --bundle "$T/b-a" again
+	eventually 5 counts a "$(cat "$T/b-a/rootfs/cr/count")"
+	ok delete --force again
+}
+
 # The new environment has begun the sandbox with a container of its own: the image's first one is not wanted.
 test_new_first_container() {
 	pod POD a

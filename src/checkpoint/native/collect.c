@@ -544,6 +544,7 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (d->procs[i].pid == p->stat.ppid)
 			m->ppid = d->procs[i].ns_pid;
+	m->by_exec = p->by_exec;
 	if (p->by_exec && !m->ppid) {
 		m->ppid = d->procs[0].ns_pid;
 		m->exit_signal = SIGCHLD;

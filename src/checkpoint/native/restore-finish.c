@@ -4,7 +4,7 @@
  * each its registers, takes the shared area away, and lets go. Stopped processes are stopped again first, and what that
  * tells their parents is taken back.
  */
-#include "checkpoint/native/restore.h"
+#include "checkpoint/native/restore-finish.h"
 
 #include <linux/futex.h>
 #include <linux/nsfs.h>
@@ -32,28 +32,11 @@
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/states.h"
-#include "checkpoint/native/task.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
 #define NS_GET_PID_FROM_PIDNS_OP _IOR(NSIO, 0x6, int) /* linux/nsfs.h of 6.11 */
 enum { READY_TIMEOUT_S = 180 };
-
-struct live_thread {
-	struct task task;
-	const St__Thread *msg;
-	const St__Process *proc;
-	pid_t pid; /* of its process, on the host */
-	bool leader;
-};
-
-struct finish {
-	struct restore *r;
-	struct container *c;
-	struct live_thread *threads;
-	size_t n;
-	uint64_t syscall_offset; /* of a syscall instruction, from the start of the vdso group */
-};
 
 static int batch_failure(struct restore *r, struct error *e)
 {
@@ -410,7 +393,7 @@ static void fix_restart_block(const struct live_thread *t, struct user_regs_stru
 	regs->orig_rax = -1;
 }
 
-static uint64_t syscall_insn_of(const struct finish *f, const struct live_thread *t)
+uint64_t restore_syscall_insn_of(const struct finish *f, const struct live_thread *t)
 {
 	const St__Process *p = t->proc->memory_with ? restore_process(f->r, t->proc->memory_with) : t->proc;
 
@@ -457,7 +440,7 @@ static int prepare_to_end(const struct finish *f, struct live_thread *t, struct 
 
 	if (result < 0)
 		return result;
-	regs->rip = syscall_insn_of(f, t);
+	regs->rip = restore_syscall_insn_of(f, t);
 	regs->rax = SYS_exit;
 	regs->rdi = (uint64_t)t->msg->exit_code >> 8 & 0xff;
 	regs->orig_rax = -1;
@@ -533,7 +516,7 @@ static int restore_times(struct finish *f, struct error *e)
 
 	for (size_t i = 0; i < f->n && result == 0; i++) {
 		struct live_thread *t = &f->threads[i];
-		uint64_t insn = syscall_insn_of(f, t);
+		uint64_t insn = restore_syscall_insn_of(f, t);
 
 		if (t->leader)
 			result = restore_late_timers(f->r, t->proc, &t->task, insn, e);
@@ -555,7 +538,7 @@ static int unmap_areas(struct finish *f, struct error *e)
 	for (size_t i = 0; i < f->n && r == 0; i++) {
 		struct live_thread *t = &f->threads[i];
 		uint64_t death[6] = {PR_SET_PDEATHSIG, t->msg->pdeathsig}, hidden[6] = {PR_SET_DUMPABLE, 0},
-			 insn = syscall_insn_of(f, t);
+			 insn = restore_syscall_insn_of(f, t);
 
 		if (!t->leader)
 			continue;
@@ -601,7 +584,7 @@ static int let_go(struct live_thread *t, struct error *e)
 	return result < 0 ? result : task_detach(&t->task, e);
 }
 
-static struct live_thread *leader_of(struct finish *f, int pid)
+struct live_thread *restore_leader_of(struct finish *f, int pid)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->threads[i].leader && f->threads[i].proc->pid == pid)
@@ -613,7 +596,7 @@ static struct live_thread *leader_of(struct finish *f, int pid)
 static int collect_stop(struct finish *f, struct live_thread *parent, const St__Process *p, struct error *e)
 {
 	struct task_call call = {.task = &parent->task,
-		.insn = syscall_insn_of(f, parent),
+		.insn = restore_syscall_insn_of(f, parent),
 		.nr = SYS_wait4,
 		.args = {restore_pid_seen(f->r, restore_process(f->r, p->ppid), p->pid), 0,
 			WUNTRACED | WNOHANG | __WALL, 0}};
@@ -622,13 +605,13 @@ static int collect_stop(struct finish *f, struct live_thread *parent, const St__
 	return r < 0 ? r : task_settle(&call, 1, e);
 }
 
-/* Does a child's stop send it SIGCHLD, and would that be one more than it had waiting? */
-static bool gets_sigchld(const St__Process *parent)
+bool restore_gets_sigchld(const St__Process *parent, bool stop)
 {
 	for (size_t i = 0; i < parent->n_actions; i++) {
 		const St__SigAction *a = parent->actions[i];
 
-		if (a->signal == SIGCHLD && (a->handler == (uintptr_t)SIG_IGN || a->flags & SA_NOCLDSTOP))
+		if (a->signal == SIGCHLD &&
+			(a->handler == (uintptr_t)SIG_IGN || (stop && a->flags & SA_NOCLDSTOP)))
 			return false;
 	}
 	for (size_t i = 0; i < parent->n_pending; i++)
@@ -638,7 +621,7 @@ static bool gets_sigchld(const St__Process *parent)
 }
 
 /* It comes a moment after the stop can be seen. */
-static int drop_sigchld(struct finish *f, struct live_thread *parent, struct error *e)
+int restore_drop_sigchld(struct finish *f, struct live_thread *parent, struct error *e)
 {
 	for (int i = 0; i < 2000; i++) {
 		struct proc_status status;
@@ -655,14 +638,14 @@ static int drop_sigchld(struct finish *f, struct live_thread *parent, struct err
 /* The parent is told of the stop by SIGCHLD and wait(), as if it were new. */
 static int forget_stop(struct finish *f, const St__Process *p, struct error *e)
 {
-	struct live_thread *parent = leader_of(f, p->ppid);
+	struct live_thread *parent = restore_leader_of(f, p->ppid);
 	int r = 0;
 
 	if (!parent)
 		return 0;
 	if (p->exit_code == 0)
 		r = collect_stop(f, parent, p, e);
-	return r == 0 && gets_sigchld(parent->proc) ? drop_sigchld(f, parent, e) : r;
+	return r == 0 && restore_gets_sigchld(parent->proc, true) ? restore_drop_sigchld(f, parent, e) : r;
 }
 
 /* With the signal that had stopped it, as WSTOPSIG() tells its parent: put in the place of a SIGSTOP on its way. */
@@ -689,7 +672,8 @@ static int stop_leader(struct live_thread *t, struct error *e)
 static int stop_again(struct finish *f, struct error *e)
 {
 	for (size_t i = f->r->n_procs; i-- > 0;) {
-		struct live_thread *t = f->r->procs[i]->state == 1 ? leader_of(f, f->r->procs[i]->pid) : NULL;
+		struct live_thread *t =
+			f->r->procs[i]->state == 1 ? restore_leader_of(f, f->r->procs[i]->pid) : NULL;
 		int result;
 
 		if (!t)
@@ -929,6 +913,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = release_network(&f, e);
 	if (result == 0)
 		result = end_leaders(&f, e);
+	if (result == 0)
+		result = restore_end_exec(&f, e);
 	for (size_t i = 0; i < f.n && result == 0; i++)
 		result = let_go(&f.threads[i], e);
 	if (result == 0)
