@@ -182,6 +182,41 @@ struct stasis_restore_options {
 int stasis_restore(struct stasis *s, const char *id, const struct stasis_restore_options *o,
 	struct stasis_container **ret, struct stasis_error *e);
 
+/* ---- the control socket of a sandbox (docs/control.md) ---- */
+
+struct stasis_control; /* a connection: one call at a time */
+
+/* make: the sandbox need not be there yet; without a container it stays for some seconds. -ENOENT: there is none. Its supervisor is started
+ * if there is none. */
+int stasis_control_open(struct stasis *s, const char *sandbox, bool make, struct stasis_control **ret,
+	struct stasis_error *e);
+/* Ends what goes on, as docs/control.md says. NULL is allowed. */
+void stasis_control_close(struct stasis_control *c);
+/* Borrowed, for poll(2): readable when (some of) a reply is there. */
+int stasis_control_fd(const struct stasis_control *c);
+
+/* Calls a method and waits for its reply. method: "io.stasis.Sandbox.List"; parameters: a JSON object, NULL: none; *ret_json (unless NULL): the
+ * reply's parameters, a JSON object. An error reply is an error, of a code and kind as near as there is: stasis_control_error(). */
+int stasis_control_call(struct stasis_control *c, const char *method, const char *parameters, char **ret_json,
+	struct stasis_error *e);
+/* The full name of the last error reply, as "io.stasis.Sandbox.ContainerNotFound"; "": there was none. */
+const char *stasis_control_error(const struct stasis_control *c);
+
+/* The same in two steps, for streams, descriptors, and for not waiting. */
+struct stasis_call_options {
+	size_t size;
+	const char *method; /* required */
+	const char *parameters;
+	const int *fds; /* go with it, and stay yours */
+	size_t n_fds;
+	bool more;   /* several replies are wanted */
+	bool oneway; /* none is wanted */
+};
+int stasis_control_send(
+	struct stasis_control *c, const struct stasis_call_options *o, struct stasis_error *e);
+/* Waits for the next reply. 1: it is not the last one. */
+int stasis_control_receive(struct stasis_control *c, char **ret_json, struct stasis_error *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -95,7 +95,7 @@ static int print_replies(struct client *c, struct error *e)
 			JSON_C_TO_STRING_NOSLASHESCAPE | JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
 		fflush(stdout);
 		if (reply.error)
-			r = client_error(&reply, e), error_prefix(e, "%s", reply.error);
+			r = client_error(&reply, e), (void)error_prefix(e, "%s", reply.error);
 		varlink_reply_done(&reply);
 		if (r < 0)
 			return r;

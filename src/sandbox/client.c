@@ -99,14 +99,57 @@ int client_receive(struct client *c, struct varlink_reply *ret, struct error *e)
 	return r;
 }
 
+static int number(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) && json_object_is_type(v, json_type_int)
+		       ? json_object_get_int(v)
+		       : 0;
+}
+
+/* What the errors of the interfaces are as errors of ours; a code of 0 is the errno that comes along. */
+static const struct {
+	const char *name;
+	enum error_kind kind;
+	int code;
+} replies[] = {
+	{"io.stasis.Sandbox.ContainerNotFound", ERROR_STATE, -ENOENT},
+	{"io.stasis.Sandbox.ContainerExists", ERROR_STATE, -EEXIST},
+	{"io.stasis.Sandbox.InvalidState", ERROR_STATE, -EBUSY},
+	{"io.stasis.Sandbox.InvalidDescriptors", ERROR_USAGE, -EBADF},
+	{"io.stasis.Sandbox.ProcessNotFound", ERROR_STATE, -ESRCH},
+	{"io.stasis.Sandbox.ExitUnknown", ERROR_KERNEL, -ENODATA},
+	{"io.stasis.Sandbox.InvalidConfiguration", ERROR_CONFIG, -EINVAL},
+	{"io.stasis.Sandbox.Refused", ERROR_REFUSED, -EOPNOTSUPP},
+	{"io.stasis.Sandbox.SystemError", ERROR_SYSTEM, 0},
+	{"io.stasis.Sandbox.KernelTooOld", ERROR_KERNEL, -EOPNOTSUPP},
+	{"io.stasis.Sandbox.Corrupt", ERROR_CORRUPT, -EBADMSG},
+	{"io.stasis.Sandbox.Internal", ERROR_INTERNAL, -EIO},
+	{"io.stasis.Sandbox.InvalidMessage", ERROR_USAGE, -EBADMSG},
+	{"io.stasis.Network.Failed", ERROR_SYSTEM, 0},
+	{"org.varlink.service.InvalidParameter", ERROR_USAGE, -EINVAL},
+	{"org.varlink.service.MethodNotFound", ERROR_USAGE, -ENOSYS},
+	{"org.varlink.service.InterfaceNotFound", ERROR_USAGE, -ENOSYS},
+};
+
 int client_error(const struct varlink_reply *r, struct error *e)
 {
+	enum error_kind kind = ERROR_STATE;
+	int code = -EIO, given = number(r->parameters, "errno");
 	struct json_object *m;
 	const char *dot = strrchr(r->error, '.');
 
+	for (size_t i = 0; i < ARRAY_SIZE(replies); i++)
+		if (!strcmp(replies[i].name, r->error)) {
+			kind = replies[i].kind;
+			code = replies[i].code;
+		}
+	if (code == 0)
+		code = given > 0 && given < 4096 ? -given : -EIO;
 	if (json_object_object_get_ex(r->parameters, "message", &m) && m)
-		return error_set(e, -EIO, ERROR_STATE, "%s", json_object_get_string(m));
-	return error_set(e, -EIO, ERROR_STATE, "%s %s", dot ? dot + 1 : r->error,
+		return error_set(e, code, kind, "%s", json_object_get_string(m));
+	return error_set(e, code, kind, "%s %s", dot ? dot + 1 : r->error,
 		json_object_to_json_string_ext(r->parameters, JSON_C_TO_STRING_PLAIN));
 }
 

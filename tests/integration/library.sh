@@ -22,12 +22,16 @@ test_example() {
 	expect_nothing_left embedded-again
 }
 
+nothing_there() {
+	[ -z "$(ls -A "$ROOT")" ]
+}
+
 test_promises() {
 	local i
 	for i in 0 1 2 3; do bundle t$i; done
 	library_bundle
 	timeout 50 "$BUILD/tests/tools/library" "$STASIS" "$ROOT" "$B" "$T" < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
-	[ -z "$(ls -A "$ROOT")" ] || fail "containers are left: $(ls -A "$ROOT")"
+	eventually 5 nothing_there || fail "containers are left: $(ls -A "$ROOT")"
 }
 
 test_exports() {

@@ -269,6 +269,70 @@ static void test_threads(void)
 		pthread_join(t[i], NULL);
 }
 
+/* The control socket: a sandbox's first container made, asked about, watched and removed through it. */
+static void test_control(struct stasis *s)
+{
+	struct stasis_control *c = NULL, *watch;
+	char parameters[1000], *json;
+	int fds[3], pipes[2], r, n = 0;
+	char text[16] = "";
+
+	FAILS(stasis_control_open(s, "nosuch", false, &c, &error), -ENOENT, STASIS_ERROR_STATE,
+		"does not exist: nosuch");
+	FAILS(stasis_control_open(s, "a/b", true, &c, &error), -EINVAL, STASIS_ERROR_USAGE, "sandbox");
+	CHECK(c == NULL, "changed on failure");
+	OK(stasis_control_open(s, "lib-pod", true, &c, &error));
+	CHECK(stasis_control_fd(c) > 2 && !*stasis_control_error(c), "a new connection");
+	snprintf(parameters, sizeof(parameters), "{\"id\": \"pod\", \"bundle\": \"%s\"}", bundle);
+	OK(stasis_control_call(c, "io.stasis.Sandbox.StartRoot", parameters, NULL, &error));
+	OK(stasis_control_call(c, "io.stasis.Sandbox.List", NULL, &json, &error));
+	CHECK(strstr(json, "\"name\":\"POD\"") && strstr(json, "\"status\":\"running\""), "%s", json);
+	free(json);
+	FAILS(stasis_control_call(c, "io.stasis.Sandbox.State", "{\"id\": \"x\"}", NULL, &error), -ENOENT,
+		STASIS_ERROR_STATE, "does not exist");
+	CHECK(!strcmp(stasis_control_error(c), "io.stasis.Sandbox.ContainerNotFound"), "%s",
+		stasis_control_error(c));
+	FAILS(stasis_control_call(c, "io.stasis.Sandbox.State", NULL, NULL, &error), -EINVAL,
+		STASIS_ERROR_USAGE, "id: is missing");
+	FAILS(stasis_control_call(c, "io.stasis.Sandbox.State", "[]", NULL, &error), -EINVAL,
+		STASIS_ERROR_USAGE, "no JSON object");
+	FAILS(stasis_control_send(c, STASIS_OPTIONS(stasis_call_options, .more = true), &error), -EINVAL,
+		STASIS_ERROR_USAGE, "no method");
+
+	/* descriptors */
+	CHECK(pipe(pipes) == 0, "pipe");
+	fds[0] = fds[1] = fds[2] = pipes[1];
+	OK(stasis_control_send(c,
+		STASIS_OPTIONS(stasis_call_options, .method = "io.stasis.Sandbox.ExecuteAsync",
+			.parameters = "{\"id\": \"pod\", \"args\": [\"echo\", \"hello\"]}", .fds = fds,
+			.n_fds = 3),
+		&error));
+	CHECK(stasis_control_receive(c, NULL, &error) == 0, "exec");
+	CHECK(read(pipes[0], text, sizeof(text) - 1) == 6 && !strcmp(text, "hello\n"), "\"%s\"", text);
+	close(pipes[0]);
+	close(pipes[1]);
+
+	/* a stream, on a connection of its own */
+	OK(stasis_control_open(s, "lib-pod", false, &watch, &error));
+	OK(stasis_control_send(watch,
+		STASIS_OPTIONS(stasis_call_options, .method = "io.stasis.Sandbox.Event",
+			.parameters = "{\"id\": \"pod\", \"interval\": 10}", .more = true),
+		&error));
+	while ((r = stasis_control_receive(watch, &json, &error)) == 1) {
+		CHECK(strstr(json, "stats"), "%s", json);
+		free(json);
+		if (++n == 3)
+			OK(stasis_control_call(c, "io.stasis.Sandbox.Signal",
+				"{\"id\": \"pod\", \"signal\": 9}", NULL, &error));
+	}
+	CHECK(r == 0 && strstr(json, "exit") && n >= 3, "%d: %d replies", r, n);
+	free(json);
+	stasis_control_close(watch);
+	OK(stasis_control_call(c, "io.stasis.Sandbox.Destroy", "{\"id\": \"pod\"}", NULL, &error));
+	stasis_control_close(c);
+	stasis_control_close(NULL);
+}
+
 int main(int argc, char **argv)
 {
 	struct stasis *s;
@@ -289,6 +353,7 @@ int main(int argc, char **argv)
 	test_wait(s);
 	test_exec(s);
 	test_leave_running(s);
+	test_control(s);
 	CHECK(descriptors() == before, "%d descriptors, %d before", descriptors(), before);
 	test_threads();
 	stasis_close(s);

@@ -15,7 +15,7 @@ declare -A below=(
 	[checkpoint]="base linux oci cgroup container image"
 	[sandbox]="base linux oci cgroup container image checkpoint"
 	[cli]="base linux oci cgroup container image checkpoint sandbox"
-	[lib]="base linux oci cgroup container"
+	[lib]="base linux oci cgroup container sandbox"
 )
 proto_users=" image checkpoint cli "	# who may include the generated *.pb-c.h
 
