@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/trace.h"
 #include "linux/confine.h"
 
 /* Only what is touched takes memory. */
@@ -155,6 +156,7 @@ void confined_drop(struct confined *c)
 
 static int start(struct confined *c, struct error *e)
 {
+	TRACE("start reader");
 	_cleanup_close_ int its = -EBADF;
 	pid_t parent = getpid();
 	int ends[2], r;
@@ -248,6 +250,7 @@ static int serve(struct confined *c, int timeout_ms)
 
 static int wait_for_end(struct confined *c, int timeout_ms, int *status, struct error *e)
 {
+	TRACE("wait for reader");
 	int r = serve(c, timeout_ms);
 
 	if (r == -ETIMEDOUT)
@@ -315,6 +318,7 @@ static size_t shrink(void *memory, size_t size, size_t used)
 
 static int take_over(struct confined *c, struct image **ret, struct error *e)
 {
+	TRACE("check result");
 	const struct image *image = c->verdict->image;
 	size_t used = MIN(c->verdict->used, c->result_size);
 	struct image_memory result = {c->verdict, c->result_size}, files = {c->files.fixed, c->files_size};

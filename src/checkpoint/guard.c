@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "base/log.h"
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/dump.h"
@@ -170,6 +171,7 @@ static _Noreturn void surgeon(const struct operation *op)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	setsid();
+	trace_process(name_of(op->c));
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
 	if (t)

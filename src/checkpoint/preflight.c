@@ -6,6 +6,8 @@
 
 #include "checkpoint/engine.h"
 
+#include "base/trace.h"
+
 void preflight_report_done(struct preflight_report *r)
 {
 	free(r->obstacles);

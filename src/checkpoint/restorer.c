@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/meeting.h"
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -110,6 +111,7 @@ int restorer_run(const struct restore_options *o, struct image_statistics *stats
 	if (pid == 0) {
 		close_p(&ours);
 		o->meeting->report = theirs;
+		trace_process("restorer");
 		restorer(o, command);
 	}
 	restorer_pid = pid;

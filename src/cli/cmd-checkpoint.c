@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
 #include "sandbox/checkpoint.h"
@@ -11,7 +12,7 @@
 struct options {
 	struct checkpoint_options checkpoint;
 	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout,
-		*deadline, *watchdog;
+		*deadline, *watchdog, *trace;
 	bool lazy_pages, sandbox;
 };
 
@@ -26,6 +27,8 @@ static const struct cli_option table[] = {
 		"where the image is written (default: ./checkpoint); as a stream to stdout or descriptor N"},
 	{"stream-timeout", 0, CLI_STRING, offsetof(struct options, stream_timeout), "SECONDS",
 		"give up when the reader of a stream takes nothing for so long (default: 60; 0: never)"},
+	{"trace", 0, CLI_STRING, offsetof(struct options, trace), "FILE",
+		"where the time goes, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"},
 	{"watchdog", 0, CLI_STRING, offsetof(struct options, watchdog), "SECONDS",
 		"undo it when it makes no progress for so long (default: 30; 0: never)"},
 	{"work-path", 0, CLI_STRING, CP(work_path), "DIR",
@@ -252,10 +255,14 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 		r = parse_deadline(o->deadline, &checkpoint.deadline_ms, e);
 	if (r == 0)
 		r = find_sandbox(g, o, args[0], &sandbox, e);
+	if (r == 0 && o->trace)
+		r = trace_begin(o->trace, "checkpoint", e);
 	if (r < 0)
 		return r;
-	return sandbox ? run_sandbox(g->root, sandbox, &checkpoint, e)
-		       : run_container(g->root, args[0], &checkpoint, e);
+	r = sandbox ? run_sandbox(g->root, sandbox, &checkpoint, e)
+		    : run_container(g->root, args[0], &checkpoint, e);
+	trace_end();
+	return r;
 }
 
 const struct cli_command cmd_checkpoint = {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "checkpoint/engine.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/restorer.h"
@@ -18,7 +19,7 @@ struct options {
 	struct create_options create;
 	struct restore_options restore;
 	const char *cgroup_mode, *spec_check, *lsm_mount_context, *cpu_check, *thp, *lazy, *progress;
-	const char *watchdog, *watchdog_start;
+	const char *watchdog, *watchdog_start, *trace;
 	struct cli_list veth_pairs;
 	int deadline;
 	bool detach, prepare, keep, print_stats, no_subreaper, lazy_pages;
@@ -31,6 +32,8 @@ static const struct cli_option table[] = {
 	{"image-path", 0, CLI_STRING, RS(image_path), "DIR|-|fd:N",
 		"where the image is (default: ./checkpoint); as a stream from stdin or descriptor N"},
 	{"work-path", 0, CLI_STRING, RS(work_path), "DIR", "where logs are written"},
+	{"trace", 0, CLI_STRING, offsetof(struct options, trace), "FILE",
+		"where the time goes, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"},
 	{"watchdog", 0, CLI_STRING, offsetof(struct options, watchdog), "SECONDS",
 		"undo it when it makes no progress for so long (default: 30; 0: never)"},
 	{"watchdog-start", 0, CLI_STRING, offsetof(struct options, watchdog_start), "SECONDS",
@@ -136,6 +139,7 @@ static int make(
 	if (r == 1 || how->meeting->prepare)
 		return make_apart(how, &restore, ret, e);
 	r = restore_run(&restore, ret, &stats, e);
+	trace_end();
 	if (r == 0 && how->stats)
 		image_statistics_print(&stats, IMAGE_RESTORE, how->stats);
 	return r;
@@ -237,6 +241,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (o->lsm_mount_context)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--lsm-mount-context is not supported: set linux.mountLabel in config.json");
+	if (o->trace)
+		r = trace_begin(o->trace, "restore", e);
+	if (r < 0)
+		return r;
 	/* In the foreground stdout is the container's. */
 	how.stats = !o->print_stats ? NULL : o->detach ? stdout : stderr;
 	if (meeting.detach) {

@@ -20,6 +20,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/trace.h"
 #include "container/container-priv.h"
 #include "linux/clone.h"
 #include "linux/procfd.h"
@@ -59,6 +60,7 @@ static void create_done(struct create *cr)
 static int read_bundle(
 	struct create *cr, char **ret_text, size_t *ret_len, struct spec **ret, struct error *e)
 {
+	TRACE("read bundle");
 	_cleanup_free_ char *bundle = realpath(cr->o->bundle, NULL), *text = NULL;
 	char path[PATH_MAX + 16];
 	size_t len;
@@ -129,6 +131,7 @@ static int check_spec(const struct create *cr, const struct spec *s, struct erro
 /* The state directory's contents, then the cgroup. */
 static int prepare_state(struct create *cr, const char *text, size_t len, struct error *e)
 {
+	TRACE("state and cgroup");
 	struct container *c = cr->c;
 	int r;
 
@@ -184,6 +187,7 @@ static int prepare_cgroups(struct create *cr, struct error *e)
 
 static int prepare_init(struct create *cr, struct error *e)
 {
+	TRACE("seccomp and sockets");
 	struct container *c = cr->c;
 	int pair[2], r;
 
@@ -303,6 +307,7 @@ static int go_on(const struct create *cr, struct error *e)
 
 static int clone_init(struct create *cr, struct error *e)
 {
+	TRACE("clone init");
 	const struct spec_namespace *user = &cr->c->spec->namespaces[NS_USER];
 	int r = process_hide(e);
 	pid_t pid;
@@ -367,6 +372,7 @@ static int expect(const struct create *cr, enum sync_type type, struct error *e)
 /* Waits until init is set up; moves its network devices and runs the runtime's hooks in between. */
 static int follow_init(struct create *cr, struct error *e)
 {
+	TRACE("init and hooks");
 	struct container *c = cr->c;
 	const struct spec *s = c->spec;
 	int r;
@@ -403,6 +409,7 @@ static int follow_init(struct create *cr, struct error *e)
 
 static int finish(struct create *cr, struct error *e)
 {
+	TRACE("finish");
 	struct container *c = cr->c;
 	int r;
 
@@ -472,6 +479,7 @@ void container_abort(struct container *c)
 
 static int create(struct create *cr, struct error *e)
 {
+	TRACE("create");
 	_cleanup_(spec_free_p) struct spec *spec = NULL;
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;

@@ -18,6 +18,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/batch.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
@@ -509,6 +510,7 @@ static int check_ended_leaders(struct dump *d, struct error *e)
 
 int dump_ask(struct dump *d, struct error *e)
 {
+	TRACE("ask tasks");
 	struct asked *asked = arena_array(&d->arena, d->n_procs, sizeof(*asked));
 	int r;
 
@@ -564,6 +566,7 @@ int dump_ask(struct dump *d, struct error *e)
 
 int dump_unmap(struct dump *d, struct error *e)
 {
+	TRACE("unmap");
 	size_t n = 0;
 	int r, settled;
 

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "cgroup/subs.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/restore.h"
@@ -199,6 +200,7 @@ static int look_at(const struct cgroup_sub *sub, void *arg)
 
 int dump_cgroups(struct dump *d, struct error *e)
 {
+	TRACE("cgroups");
 	struct survey s = {.d = d, .e = e};
 	bool all = d->options->cgroups == CGROUPS_FULL || d->options->cgroups == CGROUPS_STRICT;
 	bool subs;

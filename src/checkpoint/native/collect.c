@@ -16,6 +16,7 @@
 #include <sys/timerfd.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/ia32.h"
@@ -256,6 +257,7 @@ static void name_tasks(struct dump *d)
 
 int dump_find_processes(struct dump *d, struct error *e)
 {
+	TRACE("find processes");
 	enum { MAX_ZOMBIES = 1024 };
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n;
@@ -686,6 +688,7 @@ static int collect_processes(struct dump *d, struct error *e)
 
 int dump_collect(struct dump *d, struct error *e)
 {
+	TRACE("collect");
 	int r;
 
 	r = proc_read_mountinfo(d->procs[0].pid, &d->arena, &d->mounts, &d->n_mounts);

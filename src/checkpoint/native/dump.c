@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "checkpoint/gate.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/dump-stream.h"
@@ -37,6 +38,7 @@ static uint64_t now_us(void)
 
 static int check_container(struct dump *d, struct error *e)
 {
+	TRACE("check again");
 	dump_labels(d);
 	if (!d->c->spec->namespaces[NS_PID].present || d->c->spec->namespaces[NS_PID].path)
 		preflight_add(d->report, 0, -1, "namespace",
@@ -59,6 +61,7 @@ static int check_container(struct dump *d, struct error *e)
 
 static int open_root(struct dump *d, struct error *e)
 {
+	TRACE("open root");
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/root", d->c->init_pid);
@@ -110,6 +113,7 @@ static int look_once(struct container *c, const struct checkpoint_options *o, st
 int native_preflight(
 	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
 {
+	TRACE("preflight");
 	_cleanup_(peers_free_p) struct peers *peers = NULL;
 	size_t vforks = 0;
 	int result = o->together && o->together->n > 1 ? peers_new(o->together->n, &peers, e) : 0;
@@ -147,6 +151,7 @@ static St__TimeSpec *later(struct dump *d, const struct timespec *t, int64_t ns)
 
 static int container_message(struct dump *d, struct error *e)
 {
+	TRACE("container record");
 	St__Container *m = d->container = pb_new(&d->arena, Container, container);
 	struct timens_offsets ahead;
 	struct clocks now;
@@ -187,6 +192,7 @@ static uint32_t record_of(const St__Process *m)
 
 static int write_records(struct dump *d, struct error *e)
 {
+	TRACE("write records");
 	int r = image_writer_record(d->writer, IMAGE_RECORD_CONTAINER, &d->container->base, e);
 
 	for (size_t i = 0; i < d->n_nested && r == 0; i++)
@@ -332,6 +338,7 @@ static void describe(struct dump *d, bool pre_dump, struct manifest_text *text, 
 
 int dump_commit(struct dump *d, bool pre_dump, struct error *e)
 {
+	TRACE("commit image");
 	struct manifest_text text;
 	struct image_manifest m;
 	int r = image_writer_flush(d->writer, e);
@@ -345,6 +352,7 @@ int dump_commit(struct dump *d, bool pre_dump, struct error *e)
 /* With the tasks running again, or not: what is held by snapshots. */
 static int write_late_pages(struct dump *d, int guard_fd, struct error *e)
 {
+	TRACE("late pages");
 	uint64_t start = now_us();
 	int r = dump_pages_late(d, e);
 
@@ -357,6 +365,7 @@ static int write_late_pages(struct dump *d, int guard_fd, struct error *e)
 /* Records and pages to a stream: while the tasks stand still, so that nothing is kept. */
 static int send(struct dump *d, int guard_fd, struct error *e)
 {
+	TRACE("send stream");
 	uint64_t start = now_us();
 	struct manifest_text text;
 	struct image_manifest m;
@@ -387,6 +396,7 @@ static int packing_goes_on(void *arg, struct error *e)
 /* The others who are checkpointed at the same moment. */
 static int meet(struct dump *d, enum gate_point point, int guard_fd, struct error *e)
 {
+	TRACE("gate");
 	const struct together *t = d->options->together;
 
 	return t ? gate_meet(t->gate, point, t->self, guard_is_still_alive, NULL, &guard_fd, e) : 0;
@@ -400,6 +410,7 @@ int dump_meet_published(struct dump *d, struct error *e)
 /* The last one makes the image of all. */
 static int meet_to_commit(struct dump *d, struct error *e)
 {
+	TRACE("gate of commit");
 	const struct together *t = d->options->together;
 
 	return t ? gate_meet(t->gate, GATE_COMMITTED, t->self, NULL, t->commit, t->arg, e) : 0;
@@ -416,6 +427,7 @@ static void break_gates(struct dump *d, const struct error *why)
 /* Stopped, and read as far as that needs it. */
 static int capture(struct dump *d, int guard_fd, struct error *e)
 {
+	TRACE("capture");
 	uint64_t start = now_us();
 	int r;
 
@@ -437,6 +449,7 @@ static int capture(struct dump *d, int guard_fd, struct error *e)
 /* It runs on, whatever fails. */
 static int run_on(struct dump *d, int guard_fd, struct error *e)
 {
+	TRACE("run on");
 	struct error undo;
 	int r = dump_unmap(d, e);
 
@@ -458,6 +471,7 @@ static int run_on(struct dump *d, int guard_fd, struct error *e)
 static int complete(
 	struct dump *d, int guard_fd, uint64_t begin, uint64_t start, uint64_t frozen, struct error *e)
 {
+	TRACE("complete image");
 	uint64_t image;
 	int r = write_late_pages(d, guard_fd, e);
 
@@ -526,6 +540,7 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 
 int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 {
+	TRACE("prepare packing");
 	struct image_packing p = d->options->packing;
 
 	d->packing_guard = guard_fd;

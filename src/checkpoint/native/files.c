@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/res.h"
 
@@ -388,6 +389,7 @@ int dump_file_by_link(struct dump *d, struct dump_proc *p, const char *name, uns
 
 int dump_files(struct dump *d, struct error *e)
 {
+	TRACE("files");
 	int r = dump_locks(d, e);
 
 	for (size_t i = 0; i < d->n_files && r == 0; i++)

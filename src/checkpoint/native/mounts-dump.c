@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/dump.h"
 #include "linux/mountfd.h"
 
@@ -616,6 +617,7 @@ static int make_room(struct dump *d, size_t n_then, struct error *e)
 
 int dump_mounts(struct dump *d, struct error *e)
 {
+	TRACE("mounts");
 	struct plan p = {.d = d, .now = d->mounts, .n_now = d->n_mounts, .root_fd = d->root_fd};
 	struct proc_mount *then;
 	int r;

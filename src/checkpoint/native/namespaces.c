@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/res/ipc.h"
 #include "linux/clone.h"
 
@@ -88,6 +89,7 @@ int dump_check_ipc(struct dump *d, struct error *e)
 
 int dump_ipc(struct dump *d, struct error *e)
 {
+	TRACE("ipc");
 	struct visit v = {-EBADF, -EBADF};
 	int r, left;
 

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/dump.h"
 #include "linux/netdev.h"
 #include "linux/sockdiag.h"
@@ -438,6 +439,7 @@ static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St_
 
 int dump_network(struct dump *d, struct error *e)
 {
+	TRACE("network");
 	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_NET];
 	_cleanup_close_ int netns = -EBADF;
 	char path[64];

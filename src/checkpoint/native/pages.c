@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/snapshot.h"
@@ -174,6 +175,7 @@ static int slice_process(struct dump *d, size_t *room, struct dump_proc *p)
 
 int dump_pages_start(struct dump *d, struct error *e)
 {
+	TRACE("pages: start");
 	struct page_job *j = d->pages;
 	size_t room = 0;
 
@@ -241,6 +243,7 @@ static int copy_all_contents(struct dump *d, struct error *e)
 
 int dump_pages_finish(struct dump *d, struct error *e)
 {
+	TRACE("pages: finish");
 	int r = crew_finish(d->crew, e);
 
 	if (r == 0 && d->snapshots) {
@@ -266,6 +269,7 @@ int dump_pages_finish(struct dump *d, struct error *e)
 
 int dump_pages_late(struct dump *d, struct error *e)
 {
+	TRACE("pages: late");
 	struct page_job *j = d->pages;
 	uint64_t before = j->done;
 	int r;

@@ -6,6 +6,8 @@
  */
 #include "checkpoint/native/restore.h"
 
+#include "base/trace.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -237,6 +239,7 @@ static int place_flags(struct restore *r, uint64_t at, uint64_t len, struct erro
 
 int restore_lay_out(struct restore *r, struct error *e)
 {
+	TRACE("lay out");
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
 						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside)) +
 						(r->n_threads + 1) * sizeof(*r->times),

@@ -23,6 +23,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
@@ -128,6 +129,7 @@ static int feed_state(const struct restore *r, struct error *e)
 /* For the end frame: without it, it is no checkpoint. */
 static int wait_for_feed(struct restore *r, struct error *e)
 {
+	TRACE("wait for stream");
 	int arriving;
 
 	while ((arriving = feed_state(r, e)) > 0) {
@@ -140,6 +142,7 @@ static int wait_for_feed(struct restore *r, struct error *e)
 int restore_wait_for_stubs(
 	struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
 {
+	TRACE("wait for tasks");
 	_cleanup_close_ int pidfd = pidfd_open(c->init_pid, 0);
 	enum { ROUNDS = 20 }; /* of 5 ms, between two looks at the memory */
 	struct timespec start, now;
@@ -304,6 +307,7 @@ static int refuse_strangers(const struct finish *f, const pid_t *pids, size_t n_
 /* Host ids of all threads: the container's tasks. */
 static int find_threads(struct finish *f, struct error *e)
 {
+	TRACE("find threads");
 	_cleanup_free_ pid_t *pids = NULL;
 	size_t n_pids;
 	int result;
@@ -361,6 +365,7 @@ static bool has_seccomp(const St__Process *p)
 /* If this process is killed before all is done they must not run a single instruction: they die with their tracer. */
 static int seize_all(struct finish *f, struct error *e)
 {
+	TRACE("seize");
 	for (size_t i = 0; i < f->n; i++) {
 		struct live_thread *t = &f->threads[i];
 		int result = filters_seize_restored(f->r, t->proc, t->msg, &t->task, e);
@@ -499,6 +504,7 @@ static int set_registers(const struct finish *f, struct live_thread *t, struct e
 
 static int set_all_registers(struct finish *f, struct error *e)
 {
+	TRACE("registers");
 	int result = 0;
 
 	for (size_t i = 0; i < f->n && result == 0; i++)
@@ -510,6 +516,7 @@ static int set_all_registers(struct finish *f, struct error *e)
 
 static int restore_times(struct finish *f, struct error *e)
 {
+	TRACE("times");
 	struct restore_sleeper *sleepers = arena_array(&f->r->arena, f->n, sizeof(*sleepers));
 	size_t n = 0;
 	int result = sleepers ? 0 : error_errno(e, -ENOMEM, "restore");
@@ -529,6 +536,7 @@ static int restore_times(struct finish *f, struct error *e)
 /* The area lasts as long as a process, and the wish that all die with the command as long as init: both end here. */
 static int unmap_areas(struct finish *f, struct error *e)
 {
+	TRACE("unmap");
 	struct task_call *calls = arena_array(&f->r->arena, f->n, sizeof(*calls));
 	size_t n = 0;
 	int r = 0;
@@ -784,6 +792,7 @@ static int seal_memfds(struct finish *f, struct error *e)
 
 static int release_network(struct finish *f, struct error *e)
 {
+	TRACE("let packets in");
 	struct restore_connection *all = NULL;
 	const struct restore *r = f->r;
 	size_t n = 0;
@@ -824,6 +833,7 @@ static int fill_from_outside(struct restore *r, struct container *c, struct erro
 /* Memory that is filled as in a lazy restore, and not late: while all threads wait for their registers. */
 static int wait_until_filled(struct restore *r, struct container *c, struct error *e)
 {
+	TRACE("wait for memory");
 	enum { LOOK_MS = 100 };
 	uint64_t start = restore_now_us();
 	struct error why;
@@ -845,6 +855,7 @@ static int wait_until_filled(struct restore *r, struct container *c, struct erro
 
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
+	TRACE("coordinate");
 	struct finish f = {.r = r, .c = c};
 	uint32_t total = r->n_threads;
 	bool late = has_to_arm(r);

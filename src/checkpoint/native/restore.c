@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/confine.h"
 #include "checkpoint/native/cpu.h"
@@ -241,6 +242,7 @@ static int plan_tree(struct restore *r, struct error *e)
 
 int restore_plan(struct restore *r, struct error *e)
 {
+	TRACE("plan");
 	int result = load_records(r, e);
 
 	if (result == 0)
@@ -334,6 +336,7 @@ static int confined_timeout(const struct watchdog_allowance *a)
 /* By another process, while we read what has nothing to do with it. */
 static int open_confined(struct restore *r, int image_dir, struct error *e)
 {
+	TRACE("read image");
 	struct image_source *source = NULL;
 	struct confined *c = NULL;
 	struct error spec_error;
@@ -355,6 +358,7 @@ static int open_confined(struct restore *r, int image_dir, struct error *e)
 
 static int load(struct restore *r, int image_dir, struct error *e)
 {
+	TRACE("load image");
 	int result = open_confined(r, image_dir, e);
 
 	if (result == 0 && strcmp(image_manifest(r->image)->engine, "native") != 0)
@@ -480,6 +484,7 @@ static int check_sysctls(const struct restore *r, struct error *e)
 
 static int check_bundle(struct restore *r, struct error *e)
 {
+	TRACE("check bundle");
 	const struct spec *s = r->spec;
 	int result = 0;
 
@@ -602,6 +607,7 @@ uint64_t restore_now_us(void)
 
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
+	TRACE("run");
 	uint64_t start = restore_now_us();
 	struct container_create_options create = r->options->create;
 	_cleanup_(container_free_p) struct container *c = NULL;

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/res/ipc.h"
 
 static int compare(pid_t a, pid_t b, int type)
@@ -325,6 +326,7 @@ static bool is_compared(const struct dump *d, const struct dump_proc *p, int typ
 
 int dump_sharing(struct dump *d, struct error *e)
 {
+	TRACE("sharing of pages");
 	struct sharing kinds[] = {{.type = KCMP_VM, .what = "memory"},
 		{.type = KCMP_SIGHAND, .what = "signal handlers"},
 		{.type = KCMP_FILES, .what = "descriptor table"},

@@ -26,6 +26,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "checkpoint/native/batch.h"
 #include "checkpoint/native/memory-hold.h"
 #include "checkpoint/native/pre-copy.h"
@@ -380,6 +381,7 @@ static void drop_all(struct dump *d)
 
 int dump_snapshots_take(struct dump *d, struct error *e)
 {
+	TRACE("snapshots");
 	struct pid_cursor cursor = {.end = -EBADF};
 	uint64_t kills;
 	int r;

@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/trace.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/states.h"
 
@@ -20,6 +21,7 @@ enum { FREEZE_TIMEOUT_MS = 10000 };
 
 static int seize_all(struct dump *d, struct error *e)
 {
+	TRACE("seize");
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
@@ -64,6 +66,7 @@ bool dump_hide_interruption(struct task *t, const struct proc_status *status)
 
 static int wait_all(struct dump *d, struct error *e)
 {
+	TRACE("wait for stops");
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
@@ -91,6 +94,7 @@ static int wait_all(struct dump *d, struct error *e)
 /* From here on nothing of the container runs. */
 static int freeze(struct dump *d, struct error *e)
 {
+	TRACE("freeze");
 	struct timespec now;
 	int r;
 
@@ -152,6 +156,7 @@ static int freeze_at_rest(struct dump *d, struct error *e)
 
 int dump_stop(struct dump *d, struct error *e)
 {
+	TRACE("stop tasks");
 	int r;
 
 	d->journal->paused = cgroup_is_frozen(&d->c->cgroup) == 1;

@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "linux/mountfd.h"
 
 enum { MAX_DEPTH = 64 };
@@ -207,6 +208,7 @@ static int dump_listed(struct dump *d, struct error *e)
 
 int dump_tmpfs(struct dump *d, struct error *e)
 {
+	TRACE("tmpfs");
 	const struct spec *s = d->c->spec;
 	int r = 0;
 
