@@ -22,7 +22,7 @@ HERE = TESTS / "programs"
 LIVE_CYCLES, _ = cycles(12)
 CYCLES, _ = cycles(5)
 ALL = ("tcp", "unix", "shm", "fifo")
-LINKS = tuple(os.environ.get("POD_LINKS", "tcp,shm,fifo").split(","))  # of those that are checkpointed
+LINKS = tuple(os.environ.get("POD_LINKS", ",".join(ALL)).split(","))  # of those that are checkpointed
 NAMES = ("POD", "redis", "app", "web")
 NGINX = """daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log /tmp/error.log info;
 events { worker_connections 256; }
@@ -107,6 +107,14 @@ class Pod:
             self.join(name)
             self.env.command("restore", "-d", "--image-path", image, "--work-path", self.env.t, "--tcp-established", *self.options(name),
                              "--bundle", c.bundle, c.cid, stdout=c.out, timeout=60)
+
+    def rename(self, sandbox):
+        """Other ids, for it and its containers, and other cgroups; only the names in the pod stay."""
+        self.sandbox = sandbox
+        for name, c in self.c.items():
+            c.cid = f"{sandbox}-{name}"
+            c.config["linux"]["cgroupsPath"] = f"{self.env.cgroup}/{c.cid}"
+            c.write_config()
 
     def gone(self):
         for c in self.c.values():
@@ -244,6 +252,8 @@ def restored(env, host_root):
             pod.gone()
             if n % 2:  # also where the pod's memory is new
                 pod.fresh_shm()
+            if n % 3 == 1:
+                pod.rename(f"pod{n}")
             pod.restore(image)
             check(load.going(), f"cycle {n}: the load has ended")
             moved(pod)

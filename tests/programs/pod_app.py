@@ -11,7 +11,6 @@ import mmap
 import os
 import socket
 import socketserver
-import struct
 import sys
 import threading
 import time
@@ -77,14 +76,14 @@ class Shared:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if os.fstat(fd).st_size < 4096:
             os.ftruncate(fd, 4096)
-        self.memory = mmap.mmap(fd, 4096)
+        self.memory = memoryview(mmap.mmap(fd, 4096)).cast("Q")  # a number is written at once; struct would clear it first
         os.close(fd)
 
     def get(self, at):
-        return struct.unpack_from("<Q", self.memory, 8 * at)[0]
+        return self.memory[at]
 
     def put(self, at, value):
-        struct.pack_into("<Q", self.memory, 8 * at, value)
+        self.memory[at] = value
 
 
 class Counters:
