@@ -84,6 +84,7 @@ const char *const fault_names[] = {
 	"checkpoint-stream",
 	"checkpoint-manifest",
 	"together-committed",
+	"together-passed",
 	"checkpoint-end",
 	/* checkpoint --pre-dump and --pre-copy, besides those of checkpoint */
 	"predump-watched",

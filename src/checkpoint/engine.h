@@ -47,11 +47,14 @@ int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e
 
 enum { CHECKPOINT_MEMBERS_MAX = 64 }; /* containers at one moment */
 
+struct clocks;
+struct gate;
 /* Containers that are checkpointed at one moment, as the surgeon (or preflight) of one of them knows them. */
 struct together {
 	struct gate *gate; /* where the surgeons meet (gate.h); NULL: preflight */
 	struct container **containers;
-	unsigned n, self; /* "self" is ours */
+	unsigned n, self;      /* "self" is ours */
+	struct clocks *clocks; /* of all, as they stood still: in memory that the surgeons share */
 	/* Makes one image of the complete ones, before any container that is to end is killed. */
 	int (*commit)(void *arg, struct error *e);
 	void *arg;

@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -17,6 +18,7 @@
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/peers.h"
 #include "image/sandbox.h"
+#include "linux/clocks.h"
 
 /* One container of them. */
 struct part {
@@ -38,6 +40,7 @@ struct moment {
 	struct application_hold hold;
 	struct gate *gate;
 	struct peers *peers;
+	struct clocks *clocks; /* shared by the surgeons */
 	int64_t begin;
 	struct image_statistics *stats;
 };
@@ -120,7 +123,8 @@ static void describe_parts(struct moment *m)
 	for (unsigned i = 0; i < m->n; i++) {
 		struct part *p = &m->parts[i];
 
-		p->together = (struct together){NULL, m->containers, m->n, i, commit, m};
+		p->together = (struct together){
+			.containers = m->containers, .n = m->n, .self = i, .commit = commit, .arg = m};
 		p->options = *m->o;
 		p->options.together = &p->together;
 		p->options.progress = PROGRESS_NONE;
@@ -252,9 +256,14 @@ static int operate(struct moment *m, struct error *e)
 
 	if (r == 0)
 		r = peers_new(m->n, &m->peers, e);
-
-	for (unsigned i = 0; i < m->n; i++)
-		m->parts[i].together.gate = m->gate, m->parts[i].together.peers = m->peers;
+	m->clocks = mmap(NULL, sizeof(*m->clocks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (r == 0 && m->clocks == MAP_FAILED)
+		r = error_errno(e, -ENOMEM, "checkpoint");
+	for (unsigned i = 0; i < m->n; i++) {
+		m->parts[i].together.gate = m->gate;
+		m->parts[i].together.peers = m->peers;
+		m->parts[i].together.clocks = m->clocks;
+	}
 	for (int i = 1; r == 0; i++) {
 		bool retry = false;
 
@@ -268,6 +277,8 @@ static int operate(struct moment *m, struct error *e)
 		usleep(1000u << i);
 		r = 0;
 	}
+	if (m->clocks != MAP_FAILED)
+		munmap(m->clocks, sizeof(*m->clocks));
 	return r;
 }
 

@@ -15,8 +15,7 @@ from observe import observe
 NAMES = ("POD", "web", "db")
 # Where a surgeon fails; with --leave-running only, or both ways.
 POINTS = ("checkpoint-ready", "checkpoint-frozen", "checkpoint-seized", "checkpoint-thawed", "checkpoint-collected",
-          "checkpoint-files", "checkpoint-memory", "checkpoint-image", "checkpoint-manifest", "checkpoint-end",
-          "together-committed")
+          "checkpoint-files", "checkpoint-memory", "checkpoint-image", "checkpoint-manifest", "together-committed")
 LEAVING = ("checkpoint-snapshot", "checkpoint-removed", "checkpoint-late")
 
 
@@ -94,19 +93,41 @@ def stopped_surgeon(command):
     return found[0]
 
 
+def let_go(pid):
+    """Also where the same fault point is passed twice."""
+    def gone():
+        if stopped(pid):
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        return not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    poll("the surgeon ends", gone, 10, 0.02)
+
+
 def surgeon(env, h, name, error, leave_running):
     pod = Pod(env, h)
-    status, _, text = env.command(*pod.arguments(leave_running), ok=None,
-                                  env={"FAULT": name + (":EIO" if error else ""), "FAULT_CONTAINER": "web"})
+    fault = {"FAULT": name + (":EIO" if error else "")}
+    if name != "together-committed":  # in whoever comes last
+        fault["FAULT_CONTAINER"] = "web"
+    status, _, text = env.command(*pod.arguments(leave_running), ok=None, env=fault)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     committed = (pod.image / "manifest.json").exists()
-    if name == "checkpoint-end":  # of the images, whose manifests are there: nothing is decided yet
-        pass
     check(status != 0, f"{what}: the fault point is never reached, or its failure is ignored")
     check("web" in text or name == "together-committed", f"{what}: the message does not name the container: {text}")
     check(not committed, f"{what}: a manifest was left")
     pod.as_before(what)
     pod.finish()
+
+
+def decided(env, h):
+    """A surgeon dies when all images are one already: its container ends all the same."""
+    pod = Pod(env, h)
+    env.command(*pod.arguments(False), env={"FAULT": "together-passed", "FAULT_CONTAINER": "web"})
+    pod.restored()
+    for c in pod.containers:
+        c.verify(1)
+        h.cr.finish(c, 2)
 
 
 def guard(env, h, name, leave_running_over):
@@ -118,7 +139,7 @@ def guard(env, h, name, leave_running_over):
     one = stopped_surgeon(command)
     command.kill()
     command.wait()
-    os.kill(one, signal.SIGCONT)
+    let_go(one)
     pod.as_before(f"after the guard was killed at {name}", image=leave_running_over)
     pod.finish()
 
@@ -128,7 +149,7 @@ def cancelled(env, h, name, sig):
     command = pod.begin(FAULT=name + ":stop", FAULT_CONTAINER="db")
     one = stopped_surgeon(command)
     command.send_signal(sig)
-    os.kill(one, signal.SIGCONT)
+    let_go(one)
     text = command.stderr.read()
     check(command.wait() == 1 and "cancelled" in text, f"cancelled: {text}")
     pod.as_before(f"cancelled at {name}")
@@ -145,7 +166,7 @@ def deadline(env, h, name, hangs):
     for c, before in zip(pod.containers[:2], pod.before):
         h.as_before(c, before, f"at the deadline: {c.cid}")
     if not hangs:
-        os.kill(one, signal.SIGCONT)
+        let_go(one)
     text = command.stderr.read()
     check(command.wait() == 1 and "deadline" in text, f"deadline: {text}")
     pod.as_before(f"after the deadline at {name}")
@@ -158,7 +179,7 @@ def container_killed(env, h, name):
     command = pod.begin(FAULT=name + ":stop", FAULT_CONTAINER="web")
     one = stopped_surgeon(command)
     os.kill(pod.containers[1].pid(), signal.SIGKILL)
-    os.kill(one, signal.SIGCONT)
+    let_go(one)
     text = command.stderr.read()
     status = command.wait()
     rest = [0, 2]
@@ -192,6 +213,7 @@ def tests(h):
                    lambda env, n=name, o=over: guard(env, h, n, o), 60)
         yield f"faults/together/{name}/int", lambda env, n=name: cancelled(env, h, n, signal.SIGINT), 60
         yield f"faults/together/{name}/container", lambda env, n=name: container_killed(env, h, n), 60
+    yield "faults/together/together-passed/kill", lambda env: decided(env, h), 60
     yield "faults/together/checkpoint-files/term", lambda env: cancelled(env, h, "checkpoint-files", signal.SIGTERM), 60
     for name in ("checkpoint-ready", "checkpoint-collected"):
         yield f"faults/together/{name}/deadline", lambda env, n=name: deadline(env, h, n, False), 60

@@ -149,6 +149,16 @@ static St__TimeSpec *later(struct dump *d, const struct timespec *t, int64_t ns)
 	return pb_timespec(&d->arena, ns / NS, ns % NS);
 }
 
+/* The container's clocks: ours plus the offsets of its time namespace. */
+static void note_clocks(struct dump *d, const struct clocks *now, const struct timens_offsets *ahead)
+{
+	St__Container *m = d->container;
+
+	m->monotonic = later(d, &now->monotonic, ahead->monotonic);
+	m->boottime = later(d, &now->boottime, ahead->boottime);
+	m->realtime = pb_timespec(&d->arena, now->realtime.tv_sec, now->realtime.tv_nsec);
+}
+
 static int container_message(struct dump *d, struct error *e)
 {
 	TRACE("container record");
@@ -162,11 +172,8 @@ static int container_message(struct dump *d, struct error *e)
 	if (r < 0)
 		return error_errno(e, r, "clocks of the container");
 	clocks_now(&now);
-	/* The container's clocks: ours plus the offsets of its time namespace. */
 	d->clock_offset = ahead.monotonic;
-	m->monotonic = later(d, &now.monotonic, ahead.monotonic);
-	m->boottime = later(d, &now.boottime, ahead.boottime);
-	m->realtime = pb_timespec(&d->arena, now.realtime.tv_sec, now.realtime.tv_nsec);
+	note_clocks(d, d->options->together ? d->options->together->clocks : &now, &ahead);
 	m->id = d->c->id;
 	m->generation = d->c->generation;
 	m->has_pid_namespace = true;
@@ -393,13 +400,36 @@ static int packing_goes_on(void *arg, struct error *e)
 	return dump_guard_is_alive(*d->packing_guard, e);
 }
 
+/* At a gate. */
+struct meeter {
+	const struct together *together;
+	int guard_fd;
+};
+
+static int meeter_goes_on(void *arg, struct error *e)
+{
+	return dump_guard_is_alive(((const struct meeter *)arg)->guard_fd, e);
+}
+
+/* By the last one who has come there: one reading for all containers. What is left of timers is said from there on. */
+static int read_clocks(void *arg, struct error *e)
+{
+	const struct meeter *m = arg;
+
+	(void)e;
+	clocks_now(m->together->clocks);
+	return 0;
+}
+
 /* The others who are checkpointed at the same moment. */
 static int meet(struct dump *d, enum gate_point point, int guard_fd, struct error *e)
 {
 	TRACE("gate");
 	const struct together *t = d->options->together;
 
-	return t ? gate_meet(t->gate, point, t->self, guard_is_still_alive, NULL, &guard_fd, e) : 0;
+	return t ? gate_meet(t->gate, point, t->self, meeter_goes_on,
+			   point == GATE_STOPPED ? read_clocks : NULL, &(struct meeter){t, guard_fd}, e)
+		 : 0;
 }
 
 int dump_meet_published(struct dump *d, struct error *e)
@@ -443,7 +473,9 @@ static int capture(struct dump *d, int guard_fd, struct error *e)
 		r = collect_frozen(d, guard_fd, now_us(), e);
 	if (r == 0 && d->stream)
 		r = send(d, guard_fd, e);
-	return r == 0 ? meet(d, GATE_CAPTURED, guard_fd, e) : r;
+	if (r == 0)
+		r = meet(d, GATE_CAPTURED, guard_fd, e);
+	return r;
 }
 
 /* It runs on, whatever fails. */
@@ -493,7 +525,7 @@ static int complete(
 	if (r == 0)
 		r = fault_point("checkpoint-manifest", e);
 	/* Before it is decided that it ends: nothing may fail after that. */
-	if (r == 0 && !d->options->leave_running)
+	if (r == 0 && (!d->options->leave_running || d->options->together))
 		r = dump_guard_is_alive(guard_fd, e);
 	if (r == 0 && !d->options->leave_running)
 		r = dump_lock_network(d, e);
@@ -523,6 +555,9 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	if (r == 0 && !d->options->leave_running) {
 		uint64_t end = now_us();
 
+		/* It is decided: whoever dies here, the guard sees to it that the container ends. */
+		if (d->options->together)
+			(void)!fault_point("together-passed", &undo);
 		progress_start(&d->progress, "end", NULL, 0);
 		r = dump_kill(d, e);
 		d->stats->end_us = now_us() - end;
