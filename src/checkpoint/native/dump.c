@@ -387,11 +387,6 @@ static int send(struct dump *d, int guard_fd, struct error *e)
 	return r < 0 ? r : dump_guard_is_alive(guard_fd, e);
 }
 
-static int guard_is_still_alive(void *guard_fd, struct error *e)
-{
-	return dump_guard_is_alive(*(int *)guard_fd, e);
-}
-
 static int packing_goes_on(void *arg, struct error *e)
 {
 	const struct dump *d = arg;
@@ -402,13 +397,17 @@ static int packing_goes_on(void *arg, struct error *e)
 
 /* At a gate. */
 struct meeter {
-	const struct together *together;
+	const struct dump *d;
 	int guard_fd;
 };
 
+/* Who waits for others does not hang: they do, if anybody does. */
 static int meeter_goes_on(void *arg, struct error *e)
 {
-	return dump_guard_is_alive(((const struct meeter *)arg)->guard_fd, e);
+	const struct meeter *m = arg;
+
+	beat_go_on(m->d->options->beat);
+	return dump_guard_is_alive(m->guard_fd, e);
 }
 
 /* By the last one who has come there: one reading for all containers. What is left of timers is said from there on. */
@@ -417,7 +416,7 @@ static int read_clocks(void *arg, struct error *e)
 	const struct meeter *m = arg;
 
 	(void)e;
-	clocks_now(m->together->clocks);
+	clocks_now(m->d->options->together->clocks);
 	return 0;
 }
 
@@ -428,7 +427,7 @@ static int meet(struct dump *d, enum gate_point point, int guard_fd, struct erro
 	const struct together *t = d->options->together;
 
 	return t ? gate_meet(t->gate, point, t->self, meeter_goes_on,
-			   point == GATE_STOPPED ? read_clocks : NULL, &(struct meeter){t, guard_fd}, e)
+			   point == GATE_STOPPED ? read_clocks : NULL, &(struct meeter){d, guard_fd}, e)
 		 : 0;
 }
 
