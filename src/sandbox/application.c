@@ -452,8 +452,9 @@ void application_serve(struct supervisor *s, struct member *m)
 
 	if (dir < 0 || fstat(dir, &st) < 0)
 		return;
-	/* The container may have been deleted and another one of that id made since. */
-	if (m->application && m->application->directory == st.st_ino)
+	/* The container may have been deleted and another one of that id made since, perhaps with the same inode. */
+	if (m->application && m->application->directory == st.st_ino &&
+		faccessat(dir, CONTAINER_APPLICATION_SOCKET, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return;
 	application_free(take_ptr(m->application));
 	a = calloc(1, sizeof(*a));

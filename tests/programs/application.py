@@ -241,6 +241,23 @@ def busy(env, host_root):
     c.delete()
 
 
+def again(env, host_root):
+    """One after the other with the same id, in a sandbox whose supervisor goes on."""
+    keeper = made(env, host_root, "keeper", "asks.py")
+    keeper.run("--sandbox", "pod")
+    c = made(env, host_root, "again", "asks.py")
+    for _ in range(8):
+        for f in ("ask", "answers"):
+            c.file(f).unlink(missing_ok=True)
+        c.run("--sandbox", "pod")
+        a = Asker(c)
+        a.ask("status")
+        a.told("status id=again name=again generation=0 restored=0 checkpoints=0 failed=0 generation 0 where here")
+        c.delete()
+    check(len(supervisors(env)) == 1, f"supervisors: {supervisors(env)}")
+    keeper.delete()
+
+
 def supervisors(env):
     found = []
     for p in Path("/proc").iterdir():
@@ -287,5 +304,5 @@ def hostile(env, host_root):
 
 
 def tests(host_root):
-    for f in (asks, user_namespace, ends, fails, whole, busy, server_dies, hostile):
+    for f in (asks, user_namespace, ends, fails, whole, again, busy, server_dies, hostile):
         yield f"programs/application_{f.__name__}", lambda env, f=f: f(env, host_root), 120
