@@ -69,15 +69,37 @@ static int parse_fds(const char *text, int *fds, int *ret_n, struct error *e)
 	return 0;
 }
 
+static int read_stdin(char **ret, size_t *ret_len, struct error *e)
+{
+	int r = read_fd(STDIN_FILENO, VARLINK_MESSAGE_MAX, ret, ret_len);
+
+	return r < 0 ? error_errno(e, r, "read stdin") : 0;
+}
+
+/* "-": what is on stdin. */
 static int parse_parameters(const char *text, struct json_object **ret, struct error *e)
 {
-	enum json_tokener_error error = json_tokener_success;
+	_cleanup_free_ char *input = NULL;
+	struct json_tokener *t;
+	size_t len = text ? strlen(text) : 0, end;
+	int r = text && !strcmp(text, "-") ? read_stdin(&input, &len, e) : 0;
 
-	*ret = text ? json_tokener_parse_verbose(text, &error) : NULL;
-	if (text && !json_object_is_type(*ret, json_type_object))
-		return error_set(e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: %s",
-			error ? json_tokener_error_desc(error) : text);
-	return 0;
+	if (r < 0 || !text)
+		return r;
+	if (input)
+		text = input;
+	t = json_tokener_new();
+	if (!t)
+		return error_errno(e, -ENOMEM, "parameters");
+	json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	*ret = json_tokener_parse_ex(t, text, (int)MIN(len, (size_t)INT32_MAX));
+	end = json_tokener_get_parse_end(t);
+	if (!json_object_is_type(*ret, json_type_object) || end + strspn(text + end, " \t\r\n") != len)
+		r = error_set(e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: %s",
+			json_tokener_get_error(t) ? json_tokener_error_desc(json_tokener_get_error(t))
+						  : text);
+	json_tokener_free(t);
+	return r;
 }
 
 static int print_replies(struct client *c, struct error *e)

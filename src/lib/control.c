@@ -48,9 +48,8 @@ static int open_socket(struct stasis *s, const char *sandbox, bool make, struct 
 		return error_prefix(e, "sandbox");
 	dir = container_open_sandbox(s->root, sandbox, false);
 	if (dir < 0 && (dir != -ENOENT || !make))
-		return dir == -ENOENT
-			       ? error_set(e, dir, ERROR_STATE, "sandbox does not exist: %s", sandbox)
-			       : error_errno(e, dir, "open the sandbox %s", sandbox);
+		return dir == -ENOENT ? error_set(e, dir, ERROR_STATE, "sandbox does not exist: %s", sandbox)
+				      : error_errno(e, dir, "open the sandbox %s", sandbox);
 	fd = dir < 0 ? dir : connect_to(dir);
 	if (fd >= 0)
 		return fd;
@@ -111,7 +110,8 @@ static int send_call(struct stasis_control *c, const struct stasis_call_options 
 		return r;
 	parameters = o.parameters ? json_tokener_parse(o.parameters) : NULL;
 	if (o.parameters && !json_object_is_type(parameters, json_type_object))
-		return error_set(e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: %s", o.parameters);
+		return error_set(
+			e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: %s", o.parameters);
 	call = (struct client_call){.method = o.method,
 		.parameters = parameters,
 		.fds = o.fds,
@@ -121,8 +121,8 @@ static int send_call(struct stasis_control *c, const struct stasis_call_options 
 	return client_send(&c->client, &call, e);
 }
 
-EXPORT int stasis_control_send(struct stasis_control *c, const struct stasis_call_options *options,
-	struct stasis_error *ret_error)
+EXPORT int stasis_control_send(
+	struct stasis_control *c, const struct stasis_call_options *options, struct stasis_error *ret_error)
 {
 	struct error e;
 
@@ -168,11 +168,12 @@ EXPORT int stasis_control_receive(struct stasis_control *c, char **ret_json, str
 	return lib_error(receive(c, ret_json, &e), &e, ret_error);
 }
 
-EXPORT int stasis_control_call(struct stasis_control *c, const char *method, const char *parameters, char **ret_json,
-	struct stasis_error *ret_error)
+EXPORT int stasis_control_call(struct stasis_control *c, const char *method, const char *parameters,
+	char **ret_json, struct stasis_error *ret_error)
 {
 	struct error e;
-	int r = send_call(c, STASIS_OPTIONS(stasis_call_options, .method = method, .parameters = parameters), &e);
+	int r = send_call(
+		c, STASIS_OPTIONS(stasis_call_options, .method = method, .parameters = parameters), &e);
 
 	return lib_error(r < 0 ? r : receive(c, ret_json, &e), &e, ret_error);
 }

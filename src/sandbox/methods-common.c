@@ -2,6 +2,7 @@
 #include "sandbox/methods-priv.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,15 @@ int call_container_named(struct call *c, bool lock, struct container **ret, stru
 	int r = call_no_fds(c, e);
 
 	return r < 0 ? r : call_container(c, call_string(c, "id"), lock, ret, e);
+}
+
+void call_finish(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 int call_no_fds(struct call *c, struct error *e)

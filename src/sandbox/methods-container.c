@@ -117,8 +117,10 @@ static int start(struct call *c, struct error *e)
 	_cleanup_(container_free_p) struct container *k = NULL;
 	int r = call_container_named(c, true, &k, e);
 
-	if (r == 0)
+	if (r == 0) {
+		call_finish();
 		r = container_start(k, e);
+	}
 	return r < 0 ? r : call_reply(c, NULL, false);
 }
 
@@ -127,8 +129,10 @@ static int make_and_start(struct call *c, struct container **ret, struct error *
 	struct error later;
 	int r = make(c, CONTAINER_NAME_OF_ROOT, ret, e);
 
-	if (r == 0)
+	if (r == 0) {
+		call_finish();
 		r = container_start(*ret, e);
+	}
 	if (r < 0 && *ret && container_delete(*ret, true, &later) < 0)
 		log_warning("%s", later.message);
 	return r;
@@ -152,6 +156,7 @@ static int start_made(struct call *c, struct container **ret, struct error *e)
 			"container %s is not the one that the sandbox begins with (its name is %s, not %s): "
 			"use Start",
 			(*ret)->id, (*ret)->name, CONTAINER_NAME_OF_ROOT);
+	call_finish();
 	return container_start(*ret, e);
 }
 
@@ -171,8 +176,10 @@ static int destroy(struct call *c, struct error *e)
 
 	if (r == 0)
 		r = call_member(c, call_string(c, "id"), true, &k, e);
-	if (r == 0)
+	if (r == 0) {
+		call_finish();
 		r = container_delete(k, force, e);
+	}
 	return r < 0 ? r : call_reply(c, NULL, false);
 }
 
@@ -189,6 +196,7 @@ static int update(struct call *c, struct error *e)
 
 	if (r == 0 && text)
 		r = spec_parse_resources(text, strlen(text), &document, e);
+	call_finish();
 	if (r == 0)
 		r = container_update(k, document ? &document->resources : &none,
 			rdt.l3_cache_schema || rdt.mem_bw_schema ? &rdt : NULL, e);

@@ -145,6 +145,7 @@ static int create_links_and_routes(struct call *c, struct error *e)
 	r = open_sockets(k, pidfd, &s, e);
 	if (r < 0)
 		return r;
+	call_finish();
 	r = net_plan_apply(&s, &plan, item, e);
 	return r < 0 ? failed(c, item, e) : call_reply(c, NULL, false);
 }

@@ -93,6 +93,7 @@ static int change(struct call *c, const struct change *x, struct error *e)
 
 	if (r == 0)
 		r = lock_all(c, &m, e);
+	call_finish();
 	if (r == 0)
 		r = change_all(&m, x, e);
 	if (r < 0)

@@ -25,6 +25,9 @@ int call_container(
 	struct call *c, const char *id, bool lock, struct container **ret, struct error *e) _must_check_;
 /* The same, of the parameter "id". */
 int call_container_named(struct call *c, bool lock, struct container **ret, struct error *e) _must_check_;
+/* From here on the work is done to its end, also when the client (or the supervisor) goes: after what may take long, before what would
+ * leave something half done. */
+void call_finish(void);
 /* The method wants no descriptors. */
 int call_no_fds(struct call *c, struct error *e) _must_check_;
 /* An absolute path, or NULL. */

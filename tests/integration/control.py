@@ -775,6 +775,25 @@ def client_goes(env):
         c.call("Destroy", {"id": "root"})
 
 
+def client_goes_later(env):
+    """When a container has been told to start, and in the middle of an all-or-nothing: that is done to its end."""
+    with pod(env) as (p, c):
+        fifo = env.t / "fifo"
+        os.mkfifo(fifo)
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo > {env.t}/began; cat < {fifo}; echo > {env.t}/ended"]}
+        c.call("Create", {"id": "slow", "bundle": p.bundle("slow", edit=lambda s: s.update(hooks={"poststart": [hook]}))})
+        other = p.client()
+        other.send("io.stasis.Sandbox.Start", {"id": "slow"})
+        poll("the hook", (env.t / "began").exists)
+        other.close()
+        check(status(c, "root") == "running", "others are served")
+        fifo.write_text("")
+        poll("the rest", (env.t / "ended").exists)
+        check(status(c, "slow") == "running", status(c, "slow"))
+        c.call("Destroy", {"id": "slow"})
+        c.call("Destroy", {"id": "root"})
+
+
 def supervisor_dies(env):
     """Containers run on; the next one knows how they end."""
     with pod(env, args=["sh", "-c", 'trap "exit 6" TERM; while :; do usleep 10000; done']) as (p, c):
@@ -830,10 +849,15 @@ def command_line(env):
         check(json.loads(ctl("List")[1])["containers"][0]["id"] == "root", "List")
         check("io.stasis.Network" in json.loads(ctl("org.varlink.service.GetInfo")[1])["interfaces"], "GetInfo")
         for args, saying in ((("Nothing",), "MethodNotFound"), (("State",), "id: is missing"), (("State", '{"id": 1}'), "id: a string"),
-                             (("State", '{"id": '), "no JSON object"), (("State", "[]"), "no JSON object"), (("State", '{"id": "x"}'), "does not exist"),
+                             (("State", '{"id": '), "no JSON object"), (("State", "[]"), "no JSON object"), (("State", "{} {}"), "no JSON object"), (("State", '{"id": "x"}'), "does not exist"),
                              (("a.b.C",), "InterfaceNotFound"), (("--fds", "77", "List"), "fds"), (("--fds", "x", "List"), "fds")):
             _, _, err = ctl(*args, ok=False)
             check(saying in err, f"{args}: {err}")
+        parameters = env.t / "parameters"
+        for text, saying in (('{"id": "root"}\n', None), ('{"id": "root"} x', "no JSON object"), ("", "no JSON object"), ('{"id": "\xff"}', "no JSON object")):
+            parameters.write_text(text, encoding="latin-1")
+            _, out, err = ctl("State", "-", stdin=parameters, ok=saying is None)
+            check(saying in err if saying else '"running"' in out, f"{text!r}: {out} {err}")
         out = ctl("--fds", "0,1,2", "ExecuteAsync", '{"id": "root", "args": ["echo", "hello"]}')[1]
         poll("its output", lambda: True)
         check('"pid"' in out, out)
@@ -851,6 +875,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, wait_pid, many_ended, processes, signals,
-              pause, events, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, supervisor_dies, at_once,
+              pause, events, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
               command_line):
         yield f"integration/control/{f.__name__}", f, 90

@@ -90,5 +90,6 @@ int restore_end_exec(struct finish *f, struct error *e)
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		if (r->procs[i]->by_exec)
 			result = collect(f, init, r->procs[i], e);
-	return result == 0 && restore_gets_sigchld(init->proc, false) ? restore_drop_sigchld(f, init, e) : result;
+	return result == 0 && restore_gets_sigchld(init->proc, false) ? restore_drop_sigchld(f, init, e)
+								      : result;
 }
