@@ -1,0 +1,159 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# What containers of a sandbox share comes back shared. (What goes through pipes, sockets, memory and queues between them, byte by byte:
+# tests/soak/between.c.)
+# time limit: 120
+. "$TESTS/lib.sh"
+
+# member NAME VOLUME: options of a container NAME with /vol; the namespaces of the first one.
+member() {
+	edit '.mounts += [{"destination": "/vol", "type": "bind", "source": $vol, "options": ["bind", "rw"]}]' --arg vol "$2"
+}
+
+# joined ID: $B has the network and ipc namespaces of that container.
+joined() {
+	edit '.linux.namespaces |= map(select(.type != "network" and .type != "ipc")) +
+		[{"type": "network", "path": ("/proc/" + $pid + "/ns/net")}, {"type": "ipc", "path": ("/proc/" + $pid + "/ns/ipc")}]' \
+		--arg pid "$(init_pid "$1")"
+}
+
+started() {
+	ok run -d --bundle "$B" --sandbox one --container-name "$1" "one-$1"
+}
+
+restored() {
+	ok restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name "$1" "two-$1"
+}
+
+# passing KIND: containers "give" and "take" of the sandbox one, which have the same descriptor.
+passing() {
+	mkdir -p "$T/vol"
+	bundle give passed give "$1"
+	cp "$BUILD/tests/cr/passed" "$B/rootfs/bin/"
+	member give "$T/vol"
+	started give
+	bundle take passed take "$1"
+	cp "$BUILD/tests/cr/passed" "$B/rootfs/bin/"
+	member take "$T/vol"
+	joined one-give
+	started take
+	eventually 10 test -e "$T/vol/ready.give"
+	eventually 10 test -e "$T/vol/ready.take"
+}
+
+# come_back: both, from $T/i, as the sandbox two.
+come_back() {
+	B=$T/give
+	restored give
+	B=$T/take
+	joined two-give
+	restored take
+}
+
+verdicts() {
+	touch "$T/vol/go"
+	eventually 10 test -e "$T/vol/result.give"
+	eventually 10 test -e "$T/vol/result.take"
+	[ "$(cat "$T/vol/result.give")" = PASS ] || fail "$(cat "$T/vol/result.give")"
+	[ "$(cat "$T/vol/result.take")" = PASS ] || fail "$(cat "$T/vol/result.take")"
+}
+
+passed_over() {
+	passing "$1"
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" one
+	ok checkpoint --sandbox --image-path "$T/i" one
+	come_back
+	verdicts
+}
+
+test_eventfd() { passed_over eventfd; }
+test_offset() { passed_over offset; }
+test_deleted_file() { passed_over deleted; }
+test_end_of_a_pipe() { passed_over pipe; }
+test_credentials() { passed_over credentials; }
+
+# refused KIND PATTERN: not before the freeze, and both run on.
+refused() {
+	passing "$1"
+	fails "$2" checkpoint --sandbox --image-path "$T/i" one
+	[ ! -e "$T/i" ] || [ -z "$(ls -A "$T/i")" ] || fail "left: $(find "$T/i")"
+	verdicts
+	expect_status one-give running
+	expect_status one-take running
+}
+
+test_refused_epoll() { refused epoll 'the container "(give|take)" has it open as well'; }
+test_refused_socket() { refused tcp 'the container "(give|take)" has it open as well'; }
+
+# A container of it alone would have only one end of each.
+test_alone() {
+	passing eventfd
+	fails 'outside of the container' checkpoint --leave-running --image-path "$T/alone" one-give
+	ok checkpoint --sandbox --image-path "$T/i" one
+	B=$T/give
+	fails 'one container of a sandbox' restore -d --image-path "$T/i/containers/give" --bundle "$B" alone
+}
+
+test_another_volume() {
+	mkdir "$T/vol" "$T/other"
+	mkfifo "$T/vol/fifo" "$T/other/fifo"
+	bundle give sh -c 'exec 3<>/vol/fifo; echo a line >&3; touch /vol/ready.give; while :; do sleep 1; done'
+	member give "$T/vol"
+	started give
+	bundle take sh -c 'exec 3<>/vol/fifo; touch /vol/ready.take; while [ ! -e /vol/go ]; do sleep 0.01; done; read -r line <&3; echo "$line" > /vol/.l; mv /vol/.l /vol/line; sleep 1000'
+	member take "$T/vol"
+	started take
+	eventually 10 test -e "$T/vol/ready.give"
+	eventually 10 test -e "$T/vol/ready.take"
+	ok checkpoint --sandbox --image-path "$T/i" one
+	B=$T/give
+	restored give
+	B=$T/take
+	cp "$B/config.json" "$T/right.json"
+	edit '(.mounts[] | select(.destination == "/vol")).source = $vol' --arg vol "$T/other"
+	fails 'not the same file now: mount the same volume' restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name take two-take
+	[ ! -e "$ROOT/two-give" ] && [ ! -e "$ROOT/two-take" ] || fail "something is left"
+	# The line is in the image, and once.
+	cp "$T/right.json" "$B/config.json"
+	B=$T/give
+	restored give
+	B=$T/take
+	restored take
+	touch "$T/vol/go"
+	eventually 10 test -e "$T/vol/line"
+	[ "$(cat "$T/vol/line")" = "a line" ] || fail "the line is $(cat "$T/vol/line")"
+	ok exec two-give sh -c 'echo another >/vol/fifo; read -r line </vol/fifo; echo "$line"'
+	[ "$(cat "$T/out")" = another ] || fail "there was $(cat "$T/out") in it"
+}
+
+# A volume in memory is gone with the pod: its files are in the image once, and what is mapped is shared again.
+test_volume_in_memory() {
+	mkdir "$T/vol" "$T/shm"
+	mount -t tmpfs -o size=1m shm "$T/shm"
+	bundle give sh -c 'exec 3>/shm/kept; echo text >&3; ln /shm/kept /shm/second; mkdir /shm/dir; touch /vol/ready.give; while [ ! -e /vol/go ]; do sleep 0.01; done; echo more >&3; touch /vol/said; sleep 1000'
+	member give "$T/vol"
+	edit '.mounts = (.mounts | map(select(.destination != "/shm"))) + [{"destination": "/shm", "type": "bind", "source": $shm, "options": ["bind", "rw"]}]' --arg shm "$T/shm"
+	started give
+	eventually 10 test -e "$T/vol/ready.give"
+	bundle take sh -c 'exec 3</shm/second; touch /vol/ready.take; while [ ! -e /vol/said ]; do sleep 0.01; done; cat <&3 > /vol/.l; mv /vol/.l /vol/text; sleep 1000'
+	member take "$T/vol"
+	edit '.mounts += [{"destination": "/shm", "type": "bind", "source": $shm, "options": ["bind", "rw"]}]' --arg shm "$T/shm"
+	started take
+	eventually 10 test -e "$T/vol/ready.take"
+	ok checkpoint --sandbox --image-path "$T/i" one
+	umount "$T/shm"
+	mount -t tmpfs -o size=1m shm "$T/shm"
+	B=$T/take
+	restored take
+	B=$T/give
+	restored give
+	touch "$T/vol/go"
+	eventually 10 test -e "$T/vol/text"
+	[ "$(cat "$T/vol/text")" = $'text\nmore' ] || fail "read: $(cat "$T/vol/text")"
+	[ -d "$T/shm/dir" ] && [ "$(stat -c %h "$T/shm/kept")" = 2 ] || fail "in the volume: $(ls -l "$T/shm")"
+	ok delete --force two-give
+	ok delete --force two-take
+	umount "$T/shm"
+}
+
+run_test "$@"

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * passed give|take KIND: two containers with one volume, /vol, of which one passes a descriptor to the other. When both have it
+ * they say so by /vol/ready.*; then /vol/go makes "give" use it, and "take" looks whether that can be seen. The verdict of
+ * each is in /vol/result.*: "PASS", or what is wrong.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *role;
+static int connection; /* between the two, as long as it is open */
+static char *memory;
+static int ends[2];
+static struct ucred seen; /* of the other end, at the beginning */
+
+static void say(const char *what, const char *format, ...)
+{
+	char path[64], to[64];
+	va_list ap;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/vol/.%s.%s", what, role);
+	snprintf(to, sizeof(to), "/vol/%s.%s", what, role);
+	f = fopen(path, "we");
+	if (!f)
+		exit(1);
+	va_start(ap, format);
+	vfprintf(f, format, ap);
+	va_end(ap);
+	fclose(f);
+	rename(path, to);
+}
+
+static void fail(const char *what)
+{
+	say("result", "%s: %s: %s\n", role, what, strerror(errno));
+	for (;;)
+		pause();
+}
+
+static void check(bool good, const char *what)
+{
+	if (!good)
+		fail(what);
+}
+
+static void wait_for(const char *path)
+{
+	while (access(path, F_OK) < 0)
+		usleep(2000);
+}
+
+static bool gives(void)
+{
+	return !strcmp(role, "give");
+}
+
+static void address(struct sockaddr_un *a)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(a->sun_path, sizeof(a->sun_path), "/vol/socket");
+}
+
+static void join(bool as_user)
+{
+	struct sockaddr_un a;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	address(&a);
+	if (gives()) {
+		unlink(a.sun_path);
+		check(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && chmod(a.sun_path, 0666) == 0 &&
+				listen(fd, 5) == 0,
+			"listen");
+		connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		check(connection >= 0, "accept");
+		close(fd); /* it has no listener any more, and its name is gone */
+		unlink(a.sun_path);
+		return;
+	}
+	if (as_user)
+		check(setgroups(0, NULL) == 0 && setresgid(55, 55, 55) == 0 && setresuid(0, 44, 0) == 0, "become a user");
+	while (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		usleep(2000);
+	if (as_user)
+		check(setresuid(0, 0, 0) == 0 && setresgid(0, 0, 0) == 0, "become root");
+	connection = fd;
+}
+
+static void send_fd(int fd)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec data = {(char[]){"x"}, 1};
+	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	*CMSG_FIRSTHDR(&m) =
+		(struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(fd));
+	check(sendmsg(connection, &m, 0) == 1, "send a descriptor");
+}
+
+static int take_fd(void)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	char byte;
+	struct iovec data = {&byte, 1};
+	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	int fd;
+
+	check(recvmsg(connection, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m), "take a descriptor");
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	return fd;
+}
+
+/* The other one has it, too. */
+static int both(int made)
+{
+	int fd = made;
+
+	if (gives())
+		send_fd(made);
+	else
+		fd = take_fd();
+	return fd;
+}
+
+static void map(int fd)
+{
+	memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	check(memory != MAP_FAILED, "mmap");
+}
+
+static int open_file(const char *path)
+{
+	int fd = gives() ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	check(!gives() || (fd >= 0 && ftruncate(fd, 4096) == 0), path);
+	return fd;
+}
+
+static void *set_up(const char *kind, int *fd)
+{
+	uint64_t three = 3;
+
+	if (!strcmp(kind, "eventfd")) {
+		*fd = both(gives() ? eventfd(0, EFD_CLOEXEC) : -1);
+		check(!gives() || write(*fd, &three, 8) == 8, "count");
+	} else if (!strcmp(kind, "offset")) {
+		*fd = both(open_file("/vol/file"));
+		check(!gives() || write(*fd, "abc", 3) == 3, "write");
+	} else if (!strcmp(kind, "deleted")) { /* one has it open, the other one has mapped it */
+		*fd = both(open_file("/vol/deleted"));
+		map(*fd);
+		if (gives())
+			unlink("/vol/deleted");
+		else
+			close(*fd);
+	} else if (!strcmp(kind, "pipe")) { /* the very end, with data in it */
+		check(!gives() || pipe2(ends, O_CLOEXEC) == 0, "pipe");
+		*fd = both(ends[0]);
+		check(!gives() || write(ends[1], "abc", 3) == 3, "write");
+	} else if (!strcmp(kind, "epoll")) {
+		*fd = both(gives() ? epoll_create1(EPOLL_CLOEXEC) : -1);
+	} else if (!strcmp(kind, "tcp")) {
+		*fd = both(gives() ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1);
+	}
+	return NULL;
+}
+
+static void use(const char *kind, int fd)
+{
+	uint64_t four = 4, count = 0;
+	char buf[8] = "";
+
+	if (!strcmp(kind, "eventfd")) {
+		if (gives())
+			check(write(fd, &four, 8) == 8, "count on");
+		else
+			check(read(fd, &count, 8) == 8 && count == 7, "the count is another one");
+	} else if (!strcmp(kind, "offset")) {
+		if (gives())
+			check(write(fd, "de", 2) == 2, "write on");
+		else
+			check(lseek(fd, 0, SEEK_CUR) == 5, "the offset is another one");
+	} else if (!strcmp(kind, "deleted")) {
+		if (gives())
+			strcpy(memory, "seen");
+		else
+			check(!strcmp(memory, "seen"), "it is other memory");
+	} else if (!strcmp(kind, "pipe")) {
+		if (gives())
+			check(read(fd, buf, 2) == 2 && !memcmp(buf, "ab", 2) && write(ends[1], "d", 1) == 1, "data");
+		else
+			check(read(fd, buf, 8) == 2 && !memcmp(buf, "cd", 2), "what is left of the data");
+	}
+}
+
+static void see(struct ucred *c)
+{
+	check(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, c, &(socklen_t){sizeof(*c)}) == 0, "SO_PEERCRED");
+}
+
+int main(int argc, char **argv)
+{
+	struct ucred now;
+	int fd = -1;
+
+	if (argc != 3)
+		return 1;
+	role = argv[1];
+	join(!strcmp(argv[2], "credentials"));
+	see(&seen);
+	set_up(argv[2], &fd);
+	say("ready", "yes\n");
+	wait_for("/vol/go");
+	see(&now);
+	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid, "the other end is another one's");
+	if (!gives())
+		wait_for("/vol/result.give");
+	use(argv[2], fd);
+	say("result", "PASS\n");
+	for (;;)
+		pause();
+}
