@@ -93,7 +93,8 @@ static void join(bool as_user)
 		return;
 	}
 	if (as_user)
-		check(setgroups(0, NULL) == 0 && setresgid(55, 55, 55) == 0 && setresuid(0, 44, 0) == 0, "become a user");
+		check(setgroups(0, NULL) == 0 && setresgid(55, 55, 55) == 0 && setresuid(0, 44, 0) == 0,
+			"become a user");
 	while (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		usleep(2000);
 	if (as_user)
@@ -108,10 +109,13 @@ static void send_fd(int fd)
 		struct cmsghdr align;
 	} control = {0};
 	struct iovec data = {(char[]){"x"}, 1};
-	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr m = {.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
 
-	*CMSG_FIRSTHDR(&m) =
-		(struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+	*CMSG_FIRSTHDR(&m) = (struct cmsghdr){
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(fd));
 	check(sendmsg(connection, &m, 0) == 1, "send a descriptor");
 }
@@ -124,7 +128,10 @@ static int take_fd(void)
 	} control;
 	char byte;
 	struct iovec data = {&byte, 1};
-	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr m = {.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
 	int fd;
 
 	check(recvmsg(connection, &m, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&m), "take a descriptor");
@@ -209,7 +216,8 @@ static void use(const char *kind, int fd)
 			check(!strcmp(memory, "seen"), "it is other memory");
 	} else if (!strcmp(kind, "pipe")) {
 		if (gives())
-			check(read(fd, buf, 2) == 2 && !memcmp(buf, "ab", 2) && write(ends[1], "d", 1) == 1, "data");
+			check(read(fd, buf, 2) == 2 && !memcmp(buf, "ab", 2) && write(ends[1], "d", 1) == 1,
+				"data");
 		else
 			check(read(fd, buf, 8) == 2 && !memcmp(buf, "cd", 2), "what is left of the data");
 	}
@@ -217,7 +225,8 @@ static void use(const char *kind, int fd)
 
 static void see(struct ucred *c)
 {
-	check(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, c, &(socklen_t){sizeof(*c)}) == 0, "SO_PEERCRED");
+	check(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, c, &(socklen_t){sizeof(*c)}) == 0,
+		"SO_PEERCRED");
 }
 
 int main(int argc, char **argv)
@@ -234,7 +243,8 @@ int main(int argc, char **argv)
 	say("ready", "yes\n");
 	wait_for("/vol/go");
 	see(&now);
-	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid, "the other end is another one's");
+	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid,
+		"the other end is another one's");
 	if (!gives())
 		wait_for("/vol/result.give");
 	use(argv[2], fd);

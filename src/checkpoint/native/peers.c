@@ -292,16 +292,24 @@ static const char *kind_of(const struct dump_file *f)
 	return S_ISFIFO(f->st.st_mode) ? "pipe" : "file";
 }
 
-static char *names(struct dump *d, const struct dump_file *f, unsigned *ret_lowest)
+/* Who comes first owns it. The container that the sandbox begins with may not be restored at all: it comes last. */
+static unsigned rank(const struct dump *d, unsigned member)
+{
+	const char *name = peers_name(d, member);
+
+	return name && !strcmp(name, CONTAINER_NAME_OF_ROOT) ? UINT32_MAX : member;
+}
+
+static char *names(struct dump *d, const struct dump_file *f, bool *ret_first)
 {
 	char text[512] = "";
 	unsigned last = UINT32_MAX;
 
-	*ret_lowest = self(d);
+	*ret_first = true;
 	for (const struct peer_file *o = NULL; (o = peers_next(d, f->st.st_dev, f->st.st_ino, o));) {
 		size_t n = strlen(text);
 
-		*ret_lowest = MIN(*ret_lowest, o->member);
+		*ret_first &= rank(d, self(d)) < rank(d, o->member);
 		if (o->member == last)
 			continue;
 		last = o->member;
@@ -312,18 +320,18 @@ static char *names(struct dump *d, const struct dump_file *f, unsigned *ret_lowe
 
 int peers_shared(struct dump *d, const struct dump_file *f, St__Shared **ret, struct error *e)
 {
-	unsigned lowest;
 	St__Shared *m;
+	bool first;
 
 	*ret = NULL;
 	if (!peers_have(d, f->st.st_dev, f->st.st_ino))
 		return 0;
 	m = pb_new(&d->arena, Shared, shared);
-	if (!m || !(m->with = names(d, f, &lowest)) ||
+	if (!m || !(m->with = names(d, f, &first)) ||
 		!(m->key = arena_printf(&d->arena, "%s-%llx-%llx", kind_of(f),
 			  (unsigned long long)f->st.st_dev, (unsigned long long)f->st.st_ino)))
 		return error_errno(e, -ENOMEM, "what containers share");
-	m->owner = lowest == self(d);
+	m->owner = first;
 	d->shares = true;
 	*ret = m;
 	return 0;
@@ -353,18 +361,18 @@ static bool is_same(const struct dump_file *f, const struct peer_file *o)
 	       syscall(SYS_kcmp, f->proc->shown, o->pid, KCMP_FILE_TYPE, f->fd, o->fd) == 0;
 }
 
-/* The same open file description in another container, not only the same file: the one with the lowest number. */
+/* The same open file description in another container, not only the same file: the one that comes first. */
 static const struct peer_file *find_same(struct dump *d, const struct dump_file *f)
 {
 	uint64_t ino = inode_of(&f->st, f->link);
-	const struct peer_file *lowest = NULL;
+	const struct peer_file *first = NULL;
 
 	if (!f->resource || f->resource->kind_case == ST__FILE__KIND_STDIO || f->fd < 0)
 		return NULL;
 	for (const struct peer_file *o = NULL; (o = peers_next(d, f->st.st_dev, ino, o));)
-		if ((!lowest || o->member < lowest->member) && is_same(f, o))
-			lowest = o;
-	return lowest;
+		if ((!first || rank(d, o->member) < rank(d, first->member)) && is_same(f, o))
+			first = o;
+	return first;
 }
 
 static void check_file(struct dump *d, const struct dump_file *f)
@@ -403,7 +411,7 @@ int peers_describe(struct dump *d, struct dump_file *f, struct error *e)
 	m = f->msg->description = pb_new(&d->arena, Shared, shared);
 	if (!m)
 		return error_errno(e, -ENOMEM, "what containers share");
-	m->owner = self(d) < o->member;
+	m->owner = rank(d, self(d)) < rank(d, o->member);
 	m->with = (char *)peers_name(d, o->member);
 	m->key = arena_printf(
 		&d->arena, "desc-%d-%d", m->owner ? f->proc->shown : o->pid, m->owner ? f->fd : o->fd);

@@ -5,7 +5,7 @@
  * others' when all have written (GATE_PUBLISHED). Before the freeze, preflight writes for all of them.
  *
  * Whoever finds that an object is in several containers decides by rules that give the same result in each of them: the
- * owner is the member with the lowest number of those that have it.
+ * owner is the first of the members that have it.
  */
 #pragma once
 

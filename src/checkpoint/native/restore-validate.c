@@ -292,8 +292,9 @@ static int validate_shm(const struct restore *r, struct error *e)
 		total += MIN(s->size, TASK_SIZE_MAX_X86) + 4096;
 		total += s->sysv ? MIN(s->size, TASK_SIZE_MAX_X86) : 0; /* it is attached twice */
 		total += huge_shm_is_valid(s) ? 2 * huge_page_size(s) : 0;
-		if (s->id == 0 || !huge_shm_is_valid(s) || (s->sysv && (s->memfd || s->size == 0)) ||
-			s->size > TASK_SIZE_MAX_X86 || (!s->memfd && total > TASK_SIZE_MAX_X86))
+		if (s->id == 0 || !huge_shm_is_valid(s) || (s->elsewhere && !s->memfd && !s->sysv) ||
+			(s->sysv && (s->memfd || s->size == 0)) || s->size > TASK_SIZE_MAX_X86 ||
+			(!s->memfd && total > TASK_SIZE_MAX_X86))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT,
 				"checkpoint.img: shared memory %llu of %llu bytes", (unsigned long long)s->id,
 				(unsigned long long)s->size);

@@ -499,7 +499,7 @@ static int check_bundle(struct restore *r, struct error *e)
 	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
-	if (r->container->ipc && !s->namespaces[NS_IPC].present)
+	if (r->container->ipc && !ipc_may_be_shared(s))
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container shared its ipc namespace with others of its sandbox: give all of them "
 			"the same "

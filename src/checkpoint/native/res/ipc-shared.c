@@ -75,6 +75,18 @@ int ipc_shared(struct dump *d, St__Shared **ret, struct error *e)
 
 /* ---- restore ---- */
 
+/* What is in our own namespace no image may add to. */
+bool ipc_may_be_shared(const struct spec *s)
+{
+	const struct spec_namespace *ns = &s->namespaces[NS_IPC];
+	struct stat own, theirs;
+
+	if (!ns->present || !ns->path)
+		return ns->present;
+	return stat("/proc/self/ns/ipc", &own) == 0 && stat(ns->path, &theirs) == 0 &&
+	       (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino);
+}
+
 static int own_namespace(const struct restore *r, struct error *e)
 {
 	int fd = openat(r->proc_fd, "thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);

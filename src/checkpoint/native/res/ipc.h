@@ -72,6 +72,7 @@ bool sem_undo_is_used(const struct dump_proc *p);
  * after them (as they were). */
 int sysv_restore(struct restore *r, struct error *e) _must_check_;
 /* Of a namespace that containers of a sandbox share: its objects are there; wait until they are. */
+bool ipc_may_be_shared(const struct spec *s);
 int ipc_offer(struct restore *r, struct error *e) _must_check_;
 int ipc_await(struct restore *r, struct error *e) _must_check_;
 int mqueue_restore(struct restore *r, struct error *e) _must_check_;

@@ -197,7 +197,7 @@ int unix_join(struct unix_restore *u, struct error *e)
 /* What is shut down takes no more: the other container has to have filled its end before. */
 static const char *part(const struct sock *s, bool own)
 {
-	return is_owner(s) == own ? "fo" : "fn";
+	return is_owner(s) == own ? "full-a" : "full-b";
 }
 
 int unix_tell_filled(struct unix_restore *u, struct sock *s, struct error *e)

@@ -178,6 +178,11 @@ const struct support_row support_rows[] = {
 		"in a namespace of others: refused if attached or used with SEM_UNDO"},
 	{"namespace", "times of System V IPC", "lost",
 		"when and by whom an object was last used; ids that new objects will get"},
+	{"namespace", "System V IPC of a sandbox", "supported",
+		"segments, semaphores, SEM_UNDO, messages and POSIX queues in an ipc namespace that "
+		"containers of a "
+		"sandbox "
+		"share, when they are checkpointed together; its sysctls are those of who makes it"},
 	{"namespace", "ipc sysctls", "supported", "also what the container has changed"},
 	{"container", "cgroup", "created",
 		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero"},
@@ -199,6 +204,11 @@ const struct support_row support_rows[] = {
 		"not part of the image: they stay where they are"},
 	{"mount", "mounts of config.json", "created", ""},
 	{"mount", "tmpfs contents", "supported", "files, links, nodes, owners, times, extended attributes"},
+	{"mount", "volumes in memory", "supported",
+		"of a sandbox: tmpfs mounts that its containers have been given, /dev/shm among them; put "
+		"back where "
+		"they are empty. Read-only ones, those of the machine, and of a container alone: kept "
+		"outside"},
 	{"mount", "mounts made by the container", "supported",
 		"tmpfs, proc, sysfs, devpts, mqueue, cgroup, overlay, binds, moves, flags, propagation, "
 		"pivot_root"},
@@ -250,6 +260,17 @@ const struct support_row support_rows[] = {
 		"memory "
 		"without a key when it is stopped: refused"},
 	{"memory", "NUMA policy", "supported", "set_mempolicy of threads and mbind of mappings"},
+	{"file", "between containers of a sandbox", "supported",
+		"when they are checkpointed together: FIFOs, pipes, TCP connections, unix sockets in one "
+		"network "
+		"namespace "
+		"(pairs, connected by name, datagrams), deleted files and memfds that several have or map, "
+		"descriptors "
+		"that were passed (of pipes, files, memfds, eventfds, timerfds)"},
+	{"file", "other things between containers", "refused",
+		"passed descriptors of other kinds, unix sockets between network namespaces, clients that "
+		"wait to be "
+		"accepted by another container; anything of it in the checkpoint of a container alone"},
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},
