@@ -68,7 +68,8 @@ void trace_end(void)
 		return;
 	/* The last one, which no comma follows. */
 	n = snprintf(line, sizeof(line),
-		"{\"name\": \"end\", \"ph\": \"i\", \"s\": \"p\", \"ts\": %.3f, \"pid\": %d, \"tid\": %d}\n]\n",
+		"{\"name\": \"end\", \"ph\": \"i\", \"s\": \"p\", \"ts\": %.3f, \"pid\": %d, \"tid\": "
+		"%d}\n]\n",
 		now_ns() / 1e3, getpid(), gettid());
 	put(line, n);
 	close_p(&sink.fd);
@@ -91,7 +92,8 @@ void trace_span_end(struct trace_span *s)
 	if (!s->name || sink.pid != getpid())
 		return;
 	n = snprintf(line, sizeof(line),
-		"{\"name\": \"%.60s\", \"ph\": \"X\", \"ts\": %.3f, \"dur\": %.3f, \"pid\": %d, \"tid\": %d},\n",
+		"{\"name\": \"%.60s\", \"ph\": \"X\", \"ts\": %.3f, \"dur\": %.3f, \"pid\": %d, \"tid\": "
+		"%d},\n",
 		s->name, s->begin / 1e3, (now_ns() - s->begin) / 1e3, getpid(), gettid());
 	put(line, n);
 }

@@ -503,7 +503,7 @@ static int check_bundle(struct restore *r, struct error *e)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container shared its ipc namespace with others of its sandbox: give all of them "
 			"the same "
-			"one in linux.namespaces of config.json");
+			"one, which is not the machine's, in linux.namespaces of config.json");
 	if (has_ipc(r) && !r->own_ipc && !r->container->ipc)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container has IPC objects: restore needs an ipc namespace of its own in "
