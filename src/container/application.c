@@ -86,10 +86,19 @@ static char **take_strings(const char *value, struct arena *a)
 
 static int take_command(const char *name, const char *value, struct arena *a, char ***ret, struct error *e)
 {
+	/* Whoever sets annotations on a command line is glad of few quotes. */
+	if (value[0] == '/') {
+		*ret = arena_array(a, 2, sizeof(**ret));
+		if (*ret)
+			(*ret)[0] = arena_strdup(a, value);
+		return *ret && (*ret)[0] ? 0 : error_errno(e, -ENOMEM, "%s", name);
+	}
 	*ret = take_strings(value, a);
-	if (*ret && **ret[0])
+	if (*ret && (*ret)[0][0])
 		return 0;
-	return bad(e, name, "must be a command as a JSON array of strings: [\"/bin/program\", \"argument\"]");
+	return bad(e, name,
+		"must be the absolute path of a program, or a command as a JSON array of strings: "
+		"[\"/bin/program\", \"argument\"]");
 }
 
 /* What the others say is not to be said twice. */

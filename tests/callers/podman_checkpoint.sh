@@ -284,4 +284,31 @@ test_damaged() {
 	goes_on c 3
 }
 
+in_hooks() {
+	[ "$(podman exec c cat /tmp/hooks)" = "$1" ] || fail "hooks: $(podman exec c cat /tmp/hooks)"
+}
+
+# docs/application.md, with annotations as podman passes them on: hooks, generation, environment, and a checkpoint that it asks for.
+test_application() {
+	need criu python3
+	local hook=/hooks/note
+	mkdir "$T/hooks"
+	printf '#!/bin/sh\necho $STASIS_MODE $STASIS_GENERATION >> /tmp/hooks\n' > "$T/hooks/note"
+	chmod 755 "$T/hooks/note"
+	counting -v "$T/hooks:/hooks:ro" --annotation io.stasis.application=true --annotation "io.stasis.application.image-path=$T/own" \
+		--annotation "io.stasis.hooks.save=$hook" --annotation "io.stasis.hooks.resume=$hook" --annotation "io.stasis.hooks.restore=$hook" \
+		-v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v "$TESTS/../examples:/examples:ro" -e WHERE=here
+	expect 'checkpointed 0' podman exec c /usr/bin/python3 -B /examples/ask.py
+	engine_is_native "$T/own"
+	in_hooks $'save 0\nresume 0'
+	succeeds podman container checkpoint c
+	succeeds podman container restore c
+	goes_on c 3
+	in_hooks $'save 0\nresume 0\nsave 0\nrestore 1'
+	expect 1 podman exec c sh -c 'read n < /run/stasis/generation; echo $n'
+	expect WHERE=here podman exec c sh -c 'tr "\0" "\n" < /run/stasis/environment | grep ^WHERE='
+	expect 'checkpointed 1' podman exec c /usr/bin/python3 -B /examples/ask.py
+	goes_on c 3
+}
+
 run_caller_test "$@"
