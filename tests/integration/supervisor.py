@@ -398,6 +398,79 @@ def test_crowd(env):
         x.delete()
 
 
+def slow_bundle(env, cid):
+    """A bundle whose creation stands still until the file "go" is there."""
+    c = Container(env, cid, ("sleep", "1000"), busybox=True)
+    at, go = env.t / f"{cid}.at", env.t / f"{cid}.go"
+    c.config["hooks"] = {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo > {at}; while [ ! -e {go} ]; do sleep 0.02; done"]}]}
+    c.write_config()
+    return c, at, go
+
+
+def workers(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            if Path(f"/proc/{p}/comm").read_text().strip() == "stasis:worker"]
+
+
+def test_workers(env):
+    """What goes on in a process of its own: others are served meanwhile, and its end by any hand is an answer or undone."""
+    pod = Pod(env)
+    keeper = pod.run("keeper")
+    with pod.connect() as k, pod.connect() as other:
+        c, at, go = slow_bundle(env, "c")
+        create = {"id": "c", "bundle": str(c.bundle)}
+        k.send("Create", create)
+        poll("the hook runs", at.exists)
+        check(other.call("State", id="keeper")["state"]["status"] == "running", "others are served meanwhile")
+        check(other.call("State", id="c")["state"]["status"] == "creating", "State of what is being made")
+        pid = k.supervisor()
+        check(len(workers(pid)) == 1, "one worker")
+        go.write_text("")
+        reply = k.receive()["parameters"]
+        check(reply["hostPid"] == c.pid() and proc_stat(c.pid())[2] == pid, f"made, a child of the supervisor: {reply}")
+        k.call("Start", id="c")
+        k.send("Wait", {"id": "c"})
+        env.command("kill", "c", "KILL")
+        check(k.receive()["parameters"]["exit"]["signal"] == 9, "its own child's status")
+        c.delete()
+        # The worker is killed: its client hears so.
+        half, half_at, half_go = slow_bundle(env, "half")
+        k.send("Create", {"id": "half", "bundle": str(half.bundle)})
+        poll("the hook runs", half_at.exists)
+        os.kill(workers(pid)[0], signal.SIGKILL)
+        reply = k.receive()
+        check(reply["error"] == SANDBOX + "Internal" and "signal 9" in reply["parameters"]["message"], f"killed: {reply}")
+        half_go.write_text("")  # nobody else ends its hook
+        half.delete()
+        poll("no worker is left", lambda: not workers(pid))
+        # The client goes: what it wanted is undone.
+        for f in at, go:
+            f.unlink()
+        with pod.connect() as leaves:
+            leaves.send("Create", create)
+            poll("the hook runs", at.exists)
+        poll("undone when the client is gone", lambda: not (env.root / "c").exists() and not workers(pid))
+        check([m["id"] for m in other.call("List")["containers"]] == ["keeper"], "only one is left")
+        # The supervisor is killed: likewise, and other containers that it had made run on.
+        made = Container(env, "made", ("sleep", "1000"), busybox=True)
+        k.call("Create", id="made", bundle=str(made.bundle))
+        k.call("Start", id="made")
+        at.unlink()
+        k.send("Create", create)
+        poll("the hook runs", at.exists)
+        pod.kill()
+        poll("undone when the supervisor is gone", lambda: not (env.root / "c").exists())
+        check(k.receive() is None, "the connection ends")
+    check(made.status() == "running", "a container outlives the supervisor that made it")
+    with pod.connect() if pod.ctl("List") else None as k:
+        k.send("Wait", {"id": "made"})
+        env.command("kill", "made", "KILL")
+        reply = k.receive()
+        check(reply["parameters"].get("exit", {}).get("signal") == 9, f"the status of another one's child: {reply}")
+    for x in keeper, made:
+        x.delete()
+
+
 def resident(pid):
     line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
     return int(line.split()[1])
