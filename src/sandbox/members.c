@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who is in the sandbox: inotify says when members/ changes, and when a file of a member's state directory is replaced. What it
- * says is only that there is something to look at: the truth is on disk, and whoever asks for a member gets what is there now
- * (supervisor_find()), for the price of one fstatat(2).
+ * Who is in the sandbox. SIGIO says when members/ or a state directory of a member changes (F_NOTIFY, fcntl(2); not inotify, of
+ * whose instances a user has 128, and a host more sandboxes). What it says is only that there is something to look at: the truth
+ * is on disk, and whoever asks for a member gets what is there now (supervisor_find()), for the price of one fstatat(2).
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -65,6 +66,12 @@ static bool stamp(int dir_fd, const char *path, struct stat_stamp *ret)
 	return true;
 }
 
+/* As long as the descriptor is open. */
+static int watch(int dir_fd)
+{
+	return fcntl(dir_fd, F_NOTIFY, DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT) < 0 ? -errno : 0;
+}
+
 /* state.json as it is now. Without one the container is still being made (or was never). The stamp is older than what is read:
  * what changes meanwhile is read next time. */
 static int load(struct supervisor *s, struct member *m, struct error *e)
@@ -83,6 +90,9 @@ static int load(struct supervisor *s, struct member *m, struct error *e)
 	forget_state(m);
 	m->c = c;
 	m->state = before;
+	r = watch(c->dir_fd);
+	if (r < 0)
+		log_warning("container %s: its changes go unnoticed: %s", m->id, error_text(r).s);
 	application_serve(s, m);
 	if (c->init_pid == old.pid && c->init_start_time == old.start_time && old.loop)
 		return 0;
@@ -150,8 +160,6 @@ static void forget_processes_of(struct supervisor *s, const char *id)
 
 static void member_free(struct supervisor *s, struct member *m)
 {
-	if (m->watch >= 0)
-		inotify_rm_watch(s->inotify, m->watch);
 	process_done(&m->process);
 	application_free(m->application);
 	forget_state(m);
@@ -176,12 +184,10 @@ static void remove_member(struct supervisor *s, struct member **at)
 static void add_member(struct supervisor *s, const struct sandbox_member *from)
 {
 	struct member *m = calloc(1, sizeof(*m)), **end = &s->members;
-	char path[PATH_MAX];
 	struct error e;
 
 	if (!m)
 		return;
-	m->watch = -1;
 	m->process.pidfd.fd = -EBADF;
 	m->id = strdup(from->id);
 	m->name = strdup(from->name);
@@ -189,12 +195,11 @@ static void add_member(struct supervisor *s, const struct sandbox_member *from)
 		member_free(s, m);
 		return;
 	}
-	snprintf(path, sizeof(path), "%s/%s", s->root, m->id);
-	m->watch = inotify_add_watch(s->inotify, path, IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
 	while (*end)
 		end = &(*end)->next;
 	*end = m;
-	if (load(s, m, &e) < 0)
+	/* twice, as it may have changed before it was watched */
+	if (load(s, m, &e) < 0 || refresh(s, m, &e) < 0)
 		log_debug("%s", e.message);
 }
 
@@ -244,63 +249,37 @@ int supervisor_find(struct supervisor *s, const char *id, struct member **ret, s
 	return r;
 }
 
-/* ---- inotify ---- */
+/* ---- changes ---- */
 
-static void one_change(struct supervisor *s, const struct inotify_event *ev, bool *scan)
+void members_changed(struct supervisor *s)
 {
 	struct error e;
 
-	if (ev->wd == s->members_watch || ev->mask & IN_Q_OVERFLOW) {
-		*scan = true;
-		return;
-	}
-	if (!ev->len || (strcmp(ev->name, "state.json") != 0 && strcmp(ev->name, "mountinfo") != 0))
-		return;
+	members_scan(s);
 	for (struct member *m = s->members; m; m = m->next)
-		if (m->watch == ev->wd && refresh(s, m, &e) < 0)
+		if (refresh(s, m, &e) < 0)
 			log_debug("%s", e.message);
 }
 
 void members_look(struct supervisor *s)
 {
-	_Alignas(struct inotify_event) char buf[4096];
-	bool scan = false;
-	ssize_t n;
+	const struct timespec now = {0};
+	sigset_t io;
 
-	while ((n = read(s->inotify, buf, sizeof(buf))) > 0)
-		for (char *p = buf; p < buf + n;) {
-			const struct inotify_event *ev = (const struct inotify_event *)p;
-
-			one_change(s, ev, &scan);
-			p += sizeof(*ev) + ev->len;
-		}
-	if (scan)
-		members_scan(s);
-}
-
-static void changes(void *arg, uint32_t events)
-{
-	members_look(arg);
-	supervisor_check_end(arg);
+	sigemptyset(&io);
+	sigaddset(&io, SIGIO);
+	if (sigtimedwait(&io, NULL, &now) == SIGIO)
+		members_changed(s);
 }
 
 int members_watch(struct supervisor *s, struct error *e)
 {
-	char path[64];
 	int r;
 
-	s->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (s->inotify < 0)
-		return error_errno(e, -errno, "inotify");
 	if (mkdirat(s->dir_fd, CONTAINER_MEMBERS, 0700) < 0 && errno != EEXIST)
 		return error_errno(e, -errno, "members of the sandbox %s", s->id);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/" CONTAINER_MEMBERS, s->dir_fd);
-	s->members_watch = inotify_add_watch(s->inotify, path,
-		IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_ONLYDIR);
-	if (s->members_watch < 0)
-		return error_errno(e, -errno, "watch the members of the sandbox %s", s->id);
-	s->changes = (struct loop_fd){-EBADF, changes, s};
-	r = loop_watch(s->loop, &s->changes, s->inotify, EPOLLIN);
+	s->members_fd = openat(s->dir_fd, CONTAINER_MEMBERS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = s->members_fd < 0 ? -errno : watch(s->members_fd);
 	if (r < 0)
 		return error_errno(e, r, "watch the members of the sandbox %s", s->id);
 	members_scan(s);
@@ -315,5 +294,5 @@ void members_done(struct supervisor *s)
 		s->members = m->next;
 		member_free(s, m);
 	}
-	close_p(&s->inotify);
+	close_p(&s->members_fd);
 }

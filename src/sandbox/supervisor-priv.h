@@ -5,7 +5,8 @@
 
 /* members.c: watches who joins and leaves. */
 int members_watch(struct supervisor *s, struct error *e) _must_check_;
-/* What has changed since, at once. */
+/* The watch has said something: what has changed? members_look(): has it? */
+void members_changed(struct supervisor *s);
 void members_look(struct supervisor *s);
 /* All of them now, whatever the watch says later. */
 void members_scan(struct supervisor *s);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -94,19 +93,11 @@ static void child_ended(struct supervisor *s, pid_t pid, int status)
 
 /* Containers that a worker made, what exec left behind, and workers: we are their parent, if only by adoption. What a worker
  * has said of a process was said before the process became ours. */
-static void children_end(void *arg, uint32_t events)
+static void children_end(struct supervisor *s)
 {
-	struct supervisor *s = arg;
-	struct signalfd_siginfo si;
 	siginfo_t child;
 	int status;
 
-	if (read(s->children.fd, &si, sizeof(si)) != sizeof(si))
-		return;
-	if (si.ssi_signo == SIGTERM) { /* containers run on, and the next one takes over */
-		loop_stop(s->loop);
-		return;
-	}
 	for (;;) {
 		child.si_pid = 0;
 		if (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) < 0 || child.si_pid == 0)
@@ -116,6 +107,26 @@ static void children_end(void *arg, uint32_t events)
 			members_look(s); /* while its pid is its own */
 		if (waitpid(child.si_pid, &status, WNOHANG) == child.si_pid)
 			child_ended(s, child.si_pid, status);
+	}
+}
+
+static void signal_comes(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+	struct signalfd_siginfo si;
+
+	if (read(s->signals.fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	switch (si.ssi_signo) {
+	case SIGTERM: /* containers run on, and the next one takes over */
+		loop_stop(s->loop);
+		return;
+	case SIGCHLD:
+		children_end(s);
+		break;
+	case SIGIO:
+		members_changed(s);
+		break;
 	}
 	supervisor_check_end(s);
 }
@@ -203,7 +214,7 @@ static int take_lock(struct supervisor *s, struct error *e)
 	}
 }
 
-static int watch_children(struct supervisor *s, struct error *e)
+static int watch_signals(struct supervisor *s, struct error *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	sigset_t mask;
@@ -211,13 +222,14 @@ static int watch_children(struct supervisor *s, struct error *e)
 
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGCHLD);
+	sigaddset(&mask, SIGIO);
 	sigaddset(&mask, SIGTERM);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return error_errno(e, -errno, "become subreaper");
 	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	s->children = (struct loop_fd){-EBADF, children_end, s};
-	r = fd < 0 ? -errno : loop_watch(s->loop, &s->children, fd, EPOLLIN);
+	s->signals = (struct loop_fd){-EBADF, signal_comes, s};
+	r = fd < 0 ? -errno : loop_watch(s->loop, &s->signals, fd, EPOLLIN);
 	if (r < 0)
 		return error_errno(e, r, "watch processes");
 	(void)take_fd(&fd);
@@ -251,7 +263,7 @@ static int serve(struct supervisor *s, struct error *e)
 		return error_errno(e, r, "supervise the sandbox %s", s->id);
 	r = server_new(s, &s->server, e);
 	if (r == 0)
-		r = watch_children(s, e);
+		r = watch_signals(s, e);
 	if (r == 0)
 		r = members_watch(s, e);
 	if (r == 0)
@@ -268,7 +280,7 @@ static int serve(struct supervisor *s, struct error *e)
 int supervisor_main(const struct supervisor_options *o, struct error *e)
 {
 	_cleanup_(supervisor_done) struct supervisor s = {
-		.dir_fd = -EBADF, .lock_fd = -EBADF, .inotify = -EBADF, .members_watch = -1};
+		.dir_fd = -EBADF, .lock_fd = -EBADF, .members_fd = -EBADF};
 	int r = container_id_check(o->id, e);
 
 	if (r < 0)

@@ -19,7 +19,6 @@ struct worker;
 struct member {
 	struct member *next;
 	char *id, *name;
-	int watch;				/* of inotify: its state directory; -1 */
 	struct container *c;			/* as state.json says; NULL: not loaded (yet) */
 	struct process process;			/* its init */
 	struct json_object *about;		/* what of its state never changes; NULL: not made yet */
@@ -43,8 +42,8 @@ struct supervisor {
 	/* Beside members, clients and workers: what keeps it from ending. See supervisor_release(). */
 	unsigned holds;
 	bool ending;
-	int inotify, members_watch;
-	struct loop_fd changes, children;
+	int members_fd; /* of members/, watched */
+	struct loop_fd signals;
 	struct loop_timer
 		grace; /* at the beginning it waits for its first member, or the client that makes it */
 };
