@@ -252,8 +252,8 @@ def pod_goals(data, goal):
         ours = c[0] * scale if c else None
         goal("%s <= %g %s" % (what, most, unit), c, c and digits(ours) + " " + unit, c and ours <= most)
 
-    def alone(what, suffix, field):
-        ours, one = data.cell("pod" + suffix, "stasis", field), data.cell("pod-alone" + suffix, "stasis", field)
+    def alone(what, suffix, field, case="pod"):
+        ours, one = data.cell(case + suffix, "stasis", field), data.cell("pod-alone" + suffix, "stasis", field)
         both = (ours, one) if ours and one else None
         goal("the same <= 1.3 of one container's alone: " + what, both, both and "%s against %s ms" % (digits(ours[0]), digits(one[0])),
              both and ours[0] <= 1.3 * one[0])
@@ -262,7 +262,8 @@ def pod_goals(data, goal):
     alone("stands still", "-pause", "pause_us")
     alone("checkpoint", "", "checkpoint_us")
     at_most("pod of 3: restore until progress", "pod", "stasis", "restore_prog_us", 25)
-    alone("restore until progress", "", "restore_prog_us")
+    alone("restore until progress, the commands one after the other", "", "restore_prog_us")
+    alone("restore until progress, the commands given at once", "", "restore_prog_us", "pod-at-once")
     at_most("control socket: State", "control", "stasis", "call_us", 100, "us", 1000)
     at_most("100 idle sandboxes: CPU time in 10 s", "idle", "stasis", "idle_cpu_us", 0)
     at_most("memory of a supervisor", "idle", "stasis", "idle_rss_kb", 4, "MiB")
