@@ -98,7 +98,7 @@ class Pod:
         return self.env.command("checkpoint", "--sandbox", "--image-path", image, "--work-path", self.env.t, "--tcp-established",
                                 *options, self.sandbox, timeout=60, **kw)
 
-    def restore(self, image):
+    def restore(self, image, *options):
         """One command a container: the one that sleeps first, as its namespaces are the others'; else in any order."""
         names = list(NAMES[1:])
         random.shuffle(names)
@@ -106,7 +106,17 @@ class Pod:
             c = self.c[name]
             self.join(name)
             self.env.command("restore", "-d", "--image-path", image, "--work-path", self.env.t, "--tcp-established", *self.options(name),
-                             "--bundle", c.bundle, c.cid, stdout=c.out, timeout=60)
+                             *options, "--bundle", c.bundle, c.cid, stdout=c.out, timeout=60)
+
+    def start(self):
+        """What kubelet does with prepared ones: one after the other."""
+        names = list(NAMES)
+        random.shuffle(names)
+        for name in names:
+            status = self.c[name].status()
+            check(status == "created", f"{name} is prepared, and {status}")
+        for name in names:
+            self.env.command("start", self.c[name].cid, timeout=60)
 
     def rename(self, sandbox):
         """Other ids, for it and its containers, and other cgroups; only the names in the pod stay."""
@@ -254,7 +264,11 @@ def restored(env, host_root):
                 pod.fresh_shm()
             if n % 3 == 1:
                 pod.rename(f"pod{n}")
-            pod.restore(image)
+            if n % 4 == 2:
+                pod.restore(image, "--prepare")
+                pod.start()
+            else:
+                pod.restore(image)
             check(load.going(), f"cycle {n}: the load has ended")
             moved(pod)
             shutil.rmtree(image)
