@@ -135,6 +135,22 @@ int call_path(struct call *c, const char *name, const char **ret, struct error *
 	return 0;
 }
 
+int call_cgroup_manager(struct call *c, enum cgroup_manager *ret, struct error *e)
+{
+	const char *s = call_string(c, "cgroupManager");
+
+	if (!s || !strcmp(s, "cgroupfs"))
+		*ret = CGROUP_FS;
+	else if (!strcmp(s, "systemd"))
+		*ret = CGROUP_SYSTEMD;
+	else if (!strcmp(s, "disabled"))
+		*ret = CGROUP_DISABLED;
+	else
+		return call_invalid(c, "cgroupManager", e,
+			"unknown cgroup manager \"%s\": cgroupfs, systemd or disabled", s);
+	return 0;
+}
+
 int call_strings(struct call *c, const char *name, const char ***ret, size_t *ret_n, struct error *e)
 {
 	struct json_object *list = call_parameter(c, name);

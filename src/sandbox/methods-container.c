@@ -30,22 +30,6 @@ static int reply_pid(struct call *c, const struct container *k)
 	return call_reply(c, o, false);
 }
 
-static int manager_of(struct call *c, enum cgroup_manager *ret, struct error *e)
-{
-	const char *s = call_string(c, "cgroupManager");
-
-	if (!s || !strcmp(s, "cgroupfs"))
-		*ret = CGROUP_FS;
-	else if (!strcmp(s, "systemd"))
-		*ret = CGROUP_SYSTEMD;
-	else if (!strcmp(s, "disabled"))
-		*ret = CGROUP_DISABLED;
-	else
-		return call_invalid(c, "cgroupManager", e,
-			"unknown cgroup manager \"%s\": cgroupfs, systemd or disabled", s);
-	return 0;
-}
-
 /* A container that runs has this name already? One that has stopped keeps it until it is deleted, and its successor has it too. */
 static int check_name(struct call *c, const char *name, struct error *e)
 {
@@ -90,7 +74,7 @@ static int make(struct call *c, const char *name, struct container **ret, struct
 	if (r == 0)
 		r = call_path(c, "config", &o.config, e);
 	if (r == 0)
-		r = manager_of(c, &o.cgroup_manager, e);
+		r = call_cgroup_manager(c, &o.cgroup_manager, e);
 	if (r == 0 && name)
 		r = check_name(c, name, e);
 	if (r == 0)

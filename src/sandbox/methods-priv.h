@@ -32,6 +32,8 @@ void call_finish(void);
 int call_no_fds(struct call *c, struct error *e) _must_check_;
 /* An absolute path, or NULL. */
 int call_path(struct call *c, const char *name, const char **ret, struct error *e) _must_check_;
+/* "cgroupManager", of whoever makes a container. */
+int call_cgroup_manager(struct call *c, enum cgroup_manager *ret, struct error *e) _must_check_;
 /* An array of strings, NULL-terminated; *ret is malloc'ed (the strings are borrowed), NULL when there is none. */
 int call_strings(
 	struct call *c, const char *name, const char ***ret, size_t *ret_n, struct error *e) _must_check_;

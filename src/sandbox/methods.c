@@ -43,6 +43,7 @@ static const struct method service_methods[] = {
 static const struct method *const tables[] = {
 	service_methods,
 	application_methods,
+	restore_container_methods,
 	restore_methods,
 	state_methods,
 	container_methods,

@@ -121,11 +121,23 @@ static void answer_waiters(struct session *s)
 	s->n_waiters = 0;
 }
 
+/* For those who ask later. */
+static void keep_failure(const struct session *s)
+{
+	struct supervisor *of = s->supervisor;
+
+	free(of->restore_failure);
+	of->restore_failure = s->failed ? calloc(1, sizeof(*of->restore_failure)) : NULL;
+	if (of->restore_failure)
+		*of->restore_failure = s->why;
+}
+
 void session_free(struct session *s)
 {
 	if (!s)
 		return;
 	s->supervisor->session = NULL;
+	keep_failure(s);
 	answer_waiters(s);
 	while (s->participants) {
 		struct participant *p = s->participants;
@@ -470,8 +482,9 @@ static int check_name(const struct session *s, const char *name, const char *id,
 			return error_set(e, -EEXIST, ERROR_STATE,
 				"the id %s is used twice: it has been registered for \"%s\"", id, p->name);
 	}
-	for (const struct member *m = s->supervisor->members; m; m = m->next)
-		if (!strcmp(m->name, name))
+	/* One that has stopped keeps its name until it is deleted, and its successor has it too. */
+	for (struct member *m = s->supervisor->members; m; m = m->next)
+		if (!strcmp(m->name, name) && member_status(m) != CONTAINER_STOPPED)
 			return error_set(e, -EEXIST, ERROR_STATE,
 				"the sandbox has a container with the name \"%s\" already: %s", name, m->id);
 	return 0;
@@ -638,8 +651,12 @@ static int wait_restore(struct call *c, struct error *e)
 	struct session *s = c->supervisor->session;
 	struct call **more;
 
+	if (!s && c->supervisor->restore_failure) {
+		*e = *c->supervisor->restore_failure;
+		return e->code;
+	}
 	if (!s)
-		return error_set(e, -EINVAL, ERROR_STATE, "the sandbox is not being restored");
+		return call_reply(c, NULL, false);
 	more = reallocarray(s->waiters, s->n_waiters + 1, sizeof(*more));
 	if (!more)
 		return error_errno(e, -ENOMEM, "wait");

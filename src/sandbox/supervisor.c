@@ -239,6 +239,7 @@ static int watch_signals(struct supervisor *s, struct error *e)
 static void supervisor_done(struct supervisor *s)
 {
 	session_free(s->session);
+	free(s->restore_failure);
 	server_free(s->server);
 	members_done(s);
 	while (s->others) {

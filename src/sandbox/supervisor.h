@@ -38,7 +38,8 @@ struct supervisor {
 	struct member *members;
 	struct process *others; /* those that are no init: call_keep_process() */
 	struct worker *workers;
-	struct session *session; /* the restore that is under way; NULL */
+	struct error *restore_failure; /* of the last restore; NULL: there was none, or it succeeded */
+	struct session *session;       /* the restore that is under way; NULL */
 	/* Beside members, clients and workers: what keeps it from ending. See supervisor_release(). */
 	unsigned holds;
 	bool ending;

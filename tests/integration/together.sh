@@ -335,6 +335,72 @@ test_exec_is_ended() {
 	ok delete --force again
 }
 
+# By the control socket. What waits for it learns how far it is, and how it ends.
+test_methods() {
+	local pid
+	pod POD a
+	called() {
+		ok ctl --sandbox two --new "$1" "{\"id\": \"two-$2\", \"bundle\": \"$T/b-$2\", \"imagePath\": \"$T/i\", \"deadline\": 20 $3}"
+	}
+	called RestoreSubcontainer a ', "name": "a"'
+	jq -e '.status == "created" and .place == 1 and .count == 2' "$T/out" > /dev/null || fail "$(cat "$T/out")"
+	"$STASIS" --root "$ROOT" ctl --sandbox two --more WaitRestore > "$T/progress" 2>&1 < /dev/null &
+	pid=$!
+	"$STASIS" --root "$ROOT" wait --restore two-a > "$T/waited" 2>&1 < /dev/null &
+	sleep 0.2
+	called Restore POD ''
+	jq -e '.status == "running" and .place == 2' "$T/out" > /dev/null || fail "$(cat "$T/out")"
+	wait "$pid" || fail "$(cat "$T/progress")"
+	grep -q '"place": *2' "$T/progress" || fail "no progress: $(cat "$T/progress")"
+	wait || fail "$(cat "$T/waited")"
+	expect_running a POD
+	fails 'imagePath: "i" is no absolute path' ctl --sandbox two RestoreSubcontainer '{"id": "x", "bundle": "/b", "imagePath": "i"}'
+	fails 'specCheck' ctl --sandbox two RestoreSubcontainer '{"id": "x", "bundle": "/b", "imagePath": "/i", "specCheck": "no"}'
+	ok checkpoint --sandbox two --image-path "$T/i"
+	called RestoreSubcontainer a ', "name": "a", "prepare": true'
+	called Restore POD ', "prepare": true'
+	jq -e '.status == "created"' "$T/out" > /dev/null || fail "$(cat "$T/out")"
+	ok ctl --sandbox two Start '{"id": "two-a"}'
+	expect_running a
+	ok start two-POD
+	expect_running a POD
+	# The status of one that a worker restored is the supervisor's to know.
+	ok ctl --sandbox two Signal '{"id": "two-a", "signal": 9}'
+	ok ctl --sandbox two Wait '{"id": "two-a"}'
+	jq -e '.exit.signal == 9' "$T/out" > /dev/null || fail "$(cat "$T/out")"
+}
+
+test_wait_restore_fails() {
+	pod a b
+	restored a
+	"$STASIS" --root "$ROOT" wait --restore two-a > "$T/waited" 2>&1 < /dev/null &
+	sleep 0.2
+	FAULT=restore-memory:EIO fails 'fault point restore-memory' restore -d --image-path "$T/i" --bundle "$T/b-b" --sandbox two --container-name b two-b
+	wait $! && fail "it says nothing"
+	grep -q 'container "b".*fault point restore-memory' "$T/waited" || fail "$(cat "$T/waited")"
+}
+
+test_wait_checkpoint() {
+	local guard surgeon waiter
+	pod a
+	restored a
+	ok wait --checkpoint two-a
+	fails 'either' wait two-a
+	FAULT=checkpoint-thawed:stop "$STASIS" --root "$ROOT" checkpoint --leave-running --image-path "$T/i2" two-a > "$T/ckpt" 2>&1 < /dev/null &
+	guard=$!
+	eventually 5 sh -c "grep -q '^State:.T' /proc/\$(pgrep -o -P $guard)/status"
+	surgeon=$(pgrep -o -P "$guard")
+	"$STASIS" --root "$ROOT" wait --checkpoint two-a > "$T/waited" 2>&1 < /dev/null &
+	sleep 0.3
+	waiter=$!
+	kill -0 "$waiter" || fail "it did not wait: $(cat "$T/waited")"
+	kill -KILL "$surgeon"
+	wait "$waiter" && fail "it has failed, and wait says nothing"
+	grep -q 'has failed' "$T/waited" || fail "$(cat "$T/waited")"
+	wait
+	expect_running a
+}
+
 # The new environment has begun the sandbox with a container of its own: the image's first one is not wanted.
 test_new_first_container() {
 	pod POD a
