@@ -43,7 +43,7 @@ static bool is_string(struct check *c, const char *s)
 	uintptr_t at = (uintptr_t)s - (uintptr_t)c->base;
 	const char *end;
 
-	if ((uintptr_t)s < (uintptr_t)c->base || at >= c->size)
+	if (!s || (uintptr_t)s < (uintptr_t)c->base || at >= c->size)
 		return false;
 	end = memchr(s, 0, MIN(c->size - at, c->left));
 	return end && inside(c, s, end - s + 1, 1);
