@@ -94,7 +94,10 @@ static int parse_parameters(const char *text, struct json_object **ret, struct e
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	*ret = json_tokener_parse_ex(t, text, (int)MIN(len, (size_t)INT32_MAX));
 	end = json_tokener_get_parse_end(t);
-	if (!json_object_is_type(*ret, json_type_object) || end + strspn(text + end, " \t\r\n") != len)
+	if (json_tokener_get_error(t) == json_tokener_continue)
+		r = error_set(
+			e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: they end too early");
+	else if (!json_object_is_type(*ret, json_type_object) || end + strspn(text + end, " \t\r\n") != len)
 		r = error_set(e, -EINVAL, ERROR_USAGE, "the parameters are no JSON object: %s",
 			json_tokener_get_error(t) ? json_tokener_error_desc(json_tokener_get_error(t))
 						  : text);
