@@ -265,6 +265,8 @@ int hooks_run(const struct spec *s, const struct container *c, enum hook_type ty
 int state_read(struct container *c, struct error *e) _must_check_;
 /* Makes <root>/<id>, locked. */
 int state_create_dir(const char *root, const char *id, struct container **ret, struct error *e) _must_check_;
+/* The state root, if it is not there yet. */
+int state_make_root(const char *root) _must_check_;
 void state_remove_dir(struct container *c);
 
 /* membership.c: c->sandbox and c->name; then its file among the sandbox's members, which goes with the state directory. annotated:

@@ -83,8 +83,12 @@ static int open_directory(int at, const char *name, bool make)
 
 int container_open_sandbox(const char *root, const char *sandbox, bool make)
 {
-	_cleanup_close_ int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), all = -EBADF;
+	_cleanup_close_ int root_fd = -EBADF, all = -EBADF;
+	int r = make ? state_make_root(root) : 0;
 
+	if (r < 0)
+		return r;
+	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0)
 		return -errno;
 	all = open_directory(root_fd, CONTAINER_SANDBOXES, make);

@@ -107,7 +107,7 @@ int container_lock(struct container *c, struct error *e)
 	return 0;
 }
 
-static int make_root(const char *root)
+int state_make_root(const char *root)
 {
 	_cleanup_free_ char *path = strdup(root);
 
@@ -159,7 +159,7 @@ int state_create_dir(const char *root, const char *id, struct container **ret, s
 
 	if (!c)
 		return error_errno(e, -ENOMEM, "container %s", id);
-	r = make_root(root);
+	r = state_make_root(root);
 	if (r == -EACCES && geteuid() != 0)
 		return error_set(e, r, ERROR_SYSTEM,
 			"make state root %s: permission denied (set XDG_RUNTIME_DIR to a directory of yours, "

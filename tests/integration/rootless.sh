@@ -345,4 +345,32 @@ test_checkpoint_by_root() {
 	user_ok delete -f c
 }
 
+# A sandbox of his own: its supervisor is his, and does through the control socket what he may. Others may not speak to it.
+test_sandbox() {
+	user_bundle
+	edit '.process.args = ["sh", "-c", "trap \"exit 9\" TERM; while :; do usleep 10000; done"] | .linux.namespaces += [{"type": "network"}]'
+	user_ok ctl --sandbox pod --new StartRoot "{\"id\": \"c\", \"bundle\": \"$B\"}"
+	user_ok ctl --sandbox pod List
+	[ "$(jq -r '.containers[0] | .name + " " + .status' "$T/out")" = "POD running" ] || fail "$(cat "$T/out")"
+	user_ok ctl --sandbox pod ExecuteAsync '{"id": "c", "args": ["sh", "-c", "exit 5"]}'
+	user_ok ctl --sandbox pod WaitPID "{\"id\": \"c\", \"pid\": $(jq .pid "$T/out")}"
+	[ "$(jq .exit.code "$T/out")" = 5 ] || fail "$(cat "$T/out")"
+	user_ok ctl --sandbox pod Processes '{"id": "c"}'
+	[ "$(jq '.processes[0].pid' "$T/out")" = 1 ] || fail "$(cat "$T/out")"
+	user_ok ctl --sandbox pod io.stasis.Network.CreateLinksAndRoutes '{"links": [{"name": "lo", "addresses": ["10.5.0.1/32"]}]}'
+	user_ok exec c ip addr
+	grep -q 'inet 10.5.0.1/32' "$T/out" || fail "$(cat "$T/out")"
+	user_fails 'links\[0\].*(permitted|denied)' ctl --sandbox pod io.stasis.Network.CreateLinksAndRoutes \
+		'{"links": [{"name": "v0", "kind": "veth", "peer": "sm-rootless"}]}'
+	user_fails 'without a cgroup' ctl --sandbox pod Pause
+	chmod 755 "$T/run" "$T/run/stasis" "$T/run/stasis/@sandboxes" "$T/run/stasis/@sandboxes/pod"
+	! setpriv --reuid 12346 --regid 12346 --clear-groups timeout 10 "$T/stasis" ctl --socket "$T/run/stasis/@sandboxes/pod/control.sock" List \
+		> "$T/out" 2>&1 || fail "somebody else may use it: $(cat "$T/out")"
+	user_ok ctl --sandbox pod Signal '{"id": "c", "signal": 15}'
+	user_ok ctl --sandbox pod Wait '{"id": "c"}'
+	[ "$(jq .exit.code "$T/out")" = 9 ] || fail "$(cat "$T/out")"
+	user_ok ctl --sandbox pod Destroy '{"id": "c"}'
+	eventually 5 test ! -e "$T/run/stasis/@sandboxes"
+}
+
 run_test "$@"
