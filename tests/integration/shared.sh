@@ -156,4 +156,65 @@ test_volume_in_memory() {
 	umount "$T/shm"
 }
 
+# between N: container N of two that have every kind of link between them, in the namespaces of the container $1.
+between() {
+	bundle "n$1" /bin/between 7 "$1" 2 14 fifo unix abstract seqpacket dgram tcp pipe pair shm-file memfd sysv-shm sysv-msg sysv-sem posix-mq
+	cp "$BUILD/tests/cr/between" "$B/rootfs/bin/"
+	edit '.mounts = (.mounts | map(select(.destination != "/dev/shm"))) +
+		[{"destination": "/dev/shm", "type": "bind", "source": $shm, "options": ["bind", "rw"]},
+		{"destination": "/shared", "type": "bind", "source": $vol, "options": ["bind", "rw"]}]' --arg shm "$T/shm" --arg vol "$T/vol"
+}
+
+turns() {
+	cat "$T/n$1/rootfs/cr/count" 2> /dev/null || echo 0
+}
+
+has_turned() {
+	! grep -qs FAIL "$T/n$1/rootfs/cr/result.0" || fail "$(cat "$T/n$1/rootfs/cr/result.0")"
+	[ "$(turns "$1")" -gt "$2" ]
+}
+
+both_turn() {
+	eventually 20 has_turned 0 $(($(turns 0) + 5))
+	eventually 20 has_turned 1 $(($(turns 1) + 5))
+}
+
+# pause SANDBOX: the container that it begins with, which has the namespaces.
+pause() {
+	bundle "pause-$1" sleep 1000
+	ok run -d --bundle "$B" --sandbox "$1" --container-name POD "$1-POD"
+}
+
+# As Kubernetes does it: the pod's first container is not restored but made anew, and the others come into its namespaces.
+test_pod_made_anew() {
+	local i
+	mkdir "$T/vol" "$T/shm"
+	mount -t tmpfs -o size=8m shm "$T/shm"
+	pause one
+	for i in 0 1; do
+		between $i
+		joined one-POD
+		started "n$i"
+	done
+	both_turn
+	ok checkpoint --sandbox --tcp-established --leave-running --image-path "$T/i" one
+	both_turn
+	ok checkpoint --sandbox --tcp-established --image-path "$T/i" one
+	umount "$T/shm"
+	mount -t tmpfs -o size=8m shm "$T/shm"
+	pause two
+	for i in 1 0; do
+		B=$T/n$i
+		joined two-POD
+		ok restore -d --tcp-established --image-path "$T/i" --bundle "$B" --sandbox two --container-name "n$i" "two-n$i"
+	done
+	both_turn
+	ok checkpoint --sandbox --tcp-established --leave-running --image-path "$T/i" two
+	both_turn
+	for i in n0 n1 POD; do
+		ok delete --force "two-$i"
+	done
+	umount "$T/shm"
+}
+
 run_test "$@"

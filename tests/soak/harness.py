@@ -97,7 +97,8 @@ class Between:
         return c
 
     def options(self, i):
-        return ["--sandbox", "between", "--container-name", f"name-{i}"]
+        # The first one may be the one that a pod begins with, which owns nothing but the namespaces.
+        return ["--sandbox", "between", "--container-name", f"name-{i}" if i or self.seed % 2 else "POD"]
 
     def join(self, i):
         """The namespaces of the first one, as its init has them now."""

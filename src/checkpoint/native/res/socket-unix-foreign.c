@@ -153,6 +153,9 @@ int unix_link_foreign(struct dump *d, struct dump_file *f, const struct sockdiag
 		return error_errno(e, -ENOMEM, "unix socket");
 	/* What the peer sees of us only the peer tells. */
 	fd = peers_duplicate(other);
+	/* What was on its way the other surgeon may have let go by now. */
+	if (fd == -EBADF || fd == -ESRCH)
+		return error_set(e, -EAGAIN, ERROR_STATE, "the peer of a unix socket is gone");
 	if (fd < 0)
 		return error_errno(e, fd, "the peer of a unix socket in the container \"%s\"", shared->with);
 	return unix_peer_credentials(d, fd, &m->credentials, e);
