@@ -33,6 +33,7 @@ test_trace() {
 	ok restore -d --trace "$T/t.json" --image-path "$T/i" --bundle "$B" d
 	spans "$T/t.json" 1 "read image" create "clone init" coordinate registers unmap
 	expect_progress
+	ok delete -f d
 	# Also of one that fails.
 	export FAULT=restore-registers:EIO
 	fails 'fault point' restore -d --trace "$T/t.json" --image-path "$T/i" --bundle "$B" e
