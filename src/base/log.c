@@ -23,6 +23,16 @@ void log_setup(int fd, enum log_format format, enum log_level max_level)
 	sink.max_level = max_level;
 }
 
+void log_set_level(enum log_level max_level)
+{
+	sink.max_level = max_level;
+}
+
+void log_forget(void)
+{
+	sink.fd = -1;
+}
+
 enum log_level log_max_level(void)
 {
 	return sink.max_level;

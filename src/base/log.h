@@ -13,6 +13,9 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 /* Takes ownership of fd (-1: stderr, which is not closed). With a log file, errors go to stderr as well. */
 void log_setup(int fd, enum log_format format, enum log_level max_level);
 enum log_level log_max_level(void);
+void log_set_level(enum log_level max_level);
+/* In a child that has closed the log's descriptor: nothing is to be written to whatever gets its number. */
+void log_forget(void);
 void log_at(enum log_level level, const char *format, ...) _printf_(2, 3);
 /* Prints the error at level error, with its kind in the JSON form. */
 void log_error(const struct error *e);

@@ -59,6 +59,11 @@ void trace_process(const char *name)
 	name_process(name);
 }
 
+bool trace_is_on(void)
+{
+	return sink.fd >= 0 && sink.pid == getpid();
+}
+
 void trace_end(void)
 {
 	char line[160];

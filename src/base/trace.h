@@ -16,6 +16,7 @@
 int trace_begin(const char *path, const char *process, struct error *e) _must_check_;
 /* A child of ours that goes on with it: its name. */
 void trace_process(const char *name);
+bool trace_is_on(void);
 /* Completes the file. Children have ended, or their spans come too late. */
 void trace_end(void);
 

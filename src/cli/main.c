@@ -46,6 +46,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_inspect,
 	&cmd_kill,
 	&cmd_list,
+	&cmd_metrics,
 	&cmd_mounts,
 	&cmd_pause,
 	&cmd_ps,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "sandbox/idl.h"
 #include "sandbox/server.h"
 #include "sandbox/supervisor.h"
@@ -193,6 +194,7 @@ static int run(struct call *c, struct error *e)
 {
 	const struct method *m = c->method;
 	struct idl_fault fault;
+	TRACE(m->name);
 
 	if (idl_check(interface_text(m->interface), m->name, c->parameters, &fault) < 0)
 		return invalid(c, &fault);

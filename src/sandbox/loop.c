@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 
 struct loop {
 	int epoll;
@@ -126,6 +127,7 @@ int loop_run(struct loop *l)
 		if (n == 1) {
 			struct loop_fd *w = ev.data.ptr;
 
+			TRACE("event");
 			w->ready(w->arg, ev.events);
 		}
 	}

@@ -10,6 +10,7 @@
 #include "linux/procfd.h"
 #include "sandbox/methods-priv.h"
 #include "sandbox/methods.h"
+#include "sandbox/metrics.h"
 
 enum { INTERVAL_MS = 5000, INTERVAL_MIN_MS = 10 };
 
@@ -106,7 +107,27 @@ static int event(struct call *c, struct error *e)
 	return c->more ? follow(c, k, pidfd, interval, e) : reply_stats(c, k, false, e);
 }
 
+static int metrics(struct call *c, struct error *e)
+{
+	_cleanup_free_ char *text = NULL;
+	struct json_object *o;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	int r = out ? call_no_fds(c, e) : error_errno(e, -ENOMEM, "metrics");
+
+	if (r == 0)
+		r = metrics_print(c->supervisor->root, c->supervisor->id, out, e);
+	if (out && fclose(out) != 0 && r == 0)
+		r = error_errno(e, -ENOMEM, "metrics");
+	if (r < 0)
+		return r;
+	o = json_object_new_object();
+	json_add_string(o, "text", text);
+	return call_reply(c, o, false);
+}
+
 const struct method event_methods[] = {
 	{SANDBOX_INTERFACE, "Event", event, METHOD_WORKER},
+	{SANDBOX_INTERFACE, "Metrics", metrics, METHOD_WORKER},
 	{},
 };

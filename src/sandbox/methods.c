@@ -52,6 +52,8 @@ static const struct method *const tables[] = {
 	pause_methods,
 	event_methods,
 	network_methods,
+	debug_methods,
+	self_methods,
 };
 
 const struct method *method_find(const char *interface, const char *name)

@@ -130,6 +130,7 @@ static _Noreturn void worker_main(struct call *c, int socket, pid_t parent)
 	r = keep_own_fds(c);
 	if (r < 0)
 		_exit(1);
+	log_forget();
 	r = c->method->run(c, &e);
 	if (!c->replied)
 		r = r < 0 ? call_failed(c, &e) : call_reply(c, NULL, false);
