@@ -23,8 +23,10 @@ monitored() {
 		> "$T/conmon.out" 2> "$T/conmon.err" < /dev/null || fail "conmon $*: $(cat "$T/conmon.err")"
 	eventually 10 test -s "$T/init.pid"
 	CONMON=$(cat "$T/conmon.pid") INIT=$(cat "$T/init.pid")
-	eventually 5 is_child "$INIT" "$CONMON"
+	MONITORS[$id]=$CONMON
+	[ -n "${WAITING:-}" ] || eventually 5 is_child "$INIT" "$CONMON"
 }
+declare -A MONITORS=()
 
 # Once the runtime has gone, conmon is the parent.
 is_child() {
@@ -129,6 +131,61 @@ test_checkpoint_and_restore() {
 	exited_with c 137
 	ok delete c
 	expect_nothing_left c
+}
+
+# pod_bundle ID TYPE NAME: one of a pod as CRI-O makes it; its network namespace is the first one's.
+pod_bundle() {
+	bundle "b-$1" sh -c 'i=0; while :; do i=$((i+1)); echo count $i; usleep 20000; done'
+	edit '.linux.cgroupsPath = "/crio/" + $id | .annotations = {"io.kubernetes.cri-o.ContainerType": $type, "io.kubernetes.cri-o.SandboxID": "pod",
+		"io.kubernetes.container.name": $name} | if $pid == "" then . else
+		.linux.namespaces |= map(if .type == "network" or .type == "ipc" then .path = "/proc/" + $pid + "/ns/" + if .type == "ipc" then "ipc" else "net" end else . end) end' \
+		--arg id "$1" --arg type "$2" --arg name "$3" --arg pid "${4:-}"
+	mkdir -p "$T/exits" "$T/sockets"
+}
+
+# A pod checkpointed at one moment; each container comes back by a conmon of its own, which gets its output and its end.
+test_pod() {
+	local c infra
+	declare -A counted=()
+	pod_bundle pod sandbox POD
+	monitored pod
+	infra=$INIT
+	ok start pod
+	for c in web db; do
+		pod_bundle "$c" container "$c" "$infra"
+		monitored "$c"
+		ok start "$c"
+	done
+	for c in pod web db; do
+		eventually 5 said "$c" 'count 5$'
+	done
+	ok checkpoint --sandbox --image-path "$T/i" --work-path "$T" pod
+	for c in pod web db; do
+		exited_with "$c" 137
+		rm "$T/exits/$c"
+		counted[$c]=$(sed -n 's/.*count //p' "$T/$c.log" | tail -1)
+	done
+	B=$T/b-pod
+	# It waits for the others as the child of a process of ours, which is conmon's and ends when all run.
+	WAITING=1 monitored pod --restore "$T/i"
+	infra=$INIT
+	for c in web db; do
+		expect_status pod created
+		pod_bundle "$c" container "$c" "$infra"
+		WAITING=1 monitored "$c" --restore "$T/i"
+	done
+	for c in pod web db; do
+		eventually 5 is_child "$(init_pid "$c")" "${MONITORS[$c]}"
+		eventually 5 said "$c" "count $((counted[$c] + 10))$"
+		[ "$(grep -c 'count 1$' "$T/$c.log")" = 1 ] || fail "$c began anew"
+		expect_status "$c" running
+	done
+	for c in db web pod; do
+		ok kill "$c" KILL
+		exited_with "$c" 137
+		ok delete "$c"
+		expect_nothing_left "$c"
+	done
 }
 
 clean_up() {
