@@ -165,6 +165,12 @@ test_checkpoint() {
 	ends 1 'tcp' ctr task checkpoint --image-path "$T/k" d
 	eventually 10 counted_beyond d "$(count_of d)"
 	removed d
+	# containerd pauses what it checkpoints: then there are no hooks.
+	run -d --annotation io.stasis.hooks.save=/bin/true local/bb:1 e sh -c "$COUNTING" > "$T/out" 2>&1 < /dev/null || fail "$(cat "$T/out")"
+	eventually 10 counted_beyond e 3
+	ends 1 'is paused, and its save hook could not run' ctr task checkpoint --image-path "$T/l" e
+	eventually 10 counted_beyond e "$(count_of e)"
+	removed e
 }
 
 clean_up() {
