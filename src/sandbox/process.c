@@ -2,16 +2,10 @@
 #include "sandbox/process.h"
 
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "base/fd.h"
 #include "linux/procfd.h"
-
-int process_exit_code(int status)
-{
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 static void end(struct process *p)
 {

@@ -42,5 +42,3 @@ void process_reaped(struct process *p, int status);
 void process_wait(struct process *p, struct process_waiter *w);
 void process_unwait(struct process *p, struct process_waiter *w);
 void process_done(struct process *p);
-/* As shells say it: 128 + the signal. */
-int process_exit_code(int status);

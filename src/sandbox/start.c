@@ -15,9 +15,9 @@
 
 enum { START_MS = 10000, AGAIN_MS = 200 };
 
-static int connect_to(int dir_fd)
+static int connect_to(int dir_fd, int flags)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
 	if (fd < 0)
@@ -30,8 +30,9 @@ static int connect_to(int dir_fd)
 
 bool sandbox_is_served(int dir_fd)
 {
-	int fd = connect_to(dir_fd);
-	bool served = fd >= 0;
+	/* -EAGAIN: so many wait already that it would block; it is not for us to wait for it */
+	int fd = connect_to(dir_fd, SOCK_NONBLOCK);
+	bool served = fd >= 0 || fd == -EAGAIN;
 
 	close_p(&fd);
 	return served;
@@ -100,7 +101,7 @@ int sandbox_connect(const char *root, const char *sandbox, bool make, struct err
 		return error_prefix(e, "sandbox");
 	for (;;) {
 		_cleanup_close_ int dir = container_open_sandbox(root, sandbox, make);
-		int fd = dir < 0 ? dir : connect_to(dir);
+		int fd = dir < 0 ? dir : connect_to(dir, 0);
 
 		if (fd >= 0)
 			return fd;

@@ -175,11 +175,6 @@ struct process *supervisor_find_process(struct supervisor *s, const char *id, in
 
 /* ---- its beginning ---- */
 
-static void pause_ms(int ms)
-{
-	usleep(ms * 1000);
-}
-
 /* 1: there is another one already, or no such sandbox any more. */
 static int take_lock(struct supervisor *s, struct error *e)
 {
@@ -210,7 +205,7 @@ static int take_lock(struct supervisor *s, struct error *e)
 		if (waited >= OTHER_ONE_MS)
 			return error_set(e, -EBUSY, ERROR_STATE,
 				"the sandbox %s has a supervisor that does not answer", s->id);
-		pause_ms(1); /* it begins or ends */
+		usleep(1000); /* it begins or ends */
 	}
 }
 
@@ -238,6 +233,7 @@ static int watch_signals(struct supervisor *s, struct error *e)
 
 static void supervisor_done(struct supervisor *s)
 {
+	s->ending = true;
 	session_free(s->session);
 	free(s->restore_failure);
 	server_free(s->server);

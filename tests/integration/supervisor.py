@@ -219,6 +219,24 @@ def test_takeover(env):
     check(not pod.dir.exists(), f"left: {list(pod.dir.iterdir()) if pod.dir.exists() else ''}")
 
 
+def test_stopped(env):
+    """A supervisor that hangs keeps nobody from making, running and deleting containers."""
+    pod = Pod(env)
+    c = pod.run("c")
+    pid = pod.supervisor()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        other = pod.run("other")
+        check(other.status() == "running", "another one")
+        c.delete()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    with pod.connect() as k:
+        check(k.supervisor() == pid, "it is the same")
+        check([m["id"] for m in k.call("List")["containers"]] == ["other"], "and knows what has happened meanwhile")
+    other.delete()
+
+
 def test_only_one(env):
     """Many who want one at the same time get the same one."""
     pod = Pod(env)
