@@ -236,8 +236,9 @@ static int report_ready(struct init *in, struct error *e)
 {
 	int r;
 
-	/* from here on we outlive the parent if it says so; if it dies before, the socket tells us */
-	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
+	/* From here on we outlive the parent if it says so; if it dies before, the socket tells us. Not a restore, of which that is
+	 * only the beginning. */
+	if (!in->o->restore_init && prctl(PR_SET_PDEATHSIG, 0) < 0)
 		return error_errno(e, -errno, "prctl");
 	r = sync_send(in->sync, SYNC_READY);
 	if (r < 0)

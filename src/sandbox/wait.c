@@ -13,7 +13,8 @@ static int wait_for_members(const char *root, const char *sandbox, struct error 
 {
 	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), members = -EBADF;
 
-	members = dir < 0 ? dir : openat(dir, CONTAINER_MEMBERS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	members = dir < 0 ? dir
+			  : openat(dir, CONTAINER_MEMBERS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (members < 0)
 		return 0;
 	while (flock(members, LOCK_SH) < 0)
@@ -43,8 +44,8 @@ int sandbox_wait_checkpoint(const char *root, const char *sandbox, struct contai
 	container_unlock(c);
 	container_read_attempts(c);
 	if (c->attempts.failed != failed)
-		return error_set(e, -EIO, ERROR_STATE, "the checkpoint of container %s has failed: it goes on as before",
-			c->id);
+		return error_set(e, -EIO, ERROR_STATE,
+			"the checkpoint of container %s has failed: it goes on as before", c->id);
 	return 0;
 }
 
@@ -54,5 +55,6 @@ int sandbox_wait_restore(const char *root, const char *sandbox, struct error *e)
 	_cleanup_(client_done) struct client c = {.fd = fd};
 
 	return fd < 0 ? fd
-		      : client_call(&c, &(struct client_call){.method = "io.stasis.Sandbox.WaitRestore"}, NULL, e);
+		      : client_call(&c, &(struct client_call){.method = "io.stasis.Sandbox.WaitRestore"},
+				NULL, e);
 }

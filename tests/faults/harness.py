@@ -20,6 +20,7 @@ sys.path.insert(0, str(TESTS / "cr"))
 sys.path.append(str(TESTS / "faults"))
 import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
+import restore_together  # noqa: E402  pylint: disable=wrong-import-position
 import together  # noqa: E402  pylint: disable=wrong-import-position
 
 # Those at which something else happens with a stream than with a directory.
@@ -378,7 +379,9 @@ def tests():
         for suffix, error in (("kill", False), ("EIO", True)):
             yield f"faults/{name}/{suffix}-pre-dump", lambda env, n=name, e=error: predump(env, n, e), 60
             yield f"faults/{name}/{suffix}-pre-copy", lambda env, n=name, e=error: precopy(env, n, e), 60
-    yield from together.tests(SimpleNamespace(PROGRAM=PROGRAM, as_before=as_before, files_in=files_in, cr=cr))
+    own = SimpleNamespace(PROGRAM=PROGRAM, as_before=as_before, files_in=files_in, nothing_left=nothing_left, cr=cr)
+    yield from together.tests(own)
+    yield from restore_together.tests(own)
     for name in names():
         if name.startswith(("predump", "together")):
             continue
