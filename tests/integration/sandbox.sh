@@ -81,4 +81,33 @@ test_by_options() {
 	[ -z "$(find "$ROOT/@sandboxes" -name c3)" ] || fail "in a sandbox that nobody named"
 }
 
+echoed() {
+	[ "$(wc -l < "$T/client/rootfs/tmp/got")" -gt "$1" ]
+}
+
+# Containers of a sandbox without a network namespace: the machine's connections are the sandbox's, and stay between its ends.
+# shellcheck disable=SC2016
+test_host_network() {
+	local port=$((20000 + $$ % 20000)) b n
+	bundle server nc -l -p "$port" -e cat
+	bundle client sh -c 'i=0; while :; do i=$((i+1)); echo "line $i"; usleep 10000; done | until nc 127.0.0.1 '$port' >> /tmp/got; do usleep 10000; done'
+	for b in server client; do
+		B=$T/$b
+		edit 'del(.linux.namespaces[] | select(.type == "network"))'
+		ok run -d --sandbox pod --bundle "$B" "$b"
+	done
+	eventually 10 echoed 5
+	fails 'TCP' checkpoint --sandbox --image-path "$T/i" pod
+	eventually 10 echoed "$(wc -l < "$T/client/rootfs/tmp/got")"
+	ok checkpoint --sandbox --leave-running --tcp-established --image-path "$T/i" pod
+	eventually 10 echoed $(($(wc -l < "$T/client/rootfs/tmp/got") + 5))
+	ok checkpoint --sandbox --tcp-established --image-path "$T/i" pod
+	n=$(wc -l < "$T/client/rootfs/tmp/got")
+	for b in server client; do
+		ok restore -d --tcp-established --image-path "$T/i" --sandbox pod --bundle "$T/$b" "$b"
+	done
+	eventually 10 echoed $((n + 10))
+	awk '$2 != NR { exit 1 }' "$T/client/rootfs/tmp/got" || fail "lines: $(head -$((n + 10)) "$T/client/rootfs/tmp/got" | tail -20)"
+}
+
 run_test "$@"
