@@ -77,11 +77,28 @@ static int judge(const struct sandbox_checkpoint *s, const struct container *c, 
 	}
 }
 
+/* One that is being made might take any time. */
+static int check_made(const struct sandbox_checkpoint *s, const struct sandbox_member *m, struct error *e)
+{
+	_cleanup_(container_free_p) struct container *c = NULL;
+	int r = container_load(s->sandbox->root, m->id, false, &c, e);
+
+	if (r < 0 || (container_status(c) != CONTAINER_CREATING && !c->restoring))
+		return r;
+	return error_set(e, -EBUSY, ERROR_STATE,
+		"cannot checkpoint sandbox \"%.100s\": its container \"%.100s\" (%.100s) is still being "
+		"created or "
+		"restored (or that was interrupted: then delete it)",
+		s->sandbox->id, m->name, m->id);
+}
+
 static int take(struct sandbox_checkpoint *s, const struct sandbox_member *m, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
-	int r = container_load(s->sandbox->root, m->id, true, &c, e);
+	int r = check_made(s, m, e);
 
+	if (r == 0)
+		r = container_load(s->sandbox->root, m->id, true, &c, e);
 	/* Deleted, or not made after all, while we waited for its lock. */
 	if (r == -ENOENT)
 		return 0;
@@ -113,7 +130,7 @@ static int check_names(const struct sandbox_checkpoint *s, struct error *e)
 	return 0;
 }
 
-/* Nobody else takes several of these locks, and who makes a container has its lock when it joins: so the order is free. */
+/* Always in the same order, as Pause does it; who makes a container has its lock when it joins. */
 static int take_all(struct sandbox_checkpoint *s, struct error *e)
 {
 	int r = close_doors(s, e);

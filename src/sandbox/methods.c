@@ -44,6 +44,7 @@ static const struct method *const tables[] = {
 	service_methods,
 	application_methods,
 	restore_container_methods,
+	checkpoint_methods,
 	restore_methods,
 	state_methods,
 	container_methods,

@@ -4,6 +4,7 @@ import array
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -794,6 +795,54 @@ def client_goes_later(env):
         c.call("Destroy", {"id": "root"})
 
 
+def checkpoint(env):
+    """Of the sandbox, and of one container of it; what stands in the way; a client that goes."""
+    with pod(env, args=["sh", "-c", COUNT]) as (p, c):
+        c.call("Create", {"id": "web", "name": "www", "bundle": p.bundle("web", ["sh", "-c", COUNT])})
+        image = env.t / "image"
+        refused("InvalidState", c, "Checkpoint", {"imagePath": str(image)}, saying="www")  # it is created only
+        c.call("Start", {"id": "web"})
+
+        def counts():
+            return [int(p.file(x, "count") or 0) for x in ("root", "web")]
+
+        def runs_on():
+            before = counts()
+            poll("counting on", lambda: min(a - b for a, b in zip(counts(), before)) > 2)
+        runs_on()
+        done = c.call("Checkpoint", {"imagePath": str(image), "leaveRunning": True, "compress": "lz4", "deadline": 20000})
+        check(done["containers"] == ["root", "web"] and 0 < done["stoppedTime"] < done["totalTime"], done)
+        check(json.loads((image / "manifest.json").read_text())["container_count"] == 2, "the manifest")
+        runs_on()
+        refused("InvalidParameter", c, "Checkpoint", {"imagePath": "relative"})
+        refused("InvalidParameter", c, "Checkpoint", {"imagePath": str(image), "cgroups": "some"})
+        refused("InvalidParameter", c, "Checkpoint", {"imagePath": str(image), "compress": "rar"})
+        refused("InvalidParameter", c, "Checkpoint", {"imagePath": str(image), "deadline": -1})
+        refused("ContainerNotFound", c, "Checkpoint", {"imagePath": str(image), "id": "nosuch"})
+
+        for x in ("web", "root"):
+            shutil.copy(env.build / "tests/cr/odd", env.t / f"b-{x}/rootfs/bin/odd")
+            c.call("ExecuteAsync", {"id": x, "args": ["/bin/odd", "flock"]})
+        poll("locks", lambda: all((env.t / f"b-{x}/rootfs/cr/ready.1").exists() for x in ("root", "web")))
+        why = refused("CannotCheckpoint", c, "Checkpoint", {"imagePath": str(env.t / "no"), "leaveRunning": True}, saying="lock")
+        check({o["container"] for o in why["obstacles"]} == {"POD", "www"} and all(o["remedy"] and o["pid"] for o in why["obstacles"]), why)
+        check(not (env.t / "no").exists(), "something was left")
+        runs_on()
+        # the client goes in the middle
+        other = p.client()
+        other.send("io.stasis.Sandbox.Checkpoint", {"imagePath": str(env.t / "gone"), "fileLocks": True})
+        other.close()
+        poll("it is over", lambda: not (env.t / "gone").exists() or (env.t / "gone/manifest.json").exists())
+        if c.call("List")["containers"]:
+            runs_on()
+            done = c.call("Checkpoint", {"imagePath": str(env.t / "one"), "id": "web", "fileLocks": True})
+            check(done["containers"] == ["web"], done)
+            check([m["id"] for m in c.call("List")["containers"]] == ["root"], c.call("List"))
+            done = c.call("Checkpoint", {"imagePath": str(image), "fileLocks": True})
+            check(done["containers"] == ["root"], done)
+        check(c.call("List")["containers"] == [], c.call("List"))
+
+
 def supervisor_dies(env):
     """Containers run on; the next one knows how they end."""
     with pod(env, args=["sh", "-c", 'trap "exit 6" TERM; while :; do usleep 10000; done']) as (p, c):
@@ -876,5 +925,5 @@ def command_line(env):
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, wait_pid, many_ended, processes, signals,
               pause, events, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
-              command_line):
+              checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90
