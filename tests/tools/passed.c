@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,10 +16,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *role;
@@ -165,7 +170,49 @@ static int open_file(const char *path)
 	return fd;
 }
 
-static void *set_up(const char *kind, int *fd)
+static pid_t child;
+
+/* A process that does it, and says so by ends[0]: then it sleeps. */
+static void by_child(void (*deed)(int), int arg)
+{
+	check(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0, "pipe");
+	child = fork();
+	if (child == 0) {
+		deed(arg);
+		check(write(ends[1], "x", 1) == 1, "say that it is done");
+		for (;;)
+			pause();
+	}
+}
+
+static void take_lock(int fd)
+{
+	check(flock(fd, LOCK_EX) == 0, "flock");
+}
+
+static void take_semaphore(int set)
+{
+	struct sembuf two = {0, -2, SEM_UNDO};
+
+	check(semop(set, &two, 1) == 0, "semop");
+}
+
+static bool is_done(void)
+{
+	char byte;
+
+	return read(ends[0], &byte, 1) == 1;
+}
+
+static int semaphores(void)
+{
+	int set = semget(0x5a5a, 1, IPC_CREAT | 0600);
+
+	check(set >= 0 && (!gives() || semctl(set, 0, SETVAL, 5) == 0), "semaphores");
+	return set;
+}
+
+static void set_up(const char *kind, int *fd)
 {
 	uint64_t three = 3;
 
@@ -190,8 +237,21 @@ static void *set_up(const char *kind, int *fd)
 		*fd = both(gives() ? epoll_create1(EPOLL_CLOEXEC) : -1);
 	} else if (!strcmp(kind, "tcp")) {
 		*fd = both(gives() ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1);
+	} else if (!strcmp(kind, "lock")) {
+		*fd = open("/vol/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (gives())
+			take_lock(*fd);
+		close(both(gives() ? dup(0) : -1));
+		if (!gives())
+			by_child(take_lock, *fd);
+	} else if (!strcmp(kind, "undo")) {
+		*fd = semaphores();
+		close(both(gives() ? dup(0) : -1));
+		if (!gives())
+			by_child(take_semaphore, *fd);
+		while (!gives() && !is_done())
+			usleep(1000);
 	}
-	return NULL;
 }
 
 static void use(const char *kind, int fd)
@@ -214,6 +274,20 @@ static void use(const char *kind, int fd)
 			strcpy(memory, "seen");
 		else
 			check(!strcmp(memory, "seen"), "it is other memory");
+	} else if (!strcmp(kind, "lock")) {
+		if (gives())
+			check(flock(fd, LOCK_UN) == 0, "unlock");
+		for (int i = 0; !gives() && !is_done(); i++) {
+			check(i < 5000, "the lock is not free");
+			usleep(1000);
+		}
+	} else if (!strcmp(kind, "undo")) {
+		check(semctl(fd, 0, GETVAL) == 3, "the semaphore is another one");
+		if (!gives()) {
+			kill(child, SIGKILL);
+			check(waitpid(child, NULL, 0) == child && semctl(fd, 0, GETVAL) == 5,
+				"not given back");
+		}
 	} else if (!strcmp(kind, "pipe")) {
 		if (gives())
 			check(read(fd, buf, 2) == 2 && !memcmp(buf, "ab", 2) && write(ends[1], "d", 1) == 1,
@@ -243,6 +317,10 @@ int main(int argc, char **argv)
 	say("ready", "yes\n");
 	wait_for("/vol/go");
 	see(&now);
+	if (!strcmp(argv[2], "lock") && !gives())
+		check(!is_done(), "the lock has been lost");
+	say("looked", "yes\n");
+	wait_for(gives() ? "/vol/looked.take" : "/vol/looked.give");
 	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid,
 		"the other end is another one's");
 	if (!gives())

@@ -299,6 +299,15 @@ static inline uint64_t dump_new_id(struct dump *d)
 #define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                     \
 	preflight_add((d)->report, (p) ? (p)->ns_pid : 0, fd, kind, reason, remedy, __VA_ARGS__)
 
+/* What to do about another end that the container does not have. */
+static inline const char *dump_outside_remedy(const struct dump *d, const char *remedy)
+{
+	return d->c->sandbox && !d->options->together ? "checkpoint all containers of its sandbox together "
+							"(--sandbox), if one of them has it, "
+							"or close it"
+						      : remedy;
+}
+
 /* ids.c: by dump_collect(), then ids as the container sees them. */
 int dump_read_ids(struct dump *d, struct error *e) _must_check_;
 uint32_t dump_uid(const struct dump *d, uint32_t uid);

@@ -68,7 +68,9 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	/* An exec session's caller is gone after a restore, which a pipe shows as a hang-up. */
 	if (outside && match_pipe(d, f) && !f->proc->by_exec)
 		dump_refuse(d, f->proc, f->fd, "pipe", "its other end is open outside of the container",
-			"pass it as stdin, stdout or stderr of the container, or close it", "%s", f->link);
+			dump_outside_remedy(
+				d, "pass it as stdin, stdout or stderr of the container, or close it"),
+			"%s", f->link);
 	return 0;
 }
 

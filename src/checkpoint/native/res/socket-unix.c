@@ -238,7 +238,7 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 		/* The end of a closed peer is always shut down; without that a listener of another
 		 * namespace has it. */
 		if (s->type != SOCK_DGRAM && s->shutdown != (SOCKET_SHUT_RECEIVE | SOCKET_SHUT_SEND))
-			refuse(d, f, outside_reason, outside_remedy);
+			refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 		return;
 	}
 	other = peers_socket(d, listener->ino);
@@ -246,7 +246,8 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 		refuse(d, f,
 			other ? unix_says(d, other, "it waits to be accepted in the container \"%s\"")
 			      : outside_reason,
-			other ? "let the server accept it, then checkpoint" : outside_remedy);
+			other ? "let the server accept it, then checkpoint"
+			      : dump_outside_remedy(d, outside_remedy));
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			"let the server accept it, then checkpoint");
@@ -276,7 +277,8 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 		return;
 	if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM)
 		refuse(d, f, outside_reason,
-			s->type == SOCK_DGRAM ? "use --ext-unix-sk, or disconnect it" : outside_remedy);
+			s->type == SOCK_DGRAM ? "use --ext-unix-sk, or disconnect it"
+					      : dump_outside_remedy(d, outside_remedy));
 }
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
