@@ -8,7 +8,8 @@ struct options {
 };
 
 static const struct cli_option table[] = {
-	{"sandbox", 0, CLI_STRING, offsetof(struct options, sandbox), "ID", "only the containers of this sandbox"},
+	{"sandbox", 0, CLI_STRING, offsetof(struct options, sandbox), "ID",
+		"only the containers of this sandbox"},
 	{NULL},
 };
 

@@ -161,11 +161,12 @@ static void add_task(const struct looking *l, pid_t tid, int inside)
 	json_object_object_add(o, "tid", json_object_new_int(tid));
 	json_add_string(o, "name", comm);
 	json_add_string(o, "state", state);
-	json_object_object_add(o, "waitsIn",
-		*wchan && strcmp(wchan, "0") != 0 ? json_object_new_string(wchan) : NULL);
+	json_object_object_add(
+		o, "waitsIn", *wchan && strcmp(wchan, "0") != 0 ? json_object_new_string(wchan) : NULL);
 	if (read_task(l, tid, "syscall", call, sizeof(call)) &&
 		sscanf(call, "%d %llx %llx %llx %llx %llx %llx %llx %llx", &nr, &ignored[0], &ignored[1],
-			&ignored[2], &ignored[3], &ignored[4], &ignored[5], &sp, &pc) == 9 && nr >= 0)
+			&ignored[2], &ignored[3], &ignored[4], &ignored[5], &sp, &pc) == 9 &&
+		nr >= 0)
 		json_object_object_add(o, "systemCall", json_object_new_int(nr));
 	else
 		json_object_object_add(o, "systemCall", NULL);

@@ -20,7 +20,8 @@ static int open_log(const char *path, int *ret, struct error *e)
 	struct stat st;
 
 	/* O_NONBLOCK: not a FIFO either, which would hold us. */
-	*ret = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+	*ret = open(
+		path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 	if (*ret >= 0 && fstat(*ret, &st) == 0 && S_ISREG(st.st_mode))
 		return 0;
 	if (*ret < 0)

@@ -34,7 +34,9 @@ struct family {
 #define ONE(path)                                                                                            \
 	(const struct sample[])                                                                              \
 	{                                                                                                    \
-		{path, ""}, {}                                                                               \
+		{path, ""},                                                                                  \
+		{                                                                                            \
+		}                                                                                            \
 	}
 
 static const struct sample pressure[] = {

@@ -853,6 +853,19 @@ static int wait_until_filled(struct restore *r, struct container *c, struct erro
 	return result;
 }
 
+/* Of a sandbox: one with much memory takes its time. */
+static int meet_others(struct restore *r, struct container *c, struct error *e)
+{
+	int result;
+
+	if (!r->options->meeting)
+		return 0;
+	watchdog_pause(&r->watchdog, true);
+	result = meeting_all_built(r->options->meeting, c, e);
+	watchdog_pause(&r->watchdog, false);
+	return result;
+}
+
 int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 {
 	TRACE("coordinate");
@@ -916,8 +929,8 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		result = restore_times(&f, e);
 	if (result == 0)
 		result = unmap_areas(&f, e);
-	if (result == 0 && r->options->meeting)
-		result = meeting_all_built(r->options->meeting, c, e);
+	if (result == 0)
+		result = meet_others(r, c, e);
 	if (result == 0)
 		result = stop_again(&f, e);
 	if (result == 0)

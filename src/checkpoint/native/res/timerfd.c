@@ -124,10 +124,12 @@ int timerfd_arm_later(struct restore *r, struct error *e)
 {
 	for (size_t i = 0; i < r->n_files; i++) {
 		const St__TimerFd *t = r->files[i]->timerfd;
+		const St__Shared *others = r->files[i]->description;
 		int result;
 
-		if (r->files[i]->kind_case != ST__FILE__KIND_TIMERFD || !t->value ||
-			(!t->value->sec && !t->value->nsec))
+		/* One that another container has made is its to set. */
+		if (r->files[i]->kind_case != ST__FILE__KIND_TIMERFD || (others && !others->owner) ||
+			!t->value || (!t->value->sec && !t->value->nsec))
 			continue;
 		result = arm(r, t, restore_fd(r, r->files[i]->id));
 		/* Setting it takes its ticks away. */
