@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who is in the sandbox. SIGIO says when members/ or a state directory of a member changes (F_NOTIFY, fcntl(2); not inotify, of
+ * Who is in the sandbox. Signals say when members/ or a state directory of a member changes (F_NOTIFY, fcntl(2); not inotify, of
  * whose instances a user has 128, and a host more sandboxes). What it says is only that there is something to look at: the truth
  * is on disk, and whoever asks for a member gets what is there now (supervisor_find()), for the price of one fstatat(2).
  */
@@ -66,10 +66,13 @@ static bool stamp(int dir_fd, const char *path, struct stat_stamp *ret)
 	return true;
 }
 
-/* As long as the descriptor is open. */
-static int watch(int dir_fd)
+/* As long as the descriptor is open. Signals that are waiting already are not sent again. */
+static int watch(int dir_fd, int sig)
 {
-	return fcntl(dir_fd, F_NOTIFY, DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT) < 0 ? -errno : 0;
+	return fcntl(dir_fd, F_SETSIG, sig) < 0 ||
+			       fcntl(dir_fd, F_NOTIFY, DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT) < 0
+		       ? -errno
+		       : 0;
 }
 
 /* state.json as it is now. Without one the container is still being made (or was never). The stamp is older than what is read:
@@ -90,12 +93,13 @@ static int load(struct supervisor *s, struct member *m, struct error *e)
 	forget_state(m);
 	m->c = c;
 	m->state = before;
-	r = watch(c->dir_fd);
+	r = watch(c->dir_fd, MEMBERS_STATE_SIGNAL);
 	if (r < 0)
 		log_warning("container %s: its changes go unnoticed: %s", m->id, error_text(r).s);
 	application_serve(s, m);
 	if (c->init_pid == old.pid && c->init_start_time == old.start_time && old.loop)
 		return 0;
+	process_look(&m->process); /* who waits for it hears how it ended */
 	process_done(&m->process);
 	watch_init(s, m);
 	return 0;
@@ -228,7 +232,6 @@ void members_scan(struct supervisor *s)
 		if (!supervisor_member(s, b->members[i].id))
 			add_member(s, &b->members[i]);
 	}
-	malloc_trim(0);
 }
 
 int supervisor_find(struct supervisor *s, const char *id, struct member **ret, struct error *e)
@@ -251,11 +254,15 @@ int supervisor_find(struct supervisor *s, const char *id, struct member **ret, s
 
 /* ---- changes ---- */
 
-void members_changed(struct supervisor *s)
+void members_changed(struct supervisor *s, int sig)
 {
 	struct error e;
 
-	members_scan(s);
+	if (sig == MEMBERS_SIGNAL) {
+		members_scan(s);
+		malloc_trim(0);
+		return;
+	}
 	for (struct member *m = s->members; m; m = m->next)
 		if (refresh(s, m, &e) < 0)
 			log_debug("%s", e.message);
@@ -264,12 +271,14 @@ void members_changed(struct supervisor *s)
 void members_look(struct supervisor *s)
 {
 	const struct timespec now = {0};
-	sigset_t io;
+	sigset_t set;
+	int sig;
 
-	sigemptyset(&io);
-	sigaddset(&io, SIGIO);
-	if (sigtimedwait(&io, NULL, &now) == SIGIO)
-		members_changed(s);
+	sigemptyset(&set);
+	sigaddset(&set, MEMBERS_SIGNAL);
+	sigaddset(&set, MEMBERS_STATE_SIGNAL);
+	while ((sig = sigtimedwait(&set, NULL, &now)) > 0)
+		members_changed(s, sig);
 }
 
 int members_watch(struct supervisor *s, struct error *e)
@@ -279,10 +288,11 @@ int members_watch(struct supervisor *s, struct error *e)
 	if (mkdirat(s->dir_fd, CONTAINER_MEMBERS, 0700) < 0 && errno != EEXIST)
 		return error_errno(e, -errno, "members of the sandbox %s", s->id);
 	s->members_fd = openat(s->dir_fd, CONTAINER_MEMBERS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	r = s->members_fd < 0 ? -errno : watch(s->members_fd);
+	r = s->members_fd < 0 ? -errno : watch(s->members_fd, MEMBERS_SIGNAL);
 	if (r < 0)
 		return error_errno(e, r, "watch the members of the sandbox %s", s->id);
 	members_scan(s);
+	malloc_trim(0);
 	return 0;
 }
 

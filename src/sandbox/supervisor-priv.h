@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <signal.h>
+
 #include "sandbox/supervisor.h"
 
 /* members.c: watches who joins and leaves. */
 int members_watch(struct supervisor *s, struct error *e) _must_check_;
 /* The watch has said something: what has changed? members_look(): has it? */
-void members_changed(struct supervisor *s);
+void members_changed(struct supervisor *s, int sig);
+#define MEMBERS_SIGNAL SIGUSR1	   /* someone joins or leaves */
+#define MEMBERS_STATE_SIGNAL SIGIO /* a state directory changes */
 void members_look(struct supervisor *s);
 /* All of them now, whatever the watch says later. */
 void members_scan(struct supervisor *s);

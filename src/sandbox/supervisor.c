@@ -124,8 +124,9 @@ static void signal_comes(void *arg, uint32_t events)
 	case SIGCHLD:
 		children_end(s);
 		break;
-	case SIGIO:
-		members_changed(s);
+	case MEMBERS_SIGNAL:
+	case MEMBERS_STATE_SIGNAL:
+		members_changed(s, (int)si.ssi_signo);
 		break;
 	}
 	supervisor_check_end(s);
@@ -217,7 +218,8 @@ static int watch_signals(struct supervisor *s, struct error *e)
 
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGCHLD);
-	sigaddset(&mask, SIGIO);
+	sigaddset(&mask, MEMBERS_SIGNAL);
+	sigaddset(&mask, MEMBERS_STATE_SIGNAL);
 	sigaddset(&mask, SIGTERM);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
