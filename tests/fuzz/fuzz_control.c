@@ -4,6 +4,7 @@
 
 #include "sandbox/call.h"
 #include "sandbox/idl.h"
+#include "sandbox/network.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -11,6 +12,32 @@ static void must(bool ok)
 {
 	if (!ok)
 		abort();
+}
+
+/* What comes so far as to be sent to the kernel is within its bounds. */
+static void check_network(struct json_object *parameters)
+{
+	struct idl_fault fault;
+	struct arena a = {};
+	struct net_plan p;
+
+	if (idl_check(interface_text("io.stasis.Network"), "CreateLinksAndRoutes", parameters, &fault) < 0)
+		return;
+	if (net_plan_parse(parameters, &a, &p, &fault) < 0) {
+		must(fault.path[0] && fault.message[0]);
+	} else {
+		for (size_t i = 0; i < p.n_links; i++) {
+			must(*p.links[i].name && strlen(p.links[i].name) < IFNAMSIZ);
+			must((p.links[i].kind == NET_VETH) == (p.links[i].peer != NULL));
+			for (size_t k = 0; k < p.links[i].n_addresses; k++)
+				must(p.links[i].addresses[k].family && p.links[i].addresses[k].prefix_len > 0);
+		}
+		for (size_t i = 0; i < p.n_routes; i++)
+			must(p.routes[i].destination.family && (p.routes[i].device || p.routes[i].gateway.family));
+		for (size_t i = 0; i < p.n_neighbors; i++)
+			must(p.neighbors[i].address.family && *p.neighbors[i].device);
+	}
+	arena_done(&a);
 }
 
 static void check_call(const struct varlink_call *c)
@@ -27,6 +54,7 @@ static void check_call(const struct varlink_call *c)
 
 		must(r == 0 || r == -ENOENT || (r == -EINVAL && fault.message[0]));
 	}
+	check_network(c->parameters);
 	text = interface_text(c->interface);
 	must(!method_find(c->interface, c->method) ||
 		(text && idl_check(text, c->method, c->parameters, &fault) != -ENOENT));
