@@ -133,7 +133,7 @@ static int squash(const void *options, char **args, struct error *e)
 	if (flock(to, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return error_set(e, -EBUSY, ERROR_STATE, "a checkpoint is being written to %s",
 			o->output ? o->output : args[0]);
-	r = image_squash(from, to, e);
+	r = image_squash(confined_image_open, from, to, e);
 	if (r < 0) {
 		if (made)
 			rmdir(o->output);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "checkpoint/confine.h"
 #include "cli/image-actions.h"
 #include "image/stream.h"
 
@@ -22,7 +23,7 @@ int cli_image_pack(const void *options, char **args, struct error *e)
 	signal(SIGPIPE, SIG_IGN);
 	r = image_out_new(STDOUT_FILENO, -EBADF, 0, &out, e);
 	if (r == 0)
-		r = image_stream_pack(dirfd, out, e);
+		r = image_stream_pack(confined_image_open, dirfd, out, e);
 	return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;
 }
 
@@ -40,7 +41,7 @@ int cli_image_unpack(const void *options, char **args, struct error *e)
 	r = isatty(STDIN_FILENO)
 		    ? error_set(e, -EINVAL, ERROR_USAGE,
 			      "standard input is a terminal: a stream comes from a pipe or a file")
-		    : image_stream_unpack(STDIN_FILENO, dirfd, e);
+		    : image_stream_unpack(confined_image_open, STDIN_FILENO, dirfd, e);
 	if (r < 0 && made)
 		rmdir(args[0]);
 	return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;

@@ -195,6 +195,8 @@ struct image_run {
  * Errors: -ENOENT no manifest ("incomplete image"), ERROR_CORRUPT naming file and offset, ERROR_REFUSED for another version
  * or architecture, ERROR_STATE for a parent that is not there or another than it was. */
 int image_open(int dirfd, struct image **ret, struct error *e) _must_check_;
+/* It, or confined_image_open() of checkpoint/confine.h. */
+typedef int image_open_fn(int dirfd, struct image **ret, struct error *e);
 void image_free(struct image *i);
 
 /*
@@ -319,7 +321,7 @@ int image_working_set_write(const struct image *i, int dirfd, const struct image
 	struct error *e) _must_check_;
 
 /* The same image without parents, in another directory or ("to" the same) in its own place. */
-int image_squash(int from, int to, struct error *e) _must_check_;
+int image_squash(image_open_fn *open_image, int from, int to, struct error *e) _must_check_;
 
 static inline void image_writer_free_p(struct image_writer **w)
 {

@@ -107,13 +107,13 @@ static bool is_same(int a, int b)
 	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-int image_squash(int from, int to, struct error *e)
+int image_squash(image_open_fn *open_image, int from, int to, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = NULL;
 	_cleanup_free_ char *stdio = NULL;
 	size_t stdio_len = 0;
 	bool in_place = is_same(from, to);
-	int r = image_open(from, &i, e);
+	int r = open_image(from, &i, e);
 
 	if (r == 0)
 		r = image_verify_pages(i, e);

@@ -77,14 +77,14 @@ static int pack_file(
 	return r;
 }
 
-int image_stream_pack(int dirfd, struct image_out *out, struct error *e)
+int image_stream_pack(image_open_fn *open_image, int dirfd, struct image_out *out, struct error *e)
 {
 	static const enum image_stream_file order[] = {IMAGE_STREAM_CHECKPOINT, IMAGE_STREAM_INDEX,
 		IMAGE_STREAM_MANIFEST, IMAGE_STREAM_PAGES, IMAGE_STREAM_INVENTORY, IMAGE_STREAM_STATS,
 		IMAGE_STREAM_DESCRIPTORS};
 	_cleanup_(image_free_p) struct image *i = NULL;
 	_cleanup_free_ uint8_t *buffer = malloc(STREAM_PIECE_MAX);
-	int r = buffer ? image_open(dirfd, &i, e) : error_errno(e, -ENOMEM, "image stream");
+	int r = buffer ? open_image(dirfd, &i, e) : error_errno(e, -ENOMEM, "image stream");
 
 	if (r == 0 && image_manifest(i)->parent)
 		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -145,14 +145,14 @@ static int end_pages(struct unpacking *u, struct error *e)
 	return r;
 }
 
-static int check_unpacked(int dirfd, struct error *e)
+static int check_unpacked(image_open_fn *open_image, int dirfd, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = NULL;
 
-	return image_open(dirfd, &i, e);
+	return open_image(dirfd, &i, e);
 }
 
-int image_stream_unpack(int fd, int dirfd, struct error *e)
+int image_stream_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e)
 {
 	struct unpacking u = {.dirfd = dirfd};
 	struct image_stream_sink sink = {unpack_piece, &u};
@@ -171,7 +171,7 @@ int image_stream_unpack(int fd, int dirfd, struct error *e)
 	for (unsigned i = 0; i < IMAGE_STREAM_FILES; i++)
 		close_p(&u.fds[i]);
 	if (r == 0)
-		r = check_unpacked(dirfd, e);
+		r = check_unpacked(open_image, dirfd, e);
 	if (r < 0)
 		image_remove(dirfd);
 	return r;

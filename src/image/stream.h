@@ -85,8 +85,9 @@ int image_stream_read(const struct image_stream_source *source, const struct ima
 int image_stream_read_fd(int fd, const struct image_stream_sink *sink, struct error *e) _must_check_;
 
 /* An image directory to a stream, and back (into an empty directory; on failure nothing is left in it). */
-int image_stream_pack(int dirfd, struct image_out *out, struct error *e) _must_check_;
-int image_stream_unpack(int fd, int dirfd, struct error *e) _must_check_;
+int image_stream_pack(
+	image_open_fn *open_image, int dirfd, struct image_out *out, struct error *e) _must_check_;
+int image_stream_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e) _must_check_;
 
 /* ---- an image that is arriving ---- */
 

@@ -15,14 +15,5 @@ extern const struct method exec_methods[];		/* methods-exec.c */
 extern const struct method pause_methods[];		/* methods-pause.c */
 extern const struct method event_methods[];		/* methods-event.c */
 extern const struct method network_methods[];		/* methods-network.c */
-extern const struct method application_methods[];	/* methods-application.c */
-extern const struct method restore_methods[];		/* session.c */
-extern const struct method state_methods[];		/* methods-state.c */
-extern const struct method container_methods[];		/* methods-container.c */
-extern const struct method process_methods[];		/* methods-process.c */
-extern const struct method exec_methods[];		/* methods-exec.c */
-extern const struct method pause_methods[];		/* methods-pause.c */
-extern const struct method event_methods[];		/* methods-event.c */
-extern const struct method network_methods[];		/* methods-network.c */
 extern const struct method debug_methods[];		/* methods-debug.c */
 extern const struct method self_methods[];		/* methods-self.c */

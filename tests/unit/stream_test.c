@@ -159,7 +159,7 @@ static void test_unpack(void)
 	size_t n;
 
 	lseek(fd, 0, SEEK_SET);
-	CHECK(image_stream_unpack(fd, d.fd, &e) == 0, "%s", e.message);
+	CHECK(image_stream_unpack(image_open, fd, d.fd, &e) == 0, "%s", e.message);
 	if (!CHECK(image_open(d.fd, &i, &e) == 0, "%s", e.message))
 		return;
 	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
@@ -169,7 +169,7 @@ static void test_unpack(void)
 	for (size_t k = 0; k < n; k++)
 		zero += runs[k].kind == IMAGE_PAGES_ZERO ? runs[k].n_pages : 0;
 	CHECK(zero == image_manifest(i)->statistics.pages_zero - 3, "%d", (int)zero);
-	CHECK(image_stream_unpack(fd, d.fd, &e) == -EEXIST);
+	CHECK(image_stream_unpack(image_open, fd, d.fd, &e) == -EEXIST);
 }
 
 static char *load(int fd, size_t *ret_n)
@@ -201,15 +201,15 @@ static void test_pack_is_the_same_each_time(void)
 	struct error e = {0};
 
 	lseek(fd, 0, SEEK_SET);
-	CHECK(image_stream_unpack(fd, d.fd, &e) == 0, "%s", e.message);
+	CHECK(image_stream_unpack(image_open, fd, d.fd, &e) == 0, "%s", e.message);
 	for (int k = 0; k < 2; k++) {
 		_cleanup_(image_out_free_p) struct image_out *out = NULL;
 
 		CHECK(image_out_new(k ? again : packed, -EBADF, 0, &out, &e) == 0);
-		CHECK(image_stream_pack(k ? d2.fd : d.fd, out, &e) == 0, "%s", e.message);
+		CHECK(image_stream_pack(image_open, k ? d2.fd : d.fd, out, &e) == 0, "%s", e.message);
 		lseek(packed, 0, SEEK_SET);
 		if (k == 0)
-			CHECK(image_stream_unpack(packed, d2.fd, &e) == 0, "%s", e.message);
+			CHECK(image_stream_unpack(image_open, packed, d2.fd, &e) == 0, "%s", e.message);
 	}
 	a = load(packed, &n_a);
 	b = load(again, &n_b);

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "checkpoint/confine.h"
 #include "checkpoint/native/dump-stream.h"
 #include "checkpoint/native/pages.h"
 
@@ -47,7 +48,7 @@ static int open_parent(struct dump *d, int image_dir, struct track *t, struct im
 	if (fd < 0)
 		return error_errno(e, -errno,
 			"open the image --parent-path %s (relative to the image's directory)", path);
-	r = image_open(fd, &parent, e);
+	r = confined_image_open(fd, &parent, e);
 	if (r == 0)
 		r = image_writer_set_parent(d->writer, parent, path, e);
 	if (r < 0) {
