@@ -12,11 +12,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "linux/clone.h"
+#include "sandbox/methods-priv.h"
 #include "sandbox/methods.h"
 #include "sandbox/session-priv.h"
 #include "sandbox/supervisor-priv.h"
-
-#define SANDBOX "io.stasis.Sandbox"
 
 enum { PATIENCE_MS = 30000, DEADLINE_MAX_S = 86400 };
 
@@ -611,7 +610,7 @@ static int join_restore(struct call *c, struct error *e)
 	int r;
 
 	if (c->n_fds != 2)
-		return call_error(c, SANDBOX ".InvalidDescriptors", NULL);
+		return call_bad_fds(c, e, "two sockets are needed: %d descriptors came", c->n_fds);
 	members_look(of);
 	r = check_id(of, call_string(c, "id"), e);
 	if (r == 0)
@@ -668,7 +667,7 @@ static int wait_restore(struct call *c, struct error *e)
 }
 
 const struct method restore_methods[] = {
-	{SANDBOX, "JoinRestore", join_restore},
-	{SANDBOX, "WaitRestore", wait_restore},
+	{SANDBOX_INTERFACE, "JoinRestore", join_restore},
+	{SANDBOX_INTERFACE, "WaitRestore", wait_restore},
 	{},
 };

@@ -191,6 +191,27 @@ test_init_is_adopted() {
 	END
 }
 
+# The image comes by a pipe, and what is not read yet waits in it.
+test_stream() {
+	bundle b sh -c "$COUNTER"
+	start c
+	eventually 5 counted_beyond 3
+	stasis checkpoint --image-path - c < /dev/null > "$T/stream" 2> "$T/err" || fail "$(cat "$T/err")"
+	stasis restore --prepare --bundle "$B" --image-path - c < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	[ "$(status c)" = created ] || fail "it is $(status c)"
+	ok start c
+	expect_progress
+}
+
+# With memory that comes later.
+test_lazy() {
+	checkpointed
+	prepared --lazy=yes
+	ok start c
+	ok wait --restore c
+	expect_progress
+}
+
 test_refusals() {
 	checkpointed
 	fails 'print-stats' restore --prepare --print-stats --bundle "$B" --image-path "$T/i" c

@@ -370,6 +370,25 @@ test_methods() {
 	jq -e '.exit.signal == 9' "$T/out" > /dev/null || fail "$(cat "$T/out")"
 }
 
+# What a supervisor is told by others than stasis restore.
+test_bad_registrations() {
+	local join='"id": "x", "name": "a", "image": "i"'
+	pod a b
+	restored a
+	fails 'InvalidDescriptors.*two sockets are needed' ctl --sandbox two JoinRestore "{$join, \"names\": [\"a\"], \"deadline\": 1}"
+	fails 'another image' ctl --sandbox two --fds 0,1 JoinRestore "{$join, \"names\": [\"a\"], \"deadline\": 1}"
+	fails 'already exists: two-a' ctl --sandbox two --fds 0,1 JoinRestore '{"id": "two-a", "name": "a", "image": "i", "names": ["a"], "deadline": 1}'
+	fails 'names' ctl --sandbox three --new --fds 0,1 JoinRestore "{$join, \"names\": [\"a\", \"a\"], \"deadline\": 1}"
+	fails 'names' ctl --sandbox three --new --fds 0,1 JoinRestore "{$join, \"names\": [], \"deadline\": 1}"
+	fails 'no container "a": there are b' ctl --sandbox three --new --fds 0,1 JoinRestore "{$join, \"names\": [\"b\"], \"deadline\": 1}"
+	fails 'deadline: is missing' ctl --sandbox three --new --fds 0,1 JoinRestore "{$join, \"names\": [\"b\"]}"
+	fails 'created|restored' checkpoint --sandbox two --image-path "$T/i2"
+	fails 'being restored' exec two-a true
+	restored b
+	expect_running a b
+	eventually 20 test ! -e "$ROOT/@sandboxes/three"
+}
+
 test_wait_restore_fails() {
 	pod a b
 	restored a
