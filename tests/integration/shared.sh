@@ -25,7 +25,8 @@ restored() {
 	ok restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name "$1" "two-$1"
 }
 
-# passing KIND: containers "give" and "take" of the sandbox one, which have the same descriptor.
+# passing KIND: containers "give" and "take" of the sandbox one, which have the same descriptor. APART: each with its own namespaces.
+APART=
 passing() {
 	mkdir -p "$T/vol"
 	bundle give passed give "$1"
@@ -35,7 +36,7 @@ passing() {
 	bundle take passed take "$1"
 	cp "$BUILD/tests/cr/passed" "$B/rootfs/bin/"
 	member take "$T/vol"
-	joined one-give
+	[ -n "$APART" ] || joined one-give
 	started take
 	eventually 10 test -e "$T/vol/ready.give"
 	eventually 10 test -e "$T/vol/ready.take"
@@ -87,6 +88,9 @@ refused() {
 
 test_refused_epoll() { refused epoll 'the container "(give|take)" has it open as well'; }
 test_refused_socket() { refused tcp 'the container "(give|take)" has it open as well'; }
+
+# Between networks sockets connect as well, by a path; but what is accepted belongs to the network of the client.
+test_refused_networks_of_their_own() { APART=1 refused credentials 'network namespace'; }
 
 # A container of it alone would have only one end of each.
 test_alone() {
