@@ -145,6 +145,18 @@ test_hooks() {
 	expect_hooks $'save 1 there\nresume 1 done there'
 }
 
+# What a hook leaves running is the container's.
+test_hook_leaves_a_process() {
+	bundle b
+	hooks 'sleep 1234 &' true true
+	start c
+	ok checkpoint --leave-running --image-path "$T/i" c
+	ok checkpoint --image-path "$T/j" c
+	ok restore -d --image-path "$T/j" --bundle "$B" c
+	inside c ps
+	[ "$(grep -c 'sleep 1234' "$T/out")" = 2 ] || fail "$(cat "$T/out")"
+}
+
 test_failing_save() {
 	bundle b sh -c "$COUNTER"
 	hooks 'echo no, not; echo now >&2; exit 3' true true
