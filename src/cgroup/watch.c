@@ -14,6 +14,8 @@
 
 #include "cgroup/cgroup-priv.h"
 
+enum { SOON = 300 }; /* milliseconds */
+
 static const struct cgroup_watch no_watch = {.fd = -EBADF, .keep = -EBADF, .dir = -EBADF};
 
 void cgroup_watch_done(struct cgroup_watch *w)
@@ -23,14 +25,22 @@ void cgroup_watch_done(struct cgroup_watch *w)
 	close_p(&w->dir);
 }
 
-void cgroup_watch_drain(struct cgroup_watch *w)
+/* Whether there was anything. */
+static bool drain(struct cgroup_watch *w)
 {
+	bool any = false;
 	char buf[4096];
 
 	/* A PSI trigger has nothing to read: poll(2) itself resets it. */
 	if (w->events == POLLIN)
 		while (read(w->fd, buf, sizeof(buf)) > 0)
-			;
+			any = true;
+	return any;
+}
+
+void cgroup_watch_drain(struct cgroup_watch *w)
+{
+	(void)drain(w);
 }
 
 /* The directory with the memory controller. */
@@ -116,10 +126,14 @@ int cgroup_watch_oom(const struct cgroup *cg, struct cgroup_watch *ret, struct e
 int cgroup_oom_kills(struct cgroup_watch *w)
 {
 	uint64_t now, before = w->seen;
-	int r;
+	bool told = drain(w);
+	int r = read_kills(w, &now);
 
-	cgroup_watch_drain(w);
-	r = read_kills(w, &now);
+	/* v1 tells that memory is out, and only then kills: it is counted a moment later (or never, if there is nobody to kill). */
+	for (int i = 0; r == 0 && told && !w->v2 && now == before && i < SOON; i++) {
+		usleep(1000);
+		r = read_kills(w, &now);
+	}
 	if (r < 0)
 		return r;
 	w->seen = now;

@@ -30,10 +30,12 @@ static void check_network(struct json_object *parameters)
 			must(*p.links[i].name && strlen(p.links[i].name) < IFNAMSIZ);
 			must((p.links[i].kind == NET_VETH) == (p.links[i].peer != NULL));
 			for (size_t k = 0; k < p.links[i].n_addresses; k++)
-				must(p.links[i].addresses[k].family && p.links[i].addresses[k].prefix_len > 0);
+				must(p.links[i].addresses[k].family &&
+					p.links[i].addresses[k].prefix_len > 0);
 		}
 		for (size_t i = 0; i < p.n_routes; i++)
-			must(p.routes[i].destination.family && (p.routes[i].device || p.routes[i].gateway.family));
+			must(p.routes[i].destination.family &&
+				(p.routes[i].device || p.routes[i].gateway.family));
 		for (size_t i = 0; i < p.n_neighbors; i++)
 			must(p.neighbors[i].address.family && *p.neighbors[i].device);
 	}

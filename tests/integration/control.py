@@ -455,6 +455,25 @@ def events(env):
         c.call("Destroy", {"id": "root"})
 
 
+def out_of_memory(env):
+    """An OOM kill is told as it happens, and the stream goes on; how the process ended is known."""
+    def limited(spec):
+        spec["linux"]["resources"]["memory"] = {"limit": 32 << 20, "swap": 32 << 20}
+    with pod(env, edit=limited) as (p, c):
+        stream = p.client().replies("io.stasis.Sandbox.Event", {"id": "root", "interval": 60000})
+        first = next(stream)
+        check(first["type"] == "stats", first)
+        if not first["data"].get("memory", {}).get("usage", {}).get("limit"):
+            raise Skip("not on this machine: a memory cgroup")
+        # tail keeps the whole of a line without an end
+        x = c.call("ExecuteAsync", {"id": "root", "args": ["tail", "/dev/zero"]})
+        check(next(stream) == {"id": "root", "type": "oom"}, "oom")
+        check(c.call("WaitPID", {"id": "root", "pid": x["pid"]})["exit"]["signal"] == 9, "killed")
+        check(status(c, "root") == "running", "the container went too")
+        c.call("Destroy", {"id": "root"})
+        check([e["type"] for e in stream][-1] == "exit", "the end")
+
+
 def stream_ends(env):
     """A client that goes, or takes nothing, has no worker for long."""
     with pod(env) as (p, c):
@@ -924,6 +943,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, wait_pid, many_ended, processes, signals,
-              pause, events, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
+              pause, events, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
               checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90
