@@ -176,4 +176,117 @@ test_late_to_stop() {
 	at_one_moment "$T/i"
 }
 
+# Nobody joins, leaves or is started in the middle of it; a second checkpoint comes after the first one.
+test_meanwhile() {
+	local joins second
+	pod
+	at_point checkpoint-memory web
+	bundle late
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" create --bundle "$B" --sandbox pod --container-name late c-late < /dev/null > "$T/late.out" 2>&1 &
+	joins=$!
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" delete -f c-db < /dev/null > "$T/deleted" 2>&1 &
+	local deletes=$!
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" checkpoint --sandbox --leave-running --image-path "$T/i2" pod < /dev/null > "$T/second" 2>&1 &
+	second=$!
+	sleep 0.3
+	for_ "$joins" "$deletes" "$second" || fail "done in the middle of a checkpoint: $(cat "$T/late.out" "$T/deleted" "$T/second")"
+	[ ! -e "$ROOT/@sandboxes/pod/members/c-late" ] || fail "joined in the middle of it"
+	kill -CONT "$(cat "$T/surgeon")"
+	wait "$GUARD" || fail "$(cat "$T/guard")"
+	wait "$joins" || fail "$(cat "$T/late.out")"
+	wait "$deletes" || fail "$(cat "$T/deleted")"
+	whole_image "$T/i" '[3,"pod",["POD","db","web"]]'
+	# That came when it could: before the new one joined, or after (then that is in the way, as it is created only).
+	if wait "$second"; then
+		[ "$(jq .container_count "$T/i2/manifest.json")" -ge 2 ] || fail "$(cat "$T/i2/manifest.json")"
+	else
+		grep -q 'late.*is created' "$T/second" || fail "$(cat "$T/second")"
+		no_image "$T/i2"
+	fi
+	ok delete -f c-late
+	runs_on POD web
+	expect_nothing_left c-db
+}
+
+# for_ PID...: all of them are still there.
+for_() {
+	local pid
+	for pid; do
+		kill -0 "$pid" 2> /dev/null || return 1
+	done
+}
+
+# Paused ones stay so, stopped ones are not in it, and one that is created is an error.
+test_states() {
+	pod
+	ok pause c-db
+	counter done
+	ok kill c-done KILL
+	expect_status c-done stopped
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" pod
+	whole_image "$T/i" '[3,"pod",["POD","db","web"]]'
+	expect_status c-db paused
+	runs_on POD web
+	ok resume c-db
+	runs_on db
+	bundle made
+	ok create --bundle "$B" --sandbox pod c-made
+	fails 'c-made.*is created: start it or delete it' checkpoint --sandbox --image-path "$T/i2" pod
+	no_image "$T/i2"
+	ok delete -f c-made
+	bundle twin
+	ok run -d --bundle "$B" --sandbox pod --container-name web c-twin
+	fails 'have the same name, web' checkpoint --sandbox --image-path "$T/i2" pod
+	no_image "$T/i2"
+	ok delete -f c-twin
+	for name in POD db web; do
+		ok kill "c-$name" KILL
+		expect_status "c-$name" stopped
+	done
+	fails 'none of its containers runs' checkpoint --sandbox --image-path "$T/i2" pod
+}
+
+# All that stands in the way of any is said before any is stopped.
+test_obstacles() {
+	local name
+	pod
+	for name in web db; do
+		cp "$BUILD/tests/cr/odd" "$T/$name/rootfs/bin/odd"
+		ok exec -d "c-$name" /bin/odd flock
+		eventually 5 test -e "$T/$name/rootfs/cr/ready.1"
+	done
+	fails 'lock' checkpoint --sandbox --image-path "$T/i" pod
+	grep -q 'container web process.*lock' "$T/err" && grep -q 'container db process.*lock' "$T/err" || fail "$(cat "$T/err")"
+	no_image "$T/i"
+	runs_on POD web db
+	ok checkpoint --sandbox --leave-running --file-locks --image-path "$T/i" pod
+	runs_on POD web db
+}
+
+test_options() {
+	fails 'no sandbox "nosuch"' checkpoint --sandbox --image-path "$T/i" nosuch
+	bundle b
+	start c
+	fails 'no sandbox "c"' checkpoint --sandbox --image-path "$T/i" c
+	fails 'add --sandbox' checkpoint --deadline 5 --image-path "$T/i" c
+	pod
+	fails 'is a directory' checkpoint --sandbox --image-path - pod
+	fails 'for a container alone' checkpoint --sandbox --pre-dump --image-path "$T/i" pod
+	fails 'for a container alone' checkpoint --sandbox --parent-path ../x --image-path "$T/i" pod
+	fails 'invalid --deadline' checkpoint --sandbox --deadline soon --image-path "$T/i" pod
+	fails 'not complete at its deadline' checkpoint --sandbox --deadline 1ms --image-path "$T/i" pod
+	no_image "$T/i"
+	runs_on POD web db
+	ok checkpoint --sandbox --leave-running --pre-copy --compress lz4 --deadline 20 --image-path "$T/i" pod
+	runs_on POD web db
+	fails 'of a sandbox' image pack "$T/i"
+	fails 'of a sandbox' image stats "$T/i"
+	ok image stats "$T/i/containers/web"
+	ok checkpoint --sandbox --image-path "$T/i" pod
+	for name in POD web db; do
+		ok restore -d --image-path "$T/i/containers/$name" --bundle "$T/$name" "c-$name"
+	done
+	runs_on POD web db
+}
+
 run_test "$@"
