@@ -11,6 +11,7 @@
 #include "frame.h"
 #include "image.pb-c.h"
 #include "image/inspect.h"
+#include "image/sandbox.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -134,6 +135,25 @@ static void fuzz_manifest(const uint8_t *data, size_t size, bool repair)
 		abort();
 }
 
+static void fuzz_sandbox(const uint8_t *data, size_t size)
+{
+	_cleanup_(image_sandbox_free_p) struct image_sandbox *s = NULL;
+	_cleanup_free_ char *copy = malloc(size + 100);
+	struct error e;
+
+	if (!copy)
+		return;
+	memcpy(copy, data, size);
+	size += snprintf(copy + size, 100, "\"checksum\": \"xxh3:%016llx\"\n}\n",
+		(unsigned long long)image_hash(copy, size));
+	if (image_sandbox_parse(copy, size, &s, &e) < 0)
+		return;
+	for (size_t i = 0; i < s->n_members; i++)
+		if (image_sandbox_find(s, s->members[i].name) != &s->members[i] ||
+			strchr(s->members[i].name, '/') || s->members[i].name[0] == '\0')
+			abort();
+}
+
 /* {u8 codec, u24 length of what comes out, stored bytes} */
 static void fuzz_frame(const uint8_t *data, size_t size)
 {
@@ -233,6 +253,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 8:
 		fuzz_working_set(data + 1, size - 1);
+		break;
+	case 9:
+		fuzz_sandbox(data + 1, size - 1);
 		break;
 	}
 	return 0;
