@@ -84,9 +84,21 @@ struct console_size {
 	uint16_t height, width;
 };
 
+/* A bundle's config.json, as it was read once: what was checked is what is used. */
+struct container_config {
+	char *text; /* malloc'ed */
+	size_t len;
+	struct spec *spec;
+};
+struct container_create_options;
+int container_read_config(
+	const struct container_create_options *o, struct container_config *ret, struct error *e) _must_check_;
+void container_config_done(struct container_config *c);
+
 struct container_create_options {
 	const char *root, *id, *bundle;
-	const char *config;		       /* NULL: config.json in the bundle */
+	const char *config;	       /* NULL: config.json in the bundle */
+	struct container_config *read; /* by container_read_config(), and taken over; NULL: it is read */
 	const char *pid_file, *console_socket; /* NULL: none */
 	int console_fd; /* > 2: a connected unix socket that gets the terminal's master, instead of console_socket */
 	struct console_size console_size;

@@ -57,34 +57,50 @@ static void create_done(struct create *cr)
 	free(cr->rdt_root);
 }
 
-static int read_bundle(
-	struct create *cr, char **ret_text, size_t *ret_len, struct spec **ret, struct error *e)
+int container_read_config(
+	const struct container_create_options *o, struct container_config *ret, struct error *e)
 {
 	TRACE("read bundle");
-	_cleanup_free_ char *bundle = realpath(cr->o->bundle, NULL), *text = NULL;
+	_cleanup_free_ char *bundle = realpath(o->bundle, NULL), *text = NULL;
 	char path[PATH_MAX + 16];
 	size_t len;
 	int r;
 
 	if (!bundle)
-		return error_errno(e, -errno, "bundle %s", cr->o->bundle);
-	if (cr->o->config)
-		snprintf(path, sizeof(path), "%s", cr->o->config);
+		return error_errno(e, -errno, "bundle %s", o->bundle);
+	if (o->config)
+		snprintf(path, sizeof(path), "%s", o->config);
 	else
 		snprintf(path, sizeof(path), "%s/config.json", bundle);
 	r = read_file_at(AT_FDCWD, path, CONFIG_MAX, &text, &len);
 	if (r == -EFBIG)
 		return error_set(e, r, ERROR_CONFIG, "%s: larger than %d MiB", path, CONFIG_MAX >> 20);
-	if (r == -ENOENT && !cr->o->config)
+	if (r == -ENOENT && !o->config)
 		return error_set(
 			e, r, ERROR_CONFIG, "JSON specification file config.json not found in %s", bundle);
 	if (r < 0)
 		return error_errno(e, r, "read %s", path);
-	r = spec_parse(bundle, text, len, ret, e);
+	r = spec_parse(bundle, text, len, &ret->spec, e);
 	if (r < 0)
 		return r;
-	*ret_text = take_ptr(text);
-	*ret_len = len;
+	ret->text = take_ptr(text);
+	ret->len = len;
+	return 0;
+}
+
+void container_config_done(struct container_config *c)
+{
+	free(take_ptr(c->text));
+	spec_free(take_ptr(c->spec));
+}
+
+static int take_config(
+	const struct container_create_options *o, struct container_config *ret, struct error *e)
+{
+	if (!o->read)
+		return container_read_config(o, ret, e);
+	*ret = *o->read;
+	*o->read = (struct container_config){};
 	return 0;
 }
 
@@ -480,29 +496,27 @@ void container_abort(struct container *c)
 static int create(struct create *cr, struct error *e)
 {
 	TRACE("create");
-	_cleanup_(spec_free_p) struct spec *spec = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
+	_cleanup_(container_config_done) struct container_config config = {};
 	int r;
 
 	r = fault_point("create-start", e);
 	if (r == 0)
 		r = container_id_check(cr->o->id, e);
 	if (r == 0)
-		r = read_bundle(cr, &text, &len, &spec, e);
+		r = take_config(cr->o, &config, e);
 	if (r == 0)
-		r = check_spec(cr, spec, e);
+		r = check_spec(cr, config.spec, e);
 	if (r == 0)
 		r = fault_point("create-config", e);
 	if (r == 0)
-		r = check_rdt(cr, spec, e);
+		r = check_rdt(cr, config.spec, e);
 	if (r == 0)
 		r = state_create_dir(cr->o->root, cr->o->id, &cr->c, e);
 	if (r < 0)
 		return r;
 	cr->c->interrupt_fd = cr->interrupt.fd;
-	terminal_use_size(spec->process, cr->o->console_size);
-	cr->c->spec = take_ptr(spec);
+	terminal_use_size(config.spec->process, cr->o->console_size);
+	cr->c->spec = take_ptr(config.spec);
 	if (!cr->c->spec->namespaces[NS_USER].present)
 		process_limit_capabilities(cr->c->spec->process);
 	cr->init.c = cr->c;
@@ -519,7 +533,7 @@ static int create(struct create *cr, struct error *e)
 		r = MIN(cr->c->notify_fd, 0);
 	}
 	if (r == 0)
-		r = prepare_state(cr, text, len, e);
+		r = prepare_state(cr, config.text, config.len, e);
 	if (r == 0)
 		r = prepare_init(cr, e);
 	if (r == 0)

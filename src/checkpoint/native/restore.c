@@ -347,7 +347,7 @@ static int open_confined(struct restore *r, int image_dir, struct error *e)
 		result = confined_begin(source, &c, e);
 	if (result < 0)
 		return result;
-	spec_result = spec_load(r->options->create.bundle, &r->spec, &spec_error);
+	spec_result = container_read_config(&r->options->create, &r->config, &spec_error);
 	result = confined_end(c, confined_timeout(&r->options->watchdog), &r->image, e);
 	if (result == 0 && spec_result < 0) {
 		*e = spec_error;
@@ -485,7 +485,7 @@ static int check_sysctls(const struct restore *r, struct error *e)
 static int check_bundle(struct restore *r, struct error *e)
 {
 	TRACE("check bundle");
-	const struct spec *s = r->spec;
+	const struct spec *s = r->config.spec;
 	int result = 0;
 
 	/* The bundle's word, not the image's: a shared host name is not to be changed. */
@@ -615,6 +615,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	int result;
 
 	create.restore_init = restore_init;
+	create.read = &r->config;
 	create.restore_namespaces = lock_packets;
 	create.restore_arg = r;
 	create.restore_console = &r->console_master;
@@ -706,7 +707,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 	close_p(&r.zero_fd);
 	for (size_t i = 0; i < r.n_shm; i++)
 		close_p(&r.shm[i].fd);
-	spec_free(r.spec);
+	container_config_done(&r.config);
 	image_free(r.image);
 	arena_done(&r.arena);
 	return result;

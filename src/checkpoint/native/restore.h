@@ -89,7 +89,7 @@ enum { RESTORE_FEED_BYTES = 4 * IMAGE_FEED_UNIT };
 struct restore {
 	struct arena arena;
 	struct image *image;
-	struct spec *spec;  /* the bundle's */
+	struct container_config config; /* the bundle's, until create takes it */
 	const char *layout; /* of this CPU's registers, if the image's were in other places; NULL */
 	struct image_verification
 		*verification; /* of its page data, while the stubs are at work; NULL: done */
