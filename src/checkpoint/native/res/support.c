@@ -267,6 +267,11 @@ const struct support_row support_rows[] = {
 		"(pairs, connected by name, datagrams), deleted files and memfds that several have or map, "
 		"descriptors "
 		"that were passed (of pipes, files, memfds, eventfds, timerfds)"},
+	{"file", "passed descriptors of an ordinary user", "lost",
+		"whether containers with user namespaces of their own have the same description (kcmp) "
+		"nobody tells "
+		"him: "
+		"each has one of its own after a restore"},
 	{"file", "other things between containers", "refused",
 		"passed descriptors of other kinds, unix sockets between network namespaces, clients that "
 		"wait to be "
