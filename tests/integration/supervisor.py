@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from lib import Container, Failure, check, poll, proc_stat
+from lib import Container, Failure, Rootless, check, poll, proc_stat
 
 SANDBOX = "io.stasis.Sandbox."
 SERVICE = "org.varlink.service."
@@ -552,6 +552,24 @@ def test_strangers(env):
         check(f.read() == "null", "a stranger is served")
     os.waitpid(child, 0)
     c.delete()
+
+
+def test_ordinary_user(env):
+    """An ordinary user's sandbox is served to him and to root; a process of his is watched like any other."""
+    pod = Pod(env)
+    c = Rootless(env, "c", ("sh", "-c", "while [ ! -e /end ]; do usleep 1000; done; exit 5"), busybox=True)
+    c.run("--sandbox", "pod", "--container-name", "app")
+    with pod.connect() as k:
+        check(os.stat(f"/proc/{k.supervisor()}").st_uid == c.USER, "the supervisor is his")
+        check(k.call("State", id="c")["state"]["status"] == "running", "served to root")
+        k.send("Wait", {"id": "c"})
+        listed = json.loads(c.command("ctl", "--sandbox", "pod", "List")[1])
+        check([m["name"] for m in listed["containers"]] == ["app"], f"served to him: {listed}")
+        (c.rootfs / "end").write_text("")
+        reply = k.receive()
+        check(reply["parameters"]["exit"]["code"] == 5, f"the exit status: {reply}")
+    c.delete()
+    poll("the sandbox is gone", lambda: not pod.dir.exists())
 
 
 def cpu(pid):
