@@ -7,7 +7,7 @@
 extern const struct method application_methods[];	/* methods-application.c */
 extern const struct method restore_container_methods[]; /* methods-restore.c */
 extern const struct method checkpoint_methods[];	/* methods-checkpoint.c */
-extern const struct method restore_methods[];		/* session.c */
+extern const struct method restore_methods[];		/* session-join.c */
 extern const struct method state_methods[];		/* methods-state.c */
 extern const struct method container_methods[];		/* methods-container.c */
 extern const struct method process_methods[];		/* methods-process.c */

@@ -53,7 +53,18 @@ struct session {
 size_t session_count(const struct session *s);
 /* Names that have not come, separated by ", ". */
 void session_missing(const struct session *s, char *buf, size_t size);
+/* Is there a container of this name in the image; has it come? */
+bool session_has(const struct session *s, const char *name);
+struct participant *session_find(const struct session *s, const char *name);
 void session_fail(struct session *s, const struct participant *by, const struct error *why);
+void session_participant_free(struct participant *p);
+/* Nothing is left to be done: s is gone after this. */
+void session_end(struct session *s);
+/* Callbacks: a restorer says something; what was left of a container is removed; timers. */
+void session_line_ready(void *arg, uint32_t events);
+void session_removed(void *arg, uint32_t events);
+void session_too_late(void *arg);
+void session_out_of_patience(void *arg);
 
 /* session-exchange.c */
 void exchange_ready(void *arg, uint32_t events);
