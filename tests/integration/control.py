@@ -301,6 +301,38 @@ def execute(env):
         c.call("Destroy", {"id": "root"})
 
 
+def options(env):
+    """The less common parameters: another config, a console socket by its path, a process in a paused container."""
+    with pod(env) as (p, c):
+        bundle = p.bundle("other")
+        spec = json.loads((env.t / "b-other/config.json").read_text())
+        spec["process"]["args"] = ["sh", "-c", "exit 21"]
+        (env.t / "second.json").write_text(json.dumps(spec))
+        c.call("Create", {"id": "other", "bundle": bundle, "config": str(env.t / "second.json"), "noPivot": True, "noNewKeyring": True})
+        c.call("Start", {"id": "other"})
+        check(c.call("Wait", {"id": "other"})["exit"]["code"] == 21, "not the other config")
+        c.call("Destroy", {"id": "other"})
+        refused("SystemError", c, "Create", {"id": "other", "bundle": bundle, "config": "/nothing.json"}, saying="/nothing.json")
+        path = env.t / "console"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            pid = c.call("ExecuteAsync", {"id": "root", "args": ["sh", "-c", "tty; exit 6"], "consoleSocket": str(path)})["pid"]
+            connection, _ = listener.accept()
+            master = receive_master(connection)
+            read_until(master, b"/dev/pts/")
+            check(c.call("WaitPID", {"id": "root", "pid": pid})["exit"]["code"] == 6, "exit")
+            connection.close()
+            os.close(master)
+        refused("SystemError", c, "ExecuteAsync", {"id": "root", "args": ["true"], "consoleSocket": "/nothing/here"}, saying="/nothing/here")
+        c.call("Pause")
+        late = in_thread(lambda: p.client().call("ExecuteAsync", {"id": "root", "args": ["sh", "-c", "exit 4"], "ignorePaused": True}))
+        time.sleep(0.1)
+        c.call("Resume")
+        check(c.call("WaitPID", {"id": "root", "pid": late.result()["pid"]})["exit"]["code"] == 4, "exit")
+        c.call("Destroy", {"id": "root"})
+
+
 def wait_pid(env):
     """Whoever made the process, and whether it has ended before or not; several clients at once."""
     with pod(env, args=["sh", "-c", "(while [ ! -e /go ]; do usleep 10000; done; exit 9) & wait $!; sleep 1000"]) as (p, c):
@@ -943,7 +975,7 @@ def command_line(env):
 
 
 def tests():
-    for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, wait_pid, many_ended, processes, signals,
+    for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, options, wait_pid, many_ended, processes, signals,
               pause, events, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
               checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90
