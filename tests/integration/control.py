@@ -828,6 +828,31 @@ def client_goes(env):
         c.call("Destroy", {"id": "root"})
 
 
+def worker_dies(env):
+    """By SIGKILL in the middle of a Create: the client hears of it, others are served, and Destroy removes what is there."""
+    with pod(env) as (p, c):
+        fifo = env.t / "fifo"
+        os.mkfifo(fifo)
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo > {env.t}/began; cat < {fifo}"]}
+        bundle = p.bundle("slow", edit=lambda s: s.update(hooks={"createRuntime": [hook]}))
+        making = in_thread(lambda: p.client().call("Create", {"id": "slow", "bundle": bundle}))
+        poll("the hook", (env.t / "began").exists)
+        children = subprocess.run(["ps", "--ppid", str(c.pid()), "-o", "pid=,comm="], capture_output=True, text=True, check=True).stdout
+        [worker] = [int(line.split()[0]) for line in children.splitlines() if line.split()[1] == "stasis:worker"]
+        os.kill(worker, signal.SIGKILL)
+        try:
+            raise Failure(f"the dead answers: {making.result()}")
+        except varlink.Error as e:
+            check(e.name == "Internal" and "signal 9" in e.message, e)
+        with open(fifo, "w", encoding="ascii"):  # the hook goes on
+            pass
+        check(status(c, "root") == "running", "the others")
+        c.call("Destroy", {"id": "slow"})
+        c.call("Create", {"id": "slow", "bundle": p.bundle("good")})
+        c.call("Destroy", {"id": "slow"})
+        c.call("Destroy", {"id": "root"})
+
+
 def client_goes_later(env):
     """When a container has been told to start, and in the middle of an all-or-nothing: that is done to its end."""
     with pod(env) as (p, c):
@@ -976,6 +1001,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, options, wait_pid, many_ended, processes, signals,
-              pause, events, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, client_goes, client_goes_later, supervisor_dies, at_once,
+              pause, events, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
               checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90
