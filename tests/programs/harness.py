@@ -303,7 +303,7 @@ def job(env, name):
 def tests():
     for f in (tcp.postgres, tcp.nginx_wrk, tcp.redis_replica):
         yield f"programs/{f.__name__}", lambda env, f=f: f(env, host_root), 240 + 10 * tcp.CYCLES
-    for f in (pod.plain, pod.two_moments, pod.live, pod.restored):
+    for f in (pod.plain, pod.two_moments, pod.live, pod.restored, pod.interrupted):
         yield f"programs/pod_{f.__name__}", lambda env, f=f: f(env, host_root), 240
     yield from application.tests(host_root)
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES

@@ -5,14 +5,16 @@ They have in common what containers of a Kubernetes pod have: the network (the t
 IPC and UTS namespace of a container that only sleeps, /dev/shm, and a volume with a FIFO and unix sockets. pod_app.py counts each
 request in all of them at once, so containers that were captured at different moments don't fit together.
 """
+import contextlib
 import os
 import random
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 from lib import TESTS, Container, Skip, check, cycles, poll
@@ -179,7 +181,7 @@ class Load:
         self.p.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def pod_under_load(env, host_root, links=ALL):
     for program in ("nginx", "redis-server", "wrk", "/usr/bin/python3"):
         if not shutil.which(program):
@@ -277,5 +279,40 @@ def restored(env, host_root):
             moved(pod)
             shutil.rmtree(image)
         check(load.end() > 100 * CYCLES, "wrk got too little")
+        check(not pod.error(), pod.error())
+        pod.delete()
+
+
+def kill(pid):
+    with contextlib.suppress(ProcessLookupError):
+        if pid > 1:
+            os.kill(pid, signal.SIGKILL)
+
+
+def supervisor_of(pod):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(pod.env.root / "@sandboxes" / pod.sandbox / "control.sock"))
+        return struct.unpack("iii", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return 0
+
+
+def interrupted(env, host_root):
+    """The command or the supervisor is killed at any moment of a checkpoint: the pod goes on, and so does its load."""
+    with pod_under_load(env, host_root, LINKS) as (pod, load):
+        complete = 0
+        for n in range(LIVE_CYCLES):
+            command = [env.stasis, "--root", env.root, "checkpoint", "--sandbox", "--image-path", env.t / f"image{n}", "--tcp-established",
+                       "--leave-running", pod.sandbox]
+            with open(env.t / "interrupted.err", "ab") as err:
+                p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
+            time.sleep(random.expovariate(1 / 0.06))
+            kill(supervisor_of(pod) if n % 4 == 3 else p.pid)
+            complete += p.wait(60) == 0
+            moved(pod)
+            check(load.going(), f"cycle {n}: the load has ended")
+        pod.checkpoint(env.t / "image", "--leave-running")
+        moved(pod)
+        check(load.end() > 10 * LIVE_CYCLES, "wrk got too little")
+        check(complete < LIVE_CYCLES, "no checkpoint was interrupted")
         check(not pod.error(), pod.error())
         pod.delete()
