@@ -227,8 +227,16 @@ int image_sandbox_parse(const char *text, size_t len, struct image_sandbox **ret
 
 static int read_manifest(int dirfd, char **ret, size_t *ret_len, struct error *e)
 {
-	int r = read_file_at(dirfd, IMAGE_MANIFEST, IMAGE_MANIFEST_MAX, ret, ret_len);
+	/* As source.c opens files: no links, and nothing that blocks. */
+	_cleanup_close_ int fd = openat(
+		dirfd, IMAGE_MANIFEST, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	int r = fd < 0 ? -errno : 0;
 
+	if (r == 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
+		return image_corrupt(e, IMAGE_MANIFEST, 0, "not a regular file");
+	if (r == 0)
+		r = read_fd(fd, IMAGE_MANIFEST_MAX, ret, ret_len);
 	if (r == -ENOENT)
 		return error_set(e, -ENOENT, ERROR_STATE,
 			"incomplete image: no %s (was the checkpoint interrupted?)", IMAGE_MANIFEST);
