@@ -269,7 +269,9 @@ static int complete(struct meeting *m, struct container **c, struct error *e)
 		r = meeting_end(m, *c, e);
 	if (r == 0)
 		return 0;
-	if (!m || meeting_may_undo(m, *c, e))
+	if (m)
+		meeting_tell_failure(m, e);
+	if (!m || meeting_may_undo(m, *c))
 		container_abort(*c);
 	if (m)
 		meeting_failed(m, *c, e);

@@ -399,13 +399,17 @@ int meeting_end(struct meeting *m, struct container *c, struct error *e)
 
 /* ---- failure ---- */
 
-bool meeting_may_undo(struct meeting *m, struct container *c, const struct error *e)
+void meeting_tell_failure(struct meeting *m, const struct error *e)
 {
-	struct error ignored;
-
 	if (m->shared)
 		(void)!decide(m, MEETING_LOST);
 	(void)!send_message(m, MEETING_FAILED, e);
+}
+
+bool meeting_may_undo(struct meeting *m, struct container *c)
+{
+	struct error ignored;
+
 	if (m->left)
 		return false;
 	/* Who starts it has the lock, and waits for us. One who deletes it has it as well. */

@@ -85,7 +85,9 @@ int meeting_all_here(struct meeting *m, struct container *c, struct error *e) _m
 int meeting_started(struct meeting *m, struct container *c, struct error *e) _must_check_;
 int meeting_all_built(struct meeting *m, struct container *c, struct error *e) _must_check_;
 int meeting_end(struct meeting *m, struct container *c, struct error *e) _must_check_;
-/* After a failure: the others should know. Whether what was made is ours to remove. */
-bool meeting_may_undo(struct meeting *m, struct container *c, const struct error *e);
+/* After a failure the others should know. */
+void meeting_tell_failure(struct meeting *m, const struct error *e);
+/* Then: whether what was made is ours to remove. Waits for who has the container's lock. */
+bool meeting_may_undo(struct meeting *m, struct container *c);
 /* When that has been done. */
 void meeting_failed(struct meeting *m, struct container *c, const struct error *e);

@@ -238,7 +238,8 @@ static int reply_place(const struct session *s, struct call *c)
 	struct json_object *o = json_object_new_object(), *missing = json_object_new_array();
 
 	for (size_t i = 0; i < s->n_names; i++)
-		if (!session_find(s, s->names[i]) && !(s->given && !strcmp(s->names[i], CONTAINER_NAME_OF_ROOT)))
+		if (!session_find(s, s->names[i]) &&
+			!(s->given && !strcmp(s->names[i], CONTAINER_NAME_OF_ROOT)))
 			json_object_array_add(missing, json_object_new_string(s->names[i]));
 	json_object_object_add(o, "place", json_object_new_int64((int64_t)s->n));
 	json_object_object_add(o, "count", json_object_new_int64((int64_t)session_count(s)));

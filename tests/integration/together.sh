@@ -185,6 +185,24 @@ supervisor_of() {
 	done
 }
 
+# While it is being put back, its tasks traced: who deletes it need not wait for who restores it.
+test_one_is_deleted_while_it_is_built() {
+	local restorer pid
+	pod a b
+	FAULT=restore-registers:stop restored a
+	restorer=$(parent "$(cat "$T/pid-a")")
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" restore -d --image-path "$T/i" --bundle "$T/b-b" --sandbox two --container-name b two-b < /dev/null > "$T/b" 2>&1 &
+	pid=$!
+	eventually 10 grep -q '^State:.T' "/proc/$restorer/status"
+	"$STASIS" --root "$ROOT" delete --force two-a < /dev/null > "$T/deleted" 2>&1 &
+	sleep 0.3
+	kill -CONT "$restorer"
+	wait $! || fail "$(cat "$T/deleted")"
+	wait "$pid" && fail "the other one goes on"
+	grep -q 'container "a"' "$T/b" || fail "$(cat "$T/b")"
+	nothing_is_left a b
+}
+
 test_supervisor_is_killed() {
 	pod a b
 	restored a

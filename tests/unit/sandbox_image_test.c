@@ -41,8 +41,8 @@ static void make_part(int at, const char *id, uint64_t *ret_checksum)
 	}
 }
 
-static struct image_sandbox_member parts[3] = {
-	{.name = "POD", .id = "abc"}, {.name = "web", .id = "c1", .generation = 4}, {.name = "db", .id = "c2"}};
+static struct image_sandbox_member parts[3] = {{.name = "POD", .id = "abc"},
+	{.name = "web", .id = "c1", .generation = 4}, {.name = "db", .id = "c2"}};
 static struct image_sandbox whole = {.id = "pod",
 	.stasis_version = "0.1.0",
 	.architecture = "x86_64",
@@ -92,7 +92,8 @@ static bool is_whole(void)
 		_cleanup_close_ int fd = image_sandbox_directory(dir, &s->members[i], &e);
 		_cleanup_(image_free_p) struct image *one = NULL;
 
-		if (fd < 0 || image_open(fd, &one, &e) < 0 || image_manifest(one)->checksum != s->members[i].checksum ||
+		if (fd < 0 || image_open(fd, &one, &e) < 0 ||
+			image_manifest(one)->checksum != s->members[i].checksum ||
 			faccessat(fd, IMAGE_CONFIG, F_OK, 0) < 0)
 			return false;
 	}
@@ -175,8 +176,9 @@ static void replace(bool old_whole, bool new_whole, bool succeeds, bool killed)
 		image_put_back(dir);
 	}
 	CHECK(!image_is_aside(dir));
-	CHECK((succeeds ? new_whole : old_whole) ? is_whole() : is_single(succeeds ? "new" : "old") ||
-							    (killed && new_whole && !old_whole),
+	CHECK((succeeds ? new_whole : old_whole)
+			? is_whole()
+			: is_single(succeeds ? "new" : "old") || (killed && new_whole && !old_whole),
 		"%d %d %d %d", old_whole, new_whole, succeeds, killed);
 	image_remove(dir);
 	CHECK(n_files() == 0);
@@ -253,24 +255,34 @@ static int parse_changed(const char *from, const char *to, struct error *e)
 static void test_lies(void)
 {
 	static const char *const lies[][2] = {
-		{"\"web\"", "\"POD\""}, {"\"c1\"", "\"c2\""}, {"\"web\"", "\"..\""}, {"\"web\"", "\"a/b\""},
-		{"\"web\"", "\"\""}, {"\"web\"", "\"a\\u0000b\""}, {"\"web\"", "7"},
-		{"containers/web", "containers/db"}, {"containers/web", "/etc"},
+		{"\"web\"", "\"POD\""},
+		{"\"c1\"", "\"c2\""},
+		{"\"web\"", "\"..\""},
+		{"\"web\"", "\"a/b\""},
+		{"\"web\"", "\"\""},
+		{"\"web\"", "\"a\\u0000b\""},
+		{"\"web\"", "7"},
+		{"containers/web", "containers/db"},
+		{"containers/web", "/etc"},
 		{"\"container_count\": 3", "\"container_count\": 4"},
-		{"\"container_count\": 3", "\"container_count\": 0"}, {"\"sandbox\": \"pod\"", "\"sandbox\": \"../x\""},
-		{"\"generation\": 4", "\"generation\": -1"}, {"\"statistics\"", "\"other\""},
+		{"\"container_count\": 3", "\"container_count\": 0"},
+		{"\"sandbox\": \"pod\"", "\"sandbox\": \"../x\""},
+		{"\"generation\": 4", "\"generation\": -1"},
+		{"\"statistics\"", "\"other\""},
 	};
 	struct error e;
 
 	make_whole(true);
 	CHECK(parse_changed("\"kernel\": \"6.1\"", "\"kernel\": \"7\"", &e) == 0, "%s", e.message);
 	for (size_t i = 0; i < ARRAY_SIZE(lies); i++)
-		CHECK(parse_changed(lies[i][0], lies[i][1], &e) == -EBADMSG && e.kind == ERROR_CORRUPT, "%s: %s",
-			lies[i][1], e.message);
+		CHECK(parse_changed(lies[i][0], lies[i][1], &e) == -EBADMSG && e.kind == ERROR_CORRUPT,
+			"%s: %s", lies[i][1], e.message);
 	CHECK(parse_changed("\"format_version\": 1", "\"format_version\": 2", &e) == -ENOTSUP);
 	CHECK(parse_changed("\"x86_64\"", "\"riscv64\"", &e) == -ENOTSUP);
-	CHECK(parse_changed("\"required_features\": [", "\"required_features\": [\"later\", ", &e) == -ENOTSUP && strstr(e.message, "later"), "%s",
-		e.message);
+	CHECK(parse_changed("\"required_features\": [", "\"required_features\": [\"later\", ", &e) ==
+				-ENOTSUP &&
+			strstr(e.message, "later"),
+		"%s", e.message);
 	image_remove(dir);
 }
 

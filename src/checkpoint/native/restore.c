@@ -559,7 +559,7 @@ static void reap(const struct container *c)
 }
 
 /* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
-static void undo(struct restore *r, struct container *c)
+static void end_tasks(struct restore *r, struct container *c)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
 
@@ -567,16 +567,18 @@ static void undo(struct restore *r, struct container *c)
 		(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	stream_feed_stop(r->feed);
 	reap(c);
-	container_abort(c);
 }
 
-/* Who waits for it is told when all is removed. */
+/* Who waits for it is told when all is removed. Somebody may be about to delete it, and wait for our tracees. */
 static void give_up(struct restore *r, struct container *c, const struct error *e)
 {
 	struct meeting *m = r->options->meeting;
 
-	if (!m || meeting_may_undo(m, c, e))
-		undo(r, c);
+	if (m)
+		meeting_tell_failure(m, e);
+	end_tasks(r, c);
+	if (!m || meeting_may_undo(m, c))
+		container_abort(c);
 	if (m)
 		meeting_failed(m, c, e);
 }
