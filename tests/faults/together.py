@@ -200,14 +200,14 @@ def container_killed(env, h, name):
 def tests(h):
     for error in (False, True):
         suffix = "EIO" if error else "kill"
-        for name in POINTS:
-            for leave in (False, True):
-                yield (f"faults/together/{name}/{suffix}{'-leave-running' if leave else ''}",
-                       lambda env, n=name, e=error, r=leave: surgeon(env, h, n, e, r), 60)
+        for i, name in enumerate(POINTS):
+            leave = error == bool(i % 2)  # one way each: there are many
+            yield (f"faults/together/{name}/{suffix}{'-leave-running' if leave else ''}",
+                   lambda env, n=name, e=error, r=leave: surgeon(env, h, n, e, r), 60)
         for name in LEAVING:
             yield (f"faults/together/{name}/{suffix}-leave-running",
                    lambda env, n=name, e=error: surgeon(env, h, n, e, True), 60)
-    for name in ("checkpoint-ready", "checkpoint-seized", "checkpoint-memory", "checkpoint-manifest"):
+    for name in ("checkpoint-ready", "checkpoint-memory", "checkpoint-manifest"):
         for over in (False, True):
             yield (f"faults/together/{name}/guard{'-over' if over else ''}",
                    lambda env, n=name, o=over: guard(env, h, n, o), 60)
