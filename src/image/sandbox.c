@@ -228,8 +228,8 @@ int image_sandbox_parse(const char *text, size_t len, struct image_sandbox **ret
 static int read_manifest(int dirfd, char **ret, size_t *ret_len, struct error *e)
 {
 	/* As source.c opens files: no links, and nothing that blocks. */
-	_cleanup_close_ int fd = openat(
-		dirfd, IMAGE_MANIFEST, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	_cleanup_close_ int fd =
+		openat(dirfd, IMAGE_MANIFEST, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 	int r = fd < 0 ? -errno : 0;
 
