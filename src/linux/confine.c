@@ -15,8 +15,13 @@
 
 /* What the C library does between two lines of a parser: memory, random numbers for hash tables, a copy of the machine's name. A
  * stream comes as it comes, and others wait for it. */
-static const int harmless[] = {SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_getrandom, SYS_uname,
-	SYS_clock_gettime, SYS_rt_sigreturn, SYS_exit, SYS_exit_group};
+static const int harmless[] = {
+	SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_getrandom, SYS_uname, SYS_clock_gettime,
+	SYS_rt_sigreturn, SYS_exit, SYS_exit_group,
+#ifdef __SANITIZE_ADDRESS__
+	SYS_sigaltstack, /* its runtime, before it leaves for good */
+#endif
+};
 static const int of_streams[] = {
 	SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_ftruncate, SYS_futex, SYS_restart_syscall};
 
