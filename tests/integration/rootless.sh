@@ -373,4 +373,37 @@ test_sandbox() {
 	eventually 5 test ! -e "$T/run/stasis/@sandboxes"
 }
 
+# Two of the user's containers, each in a user namespace of its own: a surgeon enters each.
+test_checkpoint_of_a_sandbox() {
+	local name
+	user_bundle
+	trap 'for i in c-a c-b; do as_user timeout 20 "$T/stasis" delete -f $i > /dev/null 2>&1 < /dev/null; done' EXIT
+	edit '.process.args = ["sh", "-c", $s] | .linux.namespaces += [{"type": "network"}]' --arg s 'i=0; while :; do i=$((i+1)); echo $i > /.n; mv /.n /n; usleep 5000; done'
+	for name in a b; do
+		as_user cp -a "$B" "$T/run/b-$name"
+		user_ok run -d --bundle "$T/run/b-$name" --sandbox pod --container-name "$name" "c-$name"
+	done
+	counted() {
+		cat "$T/run/b-$1/rootfs/n" 2> /dev/null || echo 0
+	}
+	beyond() {
+		[ "$(counted "$1")" -gt "$2" ]
+	}
+	for name in a b; do
+		eventually 5 beyond "$name" 3
+	done
+	user_ok checkpoint --sandbox --leave-running --image-path "$T/run/i" pod
+	[ "$(jq .container_count "$T/run/i/manifest.json")" = 2 ] || fail "$(cat "$T/run/i/manifest.json")"
+	for name in a b; do
+		eventually 5 beyond "$name" "$(counted "$name")"
+	done
+	user_ok checkpoint --sandbox --image-path "$T/run/i" c-b
+	[ ! -e "$T/run/stasis/c-a" ] && [ ! -e "$T/run/stasis/c-b" ] || fail "they are still there"
+	for name in a b; do
+		user_ok restore -d --image-path "$T/run/i/containers/$name" --bundle "$T/run/b-$name" "c-$name"
+		eventually 5 beyond "$name" "$(counted "$name")"
+		user_ok delete -f "c-$name"
+	done
+}
+
 run_test "$@"

@@ -181,8 +181,12 @@ static int scan(struct dump *d, unsigned member, struct error *e)
 	size_t n = 0;
 	int r = container_pids(c, false, &pids, &n, e);
 
-	if (r < 0)
+	/* In the user namespace of our container we may not look into that of another one: what they share is outside then. */
+	if (r == -EACCES || r == -EPERM)
+		n = 0;
+	else if (r < 0)
 		return error_prefix(e, "container %s", c->name);
+	r = 0;
 	atomic_store(&l->n, 0);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = scan_process(l, member, pids[i], e);
