@@ -171,9 +171,10 @@ EXPORT int stasis_control_receive(struct stasis_control *c, char **ret_json, str
 EXPORT int stasis_control_call(struct stasis_control *c, const char *method, const char *parameters,
 	char **ret_json, struct stasis_error *ret_error)
 {
+	const struct stasis_call_options options = {
+		.size = sizeof(options), .method = method, .parameters = parameters};
 	struct error e;
-	int r = send_call(
-		c, STASIS_OPTIONS(stasis_call_options, .method = method, .parameters = parameters), &e);
+	int r = send_call(c, &options, &e);
 
 	return lib_error(r < 0 ? r : receive(c, ret_json, &e), &e, ret_error);
 }
