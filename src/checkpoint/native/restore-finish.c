@@ -835,7 +835,7 @@ static int wait_until_filled(struct restore *r, struct container *c, struct erro
 {
 	TRACE("wait for memory");
 	enum { LOOK_MS = 100 };
-	uint64_t start = restore_now_us();
+	uint64_t start = restore_now_us(), bytes = 0;
 	struct error why;
 	int result;
 
@@ -843,7 +843,11 @@ static int wait_until_filled(struct restore *r, struct container *c, struct erro
 		return 0;
 	result = restore_lazy_end(r, e);
 	while (result == 0 && (result = container_filling_wait(c, LOOK_MS, e)) == -ETIMEDOUT) {
-		progress_update(&r->progress, resident_bytes(c));
+		uint64_t now = resident_bytes(c);
+
+		if (now != bytes)
+			progress_update(&r->progress, now);
+		bytes = now;
 		result = is_interrupted() ? interrupted(e) : 0;
 	}
 	r->stats->memory_us += restore_now_us() - start;
@@ -862,6 +866,17 @@ static int meet_others(struct restore *r, struct container *c, struct error *e)
 		return 0;
 	watchdog_pause(&r->watchdog, true);
 	result = meeting_all_built(r->options->meeting, c, e);
+	watchdog_pause(&r->watchdog, false);
+	return result;
+}
+
+/* It has only to read, but that may take its time. */
+static int verify_end(struct restore *r, struct error *e)
+{
+	int result;
+
+	watchdog_pause(&r->watchdog, true);
+	result = image_verify_end(take_ptr(r->verification), e);
 	watchdog_pause(&r->watchdog, false);
 	return result;
 }
@@ -894,7 +909,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 		restore_wait_for_stubs(r, c, late ? &r->control->n_ready : &r->control->n_finished, total, e);
 	/* Until now it is only memory: not one instruction of theirs has run. */
 	if (result == 0)
-		result = image_verify_end(take_ptr(r->verification), e);
+		result = verify_end(r, e);
 	r->stats->memory_us = restore_now_us() - start;
 	start = restore_now_us();
 	progress_start(&r->progress, "resume", NULL, 0);

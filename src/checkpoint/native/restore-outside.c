@@ -48,7 +48,7 @@ struct piece { /* within one block */
 };
 
 struct fill {
-	const struct restore *r;
+	struct restore *r;
 	struct piece *pieces;
 	size_t n, allocated;
 	size_t *blocks; /* the first piece of each */
@@ -164,6 +164,7 @@ static int fill_piece(struct fill *f, const struct piece *p, struct image_decode
 		if (r < 0)
 			return r;
 		done += n;
+		beat_go_on(&f->r->beat);
 	}
 	return 0;
 }
