@@ -17,6 +17,7 @@ enum gate_point {
 	GATE_PUBLISHED, /* each has written down what it has open (native/peers.h) */
 	GATE_CAPTURED,	/* all that is to be read of stopped tasks has been read: nobody has been let go */
 	GATE_RELEASED,	/* what was held back of the network is let in again: nobody runs yet */
+	GATE_RUNNING, /* all run on: who writes his image before that takes the CPU from who still has to let his go */
 	GATE_COMMITTED, /* all images are complete: nobody who is to end has been killed */
 	GATE_POINTS
 };

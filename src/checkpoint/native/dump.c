@@ -475,7 +475,7 @@ static int capture(struct dump *d, int guard_fd, struct error *e)
 }
 
 /* It runs on, whatever fails. */
-static int run_on(struct dump *d, int guard_fd, struct error *e)
+static int run_on(struct dump *d, int guard_fd, uint64_t *ret_running, struct error *e)
 {
 	TRACE("run on");
 	struct error undo;
@@ -491,8 +491,11 @@ static int run_on(struct dump *d, int guard_fd, struct error *e)
 		r = meet(d, GATE_RELEASED, guard_fd, e);
 	if (dump_resume(d, r < 0 ? &undo : e) < 0 && r == 0)
 		r = e->code;
+	*ret_running = now_us();
 	if (d->options->together)
 		gate_note_running(d->options->together->gate);
+	if (r == 0)
+		r = meet(d, GATE_RUNNING, guard_fd, e);
 	return r;
 }
 
@@ -542,10 +545,8 @@ static int operate(struct dump *d, int guard_fd, uint64_t begin, struct error *e
 	if (r == 0)
 		r = capture(d, guard_fd, e);
 	frozen = now_us();
-	if (r == 0 && d->options->leave_running) {
-		r = run_on(d, guard_fd, e);
-		frozen = now_us();
-	}
+	if (r == 0 && d->options->leave_running)
+		r = run_on(d, guard_fd, &frozen, e);
 	if (r == 0)
 		r = complete(d, guard_fd, begin, start, frozen, e);
 	if (r == 0 && !d->options->leave_running) {
