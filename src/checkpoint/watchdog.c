@@ -53,15 +53,19 @@ static const char *kind_name(const struct watchdog *w)
 }
 
 /* What this process has begun, and what is in the container. */
-static void report(const struct watchdog *w, const pid_t *begun, size_t n_begun)
+static void report(struct watchdog *w, const pid_t *begun, size_t n_begun)
 {
 	static const char explain[] =
 		"  (kernel stacks are shown as far as this kernel and our privileges allow)\n";
-	int fds[] = {STDERR_FILENO, w->report};
 	pid_t inside[TASKS_MAX];
 	char line[160];
+	int fds[2] = {STDERR_FILENO};
 	size_t n;
 
+	if (w->work_dir >= 0)
+		w->report = openat(w->work_dir, "watchdog.log",
+			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fds[1] = w->report;
 	n = snprintf(line, sizeof(line),
 		"stasis: the %s has made no progress for %u s in its phase \"%s\":\n", kind_name(w),
 		w->after_s, w->phase);
@@ -137,11 +141,11 @@ void watchdog_begin(struct watchdog *w, enum watchdog_kind kind, const struct wa
 	/* Calls that were interrupted go on. */
 	struct sigaction act = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
 	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = watch_signal()};
-	_cleanup_close_ int dir = -EBADF;
 
 	*w = (struct watchdog){.kind = kind,
 		.allowance = *a,
 		.beat = beat,
+		.work_dir = -EBADF,
 		.report = -EBADF,
 		.owner = getpid(),
 		.starting = kind == WATCHDOG_RESTORE};
@@ -150,12 +154,8 @@ void watchdog_begin(struct watchdog *w, enum watchdog_kind kind, const struct wa
 	/* Without it all goes as it would have gone. */
 	if (timer_create(CLOCK_MONOTONIC, &ev, &w->timer) < 0)
 		return;
-	if (work_path) {
-		dir = open(work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		w->report = dir < 0 ? -EBADF
-				    : openat(dir, "watchdog.log",
-					      O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	}
+	if (work_path)
+		w->work_dir = open(work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	sigfillset(&act.sa_mask);
 	sigaction(watch_signal(), &act, &w->old);
 	w->begun = true;
@@ -186,6 +186,7 @@ int watchdog_end(struct watchdog *w, int r, struct error *e)
 	timer_delete(w->timer);
 	sigaction(watch_signal(), &w->old, NULL);
 	close_p(&w->report);
+	close_p(&w->work_dir);
 	w->begun = false;
 	if (!w->after_s || r >= 0)
 		return r;

@@ -29,7 +29,8 @@ struct watchdog {
 	const struct beat *beat;
 	pid_t init_pids[64]; /* of the containers, whose tasks are reported, too */
 	unsigned n_init_pids;
-	int report; /* a file for it, besides stderr; -EBADF */
+	int work_dir,
+		report; /* where it goes besides stderr, and that file once there is something to say; -EBADF */
 	pid_t owner;
 	timer_t timer;
 	struct sigaction old;
