@@ -33,6 +33,7 @@ A program's source says what it needs in a line "cr: key=value ...":
   ids=1            rootless: it needs several ids        hidden=1    rootless: a process is not dumpable, once is all
 """
 import json
+import contextlib
 import os
 import re
 import shutil
@@ -390,7 +391,8 @@ def ended(program, env):
     else:
         raise Failure("its memory is always written at once")
     for p in c.pids():
-        os.kill(p, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            os.kill(p, signal.SIGKILL)
     c.wait("its end", lambda: not c.pids(), 5)
     os.kill(surgeon, signal.SIGCONT)
     check(command.wait(30) == 0, "the checkpoint of a container that ended meanwhile failed")
