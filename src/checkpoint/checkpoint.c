@@ -148,8 +148,8 @@ void checkpoint_end_attempt(struct container *c, const struct checkpoint_options
 {
 	struct error ignored;
 
-	if (result < 0 && !o->pre_dump)
-		(void)!container_count_attempt(c, ATTEMPT_FAILED, &ignored);
+	if (!o->pre_dump)
+		(void)!container_count_attempt(c, result < 0 ? ATTEMPT_FAILED : ATTEMPT_COMPLETED, &ignored);
 }
 
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,

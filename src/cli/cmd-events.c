@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* events: one JSON line for each interval's statistics and for each OOM kill, until the container ends. */
+/* events: one JSON line for each interval's statistics and for each OOM kill, until the container ends; of a sandbox with all that happens
+ * in it, until the last container is deleted. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -11,13 +12,17 @@
 #include "cgroup/watch.h"
 #include "cli/commands.h"
 #include "linux/procfd.h"
+#include "sandbox/checkpoint.h"
+#include "sandbox/events.h"
 
 struct options {
-	bool stats;
+	bool stats, sandbox;
 	const char *interval, *pressure;
 };
 
 static const struct cli_option table[] = {
+	{"sandbox", 0, CLI_FLAG, offsetof(struct options, sandbox), NULL,
+		"of all containers of the sandbox ID, or of that of container ID"},
 	{"stats", 0, CLI_FLAG, offsetof(struct options, stats), NULL, "print the statistics once and end"},
 	{"interval", 0, CLI_STRING, offsetof(struct options, interval), "TIME",
 		"between statistics (5s, 500ms, 1m30s)"},
@@ -149,16 +154,36 @@ static int follow(struct container *c, int interval_ms, const char *pressure, st
 	}
 }
 
-static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+/* Ids and names need no backslash. */
+static int print_event(void *arg, const struct sandbox_event *ev, struct error *e)
 {
-	const struct options *o = options;
-	_cleanup_(container_free_p) struct container *c = NULL;
-	int interval_ms = 5000, r = 0;
+	printf("{\"type\":\"%s\",\"id\":\"%s\"", ev->type, ev->id);
+	if (ev->name)
+		printf(",\"name\":\"%s\"", ev->name);
+	if (ev->data)
+		printf(",\"data\":%s", ev->data);
+	puts("}");
+	fflush(stdout);
+	return ferror(stdout) ? error_errno(e, -EPIPE, "write to stdout") : 0;
+}
 
-	if (o->interval)
-		r = parse_interval(o->interval, &interval_ms, e);
-	if (r == 0)
-		r = container_load(g->root, args[0], false, &c, e);
+static int run_sandbox(
+	const char *root, const char *id, const struct options *o, int interval_ms, struct error *e)
+{
+	struct sandbox_events s = {root, id, interval_ms, .emit = print_event};
+
+	if (o->pressure)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--memory-pressure is of one container: name one, without --sandbox");
+	return o->stats ? sandbox_statistics(&s, e) : sandbox_follow(&s, e);
+}
+
+static int run_container(
+	const char *root, const char *id, const struct options *o, int interval_ms, struct error *e)
+{
+	_cleanup_(container_free_p) struct container *c = NULL;
+	int r = container_load(root, id, false, &c, e);
+
 	if (r < 0)
 		return r;
 	if (container_status(c) == CONTAINER_STOPPED)
@@ -166,10 +191,37 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	return o->stats ? print_stats(c, e) : follow(c, interval_ms, o->pressure, e);
 }
 
+static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
+{
+	const struct options *o = options;
+	_cleanup_free_ char *sandbox = NULL;
+	struct error none;
+	int interval_ms = 5000, r = 0;
+
+	if (o->interval)
+		r = parse_interval(o->interval, &interval_ms, e);
+	if (r < 0)
+		return r;
+	if (!o->sandbox) {
+		r = run_container(g->root, args[0], o, interval_ms, e);
+		/* Is it the name of a sandbox? */
+		if (r != -ENOENT || e->kind != ERROR_STATE ||
+			sandbox_named(g->root, args[0], &sandbox, &none) != 0)
+			return r;
+		return run_sandbox(g->root, sandbox, o, interval_ms, e);
+	}
+	r = sandbox_named(g->root, args[0], &sandbox, e);
+	if (r == 1)
+		return error_set(e, -ENOENT, ERROR_STATE,
+			"there is no sandbox %s, and no container of that id in one", args[0]);
+	return r < 0 ? r : run_sandbox(g->root, sandbox, o, interval_ms, e);
+}
+
 const struct cli_command cmd_events = {
 	.name = "events",
 	.arguments = "ID",
-	.summary = "print statistics and OOM kills of a container as JSON lines",
+	.summary = "print statistics and OOM kills of a container, or all that happens in a sandbox, as JSON "
+		   "lines",
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,

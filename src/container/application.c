@@ -201,12 +201,20 @@ static int write_environment(int dir, char *const *env)
 	return write_view(dir, CONTAINER_APPLICATION_ENVIRONMENT, text, len);
 }
 
-enum { ATTEMPTS_SIZE = 80 };
+enum { ATTEMPTS_SIZE = 120 };
 /* Always as long. */
 static size_t attempts_text(const struct container_attempts *n, char text[ATTEMPTS_SIZE])
 {
 	return snprintf(text, ATTEMPTS_SIZE, "checkpoints %-20" PRIu64 "\nfailed %-20" PRIu64 "\n",
 		n->checkpoints, n->failed);
+}
+
+/* What the state directory has besides is nothing for the container: how many were made of itself. */
+static size_t kept_text(const struct container_attempts *n, char text[ATTEMPTS_SIZE])
+{
+	size_t len = attempts_text(n, text);
+
+	return len + snprintf(text + len, ATTEMPTS_SIZE - len, "completed %-20" PRIu64 "\n", n->completed);
 }
 
 static int write_views(int dir, const struct spec *s, uint64_t generation, const struct container_attempts *n)
@@ -242,12 +250,16 @@ static int add_mount(const struct container *c, struct spec *s)
 	return 0;
 }
 
-/* Of all containers, also those who are not told. */
+/* Of all containers, also those who are not told. In place, if it is there: who has it open learns how the last one ended, also when
+ * the container went with it. */
 static int keep_attempts(struct container *c)
 {
+	_cleanup_close_ int fd = openat(c->dir_fd, ATTEMPTS_FILE, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	char text[ATTEMPTS_SIZE];
+	size_t len = kept_text(&c->attempts, text);
 
-	return write_file_replace_at(c->dir_fd, ATTEMPTS_FILE, text, attempts_text(&c->attempts, text), 0600);
+	return fd >= 0 ? pwrite_all(fd, text, len, 0)
+		       : write_file_replace_at(c->dir_fd, ATTEMPTS_FILE, text, len, 0600);
 }
 
 int application_prepare(
@@ -260,7 +272,7 @@ int application_prepare(
 	if (r < 0)
 		return r;
 	c->attempts = o->attempts;
-	if (o->attempts.checkpoints)
+	if (o->attempts.checkpoints || c->sandbox)
 		r = keep_attempts(c);
 	if (r == 0 && !a.present)
 		return 0;
@@ -288,18 +300,35 @@ int container_open_application(const struct container *c)
 
 /* ---- attempts ---- */
 
-static bool parse_attempts(const char *text, struct container_attempts *ret)
+int container_open_attempts(int dir_fd)
 {
-	return sscanf(text, "checkpoints %" SCNu64 " failed %" SCNu64, &ret->checkpoints, &ret->failed) == 2;
+	int fd = openat(dir_fd, ATTEMPTS_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Versions before had no third line. */
+bool container_attempts_in(int fd, struct container_attempts *ret)
+{
+	char text[ATTEMPTS_SIZE];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	*ret = (struct container_attempts){};
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	if (sscanf(text, "checkpoints %" SCNu64 " failed %" SCNu64 " completed %" SCNu64, &ret->checkpoints,
+		    &ret->failed, &ret->completed) >= 2)
+		return true;
+	*ret = (struct container_attempts){};
+	return false;
 }
 
 void container_read_attempts(struct container *c)
 {
-	char text[ATTEMPTS_SIZE];
+	_cleanup_close_ int fd = container_open_attempts(c->dir_fd);
 
-	c->attempts = (struct container_attempts){};
-	if (read_small_file_at(c->dir_fd, ATTEMPTS_FILE, text, sizeof(text)) > 0 &&
-		!parse_attempts(text, &c->attempts))
+	if (!container_attempts_in(fd, &c->attempts))
 		c->attempts = (struct container_attempts){};
 }
 
@@ -321,10 +350,12 @@ int container_count_attempt(struct container *c, enum container_attempt what, st
 
 	if (what == ATTEMPT_BEGINS)
 		c->attempts.checkpoints++;
-	else
+	else if (what == ATTEMPT_FAILED)
 		c->attempts.failed++;
+	else
+		c->attempts.completed++;
 	r = keep_attempts(c);
-	if (r == 0)
+	if (r == 0 && what != ATTEMPT_COMPLETED)
 		r = show_attempts(c);
 	return r < 0 ? error_errno(e, r, "count the checkpoints of container %s", c->id) : 0;
 }

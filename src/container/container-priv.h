@@ -11,7 +11,7 @@
 #include "container/container.h"
 
 /* The socket on which a created init waits for start, in the state directory. */
-#define START_SOCKET "start.sock"
+#define START_SOCKET CONTAINER_START_SOCKET
 
 /* ---- sync.c: messages between the creating process and init, over a SOCK_SEQPACKET pair ---- */
 enum sync_type {

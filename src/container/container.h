@@ -32,6 +32,7 @@ struct rdt {
  * been begun. */
 struct container_attempts {
 	uint64_t checkpoints, failed;
+	uint64_t completed; /* of this container alone */
 };
 
 /* What state.json records (mission.md row A2). Strings are malloc'ed, freed by container_free(). */
@@ -162,6 +163,8 @@ void container_end_waiting(struct container *c);
 void container_unlock(struct container *c);
 /* Takes it again (waits); -ENOENT, ERROR_STATE when the container was deleted meanwhile. */
 int container_lock(struct container *c, struct error *e) _must_check_;
+/* In its state directory, where a container waits until it is started. */
+#define CONTAINER_START_SOCKET "start.sock"
 /* Tells init to exec; startContainer and poststart hooks. STATE unless created. When a poststart hook fails, the container
  * is deleted (and *c knows it: container_delete() once more does no harm). */
 int container_start(struct container *c, struct error *e) _must_check_;
@@ -262,7 +265,11 @@ int container_application(
 int container_open_application(const struct container *c);
 /* c->attempts from the state directory: nothing that is worth an error. */
 void container_read_attempts(struct container *c);
-enum container_attempt { ATTEMPT_BEGINS, ATTEMPT_FAILED };
+/* The file that they are in, of the container of this state directory, which stays good when it is deleted; -ENOENT: there were none.
+ * What it says now; false: nothing. */
+int container_open_attempts(int dir_fd) _must_check_;
+bool container_attempts_in(int fd, struct container_attempts *ret);
+enum container_attempt { ATTEMPT_BEGINS, ATTEMPT_FAILED, ATTEMPT_COMPLETED };
 int container_count_attempt(struct container *c, enum container_attempt what, struct error *e) _must_check_;
 
 void container_free(struct container *c);

@@ -51,23 +51,36 @@ static bool get(struct json_object *o, const char *key, int64_t *ret)
 	return true;
 }
 
-bool exit_load(struct supervisor *s, struct member *m)
+bool exit_read(int sandbox_fd, const char *id, pid_t pid, uint64_t start_time, struct exit_kept *ret)
 {
-	_cleanup_close_ int dir = open_exits(s, false);
+	_cleanup_close_ int dir =
+		openat(sandbox_fd, CONTAINER_EXITS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_json_ struct json_object *o = NULL;
-	struct process *p = &m->process;
-	int64_t pid, start, status, at;
+	int64_t its_pid, start, status;
 	char text[512];
 
-	if (dir < 0 || read_small_file_at(dir, m->id, text, sizeof(text)) < 0)
+	if (dir < 0 || read_small_file_at(dir, id, text, sizeof(text)) < 0)
 		return false;
 	o = json_tokener_parse(text);
-	if (!json_object_is_type(o, json_type_object) || !get(o, "pid", &pid) || !get(o, "start", &start) ||
-		!get(o, "time", &at) || pid != p->pid || start != (int64_t)p->start_time)
+	if (!json_object_is_type(o, json_type_object) || !get(o, "pid", &its_pid) ||
+		!get(o, "start", &start) || !get(o, "time", &ret->at_ns) || its_pid != pid ||
+		start != (int64_t)start_time)
 		return false;
-	p->status_known = get(o, "status", &status);
-	p->status = p->status_known ? (int)status & 0xffff : 0;
-	p->exited_at_ns = at;
+	ret->known = get(o, "status", &status);
+	ret->status = ret->known ? (int)status & 0xffff : 0;
+	return true;
+}
+
+bool exit_load(struct supervisor *s, struct member *m)
+{
+	struct process *p = &m->process;
+	struct exit_kept kept;
+
+	if (!exit_read(s->dir_fd, m->id, p->pid, p->start_time, &kept))
+		return false;
+	p->status_known = kept.known;
+	p->status = kept.status;
+	p->exited_at_ns = kept.at_ns;
 	return true;
 }
 

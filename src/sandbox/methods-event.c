@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Event: statistics once, or as a stream with OOM kills until the container ends. */
+/* Event: statistics once, or as a stream with OOM kills until the container ends; of the whole sandbox with all that happens in it. */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "cgroup/watch.h"
 #include "linux/procfd.h"
+#include "sandbox/events.h"
 #include "sandbox/methods-priv.h"
 #include "sandbox/methods.h"
 #include "sandbox/metrics.h"
@@ -86,19 +88,60 @@ static int follow(struct call *c, struct container *k, int pidfd, int64_t interv
 	return r;
 }
 
+/* Without "more" there is one reply: the total. */
+static int pass_on(void *arg, const struct sandbox_event *ev, struct error *e)
+{
+	struct call *c = arg;
+	struct json_object *o;
+	int r;
+
+	if (!c->more && strcmp(ev->type, "total") != 0)
+		return 0;
+	o = json_object_new_object();
+	json_add_string(o, "id", ev->id);
+	if (ev->name)
+		json_add_string(o, "name", ev->name);
+	json_add_string(o, "type", ev->type);
+	if (ev->data)
+		json_object_object_add(o, "data", json_tokener_parse(ev->data));
+	r = call_reply(c, o, c->more && strcmp(ev->type, "end") != 0);
+	return r < 0 ? error_errno(e, r, "reply") : 0;
+}
+
+static int event_of_sandbox(struct call *c, int64_t interval, struct error *e)
+{
+	struct sandbox_events s = {
+		c->supervisor->root, c->supervisor->id, interval, .waits = true, .emit = pass_on, .arg = c};
+
+	return c->more ? sandbox_follow(&s, e) : sandbox_statistics(&s, e);
+}
+
+static int get_interval(struct call *c, int64_t *ret, struct error *e)
+{
+	bool none = !call_string(c, "id") && call_int(c, "interval", INTERVAL_MS) == 0;
+
+	*ret = call_int(c, "interval", INTERVAL_MS);
+	if (!none && (*ret < INTERVAL_MIN_MS || *ret > INT32_MAX))
+		return call_invalid(c, "interval", e, "%lld is not from %d to %d milliseconds",
+			(long long)*ret, INTERVAL_MIN_MS, INT32_MAX);
+	if (call_parameter(c, "interval") && !c->more)
+		return call_invalid(c, "interval", e, "only with \"more\" the statistics come again");
+	return 0;
+}
+
 static int event(struct call *c, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *k = NULL;
 	_cleanup_close_ int pidfd = -EBADF;
-	int64_t interval = call_int(c, "interval", INTERVAL_MS);
-	int r;
+	int64_t interval;
+	int r = get_interval(c, &interval, e);
 
-	if (interval < INTERVAL_MIN_MS || interval > INT32_MAX)
-		return call_invalid(c, "interval", e, "%lld is not from %d to %d milliseconds",
-			(long long)interval, INTERVAL_MIN_MS, INT32_MAX);
-	if (call_parameter(c, "interval") && !c->more)
-		return call_invalid(c, "interval", e, "only with \"more\" the statistics come again");
-	r = call_container_named(c, false, &k, e);
+	if (r == 0)
+		r = call_no_fds(c, e);
+	if (r == 0 && !call_string(c, "id"))
+		return event_of_sandbox(c, interval, e);
+	if (r == 0)
+		r = call_container_named(c, false, &k, e);
 	if (r < 0)
 		return r;
 	pidfd = container_init_pidfd(k);

@@ -21,6 +21,13 @@ void exit_save(struct supervisor *s, const struct member *m);
 /* True: it was kept, and belongs to this very process. */
 bool exit_load(struct supervisor *s, struct member *m);
 void exit_forget(struct supervisor *s, const char *id);
+struct exit_kept {
+	bool known;
+	int status; /* wait(2) */
+	int64_t at_ns;
+};
+/* The same for anybody: what is kept in the directory of a sandbox. */
+bool exit_read(int sandbox_fd, const char *id, pid_t pid, uint64_t start_time, struct exit_kept *ret);
 
 /* start.c */
 bool sandbox_is_served(int dir_fd);

@@ -488,6 +488,73 @@ def events(env):
         c.call("Destroy", {"id": "root"})
 
 
+def events_of_sandbox(env):
+    """One call tells of all containers: what they use, and what happens to them."""
+    with pod(env) as (p, c):
+        total = c.call("Event")
+        check(total["type"] == "total" and total["id"] == SID and "name" not in total and total["data"]["pids"]["current"] == 1, total)
+        refused("InvalidParameter", c, "Event", {"interval": 100}, saying="interval")
+        refused("InvalidParameter", c, "Event", {"id": "root", "interval": 0}, saying="interval")
+        c.call("Create", {"id": "two", "name": "web", "bundle": p.bundle("two", ["sh", "-c", "sleep 1000 & wait"])})
+        c.call("Start", {"id": "two"})
+        poll("two processes", lambda: len(c.call("Processes", {"id": "two"})["processes"]) == 2)
+        stream = p.client().replies("io.stasis.Sandbox.Event", {"interval": 50})
+        seen = [next(stream) for _ in range(3)]
+        check([(x["type"], x["id"], x.get("name")) for x in seen] == [("stats", "root", "POD"), ("stats", "two", "web"), ("total", SID, None)], seen)
+        one, two, both = (x["data"] for x in seen)
+        check(both["pids"]["current"] == one["pids"]["current"] + two["pids"]["current"] == 3, both["pids"])
+        check(both["memory"]["usage"]["usage"] == one["memory"]["usage"]["usage"] + two["memory"]["usage"]["usage"], both["memory"])
+        check("psi" not in both["cpu"], both["cpu"])
+
+        quiet = in_thread(lambda: [x for x in p.client().replies("io.stasis.Sandbox.Event", {"interval": 0})])
+        time.sleep(0.3)
+        c.call("Create", {"id": "three", "bundle": p.bundle("three", ["sh", "-c", "exit 7"])})
+        c.call("Start", {"id": "three"})
+        c.call("Wait", {"id": "three"})
+        time.sleep(0.1)
+        c.call("Destroy", {"id": "three"})
+        image = str(env.t / "image")
+        c.call("Checkpoint", {"imagePath": image, "leaveRunning": True})
+        c.call("Signal", {"id": "two", "signal": 9})
+        time.sleep(0.1)
+        c.call("Destroy", {"id": "two"})
+        c.call("Checkpoint", {"imagePath": image})
+        check(set(x["type"] for x in stream) >= {"stats", "total", "create", "start", "exit", "delete", "checkpoint", "end"}, "the stream")
+        happened = quiet.result()
+    check(happened[-1] == {"id": SID, "type": "end"}, happened)
+
+    def of(cid):
+        return [(x["type"], x.get("data", {}).get("outcome") or x.get("data", {}).get("status")) for x in happened if x["id"] == cid]
+    check(of("three") == [("create", None), ("start", None), ("exit", 7 << 8), ("delete", None)], happened)
+    check(of("two") == [("checkpoint", "begun"), ("checkpoint", "completed"), ("exit", 9), ("delete", None)], happened)
+    check(sorted(of("root")) == sorted([("checkpoint", "begun"), ("checkpoint", "completed")] * 2 + [("exit", 9), ("delete", None)]), happened)
+    check([x["data"]["checkpoints"] for x in happened if x["id"] == "root" and x["type"] == "checkpoint"] == [1, 1, 2, 2], happened)
+    poll("the sandbox goes", lambda: not (env.root / "@sandboxes").exists())
+
+
+def events_of_restore(env):
+    """A restore that succeeds, one that fails, a checkpoint that fails."""
+    with pod(env) as (p, c):
+        image = str(env.t / "image")
+        stream = in_thread(lambda: [x for x in p.client().replies("io.stasis.Sandbox.Event", {"interval": 0})])
+        poll("a worker", lambda: "stasis:worker" in subprocess.run(["ps", "--ppid", str(c.pid()), "-o", "comm="], capture_output=True, text=True, check=False).stdout)
+        time.sleep(0.2)
+        c.call("Create", {"id": "web", "bundle": p.bundle("web")})
+        c.call("Start", {"id": "web"})
+        refused("SystemError", c, "Checkpoint", {"id": "web", "imagePath": "/proc/nothing"})
+        c.call("Checkpoint", {"id": "web", "imagePath": image})
+        time.sleep(0.1)
+        c.call("RestoreSubcontainer", {"id": "again", "name": "web", "bundle": p.bundle("web"), "imagePath": image})
+        env.command("restore", "--detach", "--image-path", image, "--bundle", p.bundle("no"), "--sandbox", SID, "--container-name", "no", "no",
+                    ok=False, env={"FAULT": "restore-memory:EIO"})
+        c.call("Destroy", {"id": "again"})
+        c.call("Destroy", {"id": "root"})
+        happened = [(x["type"], x["id"], x.get("data", {}).get("outcome")) for x in stream.result()]
+    check(("checkpoint", "web", "failed") in happened, happened)
+    check(("restore", "again", "completed") in happened and ("create", "again", None) not in happened, happened)
+    check(("restore", "no", "failed") in happened, happened)
+
+
 def out_of_memory(env):
     """An OOM kill is told as it happens, and the stream goes on; how the process ended is known."""
     def limited(spec):
@@ -498,9 +565,12 @@ def out_of_memory(env):
         check(first["type"] == "stats", first)
         if not first["data"].get("memory", {}).get("usage", {}).get("limit"):
             raise Skip("not on this machine: a memory cgroup")
+        whole = p.client().replies("io.stasis.Sandbox.Event", {"interval": 60000})
+        check([next(whole)["type"] for _ in range(2)] == ["stats", "total"], "of the sandbox")
         # tail keeps the whole of a line without an end
         x = c.call("ExecuteAsync", {"id": "root", "args": ["tail", "/dev/zero"]})
         check(next(stream) == {"id": "root", "type": "oom"}, "oom")
+        check(next(whole) == {"id": "root", "name": "POD", "type": "oom"}, "oom, of the sandbox")
         check(c.call("WaitPID", {"id": "root", "pid": x["pid"]})["exit"]["signal"] == 9, "killed")
         check(status(c, "root") == "running", "the container went too")
         c.call("Destroy", {"id": "root"})
@@ -1001,6 +1071,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, options, wait_pid, many_ended, processes, signals,
-              pause, events, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
+              pause, events, events_of_sandbox, events_of_restore, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
               checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90

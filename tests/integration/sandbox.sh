@@ -110,4 +110,43 @@ test_host_network() {
 	awk '$2 != NR { exit 1 }' "$T/client/rootfs/tmp/got" || fail "lines: $(head -$((n + 10)) "$T/client/rootfs/tmp/got" | tail -20)"
 }
 
+# Statistics of each and of all, by the name of the sandbox or of one in it; one call tells what happens to any.
+test_events() {
+	bundle b sleep 1000
+	made pod --sandbox pod --container-name POD
+	made c1 --sandbox pod --container-name web
+	ok start pod
+	local args
+	for args in "--sandbox pod" "--sandbox c1"; do
+		# shellcheck disable=SC2086
+		ok events --stats $args
+		[ "$(jq -r '"\(.type) \(.id) \(.name)"' "$T/out" | tr '\n' ' ')" = "stats pod POD stats c1 web total pod null " ] || fail "$(cat "$T/out")"
+		jq -se '.[2].data.pids.current == .[0].data.pids.current + .[1].data.pids.current and
+			.[2].data.memory.usage.usage == .[0].data.memory.usage.usage + .[1].data.memory.usage.usage' "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	done
+	ok events --stats pod
+	[ "$(jq -r .type "$T/out")" = stats ] || fail "a container of that id comes first: $(cat "$T/out")"
+	fails 'no sandbox nosuch' events --sandbox nosuch
+	fails 'does not exist: nosuch' events nosuch
+	fails 'memory-pressure' events --sandbox --memory-pressure low pod
+	made c2 --sandbox other
+	ok events --stats other
+	[ "$(jq -r .type "$T/out" | tr '\n' ' ')" = "stats total " ] || fail "the name of a sandbox: $(cat "$T/out")"
+	stasis events --sandbox --interval 1h pod > "$T/events" 2> "$T/err" < /dev/null &
+	local pid=$!
+	eventually 5 grep -q '"total"' "$T/events"
+	ok start c1
+	ok checkpoint --leave-running --image-path "$T/i" c1
+	ok kill c1 KILL
+	expect_status c1 stopped
+	ok delete c1
+	ok delete --force pod
+	wait "$pid" || fail "exit $?: $(cat "$T/err")"
+	[ "$(jq -r 'select(.name == "web" and .type != "stats") | .type + " " + (.data.outcome // .data.signal // "" | tostring)' "$T/events" | tr '\n' ,)" = \
+		"start ,checkpoint begun,checkpoint completed,exit 9,delete ," ] || fail "$(cat "$T/events")"
+	[ "$(tail -n 1 "$T/events")" = '{"type":"end","id":"pod"}' ] || fail "$(cat "$T/events")"
+	ok delete --force c2
+	fails 'does not exist: other|has no containers' events other
+}
+
 run_test "$@"
