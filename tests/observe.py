@@ -99,7 +99,12 @@ class Look:
 
     def take(self):
         for p in self.pids:
-            self.process(p, self.result.setdefault(self.inside[str(p)], {}))
+            try:
+                self.process(p, self.result.setdefault(self.inside[str(p)], {}))
+            except (FileNotFoundError, ProcessLookupError):
+                if os.path.exists(f"/proc/{p}"):
+                    raise
+                del self.result[self.inside[str(p)]]  # it has just ended
         for p in self.views.values():
             self.whole(p)
         return self.result
@@ -115,7 +120,7 @@ class Look:
         if not proc:
             return
         for name in sorted(os.listdir(proc)):
-            if not may_differ(name) and not os.path.isdir(f"{proc}/{name}") and name not in ("status", "stat"):
+            if not may_differ(name) and not stat.S_ISDIR(os.lstat(f"{proc}/{name}").st_mode) and name not in ("status", "stat"):
                 self.file(proc, name, entry, "")
         for name in sorted(os.listdir(f"{proc}/attr")):
             self.file(proc, f"attr/{name}", entry, "")

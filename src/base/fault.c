@@ -101,6 +101,7 @@ const char *const fault_names[] = {
 	"restore-files",
 	"restore-tree",
 	"restore-memory",
+	"restore-failing",
 	"restore-filled",
 	"restore-threads",
 	"restore-lazy",
@@ -137,8 +138,10 @@ int fault_point(const char *name, struct error *e)
 		known |= !strcmp(fault_names[i], name);
 	if (!known)
 		return error_set(e, -EINVAL, ERROR_INTERNAL, "unknown fault point %s", name);
-	if (!want[n])
+	if (!want[n]) {
 		raise(SIGKILL);
+		__builtin_trap(); /* the first process of a pid namespace takes none of its own */
+	}
 	if (!strcmp(want + n, ":stop")) {
 		raise(SIGSTOP);
 		return 0;

@@ -115,8 +115,9 @@ int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
 	(void)!freezer_write(&f, false);
 	if (r == -ETIMEDOUT)
 		return error_set(e, r, ERROR_SYSTEM,
-			"cgroup: %s could not be frozen in %d ms: a task does not leave the kernel", cg->path,
-			timeout_ms);
+			"cgroup: %s could not be frozen in %d ms: a task does not leave the kernel, or "
+			"gets no CPU time on a busy machine",
+			cg->path, timeout_ms);
 	return error_errno(e, r, "cgroup: freeze %s", cg->path);
 }
 

@@ -18,10 +18,10 @@
 #include "base/trace.h"
 #include "base/log.h"
 #include "checkpoint/engine-priv.h"
+#include "checkpoint/leftover.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
-#include "checkpoint/native/states.h"
 #include "checkpoint/native/track.h"
 #include "checkpoint/native/ttys.h"
 
@@ -40,54 +40,6 @@ static volatile sig_atomic_t cancelled;
 static void on_cancel(int sig)
 {
 	cancelled = sig;
-}
-
-/* Takes what the dead surgeon has mapped out of one process. */
-static void unmap_leftover(struct dump_journal *j, unsigned i)
-{
-	struct arena a = {};
-	struct error ignored;
-	struct task t;
-	struct task_call unmap = {.task = &t,
-		.insn = j->mapped[i].syscall_insn,
-		.nr = SYS_munmap,
-		.args = {j->mapped[i].area, j->mapped[i].len}};
-
-	/* An ordinary user cannot suspend a filter: then it is one that lets this through. */
-	if (task_seize(&t, j->mapped[i].pid, PTRACE_O_SUSPEND_SECCOMP, &ignored) < 0 &&
-		task_seize(&t, j->mapped[i].pid, 0, &ignored) < 0)
-		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 &&
-		task_read_registers(&t, &a, &ignored) == 0 && task_calls(&unmap, 1, &ignored) == 0)
-		(void)!task_settle(&unmap, 1, &ignored);
-	(void)!task_detach(&t, &ignored);
-	arena_done(&a);
-}
-
-/* Lets the calls of a thread go again where they went before the surgeon. */
-static void dispatch_leftover(const struct dump_dispatched *of)
-{
-	struct error ignored;
-	struct task t;
-
-	if (task_seize(&t, of->tid, 0, &ignored) < 0)
-		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
-		(void)!state_set_dispatch(of->tid, &of->dispatch);
-	(void)!task_detach(&t, &ignored);
-}
-
-/* A thread that went on with a sleep, and may be signalled again. */
-static void wake_leftover(const struct dump_asleep *of)
-{
-	struct error ignored;
-	struct task t;
-
-	if (task_seize(&t, of->tid, 0, &ignored) < 0)
-		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
-		(void)!task_set_sigmask(of->tid, of->sigmask, &ignored);
-	(void)!task_detach(&t, &ignored);
 }
 
 /* By a child, which can go where the surgeon was. */
@@ -118,11 +70,12 @@ static void undo(struct container *c, struct dump_journal *j)
 	for (unsigned i = 0; i < j->n_forking; i++)
 		dump_reap_leftover(&j->forking[i]);
 	for (unsigned i = 0; i < j->n; i++)
-		unmap_leftover(j, i);
+		leftover_unmap(
+			j->mapped[i].pid, j->mapped[i].area, j->mapped[i].len, j->mapped[i].syscall_insn);
 	for (unsigned i = 0; i < j->n_asleep; i++)
-		wake_leftover(&j->asleep[i]);
+		leftover_wake(&j->asleep[i]);
 	for (unsigned i = 0; i < j->n_dispatched; i++)
-		dispatch_leftover(&j->dispatched[i]);
+		leftover_dispatch(&j->dispatched[i]);
 	dump_release_network(j, c->init_pid);
 	if (j->paused)
 		(void)!cgroup_freeze(&c->cgroup, 2000, &ignored);

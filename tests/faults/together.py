@@ -188,6 +188,7 @@ def container_killed(env, h, name):
         check(not (pod.image / "manifest.json").exists(), "a manifest was left")
     for i in rest:
         h.as_before(pod.containers[i], pod.before[i], f"after the end of web at {name}")
+    pod.containers[1].gone()
     env.command(*pod.arguments(False))
     for i in rest:
         pod.containers[i].gone()

@@ -281,7 +281,6 @@ test_full_disk_over_an_image() {
 		expect_progress
 	done
 	ok delete -f c
-	cp "$B/rootfs/cr/count" "$B/rootfs/cr/.count" # it may have been open then, and has another name since
 	ok restore -d --image-path "$T/small/i" --bundle "$B" c
 	expect_progress
 	ok delete -f c
@@ -400,6 +399,9 @@ test_restore_errors() {
 	B=$T/less
 	edit '.linux.cgroupsPath += "less"'
 	fails 'busybox|no such file' restore -d --image-path "$T/i" --bundle "$T/less" d
+	expect_nothing_left d
+	# One that is killed before it has said what is wrong, and its like.
+	FAULT=restore-failing fails 'init died during the restore' restore -d --image-path "$T/i" --bundle "$T/less" d
 	expect_nothing_left d
 	B=$T/b
 	ok restore -d --image-path "$T/i" --bundle "$B" d

@@ -154,8 +154,11 @@ int restore_wait_for_stubs(
 	for (unsigned round = 1; (have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n; round++) {
 		struct timespec limit = {0, 5000000};
 		struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+		bool ended;
 
 		syscall(SYS_futex, word, FUTEX_WAIT, have, &limit, NULL, 0);
+		/* Then nobody is left in its pid namespace either, and what they had to say is there. */
+		ended = poll(&pfd, 1, 0) > 0;
 		/* If it is the stream, that says more than what could not be read. */
 		arriving = feed_state(r, e);
 		if (arriving < 0)
@@ -168,8 +171,7 @@ int restore_wait_for_stubs(
 		}
 		if (__atomic_load_n(&r->control->batch.failed_op, __ATOMIC_SEQ_CST))
 			return batch_failure(r, e);
-		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) < n && poll(&pfd, 1, 0) > 0 &&
-			!r->control->failing)
+		if (ended && __atomic_load_n(word, __ATOMIC_SEQ_CST) < n)
 			return error_set(
 				e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
 		if (have != seen) {

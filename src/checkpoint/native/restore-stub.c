@@ -39,11 +39,13 @@ static long futex(uint32_t *word, int op, uint32_t value)
 /* The first failure of any stub is the one that is reported. */
 static _Noreturn void fail(struct restore *r, const struct error *e)
 {
+	struct error ignored;
 	uint32_t none = 0;
 
 	if (__atomic_compare_exchange_n(
 		    &r->control->failing, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		r->control->error = *e;
+		(void)!fault_point("restore-failing", &ignored);
 		__atomic_store_n(&r->control->failed, 1, __ATOMIC_SEQ_CST);
 		futex(&r->control->n_ready, FUTEX_WAKE, INT32_MAX);
 	}

@@ -167,7 +167,15 @@ static int go_to_syscall_stop(struct task *t, struct error *e)
 	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
 }
 
-/* Other stops (a thaw, a signal) are passed over: all signals are blocked. */
+/* All signals are blocked: such a one is of the instruction itself, which would do it again for ever. */
+static bool is_fault(int status)
+{
+	int sig = WSTOPSIG(status);
+
+	return WIFSTOPPED(status) && status >> 16 == 0 && (sig == SIGSEGV || sig == SIGBUS || sig == SIGILL);
+}
+
+/* Other stops (a thaw, a stop signal) are passed over. */
 static int wait_syscall_stop(struct task *t, struct error *e)
 {
 	for (;;) {
@@ -178,6 +186,9 @@ static int wait_syscall_stop(struct task *t, struct error *e)
 			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
 		if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))
 			return 0;
+		if (is_fault(status))
+			return error_set(e, -EFAULT, ERROR_SYSTEM, "pid %d cannot be made to call: signal %d",
+				t->tid, WSTOPSIG(status));
 		r = go_to_syscall_stop(t, e);
 		if (r < 0)
 			return r;
@@ -249,6 +260,15 @@ static int call_end(struct task_call *c, struct error *e)
 
 typedef int call_step(struct task_call *c, struct error *e);
 
+/* It never came to its end, or to its beginning. One that does not stop, or is gone, cannot be helped. */
+static void call_put_back(struct task_call *c)
+{
+	struct error ignored;
+
+	if (task_set_gpr(c->task->tid, &c->task->regs, &ignored) == 0)
+		(void)!task_set_sigmask(c->task->tid, c->task->sigmask, &ignored);
+}
+
 /* Each step for all before the next one; what fails is left out from there on. */
 static int do_steps(
 	struct task_call *calls, size_t n, call_step *const *steps, size_t n_steps, struct error *e)
@@ -259,7 +279,10 @@ static int do_steps(
 		for (size_t i = 0; i < n; i++) {
 			int r = calls[i].failed ? 0 : steps[k](&calls[i], first < 0 ? NULL : e);
 
-			calls[i].failed |= r < 0;
+			if (r < 0) {
+				calls[i].failed = true;
+				call_put_back(&calls[i]);
+			}
 			first = first < 0 ? first : r;
 		}
 	}

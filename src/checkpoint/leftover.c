@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "checkpoint/leftover.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "checkpoint/native/states.h"
+#include "linux/procfs.h"
+
+static int stop(struct task *t, pid_t tid, struct error *e)
+{
+	/* An ordinary user cannot suspend a filter: then it is one that lets this through. */
+	int r = task_seize(t, tid, PTRACE_O_SUSPEND_SECCOMP, e);
+
+	if (r < 0)
+		r = task_seize(t, tid, 0, e);
+	if (r == 0)
+		r = task_interrupt(t, e);
+	if (r == 0)
+		r = task_wait_stop(t, e);
+	return r == 1 ? -ESRCH : r;
+}
+
+/* All threads, the first one first. 1: one of them is in the area, or there are others by now. */
+static int stop_all(struct task *tasks, const pid_t *tids, size_t n, uint64_t area, uint64_t len,
+	struct arena *a, struct error *e)
+{
+	bool inside = false;
+
+	for (size_t i = 0; i < n; i++) {
+		int r = stop(&tasks[i], tids[i], e);
+
+		if (r == 0)
+			r = task_read_registers(&tasks[i], a, e);
+		if (r < 0)
+			return i == 0 ? r : 1;
+		inside |= tasks[i].regs.rip - area < len;
+	}
+	return inside;
+}
+
+/* It may execute another program at any time before it is stopped. */
+static bool is_there(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn, struct arena *a)
+{
+	static const uint8_t insn[] = {0x0f, 0x05};
+	uint8_t found[sizeof(insn)];
+	struct proc_vma *vmas;
+	size_t n;
+
+	if (task_read_memory(pid, syscall_insn, found, sizeof(found)) < 0 ||
+		memcmp(found, insn, sizeof(insn)) != 0 || proc_read_maps(pid, false, a, &vmas, &n) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (vmas[i].start <= area && area + len <= vmas[i].end)
+			return true;
+	/* of two protections (ask.c) */
+	for (size_t i = 0; i + 1 < n; i++)
+		if (vmas[i].start <= area && vmas[i].end == vmas[i + 1].start && area + len <= vmas[i + 1].end)
+			return true;
+	return false;
+}
+
+/* 1: try again. */
+static int try_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn, struct arena *a)
+{
+	struct error ignored;
+	struct task *tasks;
+	struct task_call unmap = {.insn = syscall_insn, .nr = SYS_munmap, .args = {area, len}};
+	pid_t *tids;
+	size_t n;
+	int r = proc_read_tids(pid, a, &tids, &n);
+
+	if (r < 0 || n == 0)
+		return -ESRCH;
+	tasks = arena_array(a, n, sizeof(*tasks));
+	if (!tasks)
+		return -ENOMEM;
+	r = stop_all(tasks, tids, n, area, len, a, &ignored);
+	unmap.task = &tasks[0];
+	if (r == 0 && is_there(pid, area, len, syscall_insn, a) && task_calls(&unmap, 1, &ignored) == 0)
+		(void)!task_settle(&unmap, 1, &ignored);
+	for (size_t i = 0; i < n; i++)
+		(void)!task_detach(&tasks[i], &ignored);
+	return r;
+}
+
+void leftover_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn)
+{
+	enum { TRIES = 1000, PAUSE_US = 1000 };
+	int r = 1;
+
+	for (int i = 0; i < TRIES && r == 1; i++) {
+		struct arena a = {};
+
+		if (i > 0)
+			usleep(PAUSE_US);
+		r = try_unmap(pid, area, len, syscall_insn, &a);
+		arena_done(&a);
+	}
+}
+
+void leftover_dispatch(const struct dump_dispatched *of)
+{
+	struct error ignored;
+	struct task t;
+
+	if (task_seize(&t, of->tid, 0, &ignored) < 0)
+		return;
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+		(void)!state_set_dispatch(of->tid, &of->dispatch);
+	(void)!task_detach(&t, &ignored);
+}
+
+void leftover_wake(const struct dump_asleep *of)
+{
+	struct error ignored;
+	struct task t;
+
+	if (task_seize(&t, of->tid, 0, &ignored) < 0)
+		return;
+	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+		(void)!task_set_sigmask(of->tid, of->sigmask, &ignored);
+	(void)!task_detach(&t, &ignored);
+}
