@@ -55,7 +55,8 @@ static bool is_there(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_in
 			return true;
 	/* of two protections (ask.c) */
 	for (size_t i = 0; i + 1 < n; i++)
-		if (vmas[i].start <= area && vmas[i].end == vmas[i + 1].start && area + len <= vmas[i + 1].end)
+		if (vmas[i].start <= area && vmas[i].end == vmas[i + 1].start &&
+			area + len <= vmas[i + 1].end)
 			return true;
 	return false;
 }

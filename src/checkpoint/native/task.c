@@ -15,7 +15,7 @@
 #include "linux/procfs.h"
 #include "linux/seccomp-run.h"
 
-enum { STOP_TIMEOUT_MS = 5000 };
+enum { STOP_TIMEOUT_MS = 5000, FLAG_EXITING = 4 /* PF_EXITING of the kernel */ };
 
 static long xptrace(int request, pid_t tid, void *addr, void *data)
 {
@@ -64,9 +64,17 @@ int task_interrupt(struct task *t, struct error *e)
 	return r < 0 ? error_errno(e, r, "interrupt pid %d", t->tid) : 0;
 }
 
-/* waitpid with a limit. First spinning: a stop takes microseconds. 1: gone. */
-static int wait_status(struct task *t, int *ret_status, struct error *e)
+static bool is_exiting(pid_t tid)
 {
+	struct proc_stat st;
+
+	return proc_read_stat(tid, &st) < 0 || st.flags & FLAG_EXITING;
+}
+
+/* waitpid with a limit. First spinning: a stop takes microseconds. 1: gone. */
+static int wait_to_end(struct task *t, bool to_end, int *ret_status, struct error *e)
+{
+	enum { SPINS = 2000, LOOK = 64 };
 	uint64_t deadline = 0;
 
 	for (unsigned i = 0;; i++) {
@@ -78,10 +86,13 @@ static int wait_status(struct task *t, int *ret_status, struct error *e)
 			return 1;
 		if (p < 0 && errno != EINTR)
 			return error_errno(e, -errno, "wait for pid %d", t->tid);
-		if (i < 2000) {
+		if (i < SPINS) {
 			sched_yield();
 			continue;
 		}
+		/* The first process of a pid namespace ends when all others in it have been waited for: by us. */
+		if (!to_end && i % LOOK == 0 && is_exiting(t->tid))
+			return 1;
 		if (!deadline)
 			deadline = now_ms() + STOP_TIMEOUT_MS;
 		else if (now_ms() > deadline)
@@ -91,6 +102,12 @@ static int wait_status(struct task *t, int *ret_status, struct error *e)
 				t->tid, t->tid);
 		usleep(50);
 	}
+}
+
+/* For a stop: what is about to end makes none any more. */
+static int wait_status(struct task *t, int *ret_status, struct error *e)
+{
+	return wait_to_end(t, false, ret_status, e);
 }
 
 int task_wait_stop(struct task *t, struct error *e)
@@ -513,7 +530,7 @@ int task_child_to_exit(struct task *t, int *ret_status, struct error *e)
 		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
 		if (r < 0)
 			return error_errno(e, r, "continue pid %d", t->tid);
-		r = wait_status(t, &status, e);
+		r = wait_to_end(t, true, &status, e);
 		if (r == 0 && status >> 16 == PTRACE_EVENT_EXIT) {
 			r = xptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &code);
 			*ret_status = code;
@@ -535,7 +552,7 @@ int task_child_end(struct task *t, struct error *e)
 		r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
 		if (r < 0 && r != -ESRCH)
 			return error_errno(e, r, "continue pid %d", t->tid);
-		r = wait_status(t, &status, e);
+		r = wait_to_end(t, true, &status, e);
 	}
 	return MIN(r, 0);
 }
