@@ -2,6 +2,7 @@
 /* image ACTION ...: what can be done with an image as a whole. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -10,7 +11,7 @@
 #include "checkpoint/confine.h"
 #include "cli/commands.h"
 #include "cli/image-actions.h"
-#include "image/image.h"
+#include "image/sandbox.h"
 
 struct options {
 	bool json;
@@ -23,17 +24,6 @@ static const struct cli_option table[] = {
 		"squash: where the new image is written (default: in the place of the old one)"},
 	{NULL},
 };
-
-static int open_image(const char *path, struct image **ret, struct error *e)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r;
-
-	if (fd < 0)
-		return error_errno(e, -errno, "image %s", path);
-	r = confined_image_open(fd, ret, e);
-	return r < 0 ? error_prefix(e, "image %s", path) : 0;
-}
 
 /* ---- stats ---- */
 
@@ -72,36 +62,140 @@ static void print_json(const struct line *lines, size_t n, const struct image_si
 		if (lines[i].saved)
 			printf("%s\"%s\": %llu", k++ ? ", " : "", lines[i].name,
 				(unsigned long long)lines[i].saved);
-	printf("}, \"codec\": \"%s\", \"pieces\": %llu, \"compressed_pieces\": %llu, \"pack_us\": %llu}\n",
+	printf("}, \"codec\": \"%s\", \"pieces\": %llu, \"compressed_pieces\": %llu, \"pack_us\": %llu}",
 		image_codec_name(s->codec), (unsigned long long)s->pieces,
 		(unsigned long long)s->compressed_pieces, (unsigned long long)pack_us);
 }
 
-static int stats(const void *options, char **args, struct error *e)
+static const struct {
+	const char *name, *text;
+	size_t bytes;
+	bool saved; /* all of it */
+} sizes[] = {
+#define SIZE(member) offsetof(struct image_sizes, member)
+	{"memory", "of the container, with shared memory, and files that only the image has", SIZE(memory)},
+	{"zero", "full of zeros: not stored", SIZE(zero), true},
+	{"shared", "as after a fork: stored with a relative", SIZE(shared), true},
+	{"duplicate", "with the contents of others: stored with the first", SIZE(duplicate), true},
+	{"parent", "in an image before this one", SIZE(parent), true},
+	{"data", "what is left, in this image", SIZE(data)},
+	{"stored", "what that takes in pages.img", SIZE(stored)},
+	{"files", "all files of the image that a restore reads", SIZE(files)},
+};
+
+static uint64_t *size_at(const struct image_sizes *s, size_t i)
 {
-	const struct options *o = options;
+	return (uint64_t *)((char *)s + sizes[i].bytes);
+}
+
+static size_t get_lines(const struct image_sizes *s, struct line lines[ARRAY_SIZE(sizes)])
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		uint64_t bytes = *size_at(s, i);
+
+		lines[i] = (struct line){sizes[i].name, sizes[i].text, bytes, sizes[i].saved ? bytes : 0};
+		if (sizes[i].bytes == SIZE(stored) && s->data > s->stored)
+			lines[i].saved = s->data - s->stored;
+	}
+	return ARRAY_SIZE(sizes);
+}
+
+static void add_sizes(struct image_sizes *sum, const struct image_sizes *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		*size_at(sum, i) += *size_at(s, i);
+	sum->pieces += s->pieces;
+	sum->compressed_pieces += s->compressed_pieces;
+	if (s->codec != IMAGE_CODEC_NONE)
+		sum->codec = s->codec;
+}
+
+static uint64_t pack_time(const struct image *i)
+{
+	return image_manifest(i)->statistics.pack_us;
+}
+
+/* Each container in a line, then all of them. */
+static void print_whole_text(const struct image_whole *w, const struct image_sizes *all,
+	const struct image_sizes *sum, uint64_t pack_us)
+{
+	struct line lines[ARRAY_SIZE(sizes)];
+
+	printf("%-20s %10s %10s %10s %10s  MiB\n", "container", "memory", "data", "stored", "files");
+	for (size_t i = 0; i < w->sandbox->n_members; i++)
+		printf("%-20s %10.2f %10.2f %10.2f %10.2f\n", w->sandbox->members[i].name,
+			(double)all[i].memory / (1 << 20), (double)all[i].data / (1 << 20),
+			(double)all[i].stored / (1 << 20), (double)all[i].files / (1 << 20));
+	printf("\n");
+	print_text(lines, get_lines(sum, lines), sum, pack_us);
+}
+
+static void print_whole_json(const struct image_whole *w, const struct image_sizes *all,
+	const struct image_sizes *sum, uint64_t pack_us)
+{
+	struct line lines[ARRAY_SIZE(sizes)];
+
+	printf("{\"sandbox\": \"%s\", \"total\": ", w->sandbox->id);
+	print_json(lines, get_lines(sum, lines), sum, pack_us);
+	printf(", \"containers\": {");
+	for (size_t i = 0; i < w->sandbox->n_members; i++) {
+		printf("%s\"%s\": ", i ? ", " : "", w->sandbox->members[i].name);
+		print_json(lines, get_lines(&all[i], lines), &all[i], pack_time(w->images[i]));
+	}
+	printf("}}\n");
+}
+
+static int stats_of_sandbox(const struct options *o, int dirfd, struct error *e)
+{
+	struct image_sizes *all, sum = {};
+	struct image_whole w;
+	uint64_t pack_us = 0;
+	int r = image_whole_open(confined_image_open, dirfd, &w, e);
+
+	if (r < 0)
+		return r;
+	all = calloc(w.sandbox->n_members, sizeof(*all));
+	for (size_t i = 0; all && i < w.sandbox->n_members; i++) {
+		image_sizes(w.images[i], &all[i]);
+		add_sizes(&sum, &all[i]);
+		pack_us += pack_time(w.images[i]);
+	}
+	if (all)
+		(o->json ? print_whole_json : print_whole_text)(&w, all, &sum, pack_us);
+	r = all ? 0 : error_errno(e, -ENOMEM, "image");
+	free(all);
+	image_whole_done(&w);
+	return r;
+}
+
+static int stats_of_container(const struct options *o, int dirfd, struct error *e)
+{
 	_cleanup_(image_free_p) struct image *i = NULL;
+	struct line lines[ARRAY_SIZE(sizes)];
 	struct image_sizes s;
-	int r = open_image(args[0], &i, e);
+	int r = confined_image_open(dirfd, &i, e);
 
 	if (r < 0)
 		return r;
 	image_sizes(i, &s);
-	const struct line lines[] = {
-		{"memory", "of the container, with shared memory, and files that only the image has",
-			s.memory, 0},
-		{"zero", "full of zeros: not stored", s.zero, s.zero},
-		{"shared", "as after a fork: stored with a relative", s.shared, s.shared},
-		{"duplicate", "with the contents of others: stored with the first", s.duplicate, s.duplicate},
-		{"parent", "in an image before this one", s.parent, s.parent},
-		{"data", "what is left, in this image", s.data, 0},
-		{"stored", "what that takes in pages.img", s.stored,
-			s.data > s.stored ? s.data - s.stored : 0},
-		{"files", "all files of the image that a restore reads", s.files, 0},
-	};
-	(o->json ? print_json : print_text)(
-		lines, ARRAY_SIZE(lines), &s, image_manifest(i)->statistics.pack_us);
+	if (o->json)
+		print_json(lines, get_lines(&s, lines), &s, pack_time(i));
+	else
+		print_text(lines, get_lines(&s, lines), &s, pack_time(i));
+	if (o->json)
+		printf("\n");
 	return 0;
+}
+
+static int stats(const void *options, char **args, struct error *e)
+{
+	_cleanup_close_ int fd = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return error_errno(e, -errno, "image %s", args[0]);
+	r = image_is_sandbox(fd) ? stats_of_sandbox(options, fd, e) : stats_of_container(options, fd, e);
+	return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;
 }
 
 /* ---- squash ---- */
@@ -127,6 +221,11 @@ static int squash(const void *options, char **args, struct error *e)
 
 	if (from < 0)
 		return error_errno(e, -errno, "image %s", args[0]);
+	if (image_is_sandbox(from))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"image %s: it is one of a sandbox, which never has parents: there is nothing to "
+			"squash",
+			args[0]);
 	to = o->output ? open_output(o->output, &made, e) : fcntl(from, F_DUPFD_CLOEXEC, 3);
 	if (to < 0)
 		return to;

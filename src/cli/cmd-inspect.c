@@ -32,6 +32,21 @@ static int parse_format(const char *s, enum image_inspect_format *ret, struct er
 	return error_set(e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\": text, json or html", s);
 }
 
+static int inspect_sandbox(int dirfd, bool verify, enum image_inspect_format format, struct error *e)
+{
+	struct image_whole w;
+	int r = image_whole_open(confined_image_open, dirfd, &w, e);
+
+	if (r < 0)
+		return r;
+	if (verify)
+		r = image_whole_verify(&w, dirfd, e);
+	if (r == 0)
+		r = image_inspect_whole(&w, format, stdout, e);
+	image_whole_done(&w);
+	return r;
+}
+
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
@@ -46,6 +61,10 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	dirfd = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return error_errno(e, -errno, "image %s", args[0]);
+	if (image_is_sandbox(dirfd)) {
+		r = inspect_sandbox(dirfd, o->verify, format, e);
+		return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;
+	}
 	r = confined_image_open(dirfd, &i, e);
 	if (r == 0 && o->verify)
 		r = image_verify_pages(i, e);
@@ -59,7 +78,8 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 const struct cli_command cmd_inspect = {
 	.name = "inspect",
 	.arguments = "IMAGE_DIR",
-	.summary = "show what is in a checkpoint image: processes, memory, files and sockets",
+	.summary = "show what is in a checkpoint image: processes, memory, files and sockets; or a sandbox's "
+		   "containers",
 	.options = table,
 	.min_args = 1,
 	.max_args = 1,

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "checkpoint/confine.h"
 #include "cli/image-actions.h"
+#include "image/sandbox.h"
 #include "image/stream.h"
 
 int cli_image_pack(const void *options, char **args, struct error *e)
@@ -21,6 +22,10 @@ int cli_image_pack(const void *options, char **args, struct error *e)
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"standard output is a terminal: a stream goes into a pipe or a file");
 	signal(SIGPIPE, SIG_IGN);
+	if (image_is_sandbox(dirfd)) {
+		r = image_sandbox_pack(confined_image_open, dirfd, STDOUT_FILENO, e);
+		return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;
+	}
 	r = image_out_new(STDOUT_FILENO, -EBADF, 0, &out, e);
 	if (r == 0)
 		r = image_stream_pack(confined_image_open, dirfd, out, e);
@@ -41,7 +46,7 @@ int cli_image_unpack(const void *options, char **args, struct error *e)
 	r = isatty(STDIN_FILENO)
 		    ? error_set(e, -EINVAL, ERROR_USAGE,
 			      "standard input is a terminal: a stream comes from a pipe or a file")
-		    : image_stream_unpack(confined_image_open, STDIN_FILENO, dirfd, e);
+		    : image_unpack(confined_image_open, STDIN_FILENO, dirfd, e);
 	if (r < 0 && made)
 		rmdir(args[0]);
 	return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;

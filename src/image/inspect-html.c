@@ -257,3 +257,76 @@ void inspect_html(struct json_object *model, FILE *out)
 	put_rest(out, model);
 	fputs("</body>\n</html>\n", out);
 }
+
+/* ---- a sandbox ---- */
+
+static void put_containers(FILE *out, struct json_object *list)
+{
+	static const char *const titles[] = {"id", "generation", "processes", "files", "memory_bytes",
+		"image_bytes", "shared_objects", "command"};
+	char buf[16];
+
+	fputs("<h2>Containers</h2>\n<table>\n<tr><th>name</th>", out);
+	for (size_t k = 0; k < ARRAY_SIZE(titles); k++)
+		fprintf(out, "<th>%s</th>", titles[k]);
+	fputs("</tr>\n", out);
+	for (size_t k = 0; k < inspect_len(list); k++) {
+		struct json_object *c = json_object_array_get_idx(list, k);
+
+		fputs("<tr>", out);
+		cell(out, "", inspect_str(c, "name"));
+		for (size_t i = 0; i < ARRAY_SIZE(titles); i++)
+			cell(out, "",
+				strstr(titles[i], "_bytes") ? inspect_size(inspect_num(c, titles[i]), buf)
+							    : inspect_str(c, titles[i]));
+		fputs("</tr>\n", out);
+	}
+	fputs("</table>\n", out);
+}
+
+static void put_shared(FILE *out, struct json_object *list)
+{
+	if (inspect_len(list))
+		fputs("<h2>Shared</h2>\n<table>\n<tr><th>kind</th><th>key</th><th>in the image of</th>"
+		      "<th>containers</th></tr>\n",
+			out);
+	for (size_t k = 0; k < inspect_len(list); k++) {
+		struct json_object *s = json_object_array_get_idx(list, k),
+				   *names = inspect_get(s, "containers");
+
+		fputs("<tr>", out);
+		cell(out, "", inspect_str(s, "kind"));
+		cell(out, "m", inspect_str(s, "key"));
+		cell(out, "", inspect_str(s, "owner"));
+		fputs("<td>", out);
+		for (size_t i = 0; i < inspect_len(names); i++) {
+			fputs(i ? ", " : "", out);
+			put(out, json_object_get_string(json_object_array_get_idx(names, i)));
+		}
+		fputs("</td></tr>\n", out);
+	}
+	if (inspect_len(list))
+		fputs("</table>\n", out);
+}
+
+void inspect_sandbox_html(struct json_object *model, FILE *out)
+{
+	static const char *const keys[] = {
+		"created", "stasis_version", "format_version", "architecture", "kernel"};
+	struct json_object *i = inspect_get(model, "image");
+
+	fputs(head, out);
+	fputs("<h1>Sandbox ", out);
+	put(out, inspect_str(inspect_get(model, "sandbox"), "id"));
+	fputs("</h1>\n<table>\n", out);
+	for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+		fprintf(out, "<tr><th>%s</th>", keys[k]);
+		cell(out, "", inspect_str(i, keys[k]));
+		fputs("</tr>\n", out);
+	}
+	fprintf(out, "<tr><th>stood still for</th><td>%.2f ms</td></tr>\n</table>\n",
+		inspect_num(i, "stopped_us") / 1000.0);
+	put_containers(out, inspect_get(model, "containers"));
+	put_shared(out, inspect_get(model, "shared"));
+	fputs("</body>\n</html>\n", out);
+}

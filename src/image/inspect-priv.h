@@ -27,6 +27,10 @@ struct inspection {
 	bool out_of_memory; /* while the model was made: it is not complete */
 };
 
+/* inspect.c: fills it from the image; arena_done(). */
+int inspect_collect(struct inspection *x, struct error *e) _must_check_;
+void inspect_print_json(struct json_object *model, FILE *out);
+
 /* NULL: there is none. */
 const St__File *inspect_file(const struct inspection *x, uint64_t id);
 
@@ -65,3 +69,4 @@ void inspect_print_details(struct json_object *file, char *buf, size_t size);
 
 void inspect_text(struct json_object *model, FILE *out);
 void inspect_html(struct json_object *model, FILE *out);
+void inspect_sandbox_html(struct json_object *model, FILE *out);

@@ -115,7 +115,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	}
 }
 
-static int collect(struct inspection *x, struct error *e)
+int inspect_collect(struct inspection *x, struct error *e)
 {
 	int r = for_records(x, count, e);
 
@@ -138,6 +138,14 @@ static int collect(struct inspection *x, struct error *e)
 	return 0;
 }
 
+void inspect_print_json(struct json_object *model, FILE *out)
+{
+	fputs(json_object_to_json_string_ext(model,
+		      JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE),
+		out);
+	fputc('\n', out);
+}
+
 static void inspection_done(struct inspection *x)
 {
 	arena_done(&x->arena);
@@ -152,7 +160,7 @@ int image_inspect(struct image *i, enum image_inspect_format format, FILE *out, 
 {
 	_cleanup_(inspection_done) struct inspection x = {.image = i};
 	_cleanup_(json_put_p) struct json_object *model = NULL;
-	int r = collect(&x, e);
+	int r = inspect_collect(&x, e);
 
 	if (r < 0)
 		return r;
@@ -164,11 +172,7 @@ int image_inspect(struct image *i, enum image_inspect_format format, FILE *out, 
 		inspect_text(model, out);
 		break;
 	case IMAGE_INSPECT_JSON:
-		fputs(json_object_to_json_string_ext(model, JSON_C_TO_STRING_PRETTY |
-								    JSON_C_TO_STRING_SPACED |
-								    JSON_C_TO_STRING_NOSLASHESCAPE),
-			out);
-		fputc('\n', out);
+		inspect_print_json(model, out);
 		break;
 	case IMAGE_INSPECT_HTML:
 		inspect_html(model, out);

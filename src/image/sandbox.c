@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -106,8 +107,7 @@ int image_sandbox_commit(int dirfd, const struct image_sandbox *s, struct error 
 	return r;
 }
 
-/* Names become names of directories. */
-static bool is_name(const char *s)
+bool image_sandbox_is_name(const char *s)
 {
 	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
 
@@ -139,7 +139,7 @@ static void get_member(struct manifest_parse *p, struct json_object *o, struct i
 	m->checksum = manifest_hash(p, o, "checksum");
 	if (p->r < 0)
 		return;
-	if (!is_name(m->name) || !is_name(m->id))
+	if (!image_sandbox_is_name(m->name) || !image_sandbox_is_name(m->id))
 		manifest_bad(p, "containers", "one has no valid name or id");
 	else if (strncmp(directory, IMAGE_CONTAINERS "/", sizeof(IMAGE_CONTAINERS)) != 0 ||
 		 strcmp(directory + sizeof(IMAGE_CONTAINERS), m->name) != 0)
@@ -185,7 +185,7 @@ static void get_all(struct manifest_parse *p, struct json_object *o, struct imag
 	v = manifest_member(p, o, "statistics", json_type_object);
 	s->stopped_us = manifest_u64(p, v, "stopped_us", UINT64_MAX);
 	s->total_us = manifest_u64(p, v, "total_us", UINT64_MAX);
-	if (p->r == 0 && !is_name(s->id))
+	if (p->r == 0 && !image_sandbox_is_name(s->id))
 		manifest_bad(p, "sandbox", "no valid id");
 	if (p->r == 0)
 		manifest_check_machine(p, s->architecture, s->page_size);
@@ -304,6 +304,77 @@ int image_sandbox_directory(int dirfd, const struct image_sandbox_member *m, str
 	return fd < 0 ? error_errno(e, fd, "the image of the container %s", m->name) : fd;
 }
 
+int image_sandbox_open_member(image_open_fn *open_image, int dirfd, const struct image_sandbox_member *m,
+	struct image **ret, struct error *e)
+{
+	_cleanup_(image_free_p) struct image *i = NULL;
+	_cleanup_close_ int fd = image_sandbox_directory(dirfd, m, e);
+	int r = fd < 0 ? fd : open_image(fd, &i, e);
+
+	if (r < 0)
+		return error_prefix(e, "container \"%s\"", m->name);
+	if (image_manifest(i)->checksum != m->checksum)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT,
+			"the image of container \"%s\" is not the one that was made with the sandbox's",
+			m->name);
+	*ret = take_ptr(i);
+	return 0;
+}
+
+void image_whole_done(struct image_whole *w)
+{
+	for (size_t i = 0; w->images && i < w->sandbox->n_members; i++)
+		image_free(w->images[i]);
+	free(w->images);
+	image_sandbox_free(w->sandbox);
+	*w = (struct image_whole){};
+}
+
+int image_whole_open(image_open_fn *open_image, int dirfd, struct image_whole *ret, struct error *e)
+{
+	struct image_whole w = {};
+	int r = image_sandbox_open(dirfd, &w.sandbox, e);
+
+	if (r < 0)
+		return r;
+	w.images = calloc(w.sandbox->n_members, sizeof(*w.images));
+	if (!w.images)
+		r = error_errno(e, -ENOMEM, "image");
+	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)
+		r = image_sandbox_open_member(open_image, dirfd, &w.sandbox->members[i], &w.images[i], e);
+	if (r < 0)
+		image_whole_done(&w);
+	else
+		*ret = w;
+	return r;
+}
+
+static int verify_config(int dirfd, const struct image_sandbox_member *m, struct error *e)
+{
+	_cleanup_close_ int fd = image_sandbox_directory(dirfd, m, e);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstatat(fd, IMAGE_CONFIG, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_errno(e, -errno, "%s", IMAGE_CONFIG);
+	return S_ISREG(st.st_mode) ? 0 : image_corrupt(e, IMAGE_CONFIG, 0, "not a regular file");
+}
+
+int image_whole_verify(const struct image_whole *w, int dirfd, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < w->sandbox->n_members && r == 0; i++) {
+		r = verify_config(dirfd, &w->sandbox->members[i], e);
+		if (r == 0)
+			r = image_verify_pages(w->images[i], e);
+		if (r < 0)
+			error_prefix(e, "container \"%s\"", w->sandbox->members[i].name);
+	}
+	return r;
+}
+
 int image_sandbox_make_directory(int dirfd, const char *name, struct error *e)
 {
 	_cleanup_close_ int all = -EBADF;
@@ -349,7 +420,7 @@ void image_sandbox_remove_all(int dirfd)
 		return;
 	}
 	while ((ent = readdir(d)))
-		if (is_name(ent->d_name))
+		if (image_sandbox_is_name(ent->d_name))
 			remove_member(all, ent->d_name);
 	closedir(d);
 	unlinkat(dirfd, IMAGE_CONTAINERS, AT_REMOVEDIR);

@@ -45,6 +45,21 @@ void image_sandbox_names(const struct image_sandbox *s, char *buf, size_t size);
  * m->checksum. */
 int image_sandbox_directory(int dirfd, const struct image_sandbox_member *m, struct error *e) _must_check_;
 
+/* Opens a member's image, and checks that it is the one that the manifest means; ERROR_CORRUPT. */
+int image_sandbox_open_member(image_open_fn *open_image, int dirfd, const struct image_sandbox_member *m,
+	struct image **ret, struct error *e) _must_check_;
+
+/* All of it, each image checked against the manifest. */
+struct image_whole {
+	struct image_sandbox *sandbox;
+	struct image **images; /* of each member */
+};
+int image_whole_open(
+	image_open_fn *open_image, int dirfd, struct image_whole *ret, struct error *e) _must_check_;
+void image_whole_done(struct image_whole *w);
+/* All page data as well, and that each container has its config.json. */
+int image_whole_verify(const struct image_whole *w, int dirfd, struct error *e) _must_check_;
+
 /* By who makes one. The members' directories, made anew; then, with all of them complete, the manifest. */
 int image_sandbox_make_directory(int dirfd, const char *name, struct error *e) _must_check_;
 int image_sandbox_commit(int dirfd, const struct image_sandbox *s, struct error *e) _must_check_;
@@ -52,6 +67,14 @@ int image_sandbox_commit(int dirfd, const struct image_sandbox *s, struct error 
 int image_read_checksum(int dirfd, uint64_t *ret, struct error *e) _must_check_;
 /* Removes one member's image, finished or not; the last one takes the folder of all with it. */
 void image_sandbox_remove_member(int dirfd, const char *name);
+
+/* Names become names of directories. */
+bool image_sandbox_is_name(const char *s);
+
+/* sandbox-stream.c: all of it as one stream (docs/formats/stream.md), and back, into an empty directory. The unpacking one
+ * takes streams of a container as well. */
+int image_sandbox_pack(image_open_fn *open_image, int dirfd, int fd, struct error *e) _must_check_;
+int image_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e) _must_check_;
 
 /* The text of a manifest: for fuzzing and tests. */
 int image_sandbox_parse(

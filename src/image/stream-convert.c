@@ -152,8 +152,35 @@ static int check_unpacked(image_open_fn *open_image, int dirfd, struct error *e)
 	return open_image(dirfd, &i, e);
 }
 
+/* A stream of which some has been read already. */
+struct rest {
+	const uint8_t *head;
+	size_t n_head;
+	int fd;
+};
+
+static int read_rest(void *arg, void *buf, size_t len)
+{
+	struct rest *x = arg;
+	size_t n = MIN(x->n_head, len);
+
+	if (n)
+		memcpy(buf, x->head, n);
+	x->head += n;
+	x->n_head -= n;
+	return read_exact(x->fd, (uint8_t *)buf + n, len - n);
+}
+
 int image_stream_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e)
 {
+	return image_stream_unpack_from(open_image, fd, NULL, 0, dirfd, e);
+}
+
+int image_stream_unpack_from(
+	image_open_fn *open_image, int fd, const uint8_t *head, size_t n_head, int dirfd, struct error *e)
+{
+	struct rest rest = {head, n_head, fd};
+	struct image_stream_source source = {read_rest, &rest};
 	struct unpacking u = {.dirfd = dirfd};
 	struct image_stream_sink sink = {unpack_piece, &u};
 	int r;
@@ -163,7 +190,7 @@ int image_stream_unpack(image_open_fn *open_image, int fd, int dirfd, struct err
 	r = image_check_empty(dirfd, e);
 	if (r < 0)
 		return r;
-	r = image_stream_read_fd(fd, &sink, e);
+	r = image_stream_read(&source, &sink, e);
 	if (r == 0)
 		r = end_pages(&u, e);
 	if (r == 0 && renameat(dirfd, IMAGE_MANIFEST_TMP, dirfd, IMAGE_MANIFEST) < 0)

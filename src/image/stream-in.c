@@ -53,6 +53,10 @@ static int check_header(struct stream *s, struct error *e)
 
 	if (r < 0)
 		return r;
+	if (!memcmp(s->buffer, stream_sandbox_magic, sizeof(stream_sandbox_magic)))
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			STREAM ": it is one of a sandbox: make a directory of it (stasis image unpack), and "
+			       "restore its containers from there");
 	if (memcmp(s->buffer, stream_magic, sizeof(stream_magic)) != 0)
 		return image_corrupt(e, STREAM, 0, "not a stream of stasis (wrong magic)");
 	if (get_le32(s->buffer + 8) != STREAM_VERSION)

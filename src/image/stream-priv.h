@@ -23,3 +23,8 @@ static const char stream_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'S', 'T'};
 int image_feed_wait(const struct image_feed *f, uint64_t end, struct error *e) _must_check_;
 /* What can be read at once. */
 uint64_t image_feed_arrived(const struct image_feed *f);
+/* stream-convert.c: image_stream_unpack() of a stream of which the caller has read the first bytes. */
+int image_stream_unpack_from(image_open_fn *open_image, int fd, const uint8_t *head, size_t n_head, int dirfd,
+	struct error *e) _must_check_;
+/* How the stream of a sandbox's image begins (sandbox-stream.c). */
+static const char stream_sandbox_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'S', 'B'};

@@ -90,7 +90,7 @@ test_ending() {
 	done
 	runs_on POD web db
 	fails 'of a sandbox' restore -d --image-path "$T/i" --bundle "$T/web" again
-	fails 'of a sandbox' inspect "$T/i"
+	ok inspect "$T/i"
 }
 
 # One of several containers alone, as runc does it.
@@ -279,8 +279,7 @@ test_options() {
 	runs_on POD web db
 	ok checkpoint --sandbox --leave-running --pre-copy --compress lz4 --deadline 20 --image-path "$T/i" pod
 	runs_on POD web db
-	fails 'of a sandbox' image pack "$T/i"
-	fails 'of a sandbox' image stats "$T/i"
+	ok image stats "$T/i"
 	ok image stats "$T/i/containers/web"
 	ok checkpoint --sandbox --image-path "$T/i" pod
 	for name in POD web db; do

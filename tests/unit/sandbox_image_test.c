@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
@@ -286,9 +287,106 @@ static void test_lies(void)
 	image_remove(dir);
 }
 
+/* ---- streams ---- */
+
+static int stream_of(const uint8_t *data, size_t len)
+{
+	int fd = memfd_create("stream", MFD_CLOEXEC);
+
+	CHECK(fd >= 0 && pwrite_all(fd, data, len, 0) == 0);
+	return fd;
+}
+
+/* Into an empty directory; whether anything is left there after a failure. */
+static int unpack(const uint8_t *data, size_t len, bool *ret_clean, struct error *e)
+{
+	char other[] = "/tmp/stasis-sandbox-unpacked.XXXXXX";
+	_cleanup_close_ int fd = stream_of(data, len), to = -EBADF;
+	struct image_whole w;
+	int r;
+
+	if (!CHECK(mkdtemp(other)))
+		return -EIO;
+	to = open(other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = image_unpack(image_open, fd, to, e);
+	if (r == 0 && CHECK(image_whole_open(image_open, to, &w, e) == 0, "%s", e->message)) {
+		CHECK(w.sandbox->n_members == 3 && image_whole_verify(&w, to, e) == 0);
+		image_whole_done(&w);
+	}
+	*ret_clean = rmdir(other) == 0;
+	if (!*ret_clean)
+		(void)remove_tree_at(AT_FDCWD, other);
+	return r;
+}
+
+static uint8_t *pack_whole(size_t *ret_len)
+{
+	_cleanup_close_ int fd = memfd_create("stream", MFD_CLOEXEC);
+	char *data = NULL;
+	struct error e;
+
+	make_whole(true);
+	CHECK(image_sandbox_pack(image_open, dir, fd, &e) == 0, "%s", e.message);
+	image_remove(dir);
+	CHECK(lseek(fd, 0, SEEK_SET) == 0 && read_fd(fd, 1 << 24, &data, ret_len) == 0);
+	return (uint8_t *)data;
+}
+
+static void test_stream(void)
+{
+	size_t len = 0, bad = 0;
+	_cleanup_free_ uint8_t *data = pack_whole(&len);
+	struct error e;
+	bool clean;
+
+	CHECK(unpack(data, len, &clean, &e) == 0, "%s", e.message);
+	for (size_t at = 0; at < len; at += 11) {
+		data[at] ^= 1 << at % 8;
+		bad += unpack(data, len, &clean, &e) == 0 || !clean || !e.message[0];
+		data[at] ^= 1 << at % 8;
+	}
+	for (size_t n = 0; n < len; n += 37)
+		bad += unpack(data, n, &clean, &e) == 0 || !clean;
+	CHECK(bad == 0, "%zu", bad);
+}
+
+/* A stream whose first part is this one, with a right checksum. */
+static int unpack_part(uint32_t type, const char *text, struct error *e)
+{
+	size_t len = strlen(text);
+	uint8_t buf[1024] = "STASISSB\1";
+	bool clean;
+	int r;
+
+	put_le32(buf + 16, type);
+	put_le64(buf + 24, len);
+	memcpy(buf + 32, text, len);
+	put_le64(buf + 32 + len, image_hash(buf + 16, 16 + len));
+	r = unpack(buf, 40 + len, &clean, e);
+	CHECK(clean, "something is left");
+	return r;
+}
+
+static void test_stream_lies(void)
+{
+	static const char *const names[] = {"", ".", "..", "../x", "a/b", "/etc", "a b"};
+	struct error e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		CHECK(unpack_part(1, names[i], &e) == -EBADMSG && strstr(e.message, "no valid name"),
+			"%s: %s", names[i], e.message);
+	CHECK(unpack_part(1, "web", &e) == -EBADMSG && strstr(e.message, "web"), "%s", e.message);
+	CHECK(unpack_part(2, "{}", &e) == -EBADMSG && strstr(e.message, "no container"), "%s", e.message);
+	CHECK(unpack_part(3, "{}", &e) == -EBADMSG && strstr(e.message, "before"), "%s", e.message);
+	CHECK(unpack_part(0, "", &e) == -EBADMSG && strstr(e.message, "without a manifest"), "%s", e.message);
+	CHECK(unpack_part(4, "", &e) == -ENOTSUP && e.kind == ERROR_REFUSED, "%s", e.message);
+}
+
 int main(void)
 {
 	static const struct tap_test tests[] = {
+		{"as a stream, and back; bytes flipped, truncated", test_stream},
+		{"lies in a stream", test_stream_lies},
 		{"what is written is read", test_round_trip},
 		{"none, one of a container, one without a manifest", test_other_way},
 		{"replaced by each other", test_replacing},

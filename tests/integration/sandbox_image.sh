@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# What can be done with the image of a sandbox as a whole: inspect, image stats, image pack and unpack.
+# time limit: 120
+. "$TESTS/lib.sh"
+
+# member NAME [COMMAND...]: a running container NAME in the sandbox pod, with $T/vol as /vol.
+member() {
+	local name=$1
+	shift
+	mkdir -p "$T/vol"
+	bundle "b-$name" "$@"
+	edit '.mounts += [{"destination": "/vol", "type": "bind", "source": $vol, "options": ["bind", "rw"]}]' --arg vol "$T/vol"
+	ok run -d --bundle "$B" --sandbox pod --container-name "$name" "c-$name"
+}
+
+# Three containers, two of which have a FIFO, in $T/i.
+pod() {
+	mkdir -p "$T/vol"
+	mkfifo "$T/vol/fifo"
+	member POD sh -c "$COUNTER"
+	expect_progress
+	member reader sh -c 'exec 3<> /vol/fifo; touch /vol/reading; sleep 1000'
+	member writer sh -c 'exec 3<> /vol/fifo; echo kept >&3; touch /vol/written; sleep 1000'
+	eventually 5 test -e "$T/vol/reading"
+	eventually 5 test -e "$T/vol/written"
+	ok checkpoint --sandbox pod --image-path "$T/i" "$@"
+}
+
+test_inspect() {
+	pod
+	ok inspect --verify "$T/i"
+	grep -q '^Sandbox pod, 3 containers$' "$T/out" || fail "$(cat "$T/out")"
+	[ "$(awk '/^CONTAINER/ { on = 1; next } on && NF == 0 { exit } on { print $1, $2 }' "$T/out" | tr '\n' ' ')" = "POD c-POD reader c-reader writer c-writer " ] || fail "$(cat "$T/out")"
+	grep -q 'pipe or FIFO pipe-.*: reader, writer (in the image of reader)' "$T/out" || fail "$(cat "$T/out")"
+	ok inspect --format json "$T/i"
+	jq -e '.sandbox == {"id": "pod", "container_count": 3} and (.containers | map([.name, .id, .directory, .generation, .shared_objects > 0])) ==
+		[["POD", "c-POD", "containers/POD", 0, false], ["reader", "c-reader", "containers/reader", 0, true], ["writer", "c-writer", "containers/writer", 0, true]] and
+		all(.containers[]; .processes >= 1 and .files >= 3 and .memory_bytes > 0 and .image_bytes > 0) and .image.stopped_us > 0 and
+		(.shared | map([.kind, .containers, .owner])) == [["pipe or FIFO", ["reader", "writer"], "reader"]]' "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	ok inspect --format html "$T/i"
+	grep -q '<h1>Sandbox pod</h1>' "$T/out" && grep -q '<td>reader, writer</td>' "$T/out" || fail "$(cat "$T/out")"
+	ok inspect "$T/i/containers/writer"
+}
+
+# What is not that image any more is found, in each of its parts.
+test_verify() {
+	pod
+	cp -r "$T/i" "$T/j"
+	printf x | dd of="$T/j/containers/writer/pages.img" bs=1 seek=5000 conv=notrunc 2> "$T/dd" || fail "$(cat "$T/dd")"
+	ok inspect "$T/j"
+	fails 'container "writer".*pages.img' inspect --verify "$T/j"
+	rm -r "$T/j"
+	cp -r "$T/i" "$T/j"
+	rm "$T/j/containers/reader/config.json"
+	fails 'container "reader".*config.json' inspect --verify "$T/j"
+	cp -r "$T/i/containers/writer/." "$T/j/containers/reader/"
+	fails 'container "reader" is not the one' inspect "$T/j"
+	rm -r "$T/j/containers/POD"
+	fails 'container POD' inspect "$T/j"
+}
+
+test_stats() {
+	pod
+	ok image stats "$T/i"
+	[ "$(awk '{ print $1 }' "$T/out" | head -n 4 | tr '\n' ' ')" = "container POD reader writer " ] || fail "$(cat "$T/out")"
+	ok image stats --json "$T/i"
+	cp "$T/out" "$T/whole"
+	jq -e '.sandbox == "pod" and (.containers | keys) == ["POD", "reader", "writer"] and
+		.total.memory == ([.containers[].memory] | add) and .total.files == ([.containers[].files] | add) and .total.codec == "none"' "$T/whole" > "$T/jq" || fail "$(cat "$T/whole")"
+	ok image stats --json "$T/i/containers/reader"
+	[ "$(jq -Sc . "$T/out")" = "$(jq -Sc .containers.reader "$T/whole")" ] || fail "$(cat "$T/out" "$T/whole")"
+	fails 'never has parents' image squash "$T/i"
+}
+
+# Through a pipe, and restored from what comes out.
+test_pack() {
+	pod
+	stasis image pack "$T/i" < /dev/null 2> "$T/err" | stasis image unpack "$T/j" 2> "$T/err2" || fail "$(cat "$T/err" "$T/err2")"
+	local f
+	(cd "$T/i" && find . -type f) | while read -r f; do
+		case $f in
+		*.log | ./stats-dump) ;;
+		*) cmp -s "$T/i/$f" "$T/j/$f" || fail "$f is another one" ;;
+		esac
+	done || exit 1
+	[ -z "$(find "$T/j" -type f ! -perm 600)$(find "$T/j" -type d ! -perm 700)" ] || fail "modes: $(find "$T/j" -ls)"
+	rm -r "$T/i"
+	local name before
+	before=$(cat "$T/b-POD/rootfs/cr/count")
+	for name in POD reader writer; do
+		ok restore -d --image-path "$T/j" --bundle "$T/b-$name" --sandbox two --container-name "$name" "two-$name"
+	done
+	B=$T/b-POD
+	eventually 5 counted_beyond "$before"
+	ok exec two-reader sh -c 'read -r line < /proc/1/fd/3; [ "$line" = kept ]'
+	stasis image pack "$T/j" > "$T/stream" < /dev/null || fail "pack"
+	"$STASIS" --root "$ROOT" restore --image-path - --bundle "$T/b-POD" three < "$T/stream" > "$T/out" 2>&1 && fail "restored"
+	grep -q 'it is one of a sandbox: make a directory of it' "$T/out" || fail "$(cat "$T/out")"
+	head -c 20000 "$T/stream" | stasis image unpack "$T/k" > "$T/out" 2>&1 && fail "a part of it"
+	[ ! -e "$T/k" ] || fail "left: $(find "$T/k")"
+}
+
+test_pack_compressed() {
+	pod --compress zstd
+	ok image stats --json "$T/i"
+	[ "$(jq -r .total.codec "$T/out")" = zstd ] || fail "$(cat "$T/out")"
+	ok inspect --verify "$T/i"
+}
+
+run_test "$@"
