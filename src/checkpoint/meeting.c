@@ -82,6 +82,17 @@ int meeting_is_lost(struct meeting *m, struct error *e)
 	return r;
 }
 
+int meeting_why_died(struct meeting *m, struct error *e)
+{
+	enum { PATIENCE_MS = 2000 };
+	struct pollfd p = {.fd = m->session, .events = POLLIN};
+	int r = 0;
+
+	while (m->joins_pids && m->session >= 0 && r >= 0 && poll(&p, 1, PATIENCE_MS) > 0)
+		r = receive_message(m, e);
+	return MIN(r, 0);
+}
+
 /* ---- waiting ---- */
 
 struct wait {
@@ -153,8 +164,10 @@ static int look(struct wait *w, const struct pollfd *p, struct error *e)
 {
 	int r;
 
-	if (p[0].revents)
-		return init_is_dead(w, e);
+	if (p[0].revents) {
+		r = meeting_why_died(w->m, e);
+		return r < 0 ? r : init_is_dead(w, e);
+	}
 	if (p[1].revents)
 		return error_set(e, -EINTR, ERROR_SYSTEM,
 			"interrupted by a signal: everything that was made is removed");

@@ -53,8 +53,9 @@ struct meeting {
 	struct meeting_shared *shared; /* NULL: the container comes back alone */
 	unsigned k, n;		       /* it is the k-th of n */
 	const char *missing;	       /* names of those that were not there when it came; NULL */
-	int starter;		       /* who has started it, until it is answered */
-	bool left; /* what is left of it is for its deletion: init was killed while it waited */
+	bool joins_pids; /* init dies with that of another container, whose pid namespace it is in */
+	int starter;	 /* who has started it, until it is answered */
+	bool left;	 /* what is left of it is for its deletion: init was killed while it waited */
 };
 /* Ends what a process has of it. */
 void meeting_close(struct meeting *m);
@@ -79,6 +80,9 @@ int meeting_moment(struct meeting *m, uint64_t realtime, struct clocks *ret, int
 	struct error *e) _must_check_;
 /* Another one has failed: -errno and why. */
 int meeting_is_lost(struct meeting *m, struct error *e) _must_check_;
+
+/* Init has died. -errno and why, if it was because another one has failed, which may be heard of a moment later; 0. */
+int meeting_why_died(struct meeting *m, struct error *e) _must_check_;
 
 /* In this order, by the restorer. Each may fail as another one has, or because somebody has ended init. */
 int meeting_all_here(struct meeting *m, struct container *c, struct error *e) _must_check_;

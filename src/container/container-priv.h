@@ -90,6 +90,7 @@ int namespaces_new_time(const struct init *in, struct error *e) _must_check_;
 struct clone_between {
 	int cgroup_fd;	/* as for clone_fork() */
 	uint64_t flags; /* of the child */
+	pid_t pid;	/* likewise, in its pid namespace, which is one that was there; 0: any */
 	int (*enter)(void *arg, struct error *e);
 	void (*main)(void *arg); /* does not return */
 	void *arg;

@@ -119,6 +119,7 @@ struct container_create_options {
 	/* In the parent, when init has its namespaces, and before hooks and network devices. Only if there are such. */
 	int (*restore_namespaces)(void *arg, pid_t init_pid, struct error *e);
 	void *restore_arg;
+	pid_t restore_pid;	     /* of init, in the pid namespace that it joins; 0: any */
 	int *restore_console;	     /* init leaves there the master of the terminal, if there is one */
 	struct timens_offset timens; /* present: a time namespace with these offsets */
 	/* The restore waits before the program goes on: the container is "created" meanwhile, and who starts it speaks with us
@@ -291,6 +292,9 @@ static inline void container_free_p(struct container **c)
 /* The sandbox and the name in it that a container of these options and this spec has; NULL: none. malloc'ed. */
 int container_find_sandbox(const struct container_create_options *o, const struct spec *s, char **ret_sandbox,
 	char **ret_name, struct error *e) _must_check_;
+/* The member of the sandbox that has this name and lives; -ENOENT: there is none. */
+int container_find_member(const char *root, const char *sandbox, const char *name, struct container **ret,
+	struct error *e) _must_check_;
 /* The sandbox's directory, or a negative errno. make: if it is not there yet. */
 int container_open_sandbox(const char *root, const char *sandbox, bool make);
 /* Removes the sandbox's directory, if no member and nothing of a supervisor is in it. */

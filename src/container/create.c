@@ -299,6 +299,7 @@ static pid_t clone_process(struct create *cr, struct error *e)
 	if (cr->init.between)
 		return clone_between(&(struct clone_between){.cgroup_fd = cr->cgroup_fd,
 					     .flags = flags,
+					     .pid = cr->o->restore_pid,
 					     .enter = between_enter,
 					     .main = between_child,
 					     .arg = cr,

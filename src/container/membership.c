@@ -8,6 +8,7 @@
  * podman's pods: only the containers that come after the first one have annotations, and name that one. It becomes a member with
  * them, by its file alone: who reads its state looks for that (membership_adopted).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -148,6 +149,42 @@ int membership_enter(struct container *c, bool annotated, struct error *e)
 	if (r == 0 && annotated)
 		r = adopt_root(c, members);
 	return r < 0 ? error_errno(e, r, "join the sandbox %s", c->sandbox) : 0;
+}
+
+/* 1: another one, or not any more. */
+static int load_member(const char *root, int members, const char *id, const char *name,
+	struct container **ret, struct error *e)
+{
+	_cleanup_(container_free_p) struct container *c = NULL;
+	char text[300];
+	ssize_t n = read_small_file_at(members, id, text, sizeof(text));
+
+	if (n < 0 || strlen(name) != (size_t)n || memcmp(text, name, n) != 0)
+		return 1;
+	if (container_load(root, id, false, &c, e) < 0 || container_status(c) == CONTAINER_STOPPED)
+		return 1;
+	*ret = take_ptr(c);
+	return 0;
+}
+
+int container_find_member(
+	const char *root, const char *sandbox, const char *name, struct container **ret, struct error *e)
+{
+	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), members = -EBADF;
+	struct dirent *ent;
+	int r = 1;
+	DIR *d;
+
+	members = dir < 0 ? dir : open_directory(dir, CONTAINER_MEMBERS, false);
+	d = members < 0 ? NULL : fdopendir(fcntl(members, F_DUPFD_CLOEXEC, 3));
+	while (d && r == 1 && (ent = readdir(d)))
+		if (ent->d_name[0] != '.')
+			r = load_member(root, members, ent->d_name, name, ret, e);
+	if (d)
+		closedir(d);
+	return r == 1 ? error_set(e, -ENOENT, ERROR_STATE,
+				"the sandbox %s has no container \"%s\" that lives", sandbox, name)
+		      : r;
 }
 
 int membership_adopted(struct container *c)

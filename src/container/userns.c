@@ -25,6 +25,23 @@
 #include "linux/clone.h"
 #include "linux/procfd.h"
 
+/* Where others live a process of a moment (a hook's) may just now have the pid that is wanted. */
+static pid_t clone_child(const struct clone_between *b, int *ret_pidfd, struct error *e)
+{
+	enum { TRIES = 400, WAIT_US = 5000 };
+	pid_t pid = -EEXIST;
+
+	for (int i = 0; pid == -EEXIST && i < TRIES; i++) {
+		if (i > 0)
+			usleep(WAIT_US);
+		pid = clone_fork_as(b->pid, b->flags | CLONE_PARENT, -EBADF, ret_pidfd);
+	}
+	if (pid == -EEXIST)
+		return error_set(e, -EEXIST, ERROR_STATE,
+			"the pid %d is taken in the pid namespace that the container joins", b->pid);
+	return pid < 0 ? error_errno(e, pid, "clone the container's process") : pid;
+}
+
 static _Noreturn void between_main(const struct clone_between *b)
 {
 	struct error e = {0};
@@ -36,11 +53,10 @@ static _Noreturn void between_main(const struct clone_between *b)
 	if (r == 0)
 		r = b->enter(b->arg, &e);
 	if (r == 0) {
-		pid = clone_fork(b->flags | CLONE_PARENT, -EBADF, &pidfd);
+		pid = clone_child(b, &pidfd, &e);
 		if (pid == 0)
 			b->main(b->arg);
-		r = pid < 0 ? error_errno(&e, pid, "clone the container's process")
-			    : sync_send_number(b->child_sync, SYNC_CLONED, pid);
+		r = pid < 0 ? pid : sync_send_number(b->child_sync, SYNC_CLONED, pid);
 	}
 	if (r < 0)
 		sync_send_error(b->child_sync, &e);

@@ -41,6 +41,7 @@ enum {
 #define IMAGE_FEATURE_PRESSURE "pressure-triggers"
 #define IMAGE_FEATURE_MQ_NOTIFY "mq-notify"
 #define IMAGE_FEATURE_SHARED "shared-objects"
+#define IMAGE_FEATURE_SHARED_PIDS "shared-pids"
 #define IMAGE_FEATURE_SANDBOX "sandbox" /* sandbox.h */
 enum {
 	IMAGE_PARENT_MAX = 1024, /* length of a parent's path */

@@ -65,6 +65,7 @@ struct image_manifest {
 	bool pressure_triggers; /* and triggers for pressure; */
 	bool mq_notify;		/* and processes that mq_notify(3) is to tell */
 	bool shared;		/* it has objects that other containers of its sandbox have, too */
+	bool shared_pids;	/* and its pid namespace; not read back */
 	bool pre_dump;		/* it has memory only, and is there to be a parent */
 	uint64_t checksum;	/* of this manifest; by the reader */
 	const char *stdio[3];	/* what fds 0-2 of init are, for descriptors.json; not read back */

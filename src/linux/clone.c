@@ -10,13 +10,15 @@
 
 #include "linux/idmap.h"
 
-pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
+pid_t clone_fork_as(pid_t want, uint64_t flags, int cgroup_fd, int *ret_pidfd)
 {
 	int pidfd = -EBADF;
 	struct clone_args args = {
 		.flags = flags | CLONE_PIDFD,
 		.pidfd = (uintptr_t)&pidfd,
 		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD, /* the parent's own, else */
+		.set_tid = want ? (uintptr_t)&want : 0,
+		.set_tid_size = want ? 1 : 0,
 	};
 	pid_t pid;
 
@@ -30,6 +32,11 @@ pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
 	if (pid > 0)
 		*ret_pidfd = pidfd;
 	return pid;
+}
+
+pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd)
+{
+	return clone_fork_as(0, flags, cgroup_fd, ret_pidfd);
 }
 
 int thread_setgroups(size_t n, const gid_t *groups)

@@ -14,6 +14,8 @@
  * that take no locks do no harm.)
  */
 pid_t clone_fork(uint64_t flags, int cgroup_fd, int *ret_pidfd) _must_check_;
+/* The same with that pid in the pid namespace of the caller's children (0: any). -EEXIST: somebody has it. */
+pid_t clone_fork_as(pid_t pid, uint64_t flags, int cgroup_fd, int *ret_pidfd) _must_check_;
 
 /* Ids of the calling thread, -1 and errno. For such a child: libc's functions do it in all threads that it knows of,
  * which are the parent's. */

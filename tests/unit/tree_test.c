@@ -141,6 +141,41 @@ static void impossible(struct arena *a)
 	ok(!plan(a, entered, 4, &e) && e.kind == ERROR_REFUSED, "who entered a pid namespace is refused");
 }
 
+/* In a pid namespace of several containers, whose first process is in another one. */
+static void adopted_outside(struct arena *a)
+{
+	const struct tree_process all[] = {{.pid = 7, .pgid = 7, .sid = 7},
+		{.pid = 8, .ppid = 7, .pgid = 8, .sid = 8},
+		{.pid = 9, .ppid = 1, .pgid = 8, .sid = 8, .orphan = true},
+		{.pid = 10, .ppid = 1, .pgid = 6, .sid = 6, .orphan = true},
+		{.pid = 11, .ppid = 1, .pgid = 11, .sid = 11, .orphan = true},
+		{.pid = 12, .ppid = 1, .pgid = 7, .sid = 7, .orphan = true},
+		{.pid = 13, .ppid = 11, .pgid = 11, .sid = 11}};
+	struct tree_process kept[] = {{.pid = 7, .pgid = 7, .sid = 7},
+		{.pid = 8, .ppid = 7, .pgid = 8, .sid = 8}, {.pid = 9, .ppid = 8, .pgid = 7, .sid = 7},
+		{.pid = 10, .ppid = 7, .pgid = 8, .sid = 8},
+		{.pid = 11, .ppid = 1, .pgid = 7, .sid = 7, .orphan = true}};
+	struct tree_plan *t = plan(a, all, 7, NULL);
+	struct error e = {0};
+
+	ok(t && t->nodes[t->nodes[2].parent].kind == TREE_PARENT && t->nodes[t->nodes[2].parent].parent == 1,
+		"an orphan of a session that is led comes from a parent in it");
+	ok(t && t->nodes[t->nodes[3].parent].kind == TREE_SESSION_LEADER &&
+			t->nodes[t->nodes[3].parent].pid == 6,
+		"one of another session from who stands in for its leader");
+	ok(t && t->nodes[t->nodes[4].parent].kind == TREE_PARENT && t->nodes[4].setsid,
+		"one that leads its session from any parent");
+	ok(t && t->nodes[t->nodes[5].parent].kind == TREE_PARENT && t->nodes[t->nodes[5].parent].parent == 0,
+		"one of init's session from a parent that init forks");
+	ok(t && t->nodes[6].parent == 4, "and its children come from it");
+	for (size_t i = 0; t && i < 7; i++)
+		if (t->nodes[i].adopts)
+			t = NULL;
+	ok(t, "nobody else adopts them");
+	ok(!plan(a, kept, 5, &e) && e.kind == ERROR_REFUSED,
+		"where init adopts others it would adopt them, too");
+}
+
 static void malformed(struct arena *a)
 {
 	const struct tree_process orphan[] = {{1, 0, 1, 1}, {6, 5, 1, 1}};
@@ -209,6 +244,7 @@ int main(void)
 	sharing(&a);
 	members(&a);
 	impossible(&a);
+	adopted_outside(&a);
 	malformed(&a);
 	arena_done(&a);
 	printf("1..%d\n", n_tests);

@@ -25,6 +25,7 @@
 #include "checkpoint/native/states.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/ttys.h"
 
 St__TimeSpec *pb_timespec(struct arena *a, int64_t sec, int64_t nsec)
@@ -263,6 +264,7 @@ int dump_find_processes(struct dump *d, struct error *e)
 	size_t n;
 	int r;
 
+	shared_pids_find_role(d);
 	r = container_pids(d->c, false, &pids, &n, e);
 	if (r == 0)
 		r = dump_hire(d, n, 0, e);
@@ -546,6 +548,8 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 	for (size_t i = 0; i < d->n_procs; i++)
 		if (d->procs[i].pid == p->stat.ppid)
 			m->ppid = d->procs[i].ns_pid;
+	if (shared_pids_is_adopted(d, p) && !p->by_exec)
+		m->ppid = SHARED_PIDS_REAPER;
 	m->by_exec = p->by_exec;
 	if (p->by_exec && !m->ppid) {
 		m->ppid = d->procs[0].ns_pid;

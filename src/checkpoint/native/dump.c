@@ -22,6 +22,7 @@
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/pre-copy.h"
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/timens.h"
@@ -40,10 +41,8 @@ static int check_container(struct dump *d, struct error *e)
 {
 	TRACE("check again");
 	dump_labels(d);
-	if (!d->c->spec->namespaces[NS_PID].present || d->c->spec->namespaces[NS_PID].path)
-		preflight_add(d->report, 0, -1, "namespace",
-			"processes could not get their pids back in a pid namespace of others",
-			"give the container a pid namespace of its own", "shared pid namespace");
+	if (shared_pids_check(d, e) < 0)
+		return e->code;
 	if (d->c->spec->namespaces[NS_USER].path)
 		preflight_add(d->report, 0, -1, "shared user",
 			"a restore would have processes half made where others could trace them",
@@ -179,7 +178,8 @@ static int container_message(struct dump *d, struct error *e)
 	m->has_pid_namespace = true;
 	if (!m->monotonic || !m->boottime || !m->realtime)
 		return error_errno(e, -ENOMEM, "container");
-	if (dump_host_names(d, m, e) < 0 || ipc_shared(d, &m->ipc, e) < 0)
+	if (dump_host_names(d, m, e) < 0 || ipc_shared(d, &m->ipc, e) < 0 ||
+		shared_pids_message(d, &m->pids, e) < 0)
 		return e->code;
 	m->stdio = arena_array(&d->arena, 3, sizeof(*m->stdio));
 	if (!m->stdio)
@@ -328,6 +328,7 @@ static void describe(struct dump *d, bool pre_dump, struct manifest_text *text, 
 		.pressure_triggers = d->has_pressure_triggers,
 		.mq_notify = d->has_mq_notify,
 		.shared = d->shares,
+		.shared_pids = d->container && d->container->pids,
 		.pre_dump = pre_dump,
 	};
 	uname(&text->un);

@@ -215,9 +215,14 @@ struct dump {
 	struct peers *peers;		 /* what the containers of the sandbox have (peers.h); NULL: alone */
 	struct peers_index *peers_index; /* of the others */
 	int ipc_role;			 /* enum ipc_role of res/ipc.h */
-	bool looks_again;		 /* preflight: not for the first time */
-	bool shares;			 /* the image has objects that are in several containers */
-	int guard_fd;			 /* see dump_guard_is_alive() */
+	int pids_role;			 /* enum pids_role of shared-pids.h; then: */
+	pid_t reaper;		/* the first process of the pid namespace, if it is in another container; 0 */
+	unsigned reaper_member; /* that container */
+	struct pids_other *others; /* processes of all others there; NULL: not read yet */
+	size_t n_others;
+	bool looks_again; /* preflight: not for the first time */
+	bool shares;	  /* the image has objects that are in several containers */
+	int guard_fd;	  /* see dump_guard_is_alive() */
 	struct dump_journal *journal;
 	struct image_statistics *stats;
 	const int *packing_guard; /* asked while page data is packed */

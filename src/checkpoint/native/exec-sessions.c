@@ -5,6 +5,7 @@
  * their caller's has hung up: ends of pipes (res/pipe.c), files (res/outside.c), terminals (res/tty.c).
  */
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/shared-pids.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -18,12 +19,18 @@ static bool is_inside(const struct dump *d, const struct dump_proc *p)
 	return false;
 }
 
+/* Neither a child of one in here, nor an orphan whom the first process of a shared pid namespace has adopted. */
+static bool came_from_outside(const struct dump *d, const struct dump_proc *p)
+{
+	return !is_inside(d, p) && !shared_pids_is_adopted(d, p);
+}
+
 /* By their session also those whose parent has ended, so that init has adopted them. */
 void dump_find_exec_sessions(struct dump *d)
 {
 	for (size_t i = 1; i < d->n_procs; i++)
-		d->procs[i].by_exec =
-			!is_inside(d, &d->procs[i]) && d->procs[i].status.n_ns == d->procs[0].status.n_ns;
+		d->procs[i].by_exec = came_from_outside(d, &d->procs[i]) &&
+				      d->procs[i].status.n_ns == d->procs[0].status.n_ns;
 	for (size_t i = 1; i < d->n_procs; i++)
 		for (size_t k = 0; k < i && !d->procs[i].by_exec; k++)
 			d->procs[i].by_exec = d->procs[k].by_exec &&
@@ -61,7 +68,7 @@ static void check_ceiling(struct dump *d, const struct dump_proc *p)
 
 void dump_check_exec_session(struct dump *d, const struct dump_proc *p)
 {
-	bool root = p != &d->procs[0] && !is_inside(d, p);
+	bool root = p != &d->procs[0] && came_from_outside(d, p);
 
 	if (root && (!p->by_exec || p->other_namespaces || p->stat.session != p->pid))
 		dump_refuse(d, p, -1, "process",

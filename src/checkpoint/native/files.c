@@ -15,6 +15,7 @@
 #include "base/trace.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/res.h"
+#include "checkpoint/native/shared-pids.h"
 
 enum { BUCKETS = 1024, F_GETOWNER_UIDS_OP = 17 };
 
@@ -106,6 +107,7 @@ static void note_refused(struct dump *d, struct dump_file *f)
 static int owner(struct dump *d, struct dump_file *f, struct error *e)
 {
 	struct f_owner_ex o = {};
+	const char *whose;
 	uid_t uids[2];
 	int sig;
 
@@ -143,7 +145,14 @@ static int owner(struct dump *d, struct dump_file *f, struct error *e)
 			if (o.type == F_OWNER_TID && p->threads[k].tid == o.pid)
 				f->msg->owner->pid = p->threads[k].ns_tid;
 	}
-	return 0;
+	whose = f->msg->owner->pid ? NULL : shared_pids_whose(d, o.pid);
+	return whose ? error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			       "cannot checkpoint: a process of the container \"%s\", whose pid namespace is "
+			       "shared, "
+			       "gets the "
+			       "signals of %s (F_SETOWN): not supported; give them to another process",
+			       whose, f->link)
+		     : 0;
 }
 
 /* A description seen for the first time. */

@@ -72,6 +72,8 @@ static void kill_container(struct processes *p, const struct error *why)
 {
 	container_filling_end(p->l->dir_fd, p->l->state_fd, why);
 	(void)!pidfd_kill(p->l->init_pidfd, SIGKILL);
+	if (p->l->joins_pids)
+		(void)!cgroup_signal(p->l->cgroup, SIGKILL, NULL);
 	(void)!cgroup_thaw_killed(p->l->cgroup, NULL);
 	(void)!pidfd_wait_exit(p->l->init_pidfd, DEATH_TIMEOUT_MS);
 }

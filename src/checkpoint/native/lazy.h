@@ -66,6 +66,7 @@ struct lazy {
 	int dir_fd, state_fd; /* the container's state directory and its file "filling" */
 	int init_pidfd;
 	const struct cgroup *cgroup;
+	bool joins_pids; /* the container does not end with its init */
 
 	struct lazy_memory **memories;
 	size_t n_memories, max_memories;

@@ -321,7 +321,7 @@ static int set_owner_as(struct restore *r, const St__Owner *m, const struct f_ow
 	if (!other)
 		return result;
 	if (set_ids(0, 0) < 0 || (r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0) ||
-		(getpid() == 1 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
+		(getpid() == r->procs[0]->pid && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
 		return -errno;
 	return result;
 }

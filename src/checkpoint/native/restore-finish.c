@@ -139,6 +139,14 @@ static int wait_for_feed(struct restore *r, struct error *e)
 	return arriving;
 }
 
+/* In a pid namespace of another container it dies with that. */
+static int init_died(const struct restore *r, struct error *e)
+{
+	if (r->options->meeting && meeting_why_died(r->options->meeting, e) < 0)
+		return e->code;
+	return error_set(e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+}
+
 int restore_wait_for_stubs(
 	struct restore *r, struct container *c, uint32_t *word, uint32_t n, struct error *e)
 {
@@ -172,8 +180,7 @@ int restore_wait_for_stubs(
 		if (__atomic_load_n(&r->control->batch.failed_op, __ATOMIC_SEQ_CST))
 			return batch_failure(r, e);
 		if (ended && __atomic_load_n(word, __ATOMIC_SEQ_CST) < n)
-			return error_set(
-				e, -ESRCH, ERROR_SYSTEM, "the container's init died during the restore");
+			return init_died(r, e);
 		if (have != seen) {
 			beat_go_on(&r->beat);
 			seen = have;

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/lazy.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/shared-pids.h"
 #include "linux/procfs.h"
 
 enum { PAGE = IMAGE_PAGE_SIZE, SOCKET_BUFFER = 16 << 20 };
@@ -445,6 +446,7 @@ int restore_lazy_begin(struct restore *r, struct container *c, struct error *e)
 		.dir_fd = c->dir_fd,
 		.state_fd = -EBADF,
 		.cgroup = &c->cgroup,
+		.joins_pids = restore_joins_pids(r),
 		.wake_fd = -EBADF};
 	int result = 0;
 

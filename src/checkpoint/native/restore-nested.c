@@ -359,8 +359,10 @@ int restore_fork(
 	for (size_t i = child ? child->n_inner_pids : 0; i-- > 0;)
 		ids[n++] = child->inner_pids[i];
 	ids[n++] = pid;
-	args.set_tid = (uint64_t)ids;
-	args.set_tid_size = n;
+	if (pid) { /* 0: any, of a helper */
+		args.set_tid = (uint64_t)ids;
+		args.set_tid_size = n;
+	}
 	if (first)
 		args.flags |= CLONE_NEWPID;
 	if (aimed && aim_at(r, parent, init_of(r, to)) < 0)

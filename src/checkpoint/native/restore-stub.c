@@ -27,6 +27,7 @@
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/timens.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
@@ -90,9 +91,15 @@ static pid_t fork_node(struct restore *r, size_t index)
 {
 	const struct tree_node *node = &r->tree->nodes[index];
 	struct error e;
-	pid_t pid = restore_fork(r, process_of(r, &r->tree->nodes[node->parent]), process_of(r, node),
-		node->pid, node->shares);
+	const St__Process *parent = process_of(r, &r->tree->nodes[node->parent]);
+	pid_t pid = -EEXIST;
 
+	/* Where other containers live, one of them may have a process of this pid for a moment (a sender of a message). */
+	for (int i = 0; pid == -EEXIST && i < (r->container->pids ? 400 : 1); i++) {
+		if (i > 0)
+			usleep(5000);
+		pid = restore_fork(r, parent, process_of(r, node), node->pid, node->shares);
+	}
 	if (pid == 0)
 		stub(r, index);
 	if (pid < 0) {
@@ -484,6 +491,8 @@ int restore_init(void *arg, struct error *e)
 	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
 	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
 		result = error_errno(e, -errno, "prctl");
+	if (result == 0)
+		result = shared_pids_keep_clear(r, e);
 	if (result == 0)
 		result = restore_wait_at(r, RESTORE_EMPTY, e);
 	if (result == 0 && r->n_cgroups)

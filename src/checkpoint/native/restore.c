@@ -34,6 +34,7 @@
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/restore-nested.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 #include "linux/clocks.h"
@@ -162,6 +163,9 @@ static void name_helpers(struct restore *r)
 {
 	int id = 2;
 
+	/* What others have in the namespace is not known here: the kernel gives one (shared_pids_keep_clear()). */
+	if (r->container->pids)
+		return;
 	for (size_t i = r->tree->n_processes; i < r->tree->n_nodes; i++) {
 		if (r->tree->nodes[i].pid)
 			continue;
@@ -201,7 +205,7 @@ static int plan_ttys(struct restore *r, struct error *e)
 			continue;
 		while (id_is_used(r, id))
 			id++;
-		p->foreground = id++;
+		p->foreground = r->container->pids ? RESTORE_ANY_GROUP : id++;
 	}
 	return 0;
 }
@@ -226,7 +230,8 @@ static int plan_tree(struct restore *r, struct error *e)
 			.fs_with = p->fs_with,
 			.memory_with = p->memory_with,
 			.handlers_with = p->handlers_with,
-			.exit_signal = p->exit_signal};
+			.exit_signal = p->exit_signal,
+			.orphan = i > 0 && restore_joins_pids(r) && p->ppid == SHARED_PIDS_REAPER};
 		if (!ns)
 			continue;
 		procs[i].pid_ns = ns->msg->id;
@@ -511,9 +516,7 @@ static int check_bundle(struct restore *r, struct error *e)
 	if (s->namespaces[NS_USER].path)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"restore needs a user namespace of the container's own in config.json, or none");
-	if (!s->namespaces[NS_PID].present || s->namespaces[NS_PID].path)
-		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"restore needs a pid namespace of the container's own in config.json");
+	result = shared_pids_check_bundle(r, s, e);
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);
@@ -558,13 +561,15 @@ static void reap(const struct container *c)
 	}
 }
 
-/* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it. */
+/* Its tasks are ours to wait for: traced ones stay until their tracer has. Init takes its pid namespace with it, if that is its own. */
 static void end_tasks(struct restore *r, struct container *c)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
 
 	if (pidfd >= 0)
 		(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	if (restore_joins_pids(r))
+		(void)!cgroup_signal(&c->cgroup, SIGKILL, NULL);
 	stream_feed_stop(r->feed);
 	reap(c);
 }
@@ -621,6 +626,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	create.restore_namespaces = lock_packets;
 	create.restore_arg = r;
 	create.restore_console = &r->console_master;
+	create.restore_pid = restore_joins_pids(r) ? r->procs[0]->pid : 0;
 	result = check_bundle(r, e);
 	if (result < 0)
 		return result;
@@ -629,6 +635,7 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 		image_manifest(r->image)->attempts, image_manifest(r->image)->failed_attempts};
 	if (r->options->meeting) {
 		create.restore_waits = true;
+		r->options->meeting->joins_pids = restore_joins_pids(r);
 	} else {
 		clocks_now(&now);
 		restore_set_clocks(r, &now, 0, &create.timens);

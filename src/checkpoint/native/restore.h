@@ -67,7 +67,8 @@ struct restore_pipe {
 struct restore_pty {
 	const St__Pty *msg;
 	int master, slave; /* -EBADF: hung up, not opened yet */
-	int foreground; /* a process group to make, in the place of one whose processes are gone; 0: none */
+	int foreground; /* a process group to make, in the place of one whose processes are gone; 0: none; or: */
+#define RESTORE_ANY_GROUP (-1)
 };
 /* What a process lacks (restore-outside.h), and its pid here. */
 struct restore_lack {

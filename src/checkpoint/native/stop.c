@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/trace.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/states.h"
 
 enum { FREEZE_TIMEOUT_MS = 10000 };
@@ -223,6 +224,27 @@ static void release_memory(const struct dump_proc *p)
 		(void)!syscall(SYS_process_mrelease, p->pidfd, 0); /* Linux 5.15; else it does it alone */
 }
 
+/*
+ * Traced tasks stay zombies until their tracer has waited for them. The first process of a pid namespace that other containers share
+ * is only gone when all of theirs are, and of their inits it is somebody else who learns: that is not waited for without end.
+ */
+static void await_deaths(const struct dump *d)
+{
+	enum { PATIENCE_MS = 5000 };
+	int flags = __WALL | (d->pids_role == PIDS_BEGUN ? WNOHANG : 0), left = PATIENCE_MS;
+
+	while (left > 0) {
+		pid_t pid = waitpid(-1, NULL, flags);
+
+		if (pid < 0 && errno != EINTR)
+			return;
+		if (pid == 0) {
+			usleep(1000);
+			left--;
+		}
+	}
+}
+
 /* Init's death takes the whole pid namespace with it; without one, each process is killed. */
 int dump_kill(struct dump *d, struct error *e)
 {
@@ -235,8 +257,6 @@ int dump_kill(struct dump *d, struct error *e)
 	}
 	for (size_t i = 0; i < d->n_procs; i++)
 		release_memory(&d->procs[i]);
-	/* Traced tasks stay zombies until their tracer has waited for them. */
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		;
+	await_deaths(d);
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <sched.h>
 
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/tree.h"
 
 static const St__Namespace *pid_namespace(const struct dump *d, const St__Process *m)
@@ -40,6 +41,7 @@ int dump_check_tree(struct dump *d, struct error *e)
 			.memory_with = p->msg->memory_with,
 			.handlers_with = p->msg->handlers_with,
 			.exit_signal = p->msg->exit_signal,
+			.orphan = shared_pids_is_adopted(d, p) && !p->by_exec,
 			.pid_ns = ns ? ns->id : 0,
 			.outer_pid_ns = ns ? ns->parent : 0,
 			.begins_pid_ns = ns && p->own_pid == 1};

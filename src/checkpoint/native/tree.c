@@ -26,10 +26,13 @@ struct planner {
 	struct tree_plan *plan;
 };
 
+/* Of an orphan: init, for want of another one. */
 static size_t parent_of(const struct planner *pl, size_t i)
 {
 	size_t parent = i;
 
+	if (pl->procs[i].orphan)
+		return 0;
 	(void)find(pl->procs, pl->n, pl->procs[i].ppid, &parent);
 	return parent;
 }
@@ -55,7 +58,8 @@ static void find_birth_sessions(struct planner *pl)
 		if (is_leader(&pl->procs[i]) || pl->procs[i].memory_with)
 			continue;
 		pl->birth[i] = pl->procs[i].sid;
-		claim_birth(pl, parent_of(pl, i), pl->birth[i]);
+		if (!pl->procs[i].orphan)
+			claim_birth(pl, parent_of(pl, i), pl->birth[i]);
 	}
 }
 
@@ -80,12 +84,13 @@ static size_t session_helper(struct planner *pl, int sid, size_t adopter)
 /* A process whose parent cannot give it its session: it was adopted after its real parent died. */
 static void plan_adopted(struct planner *pl, size_t i)
 {
-	size_t leader, parent = parent_of(pl, i);
+	size_t leader = 0, parent = parent_of(pl, i);
 	int sid = pl->birth[i];
 
-	pl->plan->nodes[parent].adopts = true;
-	if (find(pl->procs, pl->n, sid, &leader)) {
-		/* The leader lives: it forks a parent that dies at once. */
+	if (!pl->procs[i].orphan)
+		pl->plan->nodes[parent].adopts = true;
+	if (!sid || find(pl->procs, pl->n, sid, &leader)) {
+		/* The leader lives: it forks a parent that dies at once. (Who begins a session may come from any.) */
 		pl->plan->nodes[i].parent = pl->plan->n_nodes;
 		add_node(pl, TREE_PARENT, 0, leader);
 	} else {
@@ -118,6 +123,10 @@ static int plan_process(struct planner *pl, size_t i, struct error *e)
 	q = &pl->procs[parent];
 	node->setsid = is_leader(p);
 	node->parent = parent;
+	if (p->orphan) {
+		plan_adopted(pl, i);
+		return 0;
+	}
 	if (!pl->birth[i] || pl->birth[i] == q->sid)
 		return 0;
 	if (parent > 0 && is_leader(q) && pl->birth[i] == pl->birth[parent])
@@ -127,14 +136,19 @@ static int plan_process(struct planner *pl, size_t i, struct error *e)
 	return 0;
 }
 
-/* Who is the child of a helper falls to the nearest above it that adopts. */
+static bool comes_from_helper(const struct planner *pl, size_t i)
+{
+	return pl->plan->nodes[i].parent >= pl->n && !pl->procs[i].memory_with;
+}
+
+/* Who is the child of a helper falls to the nearest above it that adopts, an orphan to nobody here. */
 static int check_adopted(struct planner *pl, size_t i, struct error *e)
 {
 	const struct tree_node *nodes = pl->plan->nodes;
 	const struct tree_process *p = &pl->procs[i];
 	size_t at = nodes[i].parent, steps = 0;
 
-	if (at < pl->n || p->memory_with)
+	if (!comes_from_helper(pl, i))
 		return 0;
 	if (p->pid_ns)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -142,6 +156,15 @@ static int check_adopted(struct planner *pl, size_t i, struct error *e)
 			"does not come by birth, not supported yet: let it end, then checkpoint");
 	while (at != 0 && !nodes[at].adopts && steps++ <= pl->plan->n_nodes)
 		at = nodes[at].parent;
+	if (p->orphan && !nodes[at].adopts)
+		return 0;
+	if (p->orphan)
+		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			"the first process of the pid namespace has adopted it, and process %d, which adopts "
+			"orphans "
+			"in "
+			"its place, would do so at a restore: let it end, then checkpoint",
+			pl->procs[at].pid);
 	if (at == parent_of(pl, i))
 		return 0;
 	return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,

@@ -21,6 +21,7 @@ struct tree_process {
 		fs_with; /* pid of the first one with which it shares its descriptor table, or fs; 0: of none */
 	int memory_with, handlers_with; /* likewise of memory, and of signal handlers */
 	int exit_signal;
+	bool orphan; /* adopted by the first process of the pid namespace, which is not among these */
 };
 
 enum tree_kind {

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/peers.h"
+#include "checkpoint/native/shared-pids.h"
 #include "linux/sockdiag.h"
 
 const char *unix_says(struct dump *d, const struct peer_file *other, const char *format)
@@ -87,26 +88,34 @@ const char *unix_foreign_obstacle(struct dump *d, const struct dump_file *f, con
 }
 
 /* Is this process of the host, which may be gone, in the container? */
-static bool is_of(pid_t pid, const struct container *c)
+static bool is_of(struct dump *d, pid_t pid, unsigned member)
 {
+	const struct together *t = d->options->together;
+	const struct container *c = t->containers[member];
+	const char *whose;
 	char own[64], its[64];
 
+	if (pid > 0 && shared_pids_is_shared(d, member)) {
+		if (member == t->self)
+			return socket_ns_pid(d, pid) != 0;
+		whose = shared_pids_whose(d, pid);
+		return whose && !strcmp(whose, peers_name(d, member));
+	}
 	return pid > 0 && proc_readlink(pid, "ns/pid", own, sizeof(own)) > 0 &&
 	       proc_readlink(c->init_pid, "ns/pid", its, sizeof(its)) > 0 && !strcmp(own, its);
 }
 
 /* Of a pair: whose process has made it, as both ends tell; else it doesn't matter. */
 static bool makes_pair(
-	const struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s, unsigned other)
+	struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s, unsigned other)
 {
-	const struct together *t = d->options->together;
 	struct ucred c = {};
 
 	if (getsockopt(f->local, SOL_SOCKET, SO_PEERCRED, &c, &(socklen_t){sizeof(c)}) < 0)
 		c.pid = 0;
-	if (is_of(c.pid, t->containers[t->self]))
+	if (is_of(d, c.pid, d->options->together->self))
 		return true;
-	return !is_of(c.pid, t->containers[other]) && s->ino < s->peer;
+	return !is_of(d, c.pid, other) && s->ino < s->peer;
 }
 
 static char *name_of(struct dump *d, uint32_t ino)

@@ -359,11 +359,18 @@ static int foreground_of_nobody(const struct restore_pty *p)
 	struct clone_args {
 		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
 			set_tid_size;
-	} args = {.exit_signal = SIGCHLD, .set_tid = (uint64_t)&p->foreground, .set_tid_size = 1};
-	pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
+	} args = {.exit_signal = SIGCHLD};
+	pid_t pid, own;
 
-	if (pid == 0)
-		_exit(setpgid(0, 0) < 0 || ioctl(p->slave, TIOCSPGRP, &p->foreground) < 0);
+	if (p->foreground != RESTORE_ANY_GROUP) {
+		args.set_tid = (uint64_t)&p->foreground;
+		args.set_tid_size = 1;
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		own = getpid();
+		_exit(setpgid(0, 0) < 0 || ioctl(p->slave, TIOCSPGRP, &own) < 0);
+	}
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	return pid < 0 ? -errno : 0;

@@ -1,0 +1,306 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# A pid namespace of several containers of a sandbox (Kubernetes: shareProcessNamespace): checkpointed together, restored one by one.
+# time limit: 120
+. "$TESTS/lib.sh"
+
+# joined ID: $B has the pid namespace of that container, and its network.
+joined() {
+	edit '.linux.namespaces |= map(select(.type != "pid" and .type != "network")) +
+		[{"type": "pid", "path": ("/proc/" + $pid + "/ns/pid")}, {"type": "network", "path": ("/proc/" + $pid + "/ns/net")}]' \
+		--arg pid "$(init_pid "$1")"
+}
+
+volume() {
+	mkdir -p "$T/vol"
+	edit '.mounts += [{"destination": "/vol", "type": "bind", "source": $vol, "options": ["bind", "rw"]}]' --arg vol "$T/vol"
+}
+
+# first SANDBOX: its first container, which waits for what it adopts, and counts.
+first() {
+	[ -e "$T/POD" ] || bundle POD sh -c "$COUNTER"
+	B=$T/POD
+	ok run -d --bundle "$B" --sandbox "$1" --container-name POD "$1-POD"
+}
+
+neighbour() {
+	bundle "$1" /bin/neighbour "$1" "$2"
+	cp "$BUILD/tests/cr/neighbour" "$B/rootfs/bin/"
+	volume
+	joined one-POD
+	ok run -d --bundle "$B" --sandbox one --container-name "$1" "one-$1"
+}
+
+pod() {
+	first one
+	neighbour a b
+	neighbour b a
+	ready 1
+}
+
+ready() {
+	eventually 10 test -e "$T/vol/ready.a.$1"
+	eventually 10 test -e "$T/vol/ready.b.$1"
+}
+
+# verdicts N: of both, in their round N; then they are ready for the next one.
+verdicts() {
+	touch "$T/vol/go.$1"
+	local name
+	for name in a b; do
+		eventually 25 test -e "$T/vol/result.$name.$1"
+		[ "$(cat "$T/vol/result.$name.$1")" = PASS ] || fail "$name: $(cat "$T/vol/result.$name.$1")"
+	done
+	ready $(($1 + 1))
+}
+
+# restored NAME [OPTION...]: as a container of the sandbox two.
+restored() {
+	B=$T/$1
+	[ "$1" = POD ] || joined two-POD
+	ok restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name "$1" "${@:2}" "two-$1"
+}
+
+all_running() {
+	local name
+	for name in POD a b; do
+		expect_status "$1-$name" running
+	done
+	B=$T/POD
+	expect_progress
+}
+
+nothing_is_left() {
+	local name
+	for name in POD a b; do
+		B=$T/$name
+		expect_nothing_left "$1-$name"
+	done
+}
+
+test_in_any_order() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	nothing_is_left one
+	restored POD
+	restored b
+	[ "$(status two-b)" = created ] || fail "b is $(status two-b)"
+	restored a
+	all_running two
+	verdicts 1
+	# Once more, the other way round.
+	ok checkpoint --sandbox --image-path "$T/i" two
+	nothing_is_left two
+	restored POD
+	restored a
+	restored b
+	all_running two
+	verdicts 2
+	ok exec two-a sh -c 'echo $PPID; ls /proc'
+	grep -qx 1 "$T/out" || fail "$(cat "$T/out")"
+	ok delete --force two-a
+	ok delete --force two-b
+	ok delete --force two-POD
+	nothing_is_left two
+}
+
+test_leave_running() {
+	pod
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" one
+	verdicts 1
+	ok checkpoint --sandbox --leave-running --pre-copy --image-path "$T/i" one
+	all_running one
+	verdicts 2
+	ok checkpoint --sandbox --image-path "$T/i" one
+	restored POD
+	restored a
+	restored b
+	verdicts 3
+}
+
+# As Kubernetes does it: the first container is made anew, and the others come into its namespace.
+test_first_made_anew() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	first two
+	restored b
+	restored a
+	all_running two
+	verdicts 1
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" two
+	verdicts 2
+}
+
+test_prepared() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	local name
+	for name in POD b a; do
+		B=$T/$name
+		[ "$name" = POD ] || joined two-POD
+		ok restore --prepare --image-path "$T/i" --bundle "$B" --sandbox two --container-name "$name" "two-$name"
+	done
+	for name in POD b a; do
+		expect_status "two-$name" created
+		ok start "two-$name"
+	done
+	all_running two
+	verdicts 1
+}
+
+test_lazy() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	restored POD --lazy
+	restored b --lazy
+	restored a --lazy
+	all_running two
+	verdicts 1
+}
+
+# The namespace in which they were, and no other one.
+test_another_namespace() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	B=$T/a
+	fails 'was in the pid namespace of "POD": restore or create that one first' \
+		restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+	restored POD
+	edit '.linux.namespaces |= map(if .type == "pid" then {"type": "pid"} else . end)'
+	B=$T/a
+	edit '.linux.namespaces |= map(if .type == "pid" then {"type": "pid"} else . end)'
+	fails 'give it that one.s in linux.namespaces' restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+	eventually 5 test ! -e "$ROOT/two-POD"
+	restored POD
+	B=$T/a
+	edit '.linux.namespaces |= map(if .type == "pid" then {"type": "pid", "path": "/proc/self/ns/pid"} else . end)'
+	fails 'config.json gives it another one' restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+	eventually 5 test ! -e "$ROOT/two-POD"
+	nothing_is_left two
+	fails 'of one container of a sandbox' restore -d --image-path "$T/i/containers/a" --bundle "$T/a" two-a
+}
+
+# A pid that is not free in the namespace of a new first container.
+test_pid_is_taken() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	first two
+	local taken
+	taken=$(cat "$T/vol/orphan.a.0")
+	nsenter --pid="/proc/$(init_pid two-POD)/ns/pid" -- sh -c 'echo $(('"$taken"' - 1)) > /proc/sys/kernel/ns_last_pid; sleep 1000 & echo $! > "$0"; wait' "$T/taken" &
+	eventually 5 test -s "$T/taken"
+	[ "$(cat "$T/taken")" = "$taken" ] || fail "$(cat "$T/taken") is not $taken"
+	restored b
+	B=$T/a
+	joined two-POD
+	fails "pid $taken is already taken in the container's pid namespace" \
+		restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+	eventually 5 test ! -e "$ROOT/two-b"
+	expect_status two-POD running
+	ok kill two-POD KILL
+	wait
+}
+
+refused() {
+	fails "$1" checkpoint --sandbox --image-path "$T/i" one
+	[ ! -e "$T/i" ] || [ -z "$(ls -A "$T/i")" ] || fail "left: $(find "$T/i")"
+	all_running one
+}
+
+test_refused() {
+	pod
+	fails 'pid namespace of another container, which is not checkpointed with it.*--sandbox' checkpoint --image-path "$T/i" one-a
+	# Of somebody outside of the sandbox.
+	bundle c
+	joined one-POD
+	ok run -d --bundle "$B" --sandbox three c
+	fails 'pid namespace of another container' checkpoint --sandbox --image-path "$T/i" three
+	ok delete --force c
+	# An orphan that is stopped: its parent would hear of that again.
+	kill -STOP "$(container_pids_of a | while read -r p; do grep -q "^PPid:.$(init_pid one-POD)$" "/proc/$p/status" && echo "$p" && break; done)"
+	refused 'it is stopped, and its parent is in the container "POD"'
+}
+
+container_pids_of() {
+	B=$T/$1 container_pids
+}
+
+# Moved from one container to another one it is still in the session of the first.
+test_refused_session_of_another() {
+	pod
+	local pid dir
+	pid=$(container_pids_of a | tail -1)
+	for dir in /sys/fs/cgroup/*/"$(cgroup_name b)" /sys/fs/cgroup/"$(cgroup_name b)"; do
+		[ ! -e "$dir/cgroup.procs" ] || echo "$pid" > "$dir/cgroup.procs"
+	done
+	refused 'its (session|process group) is also one of the container "[ab]"'
+}
+
+# One fails, or is killed: nothing is left of any, and the next restore succeeds.
+fails_at() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	local fault
+	for fault; do
+		restored POD
+		restored b
+		B=$T/a
+		joined two-POD
+		FAULT=$fault fails "${fault%%:*}|signal 9|init died" restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+		eventually 5 test ! -e "$ROOT/two-POD"
+		eventually 5 test ! -e "$ROOT/two-b"
+		nothing_is_left two
+	done
+	restored POD
+	restored b
+	restored a
+	all_running two
+	verdicts 1
+}
+
+test_fails_while_it_is_created() { fails_at create-joined:EIO create-ready:EIO create-ready; }
+test_fails_with_its_files() { fails_at restore-files:EIO restore-files; }
+test_fails_with_its_tree() { fails_at restore-tree:EIO restore-tree; }
+test_fails_with_its_memory() { fails_at restore-memory:EIO restore-threads; }
+test_fails_at_its_end() { fails_at restore-registers:EIO restore-registers restore-end:EIO restore-end; }
+
+# The one in whose namespace they are fails.
+test_first_fails() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	FAULT=restore-memory:EIO restored POD
+	restored b
+	B=$T/a
+	joined two-POD
+	fails 'container "POD"' restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name a two-a
+	eventually 5 test ! -e "$ROOT/two-POD"
+	nothing_is_left two
+	restored POD
+	restored b
+	restored a
+	verdicts 1
+}
+
+# A checkpoint that fails, in any of them, is none: all go on.
+test_checkpoint_fails() {
+	pod
+	local name fault
+	for name in POD a; do
+		for fault in checkpoint-frozen checkpoint-collected checkpoint-memory checkpoint-manifest; do
+			FAULT=$fault:EIO FAULT_CONTAINER=$name fails "fault point $fault" checkpoint --sandbox --image-path "$T/i" one
+			FAULT=$fault FAULT_CONTAINER=$name fails 'signal 9' checkpoint --sandbox --image-path "$T/i" one
+			all_running one
+		done
+	done
+	[ ! -e "$T/i/manifest.json" ] || fail "there is an image"
+	verdicts 1
+	# Past the point where it is decided it is done, whoever dies.
+	FAULT=together-passed FAULT_CONTAINER=a ok checkpoint --sandbox --image-path "$T/i" one
+	nothing_is_left one
+	restored POD
+	restored a
+	restored b
+	verdicts 2
+}
+
+run_test "$@"
