@@ -7,6 +7,7 @@ kernel gives (inodes, mount ids, pids of the machine) are replaced by what they 
 tests/differences, one reason each, and nowhere else. A test that has reasons of its own names words of keys to be ignored.
 """
 import array
+import fcntl
 import fnmatch
 import functools
 import os
@@ -24,6 +25,7 @@ STAT = """pid comm state ppid pgrp session tty_nr tpgid flags minflt cminflt maj
     sigcatch wchan nswap cnswap exit_signal processor rt_priority policy delayacct_blkio_ticks guest_time cguest_time start_data
     end_data start_brk arg_start arg_end env_start env_end exit_code""".split()
 OF_A_THREAD = ("status", "stat", "comm", "personality", "cgroup", "children", "attr/current")
+NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID = 0xb701, 0xb702, 0xb704
 VOLATILE_FLAGS = {"sd", "ac", "mr", "mw", "me", "ms", "um", "uw", "ui"}
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -146,9 +148,39 @@ class Look:
         """Namespaces, root and working directory."""
         for name in sorted(os.listdir(f"{task}/ns")):
             entry[f"{prefix}ns {name}"] = self.names.link(os.readlink(f"{task}/ns/{name}"))
+            if not name.startswith("time"):  # after a restore it is one of the container's own
+                entry[f"{prefix}ns {name} belongs to"] = self.relations(f"{task}/ns/{name}")
         for name in ("exe", "cwd", "root"):
             entry[f"{prefix}{name}"] = self.here(os.readlink(f"{task}/{name}"))
         self.views.setdefault((entry[f"{prefix}ns mnt"], entry[f"{prefix}root"], entry[f"{prefix}ns net"]), task)
+
+    def relations(self, path):
+        """The user namespaces that own it, one above the other, with the uids of who made them; and the pid namespaces above it."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return "none yet"
+        try:
+            pids = os.path.basename(path).startswith("pid")
+            return " < ".join(self.above(fd, NS_GET_USERNS)) + " in " + " < ".join(self.above(fd, NS_GET_PARENT) if pids else [])
+        finally:
+            os.close(fd)
+
+    def above(self, fd, request):
+        found = []
+        try:
+            fd = fcntl.ioctl(fd, request)
+        except OSError:
+            return found
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        found.append(self.names.link(name))
+        if name.startswith("user:"):
+            uid = array.array("I", [0])
+            fcntl.ioctl(fd, NS_GET_OWNER_UID, uid)
+            found[0] += f" of {uid[0]}"
+        found += self.above(fd, request)
+        os.close(fd)
+        return found
 
     def file(self, task, name, entry, prefix):
         if may_differ(prefix + name):

@@ -361,7 +361,7 @@ static void check_process(struct dump *d, struct dump_proc *p)
 	filters_check(d, p);
 }
 
-static St__Credentials *credentials(struct dump *d, const struct proc_status *s)
+St__Credentials *dump_credentials(struct dump *d, const struct proc_status *s)
 {
 	St__Credentials *c = pb_new(&d->arena, Credentials, credentials);
 
@@ -467,7 +467,7 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 			"key, so it cannot be asked for its state: try again",
 			t->ns_tid, p->ns_pid);
 	m->comm = arena_strdup(&d->arena, t->status.name);
-	m->credentials = credentials(d, &t->status);
+	m->credentials = dump_credentials(d, &t->status);
 	m->seccomp_mode = t->status.seccomp;
 	if (!m->comm || !m->credentials)
 		return no_memory(e);
@@ -582,7 +582,7 @@ static int collect_ended_leader(struct dump *d, struct dump_proc *p, struct erro
 	m->exit_code = p->stat.exit_code;
 	m->sigmask = t->status.sig_blk;
 	m->comm = arena_strdup(&d->arena, p->stat.comm);
-	m->credentials = credentials(d, &t->status);
+	m->credentials = dump_credentials(d, &t->status);
 	if (!m->comm || !m->credentials)
 		return no_memory(e);
 	m->seccomp_mode = other->seccomp_mode;

@@ -339,6 +339,8 @@ int dump_collect(struct dump *d, struct error *e) _must_check_;
 
 /* Whether the tree could be made again (tree-dump.c): obstacles. */
 int dump_check_tree(struct dump *d, struct error *e) _must_check_;
+/* As a status shows them, in the container's ids; NULL: no memory. */
+St__Credentials *dump_credentials(struct dump *d, const struct proc_status *s);
 
 /* Processes that share what others have for themselves (sharing.c). */
 int dump_sharing(struct dump *d, struct error *e) _must_check_;

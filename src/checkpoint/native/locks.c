@@ -190,6 +190,8 @@ static void op_lease(struct restore *r, const St__Process *p, struct batch *b, c
 		if (f && f->kind_case == ST__FILE__KIND_REGULAR)
 			uid = f->regular->uid;
 	}
+	if (r->here) /* it is among its own ids */
+		uid = 0;
 	if (uid)
 		batch_call(b, 0, SYS_setfsuid, uid);
 	batch_call(b, 0, SYS_fcntl, l->fd, F_SETLEASE, l->write ? F_WRLCK : F_RDLCK);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -126,7 +127,7 @@ static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n,
 	struct id_map all = {.size = UINT32_MAX};
 	const struct id_maps seen = {&all, &all, 1, 1};
 	const struct id_maps *parent = above ? &above->maps : d->unprivileged ? &seen : &d->ids;
-	char path[64], text[16];
+	char path[64], text[16], projects[64];
 	uid_t owner = 0;
 	int r;
 
@@ -147,6 +148,9 @@ static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n,
 		r = -errno;
 	if (r < 0)
 		return error_errno(e, r, "user namespace of process %d", p->ns_pid);
+	snprintf(path, sizeof(path), "/proc/%d/projid_map", p->shown);
+	if (read_small_file_at(AT_FDCWD, path, projects, sizeof(projects)) > 0)
+		return refuse(d, p, "user", "it maps ids of projects (projid_map)");
 	n->msg->setgroups_denied = strncmp(text, "deny", 4) == 0;
 	n->msg->owner_uid = dump_uid(d, owner);
 	r = id_extents(d, p, n->maps.uid, n->maps.n_uid, parent->uid, parent->n_uid, &n->msg->uid_map,
@@ -156,11 +160,10 @@ static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n,
 			   &n->msg->n_gid_map, e);
 }
 
-static int read_pid(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
+/* There is nothing in it but processes. */
+static int read_pid(struct dump *d _unused_, struct dump_proc *p _unused_, struct dump_nested *n _unused_,
+	struct error *e _unused_)
 {
-	(void)e;
-	if (n->msg->owner)
-		return refuse(d, p, "pid", "it belongs to a user namespace of its own: not supported yet");
 	return 0;
 }
 
@@ -327,13 +330,62 @@ static int grow(struct dump *d, struct error *e)
 }
 
 static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
+	struct error *e);
+
+/* A child of ours in that user namespace; it does nothing but system calls, as other threads may be in the middle of anything. */
+static pid_t stand_in(int fd)
+{
+	pid_t child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (child == 0) {
+		if (setns(fd, CLONE_NEWUSER) == 0)
+			syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+		_exit(1);
+	}
+	return child;
+}
+
+/* A user namespace in which nobody is any more, but to which others belong: a sandbox (bwrap) goes on to a second one. */
+static int add_empty(struct dump *d, struct dump_proc *p, int fd, uint64_t *ret, struct error *e)
+{
+	struct dump_proc there = *p;
+	pid_t child = stand_in(fd);
+	int status = 0, r;
+
+	if (child < 0)
+		return error_errno(e, -errno, "look into a user namespace of process %d", p->ns_pid);
+	while (waitpid(child, &status, WUNTRACED) < 0 && errno == EINTR)
+		;
+	there.shown = child;
+	r = WIFSTOPPED(status) ? add(d, &there, &kinds[0], fd, ret, e)
+			       : refuse(d, p, "user", "nobody is in it, and it cannot be entered");
+	kill(child, SIGKILL);
+	while (WIFSTOPPED(status) && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+/* 1: an obstacle. */
+static int find_owner(struct dump *d, struct dump_proc *p, int fd, uint64_t *ret, struct error *e)
+{
+	_cleanup_close_ int user = ioctl(fd, NS_GET_USERNS);
+
+	if (user < 0)
+		return refuse(d, p, "user", "it belongs to one outside of the container");
+	return known(d, user, ret) == 0 ? 0 : add_empty(d, p, user, ret, e);
+}
+
+static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
 	struct error *e)
 {
-	_cleanup_close_ int user = ioctl(fd, NS_GET_USERNS), parent = -EBADF;
+	_cleanup_close_ int parent = -EBADF;
 	struct dump_nested *n;
+	uint64_t owner = 0;
 	struct stat st;
-	int r;
+	int r = find_owner(d, p, fd, &owner, e);
 
+	if (r != 0)
+		return r;
 	if (grow(d, e) < 0 || fstat(fd, &st) < 0)
 		return e->code;
 	n = &d->nested[d->n_nested];
@@ -345,8 +397,7 @@ static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k,
 		return no_memory(e);
 	n->msg->id = dump_new_id(d);
 	n->msg->type = k->flag;
-	if (known(d, user, &n->msg->owner) != 0)
-		return refuse(d, p, k->name, "it belongs to a user namespace without a process");
+	n->msg->owner = owner;
 	if (k->flag == CLONE_NEWUSER || k->flag == CLONE_NEWPID) {
 		parent = ioctl(fd, NS_GET_PARENT);
 		if (known(d, parent, &n->msg->parent) != 0)
@@ -395,11 +446,11 @@ static int inner_ids(
 	return *ret ? 0 : no_memory(e);
 }
 
-/* A thread cannot enter a user namespace, and one made afterwards would not get its id. */
-static void check_threads(struct dump *d, struct dump_proc *p, bool other_user, bool other_children)
+/* A thread is of the pid namespace that its process's children are of. */
+static void check_threads(struct dump *d, struct dump_proc *p, bool other_children)
 {
-	if (p->stat.num_threads > 1 && (other_user || other_children))
-		refuse(d, p, other_user ? "user" : "pid_for_children",
+	if (p->stat.num_threads > 1 && other_children)
+		refuse(d, p, "pid_for_children",
 			"a process with several threads is in it: not supported yet");
 }
 
@@ -486,7 +537,7 @@ int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e)
 			continue;
 		note_namespace(d, p, &kinds[i], id);
 	}
-	check_threads(d, p, differs(p, "user"), m->children_pid_namespace);
+	check_threads(d, p, m->children_pid_namespace);
 	check_group(d, p);
 	for (size_t i = 0; i < p->n_threads && d->stopped; i++)
 		if (inner_ids(d, &p->threads[i].status, &p->threads[i].msg->inner_tids,

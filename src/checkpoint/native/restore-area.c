@@ -15,13 +15,14 @@
 
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 144, OPS_PER_PROCESS = 350 };
+enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 148, OPS_PER_PROCESS = 350 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* If a 32-bit program is among them. */
@@ -242,7 +243,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 	TRACE("lay out");
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
 						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside)) +
-						(r->n_threads + 1) * sizeof(*r->times),
+						(r->n_threads + 1) * sizeof(*r->times) +
+						restore_n_tickets(r) * sizeof(*r->tickets),
 			 (size_t)PAGE),
 		 flags_len = ALIGN_UP(image_feed_n_flags(r->image) * sizeof(uint32_t), (size_t)PAGE),
 		 slots_len = 0, shm_len = 0, at;
@@ -287,6 +289,7 @@ int restore_lay_out(struct restore *r, struct error *e)
 	r->sharers = (struct restore_sharer *)(r->control + 1);
 	r->outside = (struct restore_lack *)(r->sharers + r->n_procs);
 	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->outside + r->n_procs), sizeof(*r->times));
+	r->tickets = (struct restore_ticket *)(r->times + r->n_threads);
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {
 		r->slots[i].address = at;

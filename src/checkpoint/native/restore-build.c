@@ -26,6 +26,7 @@
 
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore-outside.h"
@@ -384,11 +385,19 @@ static int op_memory(struct builder *bu)
 	return result;
 }
 
+/* The user namespace of the process; NULL: the stub lives there. */
+static const struct restore_nested *yet_to_enter(const struct builder *bu)
+{
+	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
+
+	return user && user->msg->id != bu->r->here ? user : NULL;
+}
+
 /* All that was not its own, but what it needs to the end: the user namespace that it is to enter, and its label. Of a table
  * that is shared the first one does it, when nobody needs anything any more. */
 static void op_close_files(struct builder *bu)
 {
-	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
+	const struct restore_nested *user = yet_to_enter(bu);
 	int a = user ? user->fd : -1, kept[2] = {MIN(a, bu->label_fd), MAX(a, bu->label_fd)};
 	unsigned from = bu->r->fd_base;
 
@@ -624,23 +633,30 @@ bool restore_has_groups(const uint32_t *groups, size_t n)
 /* Ids first, keeping capabilities across; then the sets, the widest first. capabilities(7). */
 static void op_credentials(struct builder *bu, const St__Credentials *c)
 {
-	const struct restore_nested *user = restore_namespace_of(bu->r, bu->p, CLONE_NEWUSER);
+	const struct restore_nested *user = yet_to_enter(bu);
+	/* Who enters a user namespace has all again. */
+	uint64_t bounding = bu->r->here ? ~0ull : bu->r->bounding;
 	struct batch *b = &bu->b;
+	struct restore_ids ids;
 
+	if (restore_ids(bu->r, c, &ids) < 0) {
+		b->overflow = true;
+		return;
+	}
 	for (int cap = 0; cap < CAPS && !user; cap++)
-		if (bu->r->bounding & ~c->cap_bnd & (1ull << cap))
+		if (bounding & ~c->cap_bnd & (1ull << cap))
 			batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_CAPBSET_DROP, cap);
 	batch_call(b, 0, SYS_prctl, PR_SET_KEEPCAPS, 1);
-	if (!restore_has_groups(c->groups, c->n_groups))
-		batch_call(b, 0, SYS_setgroups, c->n_groups,
-			batch_bytes(b, c->groups, c->n_groups * sizeof(*c->groups)));
-	batch_call(b, 0, SYS_setresgid, c->gid[0], c->gid[1], c->gid[2]);
-	batch_call(b, 0, SYS_setresuid, c->uid[0], c->uid[1], c->uid[2]);
+	if (ids.groups_differ)
+		batch_call(b, 0, SYS_setgroups, ids.n_groups,
+			batch_bytes(b, ids.groups, ids.n_groups * sizeof(*ids.groups)));
+	batch_call(b, 0, SYS_setresgid, ids.gid[0], ids.gid[1], ids.gid[2]);
+	batch_call(b, 0, SYS_setresuid, ids.uid[0], ids.uid[1], ids.uid[2]);
 	op_capset(bu, bu->all_caps, bu->all_caps, user ? 0 : c->cap_inh);
 	if (c->gid[3] != c->gid[1])
-		batch_call(b, 0, SYS_setfsgid, c->gid[3]);
+		batch_call(b, 0, SYS_setfsgid, ids.gid[3]);
 	if (c->uid[3] != c->uid[1])
-		batch_call(b, 0, SYS_setfsuid, c->uid[3]);
+		batch_call(b, 0, SYS_setfsuid, ids.uid[3]);
 	if (user)
 		op_enter_user(bu, user, c);
 	for (int cap = 0; cap < CAPS; cap++)
@@ -783,8 +799,8 @@ static void op_park(struct builder *bu)
 
 /* The ops of the other threads lie behind the leader's; each thread's stack holds where its own begin. "flags" and "signal":
  * of clone(2). */
-static void op_spawn(
-	struct builder *bu, const St__Thread *t, uint64_t ops, size_t n_ops, uint64_t flags, int signal)
+static void op_spawn(struct builder *bu, const St__Thread *t, uint64_t ops, size_t n_ops, uint64_t flags,
+	int signal, struct restore_ticket *ticket)
 {
 	struct {
 		char stack[64];
@@ -804,15 +820,23 @@ static void op_spawn(
 	for (size_t i = t->n_inner_tids; i-- > 0;)
 		s->tids[n_tids++] = t->inner_tids[i];
 	s->tids[n_tids++] = t->tid;
+	if (ticket) {
+		op_tell(bu, &ticket->asked);
+		op_tell(bu, &bu->r->control->n_asked);
+		op_wait(bu, &ticket->turn);
+		n_tids -= ticket->n;
+	}
 	s->args = (struct clone_args){
 		.flags = flags,
 		.exit_signal = signal,
 		.stack = at,
 		.stack_size = sizeof(s->stack),
-		.set_tid = at + ((char *)s->tids - (char *)s),
+		.set_tid = n_tids ? at + ((char *)s->tids - (char *)s) : 0,
 		.set_tid_size = n_tids,
 	};
 	batch_call(&bu->b, OP_CHILD, SYS_clone3, at + ((char *)&s->args - (char *)s), sizeof(s->args));
+	if (ticket)
+		op_tell(bu, &ticket->done);
 }
 
 /* In who begins with a copy of another table. */
@@ -883,6 +907,20 @@ static int build_threads(struct builder *bu, struct thread_ops **ret)
 	return 0;
 }
 
+/* NULL: its ids may be chosen. */
+static struct restore_ticket *ticket_of(const struct builder *bu, size_t thread)
+{
+	const St__Thread *t = bu->p->threads[thread];
+	size_t foreign = bu->r->here ? homes_foreign_pids(&bu->r->homes, bu->p, bu->r->here) : 0;
+	struct restore_ticket *ticket;
+
+	if (!foreign)
+		return NULL;
+	ticket = restore_thread_ticket(bu->r, bu->index, thread);
+	restore_ticket_fill(ticket, bu->index, foreign, t->tid, t->inner_tids);
+	return ticket;
+}
+
 static void op_spawn_threads(struct builder *bu, const struct thread_ops *threads)
 {
 	const St__Process *p = bu->p;
@@ -890,7 +928,7 @@ static void op_spawn_threads(struct builder *bu, const struct thread_ops *thread
 	for (size_t i = 1; i < p->n_threads; i++) {
 		op_thread_fs(bu, p->threads[i]);
 		op_spawn(bu, p->threads[i], bu->b.remote_ops + threads[i].first * sizeof(struct op),
-			threads[i].n, thread_flags(p->threads[i]), 0);
+			threads[i].n, thread_flags(p->threads[i]), 0, ticket_of(bu, i));
 		op_own_fs(bu, p->threads[i]);
 	}
 }
@@ -992,7 +1030,7 @@ static int op_members(struct builder *bu)
 			return bu->e->code;
 		op_spawn(bu, its.p->threads[0], its.b.remote_ops + first * sizeof(struct op),
 			its.b.n_ops - first, node->shares,
-			node->shares & CLONE_PARENT ? 0 : its.p->exit_signal);
+			node->shares & CLONE_PARENT ? 0 : its.p->exit_signal, NULL);
 	}
 	return 0;
 }
@@ -1014,6 +1052,8 @@ static int build(struct builder *bu, size_t *ret_leader_ops)
 	if (result < 0)
 		return result;
 	op_close_files(bu);
+	if (bu->index == 0 && bu->r->clerk)
+		batch_call(&bu->b, 0, SYS_wait4, bu->r->clerk, 0, 0, 0);
 	return op_process(bu, true);
 }
 

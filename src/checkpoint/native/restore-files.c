@@ -3,6 +3,7 @@
  * Open files of a restore. All are made once, in the container's init, at the numbers fd_base + i; the other processes
  * inherit them by fork. Each then gives them the numbers that its own table had, and the rest is closed.
  */
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore.h"
 
 #include <linux/close_range.h>
@@ -313,8 +314,11 @@ static int set_ids(uid_t uid, uid_t euid)
  * may look at us and who ends us. */
 static int set_owner_as(struct restore *r, const St__Owner *m, const struct f_owner_ex *o, int fd)
 {
-	bool other = m->uid || m->euid;
+	bool other = (m->uid || m->euid) && !r->here;
 	int result = other ? set_ids(m->uid, m->euid) : 0;
+
+	if (r->here && !restore_has_uids(r, m->uid, m->euid))
+		return -EPERM;
 
 	if (result == 0 && fcntl(fd, F_SETOWN_EX, o) < 0)
 		result = -errno;

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/network.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/timens.h"
 #include "linux/clone.h"
 
@@ -26,7 +27,7 @@ static const struct {
 	{CLONE_NEWCGROUP, "cgroup"}};
 _Static_assert(ARRAY_SIZE(entered) <= RESTORE_OWN_NAMESPACES, "room for descriptors");
 
-static const struct restore_nested *find(const struct restore *r, uint64_t id)
+const struct restore_nested *restore_namespace(const struct restore *r, uint64_t id)
 {
 	for (size_t i = 0; i < r->n_nested; i++)
 		if (r->nested[i].msg->id == id)
@@ -38,7 +39,7 @@ const struct restore_nested *restore_namespace_of(
 	const struct restore *r, const St__Process *p, uint32_t type)
 {
 	for (size_t i = 0; p && i < p->n_namespaces; i++) {
-		const struct restore_nested *n = find(r, p->namespaces[i]);
+		const struct restore_nested *n = restore_namespace(r, p->namespaces[i]);
 
 		if (n && n->msg->type == type)
 			return n;
@@ -63,7 +64,7 @@ static bool is_below(const struct restore *r, const St__Process *p, const St__Pr
 				    *n = restore_namespace_of(r, q, CLONE_NEWPID);
 
 	while (n && n != top)
-		n = find(r, n->msg->parent);
+		n = restore_namespace(r, n->msg->parent);
 	return n == top;
 }
 
@@ -100,7 +101,7 @@ static gid_t mapped_group(const struct restore *r, const struct restore_nested *
 {
 	gid_t gid = n->msg->n_gid_map ? n->msg->gid_map[0]->outside : 0;
 
-	while ((n = find(r, n->msg->parent)))
+	while ((n = restore_namespace(r, n->msg->parent)))
 		for (size_t i = 0; i < n->msg->n_gid_map; i++) {
 			const St__IdExtent *x = n->msg->gid_map[i];
 
@@ -115,7 +116,7 @@ static gid_t mapped_group(const struct restore *r, const struct restore_nested *
 /* Whose uid the maker had; with all capabilities, as they are needed to enter what is above. */
 static int become_owner(const struct restore *r, const St__Namespace *m)
 {
-	const struct restore_nested *owner = find(r, m->owner);
+	const struct restore_nested *owner = restore_namespace(r, m->owner);
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 	uid_t uid = m->owner_uid;
@@ -133,7 +134,7 @@ static int become_owner(const struct restore *r, const St__Namespace *m)
 
 static int enter_owner(const struct restore *r, const St__Namespace *m)
 {
-	const struct restore_nested *owner = find(r, m->owner);
+	const struct restore_nested *owner = restore_namespace(r, m->owner);
 	int result = become_owner(r, m);
 
 	return result == 0 && owner && setns(owner->fd, CLONE_NEWUSER) < 0 ? -errno : result;
@@ -326,7 +327,7 @@ int restore_enter_namespaces(struct restore *r, const St__Process *p, struct err
 
 /* ---- pid namespaces ---- */
 
-static const St__Process *init_of(const struct restore *r, const struct restore_nested *n)
+const St__Process *restore_first_of(const struct restore *r, const struct restore_nested *n)
 {
 	for (size_t i = 0; i < r->n_procs; i++)
 		if (restore_own_pid(r->procs[i]) == 1 &&
@@ -344,6 +345,104 @@ static int aim_at(const struct restore *r, const St__Process *viewer, const St__
 	return pidfd < 0 || setns(pidfd, CLONE_NEWPID) < 0 ? -errno : 0;
 }
 
+/* ids: the outermost first, 0: any, of a helper; of the first "foreign" ones the clerk sees to it that the child gets them. */
+static int fork_with_ids(struct restore *r, struct clone_args *args, const int32_t *ids, size_t n,
+	size_t foreign, struct restore_ticket *t)
+{
+	pid_t inside_first[TICKET_LEVELS + 1];
+	pid_t pid;
+
+	for (size_t i = 0; i < n - foreign; i++)
+		inside_first[i] = ids[n - 1 - i];
+	args->set_tid_size = ids[0] ? n - foreign : 0;
+	args->set_tid = args->set_tid_size ? (uintptr_t)inside_first : 0;
+	if (foreign)
+		restore_ask_clerk(r, t);
+	pid = syscall(SYS_clone3, args, sizeof(*args));
+	if (pid < 0)
+		pid = -errno;
+	if (foreign && pid != 0)
+		restore_thank_clerk(t);
+	return pid;
+}
+
+static size_t index_of(const struct restore *r, const St__Process *p)
+{
+	size_t i = 0;
+
+	while (i + 1 < r->n_procs && r->procs[i] != p)
+		i++;
+	return i;
+}
+
+/* The ids of a process, the outermost first; how many. */
+static size_t all_ids(const St__Process *p, int pid, int32_t ids[TICKET_LEVELS + 1])
+{
+	size_t n = p ? MIN(p->n_inner_pids, (size_t)TICKET_LEVELS) : 0;
+
+	ids[0] = pid;
+	for (size_t i = 0; i < n; i++)
+		ids[i + 1] = p->inner_pids[i];
+	return n + 1;
+}
+
+static int fork_child(struct restore *r, const St__Process *parent, const St__Process *child, int pid,
+	struct clone_args *args)
+{
+	size_t index = child ? index_of(r, child) : 0,
+	       foreign = child && r->here ? homes_foreign_pids(&r->homes, child, r->here) : 0;
+	struct restore_ticket *t = foreign ? restore_ticket(r, index) : NULL;
+	int32_t ids[TICKET_LEVELS + 1];
+	size_t n = all_ids(child, pid, ids);
+	pid_t got;
+
+	if (foreign)
+		restore_ticket_fill(t, index, foreign, pid, child->inner_pids);
+	got = fork_with_ids(r, args, ids, n, foreign, t);
+	if (got <= 0 || !foreign || got == seen(r, parent, child))
+		return got;
+	kill(got, SIGKILL);
+	return -EEXIST;
+}
+
+/* By a helper, which enters the user namespace that is to own the pid namespace: the child has to be born there, but as a child
+ * of ours. */
+static int fork_at_home(
+	struct restore *r, const St__Process *parent, const St__Process *child, int pid, uint64_t flags)
+{
+	size_t index = index_of(r, child), at = index_of(r, parent),
+	       foreign = r->here ? homes_foreign_pids(&r->homes, parent, r->here) : 0;
+	struct clone_args of_helper = {.flags = flags, .exit_signal = child->exit_signal},
+			  of_child = {.flags = CLONE_PARENT | CLONE_NEWPID};
+	struct restore_ticket *t = foreign ? restore_helper_ticket(r, index) : NULL;
+	int32_t ids[TICKET_LEVELS + 1];
+	struct error e;
+	pid_t helper;
+	int status;
+
+	for (size_t i = 0; i <= parent->n_inner_pids && i <= TICKET_LEVELS; i++)
+		ids[i] = restore_spare_id(r, 2 + index);
+	if (foreign)
+		restore_ticket_fill(t, at, foreign, ids[0], ids + 1);
+	helper = fork_with_ids(r, &of_helper, ids, MIN(parent->n_inner_pids, (size_t)TICKET_LEVELS) + 1, foreign, t);
+	if (helper == 0) {
+		int result = restore_enter_namespaces(r, child, &e) < 0
+				     ? e.code
+				     : restore_settle(r, child, r->homes.home[index]);
+
+		if (result == 0)
+			result = fork_child(r, parent, child, pid, &of_child);
+		if (result == 0)
+			return 0;
+		_exit(result > 0 ? 0 : -result);
+	}
+	while (helper > 0 && waitpid(helper, &status, __WALL) < 0 && errno == EINTR)
+		;
+	if (helper < 0)
+		return helper;
+	return !WIFEXITED(status) ? -EIO : WEXITSTATUS(status) ? -WEXITSTATUS(status) : pid;
+}
+
 int restore_fork(
 	struct restore *r, const St__Process *parent, const St__Process *child, int pid, uint64_t flags)
 {
@@ -352,24 +451,15 @@ int restore_fork(
 	struct clone_args args = {.flags = flags, .exit_signal = child ? child->exit_signal : SIGCHLD};
 	bool first = child && to != from && restore_own_pid(child) == 1,
 	     aimed = child && to != from && !first;
-	pid_t ids[33];
-	size_t n = 0;
 	int result;
 
-	for (size_t i = child ? child->n_inner_pids : 0; i-- > 0;)
-		ids[n++] = child->inner_pids[i];
-	ids[n++] = pid;
-	if (pid) { /* 0: any, of a helper */
-		args.set_tid = (uint64_t)ids;
-		args.set_tid_size = n;
-	}
+	if (first && r->homes.home[index_of(r, child)] != r->here)
+		return fork_at_home(r, parent, child, pid, flags);
 	if (first)
 		args.flags |= CLONE_NEWPID;
-	if (aimed && aim_at(r, parent, init_of(r, to)) < 0)
+	if (aimed && aim_at(r, parent, restore_first_of(r, to)) < 0)
 		return -errno;
-	result = syscall(SYS_clone3, &args, sizeof(args));
-	if (result < 0)
-		result = -errno;
+	result = fork_child(r, parent, child, pid, &args);
 	if (aimed && result != 0 && aim_at(r, parent, NULL) < 0)
 		return -errno;
 	return result;
@@ -377,9 +467,9 @@ int restore_fork(
 
 int restore_children_namespace(struct restore *r, const St__Process *p, struct error *e)
 {
-	const struct restore_nested *n = find(r, p->children_pid_namespace);
+	const struct restore_nested *n = restore_namespace(r, p->children_pid_namespace);
 
-	if (n && aim_at(r, p, init_of(r, n)) < 0)
+	if (n && aim_at(r, p, restore_first_of(r, n)) < 0)
 		return error_errno(e, -errno, "process %d: the pid namespace of its children", p->pid);
 	return 0;
 }
@@ -394,7 +484,7 @@ static int corrupt(struct error *e, uint64_t id)
 
 static bool is_type(const struct restore *r, uint64_t id, uint32_t type, size_t before)
 {
-	const struct restore_nested *n = find(r, id);
+	const struct restore_nested *n = restore_namespace(r, id);
 
 	return id == 0 || (n && n->msg->type == type && n < r->nested + before);
 }
@@ -415,13 +505,13 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 	enum { MAX_EXTENTS = 340 };
 	const St__Namespace *m = r->nested[i].msg;
 
-	if (m->id == 0 || find(r, m->id) != &r->nested[i] || !is_type(r, m->owner, CLONE_NEWUSER, i) ||
+	if (m->id == 0 || restore_namespace(r, m->id) != &r->nested[i] || !is_type(r, m->owner, CLONE_NEWUSER, i) ||
 		m->n_uid_map > MAX_EXTENTS || m->n_gid_map > MAX_EXTENTS)
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWUTS && (!m->hostname || !m->domainname))
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWPID &&
-		(m->owner || !is_type(r, m->parent, CLONE_NEWPID, i) || !init_of(r, &r->nested[i])))
+		(!is_type(r, m->parent, CLONE_NEWPID, i) || !restore_first_of(r, &r->nested[i])))
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWNS)
 		return m->owner || !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
@@ -435,11 +525,11 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 	return m->type == CLONE_NEWPID || m->type == CLONE_NEWTIME ? 0 : corrupt(e, m->id);
 }
 
-static size_t depth(const struct restore *r, const struct restore_nested *n)
+size_t restore_pid_levels(const struct restore *r, const struct restore_nested *n)
 {
 	size_t levels = 0;
 
-	for (; n; n = find(r, n->msg->parent))
+	for (; n; n = restore_namespace(r, n->msg->parent))
 		levels++;
 	return levels;
 }
@@ -455,19 +545,17 @@ static bool bad_ids(const St__Process *p, const int32_t *ids, size_t n)
 static int validate_process(const struct restore *r, const St__Process *p, struct error *e)
 {
 	if (p->n_namespaces > 16 || p->n_inner_pids > 31 ||
-		p->n_inner_pids != depth(r, restore_namespace_of(r, p, CLONE_NEWPID)) ||
+		p->n_inner_pids != restore_pid_levels(r, restore_namespace_of(r, p, CLONE_NEWPID)) ||
 		bad_ids(p, p->inner_pids, p->n_inner_pids) ||
 		(p->children_pid_namespace &&
 			!is_type(r, p->children_pid_namespace, CLONE_NEWPID, r->n_nested)))
 		return corrupt(e, p->children_pid_namespace);
 	for (size_t i = 0; i < p->n_namespaces; i++)
-		if (!find(r, p->namespaces[i]))
+		if (!restore_namespace(r, p->namespaces[i]))
 			return corrupt(e, p->namespaces[i]);
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (bad_ids(p, p->threads[i]->inner_tids, p->threads[i]->n_inner_tids))
 			return corrupt(e, 0);
-	if (p->n_threads > 1 && restore_namespace_of(r, p, CLONE_NEWUSER))
-		return corrupt(e, 0);
 	return 0;
 }
 
@@ -541,7 +629,7 @@ int restore_check_namespaces(
 /* Paths of files are those of the namespace in which they were opened. */
 int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e)
 {
-	const struct restore_nested *n = find(r, ns);
+	const struct restore_nested *n = restore_namespace(r, ns);
 	int root = ns ? (n ? n->root_fd : -EBADF) : r->root_fd;
 
 	return fchdir(root) < 0 || chroot(".") < 0
@@ -554,7 +642,7 @@ int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e)
 int restore_enter_network(struct restore *r, uint64_t ns, struct error *e)
 {
 	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++)
-		if (entered[k].type == CLONE_NEWNET && enter_one(r, k, find(r, ns)) < 0)
+		if (entered[k].type == CLONE_NEWNET && enter_one(r, k, restore_namespace(r, ns)) < 0)
 			return error_errno(e, -errno, "enter network namespace %llu", (unsigned long long)ns);
 	return 0;
 }

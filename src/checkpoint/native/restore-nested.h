@@ -22,6 +22,10 @@ int restore_children_namespace(struct restore *r, const St__Process *p, struct e
 /* The namespace of that kind (CLONE_NEW*) that the process is in; NULL: the container's. */
 const struct restore_nested *restore_namespace_of(
 	const struct restore *r, const St__Process *p, uint32_t type);
+const struct restore_nested *restore_namespace(const struct restore *r, uint64_t id);
+/* The process that is 1 in a pid namespace; and how many such namespaces lie between it and the container's. */
+const St__Process *restore_first_of(const struct restore *r, const struct restore_nested *n);
+size_t restore_pid_levels(const struct restore *r, const struct restore_nested *n);
 /* A process's or thread's id as "viewer" sees it; 0: not at all. Threads: by their process. */
 int restore_pid_seen(const struct restore *r, const St__Process *viewer, int pid);
 /* Its own idea of its pid, and of its thread's. */

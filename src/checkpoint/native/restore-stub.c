@@ -24,6 +24,7 @@
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-share.h"
 #include "checkpoint/native/restore-nested.h"
@@ -38,7 +39,7 @@ static long futex(uint32_t *word, int op, uint32_t value)
 }
 
 /* The first failure of any stub is the one that is reported. */
-static _Noreturn void fail(struct restore *r, const struct error *e)
+_Noreturn void restore_stub_fail(struct restore *r, const struct error *e)
 {
 	struct error ignored;
 	uint32_t none = 0;
@@ -108,7 +109,7 @@ static pid_t fork_node(struct restore *r, size_t index)
 				"pid %d is already taken in the container's pid namespace", node->pid);
 		else
 			error_errno(&e, pid, "fork process %d", node->pid);
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	}
 	return pid;
 }
@@ -260,6 +261,15 @@ static int place_files(struct restore *r, const St__Process *p, size_t index, st
 	return restore_place_files(r, p, e);
 }
 
+/* Where its threads are to be made; else that is one of the last things that it does. */
+static int settle(struct restore *r, const St__Process *p, size_t index, struct error *e)
+{
+	uint64_t home = homes_of_threads(&r->homes, index);
+	int result = home != r->here ? restore_settle(r, p, home) : 0;
+
+	return result < 0 ? error_errno(e, result, "enter its user namespace") : 0;
+}
+
 static _Noreturn void become(struct restore *r, const St__Process *p, size_t index)
 {
 	struct error e;
@@ -279,9 +289,11 @@ static _Noreturn void become(struct restore *r, const St__Process *p, size_t ind
 	if (result == 0)
 		result = fault_point("restore-memory", &e);
 	if (result == 0)
+		result = settle(r, p, index, &e);
+	if (result == 0)
 		result = restore_build(r, index, &e);
 	error_prefix(&e, "process %d", p->pid);
-	fail(r, &e);
+	restore_stub_fail(r, &e);
 }
 
 /* Whether anybody has to join a group, or relies on others that they exist: owners of files, pidfds, namespaces. */
@@ -305,7 +317,7 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 		return;
 	barrier(r, &r->control->n_forked, participants(r));
 	if (p && r->n_nested && restore_timens(r, node->process, &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));
@@ -315,7 +327,7 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 	return;
 failed:
 	error_errno(&e, -errno, "process %d: join process group %d", node->pid, pgid);
-	fail(r, &e);
+	restore_stub_fail(r, &e);
 }
 
 static void late_files(struct restore *r, bool init)
@@ -330,7 +342,7 @@ static void late_files(struct restore *r, bool init)
 	if (result == 0 && !init)
 		result = restore_late_files(r, false, &e);
 	if (result < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	barrier(r, &r->control->n_fetched, r->tree->n_processes - r->tree->n_members);
 }
 
@@ -341,41 +353,41 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	struct error e;
 
 	if (p && restore_enter_namespaces(r, p, &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	if (restore_share_stage(r, self, &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	if (node->adopts && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) {
 		error_errno(&e, -errno, "process %d: adopt", node->pid);
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	}
 	fork_children(r, self, true);
 	if (node->setsid && setsid() < 0) {
 		error_errno(&e, -errno, "process %d: begin a session", node->pid);
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	}
 	if ((node->setsid || self == 0) && p && restore_take_terminal(r, node->pid, &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	/* Before its children: in a pid namespace of their own they cannot name the group any more, but inherit it. */
 	if (p && p->pgid == p->pid && getpgrp() != getpid() && setpgid(0, 0) < 0) {
 		error_errno(&e, -errno, "process %d: lead its group", node->pid);
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	}
 	fork_children(r, self, false);
 	if (node->unshares && unshare((int)node->unshares) < 0) {
 		error_errno(&e, -errno, "process %d: what it shares no more", node->pid);
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	}
 	if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 		_exit(0);
 	if (fault_point("restore-tree", &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	join_groups(r, node, p);
 	if (r->n_cgroups)
 		await(&r->control->cgroups_placed);
 	if (!p)
 		_exit(0);
 	if (restore_set_foreground(r, p, &e) < 0)
-		fail(r, &e);
+		restore_stub_fail(r, &e);
 	reap_group_leaders(r, self);
 	if (r->has_late_files)
 		late_files(r, self == 0);
@@ -526,7 +538,9 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = restore_wait_at(r, RESTORE_FILES, e);
 	if (result < 0)
-		fail(r, e);
+		restore_stub_fail(r, e);
 	limit_capabilities(r);
+	if (restore_start_clerk(r, e) < 0)
+		restore_stub_fail(r, e);
 	stub(r, 0);
 }

@@ -29,6 +29,7 @@
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/restore-outside.h"
 #include "checkpoint/native/restore-share.h"
@@ -254,6 +255,8 @@ int restore_plan(struct restore *r, struct error *e)
 		result = restore_validate(r, e);
 	if (result == 0)
 		result = restore_validate_namespaces(r, e);
+	if (result == 0)
+		result = restore_find_homes(r, e);
 	if (result == 0)
 		result = plan_tree(r, e);
 	if (result < 0)

@@ -12,6 +12,7 @@
 #include "checkpoint/engine.h"
 #include "checkpoint/stream.h"
 #include "checkpoint/native/batch.h"
+#include "checkpoint/native/homes.h"
 #include "checkpoint/native/network.h"
 #include "image.pb-c.h"
 #include "image/image.h"
@@ -34,6 +35,7 @@ struct restore_control {
 	uint32_t n_mapped, filled;		/* restore-outside.c, if anything is filled from there */
 	uint32_t failing, failed;		/* failed: error is valid */
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
+	uint32_t n_asked;			/* tickets (restore-home.h) */
 	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
 	struct error error;
 };
@@ -122,6 +124,9 @@ struct restore {
 	size_t n_nested;
 	int own_ns[RESTORE_OWN_NAMESPACES];			    /* the container's (restore-nested.c) */
 	const struct restore_nested *in_ns[RESTORE_OWN_NAMESPACES]; /* where this stub is */
+	struct homes homes;
+	size_t n_clerk_tickets;
+	struct restore_ticket *tickets; /* in the area; restore-home.h */
 	struct tree_plan *tree;
 	bool own_uts;	   /* the container has a host name of its own */
 	bool own_net;	   /* it has a network namespace that it shares with nobody */
@@ -153,6 +158,9 @@ struct restore {
 		*times; /* of each thread, in the area as well: until when it sleeps (restore-time.c) */
 
 	/* In the stubs: */
+	uint64_t here; /* the user namespace that it has settled in; 0: the container's */
+	const St__Credentials *born_as; /* with what ids; NULL: as all stubs are */
+	pid_t clerk;			/* in init; 0: none */
 	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
 	bool *opened;		    /* by file, while they are opened: it has been, for another container */
 	pid_t *helpers;		    /* by file: stands in for a process that is gone (pidfd.c) */
@@ -203,6 +211,8 @@ int restore_late_files(struct restore *r, bool init, struct error *e) _must_chec
 /* restore-stub.c: a process that stands in for one that is gone, with its pid (0: any), until it ends, as that had ended. */
 pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
+/* Ends the stub; the first failure is what the restore reports. */
+_Noreturn void restore_stub_fail(struct restore *r, const struct error *e);
 /* The mount, open for reading, gets the contents. */
 /* volumes.c */
 int restore_volumes(struct restore *r, struct error *e) _must_check_;

@@ -4,6 +4,7 @@
 
 #include <sched.h>
 
+#include "checkpoint/native/homes.h"
 #include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/tree.h"
 
@@ -17,6 +18,74 @@ static const St__Namespace *pid_namespace(const struct dump *d, const St__Proces
 	return NULL;
 }
 
+/* In preflight what of a process counts here is not in its message yet. */
+static const St__Process *as_stopped(struct dump *d, const struct dump_proc *p)
+{
+	size_t n = dump_has_many_threads(p) ? 0 : p->n_threads;
+	St__Process *m = arena_memdup(&d->arena, p->msg, sizeof(*m));
+
+	if (d->stopped || p->zombie || !m)
+		return d->stopped || p->zombie ? p->msg : NULL;
+	m->n_threads = p->n_threads;
+	m->threads = arena_array(&d->arena, p->n_threads, sizeof(*m->threads));
+	for (size_t i = 0; i < n && m->threads; i++) {
+		St__Thread *t = m->threads[i] = pb_new(&d->arena, Thread, thread);
+
+		if (!t || !(t->credentials = dump_credentials(d, &p->threads[i].status)))
+			return NULL;
+	}
+	return m->threads ? m : NULL;
+}
+
+/* Only the machine's root may give a process more than its share, and who is in a user namespace of the container's is not. */
+static void check_priority(struct dump *d, struct dump_proc *p)
+{
+	if (p->zombie || (p->stat.nice >= 0 && p->stat.priority >= 0 && p->oom_score_adj >= d->procs[0].oom_score_adj))
+		return;
+	dump_refuse(d, p, -1, "process",
+		"it is in a user namespace of its own, where none can be restored with such a priority (nice, "
+		"real-time, oom_score_adj)",
+		"give it the usual one", "priority of process %d (%s)", p->ns_pid, p->stat.comm);
+}
+
+static int check_homes(struct dump *d, struct error *e)
+{
+	struct homes h = {};
+	const St__Process **procs = arena_array(&d->arena, d->n_procs, sizeof(*procs));
+	const St__Namespace **spaces = arena_array(&d->arena, d->n_nested, sizeof(*spaces));
+	struct dump_proc **of = arena_array(&d->arena, d->n_procs, sizeof(*of));
+	const char *reason = NULL;
+	size_t wrong = 0;
+	int r;
+
+	if (!procs || !spaces || !of)
+		return error_errno(e, -ENOMEM, "process tree");
+	for (size_t i = 0; i < d->n_nested; i++)
+		spaces[h.n_spaces++] = d->nested[i].msg;
+	for (size_t i = 0; i < d->n_procs; i++) {
+		struct dump_proc *p = &d->procs[i];
+
+		if (!p->msg)
+			continue; /* it ended while preflight looked at it */
+		of[h.n_procs] = p;
+		procs[h.n_procs] = as_stopped(d, p);
+		if (!procs[h.n_procs++])
+			return error_errno(e, -ENOMEM, "process tree");
+	}
+	h.procs = procs;
+	h.spaces = spaces;
+	r = homes_find(&h, &d->arena, &wrong, &reason);
+	if (r < 0)
+		return error_errno(e, r, "process tree");
+	if (r > 0)
+		dump_refuse(d, of[wrong], -1, "namespace", reason, "run it in the container's own namespaces",
+			"namespaces of process %d (%s)", of[wrong]->ns_pid, of[wrong]->stat.comm);
+	for (size_t i = 0; i < h.n_procs && r == 0; i++)
+		if (h.home[i] || homes_of_threads(&h, i))
+			check_priority(d, of[i]);
+	return 0;
+}
+
 int dump_check_tree(struct dump *d, struct error *e)
 {
 	struct tree_process *procs = arena_array(&d->arena, d->n_procs, sizeof(*procs));
@@ -26,6 +95,9 @@ int dump_check_tree(struct dump *d, struct error *e)
 
 	if (!procs)
 		return error_errno(e, -ENOMEM, "process tree");
+	r = d->n_nested > 0 ? check_homes(d, e) : 0;
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < d->n_procs; i++) {
 		const struct dump_proc *p = &d->procs[i];
 		const St__Namespace *ns = p->msg ? pid_namespace(d, p->msg) : NULL;
