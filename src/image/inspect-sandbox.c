@@ -71,7 +71,8 @@ static bool has_name(struct json_object *names, const char *name)
 
 static void add_shared(struct shared_list *s, const St__Shared *m)
 {
-	struct json_object *one = new_shared(s, m), *o = find_shared(s->list, inspect_get(one, "key")), *names;
+	struct json_object *one = new_shared(s, m), *o = find_shared(s->list, inspect_get(one, "key")),
+			   *names;
 
 	if (!o)
 		inspect_append(s->x, s->list, json_object_get(o = one));
@@ -178,8 +179,7 @@ static struct json_object *describe_image(struct inspection *x, const struct ima
 	return o;
 }
 
-static struct json_object *sandbox_model(
-	struct inspection *x, const struct image_whole *w, struct error *e)
+static struct json_object *sandbox_model(struct inspection *x, const struct image_whole *w, struct error *e)
 {
 	struct json_object *o = json_object_new_object(), *sandbox = json_object_new_object(),
 			   *list = json_object_new_array(), *shared = json_object_new_array();
@@ -191,8 +191,8 @@ static struct json_object *sandbox_model(
 	inspect_add(x, o, "containers", list);
 	inspect_add(x, o, "shared", shared);
 	for (size_t i = 0; i < w->sandbox->n_members; i++) {
-		struct json_object *one = describe_container(
-			x, &w->sandbox->members[i], w->images[i], shared, e);
+		struct json_object *one =
+			describe_container(x, &w->sandbox->members[i], w->images[i], shared, e);
 
 		if (!one) {
 			json_object_put(o);

@@ -234,7 +234,8 @@ static int complete(struct unpacking *u, struct error *e)
 static int unpack_sandbox(image_open_fn *open_image, int fd, int dirfd, struct error *e)
 {
 	_cleanup_free_ uint8_t *buf = malloc(PART_HEADER + PART_MAX + STREAM_CHECKSUM);
-	struct unpacking u = {.open_image = open_image, .fd = fd, .dirfd = dirfd, .member = -EBADF, .buf = buf};
+	struct unpacking u = {
+		.open_image = open_image, .fd = fd, .dirfd = dirfd, .member = -EBADF, .buf = buf};
 	int r = buf ? image_check_empty(dirfd, e) : error_errno(e, -ENOMEM, STREAM);
 
 	if (r < 0)

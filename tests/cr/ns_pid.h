@@ -13,10 +13,11 @@
 
 static volatile int handled, sender;
 
-static void handler(int sig CR_UNUSED, siginfo_t *info, void *context CR_UNUSED)
+static void handler(int sig, siginfo_t *info, void *context CR_UNUSED)
 {
 	handled++;
-	sender = info->si_pid;
+	if (sig == SIGUSR1) /* that of a timer has an id there */
+		sender = info->si_pid;
 }
 
 static void pids(char *to, size_t size)

@@ -61,7 +61,8 @@ static bool owns_pids(void)
 	int pid = must(open("/proc/self/ns/pid", O_RDONLY)), own = must(open("/proc/self/ns/user", O_RDONLY));
 	int owner = ioctl(pid, NS_GET_USERNS);
 
-	check(owner >= 0 || errno == EPERM, "the owner of the pid namespace: %m"); /* EPERM: it is above ours */
+	check(owner >= 0 || errno == EPERM,
+		"the owner of the pid namespace: %m"); /* EPERM: it is above ours */
 	close(pid);
 	return inode_of(own) == (owner < 0 ? 0 : inode_of(owner));
 }
@@ -180,7 +181,8 @@ int main(void)
 	static const struct {
 		const char *tag;
 		void (*f)(void);
-	} kinds[] = {{"shell", shell}, {"browser", browser}, {"twice", twice}, {"deep", deep}, {"threads", threads}};
+	} kinds[] = {{"shell", shell}, {"browser", browser}, {"twice", twice}, {"deep", deep},
+		{"threads", threads}};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (cr_fork(kinds[i].tag) == 0)

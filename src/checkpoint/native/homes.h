@@ -16,7 +16,8 @@ struct homes {
 	size_t n_procs;
 	const St__Namespace *const *spaces;
 	size_t n_spaces;
-	uint64_t *home; /* by process: Namespace.id of the user namespace in which it is born; 0: the container's */
+	uint64_t *
+		home; /* by process: Namespace.id of the user namespace in which it is born; 0: the container's */
 };
 
 /* h->procs and h->spaces are given. 1: cannot be made again: *ret_wrong is the index of the process, *ret_reason says why. */

@@ -95,7 +95,8 @@ int restore_find_homes(struct restore *r, struct error *e)
 	if (result < 0)
 		return error_errno(e, result, "plan the process tree");
 	if (result > 0)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "process %d: %s", r->procs[wrong]->pid, reason);
+		return error_set(
+			e, -EOPNOTSUPP, ERROR_REFUSED, "process %d: %s", r->procs[wrong]->pid, reason);
 	r->n_clerk_tickets = count_tickets(r);
 	return 0;
 }
@@ -113,7 +114,8 @@ static bool id_is_used(const struct restore *r, int id)
 	for (size_t i = 0; i < r->n_procs; i++) {
 		const St__Process *p = r->procs[i];
 
-		if (p->pid == id || p->pgid == id || p->sid == id || is_among(p->inner_pids, p->n_inner_pids, id))
+		if (p->pid == id || p->pgid == id || p->sid == id ||
+			is_among(p->inner_pids, p->n_inner_pids, id))
 			return true;
 		for (size_t k = 0; k < p->n_threads; k++)
 			if (p->threads[k]->tid == id ||
@@ -195,8 +197,7 @@ static int set_cursor_in(const struct restore *r, const struct restore_nested *n
 	const St__Process *init = restore_first_of(r, ns);
 	_cleanup_close_ int pidfd = init ? pidfd_open(init->pid, 0) : -EBADF;
 	pid_t ids[TICKET_LEVELS + 1], helper;
-	struct clone_args args = {
-		.exit_signal = SIGCHLD, .set_tid = (uintptr_t)ids, .set_tid_size = levels};
+	struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)ids, .set_tid_size = levels};
 	int status;
 
 	for (size_t i = 0; i < levels; i++)
@@ -342,7 +343,8 @@ static int become(struct restore *r, const St__Credentials *c)
 
 	if (result < 0)
 		return result;
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || (ids.groups_differ && thread_setgroups(ids.n_groups, ids.groups) < 0) ||
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0 ||
+		(ids.groups_differ && thread_setgroups(ids.n_groups, ids.groups) < 0) ||
 		syscall(SYS_setresgid, ids.gid[0], ids.gid[1], ids.gid[2]) < 0 ||
 		syscall(SYS_setresuid, ids.uid[0], ids.uid[1], ids.uid[2]) < 0)
 		return -errno;

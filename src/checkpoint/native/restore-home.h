@@ -15,8 +15,8 @@ enum { TICKET_LEVELS = 32 };
 /* Words are futexes. asked: by who forks; turn: by the clerk, he may; done: he has. */
 struct restore_ticket {
 	uint32_t asked, turn, done;
-	uint32_t proc;		    /* index: whose pid namespaces it is about, */
-	uint32_t n;		    /* the outermost n of them */
+	uint32_t proc;		     /* index: whose pid namespaces it is about, */
+	uint32_t n;		     /* the outermost n of them */
 	int32_t pids[TICKET_LEVELS]; /* which the fork is to get there */
 };
 

@@ -424,7 +424,8 @@ static int fork_at_home(
 		ids[i] = restore_spare_id(r, 2 + index);
 	if (foreign)
 		restore_ticket_fill(t, at, foreign, ids[0], ids + 1);
-	helper = fork_with_ids(r, &of_helper, ids, MIN(parent->n_inner_pids, (size_t)TICKET_LEVELS) + 1, foreign, t);
+	helper = fork_with_ids(
+		r, &of_helper, ids, MIN(parent->n_inner_pids, (size_t)TICKET_LEVELS) + 1, foreign, t);
 	if (helper == 0) {
 		int result = restore_enter_namespaces(r, child, &e) < 0
 				     ? e.code
@@ -505,8 +506,9 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 	enum { MAX_EXTENTS = 340 };
 	const St__Namespace *m = r->nested[i].msg;
 
-	if (m->id == 0 || restore_namespace(r, m->id) != &r->nested[i] || !is_type(r, m->owner, CLONE_NEWUSER, i) ||
-		m->n_uid_map > MAX_EXTENTS || m->n_gid_map > MAX_EXTENTS)
+	if (m->id == 0 || restore_namespace(r, m->id) != &r->nested[i] ||
+		!is_type(r, m->owner, CLONE_NEWUSER, i) || m->n_uid_map > MAX_EXTENTS ||
+		m->n_gid_map > MAX_EXTENTS)
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWUTS && (!m->hostname || !m->domainname))
 		return corrupt(e, m->id);

@@ -158,13 +158,13 @@ struct restore {
 		*times; /* of each thread, in the area as well: until when it sleeps (restore-time.c) */
 
 	/* In the stubs: */
-	uint64_t here; /* the user namespace that it has settled in; 0: the container's */
+	uint64_t here;			/* the user namespace that it has settled in; 0: the container's */
 	const St__Credentials *born_as; /* with what ids; NULL: as all stubs are */
 	pid_t clerk;			/* in init; 0: none */
-	struct restore_pipe *pipes; /* n_files of them, fds -EBADF */
-	bool *opened;		    /* by file, while they are opened: it has been, for another container */
-	pid_t *helpers;		    /* by file: stands in for a process that is gone (pidfd.c) */
-	char *made_dirs[64];	    /* directories that had to be there for a moment, outermost first */
+	struct restore_pipe *pipes;	/* n_files of them, fds -EBADF */
+	bool *opened;	     /* by file, while they are opened: it has been, for another container */
+	pid_t *helpers;	     /* by file: stands in for a process that is gone (pidfd.c) */
+	char *made_dirs[64]; /* directories that had to be there for a moment, outermost first */
 	size_t n_made_dirs;
 	struct restore_pty *ptys;
 	size_t n_ptys;

@@ -3,6 +3,7 @@
 #include "checkpoint/native/dump.h"
 
 #include <sched.h>
+#include <string.h>
 
 #include "checkpoint/native/homes.h"
 #include "checkpoint/native/shared-pids.h"
@@ -40,12 +41,46 @@ static const St__Process *as_stopped(struct dump *d, const struct dump_proc *p)
 /* Only the machine's root may give a process more than its share, and who is in a user namespace of the container's is not. */
 static void check_priority(struct dump *d, struct dump_proc *p)
 {
-	if (p->zombie || (p->stat.nice >= 0 && p->stat.priority >= 0 && p->oom_score_adj >= d->procs[0].oom_score_adj))
+	if (p->zombie ||
+		(p->stat.nice >= 0 && p->stat.priority >= 0 && p->oom_score_adj >= d->procs[0].oom_score_adj))
 		return;
 	dump_refuse(d, p, -1, "process",
-		"it is in a user namespace of its own, where none can be restored with such a priority (nice, "
+		"it is in a user namespace of its own, where none can be restored with such a priority "
+		"(nice, "
 		"real-time, oom_score_adj)",
 		"give it the usual one", "priority of process %d (%s)", p->ns_pid, p->stat.comm);
+}
+
+/* Others who fork at the same moment move the cursor that the clerk sets (restore-home.h). */
+static void check_pids(struct dump *d, struct dump_proc *p)
+{
+	if (d->pids_role != PIDS_OWN)
+		dump_refuse(d, p, -1, "namespace",
+			"it is in a user namespace of its own, and its pids cannot be chosen where several "
+			"containers "
+			"share a pid namespace",
+			"give the containers pid namespaces of their own", "pids of process %d (%s)",
+			p->ns_pid, p->stat.comm);
+}
+
+/* Opened when all processes are there, and by init: which nobody in another user namespace may take them from. */
+static bool is_late(const struct dump_file *f)
+{
+	return !strcmp(f->link, "anon_inode:[pidfd]") || !strncmp(f->link, "pidfd:", 6) ||
+	       !strncmp(f->link, "time:", 5) ||
+	       (!strncmp(f->link, "/proc/", 6) && f->link[6] >= '0' && f->link[6] <= '9');
+}
+
+static void check_late_files(struct dump *d, struct dump_proc *p)
+{
+	for (size_t i = 0; i < p->msg->n_descriptors; i++)
+		for (size_t k = 0; k < d->n_files; k++)
+			if (d->files[k].id == p->msg->descriptors[i]->file && is_late(&d->files[k]))
+				dump_refuse(d, p, p->msg->descriptors[i]->fd, "file",
+					"its process is in a user namespace of its own, and begins a pid "
+					"namespace "
+					"there or is below one that did: not supported",
+					"close the descriptor first", "%s", d->files[k].link);
 }
 
 static int check_homes(struct dump *d, struct error *e)
@@ -81,8 +116,13 @@ static int check_homes(struct dump *d, struct error *e)
 		dump_refuse(d, of[wrong], -1, "namespace", reason, "run it in the container's own namespaces",
 			"namespaces of process %d (%s)", of[wrong]->ns_pid, of[wrong]->stat.comm);
 	for (size_t i = 0; i < h.n_procs && r == 0; i++)
-		if (h.home[i] || homes_of_threads(&h, i))
+		if (h.home[i] || homes_of_threads(&h, i)) {
 			check_priority(d, of[i]);
+			check_pids(d, of[i]);
+		}
+	for (size_t i = 0; i < h.n_procs && r == 0; i++)
+		if (h.home[i])
+			check_late_files(d, of[i]);
 	return 0;
 }
 

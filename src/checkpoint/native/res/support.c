@@ -120,16 +120,16 @@ const struct support_row support_rows[] = {
 	{"namespace", "nested", "supported",
 		"uts, user, pid, mount, network, ipc, cgroup and time namespaces that the container's "
 		"processes made, one "
-		"in another; clocks of time namespaces are as far from the container's as before; what is "
+		"in another, also pid namespaces that belong to their user namespaces; clocks of time "
+		"namespaces are as far from the container's as before; what is "
 		"mapped comes by the container's own mounts; an ipc namespace without "
 		"objects; a cgroup namespace whose root is init's cgroup; of the network no veth pairs that "
 		"lead to another one, nor TCP connections"},
 	{"namespace", "other nested", "refused",
 		"a time namespace for children only that belongs to a nested user namespace; threads in "
-		"others than their process; a user namespace of a "
-		"process with several threads; a pid or mount namespace that belongs to a nested user "
-		"namespace; a "
-		"process "
+		"others than their process; a mount namespace that belongs to a nested user namespace; in a "
+		"pid namespace that belongs to "
+		"one: pidfds, open files of /proc/PID, more priority than usual; ids of projects; a process "
 		"that entered a nested pid namespace by setns"},
 	{"namespace", "pid of a sandbox", "supported",
 		"one that a container of the sandbox has made and others have joined "
