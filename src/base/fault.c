@@ -115,15 +115,27 @@ const char *const fault_names[] = {
 	NULL,
 };
 
+/* Up to a colon. */
 static int errno_from_name(const char *s)
 {
+	size_t n = strcspn(s, ":");
+
 	for (int i = 1; i < 134; i++) {
 		const char *name = strerrorname_np(i);
 
-		if (name && !strcmp(name, s))
+		if (name && strlen(name) == n && !strncmp(name, s, n))
 			return i;
 	}
 	return EIO;
+}
+
+/* "ERROR:N": not any more. What happens at a fault point is all the same process's. */
+static bool is_used_up(const char *s)
+{
+	static unsigned long times;
+	const char *limit = strchr(s, ':');
+
+	return limit && times++ >= strtoul(limit + 1, NULL, 10);
 }
 
 int fault_point(const char *name, struct error *e)
@@ -152,5 +164,7 @@ int fault_point(const char *name, struct error *e)
 		return open("/dev/null", O_RDONLY | O_CLOEXEC) < 0 ? error_errno(e, -errno, "%s", name) : 0;
 	while (!strcmp(want + n, ":hang"))
 		;
+	if (is_used_up(want + n + 1))
+		return 0;
 	return error_errno(e, -errno_from_name(want + n + 1), "fault point %s", name);
 }

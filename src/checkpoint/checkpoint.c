@@ -93,16 +93,11 @@ int checkpoint_check_options(const struct container *c, const struct checkpoint_
 
 static int check_stream_options(const struct checkpoint_options *o, struct error *e)
 {
-	if (o->to_stream && o->packing.codec != IMAGE_CODEC_NONE)
+	if (o->to_stream && (o->pre_dump || o->parent_path))
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--compress is for image directories: leave it out, and send the stream through a "
-			"compressor "
-			"(| zstd)");
-	if (o->to_stream && (o->pre_dump || o->parent_path || o->pre_copy))
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"--pre-dump, --parent-path and --pre-copy are for image directories: leave them out, "
-			"or send the "
-			"directory (stasis image squash, stasis image pack)");
+			"--pre-dump and --parent-path are for image directories: use --pre-copy, which does "
+			"both "
+			"in one stream, or send the directory (stasis image squash, stasis image pack)");
 	if (o->to_stream && o->packing.dedup)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"pages of a stream can't be compared with each other: leave --dedup out");

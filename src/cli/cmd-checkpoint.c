@@ -7,6 +7,7 @@
 #include "base/trace.h"
 #include "checkpoint/engine.h"
 #include "cli/commands.h"
+#include "cli/image-actions.h"
 #include "sandbox/checkpoint.h"
 
 struct options {
@@ -87,19 +88,6 @@ static int check_options(const struct options *o, struct error *e)
 		return not_yet(e, "lazy-pages");
 	if (o->page_server)
 		return not_yet(e, "page-server");
-	return 0;
-}
-
-static int parse_packing(const char *compress, struct image_packing *ret, struct error *e)
-{
-	int r = compress ? image_codec_parse(compress, &ret->codec, &ret->level) : 0;
-
-	if (r < 0)
-		return error_set(e, -EINVAL, ERROR_USAGE,
-			r == -ERANGE ? "no such level: --compress %s: zstd has levels from 1 to 19"
-				     : "unknown --compress %s: none, lz4, zstd or zstd:LEVEL",
-			compress);
-	ret->dedup |= ret->codec != IMAGE_CODEC_NONE;
 	return 0;
 }
 
@@ -244,7 +232,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = cgroups_mode_parse(o->cgroup_mode, &checkpoint.cgroups, e);
 	if (r == 0)
-		r = parse_packing(o->compress, &checkpoint.packing, e);
+		r = cli_parse_compress(o->compress, &checkpoint.packing, e);
 	if (r == 0)
 		r = progress_mode_parse(o->progress, &checkpoint.progress, e);
 	if (r == 0)

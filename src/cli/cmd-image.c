@@ -13,15 +13,12 @@
 #include "cli/image-actions.h"
 #include "image/sandbox.h"
 
-struct options {
-	bool json;
-	const char *output;
-};
-
 static const struct cli_option table[] = {
-	{"json", 0, CLI_FLAG, offsetof(struct options, json), NULL, "stats: as JSON, in bytes"},
-	{"output", 'o', CLI_STRING, offsetof(struct options, output), "DIR",
+	{"json", 0, CLI_FLAG, offsetof(struct cli_image_options, json), NULL, "stats: as JSON, in bytes"},
+	{"output", 'o', CLI_STRING, offsetof(struct cli_image_options, output), "DIR",
 		"squash: where the new image is written (default: in the place of the old one)"},
+	{"compress", 0, CLI_STRING, offsetof(struct cli_image_options, compress), "none|lz4|zstd[:LEVEL]",
+		"pack: page data of the stream; unpack, squash: that of the directory"},
 	{NULL},
 };
 
@@ -145,7 +142,7 @@ static void print_whole_json(const struct image_whole *w, const struct image_siz
 	printf("}}\n");
 }
 
-static int stats_of_sandbox(const struct options *o, int dirfd, struct error *e)
+static int stats_of_sandbox(const struct cli_image_options *o, int dirfd, struct error *e)
 {
 	struct image_sizes *all, sum = {};
 	struct image_whole w;
@@ -168,7 +165,7 @@ static int stats_of_sandbox(const struct options *o, int dirfd, struct error *e)
 	return r;
 }
 
-static int stats_of_container(const struct options *o, int dirfd, struct error *e)
+static int stats_of_container(const struct cli_image_options *o, int dirfd, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = NULL;
 	struct line lines[ARRAY_SIZE(sizes)];
@@ -214,11 +211,14 @@ static int open_output(const char *path, bool *ret_made, struct error *e)
 
 static int squash(const void *options, char **args, struct error *e)
 {
-	const struct options *o = options;
+	const struct cli_image_options *o = options;
 	_cleanup_close_ int from = open(args[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -EBADF;
+	struct image_packing packing = {};
 	bool made = false;
-	int r;
+	int r = cli_parse_compress(o->compress, &packing, e);
 
+	if (r < 0)
+		return r;
 	if (from < 0)
 		return error_errno(e, -errno, "image %s", args[0]);
 	if (image_is_sandbox(from))
@@ -232,7 +232,8 @@ static int squash(const void *options, char **args, struct error *e)
 	if (flock(to, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return error_set(e, -EBUSY, ERROR_STATE, "a checkpoint is being written to %s",
 			o->output ? o->output : args[0]);
-	r = image_squash(confined_image_open, from, to, e);
+	packing.dedup = packing.codec != IMAGE_CODEC_NONE;
+	r = image_squash(confined_image_open, from, to, o->compress ? &packing : NULL, e);
 	if (r < 0) {
 		if (made)
 			rmdir(o->output);

@@ -256,6 +256,10 @@ int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address,
 /* See image_writer_inherit(); x: what the parent or the previous round has. */
 int image_pages_inherit(struct image_pages *p, const struct image_index *x, uint64_t space, uint64_t address,
 	size_t n_pages, uint64_t of, size_t *ret_n, struct error *e) _must_check_;
+/* Forgets all runs so far, but not the data that they are of. */
+void image_pages_again(struct image_pages *p);
+/* To a stream: all page data so far leaves. */
+int image_pages_flush(struct image_pages *p, struct error *e) _must_check_;
 /* Moves all runs so far into *before, where they replace those of the round before. */
 int image_pages_round(struct image_pages *p, struct image_index *before, struct error *e) _must_check_;
 /* Is it a request that makes sense? */

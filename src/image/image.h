@@ -137,6 +137,8 @@ int image_writer_set_parent(
 	struct image_writer *w, const struct image *parent, const char *path, struct error *e) _must_check_;
 /* Or since the previous round: all pages given so far become that, and the index begins anew. */
 int image_writer_round(struct image_writer *w, struct error *e) _must_check_;
+/* Of a stream: what was given since the last round is forgotten, records and plan as well; what has left is in it, and of no use. */
+void image_writer_again(struct image_writer *w);
 /* 1: the first *ret_n of these pages are those of address space "of" in the parent or the previous round, at the same address.
  * 0: of the first *ret_n it has nothing. From any thread. */
 int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
@@ -321,8 +323,9 @@ int image_working_set_read(const struct image *i, int dirfd, struct image_touche
 int image_working_set_write(const struct image *i, int dirfd, const struct image_touched *touched, size_t n,
 	struct error *e) _must_check_;
 
-/* The same image without parents, in another directory or ("to" the same) in its own place. */
-int image_squash(image_open_fn *open_image, int from, int to, struct error *e) _must_check_;
+/* The same image without parents, in another directory or ("to" the same) in its own place. "packing" NULL: compressed as it was. */
+int image_squash(image_open_fn *open_image, int from, int to, const struct image_packing *packing,
+	struct error *e) _must_check_;
 
 static inline void image_writer_free_p(struct image_writer **w)
 {

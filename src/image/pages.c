@@ -17,7 +17,7 @@
 
 #include "base/fd.h"
 #include "image/image-priv.h"
-#include "image/stream.h"
+#include "image/stream-priv.h"
 
 enum { STAGE_SIZE = 256 * 1024, READBACK_SIZE = 4 * IMAGE_CHUNK_SIZE };
 /* A file that is longer already takes pages faster than one that each write extends, and from several threads in any order. */
@@ -407,9 +407,30 @@ int image_pages_round(struct image_pages *p, struct image_index *before, struct 
 	p->index.runs = NULL;
 	p->index.n_runs = p->runs_size = 0;
 	r = image_index_resolve(&now, before, 0, e);
+	if (r == 0 && p->out)
+		r = image_forget_replaced(p->out, before, &now, e);
 	image_index_done(before);
 	*before = now;
 	return r;
+}
+
+void image_pages_again(struct image_pages *p)
+{
+	p->index.n_runs = 0;
+}
+
+int image_pages_flush(struct image_pages *p, struct error *e)
+{
+	int r = 0;
+
+	if (!p->out)
+		return 0;
+	pthread_mutex_lock(&p->lock);
+	if (p->staged)
+		r = write_behind_stage(p, NULL, 0);
+	if (r == 0)
+		r = image_out_flush(p->out, &p->error);
+	return leave(p, r, e);
 }
 
 int image_pages_reserve(struct image_pages *p, uint64_t space, uint64_t address, size_t n_pages,

@@ -19,6 +19,7 @@
 #define STREAM "stream of a sandbox"
 
 enum {
+	SANDBOX_STREAM_VERSION = 1,
 	PART_HEADER = 16, /* u32 type, u32 zero, u64 length */
 	PART_MAX = 1 << 20,
 	PART_END = 0,
@@ -31,6 +32,7 @@ enum {
 /* ---- to a stream ---- */
 
 struct packing {
+	const struct image_packing *how;
 	int fd;
 	uint64_t checksum;
 };
@@ -67,6 +69,16 @@ static int put_file(struct packing *p, int dirfd, const char *name, uint32_t typ
 	return r < 0 ? error_errno(e, r, "%s", name) : put_part(p, type, text, len, e);
 }
 
+/* A stream of it would be decompressed, and so another image than the one that the sandbox's manifest means. */
+static int check_plain(const struct image *i, struct error *e)
+{
+	return image_pages_fd(i, 0) >= 0 ? 0
+					 : error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+						   "an image that is compressed can't be packed with its "
+						   "sandbox: make it without "
+						   "--compress, and compress the stream");
+}
+
 static int pack_member(struct packing *p, image_open_fn *open_image, int dirfd,
 	const struct image_sandbox_member *m, struct error *e)
 {
@@ -77,24 +89,30 @@ static int pack_member(struct packing *p, image_open_fn *open_image, int dirfd,
 	if (r == 0)
 		r = image_out_new(p->fd, -EBADF, 0, &out, e);
 	if (r == 0)
+		r = image_out_compress(out, p->how, e);
+	if (r == 0)
 		r = image_stream_pack(open_image, dir, out, e);
 	if (r == 0)
 		r = put_file(p, dir, IMAGE_CONFIG, PART_CONFIG, e);
 	return r < 0 ? error_prefix(e, "container \"%s\"", m->name) : 0;
 }
 
-int image_sandbox_pack(image_open_fn *open_image, int dirfd, int fd, struct error *e)
+int image_sandbox_pack(
+	image_open_fn *open_image, int dirfd, const struct image_packing *how, int fd, struct error *e)
 {
 	struct image_whole w;
-	struct packing p = {.fd = fd};
+	struct packing p = {.how = how, .fd = fd};
 	uint8_t header[STREAM_HEADER] = {};
 	int r = image_whole_open(open_image, dirfd, &w, e);
 
 	if (r < 0)
 		return r;
 	memcpy(header, stream_sandbox_magic, sizeof(stream_sandbox_magic));
-	put_le32(header + 8, STREAM_VERSION);
-	r = write_bytes(fd, header, sizeof(header), e);
+	put_le32(header + 8, SANDBOX_STREAM_VERSION);
+	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)
+		r = check_plain(w.images[i], e);
+	if (r == 0)
+		r = write_bytes(fd, header, sizeof(header), e);
 	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)
 		r = pack_member(&p, open_image, dirfd, &w.sandbox->members[i], e);
 	if (r == 0)
@@ -258,11 +276,11 @@ int image_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e)
 	if (r < 0 && r != -ENODATA)
 		return error_errno(e, r, "read the stream");
 	if (r == 0 && !memcmp(header, stream_sandbox_magic, sizeof(stream_sandbox_magic))) {
-		if (get_le32(header + 8) != STREAM_VERSION || get_le32(header + 12))
+		if (get_le32(header + 8) != SANDBOX_STREAM_VERSION || get_le32(header + 12))
 			return error_set(e, -ENOTSUP, ERROR_REFUSED,
 				STREAM ": format version %u, but this stasis " STASIS_VERSION
 				       " reads version %d: use the stasis that made it",
-				get_le32(header + 8), STREAM_VERSION);
+				get_le32(header + 8), SANDBOX_STREAM_VERSION);
 		return unpack_sandbox(open_image, fd, dirfd, e);
 	}
 	return image_stream_unpack_from(open_image, fd, header, r == 0 ? sizeof(header) : 0, dirfd, e);

@@ -73,7 +73,8 @@ bool image_sandbox_is_name(const char *s);
 
 /* sandbox-stream.c: all of it as one stream (docs/formats/stream.md), and back, into an empty directory. The unpacking one
  * takes streams of a container as well. */
-int image_sandbox_pack(image_open_fn *open_image, int dirfd, int fd, struct error *e) _must_check_;
+int image_sandbox_pack(image_open_fn *open_image, int dirfd, const struct image_packing *how, int fd,
+	struct error *e) _must_check_;
 int image_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e) _must_check_;
 
 /* The text of a manifest: for fuzzing and tests. */

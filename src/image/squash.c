@@ -84,7 +84,7 @@ static int pack_likewise(const struct image *i, struct image_writer *w, struct e
 	return image_writer_pack(w, &p, e);
 }
 
-static int write_squashed(const struct image *i, int to, struct error *e)
+static int write_squashed(const struct image *i, int to, const struct image_packing *packing, struct error *e)
 {
 	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
 	struct image_manifest m = *image_manifest(i);
@@ -92,7 +92,7 @@ static int write_squashed(const struct image *i, int to, struct error *e)
 
 	m.parent = NULL;
 	if (r == 0)
-		r = pack_likewise(i, w, e);
+		r = packing ? image_writer_pack(w, packing, e) : pack_likewise(i, w, e);
 	if (r == 0)
 		r = copy_records(i, w, e);
 	if (r == 0)
@@ -107,7 +107,8 @@ static bool is_same(int a, int b)
 	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-int image_squash(image_open_fn *open_image, int from, int to, struct error *e)
+int image_squash(
+	image_open_fn *open_image, int from, int to, const struct image_packing *packing, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = NULL;
 	_cleanup_free_ char *stdio = NULL;
@@ -119,13 +120,13 @@ int image_squash(image_open_fn *open_image, int from, int to, struct error *e)
 		r = image_verify_pages(i, e);
 	if (r == 0)
 		r = read_stdio(from, &stdio, &stdio_len, e);
-	if (r < 0 || (in_place && !image_manifest(i)->parent))
+	if (r < 0 || (in_place && !packing && !image_manifest(i)->parent))
 		return r;
 	if (in_place)
 		r = image_set_aside(to, e);
 	if (r < 0)
 		return r;
-	r = write_squashed(i, to, e);
+	r = write_squashed(i, to, packing, e);
 	if (r == 0)
 		r = write_stdio(to, stdio, stdio_len, e);
 	if (in_place && r == 0)

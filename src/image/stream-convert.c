@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An image directory to a stream, and back. Both have the same files with the same bytes; of pages.img what is zero is
- * left out of a stream, and a hole in the directory.
+ * left out of a stream, and a hole in the directory. Compressed pages are decompressed on their way: in a stream a piece is
+ * compressed, not the file.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
-#include "image/image-priv.h"
+#include "image/opened-priv.h"
 #include "image/stream-priv.h"
 
 /* ---- to a stream ---- */
@@ -77,11 +78,107 @@ static int pack_file(
 	return r;
 }
 
+/* ---- of compressed page data ---- */
+
+typedef int data_fn(void *arg, const uint8_t *data, size_t len, uint64_t at, struct error *e);
+
+/* In pieces that begin at multiples of STREAM_PIECE_MAX. */
+static int each_piece(const struct image *i, uint8_t *buffer, data_fn *f, void *arg, struct error *e)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; at < i->index.data_size && r == 0; at += STREAM_PIECE_MAX) {
+		size_t n = MIN(i->index.data_size - at, (uint64_t)STREAM_PIECE_MAX);
+
+		r = image_read_data(i, 0, at, buffer, n, e);
+		if (r == 0)
+			r = f(arg, buffer, n, at, e);
+	}
+	return r;
+}
+
+static int sum_piece(void *arg, const uint8_t *data, size_t len, uint64_t at, struct error *e)
+{
+	struct image_index *x = arg;
+
+	(void)e;
+	for (size_t k = 0; k < len; k += IMAGE_CHUNK_SIZE)
+		x->chunks[(at + k) / IMAGE_CHUNK_SIZE] =
+			image_hash(data + k, MIN(len - k, (size_t)IMAGE_CHUNK_SIZE));
+	return 0;
+}
+
+static int send_piece(void *arg, const uint8_t *data, size_t len, uint64_t at, struct error *e)
+{
+	return send_pages(arg, data, len, at, e);
+}
+
+/* The index that it would have if it had never been compressed: the runs are the same. */
+static int plain_index(const struct image *i, uint8_t *buffer, struct image_files *f, struct image_buffer *b,
+	struct error *e)
+{
+	struct image_index x = {
+		.runs = i->index.runs, .n_runs = i->index.n_runs, .chunk_size = IMAGE_CHUNK_SIZE};
+	int r;
+
+	x.n_chunks = (i->index.data_size + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
+	x.chunks = calloc(x.n_chunks + 1, sizeof(*x.chunks));
+	x.runs = malloc((x.n_runs + 1) * sizeof(*x.runs));
+	if (x.runs)
+		memcpy(x.runs, i->index.runs, x.n_runs * sizeof(*x.runs));
+	r = x.chunks && x.runs ? each_piece(i, buffer, sum_piece, &x, e)
+			       : error_errno(e, -ENOMEM, "image stream");
+	if (r == 0)
+		r = image_index_build(&x, i->index.data_size, b, e);
+	f->pages.size = i->index.data_size;
+	f->index = (struct image_file_info){b->len, x.hash};
+	image_index_done(&x);
+	return r;
+}
+
+static int plain_manifest(
+	const struct image *i, const struct image_files *f, struct image_buffer *b, struct error *e)
+{
+	struct image_manifest m = i->manifest;
+
+	m.statistics.bytes = f->checkpoint.size + f->index.size + f->pages.size;
+	return image_manifest_build(&m, f, b, e);
+}
+
+/* All of it is decompressed once before any of it leaves: what is damaged is not begun. */
+static int pack_compressed(
+	const struct image *i, int dirfd, uint8_t *buffer, struct image_out *out, struct error *e)
+{
+	_cleanup_(image_buffer_done) struct image_buffer index = {0}, manifest = {0};
+	struct image_files f = {.checkpoint = i->files.checkpoint};
+	int r = plain_index(i, buffer, &f, &index, e);
+
+	if (r == 0)
+		r = plain_manifest(i, &f, &manifest, e);
+	if (r == 0)
+		r = pack_file(dirfd, IMAGE_STREAM_CHECKPOINT, buffer, out, e);
+	if (r == 0)
+		r = image_out_piece(out, IMAGE_STREAM_INDEX, 0, index.data, index.len, e);
+	if (r == 0)
+		r = image_out_piece(out, IMAGE_STREAM_MANIFEST, 0, manifest.data, manifest.len, e);
+	if (r == 0)
+		r = each_piece(i, buffer, send_piece, out, e);
+	return r == 0 ? image_out_piece(out, IMAGE_STREAM_PAGES, i->index.data_size, NULL, 0, e) : r;
+}
+
+static int pack_plain(int dirfd, uint8_t *buffer, struct image_out *out, struct error *e)
+{
+	static const enum image_stream_file order[] = {
+		IMAGE_STREAM_CHECKPOINT, IMAGE_STREAM_INDEX, IMAGE_STREAM_MANIFEST, IMAGE_STREAM_PAGES};
+	int r = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(order) && r == 0; k++)
+		r = pack_file(dirfd, order[k], buffer, out, e);
+	return r;
+}
+
 int image_stream_pack(image_open_fn *open_image, int dirfd, struct image_out *out, struct error *e)
 {
-	static const enum image_stream_file order[] = {IMAGE_STREAM_CHECKPOINT, IMAGE_STREAM_INDEX,
-		IMAGE_STREAM_MANIFEST, IMAGE_STREAM_PAGES, IMAGE_STREAM_INVENTORY, IMAGE_STREAM_STATS,
-		IMAGE_STREAM_DESCRIPTORS};
 	_cleanup_(image_free_p) struct image *i = NULL;
 	_cleanup_free_ uint8_t *buffer = malloc(STREAM_PIECE_MAX);
 	int r = buffer ? open_image(dirfd, &i, e) : error_errno(e, -ENOMEM, "image stream");
@@ -92,12 +189,11 @@ int image_stream_pack(image_open_fn *open_image, int dirfd, struct image_out *ou
 			"image squash\"");
 	if (r == 0)
 		r = image_verify_pages(i, e);
-	if (r == 0 && image_pages_fd(i, 0) < 0)
-		r = error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"an image that is compressed can't be packed: make it without --compress, and "
-			"compress the stream");
-	for (size_t k = 0; k < ARRAY_SIZE(order) && r == 0; k++)
-		r = pack_file(dirfd, order[k], buffer, out, e);
+	if (r == 0)
+		r = i->index.frame_size ? pack_compressed(i, dirfd, buffer, out, e)
+					: pack_plain(dirfd, buffer, out, e);
+	for (unsigned file = IMAGE_STREAM_INVENTORY; file < IMAGE_STREAM_FILES && r == 0; file++)
+		r = pack_file(dirfd, file, buffer, out, e);
 	return r < 0 ? r : image_out_end(out, e);
 }
 

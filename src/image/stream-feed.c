@@ -6,6 +6,7 @@
  * Invariants: nothing is said to have come that has not been checked; "arrived" only grows; flag n is set when the first n + 1
  * units of pages.img are there. Whoever waits for a page either gets it, or the reason why it will never come.
  */
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -214,10 +215,20 @@ static int receive(
 	return 0;
 }
 
+static int give_back(void *arg, const struct image_range *range, struct error *e)
+{
+	struct receiver *x = arg;
+
+	return fallocate(x->feed->files[IMAGE_STREAM_PAGES], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		       (off_t)range->start, (off_t)(range->end - range->start)) < 0
+		       ? error_errno(e, -errno, "memory of the image stream")
+		       : 0;
+}
+
 void image_feed_run(struct image_feed *f, int fd)
 {
 	struct receiver x = {.feed = f};
-	struct image_stream_sink sink = {receive, &x};
+	struct image_stream_sink sink = {receive, &x, give_back};
 	struct control *c = f->control;
 	struct error e;
 	int r = image_stream_read_fd(fd, &sink, &e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The reading end of a stream: checks each frame before anybody sees its bytes, and the order of the pieces. All
- * memory that it needs is one frame.
+ * memory that it needs is one frame, and what comes out of it.
  */
 #include <stdlib.h>
 
@@ -27,6 +27,9 @@ const char *const image_stream_names[IMAGE_STREAM_FILES] = {
 struct stream {
 	const struct image_stream_source *source;
 	uint8_t *buffer;
+	uint32_t version;
+	struct image_decoder *decoder; /* NULL: nothing has been compressed yet */
+	uint8_t *decoded;
 	uint64_t offset;   /* of the frame that is read, in the stream */
 	uint64_t checksum; /* of the one before */
 	uint64_t frames;
@@ -59,11 +62,12 @@ static int check_header(struct stream *s, struct error *e)
 			       "restore its containers from there");
 	if (memcmp(s->buffer, stream_magic, sizeof(stream_magic)) != 0)
 		return image_corrupt(e, STREAM, 0, "not a stream of stasis (wrong magic)");
-	if (get_le32(s->buffer + 8) != STREAM_VERSION)
+	s->version = get_le32(s->buffer + 8);
+	if (s->version < STREAM_VERSION_PLAIN || s->version > STREAM_VERSION)
 		return error_set(e, -ENOTSUP, ERROR_REFUSED,
 			STREAM ": format version %u, but this stasis " STASIS_VERSION
-			       " reads version %d: use the stasis that made it",
-			get_le32(s->buffer + 8), STREAM_VERSION);
+			       " reads versions up to %d: use the stasis that made it",
+			s->version, STREAM_VERSION);
 	if (get_le32(s->buffer + 12))
 		return image_corrupt(e, STREAM, 12, "reserved field is not zero");
 	s->offset = STREAM_HEADER;
@@ -108,8 +112,8 @@ static const char *place_problem(struct stream *s, unsigned file, uint64_t at, u
 	return NULL;
 }
 
-static int deliver(struct stream *s, const struct image_stream_sink *sink, const uint8_t *frame, size_t len,
-	struct error *e)
+static int deliver(struct stream *s, const struct image_stream_sink *sink, const uint8_t *frame,
+	const uint8_t *data, size_t len, struct error *e)
 {
 	uint32_t file = get_le32(frame + 4);
 	uint64_t at = get_le64(frame + 8);
@@ -126,7 +130,66 @@ static int deliver(struct stream *s, const struct image_stream_sink *sink, const
 	if (at == 0)
 		s->begun[file]++;
 	s->size[file] = at + len;
-	return sink->piece(sink->arg, file, at, frame + STREAM_FRAME_HEADER, len, e);
+	return sink->piece(sink->arg, file, at, data, len, e);
+}
+
+static int make_decoder(struct stream *s, struct error *e)
+{
+	if (!s->decoded)
+		s->decoded = malloc(STREAM_PIECE_MAX);
+	if (!s->decoder)
+		s->decoder = image_decoder_make(IMAGE_PAGE_SIZE); /* for what is in other buffers */
+	return s->decoded && s->decoder ? 0 : error_errno(e, -ENOMEM, STREAM);
+}
+
+/* A piece of pages.img, of which "len" bytes are in the frame. */
+static int unpack(struct stream *s, const struct image_stream_sink *sink, const uint8_t *frame, size_t len,
+	struct error *e)
+{
+	const uint8_t *p = frame + STREAM_FRAME_HEADER;
+	uint32_t codec = len >= STREAM_PACKED_HEADER ? get_le32(p) : 0,
+		 size = len >= STREAM_PACKED_HEADER ? get_le32(p + 4) : 0;
+	int r = make_decoder(s, e);
+
+	if (r < 0)
+		return r;
+	if (s->version == STREAM_VERSION_PLAIN || get_le32(frame + 4) != IMAGE_STREAM_PAGES)
+		return image_corrupt(e, STREAM, s->offset, "a compressed piece of what is not compressed");
+	if (codec == IMAGE_CODEC_NONE || size == 0 || size > STREAM_PIECE_MAX)
+		return image_corrupt(e, STREAM, s->offset, "a compressed piece of %u bytes", size);
+	if (codec > IMAGE_CODEC_ZSTD)
+		return error_set(e, -ENOTSUP, ERROR_REFUSED,
+			STREAM ": offset %llu: compressed in a way that this stasis " STASIS_VERSION
+			       " does not know (%u): use the stasis that made it, or a newer one",
+			(unsigned long long)s->offset, codec);
+	r = image_decode_block(s->decoder, (enum image_codec)codec, p + STREAM_PACKED_HEADER,
+		len - STREAM_PACKED_HEADER, s->decoded, size);
+	if (r < 0)
+		return image_corrupt(e, STREAM, s->offset, "a piece that can't be decompressed");
+	return deliver(s, sink, frame, s->decoded, size, e);
+}
+
+static int forget(struct stream *s, const struct image_stream_sink *sink, const uint8_t *frame, size_t len,
+	struct error *e)
+{
+	uint64_t before = 0;
+	int r = 0;
+
+	if (s->version == STREAM_VERSION_PLAIN || s->begun[IMAGE_STREAM_MANIFEST] ||
+		get_le32(frame + 4) != IMAGE_STREAM_PAGES || get_le64(frame + 8) || len % STREAM_RANGE)
+		return image_corrupt(e, STREAM, s->offset, "something to forget in a wrong place");
+	for (size_t i = 0; i < len && r == 0; i += STREAM_RANGE) {
+		const uint8_t *p = frame + STREAM_FRAME_HEADER + i;
+		struct image_range range = {get_le64(p), get_le64(p + 8)};
+
+		if (range.start < before || range.start >= range.end ||
+			range.end > s->size[IMAGE_STREAM_PAGES] || range.start % IMAGE_PAGE_SIZE ||
+			range.end % IMAGE_PAGE_SIZE)
+			return image_corrupt(e, STREAM, s->offset, "page data to forget that is not there");
+		before = range.end;
+		r = sink->forget ? sink->forget(sink->arg, &range, e) : 0;
+	}
+	return r;
 }
 
 /* 1: it was the last one. */
@@ -150,13 +213,17 @@ static int read_frame(struct stream *s, const struct image_stream_sink *sink, st
 	checksum = XXH3_64bits_withSeed(p, len, s->checksum);
 	if (checksum != get_le64(p + len))
 		return image_corrupt(e, STREAM, s->offset, "wrong checksum of this frame");
-	if (type > STREAM_PIECE)
+	if (type > STREAM_FORGET)
 		return error_set(e, -ENOTSUP, ERROR_REFUSED,
 			STREAM ": offset %llu: a frame of a type that this stasis " STASIS_VERSION
 			       " does not know (%u): use the stasis that made it, or a newer one",
 			(unsigned long long)s->offset, type);
 	if (type == STREAM_PIECE)
-		r = deliver(s, sink, p, len - STREAM_FRAME_HEADER, e);
+		r = deliver(s, sink, p, p + STREAM_FRAME_HEADER, len - STREAM_FRAME_HEADER, e);
+	else if (type == STREAM_PACKED)
+		r = unpack(s, sink, p, len - STREAM_FRAME_HEADER, e);
+	else if (type == STREAM_FORGET)
+		r = forget(s, sink, p, len - STREAM_FRAME_HEADER, e);
 	else if (len != STREAM_FRAME_HEADER || get_le32(p + 4) || get_le64(p + 8) != s->frames)
 		r = image_corrupt(e, STREAM, s->offset, "an end frame that is not the end of this stream");
 	else if (!s->begun[IMAGE_STREAM_MANIFEST])
@@ -181,6 +248,8 @@ int image_stream_read(
 	r = check_header(&s, e);
 	while (r == 0)
 		r = read_frame(&s, sink, e);
+	image_decoder_free(s.decoder);
+	free(s.decoded);
 	return r < 0 ? r : 0;
 }
 

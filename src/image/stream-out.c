@@ -33,9 +33,11 @@ struct image_out {
 	bool waits;  /* a pipe, socket or device: has to be asked whether it takes bytes */
 	bool socket; /* takes flags with each write */
 	bool failed;
+	uint32_t version;
 	uint64_t checksum, frames, bytes;
 	uint8_t *held; /* not written yet: see image_out_hold() */
 	size_t n_held, held_size, held_max;
+	struct image_compressor *compressor; /* NULL: page data leaves as it is */
 };
 
 int image_out_new(int fd, int cancel_fd, unsigned stall_s, struct image_out **ret, struct error *e)
@@ -49,7 +51,11 @@ int image_out_new(int fd, int cancel_fd, unsigned stall_s, struct image_out **re
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return error_errno(e, -ENOMEM, "image stream");
-	*o = (struct image_out){.fd = fd, .own_fd = -EBADF, .cancel_fd = cancel_fd, .stall_s = stall_s};
+	*o = (struct image_out){.fd = fd,
+		.own_fd = -EBADF,
+		.cancel_fd = cancel_fd,
+		.stall_s = stall_s,
+		.version = STREAM_VERSION_PLAIN};
 	o->socket = S_ISSOCK(st.st_mode);
 	o->waits = !S_ISREG(st.st_mode);
 	if (S_ISFIFO(st.st_mode)) {
@@ -66,14 +72,10 @@ void image_out_free(struct image_out *o)
 {
 	if (!o)
 		return;
+	image_compressor_free(o->compressor);
 	close_p(&o->own_fd);
 	free(o->held);
 	free(o);
-}
-
-uint64_t image_out_count(const struct image_out *o)
-{
-	return o->bytes + o->n_held;
 }
 
 static int fail(struct image_out *o, int r, struct error *e)
@@ -238,33 +240,95 @@ static int put(struct image_out *o, struct iovec *v, int n, struct error *e)
 	return r < 0 ? r : put_now(o, v, n, e);
 }
 
-static int put_frame(struct image_out *o, uint32_t type, uint32_t file, uint64_t at, const void *data,
-	size_t len, struct error *e)
+/* What a frame is about, and the two parts of its payload. */
+struct frame {
+	uint32_t type, file;
+	uint64_t at;
+	const void *head, *data;
+	size_t head_len, len;
+};
+
+static int put_frame(struct image_out *o, const struct frame *f, struct error *e)
 {
 	uint8_t header[STREAM_HEADER + STREAM_FRAME_HEADER], checksum[STREAM_CHECKSUM], *frame;
-	struct iovec v[3];
+	struct iovec v[4];
 	XXH3_state_t state;
 
 	memcpy(header, stream_magic, sizeof(stream_magic));
-	put_le32(header + 8, STREAM_VERSION);
+	put_le32(header + 8, o->version);
 	put_le32(header + 12, 0);
 	frame = header + STREAM_HEADER;
-	put_le32(frame, type);
-	put_le32(frame + 4, file);
-	put_le64(frame + 8, at);
-	put_le64(frame + 16, len);
+	put_le32(frame, f->type);
+	put_le32(frame + 4, f->file);
+	put_le64(frame + 8, f->at);
+	put_le64(frame + 16, f->head_len + f->len);
 	XXH3_INITSTATE(&state);
 	XXH3_64bits_reset_withSeed(&state, o->checksum);
 	XXH3_64bits_update(&state, frame, STREAM_FRAME_HEADER);
-	XXH3_64bits_update(&state, data, len);
+	XXH3_64bits_update(&state, f->head, f->head_len);
+	XXH3_64bits_update(&state, f->data, f->len);
 	o->checksum = XXH3_64bits_digest(&state);
 	put_le64(checksum, o->checksum);
 	/* The stream's own header goes with the first frame: until there is one, nothing has been written. */
 	v[0] = o->frames++ ? (struct iovec){frame, STREAM_FRAME_HEADER}
 			   : (struct iovec){header, sizeof(header)};
-	v[1] = (struct iovec){(void *)data, len};
-	v[2] = (struct iovec){checksum, sizeof(checksum)};
-	return put(o, v, 3, e);
+	v[1] = (struct iovec){(void *)f->head, f->head_len};
+	v[2] = (struct iovec){(void *)f->data, f->len};
+	v[3] = (struct iovec){checksum, sizeof(checksum)};
+	return put(o, v, ARRAY_SIZE(v), e);
+}
+
+static int put_compressed(void *arg, enum image_codec codec, uint64_t at, size_t len, const void *stored,
+	size_t n, struct error *e)
+{
+	uint8_t head[STREAM_PACKED_HEADER];
+	struct frame f = {STREAM_PIECE, IMAGE_STREAM_PAGES, at, .data = stored, .len = n};
+
+	if (codec != IMAGE_CODEC_NONE) {
+		put_le32(head, codec);
+		put_le32(head + 4, (uint32_t)len);
+		f.type = STREAM_PACKED;
+		f.head = head;
+		f.head_len = sizeof(head);
+	}
+	return put_frame(arg, &f, e);
+}
+
+int image_out_compress(struct image_out *o, const struct image_packing *how, struct error *e)
+{
+	if (how->codec == IMAGE_CODEC_NONE)
+		return 0;
+	o->version = STREAM_VERSION;
+	return image_compressor_new(how, put_compressed, o, &o->compressor, e);
+}
+
+void image_out_forgets(struct image_out *o)
+{
+	o->version = STREAM_VERSION;
+}
+
+int image_out_forget(struct image_out *o, const struct image_range *ranges, size_t n, struct error *e)
+{
+	enum { MAX_RANGES = STREAM_PIECE_MAX / STREAM_RANGE };
+	_cleanup_free_ uint8_t *payload = malloc(MIN(n + 1, (size_t)MAX_RANGES) * STREAM_RANGE);
+	int r = payload ? image_out_flush(o, e) : error_errno(e, -ENOMEM, "image stream");
+
+	for (size_t i = 0, k; i < n && r == 0; i += k) {
+		struct frame f = {STREAM_FORGET, IMAGE_STREAM_PAGES, .data = payload};
+
+		for (k = 0; k < MAX_RANGES && i + k < n; k++) {
+			put_le64(payload + k * STREAM_RANGE, ranges[i + k].start);
+			put_le64(payload + k * STREAM_RANGE + 8, ranges[i + k].end);
+		}
+		f.len = k * STREAM_RANGE;
+		r = put_frame(o, &f, e);
+	}
+	return r;
+}
+
+int image_out_flush(struct image_out *o, struct error *e)
+{
+	return o->compressor ? image_compressor_flush(o->compressor, e) : 0;
 }
 
 int image_out_piece(struct image_out *o, enum image_stream_file file, uint64_t at, const void *data,
@@ -274,12 +338,18 @@ int image_out_piece(struct image_out *o, enum image_stream_file file, uint64_t a
 	size_t done = 0;
 	int r;
 
-	do {
+	if (o->compressor && file == IMAGE_STREAM_PAGES && len > 0)
+		return image_compressor_add(o->compressor, at, data, len, e);
+	r = image_out_flush(o, e);
+	while (r == 0) {
 		size_t n = MIN(len - done, (size_t)STREAM_PIECE_MAX);
+		struct frame f = {STREAM_PIECE, file, at + done, .data = p ? p + done : p, .len = n};
 
-		r = put_frame(o, STREAM_PIECE, file, at + done, p ? p + done : p, n, e);
+		r = put_frame(o, &f, e);
 		done += n;
-	} while (r == 0 && done < len);
+		if (done == len)
+			break;
+	}
 	return r;
 }
 
@@ -317,7 +387,10 @@ static int drain(struct image_out *o, struct error *e)
 
 int image_out_end(struct image_out *o, struct error *e)
 {
-	int r = put_frame(o, STREAM_END, 0, o->frames, NULL, 0, e);
+	int r = image_out_flush(o, e);
+	struct frame end = {STREAM_END, .at = o->frames};
 
+	if (r == 0)
+		r = put_frame(o, &end, e);
 	return r < 0 ? r : drain(o, e);
 }

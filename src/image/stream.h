@@ -32,6 +32,12 @@ struct image_out;
 int image_out_new(
 	int fd, int cancel_fd, unsigned stall_s, struct image_out **ret, struct error *e) _must_check_;
 void image_out_free(struct image_out *o);
+/* Pieces of pages.img are compressed from now on, by threads while the next ones come. Before the first piece. */
+int image_out_compress(struct image_out *o, const struct image_packing *how, struct error *e) _must_check_;
+/* It may be that some of it will be forgotten (image_writer_round()). Before the first piece. */
+void image_out_forgets(struct image_out *o);
+/* What is still being compressed leaves, and the threads end. Also done by itself, before a piece of another file. */
+int image_out_flush(struct image_out *o, struct error *e) _must_check_;
 /* A piece of a file, of any length. */
 int image_out_piece(struct image_out *o, enum image_stream_file file, uint64_t at, const void *data,
 	size_t len, struct error *e) _must_check_;
@@ -41,8 +47,6 @@ int image_out_end(struct image_out *o, struct error *e) _must_check_;
  * once, with all that was kept. Until it is let go. */
 void image_out_hold(struct image_out *o, size_t max);
 int image_out_let_go(struct image_out *o, struct error *e) _must_check_;
-/* Bytes written or kept so far. */
-uint64_t image_out_count(const struct image_out *o);
 
 /*
  * A writer to a stream. image_writer_record() and image_writer_pages() are as with a directory, but pages should rather be planned:
@@ -73,10 +77,15 @@ struct image_stream_source {
 /* Gets the pieces in the order of the stream, each checked. No piece is longer than 1 MiB. A file (but pages.img) comes
  * from its start to its end; index and manifest may come a second time. Pieces of pages.img ascend, what is
  * between them is zeros; one without bytes says that all before it has come. */
+struct image_range { /* of bytes */
+	uint64_t start, end;
+};
 struct image_stream_sink {
 	int (*piece)(void *arg, enum image_stream_file file, uint64_t at, const void *data, size_t len,
 		struct error *e);
 	void *arg;
+	/* Of pages.img: no run of the index will be there. Before the manifest. NULL: it is kept. */
+	int (*forget)(void *arg, const struct image_range *range, struct error *e);
 };
 /* Until the end frame. Errors are ERROR_CORRUPT with the offset in the stream, also if it ends early. */
 int image_stream_read(const struct image_stream_source *source, const struct image_stream_sink *sink,

@@ -15,7 +15,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "image/image-priv.h"
-#include "image/stream.h"
+#include "image/stream-priv.h"
 
 enum {
 	FILE_CHECKPOINT,
@@ -242,7 +242,20 @@ int image_writer_round(struct image_writer *w, struct error *e)
 {
 	int r = image_writer_flush(w, e);
 
+	if (r == 0)
+		r = image_pages_flush(w->pages, e);
 	return r == 0 ? image_pages_round(w->pages, &w->before, e) : r;
+}
+
+void image_writer_again(struct image_writer *w)
+{
+	for (unsigned i = 0; i < w->n_stages; i++)
+		image_stage_free(w->stages[i]);
+	w->n_stages = 0;
+	image_pages_again(w->pages);
+	w->n_planned = 0;
+	w->records.len = IMAGE_CHECKPOINT_HEADER;
+	w->digest = (struct image_digest){0};
 }
 
 int image_writer_inherit(struct image_writer *w, uint64_t space, uint64_t address, size_t n_pages,
@@ -463,6 +476,12 @@ static int put_plan(struct image_writer *w, struct image_files *f, struct error 
 		x.runs[x.n_runs] = w->planned[i];
 		x.runs[x.n_runs++].layer = 0;
 	}
+	image_index_sort(&x);
+	r = image_index_resolve(&x, &w->before, 0, e);
+	if (r == 0)
+		r = image_forget_replaced(w->out, &w->before, &x, e);
+	if (r < 0)
+		return r;
 	x.n_chunks = (size + IMAGE_CHUNK_SIZE - 1) / IMAGE_CHUNK_SIZE;
 	x.chunks = calloc(x.n_chunks + 1, sizeof(*x.chunks));
 	if (!x.chunks)

@@ -22,8 +22,8 @@ static const int harmless[] = {
 	SYS_sigaltstack, /* its runtime, before it leaves for good */
 #endif
 };
-static const int of_streams[] = {
-	SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_ftruncate, SYS_futex, SYS_restart_syscall};
+static const int of_streams[] = {SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_ftruncate, SYS_fallocate,
+	SYS_futex, SYS_restart_syscall};
 
 #define LOAD(member)                                                                                         \
 	(struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member))

@@ -12,7 +12,7 @@
 
 enum confine_for {
 	CONFINE_PARSER, /* it reads and writes descriptor 0, and nothing else */
-	CONFINE_STREAM, /* it reads, writes and extends all that is open */
+	CONFINE_STREAM, /* it reads, writes, extends and empties all that is open */
 };
 
 /* Of the calling process, for good. It dies with its parent; it must have one thread only. What is to stay open it has to see to

@@ -53,7 +53,6 @@ static int get_packing(struct call *c, struct image_packing *ret, struct error *
 	if (image_codec_parse(compress, &ret->codec, &ret->level) < 0)
 		return call_invalid(
 			c, "compress", e, "none, lz4, zstd or zstd:LEVEL (1 to 19), not %.40s", compress);
-	ret->dedup |= ret->codec != IMAGE_CODEC_NONE;
 	return 0;
 }
 

@@ -18,6 +18,7 @@ Each program is run in these ways:
   ended    it ends while --leave-running still writes its memory; the image is restored (only the program that asks for it)
   streamed --leave-running, then as once, through pipes; then the stream becomes a directory, and a second container is restored from that (programs about
            memory and files, and a few more)
+  streamed_ahead  through pipes with --pre-copy and --compress; likewise by way of a directory (programs about memory)
   again    --leave-running twice, then a checkpoint that ends it, restore, check: what the first ones did is not in the way
 Besides the program's own check, all that can be observed of the container must be the same before and after (tests/observe.py).
 
@@ -68,6 +69,8 @@ class Program:
         usual = MODES + ("old", "packed", "chain", "precopy") if about_memory else MODES
         if about_memory or self.name in STREAMED:
             usual += ("streamed",)
+        if about_memory:
+            usual += ("streamed_ahead",)
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -435,6 +438,27 @@ def streamed(program, env):
     finish(second, 2)
 
 
+def streamed_ahead(program, env):
+    c = program.container(env, "one")
+    c.run()
+    c.wait_ready(1)
+    ignore, options, stream = ignored(program, c), program.words("options"), env.t / "stream"
+    before = None if "all" in ignore else observe(c, ignore)
+    c.checkpoint("-", "--pre-copy=3", "--compress=lz4", *options, wrapper=piped(">", stream))
+    c.gone()
+    second = c.clone("two")
+    c.restore("-", *options, wrapper=piped("<", stream))
+    if before:
+        compare(before, c, ignore, "after the restore from a stream")
+    c.verify(1)
+    c.delete()
+    env.command("image", "unpack", "--compress=zstd", env.t / "unpacked", stdin=stream)
+    env.command("inspect", "--verify", env.t / "unpacked")
+    second.restore(env.t / "unpacked", *options)
+    second.verify(1)
+    finish(second, 2)
+
+
 def again(program, env):
     c = program.container(env, "one")
     c.run()
@@ -571,7 +595,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
             "block": block}
     for program in programs():
         if program.name == "odd":

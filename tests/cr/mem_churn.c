@@ -4,7 +4,7 @@
  * checkpoint is made. A model says for each page what must be in it; it lies in the same memory, so whatever moment the image shows
  * is right by itself. Two processes do so, and children that come and go.
  */
-/* cr: ignore=all modes=once,cycles,running,again,userns,packed,chain,precopy seconds=120 */
+/* cr: ignore=all modes=once,cycles,running,again,userns,packed,chain,precopy,streamed_ahead seconds=120 */
 #include <pthread.h>
 
 #include "cr.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The reader of streams. The first byte of an input says whether the rest is a stream as it is, or frames {u8 type, u8 file,
- * u16 length, u32 place in pages, payload} of which a stream with right checksums is made, as an attacker would.
+ * u16 length, u32 place in pages, payload} of which a stream with right checksums is made, as an attacker would; its second bit,
+ * of which version.
  */
 #include <stdlib.h>
 
@@ -53,12 +54,22 @@ static int piece(
 	return 0;
 }
 
+static int forget(void *arg, const struct image_range *range, struct error *e)
+{
+	const struct seen *s = arg;
+
+	if (s->manifests || range->start >= range->end || range->end > s->size[IMAGE_STREAM_PAGES] ||
+		(range->start | range->end) % IMAGE_PAGE_SIZE)
+		abort();
+	return 0;
+}
+
 static void read_stream(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
 	struct seen seen = {0};
 	struct image_stream_source source = {read_input, &in};
-	struct image_stream_sink sink = {piece, &seen};
+	struct image_stream_sink sink = {piece, &seen, forget};
 	struct error e;
 	int r = image_stream_read(&source, &sink, &e);
 
@@ -86,7 +97,7 @@ static void add(struct image_buffer *b, const uint8_t *f, size_t len, uint64_t *
 	b->len += STREAM_FRAME_HEADER + len + STREAM_CHECKSUM;
 }
 
-static void read_frames(const uint8_t *data, size_t size)
+static void read_frames(uint32_t version, const uint8_t *data, size_t size)
 {
 	_cleanup_(image_buffer_done) struct image_buffer b = {0};
 	uint8_t *p = image_buffer_room(&b, STREAM_HEADER);
@@ -96,7 +107,7 @@ static void read_frames(const uint8_t *data, size_t size)
 		return;
 	memset(p, 0, STREAM_HEADER);
 	memcpy(p, stream_magic, sizeof(stream_magic));
-	put_le32(p + 8, STREAM_VERSION);
+	put_le32(p + 8, version);
 	b.len += STREAM_HEADER;
 	while (size >= 8) {
 		size_t len = MIN((size_t)(data[2] | data[3] << 8), size - 8);
@@ -113,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	if (data[0] & 1)
-		read_frames(data + 1, size - 1);
+		read_frames(data[0] & 2 ? STREAM_VERSION : STREAM_VERSION_PLAIN, data + 1, size - 1);
 	else
 		read_stream(data + 1, size - 1);
 	return 0;

@@ -101,6 +101,91 @@ test_pre_copy() {
 	done
 }
 
+# frames FILE: type and number of each frame's file, and the version.
+frames() {
+	python3 -B - "$1" <<- 'END'
+		import struct, sys
+		data, at = open(sys.argv[1], "rb").read(), 16
+		print("version", struct.unpack_from("<I", data, 8)[0])
+		while at < len(data):
+		    kind, file, place, n = struct.unpack_from("<IIQQ", data, at)
+		    print(kind, file)
+		    at += 32 + n
+	END
+}
+
+# from_stream: what is in $T/stream is restored at once, and by way of a directory.
+from_stream() {
+	stasis image unpack "$T/i" < "$T/stream" || fail "unpack"
+	ok inspect --verify "$T/i"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	checked
+	ok delete -f c
+	rm -f "$B/rootfs/cr/go.1" "$B/rootfs/cr/result.1"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+	ok delete -f c
+}
+
+test_pre_copy_into_a_stream() {
+	local how
+	for how in --pre-copy=1 --pre-copy=4 "--pre-copy=3 --compress lz4" "--pre-copy --leave-running"; do
+		wild
+		# shellcheck disable=SC2086
+		stasis --log-level debug checkpoint $how --print-stats --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "$(cat "$T/said")"
+		grep -q 'pre-copy round 1:' "$T/said" || fail "no round: $(cat "$T/said")"
+		frames "$T/stream" > "$T/frames"
+		[ "$(head -n 1 "$T/frames")" = "version 2" ] || fail "$(head -n 1 "$T/frames")"
+		# Rounds come before the records, and what was copied again is given back.
+		sed '/^1 1$/q' "$T/frames" | grep -Eq '^[12] 3$' || fail "no memory before the records"
+		grep -q '^3 3$' "$T/frames" || fail "nothing to forget"
+		[ "${how#* }" != --leave-running ] || { checked && ok delete -f c && rm -f "$B/rootfs/cr/go.1" "$B/rootfs/cr/result.1"; }
+		from_stream
+		rm -r "$T/i" "$B"
+	done
+}
+
+# The last freeze comes to nothing at first: the stream goes on, and what the rounds have sent is still of use.
+test_pre_copy_into_a_stream_with_second_tries() {
+	wild
+	FAULT=checkpoint-collected:EAGAIN:2 stasis --log-level debug checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "$(cat "$T/said")"
+	[ "$(grep -c 'pre-copy round 1:' "$T/said")" = 3 ] || fail "$(cat "$T/said")"
+	from_stream
+	rm -r "$T/i" "$B"
+	wild
+	# What a round has protected and not copied is copied by the next one.
+	FAULT=predump-tracked:EAGAIN:2 stasis --log-level debug checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "$(cat "$T/said")"
+	from_stream
+	rm -r "$T/i" "$B"
+	wild
+	! FAULT=checkpoint-collected:EAGAIN stasis checkpoint --pre-copy=1 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "it succeeds"
+	! is_watched || fail "still watched"
+	! stasis image unpack "$T/i" < "$T/stream" > "$T/out" 2>&1 || fail "it has an end"
+	checked
+}
+
+# As a migration: from one container into the other.
+test_pre_copy_into_another_container() {
+	local lazy
+	for lazy in no yes; do
+		[ "$lazy" = no ] || [ -w /dev/userfaultfd ] || skip "not on this machine: /dev/userfaultfd"
+		wild
+		mkdir "$T/b2"
+		cp "$B/config.json" "$T/b2"
+		ln -s "$B/rootfs" "$T/b2/rootfs"
+		B=$T/b2
+		# shellcheck disable=SC2016
+		edit '.linux.cgroupsPath = $path | .root.path = $root' --arg path "$(cgroups_path b2)" --arg root "$T/b/rootfs"
+		stasis checkpoint --pre-copy --compress lz4 --image-path - c < /dev/null 2> "$T/said" |
+			stasis restore -d --lazy=$lazy --image-path - --bundle "$B" d > "$T/out" 2>&1 || fail "$(cat "$T/said" "$T/out")"
+		[ ! -e "$ROOT/c" ] || fail "the first one is still there"
+		expect_status d running
+		let_check 1
+		ok delete -f d
+		rm -r "$T/b2" "$T/b"
+	done
+}
+
 # Whoever watches is killed: nothing is named that may have changed since.
 test_killed_watcher() {
 	wild

@@ -106,6 +106,8 @@ test_pack_compressed() {
 	ok image stats --json "$T/i"
 	[ "$(jq -r .total.codec "$T/out")" = zstd ] || fail "$(cat "$T/out")"
 	ok inspect --verify "$T/i"
+	fails 'compress the stream' image pack "$T/i"
+	[ ! -s "$T/out" ] || fail "some of it was packed"
 }
 
 run_test "$@"

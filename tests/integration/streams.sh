@@ -169,9 +169,10 @@ refuse_all() {
 	[ $n -gt 10 ] || fail "only $n variants"
 }
 
+# damaged KIND [OPTION of checkpoint...]
 damaged() {
 	counter
-	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	checkpoint_to "$T/stream" "${@:2}" || fail "$(cat "$T/said")"
 	variants "$1"
 	refuse_all "$1"
 	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "the undamaged one: $(cat "$T/out")"
@@ -188,6 +189,14 @@ test_flipped_bits() {
 
 test_frames_out_of_order() {
 	damaged order
+}
+
+test_flipped_bits_of_a_compressed_one() {
+	damaged flip --compress lz4
+}
+
+test_compressed_one_cut_off() {
+	damaged cut --compress zstd
 }
 
 test_reader_goes() {
@@ -389,7 +398,7 @@ ran_on() {
 
 heap_stream() {
 	alone
-	checkpoint_to "$T/stream" || fail "$(cat "$T/said")"
+	checkpoint_to "$T/stream" "$@" || fail "$(cat "$T/said")"
 }
 
 memory_is_right() {
@@ -453,6 +462,95 @@ test_lazy_while_it_arrives() {
 	expect_no_reader
 }
 
+test_lazy_while_compressed_memory_arrives() {
+	heap_stream --compress zstd
+	[ "$(stat -c %s "$T/stream")" -lt 1000000 ] || fail "32 MB of words take $(stat -c %s "$T/stream") bytes"
+	lazy_until 40000
+	expect_progress
+	echo now > "$B/rootfs/cr/ask"
+	tail -c 40000 "$T/stream" >&8
+	exec 8>&-
+	ok wait --restore d
+	memory_is_right
+	expect_no_reader
+}
+
+test_lazy_and_the_writer_of_compressed_memory_goes() {
+	heap_stream --compress lz4
+	lazy_until 40000
+	expect_progress
+	exec 8>&-
+	fails 'it ends in the frame at offset' wait --restore d
+	expect_status d stopped
+	ok delete -f d
+	expect_nothing_left d
+	expect_no_reader
+}
+
+# Words and random bytes: pieces of both kinds.
+compressed_there_and_back() {
+	alone
+	stasis exec c sh -c 'head -c 20000000 /dev/urandom > /dev/shm/random; md5sum /dev/shm/random > /cr/sum' < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	checkpoint_to "$T/stream" --compress "$1" || fail "$(cat "$T/said")"
+	[ "$(stat -c %s "$T/stream")" -lt 36000000 ] || fail "it takes $(stat -c %s "$T/stream") bytes"
+	stasis image unpack "$T/unpacked" < "$T/stream" || fail "unpack"
+	ok inspect --verify "$T/unpacked"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	inside c
+	expect_progress
+	ok exec c md5sum /dev/shm/random
+	cmp "$T/out" "$B/rootfs/cr/sum" || fail "other contents"
+	echo now > "$B/rootfs/cr/ask"
+	memory_is_right
+}
+
+test_compressed_by_lz4() {
+	compressed_there_and_back lz4
+}
+
+test_compressed_by_zstd() {
+	compressed_there_and_back zstd:3
+}
+
+test_compressed_directories_and_streams() {
+	local plain packed
+	alone
+	stasis exec c sh -c 'head -c 20000000 /dev/urandom > /dev/shm/data; md5sum /dev/shm/data > /cr/sum' < /dev/null > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	ok checkpoint --compress lz4 --image-path "$T/i" c
+	stasis image pack "$T/i" > "$T/packed" || fail "pack"
+	stasis image pack --compress zstd "$T/i" > "$T/packed.zstd" || fail "pack"
+	stasis image unpack "$T/plain" < "$T/packed" || fail "unpack"
+	stasis image unpack "$T/plain2" < "$T/packed.zstd" || fail "unpack"
+	diff -r "$T/plain" "$T/plain2" || fail "compressed on its way it is another one"
+	ok inspect --verify "$T/plain"
+	stasis image unpack --compress lz4 "$T/again" < "$T/packed.zstd" || fail "unpack --compress"
+	ok inspect --verify "$T/again"
+	plain=$(du -k "$T/plain/pages.img" | cut -f 1) packed=$(du -k "$T/again/pages.img" | cut -f 1)
+	[ "$packed" -lt "$plain" ] || fail "compressed it takes $packed KiB, else $plain KiB"
+	ok image stats --json "$T/again"
+	grep -q '"codec": "lz4"' "$T/out" || fail "$(cat "$T/out")"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/packed.zstd" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_progress
+	large_is_whole c
+	ok delete -f c
+	ok restore -d --image-path "$T/again" --bundle "$B" c
+	large_is_whole c
+	echo now > "$B/rootfs/cr/ask"
+	memory_is_right
+	ok image squash --compress none "$T/again"
+	ok inspect --verify "$T/again"
+	ok image stats --json "$T/again"
+	grep -q '"codec": "none"' "$T/out" || fail "$(cat "$T/out")"
+	# A frame that can't be decompressed: nothing leaves.
+	python3 -B - "$T/i/pages.img" <<- 'END'
+		import sys
+		with open(sys.argv[1], "r+b") as f: f.seek(5000); b = f.read(1); f.seek(5000); f.write(bytes([b[0] ^ 1]))
+	END
+	! stasis image pack "$T/i" > "$T/packed" 2> "$T/said" || fail "a damaged image was packed"
+	grep -q "wrong checksum" "$T/said" || fail "$(cat "$T/said")"
+	[ ! -s "$T/packed" ] || fail "a part of it was packed"
+}
+
 expect_no_reader() {
 	eventually 10 no_reader
 }
@@ -510,11 +608,12 @@ test_what_is_no_stream() {
 	fails 'one behind them' restore --image-path fd:4 --preserve-fds 2 --bundle "$B" d 3< /dev/null 4< /dev/null
 	fails 'not open for writing' checkpoint --image-path fd:0 c
 	fails 'not open for reading' restore --image-path fd:1 --bundle "$B" d 1> "$T/o"
-	fails 'zstd' checkpoint --image-path fd:1 --compress lz4 c
-	fails 'for image directories' checkpoint --image-path - --pre-dump c
-	fails 'for image directories' checkpoint --image-path - --parent-path ../x c
-	fails 'for image directories' checkpoint --image-path - --pre-copy c
+	fails 'levels from 1 to 19' checkpoint --image-path - --compress zstd:20 c
+	fails 'none, lz4, zstd' image pack --compress gzip "$T"
+	fails 'use --pre-copy' checkpoint --image-path - --pre-dump c
+	fails 'use --pre-copy' checkpoint --image-path - --parent-path ../x c
 	fails 'leave --dedup out' checkpoint --image-path - --dedup c
+	fails 'leave --dedup out' checkpoint --image-path - --dedup --compress lz4 c
 	fails 'seconds' checkpoint --image-path - --stream-timeout soon c
 	script -qec "'$STASIS' --root '$ROOT' checkpoint --image-path - c" /dev/null < /dev/null > "$T/out" 2>&1
 	grep -q "is a terminal" "$T/out" || fail "$(cat "$T/out")"
@@ -530,9 +629,10 @@ test_what_is_no_stream() {
 
 test_what_cannot_be_packed() {
 	counter
-	ok checkpoint --leave-running --compress lz4 --image-path "$T/i" c
+	ok checkpoint --pre-dump --image-path "$T/p" c
+	ok checkpoint --leave-running --parent-path ../p --image-path "$T/i" c
 	! stasis image pack "$T/i" > "$T/stream" 2> "$T/said" || fail "packed"
-	grep -q "compress the stream" "$T/said" || fail "$(cat "$T/said")"
+	grep -q "image squash" "$T/said" || fail "$(cat "$T/said")"
 	no_image "$T/stream"
 }
 

@@ -444,9 +444,9 @@ static void test_squash(void)
 
 	if (!make_chain(&c, &e))
 		return;
-	CHECK(image_squash(image_open, c.fd[2], out.fd, &e) == 0, "%s", e.message);
-	CHECK(image_squash(image_open, c.fd[2], out.fd, &e) == -EEXIST, "%s", e.message);
-	CHECK(image_squash(image_open, c.fd[2], c.fd[2], &e) == 0, "%s", e.message);
+	CHECK(image_squash(image_open, c.fd[2], out.fd, NULL, &e) == 0, "%s", e.message);
+	CHECK(image_squash(image_open, c.fd[2], out.fd, NULL, &e) == -EEXIST, "%s", e.message);
+	CHECK(image_squash(image_open, c.fd[2], c.fd[2], NULL, &e) == 0, "%s", e.message);
 	image_remove(c.fd[0]);
 	image_remove(c.fd[1]);
 	for (int k = 0; k < 2; k++) {

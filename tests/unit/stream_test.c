@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/fd.h"
@@ -11,6 +12,9 @@
 #include "image/image-priv.h"
 #include "image/stream-priv.h"
 #include "tap.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 enum { PAGE = IMAGE_PAGE_SIZE, PAGES = 700, BYTES_MAX = 8 << 20 };
 
@@ -52,8 +56,9 @@ static int fill_run(struct image_writer *w, const struct image_run *run, struct 
 }
 
 /* Address spaces: 5 sent early; 1 planned; 2 planned in two runs, and sharing pages of 1. */
-static int write_stream(int fd, struct error *e)
+static int write_stream(int fd, enum image_codec codec, struct error *e)
 {
+	struct image_packing packing = {.codec = codec, .level = 1};
 	_cleanup_(image_out_free_p) struct image_out *out = NULL;
 	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
 	St__Container c = ST__CONTAINER__INIT;
@@ -63,6 +68,8 @@ static int write_stream(int fd, struct error *e)
 	size_t n = 0, late = 0;
 	int r = image_out_new(fd, -EBADF, 10, &out, e);
 
+	if (r == 0)
+		r = image_out_compress(out, &packing, e);
 	for (uint64_t i = 0; i < 4; i++)
 		contents(5, i, early + i * PAGE);
 	if (r == 0)
@@ -94,12 +101,12 @@ static int write_stream(int fd, struct error *e)
 	return r < 0 ? r : image_writer_commit(w, &m, e);
 }
 
-static int new_stream(void)
+static int new_stream(enum image_codec codec)
 {
 	int fd = memfd_create("stream", MFD_CLOEXEC);
 	struct error e = {0};
 
-	if (!CHECK(write_stream(fd, &e) == 0, "%s", e.message))
+	if (!CHECK(write_stream(fd, codec, &e) == 0, "%s", e.message))
 		abort();
 	return fd;
 }
@@ -148,9 +155,9 @@ static void dir_done(struct dir *d)
 }
 #define _cleanup_dir_ _cleanup_(dir_done)
 
-static void test_unpack(void)
+static void unpack(enum image_codec codec)
 {
-	_cleanup_close_ int fd = new_stream();
+	_cleanup_close_ int fd = new_stream(codec);
 	_cleanup_(image_free_p) struct image *i = NULL;
 	_cleanup_dir_ struct dir d = dir_new();
 	const struct image_run *runs;
@@ -170,6 +177,13 @@ static void test_unpack(void)
 		zero += runs[k].kind == IMAGE_PAGES_ZERO ? runs[k].n_pages : 0;
 	CHECK(zero == image_manifest(i)->statistics.pages_zero - 3, "%d", (int)zero);
 	CHECK(image_stream_unpack(image_open, fd, d.fd, &e) == -EEXIST);
+}
+
+static void test_unpack(void)
+{
+	unpack(IMAGE_CODEC_NONE);
+	unpack(IMAGE_CODEC_LZ4);
+	unpack(IMAGE_CODEC_ZSTD);
 }
 
 static char *load(int fd, size_t *ret_n)
@@ -194,7 +208,8 @@ static int store(const char *data, size_t n)
 
 static void test_pack_is_the_same_each_time(void)
 {
-	_cleanup_close_ int fd = new_stream(), packed = memfd_create("a", 0), again = memfd_create("b", 0);
+	_cleanup_close_ int fd = new_stream(IMAGE_CODEC_NONE), packed = memfd_create("a", 0),
+			    again = memfd_create("b", 0);
 	_cleanup_dir_ struct dir d = dir_new(), d2 = dir_new();
 	_cleanup_free_ char *a = NULL, *b = NULL;
 	size_t n_a, n_b;
@@ -223,9 +238,9 @@ static int ignore_piece(
 }
 
 /* The frame checks alone: each place is tried. */
-static void test_damage(void)
+static void damage(enum image_codec codec)
 {
-	_cleanup_close_ int fd = new_stream();
+	_cleanup_close_ int fd = new_stream(codec);
 	struct image_stream_sink sink = {ignore_piece, NULL};
 	size_t n;
 	_cleanup_free_ char *data = load(fd, &n);
@@ -242,6 +257,181 @@ static void test_damage(void)
 		e = (struct error){0};
 		CHECK(image_stream_read_fd(flipped, &sink, &e) < 0 && e.message[0], "flipped at %zu", at);
 	}
+}
+
+static void test_damage(void)
+{
+	damage(IMAGE_CODEC_NONE);
+	damage(IMAGE_CODEC_LZ4);
+	damage(IMAGE_CODEC_ZSTD);
+}
+
+/* A compressed piece that a stranger has made, behind the header of a stream: all checksums are right. */
+static int read_forged(
+	uint32_t version, uint32_t file, uint64_t at, const void *payload, size_t len, struct error *e)
+{
+	uint8_t data[512] = {0}, *p = data + STREAM_HEADER;
+	struct image_stream_sink sink = {ignore_piece, NULL};
+	_cleanup_close_ int fd = -EBADF;
+
+	memcpy(data, stream_magic, sizeof(stream_magic));
+	put_le32(data + 8, version);
+	put_le32(p, STREAM_PACKED);
+	put_le32(p + 4, file);
+	put_le64(p + 8, at);
+	put_le64(p + 16, len);
+	memcpy(p + STREAM_FRAME_HEADER, payload, len);
+	put_le64(p + STREAM_FRAME_HEADER + len, XXH3_64bits_withSeed(p, STREAM_FRAME_HEADER + len, 0));
+	fd = store((char *)data, STREAM_HEADER + STREAM_FRAME_HEADER + len + STREAM_CHECKSUM);
+	*e = (struct error){0};
+	return image_stream_read_fd(fd, &sink, e);
+}
+
+static void test_forged(void)
+{
+	enum { HEAD = STREAM_PACKED_HEADER };
+	static const uint8_t page[PAGE] = {1, 2, 3};
+	static const struct {
+		uint32_t version, file, codec, size;
+		uint64_t at;
+		int cut; /* bytes that are missing at the end */
+		const char *says;
+	} cases[] = {
+		{2, IMAGE_STREAM_PAGES, 1, PAGE, 0, 0, "it ends in the frame"}, /* all is well with it */
+		{2, IMAGE_STREAM_PAGES, 2, PAGE, 0, 0, "can't be decompressed"},
+		{2, IMAGE_STREAM_PAGES, 1, PAGE, 0, 1, "can't be decompressed"},
+		{2, IMAGE_STREAM_PAGES, 1, 2 * PAGE, 0, 0, "can't be decompressed"},
+		{2, IMAGE_STREAM_PAGES, 1, STREAM_PIECE_MAX, 0, 0, "can't be decompressed"},
+		{2, IMAGE_STREAM_PAGES, 1, PAGE - 1, 0, 0, "can't be decompressed"},
+		{2, IMAGE_STREAM_PAGES, 1, PAGE, 100, 0, "page data in a wrong place"},
+		{2, IMAGE_STREAM_PAGES, 1, STREAM_PIECE_MAX + PAGE, 0, 0,
+			"a compressed piece of 1052672 bytes"},
+		{2, IMAGE_STREAM_PAGES, 1, 0, 0, 0, "a compressed piece of 0 bytes"},
+		{2, IMAGE_STREAM_PAGES, 0, PAGE, 0, 0, "a compressed piece of 4096 bytes"},
+		{2, IMAGE_STREAM_PAGES, 3, PAGE, 0, 0, "does not know (3)"},
+		{2, IMAGE_STREAM_PAGES, 1, PAGE, UINT64_MAX & ~UINT64_C(4095), 0, "too large"},
+		{2, IMAGE_STREAM_INDEX, 1, PAGE, 0, 0, "of what is not compressed"},
+		{1, IMAGE_STREAM_PAGES, 1, PAGE, 0, 0, "of what is not compressed"},
+		{3, IMAGE_STREAM_PAGES, 1, PAGE, 0, 0, "reads versions up to 2"},
+		{0, IMAGE_STREAM_PAGES, 1, PAGE, 0, 0, "reads versions up to 2"},
+	};
+	struct image_encoder *x = image_encoder_new(IMAGE_CODEC_LZ4, 0);
+	uint8_t payload[HEAD + 200];
+	struct error e;
+	size_t n = image_encode(x, payload + HEAD, sizeof(payload) - HEAD, page, PAGE);
+
+	image_encoder_free(x);
+	if (!CHECK(n > 8))
+		return;
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		put_le32(payload, cases[k].codec);
+		put_le32(payload + 4, cases[k].size);
+		CHECK(read_forged(cases[k].version, cases[k].file, cases[k].at, payload,
+			      HEAD + n - cases[k].cut, &e) < 0 &&
+				strstr(e.message, cases[k].says),
+			"%zu: %s", k, e.message);
+	}
+	CHECK(read_forged(2, IMAGE_STREAM_PAGES, 0, payload, HEAD - 1, &e) == -EBADMSG, "%s", e.message);
+}
+
+/* Two rounds, the second of which copies some pages again: what the first one had of them is forgotten. */
+static int write_rounds(int fd, struct error *e)
+{
+	_cleanup_(image_out_free_p) struct image_out *out = NULL;
+	_cleanup_(image_writer_free_p) struct image_writer *w = NULL;
+	static uint8_t buf[PAGES * PAGE];
+	St__Container c = ST__CONTAINER__INIT;
+	struct image_manifest m = manifest();
+	const struct image_run *runs;
+	size_t n, late;
+	int r = image_out_new(fd, -EBADF, 10, &out, e);
+
+	if (r == 0)
+		image_out_forgets(out);
+	if (r == 0)
+		r = image_writer_new_stream(out, &w, e);
+	for (int i = 0; i < PAGES; i++)
+		memset(buf + i * PAGE, i % 250 + 1, PAGE);
+	if (r == 0)
+		r = image_writer_pages(w, 1, 0, buf, PAGES, e);
+	if (r == 0)
+		r = image_writer_round(w, e);
+	/* 100 to 199 anew, the others as they were. */
+	memset(buf, 255, 100 * PAGE);
+	if (r == 0)
+		r = image_writer_pages(w, 2, 100 * PAGE, buf, 100, e);
+	if (r == 0)
+		r = image_writer_inherit(w, 2, 0, 100, 1, &n, e);
+	if (r > 0)
+		r = image_writer_inherit(w, 2, 200 * PAGE, PAGES - 200, 1, &n, e);
+	r = r > 0 ? image_writer_round(w, e) : r;
+	/* A try that comes to nothing, and the next one. */
+	if (r == 0)
+		r = image_writer_pages(w, 7, 0, buf, 1, e);
+	if (r == 0)
+		image_writer_again(w);
+	if (r == 0)
+		r = image_writer_inherit(w, 3, 0, 150, 2, &n, e);
+	CHECK(r <= 0 || n == 100, "%zu", n);
+	if (r > 0)
+		r = image_writer_inherit(w, 3, 100 * PAGE, 50, 2, &n, e);
+	memset(buf, 254, PAGE);
+	if (r > 0)
+		r = image_writer_plan(w, 3, 150 * PAGE, 1, IMAGE_STREAM_FIRST, e);
+	if (r == 0)
+		r = image_writer_record(w, IMAGE_RECORD_CONTAINER, &c.base, e);
+	if (r == 0)
+		r = image_writer_begin(w, &m, &runs, &late, &n, e);
+	if (r == 0)
+		r = image_writer_fill(w, &runs[0], 150 * PAGE, buf, 1, e);
+	return r == 0 ? image_writer_commit(w, &m, e) : r;
+}
+
+static void check_rounds(const struct image *i)
+{
+	uint8_t want[PAGE], got[PAGE];
+	struct error e;
+	size_t n;
+
+	for (int p = 0; p <= 150; p++) {
+		memset(want, p < 100 ? p % 250 + 1 : p < 150 ? 255 : 254, PAGE);
+		if (!CHECK(image_read(i, 3, p * PAGE, got, PAGE, &e) == 0, "%s", e.message) ||
+			!CHECK(!memcmp(got, want, PAGE), "page %d: %d", p, got[0]))
+			return;
+	}
+	(void)image_runs(i, 7, &n);
+	CHECK(n == 0);
+}
+
+static void test_rounds(void)
+{
+	_cleanup_close_ int fd = memfd_create("stream", MFD_CLOEXEC);
+	_cleanup_(image_free_p) struct image *i = NULL, *kept = NULL;
+	_cleanup_dir_ struct dir d = dir_new();
+	struct image_feed *f = NULL;
+	struct error e = {0};
+	struct stat st;
+
+	if (!CHECK(write_rounds(fd, &e) == 0, "%s", e.message))
+		return;
+	lseek(fd, 0, SEEK_SET);
+	CHECK(image_stream_unpack(image_open, fd, d.fd, &e) == 0, "%s", e.message);
+	if (!CHECK(image_open(d.fd, &kept, &e) == 0, "%s", e.message))
+		return;
+	CHECK(image_verify_pages(kept, &e) == 0, "%s", e.message);
+	check_rounds(kept);
+	/* In memory is what the index needs: 151 pages, and of what was tried in between one. */
+	lseek(fd, 0, SEEK_SET);
+	if (!CHECK(image_feed_new(&f, &e) == 0, "%s", e.message))
+		return;
+	image_feed_run(f, fd);
+	if (CHECK(image_feed_open(f, &i, &e) == 0, "%s", e.message)) {
+		check_rounds(i);
+		CHECK(fstat(image_feed_pages_fd(i), &st) == 0 && st.st_blocks * 512 <= 152 * PAGE,
+			"%lld pages", (long long)st.st_blocks * 512 / PAGE);
+	}
+	image_free(take_ptr(i));
+	image_feed_free(f);
 }
 
 /* Writes it byte by byte, more or less, in a process of its own. */
@@ -297,14 +487,20 @@ static void feed(const char *data, size_t n, bool whole)
 	image_feed_free(f);
 }
 
-static void test_feed(void)
+static void feed_one(enum image_codec codec)
 {
-	_cleanup_close_ int fd = new_stream();
+	_cleanup_close_ int fd = new_stream(codec);
 	size_t n;
 	_cleanup_free_ char *data = load(fd, &n);
 
 	feed(data, n, true);
-	feed(data, n - 60000, false);
+	feed(data, codec == IMAGE_CODEC_NONE ? n - 60000 : n / 2, false);
+}
+
+static void test_feed(void)
+{
+	feed_one(IMAGE_CODEC_NONE);
+	feed_one(IMAGE_CODEC_LZ4);
 }
 
 static void test_reader_of_a_feed_dies(void)
@@ -341,7 +537,8 @@ static void test_reader_goes(void)
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return;
 	close(ends[0]);
-	CHECK(write_stream(ends[1], &e) == -EPIPE && strstr(e.message, "has gone"), "%s", e.message);
+	CHECK(write_stream(ends[1], IMAGE_CODEC_NONE, &e) == -EPIPE && strstr(e.message, "has gone"), "%s",
+		e.message);
 	close(ends[1]);
 }
 
@@ -377,6 +574,8 @@ int main(void)
 		{"unpack", test_unpack},
 		{"pack is the same each time", test_pack_is_the_same_each_time},
 		{"damage", test_damage},
+		{"forged compressed pieces", test_forged},
+		{"rounds", test_rounds},
 		{"feed", test_feed},
 		{"the reader of a feed dies", test_reader_of_a_feed_dies},
 		{"the reader of a stream goes", test_reader_goes},

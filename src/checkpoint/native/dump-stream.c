@@ -48,27 +48,39 @@ int dump_stream_open(struct dump *d, int guard_fd, struct error *e)
 {
 	int r;
 
-	d->stream = arena_new(&d->arena, struct dump_stream);
+	d->stream = calloc(1, sizeof(*d->stream));
 	if (!d->stream)
 		return error_errno(e, -ENOMEM, "image stream");
 	r = image_out_new(d->options->stream_fd, guard_fd, d->options->stream_timeout, &d->stream->out, e);
-	return r < 0 ? r : image_writer_new_stream(d->stream->out, &d->writer, e);
+	if (r == 0)
+		r = image_out_compress(d->stream->out, &d->options->packing, e);
+	if (r < 0)
+		return r;
+	if (d->options->pre_copy)
+		image_out_forgets(d->stream->out);
+	return image_writer_new_stream(d->stream->out, &d->writer, e);
 }
 
 bool dump_stream_has_begun(const struct dump *d)
 {
-	return d->stream && d->stream->out && image_out_count(d->stream->out) > 0;
+	return d->stream && d->stream->sending;
 }
 
-void dump_stream_done(struct dump *d)
+void dump_stream_forget(struct dump_stream *s)
 {
-	if (!d->stream)
+	for (size_t i = 0; i < s->n; i++)
+		close_p(&s->sources[i].fd);
+	s->n = s->n_files = 0;
+}
+
+void dump_stream_free(struct dump_stream *s)
+{
+	if (!s)
 		return;
-	for (size_t i = 0; i < d->stream->n; i++)
-		close_p(&d->stream->sources[i].fd);
-	free(d->stream->sources);
-	image_out_free(d->stream->out);
-	d->stream = NULL;
+	dump_stream_forget(s);
+	free(s->sources);
+	image_out_free(s->out);
+	free(s);
 }
 
 static int add_source(struct dump *d, const struct source *new, struct error *e)

@@ -6,9 +6,11 @@
 
 /* d->writer and d->stream, in the place of a writer into a directory. */
 int dump_stream_open(struct dump *d, int guard_fd, struct error *e) _must_check_;
-void dump_stream_done(struct dump *d);
-/* Bytes are out: it cannot be begun again. */
+void dump_stream_free(struct dump_stream *s);
+/* Records are out, or were about to go: it cannot be begun again. What went before (rounds, small files) is of no harm. */
 bool dump_stream_has_begun(const struct dump *d);
+/* For another try, by another struct dump. */
+void dump_stream_forget(struct dump_stream *s);
 /* Notes pages of a process that will be sent. */
 int dump_stream_plan(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e) _must_check_;
 /* Likewise the contents of a file, of which a duplicate is kept. 1: they are to be sent at once. */

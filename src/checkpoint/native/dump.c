@@ -576,15 +576,24 @@ int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 	TRACE("prepare packing");
 	struct image_packing p = d->options->packing;
 
+	if (d->stream)
+		return 0; /* is compressed as it leaves */
 	d->packing_guard = guard_fd;
+	p.dedup |= p.codec != IMAGE_CODEC_NONE;
 	p.go_on = packing_goes_on;
 	p.arg = d;
 	return image_writer_pack(d->writer, &p, e);
 }
 
+/* Alone, or all of them together. */
+static bool may_retry(const struct checkpoint_options *o, const struct dump_journal *journal)
+{
+	return !o->together && !journal->paused;
+}
+
 static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
-	struct image_statistics *stats, bool *ret_begun, struct error *e)
+	struct image_statistics *stats, struct pre_copy_kept *kept, bool *ret_again, struct error *e)
 {
 	struct dump d = {.c = c,
 		.options = o,
@@ -594,16 +603,15 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		.progress = progress_to(STDERR_FILENO, o->progress),
 		DUMP_INIT};
-	_cleanup_(track_done_p) struct track watched = {TRACK_INIT};
 	_cleanup_(image_free_p) struct image *parent = NULL;
 	uint64_t begin = now_us();
 	int r;
 
-	d.track = &watched;
+	d.track = &kept->track;
 	d.guard_fd = guard_fd;
 	d.peers = o->together ? o->together->peers : NULL;
 	d.progress.beat = o->beat;
-	r = pre_copy_prepare(&d, image_dir, guard_fd, &parent, e);
+	r = pre_copy_prepare(&d, image_dir, guard_fd, kept, &parent, e);
 	if (r == 0)
 		r = open_root(&d, e);
 	if (r == 0)
@@ -620,19 +628,13 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = operate(&d, guard_fd, begin, e);
 	progress_stop(&d.progress);
 	stats->total_us = now_us() - begin;
-	*ret_begun = dump_stream_has_begun(&d);
-	image_writer_free(d.writer);
+	*ret_again = (r == -EAGAIN || (r == -EOPNOTSUPP && report->n > 0)) && may_retry(o, journal) &&
+		     !dump_stream_has_begun(&d);
+	pre_copy_keep(&d, *ret_again, kept);
 	dump_snapshots_done(&d);
 	dump_pages_done(&d);
-	dump_stream_done(&d);
 	dump_done(&d);
 	return r;
-}
-
-/* Alone, or all of them together. */
-static bool may_retry(const struct checkpoint_options *o, const struct dump_journal *journal)
-{
-	return !o->together && !journal->paused;
 }
 
 /* What preflight has not met may be passing: events that are about to be read, a process that has just ended, a call that could
@@ -642,14 +644,14 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 	struct image_statistics *stats, struct error *e)
 {
 	enum { STOPS = 8 };
+	_cleanup_(pre_copy_kept_done) struct pre_copy_kept kept = {.track = {TRACK_INIT}};
 	uint64_t preflight_us = stats->preflight_us;
 
 	for (int i = 1;; i++) {
-		bool begun = false;
-		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, &begun, e);
+		bool again = false;
+		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, &kept, &again, e);
 
-		if ((r != -EAGAIN && (r != -EOPNOTSUPP || report->n == 0)) || !may_retry(o, journal) ||
-			begun || i == STOPS)
+		if (!again || i == STOPS)
 			return r;
 		preflight_report_done(report);
 		*journal = (struct dump_journal){.queue = journal->queue};

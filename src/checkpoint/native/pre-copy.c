@@ -370,34 +370,76 @@ static int next_round(struct container *c, const struct checkpoint_options *o, s
 	return result;
 }
 
-static int make_rounds(struct dump *d, int guard_fd, struct error *e)
+static int make_rounds(struct dump *d, int guard_fd, bool again, struct error *e)
 {
 	uint64_t left = UINT64_MAX;
 	bool more = true;
 	/* Where threads sleep is clear now; soon after a stop it may not be. */
 	int result = dump_remember_waits(d, e);
 
-	track_fetch(d->c, true, d->track);
-	forget(d->track);
+	if (!again) {
+		track_fetch(d->c, true, d->track);
+		forget(d->track);
+	}
 	for (int n = 1; result == 0 && more; n++)
 		result = next_round(
 			d->c, d->options, d->writer, d->journal, guard_fd, d->track, n, &left, &more, e);
+	/* What it has protected it may not have copied. */
+	if (result < 0)
+		forget(d->track);
 	if (result == 0)
 		track_prepare_maps(d->track);
 	d->track->tells_empty = track_try_empty();
 	return result;
 }
 
-int pre_copy_prepare(struct dump *d, int image_dir, int guard_fd, struct image **ret_parent, struct error *e)
+static int open_writer(
+	struct dump *d, int image_dir, int guard_fd, struct pre_copy_kept *kept, struct error *e)
+{
+	if (!d->options->to_stream)
+		return image_writer_new(image_dir, &d->writer, e);
+	if (!kept->writer)
+		return dump_stream_open(d, guard_fd, e);
+	d->writer = take_ptr(kept->writer);
+	d->stream = take_ptr(kept->stream);
+	image_writer_again(d->writer);
+	return 0;
+}
+
+void pre_copy_kept_done(struct pre_copy_kept *kept)
+{
+	image_writer_free(take_ptr(kept->writer));
+	dump_stream_free(take_ptr(kept->stream));
+	track_done(&kept->track);
+	kept->track = (struct track){TRACK_INIT};
+}
+
+void pre_copy_keep(struct dump *d, bool again, struct pre_copy_kept *kept)
+{
+	if (again && d->stream && !dump_stream_has_begun(d)) {
+		dump_stream_forget(d->stream);
+		kept->writer = take_ptr(d->writer);
+		kept->stream = take_ptr(d->stream);
+		if (d->options->pre_copy)
+			return;
+	}
+	image_writer_free(take_ptr(d->writer));
+	dump_stream_free(take_ptr(d->stream));
+	track_done(&kept->track);
+	kept->track = (struct track){TRACK_INIT};
+}
+
+int pre_copy_prepare(struct dump *d, int image_dir, int guard_fd, struct pre_copy_kept *kept,
+	struct image **ret_parent, struct error *e)
 {
 	struct error why;
-	int r = d->options->to_stream ? dump_stream_open(d, guard_fd, e)
-				      : image_writer_new(image_dir, &d->writer, e);
+	bool again = kept->writer;
+	int r = open_writer(d, image_dir, guard_fd, kept, e);
 
 	if (r < 0)
 		return r;
 	if (d->options->pre_copy && pre_copy_is_possible(d->unprivileged, &why) == 0)
-		return make_rounds(d, guard_fd, e);
+		return make_rounds(d, guard_fd, again, e);
 	if (d->options->pre_copy)
 		log_warning(
 			"--pre-copy is not possible, all memory is copied while the container is stopped: %s",

@@ -93,6 +93,7 @@ void track_learn(struct dump *d, struct track *t)
 
 void track_prepare_maps(struct track *t)
 {
+	close_p(&t->iterator); /* of a try that failed */
 	if (t->n_words > 0 && t->n == 1)
 		t->iterator = vma_bits_begin(t->bits_program, t->mms[0].pid);
 }
