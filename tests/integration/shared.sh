@@ -73,6 +73,11 @@ test_deleted_file() { passed_over deleted; }
 test_end_of_a_pipe() { passed_over pipe; }
 test_credentials() { passed_over credentials; }
 
+# Clients that have not been accepted, in the backlogs of both.
+test_queues_of_clients() { passed_over queue; }
+test_queues_of_abstract_names() { passed_over queue-abstract; }
+test_queues_of_packets() { passed_over queue-seqpacket; }
+
 test_lock() { passed_over lock --file-locks; }
 test_sem_undo() { passed_over undo; }
 
@@ -87,6 +92,7 @@ refused() {
 }
 
 test_refused_epoll() { refused epoll 'the container "(give|take)" has it open as well'; }
+test_refused_queue_with_data() { refused queue-data 'sent data and is not accepted yet'; }
 test_refused_socket() { refused tcp 'the container "(give|take)" has it open as well'; }
 
 # Between networks sockets connect as well, by a path; but what is accepted belongs to the network of the client.

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,6 +213,98 @@ static int semaphores(void)
 	return set;
 }
 
+/* ---- queues of clients that nobody has accepted: the other one's, our own, the other one's ---- */
+
+static int listener, dialled[3];
+static struct ucred listeners[3]; /* as the clients see them */
+
+/* The other one has come here, too. */
+static void barrier(void)
+{
+	char byte = 'b';
+
+	check(write(connection, &byte, 1) == 1 && read(connection, &byte, 1) == 1, "barrier");
+}
+
+static socklen_t queue_address(struct sockaddr_un *a, const char *kind, const char *whose)
+{
+	size_t from = strstr(kind, "abstract") ? 1 : 0;
+
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(a->sun_path + from, sizeof(a->sun_path) - from, "%sl.%s", from ? "" : "/vol/", whose);
+	return offsetof(struct sockaddr_un, sun_path) + strlen(a->sun_path + from) + 1;
+}
+
+static int queue_type(const char *kind)
+{
+	return strstr(kind, "seqpacket") ? SOCK_SEQPACKET : SOCK_STREAM;
+}
+
+static struct ucred who(int fd)
+{
+	struct ucred c = {0};
+
+	check(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &(socklen_t){sizeof(c)}) == 0, "SO_PEERCRED");
+	return c;
+}
+
+static void dial(const char *kind, const char *whose, int i)
+{
+	struct sockaddr_un a;
+	socklen_t len = queue_address(&a, kind, whose);
+
+	dialled[i] = socket(AF_UNIX, queue_type(kind) | SOCK_CLOEXEC, 0);
+	check(connect(dialled[i], (struct sockaddr *)&a, len) == 0, "connect");
+	check(!strstr(kind, "data") || write(dialled[i], "x", 1) == 1, "write");
+	listeners[i] = who(dialled[i]);
+}
+
+static void queue_up(const char *kind)
+{
+	const char *other = gives() ? "take" : "give";
+	struct sockaddr_un a;
+	socklen_t len = queue_address(&a, kind, role);
+
+	listener = socket(AF_UNIX, queue_type(kind) | SOCK_CLOEXEC, 0);
+	unlink(a.sun_path);
+	check(bind(listener, (struct sockaddr *)&a, len) == 0 && listen(listener, 3) == 0, "listen");
+	if (a.sun_path[0])
+		check(chmod(a.sun_path, 0666) == 0, "chmod");
+	barrier();
+	dial(kind, other, 0);
+	barrier();
+	dial(kind, role, 1);
+	barrier();
+	dial(kind, other, 2);
+	barrier();
+}
+
+/* Each in its place: our own one has a pid that we see. */
+static void accept_queue(void)
+{
+	for (int i = 0; i < 3; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		char digit = (char)('0' + i);
+
+		check(fd >= 0, "accept");
+		check((who(fd).pid == getpid()) == (i == 1), "a client in another place");
+		check(write(fd, &digit, 1) == 1, "answer");
+	}
+	check(fcntl(listener, F_SETFL, O_NONBLOCK) == 0 && accept4(listener, NULL, NULL, SOCK_CLOEXEC) < 0,
+		"one more");
+}
+
+static void hear_answers(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct ucred now = who(dialled[i]);
+		char digit = 0;
+
+		check(now.pid == listeners[i].pid && now.uid == listeners[i].uid, "another listener");
+		check(read(dialled[i], &digit, 1) == 1 && digit == '0' + i, "the answer to another one");
+	}
+}
+
 static void set_up(const char *kind, int *fd)
 {
 	uint64_t three = 3;
@@ -244,6 +337,8 @@ static void set_up(const char *kind, int *fd)
 		close(both(gives() ? dup(0) : -1));
 		if (!gives())
 			by_child(take_lock, *fd);
+	} else if (!strncmp(kind, "queue", 5)) {
+		queue_up(kind);
 	} else if (!strcmp(kind, "undo")) {
 		*fd = semaphores();
 		close(both(gives() ? dup(0) : -1));
@@ -323,8 +418,12 @@ int main(int argc, char **argv)
 	wait_for(gives() ? "/vol/looked.take" : "/vol/looked.give");
 	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid,
 		"the other end is another one's");
-	if (!gives())
+	if (!strncmp(argv[2], "queue", 5)) {
+		accept_queue();
+		hear_answers();
+	} else if (!gives()) {
 		wait_for("/vol/result.give");
+	}
 	use(argv[2], fd);
 	say("result", "PASS\n");
 	for (;;)

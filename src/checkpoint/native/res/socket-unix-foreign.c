@@ -5,6 +5,9 @@
  * of its own end. The container that is to call connect, or socketpair, is the one whose process did: the credentials that the other end
  * sees (SO_PEERCRED) are then of the right pid namespace.
  *
+ * A client that waits to be accepted, and the listener, have a key of the backlog and the place in it. Containers connect in the order of
+ * these keys, own clients of such a listener among them, so that each comes to its place.
+ *
  * Datagrams may have come from any socket with a name: those are offered under the number of their inode.
  */
 #include "checkpoint/native/res/socket.h"
@@ -168,6 +171,39 @@ int unix_link_foreign(struct dump *d, struct dump_file *f, const struct sockdiag
 	if (fd < 0)
 		return error_errno(e, fd, "the peer of a unix socket in the container \"%s\"", shared->with);
 	return unix_peer_credentials(d, fd, &m->credentials, e);
+}
+
+/* Keys that are sorted as the sockets came: by the listener, then by the place in its backlog. */
+static char *waiting_key(struct dump *d, const struct sockdiag_socket *listener, size_t place)
+{
+	return arena_printf(&d->arena, "wait-%08x-%08zx", listener->ino, place);
+}
+
+int unix_link_waiting(struct dump *d, const struct sockdiag_socket *listener, St__Socket *m, struct error *e)
+{
+	m->waiting_keys = arena_array(&d->arena, m->n_waiting, sizeof(*m->waiting_keys));
+	if (!m->waiting_keys)
+		return error_errno(e, -ENOMEM, "backlog");
+	for (size_t i = 0; i < m->n_waiting; i++)
+		if (!(m->waiting_keys[m->n_waiting_keys++] = waiting_key(d, listener, i)))
+			return error_errno(e, -ENOMEM, "backlog");
+	d->shares = true;
+	return 0;
+}
+
+int unix_link_arrival(struct dump *d, struct dump_file *f, const struct sockdiag_socket *listener,
+	const struct peer_file *other, struct error *e)
+{
+	St__Shared *m = f->msg->socket->waits_at = pb_new(&d->arena, Shared, shared);
+	size_t place = 0;
+
+	while (place < listener->n_pending && listener->pending[place] != f->st.st_ino)
+		place++;
+	if (!m || !(m->key = waiting_key(d, listener, place)))
+		return error_errno(e, -ENOMEM, "unix socket");
+	m->with = (char *)peers_name(d, other->member);
+	d->shares = true;
+	return 0;
 }
 
 /* The socket of another container that has this name. */

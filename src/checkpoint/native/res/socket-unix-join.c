@@ -3,11 +3,13 @@
  * Unix sockets whose peer is made in another container that is restored beside this one. Each end records what waits in it, and
  * fills its own queue by a descriptor of the other end. What was connected by name is connected again: by the client's
  * container, so that both ends see the credentials that they saw. Accepted connections are made one after another, in the order of
- * their keys, which is the same in all containers: so nobody waits in a circle.
+ * their keys, which is the same in all containers: so nobody waits in a circle. So are those of clients that wait to be accepted, in the
+ * order in which they came.
  */
 #include "checkpoint/native/res/unix-restore.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -106,7 +108,11 @@ static int connect_foreign(
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "connection to a unix socket without a name");
 	}
 	r = unix_perform(u, c, &k, "connect to a unix socket of another container", e);
-	return r < 0 ? error_prefix(e, "%s", s->m->shared_peer ? s->m->shared_peer->with : s->m->target) : 0;
+	return r < 0 ? error_prefix(e, "%s",
+			       s->m->shared_peer ? s->m->shared_peer->with
+			       : s->m->waits_at	 ? s->m->waits_at->with
+						 : s->m->target)
+		     : 0;
 }
 
 int unix_connect_target(struct unix_restore *u, struct sock *s, struct error *e)
@@ -191,6 +197,95 @@ int unix_join(struct unix_restore *u, struct error *e)
 		if (r == 0)
 			r = is_owner(list[i]) ? serve(u, list[i], e) : dial(u, list[i], e);
 	}
+	return r;
+}
+
+/* ---- clients that wait to be accepted ---- */
+
+struct arrival {
+	const char *key;
+	struct sock *listener, *client; /* NULL: another container's */
+};
+
+static int connect_arrival(struct unix_restore *u, struct sock *s, int place, struct error *e)
+{
+	struct timeval limit = {.tv_sec = 5}, none = {};
+	int r;
+
+	/* As in unix_connect_to(). */
+	setsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	r = connect_foreign(u, s, place, s->m->credentials, e);
+	setsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+	return r;
+}
+
+static int arrive(struct unix_restore *u, const struct arrival *a, struct error *e)
+{
+	const struct sock *own = a->client ? a->client : a->listener;
+	_cleanup_close_ int fd = -EBADF;
+	int r = restore_enter_network(u->r, own->file->net_namespace, e);
+
+	if (r < 0)
+		return r;
+	if (a->client && a->listener)
+		return unix_connect_to(u, a->client->fd, a->listener, a->client->m->credentials, e);
+	if (a->listener) {
+		r = offer_place(u, a->listener, a->key, "l", e);
+		return r < 0 ? r : restore_want(u->r, a->key, "c", &fd, e);
+	}
+	r = restore_want(u->r, a->key, "l", &fd, e);
+	if (r == 0)
+		r = connect_arrival(u, a->client, fd, e);
+	return r < 0 ? r : restore_offer(u->r, a->key, "c", a->client->fd, e);
+}
+
+static int add_waiting(
+	struct unix_restore *u, struct sock *s, struct arrival *list, size_t *n, struct error *e)
+{
+	if (s->m->n_waiting_keys != s->m->n_waiting)
+		return error_set(e, -EBADMSG, ERROR_CORRUPT, "keys of a backlog");
+	for (size_t i = 0; i < s->m->n_waiting; i++) {
+		struct sock *client = unix_find_sock(u, s->m->waiting[i]);
+
+		if (s->m->waiting[i] && !client)
+			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
+		list[(*n)++] = (struct arrival){s->m->waiting_keys[i], s, client};
+	}
+	return 0;
+}
+
+static int arrivals_by_key(const void *a, const void *b)
+{
+	const struct arrival *x = a, *y = b;
+
+	return strcmp(x->key, y->key);
+}
+
+int unix_join_waiting(struct unix_restore *u, struct error *e)
+{
+	size_t n = 0, max = 0;
+	struct arrival *list;
+	int r = 0;
+
+	for (size_t i = 0; i < u->n; i++)
+		max += u->socks[i].m->n_waiting_keys ? u->socks[i].m->n_waiting
+						     : u->socks[i].m->waits_at != NULL;
+	if (max == 0)
+		return 0;
+	list = arena_array(&u->r->arena, max, sizeof(*list));
+	if (!list)
+		return error_errno(e, -ENOMEM, "unix sockets");
+	for (size_t i = 0; i < u->n && r == 0; i++) {
+		struct sock *s = &u->socks[i];
+
+		if (s->m->n_waiting_keys)
+			r = add_waiting(u, s, list, &n, e);
+		else if (s->m->waits_at)
+			list[n++] = (struct arrival){s->m->waits_at->key, NULL, s};
+	}
+	qsort(list, n, sizeof(*list), arrivals_by_key);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = arrive(u, &list[i], e);
 	return r;
 }
 

@@ -259,8 +259,8 @@ int unix_perform(struct unix_restore *u, const St__SocketCredentials *c, const s
 
 /* By the name that the target has now. A backlog that is full (of a damaged image) must not stop us for
  * ever. */
-static int connect_to(struct unix_restore *u, int fd, const struct sock *target,
-	const St__SocketCredentials *c, struct error *e)
+int unix_connect_to(struct unix_restore *u, int fd, const struct sock *target, const St__SocketCredentials *c,
+	struct error *e)
 {
 	struct deed k = {.call = CALL_CONNECT, .a = fd, .dir = target->dir};
 	struct timeval limit = {.tv_sec = 5}, none = {0};
@@ -360,7 +360,7 @@ static int connect_and_accept(struct unix_restore *u, struct sock *listener, int
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	r = connect_to(u, client, listener, client_credentials, e);
+	r = unix_connect_to(u, client, listener, client_credentials, e);
 	if (r < 0)
 		return r;
 	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
@@ -521,7 +521,7 @@ static int connect_datagram(struct unix_restore *u, struct sock *s, struct error
 	if (*s->m->target)
 		return unix_connect_target(u, s, e);
 	if (target)
-		return connect_to(u, s->fd, target, NULL, e);
+		return unix_connect_to(u, s->fd, target, NULL, e);
 	if (!socket_address(&s->m->remote, AF_UNIX, &a, &len))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of the peer of a unix socket");
 	if (connect(s->fd, (struct sockaddr *)&a, len) < 0)
@@ -534,12 +534,14 @@ static int connect_waiting(struct unix_restore *u, struct sock *s, struct error 
 {
 	int r = 0;
 
+	if (s->m->n_waiting_keys)
+		return 0; /* unix_join_waiting() */
 	for (size_t i = 0; i < s->m->n_waiting && r == 0; i++) {
 		struct sock *client = unix_find_sock(u, s->m->waiting[i]);
 
 		if (!client)
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
-		r = connect_to(u, client->fd, s, client->m->credentials, e);
+		r = unix_connect_to(u, client->fd, s, client->m->credentials, e);
 	}
 	return r;
 }
@@ -631,8 +633,9 @@ int unix_restore_all(struct restore *r, struct error *e)
 {
 	static const unix_step before[] = {unix_offer_pair, unix_take_pair, make_pair, bind_socket,
 		listen_socket, unix_offer_name, unix_fetch_pair, accept_socket};
-	static const unix_step after[] = {fill_queue, unix_tell_filled, close_other, connect_datagram,
-		connect_waiting, unix_await_filled, shut_down, finish};
+	static const unix_step after[] = {
+		fill_queue, unix_tell_filled, close_other, connect_datagram, connect_waiting};
+	static const unix_step last[] = {unix_await_filled, shut_down, finish};
 	struct unix_restore u = {.r = r, .cwd = -EBADF};
 	int result, fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -650,6 +653,10 @@ int unix_restore_all(struct restore *r, struct error *e)
 		result = unix_join(&u, e);
 	if (result == 0)
 		result = take_steps(&u, after, ARRAY_SIZE(after), e);
+	if (result == 0)
+		result = unix_join_waiting(&u, e);
+	if (result == 0)
+		result = take_steps(&u, last, ARRAY_SIZE(last), e);
 	clean_up(&u);
 	return result;
 }

@@ -6,7 +6,7 @@
  * A connected pair must be inside of the container. Of two connected stream sockets the one that was made
  * by accept shares the name of its listener; two without names come from socketpair. A socket that waits
  * in a backlog has no partner yet, so nothing could be read back of what its client sent: with data it is
- * refused.
+ * refused. Client and listener may be of two containers that are checkpointed together (socket-unix-foreign.c).
  */
 #include "checkpoint/native/res/socket.h"
 
@@ -213,13 +213,9 @@ static void check_listener(struct dump *d, const struct dump_file *f, const stru
 				"a client connected and left before it was accepted; what it sent cannot be "
 				"read",
 				"let the server accept it, then checkpoint");
-		else if (!find_own(d, s->pending[i]))
-			refuse(d, f,
-				other ? unix_says(d, other,
-						"a client in the container \"%s\" waits to be accepted")
-				      : "a client outside of the container waits to be accepted",
-				other ? "let the server accept it, then checkpoint"
-				      : "disconnect the client, then checkpoint");
+		else if (!find_own(d, s->pending[i]) && !other)
+			refuse(d, f, "a client outside of the container waits to be accepted",
+				"disconnect the client, then checkpoint");
 	}
 }
 
@@ -230,7 +226,6 @@ static const char outside_remedy[] = "disconnect it, or run both ends in the con
 static void check_alone(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
 {
 	const struct sockdiag_socket *listener = sockdiag_listener_of(d->sockets, s->ino);
-	const struct peer_file *other;
 
 	if (unix_is_request(d, s, NULL))
 		return;
@@ -241,13 +236,8 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 			refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 		return;
 	}
-	other = peers_socket(d, listener->ino);
-	if (!find_own(d, listener->ino))
-		refuse(d, f,
-			other ? unix_says(d, other, "it waits to be accepted in the container \"%s\"")
-			      : outside_reason,
-			other ? "let the server accept it, then checkpoint"
-			      : dump_outside_remedy(d, outside_remedy));
+	if (!find_own(d, listener->ino) && !peers_socket(d, listener->ino))
+		refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			"let the server accept it, then checkpoint");
@@ -557,6 +547,7 @@ static int link_listener(
 	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e)
 {
 	St__Socket *m = f->msg->socket;
+	bool foreign = false;
 
 	m->waiting = arena_array(&d->arena, s->n_pending, sizeof(*m->waiting));
 	if (!m->waiting)
@@ -564,13 +555,14 @@ static int link_listener(
 	for (size_t i = 0; i < s->n_pending; i++) {
 		struct dump_file *client = find_own(d, s->pending[i]);
 
-		if (!client)
+		foreign |= !client;
+		if (!client && !peers_socket(d, s->pending[i]))
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 				"a client outside of the container waits to be accepted: disconnect it, then "
 				"checkpoint");
-		m->waiting[m->n_waiting++] = client->id;
+		m->waiting[m->n_waiting++] = client ? client->id : 0;
 	}
-	return 0;
+	return foreign ? unix_link_waiting(d, s, m, e) : 0;
 }
 
 /* The listener of this name, if there is one still: accepted sockets share their listener's name (and
@@ -607,12 +599,17 @@ static int link_pending(
 {
 	const struct proc_status *owner = &f->proc->status;
 	struct dump_file *l = find_own(d, listener->ino);
+	const struct peer_file *other = l ? NULL : peers_socket(d, listener->ino);
 	St__Socket *m = f->msg->socket;
+	int r;
 
-	if (!l)
+	if (!l && !other)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED, "%s", outside_reason);
 	m->pending = true;
-	m->listener = l->id;
+	m->listener = l ? l->id : 0;
+	r = l ? 0 : unix_link_arrival(d, f, listener, other, e);
+	if (r < 0)
+		return r;
 	m->credentials = new_credentials(
 		d, f->proc->ns_pid, owner->uid[1], owner->gid[1], owner->groups, owner->n_groups);
 	return m->credentials ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");

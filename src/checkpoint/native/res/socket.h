@@ -112,6 +112,11 @@ struct sockdiag_socket;
 struct peer_file;
 const char *unix_foreign_obstacle(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s,
 	const struct peer_file *other);
+/* A listener with clients of other containers in its backlog (m->waiting is filled); and such a client. */
+int unix_link_waiting(
+	struct dump *d, const struct sockdiag_socket *listener, St__Socket *m, struct error *e) _must_check_;
+int unix_link_arrival(struct dump *d, struct dump_file *f, const struct sockdiag_socket *listener,
+	const struct peer_file *other, struct error *e) _must_check_;
 int unix_link_foreign(struct dump *d, struct dump_file *f, const struct sockdiag_socket *s,
 	const struct peer_file *other, struct error *e) _must_check_;
 int unix_link_names(

@@ -68,6 +68,11 @@ int unix_tell_filled(struct unix_restore *u, struct sock *s, struct error *e) _m
 int unix_await_filled(struct unix_restore *u, struct sock *s, struct error *e) _must_check_;
 /* All connections that were accepted, of all containers in the same order. */
 int unix_join(struct unix_restore *u, struct error *e) _must_check_;
+/* Clients in backlogs, where the listener and one of its clients are of two containers: likewise. */
+int unix_join_waiting(struct unix_restore *u, struct error *e) _must_check_;
+/* By the name that the target has now. */
+int unix_connect_to(struct unix_restore *u, int fd, const struct sock *target, const St__SocketCredentials *c,
+	struct error *e) _must_check_;
 /* The socket of another container from which a datagram came: a descriptor of ours. */
 int unix_sender(
 	struct unix_restore *u, const St__SocketMessage *message, int *ret_fd, struct error *e) _must_check_;
