@@ -117,6 +117,8 @@ static const char *vma_name(const struct inspection *x, const St__Memory *m, con
 		return special[v->special];
 	if (v->file)
 		return inspect_file_name(x, v->file);
+	if (v->aio)
+		return "/[aio]";
 	if (v->shm)
 		return "[shared]";
 	if (v->start < m->brk && v->end > m->start_brk)

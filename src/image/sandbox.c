@@ -196,7 +196,7 @@ static const char *const *features_of(const char *text, size_t len)
 {
 	static const char *const of_containers[] = {IMAGE_FEATURE_SANDBOX, IMAGE_FEATURE_PARENT,
 		IMAGE_FEATURE_PRE_DUMP, IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED,
-		IMAGE_FEATURE_PRESSURE, IMAGE_FEATURE_MQ_NOTIFY, NULL};
+		IMAGE_FEATURE_PRESSURE, IMAGE_FEATURE_MQ_NOTIFY, IMAGE_FEATURE_AIO, NULL};
 
 	return memmem(text, len, "\"" IMAGE_FEATURE_SANDBOX "\"", strlen(IMAGE_FEATURE_SANDBOX) + 2)
 		       ? known_features

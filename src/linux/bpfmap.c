@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "linux/bpfmap.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "base/fd.h"
+#include "linux/bpfcode.h"
 #include "linux/bpfwalk.h"
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
 
 int bpf_map_describe(int fd, struct bpf_map_info *ret)
 {
@@ -24,7 +12,7 @@ int bpf_map_describe(int fd, struct bpf_map_info *ret)
 	union bpf_attr attr = {.info = {.bpf_fd = (uint32_t)fd,
 				       .info_len = sizeof(info),
 				       .info = (uint64_t)(uintptr_t)&info}};
-	int r = bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+	int r = bpf_command(BPF_OBJ_GET_INFO_BY_FD, &attr);
 
 	if (r == 0)
 		*ret = info;
@@ -40,21 +28,21 @@ int bpf_map_make(const struct bpf_map_info *m)
 		.map_flags = m->map_flags};
 
 	memcpy(attr.map_name, m->name, MIN(sizeof(attr.map_name), sizeof(m->name)));
-	return bpf(BPF_MAP_CREATE, &attr);
+	return bpf_command(BPF_MAP_CREATE, &attr);
 }
 
 int bpf_map_by_id(uint32_t id, uint32_t flags)
 {
 	union bpf_attr attr = {.map_id = id, .open_flags = flags};
 
-	return bpf(BPF_MAP_GET_FD_BY_ID, &attr);
+	return bpf_command(BPF_MAP_GET_FD_BY_ID, &attr);
 }
 
 int bpf_map_freeze(int fd)
 {
 	union bpf_attr attr = {.map_fd = (uint32_t)fd};
 
-	return bpf(BPF_MAP_FREEZE, &attr);
+	return bpf_command(BPF_MAP_FREEZE, &attr);
 }
 
 /* With room for all of them, so one call will do; it ends in ENOENT, as there are no more. */
@@ -66,7 +54,7 @@ int bpf_map_read(int fd, uint32_t max_entries, void *keys, void *values, uint32_
 				       .values = (uint64_t)(uintptr_t)values,
 				       .count = max_entries,
 				       .out_batch = (uint64_t)(uintptr_t)next}};
-	int r = bpf(BPF_MAP_LOOKUP_BATCH, &attr);
+	int r = bpf_command(BPF_MAP_LOOKUP_BATCH, &attr);
 
 	if (r == 0 || r == -ENOENT)
 		*ret_n = attr.batch.count;
@@ -79,29 +67,9 @@ int bpf_map_write(int fd, const void *keys, const void *values, uint32_t n)
 				       .keys = (uint64_t)(uintptr_t)keys,
 				       .values = (uint64_t)(uintptr_t)values,
 				       .count = n}};
-	int r = n == 0 ? 0 : bpf(BPF_MAP_UPDATE_BATCH, &attr);
+	int r = n == 0 ? 0 : bpf_command(BPF_MAP_UPDATE_BATCH, &attr);
 
 	return r == 0 && n > 0 && attr.batch.count != n ? -EIO : r;
-}
-
-/* "0-3,8" */
-uint32_t bpf_cpus(void)
-{
-	char text[256], *p = text;
-	uint32_t n = 0;
-
-	if (read_small_file_at(AT_FDCWD, "/sys/devices/system/cpu/possible", text, sizeof(text)) <= 0)
-		return 0;
-	for (;;) {
-		unsigned long from = strtoul(p, &p, 10), to = *p == '-' ? strtoul(p + 1, &p, 10) : from;
-
-		if (to < from || to > 1 << 16)
-			return 0;
-		n += to - from + 1;
-		if (*p != ',')
-			return n;
-		p++;
-	}
 }
 
 int bpf_read_users(struct arena *a, struct bpf_users **ret, size_t *ret_n)

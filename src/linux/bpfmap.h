@@ -19,9 +19,6 @@ int bpf_map_freeze(int fd) _must_check_;
 int bpf_map_read(int fd, uint32_t max_entries, void *keys, void *values, uint32_t *ret_n) _must_check_;
 int bpf_map_write(int fd, const void *keys, const void *values, uint32_t n) _must_check_;
 
-/* How many CPUs maps have values for that have one for each; 0: it is not known. */
-uint32_t bpf_cpus(void);
-
 /* Who has a map: "users" are open descriptions and pins, "others" programs and maps of maps. */
 struct bpf_users {
 	uint32_t id;

@@ -10,6 +10,7 @@
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "linux/bpfcode.h"
 
 enum { BTF_MAX = 64 << 20, NOWHERE = INT32_MIN };
 
@@ -155,25 +157,47 @@ static bool find_places(const struct btf *b, struct walk *w)
 	return w->number != 0;
 }
 
-/* The type with that number; NULL: none. */
-static const struct btf_type *type_of(const struct btf *b, uint32_t wanted)
-{
-	uint32_t number = 1;
+/* Where each type begins, by its number. */
+struct btf_index {
+	uint32_t *at;
+	uint32_t n;
+};
 
-	for (const char *p = b->types; b->end - p >= (ptrdiff_t)sizeof(struct btf_type); number++) {
+static int index_types(const struct btf *b, struct btf_index *ret)
+{
+	uint32_t room = 0;
+
+	*ret = (struct btf_index){.n = 1}; /* 0 is void */
+	for (const char *p = b->types; b->end - p >= (ptrdiff_t)sizeof(struct btf_type);) {
 		const struct btf_type *t = (const void *)p;
 
 		if ((size_t)(b->end - p) < sizeof(*t) + tail_of(t))
-			return NULL;
-		if (number == wanted)
-			return t;
+			break;
+		if (ret->n >= room) {
+			uint32_t *more;
+
+			room = room ? 2 * room : 1 << 16;
+			more = reallocarray(ret->at, room, sizeof(*more));
+			if (!more) {
+				free(ret->at);
+				return -ENOMEM;
+			}
+			ret->at = more;
+		}
+		ret->at[ret->n++] = (uint32_t)(p - b->types);
 		p += sizeof(*t) + tail_of(t);
 	}
-	return NULL;
+	return 0;
+}
+
+static const struct btf_type *type_of(const struct btf *b, const struct btf_index *x, uint32_t number)
+{
+	return number > 0 && number < x->n ? (const void *)(b->types + x->at[number]) : NULL;
 }
 
 /* Of a struct or union; members without a name are looked into. -1: it has none of that name. */
-static int offset_of(const struct btf *b, const struct btf_type *t, const char *member, int depth)
+static int offset_of(const struct btf *b, const struct btf_index *x, const struct btf_type *t,
+	const char *member, int depth)
 {
 	const struct btf_member *m = (const void *)(t + 1);
 
@@ -187,68 +211,66 @@ static int offset_of(const struct btf *b, const struct btf_type *t, const char *
 			return at;
 		if (m[i].name_off != 0 || depth == 4)
 			continue;
-		inner = type_of(b, m[i].type);
+		inner = type_of(b, x, m[i].type);
 		if (!inner || (BTF_INFO_KIND(inner->info) != BTF_KIND_STRUCT &&
 				      BTF_INFO_KIND(inner->info) != BTF_KIND_UNION))
 			continue;
-		r = offset_of(b, inner, member, depth + 1);
+		r = offset_of(b, x, inner, member, depth + 1);
 		if (r >= 0)
 			return at + r;
 	}
 	return -1;
 }
 
-int bpf_places(const char *iterator, const char *type, const char *const *members, int *ret_at, size_t n,
-	uint32_t *ret_iterator)
+/* What the type with that number says of the places that have not been found yet. */
+static void find_place(
+	const struct btf *b, const struct btf_index *x, uint32_t number, struct bpf_place *places, size_t n)
 {
-	uint32_t number = 1;
+	const struct btf_type *t = type_of(b, x, number);
+	unsigned kind = BTF_INFO_KIND(t->info);
+	const char *name;
+
+	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_FUNC && kind != BTF_KIND_VAR)
+		return;
+	name = name_of(b, t->name_off);
+	for (size_t k = 0; k < n; k++) {
+		struct bpf_place *p = &places[k];
+
+		if (p->at >= 0 || (kind == BTF_KIND_STRUCT) != (p->member != NULL) ||
+			strcmp(name, p->name) != 0)
+			continue;
+		p->at = p->member ? offset_of(b, x, t, p->member, 0) : (int)number;
+	}
+}
+
+int bpf_places(struct bpf_place *places, size_t n)
+{
+	struct btf_index x;
 	struct btf b;
-	size_t size, found = 0;
+	size_t size;
 	char *data;
 	int r = map_btf(&data, &size);
 
 	if (r < 0)
 		return r;
-	*ret_iterator = 0;
-	for (const char *p = open_btf(data, size, &b) ? b.types : NULL;
-		p && b.end - p >= (ptrdiff_t)sizeof(struct btf_type); number++) {
-		const struct btf_type *t = (const void *)p;
-		unsigned kind = BTF_INFO_KIND(t->info);
-
-		if ((size_t)(b.end - p) < sizeof(*t) + tail_of(t))
-			break;
-		if (kind == BTF_KIND_FUNC && !strcmp(name_of(&b, t->name_off), iterator))
-			*ret_iterator = number;
-		else if (kind == BTF_KIND_STRUCT && found < n && !strcmp(name_of(&b, t->name_off), type))
-			for (found = 0; found < n; found++)
-				if ((ret_at[found] = offset_of(&b, t, members[found], 0)) < 0)
-					break;
-		p += sizeof(*t) + tail_of(t);
+	for (size_t k = 0; k < n; k++)
+		places[k].at = -1;
+	r = open_btf(data, size, &b) ? index_types(&b, &x) : -EOPNOTSUPP;
+	if (r == 0) {
+		for (uint32_t number = 1; number < x.n; number++)
+			find_place(&b, &x, number, places, n);
+		free(x.at);
 	}
 	munmap(data, size);
-	return found == n && *ret_iterator ? 0 : -EOPNOTSUPP;
-}
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
+	for (size_t k = 0; k < n && r == 0; k++)
+		r = places[k].at < 0 ? -EOPNOTSUPP : 0;
+	return r;
 }
 
 struct program {
 	struct bpf_insn code[BPF_WALK_FIELDS * (1 + 6) + 32];
 	unsigned n;
 };
-
-#define INSN(c, d, s, o, i)                                                                                  \
-	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (int16_t)(o), .imm = (i)})
-#define LOAD(size, to, from, offset) INSN(BPF_LDX | BPF_MEM | (size), to, from, offset, 0)
-#define STORE(offset, from) INSN(BPF_STX | BPF_MEM | BPF_DW, BPF_REG_10, from, offset, 0)
-#define SET(to, value) INSN(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value)
-#define COPY(to, from) INSN(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0)
-#define ADD(to, value) INSN(BPF_ALU64 | BPF_ADD | BPF_K, to, 0, 0, value)
-#define CALL(function) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, function)
 
 static void emit(struct program *p, struct bpf_insn i)
 {
@@ -319,15 +341,9 @@ static void write_program(struct program *p, const struct walk *w)
 static int load_program(const struct walk *w)
 {
 	struct program p = {};
-	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_TRACING,
-		.expected_attach_type = BPF_TRACE_ITER,
-		.attach_btf_id = w->number,
-		.insns = (uint64_t)(uintptr_t)p.code,
-		.license = (uint64_t)(uintptr_t) "GPL"};
 
 	write_program(&p, w);
-	attr.insn_cnt = p.n;
-	return bpf(BPF_PROG_LOAD, &attr);
+	return bpf_load_iterator(p.code, p.n, w->number);
 }
 
 static int make_link(const struct walk *w)
@@ -344,7 +360,7 @@ static int make_link(const struct walk *w)
 		attr.link_create.iter_info = (uint64_t)(uintptr_t)&of;
 		attr.link_create.iter_info_len = sizeof(of);
 	}
-	return bpf(BPF_LINK_CREATE, &attr);
+	return bpf_command(BPF_LINK_CREATE, &attr);
 }
 
 static int read_rows(int fd, struct arena *a, struct bpf_row **ret, size_t *ret_n)
@@ -381,7 +397,7 @@ static int read_rows(int fd, struct arena *a, struct bpf_row **ret, size_t *ret_
 int bpf_walk_read(int walk, struct arena *a, struct bpf_row **ret, size_t *ret_n)
 {
 	union bpf_attr attr = {.iter_create = {.link_fd = (uint32_t)walk}};
-	_cleanup_close_ int fd = bpf(BPF_ITER_CREATE, &attr);
+	_cleanup_close_ int fd = bpf_command(BPF_ITER_CREATE, &attr);
 
 	return fd < 0 ? fd : read_rows(fd, a, ret, ret_n);
 }

@@ -39,7 +39,11 @@ int bpf_walk(const struct bpf_objects *what, const struct bpf_field *fields, siz
 int bpf_walk_open(const struct bpf_objects *what, const struct bpf_field *fields, size_t n) _must_check_;
 int bpf_walk_read(int walk, struct arena *a, struct bpf_row **ret, size_t *ret_n) _must_check_;
 
-/* For who writes the program himself: where members of a struct lie, also those in unnamed parts of it, and the number of an
- * iterator's function. */
-int bpf_places(const char *iterator, const char *type, const char *const *members, int *ret_at, size_t n,
-	uint32_t *ret_iterator) _must_check_;
+/* For who writes the program himself. */
+struct bpf_place {
+	const char *name,
+		*member; /* of a struct, or of an unnamed part of it; NULL: it is a function or a variable */
+	int at;		 /* the member's offset, or the number of the function's or variable's type */
+};
+/* Fills "at" of all of them; -EOPNOTSUPP: this kernel does not say where one is. */
+int bpf_places(struct bpf_place *places, size_t n) _must_check_;

@@ -660,6 +660,47 @@ static void check_aio(void)
 	check(syscall(SYS_io_getevents, aio, 1, 1, &e, NULL) == 1 && e.res == 4, "io_getevents");
 }
 
+/* A request that is in flight until something is written. */
+static bool set_aio_poll(void)
+{
+	int p[2];
+	struct iocb io = {.aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = 1 /* POLLIN */};
+	struct iocb *list[] = {&io};
+
+	have(syscall(SYS_io_setup, 16, &aio));
+	must(pipe(p));
+	fd = io.aio_fildes = p[0];
+	fd2 = p[1];
+	have(syscall(SYS_io_submit, aio, 1, list));
+	return true;
+}
+
+static void check_aio_poll(void)
+{
+	struct io_event e;
+
+	must(write(fd2, "x", 1));
+	check(syscall(SYS_io_getevents, aio, 1, 1, &e, NULL) == 1 && (e.res & 1), "io_getevents: %#llx",
+		(unsigned long long)e.res);
+}
+
+/* Made by the parent, mapped by the child. */
+static bool set_aio_fork(void)
+{
+	have(syscall(SYS_io_setup, 16, &aio));
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	return true;
+}
+
+static void check_aio_fork(void)
+{
+	fd = must(open("/tmp/aio", O_CREAT | O_RDWR, 0600));
+	check_aio();
+}
+
 static bool set_userfaultfd(void)
 {
 	struct uffdio_api api = {.api = UFFD_API};
@@ -1844,6 +1885,8 @@ static const struct object {
 	{"proc_in_flight", set_proc_in_flight, check_proc_in_flight},
 	{"io_uring", set_io_uring, check_io_uring},
 	{"aio", set_aio, check_aio},
+	{"aio_poll", set_aio_poll, check_aio_poll},
+	{"aio_fork", set_aio_fork, check_aio_fork},
 	{"userfaultfd", set_userfaultfd, check_userfaultfd},
 	{"perf_event", set_perf, check_perf},
 	{"memfd_secret", set_memfd_secret, check_memory_3},

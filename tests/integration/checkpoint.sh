@@ -602,7 +602,40 @@ test_without_btf() {
 		udp_errors an error waits in it
 		pressure whether it is a trigger for pressure
 		mq_notify what is to be told by mq_notify cannot be seen
+		aio this kernel does not let us read which requests are in flight
 	END
+}
+
+# A request of Linux AIO that waits for something stands in the way until it has happened.
+test_aio_in_flight() {
+	with_program odd aio_poll
+	fails 'process 1: ring of Linux AIO at .*: requests are in flight which wait for something .*let them be completed' checkpoint --image-path "$T/i" c
+	[ ! -e "$T/i/manifest.json" ] || fail "a manifest was left"
+	expect_status c running
+	echo c > "$B/rootfs/cr/.go" && mv "$B/rootfs/cr/.go" "$B/rootfs/cr/go.1"
+	eventually 10 test -e "$B/rootfs/cr/ready.2"
+	ok checkpoint --image-path "$T/i" c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_status c running
+}
+
+# Machines where such rings cannot be: with too many CPUs, with too few requests left.
+test_aio_elsewhere() {
+	with_program aio
+	ok checkpoint --image-path "$T/i" c
+	jq -e '.required_features | index("aio-rings")' "$T/i/manifest.json" > "$T/jq" || fail "the image does not ask for it"
+	"$STASIS" inspect --format json "$T/i" | grep -q '"/\[aio\]"' || fail "inspect does not show the rings"
+	elsewhere() {
+		printf '%s\n' "$2" > "$T/file"
+		unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' sh "$T/file" "$1" "$STASIS" --root "$ROOT" \
+			restore -d --image-path "$T/i" --bundle "$B" c > "$T/out" 2> "$T/err" < /dev/null && fail "$1: not refused"
+		grep -q "$3" "$T/err" || fail "$1: $(cat "$T/err")"
+		expect_nothing_left c
+	}
+	elsewhere /sys/devices/system/cpu/possible 0-63 'process 1 has a ring of Linux AIO of 4 KiB, and for a machine with 64 CPUs'
+	elsewhere /proc/sys/fs/aio-max-nr 2000 'has rings of Linux AIO for [0-9]* requests, and of the 2000 .*fs.aio-max-nr'
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_status c running
 }
 
 # Who waits in a listener's backlog is there as long as the container runs, and gone with --tcp-close.

@@ -83,6 +83,10 @@ const char *batch_syscall_name(uint32_t nr, char buf[32])
 		{SYS_sched_setaffinity, "sched_setaffinity"},
 		{SYS_ioprio_set, "ioprio_set"},
 		{SYS_futex, "futex"},
+		{SYS_io_setup, "io_setup"},
+		{SYS_io_submit, "io_submit"},
+		{SYS_io_getevents, "io_getevents"},
+		{SYS_process_vm_writev, "process_vm_writev"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

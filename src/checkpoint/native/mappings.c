@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/track.h"
 
@@ -288,6 +289,10 @@ static int dump_mapping(
 		}
 		return 0;
 	}
+	if (aio_is_ring(v)) {
+		m->aio = pb_new(&d->arena, AioRing, aio_ring);
+		return m->aio ? 0 : error_errno(e, -ENOMEM, "mappings");
+	}
 	if (sysv_is_mapping(v)) {
 		m->read_only = d->stopped && !(v->flags & VMA_MW);
 		return sysv_dump_mapping(d, p, v, &m->shm, e);
@@ -371,5 +376,6 @@ int dump_mappings(struct dump *d, struct dump_proc *p, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	return process_files(d, p, e);
+	r = aio_dump(d, p, e);
+	return r < 0 ? r : process_files(d, p, e);
 }

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-outside.h"
@@ -115,6 +116,10 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 
 		ops += OPS_PER_VMA + v->n_guards / 2 + (v->end - v->start) / RUN_BYTES;
 		data += (v->name ? strlen(v->name) + 32 : 0) + (v->numa_mode ? 160 : 0);
+		if (v->aio) {
+			ops += AIO_OPS + aio_ops(v);
+			data += AIO_DATA + aio_data(v);
+		}
 		if (count_fills(r, index, i, &fills) < 0)
 			return error_errno(e, -ENOMEM, "lay out the restore");
 	}

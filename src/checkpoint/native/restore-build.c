@@ -34,6 +34,7 @@
 #include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
+#include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
@@ -118,6 +119,10 @@ static void op_map(struct builder *bu, const St__Vma *v, bool fill)
 	if (v->special) {
 		batch_call(b, 0, SYS_arch_prctl,
 			bu->p->memory->ia32 ? ARCH_MAP_VDSO_32_OP : ARCH_MAP_VDSO_64_OP, v->start);
+		return;
+	}
+	if (v->aio) {
+		op_aio_place(b, v);
 		return;
 	}
 	if (v->shm) {
@@ -368,6 +373,7 @@ static int op_memory(struct builder *bu)
 	for (size_t i = 0; i < m->n_vmas; i++)
 		if (!restore_share_is_kept(bu->r, bu->index, i))
 			op_map(bu, m->vmas[i], has_pages(bu->r, m, m->vmas[i]));
+	op_aio_rings(&bu->b, bu->r, bu->p);
 	for (size_t i = 0; i < m->n_vmas && result == 0; i++) {
 		op_policy(&bu->b, m->vmas[i]);
 		result = restore_thp_ops(bu->r, &bu->b, bu->index, i);

@@ -66,6 +66,15 @@ static int batch_failure(struct restore *r, struct error *e)
 		return error_errno(e, r->control->batch.failed_result,
 			"process %d: map %llu bytes of huge pages: " HUGE_POOL_REMEDY, p->pid,
 			(unsigned long long)op->args[1]);
+	if (op->nr == SYS_io_setup)
+		return error_errno(e, r->control->batch.failed_result,
+			"process %d: make a ring of Linux AIO for %llu requests again (does the sysctl "
+			"fs.aio-max-nr allow "
+			"so many?)",
+			p->pid, (unsigned long long)op->args[0]);
+	if (op->nr == SYS_futex && (op->flags & OP_EXPECT))
+		return error_set(e, -EOPNOTSUPP, ERROR_KERNEL,
+			"process %d: this kernel makes a ring of Linux AIO of another size", p->pid);
 	if (op->nr == SYS_sched_setattr)
 		return error_errno(e, r->control->batch.failed_result,
 			"process %d: scheduling policy (has this machine the time that SCHED_DEADLINE asks "

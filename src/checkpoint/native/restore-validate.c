@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/user.h>
 
+#include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 
@@ -55,6 +56,8 @@ static bool bad_queue(St__QueuedSignal **queue, size_t n)
 static int validate_memory(const struct restore *r, const St__Process *p, struct error *e)
 {
 	const St__Memory *m = p->memory;
+	struct aio_ids rings = {};
+	const char *wrong = NULL;
 	uint64_t last = 0;
 
 	if (!m)
@@ -75,6 +78,10 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 			return corrupt(e, "a mapping of huge pages is malformed", p->pid);
 		if (!known || !known_file(r, v->file) || (v->read_only && !v->shm))
 			return corrupt(e, "a mapping refers to nothing", p->pid);
+		if (v->aio)
+			wrong = aio_wrong(p, v, &rings);
+		if (wrong)
+			return corrupt(e, wrong, p->pid);
 		for (size_t k = 0; k < v->n_guards; k++)
 			if (v->guards[k] < v->start || v->guards[k] > v->end || (v->guards[k] & 4095))
 				return corrupt(e, "a guard region lies outside of its mapping", p->pid);

@@ -26,6 +26,7 @@
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 #include "checkpoint/native/res/socket.h"
@@ -269,6 +270,8 @@ int restore_plan(struct restore *r, struct error *e)
 		result = restore_lazy_plan(r, e);
 	if (result == 0)
 		result = huge_check_pool(r, e);
+	if (result == 0)
+		result = aio_check_room(r, e);
 	return result < 0 ? result : restore_lay_out(r, e);
 }
 

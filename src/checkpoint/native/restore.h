@@ -128,10 +128,11 @@ struct restore {
 	size_t n_clerk_tickets;
 	struct restore_ticket *tickets; /* in the area; restore-home.h */
 	struct tree_plan *tree;
-	bool own_uts;	   /* the container has a host name of its own */
-	bool own_net;	   /* it has a network namespace that it shares with nobody */
-	bool own_user;	   /* it has a user namespace */
-	bool own_ipc;	   /* it has an ipc namespace that it shares with nobody */
+	bool own_uts;	 /* the container has a host name of its own */
+	bool own_net;	 /* it has a network namespace that it shares with nobody */
+	bool own_user;	 /* it has a user namespace */
+	bool own_ipc;	 /* it has an ipc namespace that it shares with nobody */
+	uint32_t n_cpus; /* that this machine may have; 0: not known */
 	bool unprivileged; /* we have power only in the container's user namespace: filters can't be suspended */
 	bool may_set_sysctls, may_make_devices; /* config.json lets the container do it */
 	bool clocks_later;			/* in the stubs: the container has not got its clocks yet */

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/pagemap.h"
 #include "checkpoint/native/pages.h"
+#include "checkpoint/native/res/aio.h"
 
 /* linux/userfaultfd.h of 6.7 and later. */
 #define FEATURE_WP_UNPOPULATED (1 << 13)
@@ -416,6 +417,16 @@ int track_round(struct dump *d, struct track *t, struct track_ranges *ret, struc
 	for (size_t i = 0; i < d->n_procs && r == 0; i++) {
 		struct track_mm *mm = d->procs[i].zombie ? NULL : track_find(t, &d->procs[i]);
 
+		/* A request in flight would write past the page tables. */
+		if (mm)
+			r = aio_settle(d, &d->procs[i]);
+		if (mm && r == -EAGAIN) {
+			drop_mm(t, mm);
+			r = 0;
+			continue;
+		}
+		if (r < 0)
+			return error_errno(e, r, "watch the memory");
 		if (mm)
 			r = round_of(&d->procs[i], mm, ret, e);
 	}

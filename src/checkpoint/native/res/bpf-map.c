@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "linux/bpfmap.h"
+#include "linux/cpus.h"
 
 enum {
 	KEPT_FLAGS =
@@ -65,7 +66,8 @@ static const char *wrong(const struct dump *d, const struct bpf_map_info *m, con
 		return "it has flags that this version does not know";
 	if (m->btf_id)
 		return "it has type information (BTF)";
-	if (m->max_entries * (m->key_size + value_room(m->type, m->value_size, bpf_cpus())) > ROOM_MAX ||
+	if (m->max_entries * (m->key_size + value_room(m->type, m->value_size, cpus_possible(NULL))) >
+			ROOM_MAX ||
 		(m->type == BPF_MAP_TYPE_ARRAY && (uint64_t)m->max_entries * m->value_size > CONTENTS_MAX))
 		return "it is larger than this version keeps";
 	return NULL;
@@ -176,7 +178,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 	m->flags = info.map_flags;
 	m->name = arena_strndup(&d->arena, info.name, sizeof(info.name));
 	m->frozen = f->info.bpf_frozen;
-	m->cpus = has_each_cpu(m->type) ? bpf_cpus() : 0;
+	m->cpus = has_each_cpu(m->type) ? cpus_possible(NULL) : 0;
 	f->msg->kind_case = ST__FILE__KIND_BPF_MAP;
 	f->msg->bpf_map = m;
 	if (!m->name)
@@ -211,7 +213,7 @@ int bpf_check_maps(const struct restore *r, const struct spec *s, struct error *
 				"container to make one: add CAP_BPF to process.capabilities.bounding, "
 				"without a "
 				"user namespace, if that is wanted");
-		if (f->bpf_map->cpus && f->bpf_map->cpus != bpf_cpus())
+		if (f->bpf_map->cpus && f->bpf_map->cpus != cpus_possible(NULL))
 			return error_set(e, -EINVAL, ERROR_REFUSED,
 				"the image has a BPF map with a value for each of %u CPUs, and this machine "
 				"has "

@@ -32,12 +32,6 @@ REFUSED(io_uring, "io_uring", "io_uring instances",
 	return link_is_anon_inode(f, "[io_uring]");
 }
 
-REFUSED(aio, "aio", "rings of Linux AIO (io_setup)", "the kernel does not tell which requests are in flight",
-	"let the program do its I/O in threads (for example innodb_use_native_aio=0)")
-{
-	return strncmp(f->link, "/[aio]", 6) == 0;
-}
-
 REFUSED(secret, "memfd_secret", "memory of memfd_secret(2)",
 	"its contents are for nobody but the program itself, and would be in the image",
 	"unmap and close it first")

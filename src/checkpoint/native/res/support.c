@@ -262,6 +262,13 @@ const struct support_row support_rows[] = {
 	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
 	{"memory", "shadow stack", "refused",
 		"user shadow stacks (CET) can only be written by the CPU itself; no machine here has them"},
+	{"memory", "aio", "supported",
+		"rings of Linux AIO (io_setup), with events that have not been read; it is waited for "
+		"requests in "
+		"flight. Refused: "
+		"such as wait for something to happen (IOCB_CMD_POLL), rings inherited by a fork, of 32-bit "
+		"programs, of an ordinary user, or on a "
+		"kernel without BTF. A machine with more CPUs may not be able to make one as small"},
 	{"memory", "device memory", "refused",
 		"mappings of devices and of raw page frames: a copy would not be the device"},
 	{"memory", "mapping", "refused", "of any other kind, or with a flag that this version does not know"},

@@ -9,8 +9,8 @@ extern const struct resource resource_stdio, resource_eventfd, resource_epoll, r
 	resource_device, resource_block, resource_path, resource_unix, resource_inet, resource_raw,
 	resource_socket_other;
 extern const struct resource resource_inotify, resource_fanotify, resource_pidfd, resource_userfaultfd,
-	resource_io_uring, resource_aio, resource_secret, resource_bpf_map, resource_bpf, resource_perf,
-	resource_mqueue, resource_namespace, resource_anon_other, resource_device_other, resource_tun;
+	resource_io_uring, resource_secret, resource_bpf_map, resource_bpf, resource_perf, resource_mqueue,
+	resource_namespace, resource_anon_other, resource_device_other, resource_tun;
 extern const struct resource resource_outside, resource_pty_master, resource_pty_slave, resource_tty;
 
 const struct resource *const resource_table[] = {
@@ -32,7 +32,6 @@ const struct resource *const resource_table[] = {
 	&resource_pidfd,
 	&resource_userfaultfd,
 	&resource_io_uring,
-	&resource_aio,
 	&resource_secret,
 	&resource_bpf_map,
 	&resource_bpf,
