@@ -67,7 +67,7 @@ static void *spin(void *arg CR_UNUSED)
 
 	for (; !stop; loops++) {
 		check(sum(1) == expected, "a computation went wrong");
-		if (cr_tag[0] != 0 && loops % 64 == 0)
+		if (cr_tag[0] != 0 && loops % 16 == 0)
 			cr_msleep(2);
 	}
 	return NULL;
