@@ -74,6 +74,37 @@ static void *other(void *arg)
 	return arg;
 }
 
+/* Each has registered for some of them. */
+static void check_barriers(bool of_child)
+{
+	static const struct {
+		int call, register_it;
+		bool of_child;
+	} all[] = {
+		{1 << 3, 1 << 4, false}, /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
+		{1 << 5, 1 << 6, true},	 /* _SYNC_CORE */
+		{1 << 7, 1 << 8, false}, /* _RSEQ */
+	};
+	static bool done;
+	int known = syscall(SYS_membarrier, 1 << 9 /* GET_REGISTRATIONS */, 0, 0),
+	    want = of_child ? 1 << 2 : 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		bool ours = all[i].of_child == of_child;
+		int r;
+
+		if (!done && ours)
+			must(syscall(SYS_membarrier, all[i].register_it, 0, 0));
+		r = syscall(SYS_membarrier, all[i].call, 0, 0);
+		check(ours ? r == 0 : r < 0 && errno == EPERM, "barrier %d: %d, %m", all[i].call, r);
+		want |= ours ? all[i].register_it : 0;
+	}
+	if (!done && of_child)
+		must(syscall(SYS_membarrier, 1 << 2 /* REGISTER_GLOBAL_EXPEDITED */, 0, 0));
+	check(!done || known < 0 || (known & want) == want, "barriers: %#x, not %#x", known, want);
+	done = true;
+}
+
 /* What it maps from now on cannot be both, nor become executable. */
 static void child(void)
 {
@@ -84,7 +115,9 @@ static void child(void)
 	prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0); /* except where advised, 6.18 */
 	thp = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	p = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	check_barriers(true);
 	while (cr_wait()) {
+		check_barriers(true);
 		if (has_mdwe) {
 			check(prctl(PR_GET_MDWE, 0, 0, 0, 0) == 1, "it is lost");
 			check(mprotect(p, 4096, PROT_READ | PROT_EXEC) < 0 && errno == EACCES,
@@ -112,7 +145,9 @@ int main(void)
 		cr_msleep(1);
 	if (cr_fork("child") == 0)
 		child();
+	check_barriers(false);
 	while (cr_wait()) {
+		check_barriers(false);
 		check(!tsc_is_a_fault(), "the time stamp counter of the first thread");
 		check(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_DEFAULT, "memory failures");
 		check(!flusher || prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 0,

@@ -182,6 +182,7 @@ static int build_question(const struct dump *d, struct dump_proc *p, struct dump
 	q->states.has_keys = cpu_has_keys() && filters_may_let_through(&t->task, SYS_pkey_mprotect);
 	q->states.has_ldt = filters_may_let_through(&t->task, SYS_modify_ldt);
 	q->states.has_policies = filters_may_let_through(&t->task, SYS_get_mempolicy);
+	q->states.has_barriers = filters_may_let_through(&t->task, SYS_membarrier);
 	state_ask_thread(&q->b, &q->states);
 	if (leader)
 		ask_process(p, q);

@@ -94,6 +94,8 @@ static int validate_memory(const struct restore *r, const St__Process *p, struct
 			first->memory_with || !first->memory)
 			return corrupt(e, "it shares a memory that is not there", p->pid);
 	}
+	if (!state_barriers_are_valid(m))
+		return corrupt(e, "an unknown memory barrier", p->pid);
 	if (m->pkeys >> (STATE_KEYS + 1))
 		return corrupt(e, "a protection key is out of range", p->pid);
 	return known_file(r, m->exe_file) ? 0 : corrupt(e, "its program is missing", p->pid);

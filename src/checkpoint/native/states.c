@@ -2,6 +2,7 @@
 #include "checkpoint/native/states.h"
 
 #include <linux/capability.h>
+#include <linux/membarrier.h>
 #include <linux/mempolicy.h>
 #include <linux/prctl.h>
 #include <string.h>
@@ -20,6 +21,12 @@
 #define PR_GET_MEMORY_MERGE 68
 #endif
 #define IO_FLUSHER 0x180000u /* PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, in /proc/PID/stat */
+/* Younger than some linux/membarrier.h. */
+enum {
+	MEMBARRIER_PRIVATE_EXPEDITED_RSEQ = 1 << 7, /* 5.10 */
+	MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ = 1 << 8,
+	MEMBARRIER_GET_REGISTRATIONS = 1 << 9, /* 6.3 */
+};
 #define ARCH_GET_CPUID_OP 0x1011
 #define ARCH_SET_CPUID_OP 0x1012
 #define PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG_OP 0x4210 /* 6.4 */
@@ -60,6 +67,39 @@ void state_ask_thread(struct batch *b, struct state_question *q)
 		at + offsetof(struct thread_state_answers, nodes), STATE_NODES + 1, 0, 0);
 }
 
+/* One that was not registered fails with EPERM; none is of consequence where all threads stand still. That for all processes is
+ * told by Linux 6.3, which says of the others only that something like it was registered. */
+static const struct {
+	int ask, registration;
+} barriers[] = {
+	{MEMBARRIER_GET_REGISTRATIONS, 0},
+	{MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED},
+	{MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE},
+	{MEMBARRIER_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ},
+};
+#define BARRIERS                                                                                             \
+	(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |              \
+		MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE |                                        \
+		MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ)
+
+static uint32_t answer_barriers(const struct op *asked)
+{
+	uint32_t found = 0;
+
+	if (!asked)
+		return 0;
+	if (asked[0].result > 0)
+		found = asked[0].result & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+	for (size_t i = 1; i < ARRAY_SIZE(barriers); i++)
+		found |= asked[i].result == 0 ? barriers[i].registration : 0;
+	return found;
+}
+
+bool state_barriers_are_valid(const St__Memory *m)
+{
+	return (m->membarrier & ~(uint32_t)BARRIERS) == 0;
+}
+
 void state_ask_process(struct batch *b, const St__Memory *m, struct state_question *q)
 {
 	uint64_t at, none = 0;
@@ -67,6 +107,9 @@ void state_ask_process(struct batch *b, const St__Memory *m, struct state_questi
 
 	q->mdwe = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MDWE);
 	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
+	q->barriers = q->has_barriers ? &b->ops[b->n_ops] : NULL;
+	for (size_t i = 0; q->barriers && i < ARRAY_SIZE(barriers); i++)
+		batch_call(b, OP_MAY_FAIL, SYS_membarrier, barriers[i].ask, 0, 0);
 	/* Which keys are allocated is told by what mprotect finds wrong at an address that no process can have: EINVAL is about
 	 * the key, ENOMEM about the address. */
 	q->keys = q->has_keys ? &b->ops[b->n_ops] : NULL;
@@ -153,6 +196,7 @@ int state_answer_process(struct dump *d, struct dump_proc *p, const struct state
 			p->ns_pid);
 	m->mdwe = q->mdwe->result > 0 ? q->mdwe->result : 0;
 	m->merge = q->merge->result > 0;
+	m->membarrier = answer_barriers(q->barriers);
 	for (int key = 1; q->keys && key <= STATE_KEYS; key++)
 		m->pkeys |= q->keys[key - 1].result == -ENOMEM ? 1u << key : 0;
 	/* What may only be executed has one from the kernel, here and after a restore. */
@@ -351,6 +395,9 @@ void op_process_states(struct batch *b, const St__Memory *m)
 		batch_call(b, 0, SYS_prctl, PR_SET_THP_DISABLE, 1, m->thp_flags, 0, 0);
 	if (m->merge)
 		batch_call(b, 0, SYS_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+	for (uint32_t bit = 1; bit && bit <= m->membarrier; bit <<= 1)
+		if (m->membarrier & bit)
+			batch_call(b, 0, SYS_membarrier, bit, 0, 0);
 	/* Last: from here on nothing can be made executable that has been writable. */
 	if (m->mdwe)
 		batch_call(b, 0, SYS_prctl, PR_SET_MDWE, m->mdwe, 0, 0, 0);

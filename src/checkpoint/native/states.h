@@ -13,7 +13,7 @@ enum {
 	STATE_NODES = 1024,
 	STATE_KEYS = 15,
 	STATE_THREAD_OPS = 8,
-	STATE_PROCESS_OPS = 3 + STATE_KEYS,
+	STATE_PROCESS_OPS = 3 + 4 + STATE_KEYS,
 	STATE_THREAD_DATA = 256
 };
 
@@ -27,10 +27,12 @@ struct state_question {
 	struct op *cpuid, *speculation[3], *mce, *policy;
 	struct thread_state_answers *thread;
 	struct op *mdwe, *merge; /* of the process */
+	struct op *barriers;	 /* NULL: not asked */
 	struct op *keys;	 /* NULL: not asked */
 	struct op *ldt;		 /* likewise */
-	bool has_keys, has_ldt;	 /* to be set before: whether the CPU has such, and the filters let us ask */
-	int32_t *modes;		 /* of its mappings (state_may_have_policy()), in their order */
+	/* To be set before: whether the CPU has such, and the filters let us ask. */
+	bool has_keys, has_ldt, has_barriers;
+	int32_t *modes; /* of its mappings (state_may_have_policy()), in their order */
 };
 
 /* Mappings that are asked for their policy. */
@@ -41,6 +43,8 @@ int state_answer_thread(struct arena *a, const struct state_question *q, St__Thr
 /* Asks p once more, for the nodes of those mappings that have a policy. */
 int state_answer_process(
 	struct dump *d, struct dump_proc *p, const struct state_question *q, struct error *e) _must_check_;
+/* Whether an image may have them. */
+bool state_barriers_are_valid(const St__Memory *m);
 /* What cannot be kept: an obstacle. What is seen from outside goes into t->msg. */
 void state_check(struct dump *d, struct dump_proc *p, const struct dump_thread *t);
 int state_collect_thread(struct dump *d, const struct dump_proc *p, const struct dump_thread *t) _must_check_;

@@ -107,6 +107,9 @@ const struct support_row support_rows[] = {
 		"MDWE, TSC and CPUID faulting, memory failures (MCE), memory merging, speculation control, "
 		"I/O "
 		"flushers"},
+	{"process", "membarrier", "supported",
+		"what is registered; that for all processes (GLOBAL_EXPEDITED) with Linux 6.3, as older ones "
+		"do not show it"},
 	{"process", "syscall user dispatch", "supported",
 		"with Linux 6.4; older ones do not show it, and it is lost"},
 	{"namespace", "time", "supported",
