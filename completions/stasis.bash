@@ -1,7 +1,7 @@
 # bash completion for stasis. The program itself says which commands and options it has, so this cannot go stale.
 
 _stasis() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} prog=${COMP_WORDS[0]} command='' root='' i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} prog=${COMP_WORDS[0]} command='' root='' equals='' options values i
 	local -a globals=()
 	COMPREPLY=()
 
@@ -16,6 +16,12 @@ _stasis() {
 	done
 	[ -z "$root" ] || globals=(--root "$root")
 
+	# --lazy=yes is three words here.
+	if [ "$cur" = = ]; then
+		cur='' equals=1
+	elif [ "$prev" = = ]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]} equals=1
+	fi
 	case $prev in
 	--bundle | -b | --root | --image-path | --work-path | --parent-path)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
@@ -25,21 +31,15 @@ _stasis() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2> /dev/null
 		return ;;
-	--lazy) mapfile -t COMPREPLY < <(compgen -W 'yes no auto' -- "$cur"); return ;;
-	--log-level) mapfile -t COMPREPLY < <(compgen -W 'error warning info debug' -- "$cur"); return ;;
-	--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
-	--format | -f)
-		case $command in
-		list | ps) mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur"); return ;;
-		check) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
-		inspect) mapfile -t COMPREPLY < <(compgen -W 'text json html' -- "$cur"); return ;;
-		esac ;;
-	--progress) mapfile -t COMPREPLY < <(compgen -W 'auto tty json none' -- "$cur"); return ;;
-	--compress) mapfile -t COMPREPLY < <(compgen -W 'none lz4 zstd' -- "$cur"); return ;;
+	-f) [[ $command == spec ]] || prev=--format ;;
 	esac
 
-	local options
 	options=$("$prog" __options 2> /dev/null) || return 0
+	values=$(awk -F '\t' -v c="$command" -v o="$prev" '$1 == c && $2 == o { print $3 }' <<< "$options")
+	if [[ -n $values && ($values != =* || -n $equals) ]]; then
+		mapfile -t COMPREPLY < <(IFS='|'; compgen -W "${values#=}" -- "$cur")
+		return
+	fi
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(awk -F '\t' -v c="$command" '$1 == c { print $2 }' <<< "$options")" -- "$cur")
 	elif [ -z "$command" ]; then

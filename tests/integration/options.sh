@@ -142,6 +142,39 @@ test_help() {
 	fails 'unknown command' help frobnicate
 }
 
+# completes WANTED WORD...: what bash offers for the last word.
+completes() {
+	local want=$1
+	shift
+	(
+		COMPREPLY=()
+		compopt() { :; }
+		. "$TESTS/../completions/stasis.bash"
+		# shellcheck disable=SC2034
+		COMP_WORDS=("$STASIS" "$@") COMP_CWORD=$#
+		_stasis
+		printf '%s ' "${COMPREPLY[@]}" | sed 's/ $//'
+	) > "$T/offered"
+	[ "$(cat "$T/offered")" = "$want" ] || fail "offered for '$*': $(cat "$T/offered"), not $want"
+}
+
+test_completion_of_values() {
+	completes 'yes no auto' restore --lazy =
+	completes 'yes' restore --lazy = y
+	completes 'auto tty json none' checkpoint --progress ''
+	completes 'none lz4 zstd' checkpoint --compress ''
+	completes 'none lz4 zstd' image pack --compress ''
+	completes 'text json html' inspect -f ''
+	completes 'table json' list --format ''
+	completes 'strict' restore --cpu-check = s
+	completes 'enforce warning ignore' restore --spec-check ''
+	completes 'error warning info debug' --log-level ''
+	completes '--compress' checkpoint --com
+	completes '--leave-running' checkpoint --lazy-pages --le
+	# A mode has its value behind a "=" only: what follows is an id.
+	completes '' restore --lazy ''
+}
+
 # What features lists is what the parsers take: each name is tried.
 test_features() {
 	ok features

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """manpage.py STASIS STASIS.8: the man page knows every option of every command, and no others. (TAP)
 
-The program prints its options with the hidden command __options, as "command<TAB>option" lines; the global ones have no
+The program prints its options with the hidden command __options, as "command<TAB>option[<TAB>values]" lines; the global ones have no
 command. In the man page an option is the tag of a .TP below the .SS of its command, or below .SH GLOBAL OPTIONS."""
 import re
 import subprocess
@@ -12,7 +12,7 @@ import sys
 def of_program(stasis):
     found = {}
     for line in subprocess.run([stasis, "__options"], check=True, capture_output=True, text=True).stdout.splitlines():
-        command, _, option = line.partition("\t")
+        command, option = line.split("\t")[:2]
         found.setdefault(command, set())
         if option and not (command and option == "--help"):
             found[command].add(option)
