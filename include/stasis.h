@@ -160,6 +160,7 @@ struct stasis_checkpoint_options {
 	const char *manage_cgroups_mode, *empty_ns;
 	const char *compress;
 	bool dedup;
+	const char *pre_copy; /* "yes", a number of rounds, or milliseconds as in "20ms" */
 };
 
 /* What stands in the way of a faithful checkpoint, as JSON (see "stasis check --format json"). Returns 0: nothing; 1: something. */
@@ -176,11 +177,18 @@ struct stasis_restore_options {
 	/* As the options of "stasis restore": */
 	bool tcp_established, tcp_close;
 	const char *manage_cgroups_mode, *empty_ns, *lsm_profile;
+	/* "yes": the program runs at once, and gets its memory as it touches it and in the background; "no"; "auto", the default, decides by
+	 * the size. */
+	const char *lazy;
 };
 
 /* A new container, which goes on where the checkpointed one stood. */
 int stasis_restore(struct stasis *s, const char *id, const struct stasis_restore_options *o,
 	struct stasis_container **ret, struct stasis_error *e);
+
+/* Waits until a container that was restored lazily has all of its memory: 0; 1: not within timeout_ms (-1: no limit). Negative: it never will,
+ * *e says why, and the container has been killed. Of any other container 0 at once. */
+int stasis_wait_restore(struct stasis_container *c, int timeout_ms, struct stasis_error *e);
 
 /* ---- the control socket of a sandbox (docs/control.md) ---- */
 

@@ -75,6 +75,15 @@ EXPORT int stasis_create(struct stasis *s, const char *id, const struct stasis_c
 	return lib_error(r, &e, ret_error);
 }
 
+/* One whose value must be in the same word. */
+static void add_mode(struct program *p, const char *name, const char *value, char buf[64])
+{
+	if (!value)
+		return;
+	snprintf(buf, 64, "%s=%s", name, value);
+	program_add(p, buf);
+}
+
 static int no_image(struct error *e)
 {
 	return error_set(e, -EINVAL, ERROR_USAGE, "image_path is missing");
@@ -85,6 +94,7 @@ EXPORT int stasis_restore(struct stasis *s, const char *id, const struct stasis_
 {
 	struct program p = {.args = {"restore", "--detach"}, .n = 2};
 	struct stasis_restore_options o;
+	char lazy[64];
 	struct error e;
 	int r = lib_options(&o, sizeof(o), options, &e);
 
@@ -99,6 +109,7 @@ EXPORT int stasis_restore(struct stasis *s, const char *id, const struct stasis_
 		program_add_option(&p, "--manage-cgroups-mode", o.manage_cgroups_mode);
 		program_add_option(&p, "--empty-ns", o.empty_ns);
 		program_add_option(&p, "--lsm-profile", o.lsm_profile);
+		add_mode(&p, "--lazy", o.lazy, lazy);
 		r = make(s, id, &p, ret, &e);
 	}
 	return lib_error(r, &e, ret_error);
@@ -109,6 +120,7 @@ EXPORT int stasis_checkpoint(struct stasis_container *c, const struct stasis_che
 {
 	struct program p = {.s = &c->runtime, .args = {"checkpoint"}, .n = 1};
 	struct stasis_checkpoint_options o;
+	char pre_copy[64];
 	struct error e;
 	int r = lib_options(&o, sizeof(o), options, &e);
 
@@ -127,10 +139,22 @@ EXPORT int stasis_checkpoint(struct stasis_container *c, const struct stasis_che
 		program_add_option(&p, "--empty-ns", o.empty_ns);
 		program_add_option(&p, "--compress", o.compress);
 		program_add_flag(&p, "--dedup", o.dedup);
+		add_mode(&p, "--pre-copy", o.pre_copy, pre_copy);
 		add_id(&p, c->id);
 		r = run(&p, &e);
 	}
 	return lib_error(r, &e, ret_error);
+}
+
+EXPORT int stasis_wait_restore(struct stasis_container *c, int timeout_ms, struct stasis_error *ret_error)
+{
+	_cleanup_(container_free_p) struct container *record = NULL;
+	struct error e;
+	int r = lib_record(c, false, &record, &e);
+
+	if (r == 0)
+		r = container_filling_wait(record, timeout_ms, &e);
+	return r == -ETIMEDOUT ? 1 : lib_error(r, &e, ret_error);
 }
 
 EXPORT int stasis_check(struct stasis_container *c, char **ret_json, struct stasis_error *ret_error)

@@ -232,6 +232,40 @@ static void test_leave_running(struct stasis *s)
 		      STASIS_OPTIONS(stasis_restore_options, .create.bundle = bundle, .image_path = image),
 		      &c, &error),
 		-EEXIST, STASIS_ERROR_STATE, "exists");
+	OK(stasis_wait_restore(two, 0, &error));
+	OK(stasis_delete(two, true, &error));
+	stasis_free(two);
+}
+
+/* That the words arrive is seen by what is said of others. */
+static void test_lazy(struct stasis *s)
+{
+	struct stasis_container *c = started(s, "one"), *two;
+	char image[4096];
+
+	if (access("/dev/userfaultfd", W_OK) < 0) {
+		OK(stasis_delete(c, true, &error));
+		stasis_free(c);
+		return;
+	}
+	snprintf(image, sizeof(image), "%s/lazy-image", dir);
+	FAILS(stasis_checkpoint(c,
+		      STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "often"),
+		      &error),
+		-EINVAL, STASIS_ERROR_USAGE, "rounds");
+	OK(stasis_checkpoint(
+		c, STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "2"), &error));
+	stasis_free(c);
+	FAILS(stasis_restore(s, "two",
+		      STASIS_OPTIONS(stasis_restore_options, .create.bundle = bundle, .image_path = image,
+			      .lazy = "perhaps"),
+		      &c, &error),
+		-EINVAL, STASIS_ERROR_USAGE, "yes, no or auto");
+	OK(stasis_restore(s, "two",
+		STASIS_OPTIONS(
+			stasis_restore_options, .create.bundle = bundle, .image_path = image, .lazy = "yes"),
+		&two, &error));
+	OK(stasis_wait_restore(two, 20000, &error));
 	OK(stasis_delete(two, true, &error));
 	stasis_free(two);
 }
@@ -353,6 +387,7 @@ int main(int argc, char **argv)
 	test_wait(s);
 	test_exec(s);
 	test_leave_running(s);
+	test_lazy(s);
 	test_control(s);
 	CHECK(descriptors() == before, "%d descriptors, %d before", descriptors(), before);
 	test_threads();
