@@ -8,7 +8,7 @@
 COUNTING='i=0; while :; do i=$((i+1)); echo "count $i of $$"; usleep 20000; done'
 
 last() {
-	podman logs "$1" | tail -1 | sed 's/count \([0-9]*\) of 1/\1/'
+	podman logs "$1" | tail -1 | sed 's/count \([0-9]*\) of .*/\1/'
 }
 
 counted_beyond() {
@@ -96,6 +96,71 @@ test_checkpoint_of_the_pod() {
 	succeeds podman container restore --keep a
 	goes_on a "$n"
 	# Ended: podman sees that they have ended.
+	"$STASIS" checkpoint --sandbox --image-path "$T/k" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	expect_state exited a
+	expect_state exited b
+	succeeds podman pod rm -f -t 0 p
+}
+
+# copied NAME: $T/NAME, the bundle of a container of the image $T/i, for another sandbox; its namespaces are those of the new first container.
+copied() {
+	mkdir "$T/$1"
+	jq 'del(.hooks) | .linux.cgroupsPath = $cgroup | .linux.namespaces |= map(if .path and (.type | IN("pid", "ipc", "uts", "network")) then
+		.path = "/proc/" + $pid + "/ns/" + (if .type == "network" then "net" else .type end) else . end)' \
+		--arg cgroup "$CGROUP/two-$1" --arg pid "${FIRST:-0}" "$T/i/containers/$1/config.json" > "$T/$1/config.json" || fail "config.json of $1"
+}
+
+# again NAME ID: back from $T/i in the sandbox two, its output in $T/NAME.log.
+again() {
+	copied "$1"
+	"$STASIS" restore -d --image-path "$T/i" --bundle "$T/$1" --sandbox two --container-name "$1" --pid-file "$T/$1.pid" "$2" \
+		< /dev/null > "$T/$1.log" 2> "$T/$1.err" || fail "$1: $(cat "$T/$1.err")"
+}
+
+counted() { # NAME
+	[ -s "$T/$1.log" ]
+}
+
+# What catatonit has adopted: pid, parent, command.
+# shellcheck disable=SC2016
+ADOPTED='cd /proc; for p in [0-9]*; do
+	c=$(tr "\\0" " " 2> /dev/null < $p/cmdline)
+	[ "${c#sleep 500}" = "$c" ] || echo "$p $(sed -n "s/^PPid:.//p" $p/status) $c"
+done | grep " 1 sleep" | sort'
+
+# One pid namespace for all: catatonit is process 1. The pod goes on, and a copy of it beside it.
+test_shared_pids() {
+	need catatonit
+	podman_image
+	succeeds podman pod create --network none --share pid,ipc,uts --name p
+	# Each with a process that catatonit has adopted.
+	succeeds podman run -d --pod p --name a bb sh -c "(sleep 5000 &); $COUNTING"
+	succeeds podman run -d --pod p --name b bb sh -c "(sleep 5001 &); $COUNTING"
+	POD=$(podman pod inspect --format '{{.InfraContainerID}}' p)
+	local a b name
+	a=$(id_of a) b=$(id_of b)
+	expect catatonit podman exec a cat /proc/1/comm
+	podman exec a sh -c "$ADOPTED" > "$T/before"
+	[ "$(wc -l < "$T/before")" = 2 ] || fail "adopted: $(cat "$T/before")"
+	ends 125 'pid namespace of another container' podman container checkpoint --keep a
+	expect_state running a
+	"$STASIS" checkpoint --sandbox --leave-running --image-path "$T/i" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	goes_on a "$(last a)"
+	again POD first
+	FIRST=$(cat "$T/POD.pid")
+	again "$b" second
+	again "$a" third
+	for name in "$a" "$b"; do
+		eventually 10 counted "$name"
+		[ "$(head -1 "$T/$name.log" | cut -d' ' -f2)" -gt 1 ] || fail "$name began anew: $(head -1 "$T/$name.log")"
+	done
+	"$STASIS" exec third sh -c "$ADOPTED" > "$T/after" 2> "$T/err" < /dev/null || fail "$(cat "$T/err")"
+	diff "$T/before" "$T/after" || fail "other processes than before"
+	for name in first second third; do
+		"$STASIS" delete -f "$name" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	done
+	# The pod goes on, and ends.
+	expect_state running a
 	"$STASIS" checkpoint --sandbox --image-path "$T/k" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
 	expect_state exited a
 	expect_state exited b
