@@ -10,11 +10,13 @@ member() {
 	edit '.mounts += [{"destination": "/vol", "type": "bind", "source": $vol, "options": ["bind", "rw"]}]' --arg vol "$2"
 }
 
-# joined ID: $B has the network and ipc namespaces of that container.
+# joined ID: $B has the network and ipc namespaces of that container. PIDS: the pid namespace, too.
+PIDS=
 joined() {
-	edit '.linux.namespaces |= map(select(.type != "network" and .type != "ipc")) +
-		[{"type": "network", "path": ("/proc/" + $pid + "/ns/net")}, {"type": "ipc", "path": ("/proc/" + $pid + "/ns/ipc")}]' \
-		--arg pid "$(init_pid "$1")"
+	edit '.linux.namespaces |= map(select(.type != "network" and .type != "ipc" and ($pids == "" or .type != "pid"))) +
+		[{"type": "network", "path": ("/proc/" + $pid + "/ns/net")}, {"type": "ipc", "path": ("/proc/" + $pid + "/ns/ipc")}] +
+		if $pids == "" then [] else [{"type": "pid", "path": ("/proc/" + $pid + "/ns/pid")}] end' \
+		--arg pid "$(init_pid "$1")" --arg pids "$PIDS"
 }
 
 started() {
@@ -72,6 +74,7 @@ test_offset() { passed_over offset; }
 test_deleted_file() { passed_over deleted; }
 test_end_of_a_pipe() { passed_over pipe; }
 test_credentials() { passed_over credentials; }
+test_credentials_in_one_pid_namespace() { PIDS=1 passed_over credentials; }
 
 # Clients that have not been accepted, in the backlogs of both.
 test_queues_of_clients() { passed_over queue; }
@@ -80,6 +83,7 @@ test_queues_of_packets() { passed_over queue-seqpacket; }
 
 test_lock() { passed_over lock --file-locks; }
 test_sem_undo() { passed_over undo; }
+test_sem_undo_in_one_pid_namespace() { PIDS=1 passed_over undo; }
 
 # refused KIND PATTERN: not before the freeze, and both run on.
 refused() {
@@ -229,5 +233,7 @@ test_pod_made_anew() {
 	done
 	umount "$T/shm"
 }
+
+test_pod_with_one_pid_namespace() { PIDS=1 test_pod_made_anew; }
 
 run_test "$@"
