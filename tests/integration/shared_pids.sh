@@ -225,6 +225,81 @@ container_pids_of() {
 	B=$T/$1 container_pids
 }
 
+# What exec has brought in ends, also what the first process had adopted of it.
+test_exec() {
+	pod
+	ok exec -d one-a sh -c 'sleep 1234 & (sleep 2345 &) ; wait'
+	ok exec -d one-POD sleep 3456
+	eventually 5 sh -c 'pgrep -f "sleep 2345" && pgrep -f "sleep 3456"' > "$T/found"
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" one
+	verdicts 1
+	ok ps one-a
+	[ "$(grep -Ec '1234|2345' "$T/out")" -ge 2 ] || fail "$(cat "$T/out")"
+	ok checkpoint --sandbox --image-path "$T/i" one
+	restored POD
+	restored b
+	restored a
+	all_running two
+	ok exec two-POD ps
+	! grep -E '1234|2345|3456' "$T/out" || fail "a process of exec goes on"
+	eventually 5 no_zombies
+	verdicts 2
+}
+
+no_zombies() {
+	ok exec two-POD sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status; true'
+	[ ! -s "$T/out" ]
+}
+
+# The first process does not wait for its children. A zombie that was of its own container is no obstacle.
+test_zombies() {
+	bundle POD sh -c '(exit 3) & exec sleep 1000'
+	first one
+	neighbour a b
+	neighbour b a
+	ready 1
+	B=$T/POD
+	ok checkpoint --sandbox --leave-running --image-path "$T/i" one
+	ok kill one-a 0
+	kill -KILL "$(descendant a)"
+	fails 'is also one of the container "a".*nobody has waited for it' checkpoint --sandbox --image-path "$T/i" one
+	expect_status one-a running
+}
+
+# descendant NAME: one of its processes in its init's session, which the first process has adopted.
+descendant() {
+	local p init
+	init=$(init_pid "one-$1")
+	for p in $(container_pids_of "$1"); do
+		[ "$p" = "$init" ] || [ "$(cut -d' ' -f6 "/proc/$p/stat")" != "$init" ] || { echo "$p"; return; }
+	done
+}
+
+# Who restores one of them is killed while it waits for the others.
+test_one_is_killed_while_it_waits() {
+	pod
+	ok checkpoint --sandbox --image-path "$T/i" one
+	restored POD
+	restored b
+	kill -KILL "$(awk '/^PPid:/ { print $2 }' "/proc/$(init_pid two-b)/status")"
+	eventually 5 test ! -e "$ROOT/two-POD"
+	nothing_is_left two
+	restored POD
+	restored b
+	ok kill two-b KILL
+	eventually 5 test ! -e "$ROOT/two-POD"
+	nothing_is_left two
+	restored POD
+	restored a
+	ok delete --force two-POD
+	eventually 5 test ! -e "$ROOT/two-a"
+	nothing_is_left two
+	restored POD
+	restored a
+	restored b
+	verdicts 1
+}
+
 # Moved from one container to another one it is still in the session of the first.
 test_refused_session_of_another() {
 	pod

@@ -97,6 +97,21 @@ static size_t add_descendants(struct dump *d, struct dump_proc *sorted, bool *us
 	return n;
 }
 
+/* Those whose parent is outside, with their descendants. */
+static size_t add_roots(struct dump *d, struct dump_proc *sorted, bool *used, bool adopted, size_t n)
+{
+	for (size_t i = 0; i < d->n_procs; i++) {
+		const struct dump_proc *p = &d->procs[i];
+
+		if (used[i] || has_parent(d, p) || shared_pids_is_adopted(d, p) != adopted)
+			continue;
+		used[i] = true;
+		sorted[n++] = *p;
+		n = add_descendants(d, sorted, used, n - 1, n);
+	}
+	return n;
+}
+
 /* Parents before children, init first: a stable selection by depth below init. Init's own parent is
  * outside, and that of a process that exec brought in, which comes behind init's own. */
 static int order(struct dump *d, struct error *e)
@@ -116,13 +131,8 @@ static int order(struct dump *d, struct error *e)
 	if (n == 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container \"%s\" has no init process", d->c->id);
 	n = add_descendants(d, sorted, used, 0, n);
-	for (size_t i = 0; i < d->n_procs; i++) {
-		if (!used[i] && !has_parent(d, &d->procs[i])) {
-			used[i] = true;
-			sorted[n++] = d->procs[i];
-			n = add_descendants(d, sorted, used, n - 1, n);
-		}
-	}
+	for (int adopted = 0; adopted < 2; adopted++)
+		n = add_roots(d, sorted, used, adopted, n);
 	for (size_t i = 0; i < d->n_procs; i++) /* a parent that is its own descendant: none of them */
 		if (!used[i])
 			sorted[n++] = d->procs[i];
@@ -552,7 +562,7 @@ static int process_message(struct dump *d, struct dump_proc *p, struct error *e)
 		m->ppid = SHARED_PIDS_REAPER;
 	m->by_exec = p->by_exec;
 	if (p->by_exec && !m->ppid) {
-		m->ppid = d->procs[0].ns_pid;
+		m->ppid = dump_parent_of_exec(d, p)->ns_pid;
 		m->exit_signal = SIGCHLD;
 	}
 	if (p->zombie) {

@@ -327,6 +327,8 @@ int dump_find_processes(struct dump *d, struct error *e) _must_check_;
 bool dump_leader_is_needed(struct dump *d, struct dump_proc *p);
 /* exec-sessions.c: marks them; obstacles of one process; a terminal that hangs up, for the image only. */
 void dump_find_exec_sessions(struct dump *d);
+/* Who is to be the parent of one whose own is not in the container. */
+const struct dump_proc *dump_parent_of_exec(const struct dump *d, const struct dump_proc *p);
 void dump_check_exec_session(struct dump *d, const struct dump_proc *p);
 int dump_hang_up(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
 /* Processes that an ordinary user may not look at, although they are in his namespace: obstacles. */

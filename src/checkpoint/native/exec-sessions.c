@@ -42,6 +42,16 @@ void dump_find_exec_sessions(struct dump *d)
 					      d->procs[k].stat.session == d->procs[i].stat.session;
 }
 
+/* Of an orphan of a shared pid namespace it is one of its session, with which it is ended after a restore. */
+const struct dump_proc *dump_parent_of_exec(const struct dump *d, const struct dump_proc *p)
+{
+	for (size_t i = 1; i < d->n_procs && shared_pids_is_adopted(d, p); i++)
+		if (d->procs[i].by_exec && d->procs[i].stat.session == p->stat.session &&
+			!shared_pids_is_adopted(d, &d->procs[i]))
+			return &d->procs[i];
+	return &d->procs[0];
+}
+
 /* What a restore would refuse, as config.json is the ceiling: exec may have been given more. */
 static void check_ceiling(struct dump *d, const struct dump_proc *p)
 {
