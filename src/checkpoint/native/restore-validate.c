@@ -8,6 +8,7 @@
 #include "checkpoint/native/restore.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/nftables.h"
+#include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/states.h"
 
 #include "checkpoint/native/ttys.h"
@@ -400,6 +401,9 @@ int restore_validate(const struct restore *r, struct error *e)
 				(unsigned long long)r->files[i]->id);
 		last = r->files[i]->id;
 	}
+	if (restore_joins_pids(r) && restore_process(r, SHARED_PIDS_REAPER))
+		return corrupt(e, "it is the first of a pid namespace that another container has begun",
+			SHARED_PIDS_REAPER);
 	result = restore_validate_mounts(r, e);
 	if (result == 0)
 		result = restore_validate_cgroups(r, e);
