@@ -275,6 +275,20 @@ static int complete(struct meeting *m, struct container **c, struct error *e)
 	return r;
 }
 
+/* The container is gone after a failure: its configuration says where it would have been. */
+static void count(const struct restore_options *o, const struct container *c)
+{
+	_cleanup_(spec_free_p) struct spec *spec = NULL;
+	_cleanup_free_ char *sandbox = NULL, *name = NULL;
+	struct error ignored;
+
+	if (c && c->sandbox)
+		container_count_restore(c->root, c->sandbox, false);
+	else if (!c && spec_load(o->create.bundle, &spec, &ignored) == 0 &&
+		 container_find_sandbox(&o->create, spec, &sandbox, &name, &ignored) == 0 && sandbox)
+		container_count_restore(o->create.root, sandbox, true);
+}
+
 int restore_run(const struct restore_options *o, struct container **ret, struct image_statistics *stats,
 	struct error *e)
 {
@@ -303,6 +317,7 @@ int restore_run(const struct restore_options *o, struct container **ret, struct 
 	stats->total_us = now_us() - begin;
 	if (r == 0)
 		r = complete(o->meeting, ret, e);
+	count(o, r == 0 ? *ret : NULL);
 	if (r == 0)
 		container_settle(*ret);
 	if (r == 0 && !(o->meeting && o->meeting->prepare)) /* then they are container_start()'s */

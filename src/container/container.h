@@ -287,6 +287,7 @@ static inline void container_free_p(struct container **c)
 #define CONTAINER_SUPERVISOR_LOCK "supervisor.lock"
 #define CONTAINER_CONTROL_SOCKET "control.sock"
 #define CONTAINER_EXITS "exits"
+#define CONTAINER_RESTORES "restores" /* what container_count_restore() counts; the supervisor makes it */
 #define CONTAINER_NAME_OF_ROOT                                                                               \
 	"POD" /* of the container that a sandbox begins with, if nothing else is said */
 /* The sandbox and the name in it that a container of these options and this spec has; NULL: none. malloc'ed. */
@@ -295,6 +296,13 @@ int container_find_sandbox(const struct container_create_options *o, const struc
 /* The member of the sandbox that has this name and lives; -ENOENT: there is none. */
 int container_find_member(const char *root, const char *sandbox, const char *name, struct container **ret,
 	struct error *e) _must_check_;
+/* Restores of containers into a sandbox, as long as there is one with a supervisor. */
+struct sandbox_restores {
+	uint64_t all, failed;
+};
+void container_count_restore(const char *root, const char *sandbox, bool failed);
+/* False: there is nothing that counts. sandbox_fd: container_open_sandbox(). */
+bool container_read_restores(int sandbox_fd, struct sandbox_restores *ret);
 /* The sandbox's directory, or a negative errno. make: if it is not there yet. */
 int container_open_sandbox(const char *root, const char *sandbox, bool make);
 /* Removes the sandbox's directory, if no member and nothing of a supervisor is in it. */

@@ -11,6 +11,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -198,6 +200,44 @@ int membership_adopted(struct container *c)
 	return c->sandbox && c->name ? 0 : -ENOMEM;
 }
 
+/* ---- restores ---- */
+
+static bool read_restores(int fd, struct sandbox_restores *ret)
+{
+	char text[80];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	*ret = (struct sandbox_restores){};
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return n == 0 || sscanf(text, "restores %" SCNu64 " failed %" SCNu64, &ret->all, &ret->failed) == 2;
+}
+
+bool container_read_restores(int sandbox_fd, struct sandbox_restores *ret)
+{
+	_cleanup_close_ int fd =
+		openat(sandbox_fd, CONTAINER_RESTORES, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd >= 0 && read_restores(fd, ret);
+}
+
+/* It is not made here: the directory might be about to go. */
+void container_count_restore(const char *root, const char *sandbox, bool failed)
+{
+	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), fd = -EBADF;
+	struct sandbox_restores n;
+	char text[80];
+
+	fd = dir < 0 ? dir : openat(dir, CONTAINER_RESTORES, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0 || !read_restores(fd, &n))
+		return;
+	n.all++;
+	n.failed += failed;
+	snprintf(text, sizeof(text), "restores %-20" PRIu64 "\nfailed %-20" PRIu64 "\n", n.all, n.failed);
+	(void)!pwrite_all(fd, text, strlen(text), 0);
+}
+
 /* The lock of the supervisor that there is not, or -ENOENT: there was none. -EWOULDBLOCK: there is one. */
 static int lock_instead_of_supervisor(int dir)
 {
@@ -223,6 +263,7 @@ void container_tidy_sandbox(const char *root, const char *sandbox)
 		unlinkat(dir, CONTAINER_CONTROL_SOCKET, 0);
 		unlinkat(dir, "." CONTAINER_CONTROL_SOCKET, 0);
 		remove_tree_at(dir, CONTAINER_EXITS);
+		unlinkat(dir, CONTAINER_RESTORES, 0);
 		unlinkat(dir, CONTAINER_SUPERVISOR_LOCK, 0);
 	}
 	all = open_directory(root_fd, CONTAINER_SANDBOXES, false);

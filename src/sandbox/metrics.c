@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "container/container.h"
 #include "sandbox/sandbox.h"
 
@@ -221,6 +222,67 @@ static void put_states(FILE *out, const struct all *all)
 	}
 }
 
+/* ---- of sandboxes ---- */
+
+static void put_restores(FILE *out, const char *sandbox, const char *name, uint64_t value)
+{
+	fprintf(out, "stasis_sandbox_%s_total{", name);
+	put_label(out, "sandbox", sandbox);
+	fprintf(out, "} %llu\n", (unsigned long long)value);
+}
+
+static void put_family_of_sandboxes(
+	FILE *out, const char *root, char *const *names, size_t n, bool failed)
+{
+	const char *name = failed ? "restores_failed" : "restores";
+	bool begun = false;
+
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_close_ int fd = container_open_sandbox(root, names[i], false);
+		struct sandbox_restores r;
+
+		if (fd < 0 || !container_read_restores(fd, &r))
+			continue;
+		if (!begun)
+			fprintf(out, "# TYPE stasis_sandbox_%s counter\n# HELP stasis_sandbox_%s %s\n", name, name,
+				failed ? "Restores of containers into the sandbox that failed."
+				       : "Restores of containers into the sandbox.");
+		begun = true;
+		put_restores(out, names[i], name, failed ? r.failed : r.all);
+	}
+}
+
+static int is_sandbox(const struct dirent *d)
+{
+	return container_id_check(d->d_name, NULL) == 0;
+}
+
+static void put_sandboxes(FILE *out, const char *root, const char *sandbox)
+{
+	_cleanup_free_ char *path = NULL;
+	struct dirent **entries = NULL;
+	char **names;
+	int n;
+
+	if (sandbox) {
+		put_family_of_sandboxes(out, root, (char *const *)&sandbox, 1, false);
+		put_family_of_sandboxes(out, root, (char *const *)&sandbox, 1, true);
+		return;
+	}
+	if (asprintf(&path, "%s/" CONTAINER_SANDBOXES, root) < 0)
+		return;
+	n = scandir(path, &entries, is_sandbox, alphasort);
+	names = n > 0 ? calloc(n, sizeof(*names)) : NULL;
+	for (int i = 0; names && i < n; i++)
+		names[i] = entries[i]->d_name;
+	for (int failed = 0; names && failed < 2; failed++)
+		put_family_of_sandboxes(out, root, names, n, failed);
+	for (int i = 0; i < n; i++)
+		free(entries[i]);
+	free(entries);
+	free(names);
+}
+
 static int measure(struct all *all, const char *root, const char *id, struct error *e)
 {
 	struct measured m = {};
@@ -291,6 +353,7 @@ int metrics_print(const char *root, const char *sandbox, FILE *out, struct error
 		for (const struct family *f = families; f->name; f++)
 			put_family(out, f, &all);
 		put_interfaces(out, &all);
+		put_sandboxes(out, root, sandbox);
 		fputs("# EOF\n", out);
 	}
 	for (size_t i = 0; i < all.n; i++) {

@@ -28,6 +28,7 @@ enum { GRACE_MS = 5000, OTHER_ONE_MS = 10000, ENDED_MAX = 256 };
 static void remove_sandbox(struct supervisor *s)
 {
 	remove_tree_at(s->dir_fd, CONTAINER_EXITS);
+	unlinkat(s->dir_fd, CONTAINER_RESTORES, 0);
 	unlinkat(s->dir_fd, CONTAINER_SUPERVISOR_LOCK, 0);
 	container_tidy_sandbox(s->root, s->id);
 }
@@ -254,9 +255,21 @@ static void supervisor_done(struct supervisor *s)
 	free(s->id);
 }
 
+/* Of the one before, or a new one: who restores counts there. */
+static void make_counters(const struct supervisor *s)
+{
+	_cleanup_close_ int fd = openat(
+		s->dir_fd, CONTAINER_RESTORES, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		log_warning("restores are not counted: %s", error_text(-errno).s);
+}
+
 static int serve(struct supervisor *s, struct error *e)
 {
 	int r = loop_new(&s->loop);
+
+	make_counters(s);
 
 	if (r < 0)
 		return error_errno(e, r, "supervise the sandbox %s", s->id);

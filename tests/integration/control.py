@@ -547,6 +547,8 @@ def events_of_restore(env):
         c.call("RestoreSubcontainer", {"id": "again", "name": "web", "bundle": p.bundle("web"), "imagePath": image})
         env.command("restore", "--detach", "--image-path", image, "--bundle", p.bundle("no"), "--sandbox", SID, "--container-name", "no", "no",
                     ok=False, env={"FAULT": "restore-memory:EIO"})
+        for text in (c.call("Metrics")["text"], env.command("metrics")[1]):
+            check(f'stasis_sandbox_restores_total{{sandbox="{SID}"}} 2\n' in text and f'stasis_sandbox_restores_failed_total{{sandbox="{SID}"}} 1\n' in text, text)
         c.call("Destroy", {"id": "again"})
         c.call("Destroy", {"id": "root"})
         happened = [(x["type"], x["id"], x.get("data", {}).get("outcome")) for x in stream.result()]
