@@ -234,6 +234,17 @@ void members_scan(struct supervisor *s)
 	}
 }
 
+/* Of several with a name at most one has not stopped. */
+static struct member *find_named(const struct supervisor *s, const char *name)
+{
+	struct member *found = NULL;
+
+	for (struct member *m = s->members; m; m = m->next)
+		if (!strcmp(m->name, name) && (!found || member_status(found) == CONTAINER_STOPPED))
+			found = m;
+	return found;
+}
+
 int supervisor_find(struct supervisor *s, const char *id, struct member **ret, struct error *e)
 {
 	struct member *m = supervisor_member(s, id);
@@ -243,6 +254,8 @@ int supervisor_find(struct supervisor *s, const char *id, struct member **ret, s
 		members_look(s);
 		m = supervisor_member(s, id);
 	}
+	if (!m)
+		m = find_named(s, id);
 	if (!m)
 		return error_set(
 			e, -ENOENT, ERROR_STATE, "container does not exist in the sandbox %s: %s", s->id, id);

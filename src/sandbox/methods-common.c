@@ -41,16 +41,26 @@ int call_bad_fds(struct call *c, struct error *e, const char *format, ...)
 	return error_set(e, -EINVAL, ERROR_USAGE, "%s", message);
 }
 
-/* The id of a member that is called so; NULL: none. */
+static bool is_stopped(const char *root, const char *id)
+{
+	_cleanup_(container_free_p) struct container *k = NULL;
+	struct error ignored;
+
+	return container_load(root, id, false, &k, &ignored) < 0 || container_status(k) == CONTAINER_STOPPED;
+}
+
+/* The id of a member that is called so (of several at most one has not stopped); NULL: none. */
 static char *id_of_name(const struct supervisor *s, const char *name)
 {
 	_cleanup_(sandbox_free_p) struct sandbox *all = NULL;
-	const struct sandbox_member *m;
+	const char *found = NULL;
 
 	if (sandbox_open(s->root, s->id, &all, NULL) < 0)
 		return NULL;
-	m = sandbox_find(all, name);
-	return m ? strdup(m->id) : NULL;
+	for (size_t i = 0; i < all->n_members; i++)
+		if (!strcmp(all->members[i].name, name) && (!found || is_stopped(s->root, found)))
+			found = all->members[i].id;
+	return found ? strdup(found) : NULL;
 }
 
 static bool is_ours(const struct call *c, const struct container *k)
@@ -58,27 +68,33 @@ static bool is_ours(const struct call *c, const struct container *k)
 	return k->sandbox && !strcmp(k->sandbox, c->supervisor->id);
 }
 
-int call_member(struct call *c, const char *id, bool lock, struct container **ret, struct error *e)
+/* -ENOENT: there is none of this id in the sandbox. */
+static int load_ours(struct call *c, const char *id, bool lock, struct container **ret, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *k = NULL;
+	int r = container_load(c->supervisor->root, id, lock, &k, e);
+
+	if (r < 0)
+		return r;
+	if (!is_ours(c, k))
+		return -ENOENT;
+	*ret = take_ptr(k);
+	return 0;
+}
+
+int call_member(struct call *c, const char *id, bool lock, struct container **ret, struct error *e)
+{
 	_cleanup_free_ char *by_name = NULL;
 	int r = container_id_check(id, e);
 
 	if (r < 0)
 		return call_invalid(c, "id", e, "%s", e->message);
-	r = container_load(c->supervisor->root, id, lock, &k, e);
-	if (r == -ENOENT && e->kind == ERROR_STATE) {
+	r = load_ours(c, id, lock, ret, e);
+	if (r == -ENOENT) {
 		by_name = id_of_name(c->supervisor, id);
-		if (by_name)
-			r = container_load(c->supervisor->root, by_name, lock, &k, e);
+		r = by_name ? load_ours(c, by_name, lock, ret, e) : r;
 	}
-	if (r == 0 && !is_ours(c, k))
-		r = -ENOENT;
-	if (r == -ENOENT)
-		return call_no_container(c, id, e);
-	if (r == 0)
-		*ret = take_ptr(k);
-	return r;
+	return r == -ENOENT ? call_no_container(c, id, e) : r;
 }
 
 int call_container(struct call *c, const char *id, bool lock, struct container **ret, struct error *e)

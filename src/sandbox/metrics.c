@@ -231,8 +231,7 @@ static void put_restores(FILE *out, const char *sandbox, const char *name, uint6
 	fprintf(out, "} %llu\n", (unsigned long long)value);
 }
 
-static void put_family_of_sandboxes(
-	FILE *out, const char *root, char *const *names, size_t n, bool failed)
+static void put_family_of_sandboxes(FILE *out, const char *root, char *const *names, size_t n, bool failed)
 {
 	const char *name = failed ? "restores_failed" : "restores";
 	bool begun = false;
@@ -244,7 +243,8 @@ static void put_family_of_sandboxes(
 		if (fd < 0 || !container_read_restores(fd, &r))
 			continue;
 		if (!begun)
-			fprintf(out, "# TYPE stasis_sandbox_%s counter\n# HELP stasis_sandbox_%s %s\n", name, name,
+			fprintf(out, "# TYPE stasis_sandbox_%s counter\n# HELP stasis_sandbox_%s %s\n", name,
+				name,
 				failed ? "Restores of containers into the sandbox that failed."
 				       : "Restores of containers into the sandbox.");
 		begun = true;

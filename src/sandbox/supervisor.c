@@ -258,8 +258,8 @@ static void supervisor_done(struct supervisor *s)
 /* Of the one before, or a new one: who restores counts there. */
 static void make_counters(const struct supervisor *s)
 {
-	_cleanup_close_ int fd = openat(
-		s->dir_fd, CONTAINER_RESTORES, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd = openat(s->dir_fd, CONTAINER_RESTORES,
+		O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		log_warning("restores are not counted: %s", error_text(-errno).s);

@@ -55,7 +55,7 @@ struct supervisor_options {
 /* Serves until there is nothing left to supervise. 0 also if there is another one already. */
 int supervisor_main(const struct supervisor_options *o, struct error *e) _must_check_;
 
-/* A member, with what its state.json says now; -ENOENT, ERROR_STATE: there is none of that id. */
+/* A member, with what its state.json says now; -ENOENT, ERROR_STATE: there is none of that id, or name. */
 int supervisor_find(struct supervisor *s, const char *id, struct member **ret, struct error *e) _must_check_;
 struct member *supervisor_member(const struct supervisor *s, const char *id); /* NULL: none */
 /* A process that exec made in a container: from now on its status is known, until the container is deleted (or many others have
