@@ -79,26 +79,26 @@ def inside(c):
     return found
 
 
-def checkpoint(c, image):
+def checkpoint(c, image, *options):
     """A connection that is just open may be refused (established TCP): tried again, that is no failure."""
     end = time.monotonic() + 10
     while True:
-        status, _, text = c.checkpoint(image, ok=None, timeout=60)
+        status, _, text = c.checkpoint(image, *options, ok=None, timeout=60)
         if status == 0:
             return
         check("tcp" in text.lower() and time.monotonic() < end, f"checkpoint: exit {status}: {text.strip()[-1500:]}")
         time.sleep(0.01)
 
 
-def cycles(c, step, same_processes=True):
+def cycles(c, step, *options, same_processes=True):
     """step() runs after each restore; the processes are the same ones all the time."""
     step()
     for n in range(CYCLES):
         image = c.env.t / f"image{n}"
         before = inside(c)
-        checkpoint(c, image)
+        checkpoint(c, image, *options)
         c.gone()
-        c.restore(image, timeout=60)
+        c.restore(image, *options, timeout=60)
         check(not same_processes or inside(c) == before,
               f"cycle {n}: processes were {sorted(before)}, are {sorted(inside(c))}")
         step()
@@ -231,6 +231,18 @@ def jvm(env):
     verdict(c)
 
 
+def mariadb(env):
+    """It uses Linux AIO where io_uring is forbidden, as in containers: requests are in flight at any time."""
+    need("mariadbd", "mariadb", "mariadb-install-db")
+    c = host_root(env, "mariadb", ["/bin/sh", "/cr/mariadb.sh"], files=["mariadb.sh"])
+    c.run()
+    poll("MariaDB starts", lambda: number(c, "count") > 0, 60, 0.05)
+    log = (c.rootfs / "tmp/mariadbd.log").read_text()
+    check("Using Linux native AIO" in log, f"it does not use Linux AIO: {log[-1000:]}")
+    cycles(c, lambda: progress(c, 20, 30), "--file-locks", same_processes=False)
+    verdict(c)
+
+
 # Jobs: what they write in the end is the same as without a checkpoint -----------------------------------------------------
 
 JOBS = {
@@ -307,7 +319,7 @@ def tests():
         yield f"programs/pod_{f.__name__}", lambda env, f=f: f(env, host_root), 240
     yield from application.tests(host_root)
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
-    for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm):
+    for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm, mariadb):
         yield f"programs/{f.__name__}", f, int(240 * FACTOR)
     for name in JOBS:
         yield f"programs/job_{name}", lambda env, n=name: job(env, n), int(240 * JOB_FACTOR)
