@@ -307,4 +307,43 @@ test_old_kernel() {
 	expect_progress
 }
 
+# Reads in flight when it is stopped, on a disk that reads so many bytes in a second: four MiB are asked for.
+slow_reads() {
+	local disk device
+	device=$(stat -c %Hd:%Ld "$T")
+	[ -e "/sys/dev/block/$device" ] || skip "not on this machine: a disk below $T"
+	disk=$(cat "/sys/dev/block/$device/../dev" 2> /dev/null || echo "$device") # of a partition: the whole
+	bundle b /bin/aio_slow
+	cp "$BUILD/tests/cr/aio_slow" "$B/rootfs/bin/"
+	edit '.linux.resources.blockIO = {"throttleReadBpsDevice": [{"major": $major, "minor": $minor, "rate": $rate}]}' \
+		--argjson major "${disk%:*}" --argjson minor "${disk#*:}" --argjson rate "$1"
+	start c
+	eventually 20 test -e "$B/rootfs/cr/ready.1"
+}
+
+# Of Linux AIO: for half a second, which is waited for.
+test_aio_is_waited_for() {
+	slow_reads 8000000
+	ok checkpoint --image-path "$T/i" c
+	jq -e '.statistics.frozen_us > 100000' "$T/i/manifest.json" > "$T/jq" || fail "nothing was in flight: $(cat "$T/i/manifest.json")"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+}
+
+# For four seconds: too long, and the container runs on; what it reads meanwhile past the page tables is not overlooked.
+test_aio_takes_too_long() {
+	slow_reads 1000000
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	sleep 4
+	ok checkpoint --image-path "$T/i" --parent-path ../a c
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+	ok delete -f c
+	rm -rf "$T/i" "$B"
+	slow_reads 350000
+	fails 'requests are in flight which have not ended in a second.*try again' checkpoint --image-path "$T/i" c
+	expect_status c running
+	checked
+}
+
 run_test "$@"
