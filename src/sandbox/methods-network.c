@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/fd.h"
 #include "linux/netdev.h"
@@ -118,12 +121,74 @@ static void sockets_done(struct net_sockets *s)
 	close_p(&s->netns);
 }
 
+/* What a child of ours does, who can be killed: we take back then what he had done, as he does if we are. */
+struct work {
+	const struct container *k;
+	int pidfd, netns;
+	const struct net_plan *plan;
+	struct net_journal *journal;
+	struct outcome {
+		int r;
+		char item[NET_ITEM_SIZE]; /* "": it has not come to that */
+		struct error e;
+	} * outcome; /* shared */
+};
+
+static _Noreturn void do_work(const struct work *w, pid_t parent)
+{
+	_cleanup_(sockets_done) struct net_sockets s = {-EBADF, -EBADF, w->netns};
+	struct outcome *o = w->outcome;
+	int r = open_sockets(w->k, w->pidfd, &s, &o->e);
+
+	if (r == 0)
+		r = net_plan_apply(&s, w->plan, w->journal, o->item, &o->e);
+	if (r == 0 && getppid() != parent)
+		net_journal_undo(&s, w->journal);
+	o->r = r;
+	_exit(0);
+}
+
+static int take_back(const struct work *w, struct error *e)
+{
+	_cleanup_(sockets_done) struct net_sockets s = {-EBADF, -EBADF, fcntl(w->netns, F_DUPFD_CLOEXEC, 3)};
+	int r = open_sockets(w->k, w->pidfd, &s, e);
+
+	if (r < 0)
+		return r;
+	net_journal_undo(&s, w->journal);
+	return error_set(e, -EIO, ERROR_INTERNAL,
+		"the process that made the links and routes was killed: all is as it was before");
+}
+
+static int work(struct work *w, char item[NET_ITEM_SIZE], struct error *e)
+{
+	pid_t self = getpid(), pid;
+	int status = 0;
+
+	w->outcome =
+		mmap(NULL, sizeof(*w->outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (w->outcome == MAP_FAILED)
+		return error_errno(e, -errno, "network");
+	pid = fork();
+	if (pid == 0)
+		do_work(w, self);
+	if (pid < 0)
+		return error_errno(e, -errno, "network");
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return take_back(w, e);
+	*e = w->outcome->e;
+	memcpy(item, w->outcome->item, NET_ITEM_SIZE);
+	return w->outcome->r;
+}
+
 static int create_links_and_routes(struct call *c, struct error *e)
 {
-	_cleanup_(sockets_done) struct net_sockets s = {-EBADF, -EBADF, -EBADF};
+	_cleanup_(net_journal_free_p) struct net_journal *journal = NULL;
 	_cleanup_(container_free_p) struct container *k = NULL;
 	_cleanup_(arena_done) struct arena a = {};
-	_cleanup_close_ int pidfd = -EBADF;
+	_cleanup_close_ int pidfd = -EBADF, netns = -EBADF;
 	char item[NET_ITEM_SIZE] = "";
 	struct idl_fault fault;
 	struct net_plan plan;
@@ -137,17 +202,20 @@ static int create_links_and_routes(struct call *c, struct error *e)
 	pidfd = container_init_pidfd(k);
 	if (pidfd < 0)
 		return error_set(e, -ESRCH, ERROR_STATE, "container not running: %s is stopped", k->id);
-	s.netns = open_namespace(k, pidfd, "net", e);
-	if (s.netns < 0)
-		return s.netns;
-	if (is_our_own(s.netns, "net"))
+	netns = open_namespace(k, pidfd, "net", e);
+	if (netns < 0)
+		return netns;
+	if (is_our_own(netns, "net"))
 		return host_network(c, k, e);
-	r = open_sockets(k, pidfd, &s, e);
+	r = net_journal_new(&journal, e);
 	if (r < 0)
 		return r;
 	call_finish();
-	r = net_plan_apply(&s, &plan, item, e);
-	return r < 0 ? failed(c, item, e) : call_reply(c, NULL, false);
+	r = work(&(struct work){.k = k, .pidfd = pidfd, .netns = netns, .plan = &plan, .journal = journal},
+		item, e);
+	if (r < 0)
+		return *item ? failed(c, item, e) : r;
+	return call_reply(c, NULL, false);
 }
 
 const struct method network_methods[] = {

@@ -2,7 +2,8 @@
 /*
  * Source: rtnetlink(7), linux/if_link.h. An interface is up before it gets its addresses, so that the routes to their networks are
  * there when the routes through them come; addresses of IPv6 are added as tested already, for they could not be used for a second.
- * Each step leaves behind the message that takes it back.
+ * Each step leaves behind the message that takes it back: in memory that two processes have, so that the other one can do it if this
+ * one is killed.
  */
 #include <errno.h>
 #include <linux/if_addr.h>
@@ -12,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "linux/netdev.h"
 #include "linux/nlmsg.h"
@@ -25,10 +27,19 @@ struct undo {
 	struct netdev_addresses *addresses;
 };
 
+#define ROUND_UP(n) (((n) + 15) & ~(size_t)15)
+
+struct net_journal {
+	struct undo *undo; /* the last step first */
+	size_t used;	   /* of what follows; nothing of it is given back */
+};
+
+enum { JOURNAL_SIZE = 64 << 20 }; /* memory is taken only for what is written */
+
 struct apply {
 	const struct net_sockets *s;
 	char *item;
-	struct undo *undo; /* the last step first */
+	struct net_journal *journal;
 	struct error *e;
 };
 
@@ -42,69 +53,88 @@ static void set_item(struct apply *a, const char *format, ...)
 	va_end(ap);
 }
 
-static void undo_free(struct undo *u)
+int net_journal_new(struct net_journal **ret, struct error *e)
 {
-	free(u->message);
-	free(u->addresses);
-	free(u);
-}
+	struct net_journal *j = mmap(NULL, JOURNAL_SIZE, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-/* Takes everything back, or only forgets how. What has gone by itself meanwhile is gone. */
-static void finish(struct apply *a, bool take_back)
-{
-	while (a->undo) {
-		struct undo *u = a->undo;
-		struct netlink_message m;
-
-		a->undo = u->next;
-		if (take_back) {
-			memcpy(&m, u->message, u->message->nlmsg_len);
-			(void)!netlink_ask(a->s->inside, &m, NULL, NULL);
-			for (size_t i = 0; u->addresses && i < u->addresses->n; i++)
-				(void)!netdev_add_address(a->s->inside, u->index, &u->addresses->address[i]);
-		}
-		undo_free(u);
-	}
-}
-
-/* The message is what takes back the next step. */
-static int prepare_undo(struct apply *a, const struct netlink_message *m)
-{
-	struct undo *u = calloc(1, sizeof(*u));
-
-	if (u && m->h.nlmsg_len <= sizeof(*m))
-		u->message = malloc(m->h.nlmsg_len);
-	if (!u || !u->message) {
-		free(u);
-		return error_errno(a->e, -ENOMEM, "%s", a->item);
-	}
-	memcpy(u->message, m, m->h.nlmsg_len);
-	u->next = a->undo;
-	a->undo = u;
+	if (j == MAP_FAILED)
+		return error_errno(e, -errno, "memory to take links and routes back");
+	j->used = ROUND_UP(sizeof(*j));
+	*ret = j;
 	return 0;
 }
 
-/* The step failed: there is nothing to take back of it. */
-static void drop_undo(struct apply *a)
+void net_journal_free(struct net_journal *j)
 {
-	struct undo *u = a->undo;
+	if (j)
+		munmap(j, JOURNAL_SIZE);
+}
 
-	a->undo = u->next;
-	undo_free(u);
+/* Zeroed. */
+static void *take(struct net_journal *j, size_t size)
+{
+	void *p = (char *)j + j->used;
+
+	if (size > JOURNAL_SIZE - j->used)
+		return NULL;
+	j->used += ROUND_UP(size);
+	return p;
+}
+
+void net_journal_undo(const struct net_sockets *s, struct net_journal *j)
+{
+	for (; j->undo; j->undo = j->undo->next) {
+		const struct undo *u = j->undo;
+		struct netlink_message m;
+
+		memcpy(&m, u->message, u->message->nlmsg_len);
+		(void)!netlink_ask(s->inside, &m, NULL, NULL);
+		for (size_t i = 0; u->addresses && i < u->addresses->n; i++)
+			(void)!netdev_add_address(s->inside, u->index, &u->addresses->address[i]);
+	}
+}
+
+/* The message is what takes back the next step; addresses (of that interface; NULL: none) come after it. */
+static int prepare_undo(
+	struct apply *a, const struct netlink_message *m, int index, const struct netdev_addresses *addresses)
+{
+	struct undo *u = take(a->journal, sizeof(*u));
+
+	if (u && m->h.nlmsg_len <= sizeof(*m))
+		u->message = take(a->journal, m->h.nlmsg_len);
+	if (u && addresses)
+		u->addresses = take(a->journal, sizeof(*addresses));
+	if (!u || !u->message || (addresses && !u->addresses))
+		return error_errno(a->e, -ENOMEM, "%s", a->item);
+	memcpy(u->message, m, m->h.nlmsg_len);
+	if (addresses)
+		*u->addresses = *addresses;
+	u->index = index;
+	u->next = a->journal->undo;
+	a->journal->undo = u;
+	return 0;
+}
+
+/* Does a step that changes an interface which has addresses. */
+static int step_with_addresses(struct apply *a, int socket, const struct netlink_message *m,
+	const struct netlink_message *undo, int index, const struct netdev_addresses *addresses)
+{
+	int r = prepare_undo(a, undo, index, addresses);
+
+	if (r < 0)
+		return r;
+	r = netlink_ask(socket, m, NULL, NULL);
+	if (r < 0) /* there is nothing to take back of it */
+		a->journal->undo = a->journal->undo->next;
+	return r;
 }
 
 /* Does a step; "undo" takes it back. */
 static int step(
 	struct apply *a, int socket, const struct netlink_message *m, const struct netlink_message *undo)
 {
-	int r = prepare_undo(a, undo);
-
-	if (r < 0)
-		return r;
-	r = netlink_ask(socket, m, NULL, NULL);
-	if (r < 0)
-		drop_undo(a);
-	return r;
+	return step_with_addresses(a, socket, m, undo, 0, NULL);
 }
 
 /* The same message that removes: its type is the next one (RTM_NEWROUTE, RTM_DELROUTE ...). */
@@ -300,27 +330,19 @@ static int join_bridge(struct apply *a, const struct net_link *l, int index, con
 /* One that was there and was down had addresses, perhaps: the kernel takes those of IPv6 away when it goes down again. */
 static int bring_up(struct apply *a, const struct net_link *l, int index)
 {
-	struct netdev_addresses *addresses = calloc(1, sizeof(*addresses));
+	_cleanup_free_ struct netdev_addresses *addresses = calloc(1, sizeof(*addresses));
 	struct netlink_message m, undo;
 	struct ifinfomsg *header;
 	int r = addresses ? netdev_get_addresses(a->s->inside, index, addresses) : -ENOMEM;
 
-	if (r < 0) {
-		free(addresses);
+	if (r < 0)
 		return error_errno(a->e, r, "addresses of the interface %s", l->name);
-	}
 	header = begin_change(&m, index);
 	header->ifi_flags = header->ifi_change = IFF_UP;
 	header = begin_change(&undo, index);
 	header->ifi_change = IFF_UP;
-	r = step(a, a->s->inside, &m, &undo);
-	if (r < 0) {
-		free(addresses);
-		return error_errno(a->e, r, "bring up the interface %s", l->name);
-	}
-	a->undo->index = index;
-	a->undo->addresses = addresses;
-	return 0;
+	r = step_with_addresses(a, a->s->inside, &m, &undo, index, addresses);
+	return r < 0 ? error_errno(a->e, r, "bring up the interface %s", l->name) : 0;
 }
 
 static int add_address(struct apply *a, const struct net_link *l, int index, const struct net_address *w)
@@ -433,10 +455,10 @@ static int apply_neighbor(struct apply *a, const struct net_neighbor *n)
 	return r < 0 ? error_errno(a->e, r, "make the neighbour") : 0;
 }
 
-int net_plan_apply(
-	const struct net_sockets *s, const struct net_plan *p, char item[NET_ITEM_SIZE], struct error *e)
+int net_plan_apply(const struct net_sockets *s, const struct net_plan *p, struct net_journal *journal,
+	char item[NET_ITEM_SIZE], struct error *e)
 {
-	struct apply a = {.s = s, .item = item, .e = e};
+	struct apply a = {.s = s, .item = item, .journal = journal, .e = e};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < p->n_links; i++) {
@@ -451,6 +473,7 @@ int net_plan_apply(
 		set_item(&a, "neighbors[%zu]", i);
 		r = apply_neighbor(&a, &p->neighbors[i]);
 	}
-	finish(&a, r < 0);
+	if (r < 0)
+		net_journal_undo(s, journal);
 	return r;
 }

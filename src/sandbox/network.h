@@ -73,6 +73,15 @@ struct net_sockets {
 };
 
 enum { NET_ITEM_SIZE = 48 };
+/* What takes back what has been done, in memory that stays shared over a fork. */
+struct net_journal;
+int net_journal_new(struct net_journal **ret, struct error *e) _must_check_;
+void net_journal_free(struct net_journal *j);
+void net_journal_undo(const struct net_sockets *s, struct net_journal *j);
+static inline void net_journal_free_p(struct net_journal **j)
+{
+	net_journal_free(*j);
+}
 /* Makes all of it, or on failure nothing: "item" is then what failed ("links[1].addresses[0]"). */
-int net_plan_apply(const struct net_sockets *s, const struct net_plan *p, char item[NET_ITEM_SIZE],
-	struct error *e) _must_check_;
+int net_plan_apply(const struct net_sockets *s, const struct net_plan *p, struct net_journal *journal,
+	char item[NET_ITEM_SIZE], struct error *e) _must_check_;

@@ -730,6 +730,36 @@ def network_failures(c, inside, on_host):
         check(host_links() == host_before, host_links())
 
 
+def network_killed(env):
+    """One of the two processes that make the links is killed in the middle: all is as before."""
+    if not has_kind("bridge"):
+        raise Skip("not in this kernel: veth and bridges")
+    links = [{"name": f"br{n}", "kind": "bridge", "addresses": [f"10.8.{n}.1/24"]} for n in range(200)]
+    with other_network() as on_host, pod(env, wrapper=on_host) as (p, c):
+        inside = Inside(c, "root")
+        before = inside.everything()
+
+        def children(pid):
+            return [int(x) for x in subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False).stdout.split()]
+        root = c.call("State", {"id": "root"})["state"]["pid"]
+        for which in ("child", "worker"):
+            making = in_thread(lambda: p.client().call("io.stasis.Network.CreateLinksAndRoutes", {"links": links}))
+            poll("some links", lambda: len(inside.ip("link")) > 20)
+            [worker] = [x for x in children(c.pid()) if x != root]
+            [child] = children(worker)
+            victim = os.pidfd_open(child if which == "child" else worker)
+            signal.pidfd_send_signal(victim, signal.SIGKILL)
+            os.close(victim)
+            try:
+                raise Failure(f"the dead answers: {making.result()}")
+            except varlink.Error as e:
+                check(e.name == "Internal" and "killed" in e.message, e)
+            poll(f"as before ({which})", lambda: inside.everything() == before)
+        c.call("io.stasis.Network.CreateLinksAndRoutes", {"links": links[:3]})
+        check(len(inside.ip("link")) == 4, inside.ip("link"))
+        c.call("Destroy", {"id": "root"})
+
+
 def network_kept(env):
     """It is the same after a checkpoint and a restore; the veth that leads to the host is asked for."""
     if not has_kind("veth") or not has_kind("bridge"):
@@ -1073,6 +1103,6 @@ def command_line(env):
 
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, options, wait_pid, many_ended, processes, signals,
-              pause, events, events_of_sandbox, events_of_restore, out_of_memory, stream_ends, update, network, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
+              pause, events, events_of_sandbox, events_of_restore, out_of_memory, stream_ends, update, network, network_killed, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
               checkpoint, command_line):
         yield f"integration/control/{f.__name__}", f, 90
