@@ -12,6 +12,7 @@ Each program is run in these ways:
   packed_chain  as chain, with images that are compressed, or not (only programs that ask for it)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
+  pids     as once, in the pid namespace of another container of its sandbox, which is checkpointed and restored with it (programs about processes)
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
   block    as cycles, with a block device and others of config.json's (only the program that asks for it)
@@ -52,6 +53,11 @@ MODES = ("once", "cycles", "running", "again", "lazy", "userns", "rootless")
 STREAMED = ("files_deleted", "faulty", "many", "ns_mounts", "pipes", "procs_tree", "sysv_shm", "tcp_established", "threads", "tmpfs", "user")
 
 
+# What goes by pids, or by who adopts whom. (A program that takes its init for process 1 would be wrong there.)
+PIDS = ("dead_leader", "locks", "ns_pid", "orphans", "owner", "pidfd", "posix_timers", "proc_self", "procs_memory",
+        "procs_shares", "pty_sessions", "signals", "stopped", "subreapers", "sysv_sem", "threads", "unix_rights", "unix_stream", "zombies")
+
+
 class Program:
     def __init__(self, source):
         self.name = source.stem
@@ -71,6 +77,8 @@ class Program:
             usual += ("streamed",)
         if about_memory:
             usual += ("streamed_ahead",)
+        if self.name in PIDS:
+            usual += ("pids",)
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -163,6 +171,40 @@ def userns(program, env):
     cycle(program, c, env.t / "image")
     c.verify(1)
     finish(c, 2)
+
+
+def pids(program, env):
+    """In a pid namespace that the first container of its sandbox has made; that one comes back, too."""
+    first = Container(env, "first", ["/bin/sh", "-c", "while :; do sleep 1; done"], busybox=True)
+
+    def joins(config):
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] == "pid":
+                namespace["path"] = f"/proc/{first.pid()}/ns/pid"
+
+    def member(c):
+        return ["--sandbox", "pod", "--container-name", c.cid]
+
+    first.run(*member(first))
+    c = program.container(env, "one", edit=joins)
+    c.run(*member(c))
+    image, ignore = env.t / "image", ignored(program, c)
+    c.wait_ready(1)
+    before = None if "all" in ignore else observe(c, ignore)
+    env.command("checkpoint", "--sandbox", "--image-path", image, *program.words("options"), "pod")
+    for container in (c, first):
+        container.gone()
+        container.delete(ok=None)
+    time.sleep(float(program.settings.get("pause", "0")))
+    first.restore(image, *member(first))
+    joins(c.config)
+    c.write_config()
+    c.restore(image, *member(c), *program.words("options"))
+    if "all" not in ignore:
+        compare(before, c, ignore, "after the restore")
+    c.verify(1)
+    finish(c, 2)
+    first.delete()
 
 
 def rootless(program, env, edit=None):
@@ -595,7 +637,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "pids": pids, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
             "block": block}
     for program in programs():
         if program.name == "odd":

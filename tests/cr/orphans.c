@@ -65,7 +65,7 @@ int main(void)
 			parent_of(pids[1]), getsid(pids[1]));
 		check(parent_of(pids[2]) == 1 && getsid(pids[2]) == dead_leader, "parent %d, session %d",
 			parent_of(pids[2]), getsid(pids[2]));
-		check(kill(pids[1], 0) == 0 && parent_of(pids[0]) == 1, "the leader");
+		check(kill(pids[1], 0) == 0 && parent_of(pids[0]) == getpid(), "the leader");
 	}
 	return 0;
 }
