@@ -259,6 +259,8 @@ void image_decoder_free(struct image_decoder *d);
 /* where the bytes from "offset" on are, and how many of them, until the next call. Also for layers that can be read directly. */
 int image_decode(const struct image *i, struct image_decoder *d, unsigned layer, uint64_t offset,
 	const void **ret, size_t *ret_len, struct error *e) _must_check_;
+/* No page data is that of two pages. */
+bool image_data_is_used_once(const struct image *i);
 /* Where data of a layer can be read directly, at run->offset; a borrowed descriptor. -EBADF: only by image_read(). */
 int image_pages_fd(const struct image *i, unsigned layer);
 /* Its pages.img, however that is stored; borrowed. */

@@ -118,6 +118,33 @@ const struct image_run *image_all_runs(const struct image *i, size_t *ret_n)
 	return i->index.runs;
 }
 
+static int compare_offsets(const void *va, const void *vb)
+{
+	const struct image_run *a = *(const struct image_run *const *)va,
+			       *b = *(const struct image_run *const *)vb;
+
+	return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+bool image_data_is_used_once(const struct image *i)
+{
+	const struct image_run **runs = calloc(i->index.n_runs + 1, sizeof(*runs));
+	bool once = runs && !i->parent;
+	size_t n = 0;
+
+	for (size_t k = 0; k < i->index.n_runs && once; k++) {
+		once = i->index.runs[k].kind != IMAGE_PAGES_SHARED;
+		if (i->index.runs[k].kind == IMAGE_PAGES_DATA)
+			runs[n++] = &i->index.runs[k];
+	}
+	if (n)
+		qsort(runs, n, sizeof(*runs), compare_offsets);
+	for (size_t k = 1; k < n && once; k++)
+		once = runs[k - 1]->offset + runs[k - 1]->n_pages * IMAGE_PAGE_SIZE <= runs[k]->offset;
+	free(runs);
+	return once;
+}
+
 int image_pages_fd(const struct image *i, unsigned layer)
 {
 	const struct image *of = image_layer_of(i, layer);

@@ -437,6 +437,48 @@ test_leave_running_while_the_reader_stalls() {
 	memory_is_right
 }
 
+# The process that reads a stream for this test.
+reader_pid() {
+	local f
+	grep -lx "stasis-stream" /proc/[0-9]*/comm 2> /dev/null | while read -r f; do
+		grep -sqz "^T=$T$" "${f%/comm}/environ" && echo "${f//[^0-9]/}"
+	done
+}
+
+# KiB of page data that it still has in memory.
+kept_kib() {
+	local fd
+	for fd in "/proc/$1/fd/"*; do
+		case $(readlink "$fd") in
+		*memfd:pages.img*) echo $(($(stat -L -c %b "$fd") / 2)) ;;
+		esac
+	done
+}
+
+few_kept() {
+	local kib
+	kib=$(kept_kib "$(reader_pid)")
+	[ -n "$kib" ] && [ "$kib" -lt 4096 ]
+}
+
+# All but the end has come: it is in the container's memory, and nowhere else.
+test_memory_is_not_kept_twice() {
+	heap_stream "$@"
+	mkfifo "$T/pipe"
+	timeout 60 "$STASIS" --root "$ROOT" "${DRIVER[@]}" restore -d --image-path - --bundle "$B" d < "$T/pipe" > "$T/out" 2>&1 &
+	RESTORE=$!
+	exec 8> "$T/pipe"
+	head -c -32 "$T/stream" >&8
+	eventually 20 few_kept
+	tail -c 32 "$T/stream" >&8
+	exec 8>&-
+	wait $RESTORE || fail "$(cat "$T/out")"
+	inside d
+	expect_progress
+	echo now > "$B/rootfs/cr/ask"
+	memory_is_right
+}
+
 # lazy_until SIZE: a lazy restore whose stream stops $1 bytes before its end; the rest can be written to descriptor 8.
 lazy_until() {
 	[ -w /dev/userfaultfd ] || skip "not on this machine: /dev/userfaultfd"

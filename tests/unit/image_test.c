@@ -1099,6 +1099,7 @@ static void test_packed(void)
 			s.codec == how[k].codec && s.data + s.duplicate == N_PACKED / 5 * 4 * PAGE &&
 			s.shared == 0 && s.parent == 0);
 		CHECK((s.duplicate >= N_PACKED / 5 * PAGE) == how[k].dedup && s.stored <= s.data);
+		CHECK(image_data_is_used_once(i) == !how[k].dedup, "%zu", k);
 		CHECK(how[k].codec == IMAGE_CODEC_NONE ||
 			(s.compressed_pieces > 0 && s.stored < s.data * 3 / 4));
 	}

@@ -171,6 +171,7 @@ static void unpack(enum image_codec codec)
 		return;
 	CHECK(image_verify_pages(i, &e) == 0, "%s", e.message);
 	check_contents(i);
+	CHECK(!image_data_is_used_once(i), "there are shared pages");
 	/* The last index knows what was full of zeros. */
 	runs = image_runs(i, 1, &n);
 	for (size_t k = 0; k < n; k++)
@@ -420,6 +421,7 @@ static void test_rounds(void)
 		return;
 	CHECK(image_verify_pages(kept, &e) == 0, "%s", e.message);
 	check_rounds(kept);
+	CHECK(image_data_is_used_once(kept));
 	/* In memory is what the index needs: 151 pages, and of what was tried in between one. */
 	lseek(fd, 0, SEEK_SET);
 	if (!CHECK(image_feed_new(&f, &e) == 0, "%s", e.message))

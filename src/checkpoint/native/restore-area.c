@@ -62,8 +62,8 @@ static uint64_t find_hole(struct range *ranges, size_t n, uint64_t len, uint64_t
 static void count_fill(
 	void *arg, enum restore_fill what, uint64_t start, uint64_t end, unsigned layer, uint64_t offset)
 {
-	/* From a stream it comes in pieces, each with a call that waits for it. */
-	*(uint64_t *)arg += 3 + (end - start) / RUN_BYTES + 2 * ((end - start) / RESTORE_FEED_BYTES) +
+	/* From a stream it comes in pieces, each with a call that waits for it, and one that gives its memory back. */
+	*(uint64_t *)arg += 3 + (end - start) / RUN_BYTES + 3 * ((end - start) / RESTORE_FEED_BYTES) +
 			    restore_thp_ops_max(end - start);
 }
 
@@ -240,6 +240,7 @@ static int place_flags(struct restore *r, uint64_t at, uint64_t len, struct erro
 		return error_errno(
 			e, p == MAP_FAILED ? -errno : -EEXIST, "map the flags of the image stream");
 	r->feed_flags = at;
+	r->reads_once = image_data_is_used_once(r->image);
 	return 0;
 }
 

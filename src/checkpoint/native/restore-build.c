@@ -161,8 +161,9 @@ static void op_read(struct builder *bu, int fd, uint64_t address, uint64_t len, 
 	}
 }
 
-/* The same of an image that is arriving: first each piece waits until it is there. */
-static void op_read_arriving(struct builder *bu, uint64_t address, uint64_t len, uint64_t offset)
+/* The same of an image that is arriving: first each piece waits until it is there. What has been read is given back, unless
+ * somebody else may want it, so that memory is not needed twice. */
+static void op_read_arriving(struct builder *bu, uint64_t address, uint64_t len, uint64_t offset, bool once)
 {
 	int fd = image_feed_pages_fd(bu->r->image);
 
@@ -172,6 +173,9 @@ static void op_read_arriving(struct builder *bu, uint64_t address, uint64_t len,
 
 		batch_call(&bu->b, OP_WAIT, SYS_futex, bu->r->feed_flags + flag, FUTEX_WAIT, 0, 0);
 		batch_call(&bu->b, OP_EXPECT, SYS_pread64, fd, address, n, offset)->result = n;
+		if (once)
+			batch_call(&bu->b, OP_MAY_FAIL, SYS_fallocate, fd,
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, n);
 		address += n;
 		offset += n;
 		len -= n;
@@ -186,7 +190,7 @@ static void op_fill(
 	if (what == FILL_FORGET)
 		batch_call(&bu->b, 0, SYS_madvise, start, end - start, MADV_DONTNEED);
 	else if (what == FILL_READ && bu->r->feed_flags)
-		op_read_arriving(bu, start, end - start, offset);
+		op_read_arriving(bu, start, end - start, offset, bu->r->reads_once);
 	else if (what == FILL_ZERO || image_pages_fd(bu->r->image, layer) >= 0)
 		op_read(bu, what == FILL_ZERO ? bu->r->zero_fd : image_pages_fd(bu->r->image, layer), start,
 			end - start, offset);
@@ -255,7 +259,8 @@ static void op_islands(struct builder *bu, const St__Vma *v)
 		for (uint64_t at = from;
 			restore_next_piece(bu->r->image, bu->p->memory->space, &at, to, &piece);)
 			if (!piece.zero && bu->r->feed_flags)
-				op_read_arriving(bu, piece.start, piece.end - piece.start, piece.offset);
+				op_read_arriving(
+					bu, piece.start, piece.end - piece.start, piece.offset, false);
 			else if (!piece.zero && !restore_is_outside(bu->r, piece.layer))
 				op_read(bu, image_pages_fd(bu->r->image, piece.layer), piece.start,
 					piece.end - piece.start, piece.offset);

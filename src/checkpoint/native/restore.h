@@ -103,6 +103,7 @@ struct restore {
 	struct watchdog watchdog;
 	struct stream_feed *feed; /* its .feed is NULL: all of the image is there */
 	uint64_t feed_flags;	  /* where its flags are in the area; 0: there are none */
+	bool reads_once;	  /* no page of it is wanted twice */
 	const St__Container *container;
 	const St__File **files;
 	size_t n_files;
