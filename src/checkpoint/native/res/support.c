@@ -284,7 +284,8 @@ const struct support_row support_rows[] = {
 		"when they are checkpointed together: FIFOs, pipes, TCP connections, unix sockets in one "
 		"network "
 		"namespace "
-		"(pairs, connected by name, datagrams), deleted files and memfds that several have or map, "
+		"(pairs, connected by name, not accepted yet, datagrams), deleted files and memfds that "
+		"several have or map, "
 		"descriptors "
 		"that were passed (of pipes, files, memfds, eventfds, timerfds)"},
 	{"file", "passed descriptors of an ordinary user", "lost",
@@ -293,9 +294,9 @@ const struct support_row support_rows[] = {
 		"him: "
 		"each has one of its own after a restore"},
 	{"file", "other things between containers", "refused",
-		"passed descriptors of other kinds, unix sockets between network namespaces, clients that "
-		"wait to be "
-		"accepted by another container; anything of it in the checkpoint of a container alone"},
+		"passed descriptors of other kinds, unix sockets between network namespaces; anything of it "
+		"in "
+		"the checkpoint of a container alone"},
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},
