@@ -361,9 +361,12 @@ test_checkpoint_fails() {
 	pod
 	local name fault
 	for name in POD a; do
-		for fault in checkpoint-frozen checkpoint-collected checkpoint-memory checkpoint-manifest; do
-			FAULT=$fault:EIO FAULT_CONTAINER=$name fails "fault point $fault" checkpoint --sandbox --image-path "$T/i" one
-			FAULT=$fault FAULT_CONTAINER=$name fails 'signal 9' checkpoint --sandbox --image-path "$T/i" one
+		for fault in ready frozen seized thawed collected files memory removed image manifest; do
+			fault=checkpoint-$fault
+			FAULT=$fault:EIO FAULT_CONTAINER=$name fails "fault point $fault" checkpoint --sandbox --leave-running --image-path "$T/i" one
+			FAULT=$fault FAULT_CONTAINER=$name fails 'signal 9' checkpoint --sandbox --leave-running --image-path "$T/i" one
+			[ "$fault" = checkpoint-removed ] ||
+				FAULT=$fault:EIO FAULT_CONTAINER=$name fails "fault point $fault" checkpoint --sandbox --image-path "$T/i" one
 			all_running one
 		done
 	done
