@@ -51,11 +51,13 @@ int main(void)
 	memset(buffers, 0xee, BLOCKS * SIZE);
 	begin();
 	if (cr_wait()) {
-		check(syscall(SYS_io_getevents, ring, BLOCKS, BLOCKS, events, NULL) == BLOCKS, "io_getevents: %m");
+		check(syscall(SYS_io_getevents, ring, BLOCKS, BLOCKS, events, NULL) == BLOCKS,
+			"io_getevents: %m");
 		for (int i = 0; i < BLOCKS; i++)
 			check(events[i].res == SIZE, "request %d: %lld", i, (long long)events[i].res);
 		check(cr_differs(buffers, BLOCKS * SIZE, 1) < 0, "it has read something else");
-		check(read(signals, &n, sizeof(n)) == sizeof(n) && n == BLOCKS, "%llu signals", (unsigned long long)n);
+		check(read(signals, &n, sizeof(n)) == sizeof(n) && n == BLOCKS, "%llu signals",
+			(unsigned long long)n);
 		cr_idle();
 	}
 	return 0;
