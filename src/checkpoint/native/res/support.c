@@ -19,7 +19,7 @@ const struct support_row support_rows[] = {
 		"restarted by the kernel, with the time that was left (poll to a millisecond; a sleep of at "
 		"most a tenth of a "
 		"second begins anew); epoll_wait, "
-		"sigtimedwait, semtimedop and socket time limits begin anew"},
+		"io_getevents, sigtimedwait, semtimedop and socket time limits begin anew"},
 	{"process", "signals", "supported",
 		"handlers, masks, alternate stacks, pending ones with their siginfo"},
 	{"process", "timers", "supported",
