@@ -513,8 +513,12 @@ struct dump_nested {
 	pid_t pid;	     /* of a mount namespace: a process in it, its mounts, its root */
 	struct proc_mount *mounts;
 	size_t n_mounts;
+	bool *locked; /* by mount, if it belongs to a user namespace of the container's; else NULL */
+	struct id_maps owner_maps; /* likewise: of that user namespace */
 	int root_fd;
 };
+/* mounts-locked.c: n->locked. 1: this cannot be found out. */
+int dump_find_locked_mounts(struct dump *d, struct dump_nested *n, int user, struct error *e) _must_check_;
 /* The mount namespace of a mount's id: 0 the container's, or Namespace.id; false: of neither. */
 bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret);
 uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p);

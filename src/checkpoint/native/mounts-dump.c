@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <linux/capability.h>
+#include <linux/mount.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,6 +37,17 @@ struct plan {
 	uint32_t offset;		  /* ids of records begin behind this */
 	int root_fd;
 };
+
+/* The mount namespace belongs to a user namespace of the container's processes. */
+static bool is_owned(const struct plan *p)
+{
+	return p->nested && p->nested->locked;
+}
+
+static const struct id_maps *maps_of(const struct plan *p)
+{
+	return is_owned(p) ? &p->nested->owner_maps : NULL;
+}
 
 #define refuse(p, m, reason, remedy)                                                                         \
 	preflight_add((p)->d->report, 0, -1, "mount", reason, remedy, "%s on %s", (m)->fstype, (m)->target)
@@ -160,7 +172,7 @@ static int from_base(struct plan *p, struct entry *entry, struct error *e)
 			"let config.json mount only one of them");
 	if (same_options(p, entry->m, then))
 		return 0;
-	if (mounts_options_of(p->d, &p->d->arena, entry->m, &options) < 0)
+	if (mounts_options_of(p->d, &p->d->arena, entry->m, maps_of(p), &options) < 0)
 		return error_errno(e, -ENOMEM, "mounts");
 	entry->msg->options = (char *)options;
 	return 0;
@@ -256,6 +268,13 @@ static bool is_empty(const struct plan *p, const struct proc_mount *m)
 	return dir && n == 2;
 }
 
+static bool is_directory(const struct plan *p, const struct proc_mount *m)
+{
+	_cleanup_close_ int fd = open_in_root(p->root_fd, m->target, O_PATH | O_DIRECTORY, 0);
+
+	return fd >= 0;
+}
+
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
@@ -273,10 +292,13 @@ static int from_new(struct plan *p, struct entry *entry, struct error *e)
 	}
 	if (!strcmp(m->fstype, "hugetlbfs") && !is_empty(p, m))
 		refuse(p, m, "there are files in it, which are not recorded", "remove them");
-	if (!shows_whole(p, m))
+	/* What else was in a tmpfs nobody sees any more. (The root of a sandbox by bwrap is such a one.) */
+	if (!strcmp(m->fstype, "tmpfs") && m->root[1] && is_directory(p, m))
+		entry->msg->path = (char *)m->root;
+	else if (!shows_whole(p, m))
 		refuse(p, m, "it is a part of a file system that is not mounted as a whole any more",
 			"mount the whole file system somewhere, too");
-	if (mounts_options_of(p->d, &p->d->arena, m, &options) < 0)
+	if (mounts_options_of(p->d, &p->d->arena, m, maps_of(p), &options) < 0)
 		return error_errno(e, -ENOMEM, "mounts");
 	entry->msg->fstype = (char *)m->fstype;
 	entry->msg->device = (char *)m->source;
@@ -487,6 +509,7 @@ static int make_entries(struct plan *p, struct error *e)
 			return error_errno(e, -ENOMEM, "mounts");
 		entry->msg->id = p->offset + ++p->n;
 		entry->msg->mount_namespace = p->nested ? p->nested->msg->id : 0;
+		entry->msg->locked = is_owned(p) && p->nested->locked[i];
 		if ((ssize_t)i != p->root)
 			target = below_parent(p, i, &entry->msg->parent);
 		if (!target || !mounts_attributes(entry->m, &entry->msg->attributes))
@@ -494,6 +517,77 @@ static int make_entries(struct plan *p, struct error *e)
 		entry->msg->target = target ? (char *)target : (char *)"";
 	}
 	return 0;
+}
+
+/* ---- in a namespace that belongs to a user namespace of the container's processes ---- */
+
+/* The mount of the container's that it is a copy of, or a part; NULL: it was mounted in there. */
+static const struct proc_mount *original(const struct plan *p, const struct entry *entry)
+{
+	size_t k = 0;
+
+	while (entry->msg->source && k++ <= p->n)
+		entry = &p->entries[entry->msg->source - 1 - p->offset];
+	return entry->base >= 0 ? &p->then[entry->base] : NULL;
+}
+
+static const struct entry *parent_of(const struct plan *p, const struct entry *entry)
+{
+	return entry->msg->parent ? &p->entries[entry->msg->parent - 1 - p->offset] : NULL;
+}
+
+/* A mount of the container's that is shared has made its copy a slave of it; one that is a slave, another slave. */
+static bool plan_slave(struct plan *p, struct entry *entry)
+{
+	for (size_t k = 0; k < p->n_then; k++) {
+		struct mount_groups then = mounts_groups(&p->then[k]);
+		struct entry *from;
+
+		if (!can_give(&p->then[k], entry) ||
+			(then.shared ? then.shared : then.master) != entry->groups.master)
+			continue;
+		from = entry_of_base(p, k);
+		entry->msg->inherit = from ? from->msg->id : 0;
+		return from;
+	}
+	return false;
+}
+
+/* The kernel lets nobody in there take these away, nor change the times of access. */
+static bool may_have_attributes(const struct entry *entry, const struct proc_mount *from)
+{
+	enum { KEPT = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME };
+	uint64_t had;
+
+	return mounts_attributes(from, &had) && (had & KEPT & ~entry->msg->attributes) == 0 &&
+	       (had & TIMES) == (entry->msg->attributes & TIMES);
+}
+
+static void plan_owned_one(struct plan *p, struct entry *entry)
+{
+	const struct proc_mount *from = original(p, entry);
+	const struct entry *parent = parent_of(p, entry);
+
+	if (entry->msg->locked && (!from || !parent || !original(p, parent)))
+		refuse(p, entry->m, "it is locked, and has not come from the container's own mounts together with that "
+				    "on which it lies", "run it in the container's own namespaces");
+	if (from && !may_have_attributes(entry, from))
+		refuse(p, entry->m, "it has flags that could not be set in its user namespace: those of the container's "
+				    "mount have changed", "undo that");
+	if (!from && !strcmp(entry->m->fstype, "overlay"))
+		refuse(p, entry->m, "an overlay that was mounted in a user namespace of its own: not supported yet", "unmount it");
+	if (entry->groups.shared || entry->groups.unbindable ||
+		(entry->groups.master && (!from || !plan_slave(p, entry))))
+		refuse(p, entry->m, "its propagation, in a user namespace of its own, is not supported",
+			"make it private (mount --make-private)");
+	entry->planned = true;
+}
+
+static void plan_owned(struct plan *p)
+{
+	for (size_t i = 0; i < p->n_now; i++)
+		plan_owned_one(p, &p->entries[i]);
 }
 
 static int make_records(struct plan *p, struct error *e)
@@ -510,7 +604,9 @@ static int make_records(struct plan *p, struct error *e)
 		if (r == 0 && !strcmp(entry->m->fstype, "overlay") && entry->msg->fstype[0])
 			check_overlay(p, entry);
 	}
-	if (r == 0)
+	if (r == 0 && is_owned(p))
+		plan_owned(p);
+	else if (r == 0)
 		plan_propagation(p);
 	return r;
 }
@@ -578,7 +674,7 @@ static int plan_tree(struct plan *p, struct error *e)
 	if (!check_sources(p))
 		return 0;
 	p->root = mounts_root(p->now, p->n_now);
-	if (p->root < 0 || mounts_root(p->then, p->n_then) < 0 || !may_mount(d->c->spec)) {
+	if (p->root < 0 || mounts_root(p->then, p->n_then) < 0 || (!is_owned(p) && !may_mount(d->c->spec))) {
 		preflight_add(d->report, 0, -1, "mount",
 			p->root < 0
 				? "init of its mount namespace has another root directory than that"

@@ -86,9 +86,21 @@ bool mounts_options_are_good(const char *fstype, const char *options)
 	return true;
 }
 
-/* Ids are shown as the host has them. */
-static char *as_seen_inside(const struct dump *d, struct arena *a, const char *word, size_t n)
+static uint32_t id_in(const struct id_map *map, size_t n, uint32_t host)
 {
+	for (size_t i = 0; i < n; i++)
+		if (host >= map[i].host_id && host - map[i].host_id < map[i].size)
+			return map[i].container_id + (host - map[i].host_id);
+	return UINT32_MAX; /* which no mount takes */
+}
+
+/* Ids are shown as the host has them. */
+static char *as_seen_inside(const struct dump *d, struct arena *a, const char *word, size_t n, const struct id_maps *maps)
+{
+	if (maps && matches("gid=", word, n))
+		return arena_printf(a, "gid=%u", id_in(maps->gid, maps->n_gid, strtoul(word + 4, NULL, 10)));
+	if (maps && matches("uid=", word, n))
+		return arena_printf(a, "uid=%u", id_in(maps->uid, maps->n_uid, strtoul(word + 4, NULL, 10)));
 	if (matches("gid=", word, n))
 		return arena_printf(a, "gid=%u", dump_host_gid(d, strtoul(word + 4, NULL, 10)));
 	if (matches("uid=", word, n))
@@ -96,7 +108,8 @@ static char *as_seen_inside(const struct dump *d, struct arena *a, const char *w
 	return arena_strndup(a, word, n);
 }
 
-int mounts_options_of(const struct dump *d, struct arena *a, const struct proc_mount *m, const char **ret)
+int mounts_options_of(const struct dump *d, struct arena *a, const struct proc_mount *m,
+	const struct id_maps *maps, const char **ret)
 {
 	const struct filesystem *fs = find(m->fstype);
 	char *all = (char *)"";
@@ -107,7 +120,7 @@ int mounts_options_of(const struct dump *d, struct arena *a, const struct proc_m
 
 		if (!is_option(fs, p, n))
 			continue;
-		one = as_seen_inside(d, a, p, n);
+		one = as_seen_inside(d, a, p, n, maps);
 		all = one ? arena_printf(a, "%s%s%s", all, *all ? "," : "", one) : NULL;
 		if (!all)
 			return -ENOMEM;

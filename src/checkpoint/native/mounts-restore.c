@@ -18,28 +18,13 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/mounts-site.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore.h"
 #include "container/container.h"
 #include "linux/mountfd.h"
 
-struct site {
-	struct restore *r;
-	struct proc_mount *now; /* as create has made them */
-	size_t n_now;
-	int old_root, stage;
-	unsigned n_places;	  /* on the stage */
-	ssize_t root;		  /* index of the root */
-	const St__Mount **mounts; /* of one namespace; their ids begin behind "first" */
-	size_t n, first;
-	struct made {
-		int fd;	    /* on the stage; -EBADF: not made yet */
-		int target; /* its mount point */
-		int donor;  /* of a mount of create: a copy with its propagation; -EBADF: it is private */
-		bool attached, grouped;
-	} * made; /* by Mount.id - 1 - first */
-};
-
-static int failed(struct error *e, int code, const char *what, const St__Mount *m)
+int site_failed(struct error *e, int code, const char *what, const St__Mount *m)
 {
 	return error_errno(e, code, "%s the mount %s%s%s", what, m->created_at[0] ? m->created_at : m->target,
 		m->fstype[0] ? " of type " : "", m->fstype);
@@ -66,6 +51,8 @@ static bool is_well_formed(const struct restore *r, size_t i)
 		return false;
 	if (m->fstype[0] && !mounts_options_are_good(m->fstype, m->options))
 		return false;
+	if (m->fstype[0] && m->path[0] && strcmp(m->fstype, "tmpfs") != 0)
+		return false;
 	if (m->created_at[0] && m->options[0] && !mounts_options_are_good("tmpfs", m->options))
 		return false;
 	if (m->inherit && !r->mounts[m->inherit - 1]->created_at[0])
@@ -86,7 +73,7 @@ static bool is_rooted(const struct restore *r, const St__Mount *m)
 	return false;
 }
 
-static size_t first_of(const struct restore *r, uint64_t ns)
+size_t site_first_of(const struct restore *r, uint64_t ns)
 {
 	size_t i = 0;
 
@@ -114,7 +101,7 @@ static bool contents_are_good(const struct restore *r, uint32_t mount)
 	const St__Mount *m;
 
 	if (!mount)
-		return first_of(r, 0) == r->n_mounts;
+		return site_first_of(r, 0) == r->n_mounts;
 	m = mount <= r->n_mounts ? r->mounts[mount - 1] : NULL;
 	return m && !m->source && (!m->fstype[0] || !strcmp(m->fstype, "tmpfs"));
 }
@@ -125,7 +112,7 @@ int restore_validate_mounts(const struct restore *r, struct error *e)
 		const St__Mount *m = r->mounts[i];
 
 		if (!is_well_formed(r, i) || (!m->unattached && !is_rooted(r, m)) ||
-			(first_of(r, m->mount_namespace) == i && !is_tree(r, i)))
+			(site_first_of(r, m->mount_namespace) == i && !is_tree(r, i)))
 			return error_set(
 				e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: mount %zu is malformed", i + 1);
 	}
@@ -138,14 +125,27 @@ int restore_validate_mounts(const struct restore *r, struct error *e)
 
 bool restore_has_mounts(const struct restore *r, uint64_t ns)
 {
-	return first_of(r, ns) < r->n_mounts;
+	return site_first_of(r, ns) < r->n_mounts;
+}
+
+/* Are there any in a namespace that belongs to the container's user namespace? */
+static bool has_mounts_of_its_own(const struct restore *r)
+{
+	for (size_t i = 0; i < r->n_mounts; i++) {
+		const struct restore_nested *n = restore_namespace(r, r->mounts[i]->mount_namespace);
+
+		if (!n || !n->msg->owner)
+			return true;
+	}
+	return false;
 }
 
 int restore_check_mounts(const struct restore *r, const struct spec *s, struct error *e)
 {
 	const struct spec_capabilities *c = &s->process->capabilities;
 
-	if (r->n_mounts == 0)
+	/* Who makes a user namespace may mount there. */
+	if (!has_mounts_of_its_own(r))
 		return 0;
 	if (!s->namespaces[NS_MNT].present || s->namespaces[NS_MNT].path)
 		return error_set(e, -EPERM, ERROR_REFUSED,
@@ -162,7 +162,7 @@ int restore_check_mounts(const struct restore *r, const struct spec *s, struct e
 
 /* ---- what create has made ---- */
 
-static int survey(struct site *s, struct error *e)
+int site_survey(struct site *s, struct error *e)
 {
 	_cleanup_free_ char *text = NULL;
 	int r;
@@ -177,7 +177,7 @@ static int survey(struct site *s, struct error *e)
 }
 
 /* *ret: a copy of the mount; *ret_donor: another one, if there is propagation to inherit. */
-static int copy_base(struct site *s, const St__Mount *m, int *ret, int *ret_donor, struct error *e)
+int site_copy_base(struct site *s, const St__Mount *m, int *ret, int *ret_donor, struct error *e)
 {
 	ssize_t k = mounts_find(s->now, s->n_now, m->created_at, m->level);
 	_cleanup_close_ int at = -EBADF;
@@ -190,7 +190,7 @@ static int copy_base(struct site *s, const St__Mount *m, int *ret, int *ret_dono
 			m->created_at);
 	at = open_in_root(s->old_root, m->created_at, O_PATH, 0);
 	if (at < 0 || mount_id(at) != s->now[k].id)
-		return failed(e, at < 0 ? at : -EBUSY, "find", m);
+		return site_failed(e, at < 0 ? at : -EBUSY, "find", m);
 	groups = mounts_groups(&s->now[k]);
 	if (groups.unbindable)
 		r = mount_change(at, 0, 0, MS_PRIVATE, false);
@@ -200,7 +200,7 @@ static int copy_base(struct site *s, const St__Mount *m, int *ret, int *ret_dono
 		r = *ret = mount_clone(at, "", false);
 	if (r >= 0)
 		r = mount_change(*ret, 0, 0, MS_PRIVATE, false);
-	return r < 0 ? failed(e, r, "copy", m) : 0;
+	return r < 0 ? site_failed(e, r, "copy", m) : 0;
 }
 
 /* ---- each mount on the stage ---- */
@@ -217,22 +217,22 @@ static int new_place(struct site *s, bool directory)
 	return fd < 0 ? -errno : fd;
 }
 
-static int put_on_stage(struct site *s, const St__Mount *m, int fd, struct error *e)
+int site_put_on_stage(struct site *s, const St__Mount *m, int fd, struct error *e)
 {
 	_cleanup_close_ int place = -EBADF;
 	struct stat st;
 	int r;
 
 	if (fstat(fd, &st) < 0)
-		return failed(e, -errno, "look at", m);
+		return site_failed(e, -errno, "look at", m);
 	r = place = new_place(s, S_ISDIR(st.st_mode));
 	if (r >= 0)
 		r = mount_attach(fd, place);
-	return r < 0 ? failed(e, r, "attach", m) : 0;
+	return r < 0 ? site_failed(e, r, "attach", m) : 0;
 }
 
 /* A place in a mount; path "": its root, which may be a file. */
-static int open_place(int mount, const char *path)
+int site_open_place(int mount, const char *path)
 {
 	int fd;
 
@@ -242,14 +242,14 @@ static int open_place(int mount, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-static int make_part(struct site *s, const St__Mount *m, int *ret, struct error *e)
+int site_make_part(struct site *s, const St__Mount *m, int *ret, struct error *e)
 {
-	_cleanup_close_ int at = open_place(s->made[m->source - 1 - s->first].fd, m->path);
+	_cleanup_close_ int at = site_open_place(s->made[m->source - 1 - s->first].fd, m->path);
 	int r = at < 0 ? at : (*ret = mount_clone(at, "", false));
 
 	if (r >= 0)
 		r = mount_change(*ret, 0, 0, MS_PRIVATE, false);
-	return r < 0 ? failed(e, r, "bind", m) : 0;
+	return r < 0 ? site_failed(e, r, "bind", m) : 0;
 }
 
 /* Its layers are looked up in the new tree, as far as it is there. mount(2), as layers are longer than fsconfig(2) takes. */
@@ -260,7 +260,7 @@ static int make_overlay(struct site *s, const St__Mount *m, int *ret, struct err
 	int r = 0;
 
 	if (place < 0 || s->root < 0)
-		return failed(e, place < 0 ? place : -EINVAL, "make", m);
+		return site_failed(e, place < 0 ? place : -EINVAL, "make", m);
 	if (fchdir(s->made[s->root].fd) < 0 || chroot(".") < 0 || fchdir(place) < 0)
 		r = -errno;
 	if (r == 0 && mount(m->device, ".", "overlay", 0, m->options) < 0)
@@ -270,26 +270,37 @@ static int make_overlay(struct site *s, const St__Mount *m, int *ret, struct err
 	snprintf(name, sizeof(name), "%u", s->n_places - 1);
 	if (r == 0)
 		*ret = openat(s->stage, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return r < 0 || *ret < 0 ? failed(e, r < 0 ? r : -errno, "make", m) : 0;
+	return r < 0 || *ret < 0 ? site_failed(e, r < 0 ? r : -errno, "make", m) : 0;
 }
 
-static bool is_read_only(const St__Mount *m)
+bool site_is_read_only(const St__Mount *m)
 {
 	return !strcmp(m->options, "ro") || !strncmp(m->options, "ro,", 3);
 }
 
-/* "ro" of the file system itself waits until its contents are there. */
-static int make_new(struct site *s, const St__Mount *m, int *ret, struct error *e)
+/* A mount of a directory in it, of which nothing else is to be seen. */
+static int part_of_new(int whole, const char *path)
 {
-	const char *options = !is_read_only(m) ? m->options : m->options[2] ? m->options + 3 : "";
+	_cleanup_close_ int fd = whole, at = make_dirs_in_root(fd, path, 0755);
+	int r = at < 0 ? at : mount_clone(at, "", false);
+
+	return r;
+}
+
+/* "ro" of the file system itself waits until its contents are there. */
+int site_make_new(struct site *s, const St__Mount *m, int *ret, struct error *e)
+{
+	const char *options = !site_is_read_only(m) ? m->options : m->options[2] ? m->options + 3 : "";
 
 	*ret = mount_make(m->fstype, m->device, options, NULL, 0);
-	return *ret < 0 ? failed(e, *ret, "make", m) : 0;
+	if (*ret >= 0 && m->path[0])
+		*ret = part_of_new(*ret, m->path);
+	return *ret < 0 ? site_failed(e, *ret, "make", m) : 0;
 }
 
 static int fill(struct site *s, const St__Mount *m, int mount, struct error *e)
 {
-	const char *options = m->created_at[0] || is_read_only(m) ? m->options : "";
+	const char *options = m->created_at[0] || site_is_read_only(m) ? m->options : "";
 	int r = 0;
 
 	for (size_t i = 0; i < s->r->n_tmpfs && r == 0; i++) {
@@ -299,19 +310,19 @@ static int fill(struct site *s, const St__Mount *m, int mount, struct error *e)
 			continue;
 		r = mount_change(mount, 0, MOUNT_ATTR_RDONLY, 0, false);
 		if (r < 0)
-			return failed(e, r, "fill", m);
+			return site_failed(e, r, "fill", m);
 		fd = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = restore_tmpfs_at(s->r, s->r->tmpfs[i], fd < 0 ? -errno : fd, e);
 	}
 	if (r == 0 && *options) {
 		r = mount_reconfigure(mount, options);
-		r = r < 0 ? failed(e, r, "set the options of", m) : 0;
+		r = r < 0 ? site_failed(e, r, "set the options of", m) : 0;
 	}
 	return r;
 }
 
 /* The mount points of all that will be mounted on it, while nothing covers them. */
-static int open_mount_points(struct site *s, const St__Mount *m, struct error *e)
+int site_open_mount_points(struct site *s, const St__Mount *m, struct error *e)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const St__Mount *child = s->mounts[i];
@@ -319,9 +330,9 @@ static int open_mount_points(struct site *s, const St__Mount *m, struct error *e
 
 		if (child->unattached || child->parent != m->id)
 			continue;
-		*target = open_place(s->made[m->id - 1 - s->first].fd, child->target);
+		*target = site_open_place(s->made[m->id - 1 - s->first].fd, child->target);
 		if (*target < 0)
-			return failed(e, *target, "find the mount point of", child);
+			return site_failed(e, *target, "find the mount point of", child);
 	}
 	return 0;
 }
@@ -335,19 +346,19 @@ static int make_one(struct site *s, const St__Mount *m, struct error *e)
 	if (m->created_at[0])
 		fd = made->fd; /* copied already */
 	r = m->created_at[0] ? 0
-	    : m->source	     ? make_part(s, m, &fd, e)
+	    : m->source	     ? site_make_part(s, m, &fd, e)
 	    : overlay	     ? make_overlay(s, m, &fd, e)
-			     : make_new(s, m, &fd, e);
+			     : site_make_new(s, m, &fd, e);
 	made->fd = fd;
 	if (r == 0 && !overlay)
-		r = put_on_stage(s, m, fd, e);
+		r = site_put_on_stage(s, m, fd, e);
 	if (r == 0)
 		r = fill(s, m, fd, e);
-	return r < 0 ? r : open_mount_points(s, m, e);
+	return r < 0 ? r : site_open_mount_points(s, m, e);
 }
 
 /* Moves what is made to its place, as far as its parent is made, too. */
-static int attach_made(struct site *s, struct error *e)
+int site_attach_made(struct site *s, struct error *e)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct made *made = &s->made[i];
@@ -357,7 +368,7 @@ static int attach_made(struct site *s, struct error *e)
 			continue;
 		r = mount_attach(made->fd, made->target);
 		if (r < 0)
-			return failed(e, r, "attach", s->mounts[i]);
+			return site_failed(e, r, "attach", s->mounts[i]);
 		made->attached = true;
 	}
 	return 0;
@@ -389,7 +400,7 @@ static int make_all(struct site *s, struct error *e)
 			overlays = overlays && !overlay;
 		}
 		if (result == 0)
-			result = attach_made(s, e);
+			result = site_attach_made(s, e);
 		if (result < 0)
 			return result;
 		if (before == left && overlays)
@@ -413,22 +424,22 @@ static int make_again(struct site *s, struct error *e)
 			continue;
 		r = fd = mount_clone(made->fd, "", false);
 		if (fd < 0)
-			return failed(e, fd, "copy", m);
+			return site_failed(e, fd, "copy", m);
 		close(made->fd);
 		close_p(&made->target);
 		made->fd = fd;
 		made->attached = false;
-		r = put_on_stage(s, m, fd, e);
+		r = site_put_on_stage(s, m, fd, e);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < s->n; i++) {
-		int r = s->mounts[i]->unattached ? 0 : open_mount_points(s, s->mounts[i], e);
+		int r = s->mounts[i]->unattached ? 0 : site_open_mount_points(s, s->mounts[i], e);
 
 		if (r < 0)
 			return r;
 	}
-	return attach_made(s, e);
+	return site_attach_made(s, e);
 }
 
 /* ---- the new tree takes the place of the old ---- */
@@ -445,7 +456,7 @@ static int enter_tree(struct site *s, struct error *e)
 	return chdir("/") < 0 ? error_errno(e, -errno, "enter /") : 0;
 }
 
-static int set_attributes(struct site *s, struct error *e)
+int site_set_attributes(struct site *s, struct error *e)
 {
 	enum {
 		ALL = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
@@ -467,7 +478,7 @@ static int set_attributes(struct site *s, struct error *e)
 		if (!m->unattached && (have != m->attributes || m->created_at[0] == 0))
 			r = mount_change(s->made[i].fd, m->attributes, ALL & ~m->attributes, 0, false);
 		if (r < 0)
-			return failed(e, r, "set the flags of", m);
+			return site_failed(e, r, "set the flags of", m);
 	}
 	return 0;
 }
@@ -510,7 +521,7 @@ static int set_all_propagation(struct site *s, struct error *e)
 				continue;
 			r = set_propagation(s, m);
 			if (r < 0)
-				return failed(e, r, "set the propagation of", m);
+				return site_failed(e, r, "set the propagation of", m);
 			s->made[i].grouped = r == 0;
 			progress |= r == 0;
 		}
@@ -518,57 +529,77 @@ static int set_all_propagation(struct site *s, struct error *e)
 	return 0;
 }
 
-static int build(struct site *s, struct error *e)
+int site_open_stage(struct site *s, struct error *e)
 {
-	int r = survey(s, e);
+	int r = mount_change(s->old_root, 0, 0, MS_PRIVATE, true);
 
-	for (size_t i = 0; i < s->n && r == 0; i++)
-		if (s->mounts[i]->created_at[0])
-			r = copy_base(s, s->mounts[i], &s->made[i].fd, &s->made[i].donor, e);
-	if (r < 0)
-		return r;
-	/* from here on nothing propagates: neither what is attached, nor that the old tree is detached */
-	r = mount_change(s->old_root, 0, 0, MS_PRIVATE, true);
 	if (r == 0)
 		r = s->stage = mount_make("tmpfs", "tmpfs", "mode=700", NULL, 0);
 	if (r >= 0)
 		r = mount_attach(s->stage, s->old_root);
+	return r < 0 ? error_errno(e, r, "prepare the container's mounts") : 0;
+}
+
+static int build(struct site *s, struct error *e)
+{
+	int r = site_survey(s, e);
+
+	for (size_t i = 0; i < s->n && r == 0; i++)
+		if (s->mounts[i]->created_at[0])
+			r = site_copy_base(s, s->mounts[i], &s->made[i].fd, &s->made[i].donor, e);
 	if (r < 0)
-		return error_errno(e, r, "prepare the container's mounts");
-	r = make_all(s, e);
+		return r;
+	/* from here on nothing propagates: neither what is attached, nor that the old tree is detached */
+	r = site_open_stage(s, e);
+	if (r == 0)
+		r = make_all(s, e);
 	if (r == 0)
 		r = make_again(s, e);
 	if (r == 0)
-		r = set_attributes(s, e);
+		r = site_set_attributes(s, e);
 	if (r == 0)
 		r = enter_tree(s, e);
 	return r < 0 ? r : set_all_propagation(s, e);
 }
 
+int site_begin(struct site *s, struct restore *r, uint64_t ns, struct error *e)
+{
+	*s = (struct site){
+		.r = r, .old_root = -EBADF, .stage = -EBADF, .root = -1, .first = site_first_of(r, ns)};
+	s->mounts = r->mounts + s->first;
+	while (s->first + s->n < r->n_mounts && s->mounts[s->n]->mount_namespace == ns)
+		s->n++;
+	s->made = arena_array(&r->arena, s->n, sizeof(*s->made));
+	if (!s->made)
+		return error_errno(e, -ENOMEM, "mounts");
+	for (size_t i = 0; i < s->n; i++) {
+		s->made[i] = (struct made){-EBADF, -EBADF, -EBADF, 0, false, false};
+		if (!s->mounts[i]->parent && !s->mounts[i]->unattached)
+			s->root = i;
+	}
+	return 0;
+}
+
+void site_end(struct site *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		close_p(&s->made[i].fd);
+		close_p(&s->made[i].target);
+		close_p(&s->made[i].donor);
+	}
+	close_p(&s->stage);
+	close_p(&s->old_root);
+}
+
 static int make_tree(struct restore *r, uint64_t ns, struct error *e)
 {
-	struct site s = {.r = r, .old_root = -EBADF, .stage = -EBADF, .root = -1, .first = first_of(r, ns)};
-	int result;
+	struct site s;
+	int result = site_begin(&s, r, ns, e);
 
-	s.mounts = r->mounts + s.first;
-	while (s.first + s.n < r->n_mounts && s.mounts[s.n]->mount_namespace == ns)
-		s.n++;
-	s.made = arena_array(&r->arena, s.n, sizeof(*s.made));
-	if (!s.made)
-		return error_errno(e, -ENOMEM, "mounts");
-	for (size_t i = 0; i < s.n; i++) {
-		s.made[i] = (struct made){-EBADF, -EBADF, -EBADF, false, false};
-		if (!s.mounts[i]->parent && !s.mounts[i]->unattached)
-			s.root = i;
-	}
+	if (result < 0)
+		return result;
 	result = build(&s, e);
-	for (size_t i = 0; i < s.n; i++) {
-		close_p(&s.made[i].fd);
-		close_p(&s.made[i].target);
-		close_p(&s.made[i].donor);
-	}
-	close_p(&s.stage);
-	close_p(&s.old_root);
+	site_end(&s);
 	return result < 0 ? error_prefix(e, "mounts of the container") : 0;
 }
 

@@ -45,7 +45,9 @@ bool mounts_can_make(const char *fstype);
 bool mounts_options_are_good(const char *fstype, const char *options);
 /* The part of what mountinfo shows that is an option for mount(2). */
 struct dump;
-int mounts_options_of(
-	const struct dump *d, struct arena *a, const struct proc_mount *m, const char **ret) _must_check_;
+struct id_maps;
+/* maps: of the user namespace in which it was mounted; NULL: the container's. */
+int mounts_options_of(const struct dump *d, struct arena *a, const struct proc_mount *m,
+	const struct id_maps *maps, const char **ret) _must_check_;
 /* The value of an option, in the arena; NULL: it is not there. */
 char *mounts_option(struct arena *a, const char *options, const char *name);

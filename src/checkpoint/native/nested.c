@@ -172,13 +172,18 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	char path[64];
 	int r;
 
-	/* Mounts that came from outside of it are locked. */
-	if (n->msg->owner)
-		return refuse(d, p, "mnt", "it belongs to a user namespace of its own: not supported yet");
 	n->pid = p->shown;
 	r = proc_read_mountinfo(p->shown, &d->arena, &n->mounts, &n->n_mounts);
 	if (r < 0)
 		return error_errno(e, r, "mounts of process %d", p->ns_pid);
+	if (n->msg->owner) {
+		const struct dump_nested *owner = find_id(d, n->msg->owner);
+
+		r = dump_find_locked_mounts(d, n, owner->fd, e);
+		if (r != 0)
+			return r < 0 ? r : refuse(d, p, "mnt", "which of its mounts are locked cannot be found out");
+		n->owner_maps = owner->maps;
+	}
 	snprintf(path, sizeof(path), "/proc/%d/root", p->shown);
 	n->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return n->root_fd < 0 ? error_errno(e, -errno, "root of process %d", p->ns_pid) : 0;

@@ -173,9 +173,12 @@ static int fill(struct restore *r, const St__Namespace *m, int *root)
 /* In a helper, which has init's table of descriptors. */
 static int make(struct restore *r, const St__Namespace *m)
 {
-	int fd = enter_owner(r, m), root = -EBADF, result;
+	int fd, root = -EBADF, result;
 	char path[32];
 
+	if (m->type == CLONE_NEWNS && m->owner)
+		return restore_owned_mounts(r, m, enter_owner, &r->control->error);
+	fd = enter_owner(r, m);
 	if (fd < 0 || unshare((int)m->type) < 0)
 		return fd < 0 ? fd : -errno;
 	r->control->error.message[0] = '\0';
@@ -222,11 +225,17 @@ static int write_maps(struct restore *r, const St__Namespace *m)
 	return result == 0 ? write_map(r, "gid_map", m->gid_map, m->n_gid_map) : result;
 }
 
+pid_t restore_fork_sharing_files(void)
+{
+	struct clone_args args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
+
+	return syscall(SYS_clone3, &args, sizeof(args));
+}
+
 static pid_t start_helper(
 	struct restore *r, const St__Namespace *m, int (*f)(struct restore *, const St__Namespace *))
 {
-	struct clone_args args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
-	pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid = restore_fork_sharing_files();
 
 	if (pid == 0) {
 		int result = f(r, m);
@@ -516,7 +525,7 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 		(!is_type(r, m->parent, CLONE_NEWPID, i) || !restore_first_of(r, &r->nested[i])))
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWNS)
-		return m->owner || !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
+		return !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
 	if (m->type == CLONE_NEWNET && bad_network(m->network))
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWUSER)

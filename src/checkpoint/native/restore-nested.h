@@ -8,6 +8,8 @@
 
 #include "checkpoint/native/restore.h"
 
+/* A child with the same table of descriptors. */
+pid_t restore_fork_sharing_files(void);
 /* In init, once descriptors can be numbered. */
 int restore_make_namespaces(struct restore *r, struct error *e) _must_check_;
 /* In a stub, before it forks: all but those of pids and users. */

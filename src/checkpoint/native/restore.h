@@ -236,6 +236,11 @@ int restore_check_cgroups(const struct restore *r, const struct spec *s, struct 
 int restore_mounts(struct restore *r, struct error *e) _must_check_;
 /* The same in a mount namespace that the container's processes had made; *ret_root: its root, O_PATH. */
 int restore_nested_mounts(struct restore *r, uint64_t ns, int *ret_root, struct error *e) _must_check_;
+/* The same of one that belongs to a user namespace of theirs (mounts-owned.c), in a helper, for good; "enter": into that. Its
+ * descriptors are left in r->control. */
+typedef int restore_enter_t(const struct restore *r, const St__Namespace *m);
+int restore_owned_mounts(struct restore *r, const St__Namespace *m, restore_enter_t *enter,
+	struct error *e) _must_check_;
 bool restore_has_mounts(const struct restore *r, uint64_t ns);
 /* Whether the records make sense; and whether config.json allows the container to mount. */
 int restore_validate_mounts(const struct restore *r, struct error *e) _must_check_;
