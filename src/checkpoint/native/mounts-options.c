@@ -94,18 +94,20 @@ static uint32_t id_in(const struct id_map *map, size_t n, uint32_t host)
 	return UINT32_MAX; /* which no mount takes */
 }
 
-/* Ids are shown as the host has them. */
+/* Ids are shown as the host has them; maps: of those that we see, see read_user(). */
 static char *as_seen_inside(const struct dump *d, struct arena *a, const char *word, size_t n, const struct id_maps *maps)
 {
-	if (maps && matches("gid=", word, n))
-		return arena_printf(a, "gid=%u", id_in(maps->gid, maps->n_gid, strtoul(word + 4, NULL, 10)));
-	if (maps && matches("uid=", word, n))
-		return arena_printf(a, "uid=%u", id_in(maps->uid, maps->n_uid, strtoul(word + 4, NULL, 10)));
-	if (matches("gid=", word, n))
-		return arena_printf(a, "gid=%u", dump_host_gid(d, strtoul(word + 4, NULL, 10)));
-	if (matches("uid=", word, n))
-		return arena_printf(a, "uid=%u", dump_host_uid(d, strtoul(word + 4, NULL, 10)));
-	return arena_strndup(a, word, n);
+	bool group = matches("gid=", word, n);
+	uint32_t id;
+
+	if (!group && !matches("uid=", word, n))
+		return arena_strndup(a, word, n);
+	id = strtoul(word + 4, NULL, 10);
+	if (!maps || d->unprivileged)
+		id = group ? dump_host_gid(d, id) : dump_host_uid(d, id);
+	if (maps)
+		id = group ? id_in(maps->gid, maps->n_gid, id) : id_in(maps->uid, maps->n_uid, id);
+	return arena_printf(a, "%s=%u", group ? "gid" : "uid", id);
 }
 
 int mounts_options_of(const struct dump *d, struct arena *a, const struct proc_mount *m,
