@@ -65,7 +65,8 @@ static void shell(void)
 		check(is_locked("/proc") && is_locked("/dev"), "mounts of the container are not locked");
 		check(!is_locked("/mnt/bound") && !is_locked("/mnt/ro"), "its own mounts are locked");
 		check(is_locked("/mnt/bound/pts"), "what came with a bind mount is not locked");
-		check(open("/mnt/ro/x", O_WRONLY | O_CREAT, 0600) < 0 && errno == EROFS, "/bin is not read-only");
+		check(open("/mnt/ro/x", O_WRONLY | O_CREAT, 0600) < 0 && errno == EROFS,
+			"/bin is not read-only");
 		check(access("/mnt/bound/null", F_OK) == 0, "/dev/null: %m");
 	}
 	_exit(0);
@@ -107,7 +108,8 @@ static void sandbox(void)
 		char text[32] = "";
 
 		has("/tmp/file", "temporary");
-		check(pread(fd, text, sizeof(text), 0) == 9 && !strcmp(text, "temporary"), "descriptor: %s", text);
+		check(pread(fd, text, sizeof(text), 0) == 9 && !strcmp(text, "temporary"), "descriptor: %s",
+			text);
 		check(!is_locked("/cr") && !is_locked("/dev") && !is_locked("/bin") && !is_locked("/tmp"),
 			"its mounts are locked");
 		check(is_locked("/dev/pts"), "/dev/pts is not locked");

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -275,6 +276,29 @@ static bool is_directory(const struct plan *p, const struct proc_mount *m)
 	return fd >= 0;
 }
 
+/* Whose processes a proc shows: those among which its 1 is the first one. */
+static void find_pid_namespace(const struct plan *p, struct entry *entry)
+{
+	const struct dump *d = p->d;
+	_cleanup_close_ int fd = open_in_root(p->root_fd, entry->m->target, O_RDONLY | O_DIRECTORY, 0);
+	char text[64] = "", its[64];
+
+	if (fd < 0 || readlinkat(fd, "1/ns/pid", text, sizeof(text) - 1) < 0)
+		refuse(p, entry->m, "whose processes it shows cannot be found out", "unmount it");
+	for (size_t i = 0; i < d->n_nested; i++) {
+		snprintf(its, sizeof(its), "pid:[%lu]", (unsigned long)d->nested[i].inode);
+		if (d->nested[i].msg->type == CLONE_NEWPID && !strcmp(text, its)) {
+			entry->msg->pid_namespace = d->nested[i].msg->id;
+			return;
+		}
+	}
+	for (size_t i = 0; i < DUMP_NAMESPACES && text[0]; i++)
+		if (!strcmp(dump_namespaces[i], "pid") && strcmp(d->namespaces[i], text) != 0)
+			refuse(p, entry->m,
+				"it shows processes of a pid namespace that is not the container's",
+				"unmount it");
+}
+
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
@@ -300,6 +324,8 @@ static int from_new(struct plan *p, struct entry *entry, struct error *e)
 			"mount the whole file system somewhere, too");
 	if (mounts_options_of(p->d, &p->d->arena, m, maps_of(p), &options) < 0)
 		return error_errno(e, -ENOMEM, "mounts");
+	if (!strcmp(m->fstype, "proc"))
+		find_pid_namespace(p, entry);
 	entry->msg->fstype = (char *)m->fstype;
 	entry->msg->device = (char *)m->source;
 	entry->msg->options = (char *)options;
@@ -556,8 +582,10 @@ static bool plan_slave(struct plan *p, struct entry *entry)
 /* The kernel lets nobody in there take these away, nor change the times of access. */
 static bool may_have_attributes(const struct entry *entry, const struct proc_mount *from)
 {
-	enum { KEPT = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
-		TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME };
+	enum {
+		KEPT = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		TIMES = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
+	};
 	uint64_t had;
 
 	return mounts_attributes(from, &had) && (had & KEPT & ~entry->msg->attributes) == 0 &&
@@ -570,13 +598,19 @@ static void plan_owned_one(struct plan *p, struct entry *entry)
 	const struct entry *parent = parent_of(p, entry);
 
 	if (entry->msg->locked && (!from || !parent || !original(p, parent)))
-		refuse(p, entry->m, "it is locked, and has not come from the container's own mounts together with that "
-				    "on which it lies", "run it in the container's own namespaces");
+		refuse(p, entry->m,
+			"it is locked, and has not come from the container's own mounts together with that "
+			"on which it lies",
+			"run it in the container's own namespaces");
 	if (from && !may_have_attributes(entry, from))
-		refuse(p, entry->m, "it has flags that could not be set in its user namespace: those of the container's "
-				    "mount have changed", "undo that");
+		refuse(p, entry->m,
+			"it has flags that could not be set in its user namespace: those of the container's "
+			"mount have changed",
+			"undo that");
 	if (!from && !strcmp(entry->m->fstype, "overlay"))
-		refuse(p, entry->m, "an overlay that was mounted in a user namespace of its own: not supported yet", "unmount it");
+		refuse(p, entry->m,
+			"an overlay that was mounted in a user namespace of its own: not supported yet",
+			"unmount it");
 	if (entry->groups.shared || entry->groups.unbindable ||
 		(entry->groups.master && (!from || !plan_slave(p, entry))))
 		refuse(p, entry->m, "its propagation, in a user namespace of its own, is not supported",
@@ -588,6 +622,60 @@ static void plan_owned(struct plan *p)
 {
 	for (size_t i = 0; i < p->n_now; i++)
 		plan_owned_one(p, &p->entries[i]);
+}
+
+/* ---- a proc of a nested pid namespace: the first process there mounts it, once all else is there ---- */
+
+static bool is_late(const struct plan *p, const struct entry *entry)
+{
+	for (size_t k = 0; entry->msg->source && k <= p->n; k++)
+		entry = &p->entries[entry->msg->source - 1 - p->offset];
+	return entry->msg->pid_namespace;
+}
+
+static bool is_in_use(const struct plan *p, const struct proc_mount *m)
+{
+	for (size_t i = 0; i < p->d->n_files; i++)
+		if ((int)p->d->files[i].info.mnt_id == m->id)
+			return true;
+	return false;
+}
+
+/* The first process of the pid namespace is in this mount namespace. */
+static bool first_is_here(const struct plan *p, uint64_t pids)
+{
+	for (size_t i = 0; i < p->d->n_procs; i++) {
+		const struct dump_proc *q = &p->d->procs[i];
+		bool in_it = false;
+
+		for (size_t k = 0; q->msg && k < q->msg->n_namespaces; k++)
+			in_it |= q->msg->namespaces[k] == pids;
+		if (in_it && q->own_pid == 1 && p->nested &&
+			dump_mount_namespace_of(p->d, q) == p->nested->msg->id)
+			return true;
+	}
+	return false;
+}
+
+static void check_late(struct plan *p)
+{
+	for (size_t i = 0; i < p->n_now; i++) {
+		const struct entry *entry = &p->entries[i], *parent = parent_of(p, entry);
+		const char *reason = NULL;
+
+		if (!is_late(p, entry))
+			reason = parent && is_late(p, parent) ? "it lies on a proc of a nested pid "
+								"namespace, and is not a part of that"
+							      : NULL;
+		else if (entry->msg->pid_namespace && !first_is_here(p, entry->msg->pid_namespace))
+			reason = "it shows a pid namespace whose first process is in another mount namespace";
+		else if (is_in_use(p, entry->m))
+			reason = "it shows a nested pid namespace, and files of it are open";
+		else if (entry->groups.shared || entry->groups.master || entry->groups.unbindable)
+			reason = "it shows a nested pid namespace, and is not private";
+		if (reason)
+			refuse(p, entry->m, reason, "unmount it");
+	}
 }
 
 static int make_records(struct plan *p, struct error *e)
@@ -608,6 +696,8 @@ static int make_records(struct plan *p, struct error *e)
 		plan_owned(p);
 	else if (r == 0)
 		plan_propagation(p);
+	if (r == 0)
+		check_late(p);
 	return r;
 }
 

@@ -31,7 +31,8 @@ static bool is_on_top(const struct proc_mount *m)
 {
 	struct statx st;
 
-	return statx(AT_FDCWD, m->target, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) == 0 &&
+	return statx(AT_FDCWD, m->target, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &st) ==
+		       0 &&
 	       st.stx_attributes & STATX_ATTR_MOUNT_ROOT && st.stx_dev_major == m->dev_major &&
 	       st.stx_dev_minor == m->dev_minor;
 }
@@ -46,7 +47,8 @@ static void try_all(const struct trial *t)
 			t->found[i] = FREE; /* the root, which nobody can unmount */
 		if (!m->target[1] || !is_on_top(m))
 			continue;
-		t->found[i] = umount2(m->target, MNT_EXPIRE | UMOUNT_NOFOLLOW) < 0 && errno == EINVAL ? LOCKED : FREE;
+		t->found[i] = umount2(m->target, MNT_EXPIRE | UMOUNT_NOFOLLOW) < 0 && errno == EINVAL ? LOCKED
+												      : FREE;
 		if (t->found[i] == FREE)
 			umount2(m->target, MNT_DETACH | UMOUNT_NOFOLLOW);
 	}

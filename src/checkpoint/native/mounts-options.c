@@ -95,7 +95,8 @@ static uint32_t id_in(const struct id_map *map, size_t n, uint32_t host)
 }
 
 /* Ids are shown as the host has them; maps: of those that we see, see read_user(). */
-static char *as_seen_inside(const struct dump *d, struct arena *a, const char *word, size_t n, const struct id_maps *maps)
+static char *as_seen_inside(
+	const struct dump *d, struct arena *a, const char *word, size_t n, const struct id_maps *maps)
 {
 	bool group = matches("gid=", word, n);
 	uint32_t id;

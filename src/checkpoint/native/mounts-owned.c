@@ -19,7 +19,9 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/mounts-site.h"
+#include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-nested.h"
+#include "linux/clone.h"
 #include "linux/mountfd.h"
 
 static struct made *made_of(struct site *s, uint32_t id)
@@ -69,7 +71,8 @@ static int pack_all(struct site *s, struct error *e)
 		for (size_t i = 0; i < s->n && r == 0; i++) {
 			const St__Mount *m = s->mounts[i];
 
-			if (done[i] || !is_from_outside(s, m) || (m->source && !done[m->source - 1 - s->first]))
+			if (done[i] || !is_from_outside(s, m) ||
+				(m->source && !done[m->source - 1 - s->first]))
 				continue;
 			r = pack_one(s, i, e);
 			done[i] = progress = true;
@@ -110,7 +113,8 @@ static int lend_propagation(struct site *s, struct error *e)
 
 static int pack(struct site *s, struct error *e)
 {
-	int r = unshare(CLONE_NEWNS) < 0 ? error_errno(e, -errno, "copy the container's mounts") : site_survey(s, e);
+	int r = unshare(CLONE_NEWNS) < 0 ? error_errno(e, -errno, "copy the container's mounts")
+					 : site_survey(s, e);
 
 	for (size_t i = 0; i < s->n && r == 0; i++)
 		if (s->mounts[i]->created_at[0])
@@ -124,7 +128,7 @@ static int pack(struct site *s, struct error *e)
 	if (r == 0)
 		r = lend_propagation(s, e);
 	/* The container's own tree stays, out of the way: a new proc wants one to be seen. */
-	if (r == 0 && (fchdir(s->stage) < 0 || mkdir("old", 0700) < 0 || mkdir("new", 0700) < 0 ||
+	if (r == 0 && (fchdir(s->stage) < 0 || mkdir("old", 0755) < 0 || mkdir("new", 0755) < 0 ||
 			      syscall(SYS_pivot_root, ".", "old") < 0 || chdir("/") < 0))
 		r = error_errno(e, -errno, "prepare the container's mounts");
 	return r;
@@ -132,12 +136,38 @@ static int pack(struct site *s, struct error *e)
 
 /* ---- the builder ---- */
 
+static uint32_t one_of(St__IdExtent *const *map, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (map[i]->inside == 0)
+			return 0;
+	return n > 0 ? map[0]->inside : UINT32_MAX;
+}
+
+static const struct restore_nested *owner_of(const struct site *s)
+{
+	return restore_namespace(s->r, restore_namespace(s->r, s->mounts[0]->mount_namespace)->msg->owner);
+}
+
+/* By number of the user namespace. */
+static int take_own_ids(const struct site *s, struct error *e)
+{
+	const struct restore_nested *user = owner_of(s);
+
+	if (thread_setresgid(one_of(user->msg->gid_map, user->msg->n_gid_map)) < 0 ||
+		thread_setresuid(one_of(user->msg->uid_map, user->msg->n_uid_map)) < 0)
+		return error_errno(e, -errno, "take an id of a user namespace");
+	return 0;
+}
+
 static int begin_owned(struct site *s, struct error *e)
 {
 	int r = 0;
 
 	if (unshare(CLONE_NEWNS) < 0)
 		return error_errno(e, -errno, "make a mount namespace in a user namespace");
+	if (take_own_ids(s, e) < 0)
+		return e->code;
 	close_p(&s->old_root);
 	close_p(&s->stage);
 	s->old_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -192,7 +222,8 @@ static int build_all(struct site *s, struct error *e)
 		for (size_t i = 0; i < s->n && r == 0; i++) {
 			const St__Mount *m = s->mounts[i];
 
-			if (done[i] || m->locked || m->unattached || !is_ready(s, m, done))
+			if (done[i] || m->locked || m->unattached || restore_mount_is_late(s->r, m) ||
+				!is_ready(s, m, done))
 				continue;
 			r = build_one(s, i, stage, e);
 			done[i] = progress = true;
@@ -234,7 +265,9 @@ static int finish_options(struct site *s, struct error *e)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const St__Mount *m = s->mounts[i];
-		int r = m->fstype[0] && site_is_read_only(m) ? mount_reconfigure(s->made[i].fd, m->options) : 0;
+		int r = s->made[i].fd >= 0 && m->fstype[0] && site_is_read_only(m)
+				? mount_reconfigure(s->made[i].fd, m->options)
+				: 0;
 
 		if (r < 0)
 			return site_failed(e, r, "set the options of", m);
@@ -250,7 +283,7 @@ static int put_together(struct site *s, struct error *e)
 		for (size_t k = 0; k < s->n && r == 0; k++) {
 			const St__Mount *m = s->mounts[k];
 
-			if (m->unattached || m->locked || m->parent != s->mounts[i]->id)
+			if (s->made[k].fd < 0 || m->unattached || m->locked || m->parent != s->mounts[i]->id)
 				continue;
 			r = s->made[k].target = site_open_place(s->made[i].fd, m->target);
 			r = r < 0 ? site_failed(e, r, "find the mount point of", m) : 0;
@@ -302,9 +335,20 @@ static int build(struct site *s, int *fds, struct error *e)
 
 /* ---- both ---- */
 
+/* Nobody whose ids are not mapped may make a file in there. */
+static int take_mapped_ids(const struct site *s, struct error *e)
+{
+	const struct restore_nested *user = owner_of(s);
+
+	syscall(SYS_setfsgid, restore_mapped_id(s->r, user, true));
+	syscall(SYS_setfsuid, restore_mapped_id(s->r, user, false));
+	return restore_raise_capabilities() < 0 ? error_errno(e, -errno, "take an id of a user namespace")
+						: 0;
+}
+
 static int fill(struct site *s, const int *fds, struct error *e)
 {
-	int r = 0;
+	int r = take_mapped_ids(s, e);
 
 	for (size_t i = 0; i < s->n && r == 0; i++)
 		for (size_t k = 0; k < s->r->n_tmpfs && r == 0; k++) {
@@ -326,7 +370,8 @@ static int await_builder(pid_t pid, int *ret_status)
 	return 0;
 }
 
-static int have_built(struct site *s, restore_enter_t *enter, const St__Namespace *m, int *fds, struct error *e)
+static int have_built(
+	struct site *s, restore_enter_t *enter, const St__Namespace *m, int *fds, struct error *e)
 {
 	int status = 0, r;
 	struct restore *rs = s->r;
@@ -337,7 +382,8 @@ static int have_built(struct site *s, restore_enter_t *enter, const St__Namespac
 	pid = restore_fork_sharing_files();
 	if (pid == 0) {
 		r = enter(rs, m);
-		r = r < 0 ? error_errno(its, r, "enter the user namespace of a mount namespace") : build(s, fds, its);
+		r = r < 0 ? error_errno(its, r, "enter the user namespace of a mount namespace")
+			  : build(s, fds, its);
 		_exit(r < 0 ? 1 : 0);
 	}
 	if (pid < 0 || await_builder(pid, &status) < 0)

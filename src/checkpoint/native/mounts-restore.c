@@ -53,6 +53,9 @@ static bool is_well_formed(const struct restore *r, size_t i)
 		return false;
 	if (m->fstype[0] && m->path[0] && strcmp(m->fstype, "tmpfs") != 0)
 		return false;
+	if (m->pid_namespace && (strcmp(m->fstype, "proc") != 0 || !m->mount_namespace || !m->parent ||
+					!restore_is_pid_namespace(r, m->pid_namespace)))
+		return false;
 	if (m->created_at[0] && m->options[0] && !mounts_options_are_good("tmpfs", m->options))
 		return false;
 	if (m->inherit && !r->mounts[m->inherit - 1]->created_at[0])
@@ -328,7 +331,7 @@ int site_open_mount_points(struct site *s, const St__Mount *m, struct error *e)
 		const St__Mount *child = s->mounts[i];
 		int *target = &s->made[i].target;
 
-		if (child->unattached || child->parent != m->id)
+		if (child->unattached || child->parent != m->id || restore_mount_is_late(s->r, child))
 			continue;
 		*target = site_open_place(s->made[m->id - 1 - s->first].fd, child->target);
 		if (*target < 0)
@@ -383,6 +386,10 @@ static int make_all(struct site *s, struct error *e)
 
 	if (!done)
 		return error_errno(e, -ENOMEM, "mounts");
+	for (size_t i = 0; i < s->n; i++) {
+		done[i] = restore_mount_is_late(s->r, s->mounts[i]);
+		left -= done[i];
+	}
 	while (left > 0) {
 		size_t before = left;
 		int result = 0;
@@ -420,7 +427,7 @@ static int make_again(struct site *s, struct error *e)
 		struct made *made = &s->made[i];
 		int r, fd;
 
-		if (m->unattached)
+		if (m->unattached || restore_mount_is_late(s->r, m))
 			continue;
 		r = fd = mount_clone(made->fd, "", false);
 		if (fd < 0)
@@ -434,7 +441,9 @@ static int make_again(struct site *s, struct error *e)
 			return r;
 	}
 	for (size_t i = 0; i < s->n; i++) {
-		int r = s->mounts[i]->unattached ? 0 : site_open_mount_points(s, s->mounts[i], e);
+		int r = s->made[i].fd < 0 || s->mounts[i]->unattached
+				? 0
+				: site_open_mount_points(s, s->mounts[i], e);
 
 		if (r < 0)
 			return r;
@@ -475,7 +484,7 @@ int site_set_attributes(struct site *s, struct error *e)
 			if (k < 0 || !mounts_attributes(&s->now[k], &have))
 				have = UINT64_MAX;
 		}
-		if (!m->unattached && (have != m->attributes || m->created_at[0] == 0))
+		if (s->made[i].fd >= 0 && !m->unattached && (have != m->attributes || m->created_at[0] == 0))
 			r = mount_change(s->made[i].fd, m->attributes, ALL & ~m->attributes, 0, false);
 		if (r < 0)
 			return site_failed(e, r, "set the flags of", m);
@@ -517,7 +526,7 @@ static int set_all_propagation(struct site *s, struct error *e)
 			const St__Mount *m = s->mounts[i];
 			int r;
 
-			if (s->made[i].grouped || m->unattached)
+			if (s->made[i].grouped || m->unattached || s->made[i].fd < 0)
 				continue;
 			r = set_propagation(s, m);
 			if (r < 0)
@@ -534,7 +543,7 @@ int site_open_stage(struct site *s, struct error *e)
 	int r = mount_change(s->old_root, 0, 0, MS_PRIVATE, true);
 
 	if (r == 0)
-		r = s->stage = mount_make("tmpfs", "tmpfs", "mode=700", NULL, 0);
+		r = s->stage = mount_make("tmpfs", "tmpfs", "mode=755", NULL, 0);
 	if (r >= 0)
 		r = mount_attach(s->stage, s->old_root);
 	return r < 0 ? error_errno(e, r, "prepare the container's mounts") : 0;

@@ -16,9 +16,9 @@ struct site {
 	const St__Mount **mounts; /* of one namespace; their ids begin behind "first" */
 	size_t n, first;
 	struct made {
-		int fd;	    /* on the stage; -EBADF: not made yet */
-		int target; /* its mount point */
-		int donor;  /* of a mount of create: a copy with its propagation; -EBADF: it is private */
+		int fd;		/* on the stage; -EBADF: not made yet */
+		int target;	/* its mount point */
+		int donor;	/* of a mount of create: a copy with its propagation; -EBADF: it is private */
 		unsigned place; /* on the stage */
 		bool attached, grouped;
 	} * made; /* by Mount.id - 1 - first */

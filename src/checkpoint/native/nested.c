@@ -181,7 +181,9 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 
 		r = dump_find_locked_mounts(d, n, owner->fd, e);
 		if (r != 0)
-			return r < 0 ? r : refuse(d, p, "mnt", "which of its mounts are locked cannot be found out");
+			return r < 0 ? r
+				     : refuse(d, p, "mnt",
+					       "which of its mounts are locked cannot be found out");
 		n->owner_maps = owner->maps;
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", p->shown);

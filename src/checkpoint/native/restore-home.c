@@ -324,7 +324,7 @@ int restore_ids(struct restore *r, const St__Credentials *c, struct restore_ids 
 	return 0;
 }
 
-static int raise_capabilities(void)
+int restore_raise_capabilities(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
@@ -348,7 +348,7 @@ static int become(struct restore *r, const St__Credentials *c)
 		syscall(SYS_setresgid, ids.gid[0], ids.gid[1], ids.gid[2]) < 0 ||
 		syscall(SYS_setresuid, ids.uid[0], ids.uid[1], ids.uid[2]) < 0)
 		return -errno;
-	return raise_capabilities();
+	return restore_raise_capabilities();
 }
 
 /* Nobody in there may raise them again. */

@@ -42,6 +42,9 @@ int restore_spare_id(const struct restore *r, size_t nth);
 /* In a stub: takes the ids of the process, and enters that user namespace for good. */
 int restore_settle(struct restore *r, const St__Process *p, uint64_t home) _must_check_;
 
+/* Those that a change of ids has lowered. */
+int restore_raise_capabilities(void);
+
 /* What a stub has to set to become like that, as numbers of where it lives; UINT32_MAX: it stays as it is. */
 struct restore_ids {
 	bool groups_differ;

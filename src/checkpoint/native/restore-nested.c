@@ -96,21 +96,23 @@ static int own_number(const struct restore *r)
 									  : (int)strtol(text, NULL, 10);
 }
 
-/* A group that is mapped in the namespace, as the container sees it: who makes another one in it must have such a one. */
-static gid_t mapped_group(const struct restore *r, const struct restore_nested *n)
+/* Who makes another namespace in it must have such a one. */
+uint32_t restore_mapped_id(const struct restore *r, const struct restore_nested *n, bool group)
 {
-	gid_t gid = n->msg->n_gid_map ? n->msg->gid_map[0]->outside : 0;
+	St__IdExtent **map = group ? n->msg->gid_map : n->msg->uid_map;
+	uint32_t id = (group ? n->msg->n_gid_map : n->msg->n_uid_map) ? map[0]->outside : 0;
 
-	while ((n = restore_namespace(r, n->msg->parent)))
-		for (size_t i = 0; i < n->msg->n_gid_map; i++) {
-			const St__IdExtent *x = n->msg->gid_map[i];
+	while ((n = restore_namespace(r, n->msg->parent))) {
+		size_t n_map = group ? n->msg->n_gid_map : n->msg->n_uid_map;
 
-			if (gid >= x->inside && gid - x->inside < x->count) {
-				gid = x->outside + (gid - x->inside);
+		map = group ? n->msg->gid_map : n->msg->uid_map;
+		for (size_t i = 0; i < n_map; i++)
+			if (id >= map[i]->inside && id - map[i]->inside < map[i]->count) {
+				id = map[i]->outside + (id - map[i]->inside);
 				break;
 			}
-		}
-	return gid;
+	}
+	return id;
 }
 
 /* Whose uid the maker had; with all capabilities, as they are needed to enter what is above. */
@@ -120,7 +122,7 @@ static int become_owner(const struct restore *r, const St__Namespace *m)
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 	uid_t uid = m->owner_uid;
-	gid_t gid = owner ? mapped_group(r, owner) : getegid();
+	gid_t gid = owner ? restore_mapped_id(r, owner, true) : getegid();
 
 	if (m->type != CLONE_NEWUSER)
 		return 0;
@@ -322,6 +324,38 @@ static int enter_one(struct restore *r, size_t k, const struct restore_nested *n
 	return 0;
 }
 
+static size_t mount_kind(void)
+{
+	size_t k = 0;
+
+	while (entered[k].type != CLONE_NEWNS)
+		k++;
+	return k;
+}
+
+bool restore_is_pid_namespace(const struct restore *r, uint64_t id)
+{
+	const struct restore_nested *n = restore_namespace(r, id);
+
+	return n && n->msg->type == CLONE_NEWPID;
+}
+
+int restore_where_proc_is_seen(struct restore *r, struct error *e)
+{
+	static const struct restore_nested nowhere = {.fd = -EBADF};
+	size_t k = mount_kind();
+
+	/* Who has settled in the container's makes a copy, where it may mount; from his own there is no way back. */
+	if (r->here && r->in_ns[k])
+		return 0;
+	if (!r->here)
+		return enter_one(r, k, NULL) < 0 ? error_errno(e, -errno, "enter the container's mounts") : 0;
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(e, -errno, "copy the container's mounts");
+	r->in_ns[k] = &nowhere;
+	return 0;
+}
+
 int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e)
 {
 	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++) {
@@ -436,8 +470,10 @@ static int fork_at_home(
 	helper = fork_with_ids(
 		r, &of_helper, ids, MIN(parent->n_inner_pids, (size_t)TICKET_LEVELS) + 1, foreign, t);
 	if (helper == 0) {
-		int result = restore_enter_namespaces(r, child, &e) < 0
-				     ? e.code
+		int result = restore_enter_namespaces(r, child, &e) < 0 ||
+					     (restore_mounts_late(r, child) &&
+						     enter_one(r, mount_kind(), NULL) < 0)
+				     ? -EPERM
 				     : restore_settle(r, child, r->homes.home[index]);
 
 		if (result == 0)

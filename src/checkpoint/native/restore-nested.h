@@ -18,6 +18,10 @@ int restore_enter_namespaces(struct restore *r, const St__Process *p, struct err
  * what the two share. The new pid as the caller sees it, 0 in the child, or a negative errno. */
 int restore_fork(struct restore *r, const St__Process *parent, const St__Process *child, int pid,
 	uint64_t flags) _must_check_;
+bool restore_is_pid_namespace(const struct restore *r, uint64_t id);
+/* In the stub of the first process of a pid namespace: to a mount namespace in which it may mount proc, as a user namespace lets
+ * mount it only where one is seen. */
+int restore_where_proc_is_seen(struct restore *r, struct error *e) _must_check_;
 /* In a stub, when all processes exist: the pid namespace of its future children. */
 int restore_children_namespace(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 
@@ -25,6 +29,8 @@ int restore_children_namespace(struct restore *r, const St__Process *p, struct e
 const struct restore_nested *restore_namespace_of(
 	const struct restore *r, const St__Process *p, uint32_t type);
 const struct restore_nested *restore_namespace(const struct restore *r, uint64_t id);
+/* An id that is mapped in a user namespace, as the container sees it. */
+uint32_t restore_mapped_id(const struct restore *r, const struct restore_nested *n, bool group);
 /* The process that is 1 in a pid namespace; and how many such namespaces lie between it and the container's. */
 const St__Process *restore_first_of(const struct restore *r, const struct restore_nested *n);
 size_t restore_pid_levels(const struct restore *r, const struct restore_nested *n);

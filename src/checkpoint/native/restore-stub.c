@@ -352,6 +352,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	const St__Process *p = process_of(r, node);
 	struct error e;
 
+	if (p && restore_late_mounts(r, p, &e) < 0)
+		restore_stub_fail(r, &e);
 	if (p && restore_enter_namespaces(r, p, &e) < 0)
 		restore_stub_fail(r, &e);
 	if (restore_share_stage(r, self, &e) < 0)

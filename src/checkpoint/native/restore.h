@@ -239,8 +239,13 @@ int restore_nested_mounts(struct restore *r, uint64_t ns, int *ret_root, struct 
 /* The same of one that belongs to a user namespace of theirs (mounts-owned.c), in a helper, for good; "enter": into that. Its
  * descriptors are left in r->control. */
 typedef int restore_enter_t(const struct restore *r, const St__Namespace *m);
-int restore_owned_mounts(struct restore *r, const St__Namespace *m, restore_enter_t *enter,
-	struct error *e) _must_check_;
+int restore_owned_mounts(
+	struct restore *r, const St__Namespace *m, restore_enter_t *enter, struct error *e) _must_check_;
+/* A proc of a nested pid namespace, or a part of one (mounts-late.c): mounted by the stub of the first process there, before it
+ * enters its namespaces. */
+bool restore_mount_is_late(const struct restore *r, const St__Mount *m);
+int restore_late_mounts(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+bool restore_mounts_late(const struct restore *r, const St__Process *p);
 bool restore_has_mounts(const struct restore *r, uint64_t ns);
 /* Whether the records make sense; and whether config.json allows the container to mount. */
 int restore_validate_mounts(const struct restore *r, struct error *e) _must_check_;

@@ -122,27 +122,21 @@ const struct support_row support_rows[] = {
 	{"namespace", "shared user", "refused", "a user namespace of others"},
 	{"namespace", "nested", "supported",
 		"uts, user, pid, mount, network, ipc, cgroup and time namespaces that the container's "
-		"processes made, one "
-		"in another, also pid namespaces that belong to their user namespaces; clocks of time "
-		"namespaces are as far from the container's as before; what is "
-		"mapped comes by the container's own mounts; an ipc namespace without "
+		"processes made, one in another, also those that belong to their user namespaces (unshare "
+		"-Ur, bwrap): locked mounts come "
+		"back locked; clocks of time namespaces are as far from the container's as before; what is "
+		"mapped comes by the container's own mounts; a proc of a nested pid namespace, which comes "
+		"last in the list of mounts; an ipc namespace without "
 		"objects; a cgroup namespace whose root is init's cgroup; of the network no veth pairs that "
 		"lead to another one, nor TCP connections"},
 	{"namespace", "other nested", "refused",
 		"a time namespace for children only that belongs to a nested user namespace; threads in "
-		"others than their process; a mount namespace that belongs to a nested user namespace; in a "
-		"pid namespace that belongs to "
-		"one: pidfds, open files of /proc/PID, more priority than usual; ids of projects; a process "
+		"others than their process; those of the container's init; in a pid namespace that belongs "
+		"to "
+		"a nested user namespace: pidfds, open files of /proc/PID, more priority than usual; in a "
+		"mount namespace that does: overlays, shared mounts; files of a proc "
+		"of a nested pid namespace; ids of projects; a process "
 		"that entered a nested pid namespace by setns"},
-	{"namespace", "pid of a sandbox", "supported",
-		"one that a container of the sandbox has made and others have joined "
-		"(shareProcessNamespace), if all "
-		"are checkpointed together: pids, and orphans whom its first process has adopted. Refused: "
-		"without "
-		"cgroups; a session or group over several containers; orphans that are stopped; zombies of "
-		"another "
-		"container that nobody waits for; pidfds, /proc/PID and F_SETOWN of another container's "
-		"process"},
 	{"namespace", "shared pid", "refused",
 		"another pid namespace of others, and one container alone of those that share one"},
 	{"namespace", "network", "supported",
