@@ -67,7 +67,7 @@ def sandbox(env, name, host_root):
     before = count()
     c.wait("progress of the program", lambda: count() > before + 2, 20)
     c.file("stop").write_text("")
-    c.wait("the verdict", lambda: c.file("verdict").exists(), 20)
+    c.wait("the verdict", lambda: c.file("verdict").exists() and c.file("verdict").read_text(), 20)
     check(c.file("verdict").read_text() == "PASS", c.file("verdict").read_text())
     c.delete()
 
