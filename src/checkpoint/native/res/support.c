@@ -137,6 +137,15 @@ const struct support_row support_rows[] = {
 		"mount namespace that does: overlays, shared mounts; files of a proc "
 		"of a nested pid namespace; ids of projects; a process "
 		"that entered a nested pid namespace by setns"},
+	{"namespace", "pid of a sandbox", "supported",
+		"one that a container of the sandbox has made and others have joined "
+		"(shareProcessNamespace), if all "
+		"are checkpointed together: pids, and orphans whom its first process has adopted. Refused: "
+		"without "
+		"cgroups; a session or group over several containers; orphans that are stopped; zombies of "
+		"another "
+		"container that nobody waits for; pidfds, /proc/PID and F_SETOWN of another container's "
+		"process"},
 	{"namespace", "shared pid", "refused",
 		"another pid namespace of others, and one container alone of those that share one"},
 	{"namespace", "network", "supported",
