@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oom_score_adj of each process, and coredump_filter. */
+/* oom_score_adj of each process, coredump_filter, and who is logged in. */
 #include "cr.h"
 
 static void write_file(const char *path, const char *text)
@@ -12,7 +12,13 @@ static void write_file(const char *path, const char *text)
 
 static void rounds(const char *expected)
 {
-	char text[64];
+	char text[64], login[64];
+	bool known;
+
+	/* The first time is free; init's own is whoever's who runs us. */
+	if (cr_tag[0] != 0 && access("/proc/self/loginuid", W_OK) == 0)
+		write_file("/proc/self/loginuid", "0");
+	known = cr_tag[0] != 0 && cr_read("/proc/self/loginuid", login, sizeof(login)) > 0;
 
 	write_file("/proc/self/oom_score_adj", expected);
 	write_file("/proc/self/coredump_filter", "0x25");
@@ -22,6 +28,10 @@ static void rounds(const char *expected)
 			"oom_score_adj is %s", text);
 		must(cr_read("/proc/self/coredump_filter", text, sizeof(text)));
 		check(strtoul(text, NULL, 16) == 0x25, "coredump_filter is %s", text);
+		if (known) {
+			must(cr_read("/proc/self/loginuid", text, sizeof(text)));
+			check(!strcmp(text, login), "loginuid is %s", text);
+		}
 	}
 	_exit(0);
 }

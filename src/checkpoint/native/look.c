@@ -284,6 +284,7 @@ static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e
 
 	p->oom_score_adj = small_number(p->shown, "oom_score_adj", 10);
 	p->coredump_filter = small_number(p->shown, "coredump_filter", 16);
+	p->loginuid = small_number(p->shown, "loginuid", 10);
 	r = proc_read_timers(p->shown, a, &p->timers, &p->n_timers);
 	if (r < 0)
 		return error_errno(e, r, "POSIX timers of pid %d", p->pid);

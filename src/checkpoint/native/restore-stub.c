@@ -222,10 +222,30 @@ static int read_inherited(struct restore *r, struct error *e)
 	return 0;
 }
 
-static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
+/* Who is logged in himself, and restores without CAP_AUDIT_CONTROL, cannot give that away: the kernel's audit goes on naming
+ * him. */
+static int give_login(const struct restore *r, const St__Process *p, struct error *e)
 {
 	char text[32];
 	int result = 0;
+
+	if (p->has_login && read_small_file_at(r->proc_fd, "self/loginuid", text, sizeof(text)) > 0 &&
+		strtoul(text, NULL, 10) != p->loginuid) {
+		snprintf(text, sizeof(text), "%u", p->loginuid);
+		result = write_string_at(r->proc_fd, "self/loginuid", text);
+	}
+	return result < 0 && result != -EPERM
+		       ? error_errno(e, result, "loginuid %u of process %d", p->loginuid, p->pid)
+		       : 0;
+}
+
+static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
+{
+	char text[32];
+	int result = give_login(r, p, e);
+
+	if (result < 0)
+		return result;
 
 	snprintf(text, sizeof(text), "%d", p->oom_score_adj);
 	if (p->oom_score_adj != r->oom_score_adj)

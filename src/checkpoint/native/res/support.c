@@ -38,6 +38,9 @@ const struct support_row support_rows[] = {
 		"I/O priority; core scheduling groups are refused"},
 	{"process", "small attributes", "supported",
 		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP"},
+	{"process", "login", "supported",
+		"loginuid, where it is another than init's; the session's number (sessionid) is a new one, "
+		"and who is logged in himself and lacks CAP_AUDIT_CONTROL cannot give it"},
 	{"process", "traced task", "refused",
 		"only one tracer is possible; and of tracers in the container the kernel tells nobody the "
 		"options "
