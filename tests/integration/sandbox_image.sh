@@ -19,7 +19,7 @@ pod() {
 	mkdir -p "$T/vol"
 	mkfifo "$T/vol/fifo"
 	member POD sh -c "$COUNTER"
-	expect_progress
+	eventually 20 counted_beyond 0
 	member reader sh -c 'exec 3<> /vol/fifo; touch /vol/reading; sleep 1000'
 	member writer sh -c 'exec 3<> /vol/fifo; echo kept >&3; touch /vol/written; sleep 1000'
 	eventually 5 test -e "$T/vol/reading"
