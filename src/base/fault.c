@@ -129,13 +129,16 @@ static int errno_from_name(const char *s)
 	return EIO;
 }
 
-/* "ERROR:N": not any more. What happens at a fault point is all the same process's. */
-static bool is_used_up(const char *s)
+/* "ERROR:N", "ERROR:=N": not now. What happens at a fault point is all the same process's. */
+static bool is_not_now(const char *s)
 {
 	static unsigned long times;
 	const char *limit = strchr(s, ':');
 
-	return limit && times++ >= strtoul(limit + 1, NULL, 10);
+	times++;
+	if (!limit)
+		return false;
+	return limit[1] == '=' ? times != strtoul(limit + 2, NULL, 10) : times > strtoul(limit + 1, NULL, 10);
 }
 
 int fault_point(const char *name, struct error *e)
@@ -164,7 +167,7 @@ int fault_point(const char *name, struct error *e)
 		return open("/dev/null", O_RDONLY | O_CLOEXEC) < 0 ? error_errno(e, -errno, "%s", name) : 0;
 	while (!strcmp(want + n, ":hang"))
 		;
-	if (is_used_up(want + n + 1))
+	if (is_not_now(want + n + 1))
 		return 0;
 	return error_errno(e, -errno_from_name(want + n + 1), "fault point %s", name);
 }

@@ -154,7 +154,7 @@ test_pre_copy_into_a_stream_with_second_tries() {
 	rm -r "$T/i" "$B"
 	wild
 	# What a round has protected and not copied is copied by the next one.
-	FAULT=predump-tracked:EAGAIN:2 stasis --log-level debug checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "$(cat "$T/said")"
+	FAULT=predump-tracked:EAGAIN:=2 stasis --log-level debug checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "$(cat "$T/said")"
 	from_stream
 	rm -r "$T/i" "$B"
 	wild
@@ -162,6 +162,41 @@ test_pre_copy_into_a_stream_with_second_tries() {
 	! is_watched || fail "still watched"
 	! stasis image unpack "$T/i" < "$T/stream" > "$T/out" 2>&1 || fail "it has an end"
 	checked
+}
+
+unharmed() {
+	! is_watched || fail "$1: still watched"
+	no_watchers || fail "$1: a watcher is left"
+	! stasis image unpack "$T/i" < "$T/stream" > "$T/out" 2>&1 || fail "$1: it has an end"
+	expect_status c running
+	let_check $((++CHECKS))
+}
+
+# In a round: who makes it dies, the one who waits for it goes, the reader goes or takes nothing.
+test_pre_copy_into_a_stream_comes_to_nothing() {
+	local guard
+	CHECKS=0
+	wild
+	! FAULT=predump-tracked stasis checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "it succeeds"
+	unharmed "killed in a round"
+	! FAULT=checkpoint-memory stasis checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" > "$T/stream" || fail "it succeeds"
+	unharmed "killed behind a round"
+	! stasis checkpoint --pre-copy=2 --image-path - c < /dev/null 2> "$T/said" | head -c 300000 > "$T/stream" || fail "it succeeds"
+	grep -q "reads the image stream has gone" "$T/said" || fail "$(cat "$T/said")"
+	unharmed "the reader goes"
+	mkfifo "$T/pipe"
+	exec 8<> "$T/pipe"
+	! stasis checkpoint --pre-copy=2 --stream-timeout 1 --image-path - c < /dev/null 2> "$T/said" > "$T/pipe" || fail "it succeeds"
+	grep -q "taken nothing for 1 s" "$T/said" || fail "$(cat "$T/said")"
+	: > "$T/stream"
+	unharmed "the reader stalls"
+	"$STASIS" --root "$ROOT" "${DRIVER[@]}" checkpoint --pre-copy=2 --stream-timeout 0 --image-path - c > "$T/pipe" 2> "$T/said" < /dev/null &
+	guard=$!
+	sleep 0.5
+	kill -TERM $guard
+	! wait $guard || fail "it succeeds"
+	unharmed "cancelled"
+	exec 8>&-
 }
 
 # As a migration: from one container into the other.
