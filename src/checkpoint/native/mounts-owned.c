@@ -103,7 +103,9 @@ static int lend_propagation(struct site *s, struct error *e)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const St__Mount *m = s->mounts[i];
-		int r = m->inherit ? mount_set_group(made_of(s, m->inherit)->donor, s->made[i].fd) : 0;
+		int donor = m->inherit ? made_of(s, m->inherit)->donor
+				       : -EBADF, /* none: create's are private here */
+			r = donor >= 0 ? mount_set_group(donor, s->made[i].fd) : 0;
 
 		if (r < 0)
 			return site_failed(e, r, "set the propagation of", m);

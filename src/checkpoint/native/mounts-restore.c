@@ -53,6 +53,8 @@ static bool is_well_formed(const struct restore *r, size_t i)
 		return false;
 	if (m->fstype[0] && m->path[0] && strcmp(m->fstype, "tmpfs") != 0)
 		return false;
+	if (m->locked && (!m->parent || m->fstype[0] || m->unattached || !m->mount_namespace))
+		return false;
 	if (m->pid_namespace && (strcmp(m->fstype, "proc") != 0 || !m->mount_namespace || !m->parent ||
 					!restore_is_pid_namespace(r, m->pid_namespace)))
 		return false;
