@@ -18,7 +18,7 @@
 
 struct waiter {
 	aio_context_t ring;
-	volatile int got, failed;
+	volatile int started, got, failed;
 	volatile uint64_t data;
 	bool with_mask;
 };
@@ -52,6 +52,7 @@ static void *wait_for_events(void *arg)
 {
 	struct waiter *w = arg;
 
+	w->started = 1;
 	for (;;) {
 		struct {
 			sigset_t *set;
@@ -129,6 +130,8 @@ int main(void)
 	}
 	member.ring = make();
 	must(clone(wait_as_member, stack + sizeof(stack), CLONE_VM | SIGCHLD, &member));
+	while (!waiters[0].started || !waiters[1].started || !member.started)
+		cr_msleep(1);
 	own = make();
 	while (cr_wait()) {
 		round++;
