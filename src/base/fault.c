@@ -86,6 +86,18 @@ const char *const fault_names[] = {
 	"together-committed",
 	"together-passed",
 	"checkpoint-end",
+	/* within a single system call of checkpoint's, or a batch of them: kill only (FAULT_CALL: in the call of that number) */
+	"call-parked",
+	"call-masked",
+	"call-waiting",
+	"call-stopped",
+	"call-entered",
+	"call-made",
+	"call-unmasked",
+	"call-over",
+	"call-batch-placed",
+	"call-batch",
+	"call-batch-unmasked",
 	/* checkpoint --pre-dump and --pre-copy, besides those of checkpoint */
 	"predump-watched",
 	"predump-tracked",

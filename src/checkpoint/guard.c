@@ -57,21 +57,23 @@ static void undo_queue(struct container *c, struct dump_journal *j)
 		;
 }
 
-/* The surgeon is dead: its tracees run on by themselves (task.h), the rest is done here. */
+/* The surgeon is dead: its tracees run on by themselves, or wait for us (task.h). The rest is done here. */
 static void undo(struct container *c, struct dump_journal *j)
 {
 	struct error ignored;
 
 	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
+	dump_cure(j);
 	track_undo(j);
 	dump_undo_ttys(&j->tty);
 	undo_queue(c, j);
 	for (unsigned i = 0; i < j->n_forking; i++)
 		dump_reap_leftover(&j->forking[i]);
 	for (unsigned i = 0; i < j->n; i++)
-		leftover_unmap(
-			j->mapped[i].pid, j->mapped[i].area, j->mapped[i].len, j->mapped[i].syscall_insn);
+		if (j->mapped[i].len)
+			leftover_unmap(j->mapped[i].pid, j->mapped[i].area, j->mapped[i].len,
+				j->mapped[i].syscall_insn);
 	for (unsigned i = 0; i < j->n_asleep; i++)
 		leftover_wake(&j->asleep[i]);
 	for (unsigned i = 0; i < j->n_dispatched; i++)
@@ -214,8 +216,10 @@ static void reap(struct operation *op, const struct guarding *g, unsigned n)
 	while (waitpid(op->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close_p(&op->pidfd);
-	if (out->done)
+	if (out->done) {
+		dump_cure(&out->journal); /* what did not stop for it in time */
 		return;
+	}
 	error_set(&out->error, -ECANCELED, ERROR_SYSTEM,
 		"the checkpoint process died of signal %d: the container runs on",
 		WIFSIGNALED(status) ? WTERMSIG(status) : 0);

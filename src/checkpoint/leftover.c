@@ -7,31 +7,15 @@
 #include "checkpoint/native/states.h"
 #include "linux/procfs.h"
 
-static int stop(struct task *t, pid_t tid, struct error *e)
-{
-	/* An ordinary user cannot suspend a filter: then it is one that lets this through. */
-	int r = task_seize(t, tid, PTRACE_O_SUSPEND_SECCOMP, e);
-
-	if (r < 0)
-		r = task_seize(t, tid, 0, e);
-	if (r == 0)
-		r = task_interrupt(t, e);
-	if (r == 0)
-		r = task_wait_stop(t, e);
-	return r == 1 ? -ESRCH : r;
-}
-
 /* All threads, the first one first. 1: one of them is in the area, or there are others by now. */
-static int stop_all(struct task *tasks, const pid_t *tids, size_t n, uint64_t area, uint64_t len,
-	struct arena *a, struct error *e)
+static int stop_all(
+	struct task *tasks, const pid_t *tids, size_t n, uint64_t area, uint64_t len, struct arena *a)
 {
 	bool inside = false;
 
 	for (size_t i = 0; i < n; i++) {
-		int r = stop(&tasks[i], tids[i], e);
+		int r = dump_stop_leftover(&tasks[i], tids[i], a);
 
-		if (r == 0)
-			r = task_read_registers(&tasks[i], a, e);
 		if (r < 0)
 			return i == 0 ? r : 1;
 		inside |= tasks[i].regs.rip - area < len;
@@ -76,7 +60,7 @@ static int try_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_in
 	tasks = arena_array(a, n, sizeof(*tasks));
 	if (!tasks)
 		return -ENOMEM;
-	r = stop_all(tasks, tids, n, area, len, a, &ignored);
+	r = stop_all(tasks, tids, n, area, len, a);
 	unmap.task = &tasks[0];
 	if (r == 0 && is_there(pid, area, len, syscall_insn, a) && task_calls(&unmap, 1, &ignored) == 0)
 		(void)!task_settle(&unmap, 1, &ignored);
@@ -102,24 +86,25 @@ void leftover_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_ins
 
 void leftover_dispatch(const struct dump_dispatched *of)
 {
+	struct arena a = {};
 	struct error ignored;
-	struct task t;
+	struct task t = {};
 
-	if (task_seize(&t, of->tid, 0, &ignored) < 0)
-		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+	if (dump_stop_leftover(&t, of->tid, &a) == 0)
 		(void)!state_set_dispatch(of->tid, &of->dispatch);
 	(void)!task_detach(&t, &ignored);
+	arena_done(&a);
 }
 
 void leftover_wake(const struct dump_asleep *of)
 {
+	struct arena a = {};
 	struct error ignored;
-	struct task t;
+	struct task t = {};
 
-	if (task_seize(&t, of->tid, 0, &ignored) < 0)
-		return;
-	if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0)
+	/* Another one it has chosen by itself since. */
+	if (dump_stop_leftover(&t, of->tid, &a) == 0 && t.sigmask == task_sleep_mask(of->sigmask))
 		(void)!task_set_sigmask(of->tid, of->sigmask, &ignored);
 	(void)!task_detach(&t, &ignored);
+	arena_done(&a);
 }

@@ -19,6 +19,7 @@ from observe import compare, observe
 sys.path.insert(0, str(TESTS / "cr"))
 sys.path.append(str(TESTS / "faults"))
 import harness as cr  # noqa: E402  pylint: disable=wrong-import-position
+import calls  # noqa: E402  pylint: disable=wrong-import-position
 import steps  # noqa: E402  pylint: disable=wrong-import-position
 import restore_together  # noqa: E402  pylint: disable=wrong-import-position
 import together  # noqa: E402  pylint: disable=wrong-import-position
@@ -380,11 +381,12 @@ def tests():
             yield f"faults/{name}/{suffix}-pre-dump", lambda env, n=name, e=error: predump(env, n, e), 60
             yield f"faults/{name}/{suffix}-pre-copy", lambda env, n=name, e=error: precopy(env, n, e), 60
     own = SimpleNamespace(PROGRAM=PROGRAM, as_before=as_before, files_in=files_in, nothing_left=nothing_left, cr=cr)
+    yield from calls.tests(own)
     yield from together.tests(own)
     yield from restore_together.tests(own)
     for name in names():
         # The last one is reached only when a restore fails anyhow: tests/integration/checkpoint.sh.
-        if name.startswith(("predump", "together")) or name == "restore-failing":
+        if name.startswith(("predump", "together", "call-")) or name == "restore-failing":
             continue
         for error in (False, True):
             suffix = "EIO" if error else "kill"

@@ -6,13 +6,18 @@ The same seed makes the same container; where in it a checkpoint comes is chance
 
 soak/sandbox-SEED: containers of one sandbox, joined by pipes, sockets, shared memory and queues at random (between.c), checkpointed at one
 moment and restored together. SOAK_LINKS="fifo tcp" leaves the other kinds out.
+
+soak/kills: the process that makes a checkpoint is killed at random moments, SOAK_KILLS times (200) or for a minute, and the
+container's processes (tests/cr/calls.c, which notice any other register or mask) go on each time.
 """
 import os
 import random
+import signal
 import subprocess
 import time
+from pathlib import Path
 
-from lib import Container, check
+from lib import Container, check, poll
 
 CYCLES = 8
 OPTIONS = ("--file-locks", "--tcp-established")
@@ -180,7 +185,68 @@ def soak_sandbox(env, seed):
     subprocess.run(["umount", b.shm], check=True)
 
 
+# Kills --------------------------------------------------------------------------------------------------------------------------
+
+def surgeon_of(command):
+    """The process that makes the checkpoint; None: the command has ended."""
+    while command.poll() is None:
+        try:
+            found = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+        except OSError:
+            return None
+        if found:
+            return int(found[0])
+    return None
+
+
+def kill_one(c, options, after):
+    """How long it lived; None: it was done before."""
+    command = subprocess.Popen([c.env.stasis, "--root", c.env.root, "checkpoint", "--image-path", c.env.t / "image", "--work-path", c.env.t,
+                                *options, c.cid], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    surgeon = surgeon_of(command)
+    time.sleep(after)
+    if surgeon and command.poll() is None:
+        try:
+            os.kill(surgeon, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    text = command.communicate(timeout=60)[1]
+    check(command.returncode in (0, 1), f"exit {command.returncode}: {text}")
+    return command.returncode == 1 and "signal 9" in text
+
+
+def is_left_alone(c):
+    status = [(t / "status").read_text() for p in c.pids() for t in Path(f"/proc/{p}/task").iterdir()]
+    return all("TracerPid:\t0\n" in s for s in status) and c.status() == "running"
+
+
+def soak_kills(env):
+    c = Container(env, "calls", ["/bin/calls", "lenient"], binaries=[("/bin/calls", env.build / "tests/cr/calls")])
+    c.run()
+    c.wait_ready(1)
+    moments, killed, n, end, longest = random.Random(), 0, 1, time.monotonic() + 60, 0.02
+    while killed < int(os.environ.get("SOAK_KILLS", "200")) and time.monotonic() < end:
+        options = moments.choice((["--leave-running"], ["--leave-running"], ["--pre-dump"]))
+        if kill_one(c, options, moments.random() * longest):
+            killed += 1
+        else:  # too late
+            longest = max(longest * 0.95, 0.002)
+        longest *= 1.02
+        poll("everybody runs", lambda: is_left_alone(c), 10)
+        c.verify(n, 60)
+        n += 1
+        c.wait_ready(n, 60)
+    print(f"{killed} kills in {n - 1} checkpoints")
+    check(killed > 0, "none was killed")
+    c.checkpoint(env.t / "last")
+    c.gone()
+    c.restore(env.t / "last")
+    c.verify(n, 60)
+    c.delete()
+
+
 def tests():
+    yield "soak/kills", soak_kills, 300
     seeds = os.environ.get("SOAK_SEEDS", "").split()
     if not seeds:
         seeds = [random.randrange(1 << 32) for _ in range(int(os.environ.get("SOAK_TESTS", "6")))]

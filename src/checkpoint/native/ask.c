@@ -45,7 +45,7 @@ struct thread_answers {
 	int32_t pdeathsig, pad;
 };
 
-enum { MAX_TIMERS = 1024 };
+enum { MAX_TIMERS = 1024, PATIENCE_S = 5 };
 
 /* One thread's part of the area, laid out locally, written to the task in one piece. */
 struct question {
@@ -61,23 +61,54 @@ struct question {
 	size_t ops_at, total;
 };
 
-uint64_t dump_syscall_insn(struct dump_proc *p)
+static uint64_t find_syscall(const char *text, size_t len, uint64_t address)
 {
+	for (size_t k = 0; k + 1 < len; k++)
+		if (text[k] == 0x0f && text[k + 1] == 0x05)
+			return address + k;
+	return 0;
+}
+
+/* Code of the program: any has a jump to itself somewhere. */
+static bool find_park(struct dump_proc *p, struct park *ret)
+{
+	enum { SOME = 1 << 16, MOST = 1 << 20 };
+	_cleanup_free_ char *text = malloc(SOME);
+
+	for (size_t i = 0; i < p->n_vmas && text; i++) {
+		const struct proc_vma *v = &p->vmas[i];
+
+		if (!(v->prot & PROT_EXEC) || v->start > INT64_MAX)
+			continue;
+		for (uint64_t at = v->start; at < MIN(v->end, v->start + MOST); at += SOME) {
+			size_t len = MIN(v->end - at, (uint64_t)SOME);
+
+			if (task_read_memory(p->shown, at, text, len) == 0 && park_find(text, len, at, ret))
+				return true;
+		}
+	}
+	return false;
+}
+
+void dump_find_code(struct dump_proc *p)
+{
+	struct dump_thread *t = &p->threads[0];
 	char text[16384];
 
-	for (size_t i = 0; i < p->n_vmas; i++) {
-		struct proc_vma *v = &p->vmas[i];
+	for (size_t i = 0; i < p->n_vmas && !p->syscall_insn; i++) {
+		const struct proc_vma *v = &p->vmas[i];
 		size_t len = MIN(v->end - v->start, sizeof(text));
 
 		if (!(v->prot & PROT_EXEC) || strcmp(v->name, "[vdso]") != 0)
 			continue;
 		if (task_read_memory(p->shown, v->start, text, len) < 0)
 			continue;
-		for (size_t k = 0; k + 1 < len; k++)
-			if (text[k] == 0x0f && text[k + 1] == 0x05)
-				return v->start + k;
+		p->syscall_insn = find_syscall(text, len, v->start);
+		(void)!park_find(text, len, v->start, &t->task.park);
 	}
-	return 0;
+	if (!t->task.park.loop)
+		(void)!find_park(p, &t->task.park);
+	t->task.park.nr = SYS_pause;
 }
 
 static size_t max_ops(const struct dump_proc *p, const struct dump_thread *t, bool leader)
@@ -154,6 +185,13 @@ static void ask_process(struct dump_proc *p, struct question *q)
 	ask_descriptors(q, p->msg->descriptors, p->msg->n_descriptors);
 }
 
+void dump_end_batch(struct batch *b, const struct dump_proc *p, const struct dump_thread *t)
+{
+	batch_call(b, OP_MAY_FAIL, SYS_tgkill, p->own_pid, t->own_tid, t->task.end_signal);
+	if (task_batch_waits(&t->task))
+		batch_call(b, OP_MAY_FAIL, SYS_ppoll, 0, 0, t->patience, 0, 0);
+}
+
 /* Builds the batch of one thread at local memory "to", for address "remote". */
 static int build_question(const struct dump *d, struct dump_proc *p, struct dump_thread *t,
 	struct question *q, char *to, uint64_t remote, size_t size, struct error *e)
@@ -188,8 +226,9 @@ static int build_question(const struct dump *d, struct dump_proc *p, struct dump
 		ask_process(p, q);
 	else
 		ask_descriptors(q, t->msg->descriptors, t->msg->n_descriptors);
-	/* Ends the batch: see task_batch_start(). */
-	batch_call(&q->b, OP_MAY_FAIL, SYS_tgkill, p->own_pid, t->own_tid, t->task.end_signal);
+	t->patience = batch_bytes(&q->b, &(struct timespec){PATIENCE_S, 0}, sizeof(struct timespec));
+	dump_end_batch(&q->b, p, t);
+	batch_fail_outside(&q->b);
 	/* The frame must lie 64-aligned: XRSTOR wants it. */
 	frame_size = task_sigframe(&t->task, NULL, 0, 0, &sp);
 	q->b.n_data = ALIGN_UP(q->b.remote + q->b.n_data, (uint64_t)64) - q->b.remote;
@@ -342,7 +381,8 @@ static uint64_t low_memory(const struct dump_proc *p)
 static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
 	if (!p->syscall_insn)
-		p->syscall_insn = dump_syscall_insn(p);
+		dump_find_code(p);
+	p->threads[0].task.park.nr = filters_waiting_call(d, p, &p->threads[0]);
 	if (!p->syscall_insn)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"process %d has no vdso, through which it would be asked for its state: end it, or "
@@ -358,8 +398,20 @@ static int prepare_mapping(struct dump *d, struct dump_proc *p, struct task_call
 	return 0;
 }
 
+static void note_mapped(struct dump *d, struct dump_proc *p, uint64_t area)
+{
+	struct dump_journal *j = d->journal;
+
+	p->area = area;
+	j->mapped[j->n].pid = p->shown;
+	j->mapped[j->n].area = p->area;
+	j->mapped[j->n].len = p->area_len;
+	j->mapped[j->n].syscall_insn = p->syscall_insn;
+	j->n++;
+}
+
 /* PR_SET_MDWE: what can be written must not be executable. The loop gets a page that cannot be. */
-static int map_apart(struct dump_proc *p, int64_t *ret, struct error *e)
+static int map_apart(struct dump *d, struct dump_proc *p, int64_t *ret, struct error *e)
 {
 	uint64_t len = p->area_len + 4096,
 		 map[6] = {0, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | low_memory(p), -1, 0},
@@ -369,37 +421,34 @@ static int map_apart(struct dump_proc *p, int64_t *ret, struct error *e)
 
 	if (r < 0 || *ret < 0)
 		return r;
+	p->area_len = len;
+	p->area_head = 4096;
+	note_mapped(d, p, *ret); /* the guard knows the last call only */
 	protect[0] = *ret + 4096;
 	unmap[0] = *ret;
 	r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_mprotect, protect, &result, e);
 	if (r == 0 && result < 0) {
 		r = task_syscall(&p->threads[0].task, p->syscall_insn, SYS_munmap, unmap, ret, e);
 		*ret = result;
+		d->journal->n--;
+		p->area = 0;
 	}
-	p->area_len = len;
-	p->area_head = 4096;
 	return r;
 }
 
 /* The journal knows of every area before anything else can fail. */
 static int note_area(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
-	struct dump_journal *j = d->journal;
-
 	if (call->failed)
 		return 0; /* reported already */
-	if (call->result == -EACCES && map_apart(p, &call->result, e) < 0)
+	if (call->result == -EACCES && map_apart(d, p, &call->result, e) < 0)
 		return e ? e->code : -EIO;
 	if (call->result < 0 && call->result > -4096)
 		return error_errno(e, call->result,
 			"map %zu bytes into process %d (is its address space limited?)", (size_t)p->area_len,
 			p->ns_pid);
-	p->area = call->result;
-	j->mapped[j->n].pid = p->shown;
-	j->mapped[j->n].area = p->area;
-	j->mapped[j->n].len = p->area_len;
-	j->mapped[j->n].syscall_insn = p->syscall_insn;
-	j->n++;
+	if (!p->area)
+		note_mapped(d, p, call->result);
 	return 0;
 }
 
@@ -472,6 +521,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 
 static int run_all(struct dump *d, struct error *e)
 {
+	struct error ignored;
 	int r = 0, first = 0;
 
 	for (size_t i = 0; i < d->n_procs; i++) {
@@ -483,6 +533,7 @@ static int run_all(struct dump *d, struct error *e)
 	}
 	if (r < 0)
 		return r;
+	(void)!fault_point("call-batch", &ignored);
 	for (size_t i = 0; i < d->n_procs; i++) {
 		for (size_t k = 0; k < d->procs[i].n_threads; k++) {
 			r = task_batch_wait(&d->procs[i].threads[k].task, first < 0 ? NULL : e);
@@ -543,6 +594,9 @@ int dump_ask(struct dump *d, struct error *e)
 		for (size_t k = 0; k < p->n_threads; k++) {
 			const struct question *q = &asked[i].questions[k];
 
+			r = batch_check(&q->b, p->ns_pid, e);
+			if (r < 0)
+				return r;
 			answer_thread(q, p->threads[k].msg);
 			if (k > 0)
 				answer_descriptors(

@@ -45,6 +45,24 @@ uint64_t batch_bytes(struct batch *b, const void *p, size_t n)
 	return remote;
 }
 
+void batch_fail_outside(struct batch *b)
+{
+	for (size_t i = 0; i < b->n_ops; i++)
+		if (!(b->ops[i].flags & OP_MAY_FAIL))
+			b->ops[i].flags |= OP_MAY_FAIL | OP_CHECK;
+}
+
+int batch_check(const struct batch *b, int pid, struct error *e)
+{
+	char name[32];
+
+	for (size_t i = 0; i < b->n_ops; i++)
+		if (b->ops[i].flags & OP_CHECK && (uint64_t)b->ops[i].result > -4096ull)
+			return error_errno(e, (int)b->ops[i].result, "%s in pid %d",
+				batch_syscall_name(b->ops[i].nr, name), pid);
+	return 0;
+}
+
 const char *batch_syscall_name(uint32_t nr, char buf[32])
 {
 	static const struct {

@@ -16,6 +16,7 @@ enum op_flags {
 	OP_EXPECT = 2,	 /* anything but the preset result ends the process */
 	OP_CHILD = 4,	 /* clone: the child's stack holds {first op, count} of its own batch */
 	OP_IA32 = 16,	 /* by its i386 number; arguments below 4 GiB */
+	OP_CHECK = 32,	 /* it goes on, and who made the batch looks at the result (batch_check) */
 	OP_WAIT = 8,	 /* futex wait: repeat while *(u32 *)args[0] == args[2] */
 };
 
@@ -32,7 +33,7 @@ struct batch_control {
 	int64_t failed_result;
 };
 
-extern const char batch_loop_start[], batch_loop_end[];
+extern const char batch_loop_start[], batch_loop_syscall[], batch_loop_end[];
 #define BATCH_LOOP_SIZE ((size_t)(batch_loop_end - batch_loop_start))
 
 /* A batch under construction, in local memory: ops and the data they point to. Addresses that ops use are those of
@@ -59,6 +60,10 @@ uint64_t batch_bytes(struct batch *b, const void *p, size_t n);
 #define batch_call_(b, flags, nr, a0, a1, a2, a3, a4, a5, ...)                                               \
 	batch_op(b, flags, nr, (uint64_t)(a0), (uint64_t)(a1), (uint64_t)(a2), (uint64_t)(a3),               \
 		(uint64_t)(a4), (uint64_t)(a5))
+
+/* In a program that must not end by it: what fails in the loop is an error outside, and the loop goes on to its end. */
+void batch_fail_outside(struct batch *b);
+int batch_check(const struct batch *b, int pid, struct error *e) _must_check_;
 
 /* The name of a system call of a batch, for messages ("mmap"), or "syscall 123". */
 const char *batch_syscall_name(uint32_t nr, char buf[32]);

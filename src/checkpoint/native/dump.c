@@ -646,6 +646,7 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 {
 	enum { STOPS = 8 };
 	_cleanup_(pre_copy_kept_done) struct pre_copy_kept kept = {.track = {TRACK_INIT}};
+	struct dump_queue_journal *queue;
 	uint64_t preflight_us = stats->preflight_us;
 
 	for (int i = 1;; i++) {
@@ -655,7 +656,9 @@ int native_dump(struct container *c, const struct checkpoint_options *o, int ima
 		if (!again || i == STOPS)
 			return r;
 		preflight_report_done(report);
-		*journal = (struct dump_journal){.queue = journal->queue};
+		queue = journal->queue;
+		memset(journal, 0, sizeof(*journal)); /* too large for the stack */
+		journal->queue = queue;
 		*stats = (struct image_statistics){.preflight_us = preflight_us};
 		usleep(1000u << i);
 	}

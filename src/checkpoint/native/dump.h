@@ -14,6 +14,7 @@
 #include "base/crew.h"
 #include "base/progress.h"
 #include "checkpoint/engine.h"
+#include "checkpoint/native/batch.h"
 #include "checkpoint/native/nftables.h"
 #include "checkpoint/native/queues.h"
 #include "checkpoint/native/task.h"
@@ -31,6 +32,7 @@ struct dump_thread {
 	size_t n_children;
 	St__Thread *msg;
 	uint64_t ops, frame; /* where its batch lies in the task */
+	uint64_t patience;   /* and how long it waits for the guard */
 	size_t n_ops;
 	int64_t wait_end; /* when its call's time is over, by our CLOCK_MONOTONIC; 0: it does not wait for a time */
 };
@@ -72,7 +74,8 @@ struct dump_proc {
 	void *auxv;
 	size_t auxv_len;
 	St__Process *msg;
-	uint64_t syscall_insn;	 /* address of a syscall instruction in it; 0: not looked for yet */
+	uint64_t
+		syscall_insn; /* address of a syscall instruction in it; 0: not looked for yet, or there is none */
 	uint64_t area, area_len; /* what we mapped into it; 0: nothing */
 	size_t area_head;	 /* what of it is the loop's, and never written by the task */
 	bool *late; /* of each of vmas: copied while the program runs on, from the snapshot; NULL: none (snapshot.c) */
@@ -259,6 +262,7 @@ struct dump_journal {
 	struct dump_tty_journal tty;
 	bool paused; /* the user had paused it: it must be frozen again */
 	bool frozen; /* the freezer was written */
+	struct task_notes calls;
 	unsigned n;
 	struct {
 		pid_t pid;
@@ -379,6 +383,10 @@ int dump_kill(struct dump *d, struct error *e) _must_check_;
 
 /* Makes the registers of a stopped task those before its call, if that was one that a mere stop interrupts. */
 bool dump_hide_interruption(struct task *t, const struct proc_status *status);
+/* For the guard (cure.c): stops a task of a container that runs on already, to let it go again with task_detach(); puts tasks back that were
+ * in a call of ours, and notes in the journal what these came to; unmaps what was mapped. */
+int dump_stop_leftover(struct task *t, pid_t tid, struct arena *a) _must_check_;
+void dump_cure(struct dump_journal *j);
 /* Instead of the freezer, where there is none (stop-unfrozen.c): stops all tasks but who waits in vfork; are those that
  * dump_find_processes() has found since all stopped; makes them the stopped ones; lets go what has not been made so. */
 int dump_stop_unfrozen(struct dump *d, struct error *e) _must_check_;
@@ -388,10 +396,12 @@ void dump_release_unfrozen(struct dump *d);
 
 /* What only the tasks themselves can say (ask.c). */
 int dump_ask(struct dump *d, struct error *e) _must_check_;
-/* The address of a syscall instruction in the process; 0: there is none. */
-uint64_t dump_syscall_insn(struct dump_proc *p);
+/* Where in the process a syscall instruction is, and where its first thread waits if we die in a call of ours. */
+void dump_find_code(struct dump_proc *p);
 /* After dump_ask(): signals that wait, with the moment for which times are recorded (signals.c). */
 int dump_signals(struct dump *d, struct error *e) _must_check_;
+/* The end of a batch in one of its threads: a signal by which we stop it (and if we are dead). */
+void dump_end_batch(struct batch *b, const struct dump_proc *p, const struct dump_thread *t);
 /* Takes away what dump_ask() mapped. */
 int dump_unmap(struct dump *d, struct error *e);
 

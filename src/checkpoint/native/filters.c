@@ -169,6 +169,7 @@ int filters_seize(struct dump *d, struct task *t, pid_t tid, const struct proc_s
 	bool suspend = s->seccomp != SECCOMP_MODE_DISABLED && !d->unprivileged;
 	int r = task_seize(t, tid, suspend ? PTRACE_O_SUSPEND_SECCOMP : 0, e);
 
+	t->notes = &d->journal->calls;
 	if (r < 0 || suspend || s->seccomp == SECCOMP_MODE_DISABLED)
 		return r;
 	r = kept(d, e);
@@ -315,8 +316,6 @@ int filters_collect(struct dump *d, struct dump_proc *p, struct dump_thread *t, 
 		e, -EOPNOTSUPP, ERROR_REFUSED, "process %d has more than %d seccomp filters", t->tid, MOST);
 }
 
-/* ---- restore ---- */
-
 static size_t index_of(const St__Process *p, uint64_t id)
 {
 	size_t i = 0;
@@ -331,6 +330,58 @@ static struct sock_fprog program_of(const St__SeccompFilter *f)
 	return (struct sock_fprog){
 		f->instructions.len / sizeof(struct sock_filter), (struct sock_filter *)f->instructions.data};
 }
+
+/* ---- if we die ---- */
+
+static const long waiting_calls[] = {SYS_pause, SYS_ppoll, SYS_pselect6, SYS_select};
+
+/* Those that one filter lets through, as bits. */
+static unsigned waits_by(const struct sock_fprog *f)
+{
+	static const uint64_t none[6] = {};
+	unsigned all = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(waiting_calls); i++)
+		all |= seccomp_lets_through(f, 1, waiting_calls[i], none) ? 1u << i : 0;
+	return all;
+}
+
+/* Before its record is made (pre-copy.c) the kernel tells. */
+static unsigned waits_by_all(const struct dump_proc *p, const struct dump_thread *t)
+{
+	static struct sock_filter code[BPF_MAXINSNS];
+	unsigned all = ~0u;
+	long n;
+
+	for (size_t i = 0; t->msg && i < t->msg->n_seccomp_filters; i++) {
+		struct sock_fprog f =
+			program_of(p->msg->seccomp_filters[index_of(p->msg, t->msg->seccomp_filters[i])]);
+
+		all &= waits_by(&f);
+	}
+	for (long i = 0; !t->msg; i++) {
+		n = ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, NULL);
+		if (n <= 0 || n > BPF_MAXINSNS || ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, code) < 0)
+			break;
+		all &= waits_by(&(struct sock_fprog){n, code});
+	}
+	return all;
+}
+
+long filters_waiting_call(const struct dump *d, const struct dump_proc *p, const struct dump_thread *t)
+{
+	unsigned all;
+
+	if (t->status.seccomp != SECCOMP_MODE_FILTER)
+		return SYS_pause;
+	all = d->unprivileged ? waits_by(&d->kept_filter) : waits_by_all(p, t);
+	for (size_t i = 0; i < ARRAY_SIZE(waiting_calls); i++)
+		if (all & 1u << i)
+			return waiting_calls[i];
+	return SYS_pause;
+}
+
+/* ---- restore ---- */
 
 void filters_load(struct batch *b, const St__Process *p, const St__Thread *t, uint64_t *programs)
 {

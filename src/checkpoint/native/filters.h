@@ -19,6 +19,8 @@ int filters_seize(
 int filters_collect(struct dump *d, struct dump_proc *p, struct dump_thread *t, struct error *e) _must_check_;
 /* Whether its program can have made the call, with whatever arguments; and whether ours in a batch will be let through. */
 bool filters_may_let_through(const struct task *t, long nr);
+/* A system call without arguments that lasts until a signal comes, and that its filters let it make when they are in force again. */
+long filters_waiting_call(const struct dump *d, const struct dump_proc *p, const struct dump_thread *t);
 int filters_check_batch(const struct task *t, const struct batch *b, struct error *e) _must_check_;
 
 /* Whether a profile lets a process make a user namespace: 0, 1. */

@@ -128,8 +128,8 @@ static void drop_memory(struct dump_proc *p)
 {
 	St__Memory *m = p->msg->memory;
 
-	if (!p->syscall_insn)
-		p->syscall_insn = dump_syscall_insn(p);
+	if (!p->syscall_insn && p->n_threads > 0)
+		dump_find_code(p);
 	p->n_vmas = 0;
 	if (!m)
 		return; /* it has ended */

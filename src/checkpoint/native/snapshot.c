@@ -34,7 +34,7 @@
 #include "checkpoint/native/shared-pages.h"
 
 /* Less than this is sooner copied than forked: a fork takes about 0.5 ms, and then 1/15 of the time of a copy. */
-enum { PROCESS_MIN_KIB = 8 << 10, MAPPING_MIN_KIB = 256, MAPPINGS_MAX = 64, OPS_MAX = MAPPINGS_MAX + 6 };
+enum { PROCESS_MIN_KIB = 8 << 10, MAPPING_MIN_KIB = 256, MAPPINGS_MAX = 64, OPS_MAX = MAPPINGS_MAX + 7 };
 
 struct forking {
 	struct dump_proc *p;
@@ -225,7 +225,7 @@ static int place_fork(struct forking *f)
 
 	batch_call(&b, OP_MAY_FAIL | OP_CHILD, SYS_clone, CLONE_FILES | CLONE_FS,
 		t->ops + OPS_MAX * sizeof(struct op));
-	batch_call(&b, OP_MAY_FAIL, SYS_tgkill, f->p->own_pid, t->own_tid, t->task.end_signal);
+	dump_end_batch(&b, f->p, t);
 	own = b.n_ops;
 	/* Where the kernel writes on which CPU it runs may be unmapped. */
 	if (t->msg->rseq_addr)
@@ -448,13 +448,12 @@ void dump_reap_leftover(const struct dump_forking *f)
 	struct task t;
 	size_t n = find_leftovers(f, &a, pids, ARRAY_SIZE(pids));
 
-	for (size_t i = 0; i < n && task_seize(&t, f->pid, PTRACE_O_SUSPEND_SECCOMP, &ignored) == 0; i++) {
+	for (size_t i = 0; i < n; i++) {
 		calls[i] = (struct task_call){.task = &t,
 			.insn = f->syscall_insn,
 			.nr = SYS_wait4,
 			.args = {pids[i], 0, __WALL, 0}};
-		if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 &&
-			task_read_registers(&t, &a, &ignored) == 0 && task_calls(&calls[i], 1, &ignored) == 0)
+		if (dump_stop_leftover(&t, f->pid, &a) == 0 && task_calls(&calls[i], 1, &ignored) == 0)
 			(void)!task_settle(&calls[i], 1, &ignored);
 		(void)!task_detach(&t, &ignored);
 	}

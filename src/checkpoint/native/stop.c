@@ -65,6 +65,26 @@ bool dump_hide_interruption(struct task *t, const struct proc_status *status)
 	return false;
 }
 
+static int take_fault(struct dump_thread *t, struct error *e)
+{
+	struct arena a = {};
+	struct proc_status now;
+	int r = proc_read_status(t->tid, t->tid, &a, &now);
+
+	if (r == 0 && task_has_fault(&now)) {
+		r = task_take_fault(&t->task, e);
+		if (r == 0)
+			r = proc_read_status(t->tid, t->tid, &a, &now);
+	}
+	if (r == 0) {
+		t->status.sig_pnd = now.sig_pnd;
+		t->status.shd_pnd = now.shd_pnd;
+		t->status.sig_blk = now.sig_blk;
+	}
+	arena_done(&a);
+	return r;
+}
+
 static int wait_all(struct dump *d, struct error *e)
 {
 	TRACE("wait for stops");
@@ -75,6 +95,8 @@ static int wait_all(struct dump *d, struct error *e)
 			struct task *t = &p->threads[k].task;
 			int r = t->stopped ? 0 : task_wait_stop(t, e);
 
+			if (r == 0 && task_has_fault(&p->threads[k].status))
+				r = take_fault(&p->threads[k], e);
 			if (r == 1)
 				return error_set(e, -EAGAIN, ERROR_STATE,
 					"process %d ended at the moment of the checkpoint: try again",
@@ -212,6 +234,7 @@ int dump_resume(struct dump *d, struct error *e)
 		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
 	d->journal->frozen = false;
 	d->stopped = false;
+	task_notes_drop(&d->journal->calls);
 	return r;
 }
 

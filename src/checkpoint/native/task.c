@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/native/task.h"
+#include "checkpoint/native/batch.h"
 #include "checkpoint/native/ia32.h"
 
 #include <elf.h>
@@ -12,6 +13,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "linux/procfs.h"
 #include "linux/seccomp-run.h"
 
@@ -134,6 +136,31 @@ int task_wait_stop(struct task *t, struct error *e)
 	}
 }
 
+/* Those that a program may be sent for what it does itself. */
+static const uint64_t faults = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGILL - 1) |
+			       1ull << (SIGFPE - 1) | 1ull << (SIGTRAP - 1) | 1ull << (SIGSYS - 1);
+
+bool task_has_fault(const struct proc_status *status)
+{
+	return status->sig_pnd & ~status->sig_blk & faults;
+}
+
+int task_take_fault(struct task *t, struct error *e)
+{
+	int status, r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
+
+	if (r < 0)
+		return error_errno(e, r, "continue pid %d", t->tid);
+	r = wait_status(t, &status, e);
+	if (r != 0 || status >> 16)
+		return r;
+	/* Asked for now it stops before the first instruction of the handler. */
+	r = task_interrupt(t, e);
+	if (r == 0)
+		r = xptrace(PTRACE_CONT, t->tid, NULL, (void *)(long)WSTOPSIG(status));
+	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : task_wait_stop(t, e);
+}
+
 int task_read_registers(struct task *t, struct arena *a, struct error *e)
 {
 	static _Thread_local char buf[16384];
@@ -184,7 +211,7 @@ static int go_to_syscall_stop(struct task *t, struct error *e)
 	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
 }
 
-/* All signals are blocked: such a one is of the instruction itself, which would do it again for ever. */
+/* If all signals are blocked: such a one is of the instruction itself, which would do it again for ever. */
 static bool is_fault(int status)
 {
 	int sig = WSTOPSIG(status);
@@ -192,24 +219,139 @@ static bool is_fault(int status)
 	return WIFSTOPPED(status) && status >> 16 == 0 && (sig == SIGSEGV || sig == SIGBUS || sig == SIGILL);
 }
 
-/* Other stops (a thaw, a stop signal) are passed over. */
-static int wait_syscall_stop(struct task *t, struct error *e)
+/* If we die it runs on with this mask for a moment, and is killed by what it does not let through then. */
+uint64_t task_sleep_mask(uint64_t own)
+{
+	const uint64_t never = 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1);
+
+	return (~faults & ~never) | own;
+}
+
+/* A signal that somebody sends: it waits again, once it is blocked as well. */
+static int put_back(struct task *t, int sig, struct error *e)
+{
+	int r = task_set_sigmask(t->tid, ~0ull, e);
+
+	if (r == 0)
+		r = xptrace(PTRACE_SYSCALL, t->tid, NULL, (void *)(long)sig);
+	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
+}
+
+/* Other stops (a thaw, a stop signal) are passed over. "sleeps": not all signals are blocked. */
+static int wait_syscall_stop(struct task *t, bool sleeps, struct error *e)
 {
 	for (;;) {
-		int status, r;
+		int status, r, sig;
 
 		r = wait_status(t, &status, e);
 		if (r != 0)
 			return r < 0 ? r : error_set(e, -ESRCH, ERROR_STATE, "pid %d died", t->tid);
-		if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))
+		sig = status >> 16 ? 0 : WSTOPSIG(status);
+		if (sig == (SIGTRAP | 0x80))
 			return 0;
-		if (is_fault(status))
+		if (is_fault(status) && !sleeps)
 			return error_set(e, -EFAULT, ERROR_SYSTEM, "pid %d cannot be made to call: signal %d",
-				t->tid, WSTOPSIG(status));
-		r = go_to_syscall_stop(t, e);
+				t->tid, sig);
+		r = sig && faults & 1ull << (sig - 1) ? put_back(t, sig, e) : go_to_syscall_stop(t, e);
 		if (r < 0)
 			return r;
 	}
+}
+
+/* Tests kill us here. FAULT_CALL: only in the call of that number. */
+static void call_fault(const struct task_call *c, const char *name)
+{
+	const char *only = c->faulty ? getenv("FAULT_CALL") : NULL;
+	struct error ignored;
+
+	if (c->faulty && (!only || strtol(only, NULL, 10) == c->nr))
+		(void)!fault_point(name, &ignored);
+}
+
+static int take_note(struct task *t, const struct task_note *what, struct error *e)
+{
+	if (!t->note && t->notes->n == TASK_NOTES_MAX)
+		return error_set(e, -E2BIG, ERROR_REFUSED, "more than %d threads", TASK_NOTES_MAX);
+	if (!t->note)
+		t->note = &t->notes->of[t->notes->n++];
+	*t->note = *what;
+	t->note->tid = t->tid;
+	t->note->regs = t->regs;
+	t->note->sigmask = t->sigmask;
+	t->note->active = true;
+	return 0;
+}
+
+/* To where the kernel asks us before it makes the waiting call. The mask changes while the task is in the loop, where also a signal
+ * handler would find back to. */
+static int begin_parked(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+	struct task_note note = {.nr = c->nr, .insn = c->insn, .park = t->park};
+	struct user_regs_struct regs;
+	int r;
+
+	c->faulty = getenv("FAULT");
+	memcpy(note.args, c->args, sizeof(note.args));
+	r = take_note(t, &note, e);
+	if (r < 0)
+		return r;
+	park_in_loop(&t->park, &t->regs, &regs);
+	r = task_set_gpr(t->tid, &regs, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-parked");
+	r = task_set_sigmask(t->tid, ~0ull, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-masked");
+	park_in_call(&t->park, &t->regs, c->insn, &regs);
+	r = task_set_gpr(t->tid, &regs, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-waiting");
+	return go_to_syscall_stop(t, e);
+}
+
+/* It becomes our call. */
+static int enter_parked(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+	struct user_regs_struct regs;
+	int r;
+
+	call_fault(c, "call-stopped");
+	park_after_call(&t->park, &t->regs, c->nr, c->args, &regs);
+	r = task_set_gpr(t->tid, &regs, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-entered");
+	return go_to_syscall_stop(t, e);
+}
+
+static int end_parked(struct task_call *c, struct error *e)
+{
+	struct task *t = c->task;
+	int r;
+
+	call_fault(c, "call-made");
+	t->note->result = c->result;
+	t->note->done = true;
+	r = task_set_sigmask(t->tid, t->sigmask, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-unmasked");
+	r = task_set_gpr(t->tid, &t->regs, e);
+	if (r < 0)
+		return r;
+	call_fault(c, "call-over");
+	t->note->active = false;
+	return 0;
+}
+
+static bool is_parked(const struct task_call *c)
+{
+	return c->task->notes && c->task->park.loop && !c->again && !c->ia32;
 }
 
 static int call_begin(struct task_call *c, struct error *e)
@@ -219,7 +361,7 @@ static int call_begin(struct task_call *c, struct error *e)
 	int r;
 
 	if (c->again) {
-		r = task_set_sigmask(t->tid, ~0ull, e);
+		r = task_set_sigmask(t->tid, task_sleep_mask(t->sigmask), e);
 		return r == 0 ? go_to_syscall_stop(t, e) : r;
 	}
 	if (!seccomp_lets_through(t->filters, t->n_filters, c->nr, c->args))
@@ -227,6 +369,8 @@ static int call_begin(struct task_call *c, struct error *e)
 			"the seccomp filter of pid %d does not let it make the system call %ld, which only a "
 			"privileged user can suspend: allow it in linux.seccomp",
 			t->tid, c->nr);
+	if (is_parked(c))
+		return begin_parked(c, e);
 	regs.cs = c->ia32 ? IA32_CS : IA32_CODE_64;
 	regs.rip = c->insn;
 	regs.rax = c->nr;
@@ -253,8 +397,10 @@ static int call_begin(struct task_call *c, struct error *e)
 
 static int call_enter(struct task_call *c, struct error *e)
 {
-	int r = wait_syscall_stop(c->task, e);
+	int r = wait_syscall_stop(c->task, c->again, e);
 
+	if (r == 0 && is_parked(c))
+		return enter_parked(c, e);
 	return r == 0 ? go_to_syscall_stop(c->task, e) : r;
 }
 
@@ -264,13 +410,15 @@ static int call_end(struct task_call *c, struct error *e)
 	struct user_regs_struct after;
 	int r;
 
-	r = wait_syscall_stop(t, e);
+	r = wait_syscall_stop(t, c->again, e);
 	if (r < 0)
 		return r;
 	r = xptrace(PTRACE_GETREGS, t->tid, NULL, &after);
 	if (r < 0)
 		return error_errno(e, r, "registers of pid %d", t->tid);
 	c->result = after.rax;
+	if (is_parked(c))
+		return end_parked(c, e);
 	r = task_set_gpr(t->tid, &t->regs, e);
 	return r < 0 ? r : task_set_sigmask(t->tid, t->sigmask, e);
 }
@@ -280,10 +428,14 @@ typedef int call_step(struct task_call *c, struct error *e);
 /* It never came to its end, or to its beginning. One that does not stop, or is gone, cannot be helped. */
 static void call_put_back(struct task_call *c)
 {
+	struct task *t = c->task;
 	struct error ignored;
+	int r = task_set_sigmask(t->tid, t->sigmask, &ignored);
 
-	if (task_set_gpr(c->task->tid, &c->task->regs, &ignored) == 0)
-		(void)!task_set_sigmask(c->task->tid, c->task->sigmask, &ignored);
+	if (r == 0)
+		r = task_set_gpr(t->tid, &t->regs, &ignored);
+	if (t->note)
+		t->note->active = r < 0;
 }
 
 /* Each step for all before the next one; what fails is left out from there on. */
@@ -344,6 +496,14 @@ int task_sleep_end(struct task_call *calls, size_t n, struct error *e)
 	static call_step *const steps[] = {sleep_interrupt, call_end};
 
 	return do_steps(calls, n, steps, ARRAY_SIZE(steps), e);
+}
+
+void task_notes_drop(struct task_notes *notes)
+{
+	for (unsigned i = 0; i < notes->n; i++)
+		if (notes->of[i].active)
+			return;
+	notes->n = 0;
 }
 
 int task_syscall(
@@ -440,12 +600,29 @@ int task_choose_end_signal(uint64_t caught, uint64_t pending)
 	return 0;
 }
 
+bool task_batch_waits(const struct task *t)
+{
+	enum { ERESTART_RESTARTBLOCK = 516 };
+
+	return t->notes && (long)t->regs.orig_rax >= 0 && (long)t->regs.rax == -ERESTART_RESTARTBLOCK;
+}
+
 int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, uint64_t control,
 	uint64_t frame, struct error *e)
 {
 	struct user_regs_struct regs = t->regs;
-	int r;
+	struct error ignored;
+	int r = 0;
 
+	/* Without, a sleep of so many threads is cut short if we die just here. */
+	if (task_batch_waits(t) && (t->note || t->notes->n < TASK_NOTES_MAX - TASK_NOTES_CALLS))
+		r = take_note(t,
+			&(struct task_note){.nr = -1,
+				.insn = loop + (batch_loop_syscall - batch_loop_start),
+				.park.mark = ops + (n_ops - 1) * sizeof(struct op)},
+			e);
+	if (r < 0)
+		return r;
 	regs.cs = IA32_CODE_64;
 	regs.rip = loop;
 	regs.rdi = ops;
@@ -454,13 +631,29 @@ int task_batch_start(struct task *t, uint64_t loop, uint64_t ops, size_t n_ops, 
 	regs.rcx = frame;
 	regs.orig_rax = -1;
 	regs.eflags &= ~0x500ul; /* no single step, no reversed strings */
-	r = task_set_sigmask(t->tid, ~(1ull << (t->end_signal - 1)), e);
+	/* In this order: the loop finds back with any mask. */
+	r = task_set_gpr(t->tid, &regs, e);
+	(void)!fault_point("call-batch-placed", &ignored);
 	if (r == 0)
-		r = task_set_gpr(t->tid, &regs, e);
+		r = task_set_sigmask(t->tid, ~(1ull << (t->end_signal - 1)), e);
 	if (r < 0)
 		return r;
 	r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);
 	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
+}
+
+/* Its last call was made: in this order, as above. */
+static int end_batch(struct task *t, struct error *e)
+{
+	struct error ignored;
+	int r = task_set_sigmask(t->tid, t->sigmask, e);
+
+	(void)!fault_point("call-batch-unmasked", &ignored);
+	if (r == 0)
+		r = task_set_gpr(t->tid, &t->regs, e);
+	if (t->note)
+		t->note->active = r < 0;
+	return r;
 }
 
 int task_batch_wait(struct task *t, struct error *e)
@@ -477,9 +670,7 @@ int task_batch_wait(struct task *t, struct error *e)
 		if (r < 0)
 			return error_errno(e, r, "continue pid %d", t->tid);
 	}
-	if (task_set_gpr(t->tid, &t->regs, e) < 0)
-		return e ? e->code : -ESRCH;
-	return task_set_sigmask(t->tid, t->sigmask, e);
+	return end_batch(t, e);
 }
 
 static int set_options(struct task *t, unsigned long options, struct error *e)
@@ -507,8 +698,8 @@ int task_batch_child(struct task *t, struct task *ret_child, struct error *e)
 			r = xptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &pid);
 			*ret_child = (struct task){.tid = pid, .seized = true, .options = t->options};
 		} else if (status >> 16 == 0 && WSTOPSIG(status) == t->end_signal) {
-			r = task_set_gpr(t->tid, &t->regs, e);
-			return r < 0 || (r = task_set_sigmask(t->tid, t->sigmask, e)) < 0 ? r : 1;
+			r = end_batch(t, e);
+			return r < 0 ? r : 1;
 		}
 		if (r == 0)
 			r = xptrace(PTRACE_CONT, t->tid, NULL, NULL);

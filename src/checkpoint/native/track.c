@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "checkpoint/native/filters.h"
 #include "checkpoint/native/pagemap.h"
 #include "checkpoint/native/pages.h"
 #include "checkpoint/native/res/aio.h"
@@ -294,7 +295,8 @@ static int prepare(struct dump *d, const struct track *t, struct injection *in, 
 		if (p->zombie || track_find(t, p) || in->n == ARRAY_SIZE(d->journal->watching))
 			continue;
 		if (!p->syscall_insn)
-			p->syscall_insn = dump_syscall_insn(p);
+			dump_find_code(p);
+		p->threads[0].task.park.nr = filters_waiting_call(d, p, &p->threads[0]);
 		if (!p->syscall_insn)
 			continue;
 		in->procs[in->n] = p;
@@ -483,6 +485,15 @@ static int find_uffd(pid_t pid)
 	return found;
 }
 
+/* The one that it has now would be its own. */
+static bool has_closed(const struct dump_journal *j, pid_t pid)
+{
+	for (unsigned i = 0; i < j->calls.n; i++)
+		if (j->calls.of[i].tid == pid && j->calls.of[i].nr == SYS_close && j->calls.of[i].done)
+			return true;
+	return false;
+}
+
 void track_undo(struct dump_journal *j)
 {
 	for (unsigned i = 0; i < j->n_watching; i++) {
@@ -490,13 +501,13 @@ void track_undo(struct dump_journal *j)
 		struct error ignored;
 		struct task t;
 		struct task_call call = {.task = &t, .insn = j->watching[i].syscall_insn, .nr = SYS_close};
-		int fd = find_uffd(j->watching[i].pid);
+		int fd = has_closed(j, j->watching[i].pid) ? -EBADF : find_uffd(j->watching[i].pid);
 
-		if (fd < 0 || task_seize(&t, j->watching[i].pid, PTRACE_O_SUSPEND_SECCOMP, &ignored) < 0)
+		if (fd < 0)
 			continue;
 		call.args[0] = fd;
-		if (task_interrupt(&t, &ignored) == 0 && task_wait_stop(&t, &ignored) == 0 &&
-			task_read_registers(&t, &a, &ignored) == 0 && task_calls(&call, 1, &ignored) == 0)
+		if (dump_stop_leftover(&t, j->watching[i].pid, &a) == 0 &&
+			task_calls(&call, 1, &ignored) == 0)
 			(void)!task_settle(&call, 1, &ignored);
 		(void)!task_detach(&t, &ignored);
 		arena_done(&a);

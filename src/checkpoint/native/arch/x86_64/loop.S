@@ -10,8 +10,8 @@
  * struct op: 0 nr (u32), 4 flags (u32), 8..55 args, 56 result.
  */
 	.section .rodata.batch_loop, "a", @progbits
-	.globl	batch_loop_start, batch_loop_end
-	.hidden	batch_loop_start, batch_loop_end
+	.globl	batch_loop_start, batch_loop_syscall, batch_loop_end
+	.hidden	batch_loop_start, batch_loop_syscall, batch_loop_end
 	.balign	16
 batch_loop_start:
 	mov	%rdi, %rbx
@@ -31,6 +31,7 @@ batch_loop_start:
 	mov	32(%rbx), %r10
 	mov	40(%rbx), %r8
 	mov	48(%rbx), %r9
+batch_loop_syscall:
 	syscall
 .Ldid:
 	mov	4(%rbx), %ecx
