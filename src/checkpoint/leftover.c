@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/leftover.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "checkpoint/native/states.h"
 #include "linux/procfs.h"
 
+/* As in a batch, also where a handler of the signal that ends it runs on top of that (Go catches all). */
+static bool has_mask_of_batch(const struct task *t)
+{
+	const uint64_t other = 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1) | 1ull << (SIGURG - 1) |
+			       1ull << (SIGWINCH - 1) | 1ull << (SIGCHLD - 1);
+
+	return (t->sigmask | other) == ~0ull;
+}
+
 /* All threads, the first one first. 1: one of them is in the area, or there are others by now. */
-static int stop_all(
-	struct task *tasks, const pid_t *tids, size_t n, uint64_t area, uint64_t len, struct arena *a)
+static int stop_all(struct task *tasks, const pid_t *tids, size_t n, uint64_t area, uint64_t len, bool masks,
+	struct arena *a)
 {
 	bool inside = false;
 
@@ -18,7 +28,7 @@ static int stop_all(
 
 		if (r < 0)
 			return i == 0 ? r : 1;
-		inside |= tasks[i].regs.rip - area < len;
+		inside |= tasks[i].regs.rip - area < len || (masks && has_mask_of_batch(&tasks[i]));
 	}
 	return inside;
 }
@@ -46,7 +56,8 @@ static bool is_there(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_in
 }
 
 /* 1: try again. */
-static int try_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn, struct arena *a)
+static int try_unmap(
+	pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn, bool masks, struct arena *a)
 {
 	struct error ignored;
 	struct task *tasks;
@@ -60,7 +71,7 @@ static int try_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_in
 	tasks = arena_array(a, n, sizeof(*tasks));
 	if (!tasks)
 		return -ENOMEM;
-	r = stop_all(tasks, tids, n, area, len, a);
+	r = stop_all(tasks, tids, n, area, len, masks, a);
 	unmap.task = &tasks[0];
 	if (r == 0 && is_there(pid, area, len, syscall_insn, a) && task_calls(&unmap, 1, &ignored) == 0)
 		(void)!task_settle(&unmap, 1, &ignored);
@@ -71,15 +82,15 @@ static int try_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_in
 
 void leftover_unmap(pid_t pid, uint64_t area, uint64_t len, uint64_t syscall_insn)
 {
-	enum { TRIES = 1000, PAUSE_US = 1000 };
+	/* A thread may have blocked all signals by itself. Handlers that began in a batch have ended before the first try. */
+	enum { TRIES = 1000, OF_MASKS = 100, PAUSE_US = 1000, FIRST_US = 20000 };
 	int r = 1;
 
 	for (int i = 0; i < TRIES && r == 1; i++) {
 		struct arena a = {};
 
-		if (i > 0)
-			usleep(PAUSE_US);
-		r = try_unmap(pid, area, len, syscall_insn, &a);
+		usleep(i > 0 ? PAUSE_US : FIRST_US);
+		r = try_unmap(pid, area, len, syscall_insn, i < OF_MASKS, &a);
 		arena_done(&a);
 	}
 }
