@@ -26,6 +26,7 @@ BWRAP = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/u
 PROGRAMS = {
     "unshare_pid": (["unshare", "-Ur", "--pid", "--fork"], False, 0),
     "unshare_mount": (["unshare", "-Ur", "--mount"], False, 0),
+    "unshare_slave": (["unshare", "-Ur", "--mount", "--propagation", "slave"], False, 0),
     "unshare_all": (["unshare", "-Ur", "--pid", "--fork", "--mount", "--mount-proc", "--uts", "--ipc", "--net"], True, 0),
     "bwrap": (BWRAP, True, 0),
     "bwrap_user": (BWRAP, True, 1000),
@@ -37,6 +38,7 @@ def open_proc(config):
     """A user namespace may mount proc only where nothing of it is hidden."""
     config["linux"]["maskedPaths"] = []
     config["linux"]["readonlyPaths"] = []
+    config["mounts"].append({"destination": "/shared", "type": "tmpfs", "source": "tmpfs", "options": ["rshared"]})
 
 
 def sandbox(env, name, host_root):
