@@ -111,13 +111,15 @@ eventually() {
 	done
 }
 
-# A counter in the container that shows that it lives: /cr/count is rewritten every 10 ms. It keeps its name and is never
-# empty, so that an image in which it is open can be restored as often as one likes.
+# A counter in the container that shows that it lives: /cr/count is rewritten every 10 ms. It keeps its name and
+# what it has, so that an image in which it is open can be restored as often as one likes.
 # shellcheck disable=SC2016,SC2034
 COUNTER='i=0; while :; do i=$((i+1)); printf "%8d\n" $i 1<> /cr/count; usleep 10000; done'
 
 count() {
-	cat "$B/rootfs/cr/count" 2> /dev/null || echo 0
+	local n
+	n=$(cat "$B/rootfs/cr/count" 2> /dev/null) # it has none yet when it is made
+	echo "${n:-0}"
 }
 
 counted_beyond() {

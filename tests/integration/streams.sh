@@ -12,7 +12,7 @@ counter() {
 
 # 256 MiB of random bytes, whose checksum is looked at again and again.
 # shellcheck disable=SC2016
-MEMORY='head -c 67108864 /dev/urandom > /dev/shm/data; md5sum /dev/shm/data > /cr/sum; i=0; while :; do i=$((i+1)); echo $i > /cr/.count; mv /cr/.count /cr/count; usleep 10000; done'
+MEMORY='head -c 67108864 /dev/urandom > /dev/shm/data; md5sum /dev/shm/data > /cr/sum; i=0; while :; do i=$((i+1)); printf "%8d\n" $i 1<> /cr/count; usleep 10000; done'
 
 large() {
 	bundle b sh -c "$MEMORY"
