@@ -116,7 +116,7 @@ static uint64_t pack_time(const struct image *i)
 static void print_whole_text(const struct image_whole *w, const struct image_sizes *all,
 	const struct image_sizes *sum, uint64_t pack_us)
 {
-	struct line lines[ARRAY_SIZE(sizes)];
+	struct line lines[ARRAY_SIZE(sizes)] = {};
 
 	printf("%-20s %10s %10s %10s %10s  MiB\n", "container", "memory", "data", "stored", "files");
 	for (size_t i = 0; i < w->sandbox->n_members; i++)
@@ -130,7 +130,7 @@ static void print_whole_text(const struct image_whole *w, const struct image_siz
 static void print_whole_json(const struct image_whole *w, const struct image_sizes *all,
 	const struct image_sizes *sum, uint64_t pack_us)
 {
-	struct line lines[ARRAY_SIZE(sizes)];
+	struct line lines[ARRAY_SIZE(sizes)] = {};
 
 	printf("{\"sandbox\": \"%s\", \"total\": ", w->sandbox->id);
 	print_json(lines, get_lines(sum, lines), sum, pack_us);
@@ -168,7 +168,7 @@ static int stats_of_sandbox(const struct cli_image_options *o, int dirfd, struct
 static int stats_of_container(const struct cli_image_options *o, int dirfd, struct error *e)
 {
 	_cleanup_(image_free_p) struct image *i = NULL;
-	struct line lines[ARRAY_SIZE(sizes)];
+	struct line lines[ARRAY_SIZE(sizes)] = {};
 	struct image_sizes s;
 	int r = confined_image_open(dirfd, &i, e);
 

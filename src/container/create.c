@@ -292,7 +292,7 @@ static int between_enter(void *arg, struct error *e)
 static pid_t clone_process(struct create *cr, struct error *e)
 {
 	uint64_t flags = clone_flags(cr->c->spec);
-	pid_t pid;
+	pid_t child;
 
 	cr->init.sync = cr->child_sync;
 	cr->init.between = has_between(cr->c->spec);
@@ -306,10 +306,10 @@ static pid_t clone_process(struct create *cr, struct error *e)
 					     .sync = cr->sync,
 					     .child_sync = cr->child_sync},
 			&cr->pidfd, e);
-	pid = clone_fork(flags, cr->cgroup_fd, &cr->pidfd);
-	if (pid == 0)
+	child = clone_fork(flags, cr->cgroup_fd, &cr->pidfd);
+	if (child == 0)
 		child_main(cr);
-	return pid < 0 ? error_errno(e, pid, "clone the container's init") : pid;
+	return child < 0 ? error_errno(e, child, "clone the container's init") : child;
 }
 
 static int go_on(const struct create *cr, struct error *e)

@@ -254,8 +254,11 @@ static int unpack_sandbox(image_open_fn *open_image, int fd, int dirfd, struct e
 	_cleanup_free_ uint8_t *buf = malloc(PART_HEADER + PART_MAX + STREAM_CHECKSUM);
 	struct unpacking u = {
 		.open_image = open_image, .fd = fd, .dirfd = dirfd, .member = -EBADF, .buf = buf};
-	int r = buf ? image_check_empty(dirfd, e) : error_errno(e, -ENOMEM, STREAM);
+	int r;
 
+	if (!buf)
+		return error_errno(e, -ENOMEM, STREAM);
+	r = image_check_empty(dirfd, e);
 	if (r < 0)
 		return r;
 	while (r == 0)

@@ -337,7 +337,7 @@ int image_whole_open(image_open_fn *open_image, int dirfd, struct image_whole *r
 
 	if (r < 0)
 		return r;
-	w.images = calloc(w.sandbox->n_members, sizeof(*w.images));
+	w.images = calloc(MAX(w.sandbox->n_members, (size_t)1), sizeof(*w.images));
 	if (!w.images)
 		r = error_errno(e, -ENOMEM, "image");
 	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)

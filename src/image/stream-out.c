@@ -311,8 +311,11 @@ int image_out_forget(struct image_out *o, const struct image_range *ranges, size
 {
 	enum { MAX_RANGES = STREAM_PIECE_MAX / STREAM_RANGE };
 	_cleanup_free_ uint8_t *payload = malloc(MIN(n + 1, (size_t)MAX_RANGES) * STREAM_RANGE);
-	int r = payload ? image_out_flush(o, e) : error_errno(e, -ENOMEM, "image stream");
+	int r;
 
+	if (!payload)
+		return error_errno(e, -ENOMEM, "image stream");
+	r = image_out_flush(o, e);
 	for (size_t i = 0, k; i < n && r == 0; i += k) {
 		struct frame f = {STREAM_FORGET, IMAGE_STREAM_PAGES, .data = payload};
 
