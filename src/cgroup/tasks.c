@@ -311,7 +311,8 @@ int cgroup_signal(const struct cgroup *cg, int sig, struct error *e)
 	if (try_cgroup_kill(cg)) {
 		/* It sends the signal to leaders alone: one that has ended does not pass it on to its threads. */
 		r = signal_round(cg, d, SIGKILL, e);
-		return r < 0 ? r : kill_in_v1(cg, e);
+		/* systemd removes a scope as soon as it is empty */
+		return r < 0 && r != -ENOENT && r != -ENODEV ? r : kill_in_v1(cg, e);
 	}
 	for (int i = 0; i < SIGNAL_ROUNDS; i++) {
 		r = signal_frozen(cg, d, sig, e);
