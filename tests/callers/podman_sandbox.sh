@@ -105,7 +105,7 @@ test_checkpoint_of_the_pod() {
 # copied NAME: $T/NAME, the bundle of a container of the image $T/i, for another sandbox; its namespaces are those of the new first container.
 copied() {
 	mkdir "$T/$1"
-	jq 'del(.hooks) | .linux.cgroupsPath = $cgroup | .linux.namespaces |= map(if .path and (.type | IN("pid", "ipc", "uts", "network")) then
+	jq 'del(.hooks) | .linux.cgroupsPath = $cgroup | .linux.namespaces |= map(if .path and (.type | IN("pid", "ipc", "uts", "network", "user")) then
 		.path = "/proc/" + $pid + "/ns/" + (if .type == "network" then "net" else .type end) else . end)' \
 		--arg cgroup "$CGROUP/two-$1" --arg pid "${FIRST:-0}" "$T/i/containers/$1/config.json" > "$T/$1/config.json" || fail "config.json of $1"
 }
@@ -164,6 +164,42 @@ test_shared_pids() {
 	"$STASIS" checkpoint --sandbox --image-path "$T/k" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
 	expect_state exited a
 	expect_state exited b
+	succeeds podman pod rm -f -t 0 p
+}
+
+# One user namespace for all: the infra container has made it. Ended and brought back, with podman's own root filesystems.
+test_shared_user() {
+	need catatonit
+	podman_image
+	succeeds podman pod create --network none --uidmap 0:100000:65536 --gidmap 0:200000:65536 --name p
+	succeeds podman run -d --pod p --name a bb sh -c "$COUNTING"
+	succeeds podman run -d --pod p --name b bb sh -c "$COUNTING"
+	POD=$(podman pod inspect --format '{{.InfraContainerID}}' p)
+	local a b name
+	a=$(id_of a) b=$(id_of b)
+	expect "$(readlink "/proc/$(podman inspect --format '{{.State.Pid}}' "$POD")/ns/user")" podman exec a readlink /proc/self/ns/user
+	eventually 10 counted_beyond a 5
+	eventually 10 counted_beyond b 5
+	# Alone, by podman.
+	succeeds podman container checkpoint --keep a
+	expect_state exited a
+	succeeds podman container restore --keep a
+	goes_on a "$(last a)"
+	# Together: beside the pod, which goes on.
+	"$STASIS" checkpoint --sandbox --leave-running --image-path "$T/i" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	goes_on a "$(last a)"
+	again POD first
+	FIRST=$(cat "$T/POD.pid")
+	again "$b" second
+	again "$a" third
+	for name in "$a" "$b"; do
+		eventually 10 counted "$name"
+		[ "$(head -1 "$T/$name.log" | cut -d' ' -f2)" -gt 1 ] || fail "$name began anew: $(head -1 "$T/$name.log")"
+	done
+	[ "$(readlink "/proc/$(cat "$T/$a.pid")/ns/user")" = "$(readlink "/proc/$FIRST/ns/user")" ] || fail "a is in another user namespace"
+	for name in first second third; do
+		"$STASIS" delete -f "$name" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	done
 	succeeds podman pod rm -f -t 0 p
 }
 

@@ -12,6 +12,7 @@ Each program is run in these ways:
   packed_chain  as chain, with images that are compressed, or not (only programs that ask for it)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
+  shared_user  the same, in that of another container (programs about owners and /proc)
   pids     as once, in the pid namespace of another container of its sandbox, which is checkpointed and restored with it (programs about processes)
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
@@ -57,6 +58,10 @@ STREAMED = ("files_deleted", "faulty", "many", "ns_mounts", "pipes", "procs_tree
 PIDS = ("dead_leader", "locks", "ns_pid", "orphans", "owner", "pidfd", "posix_timers", "proc_self", "procs_memory",
         "procs_shares", "pty_sessions", "signals", "stopped", "subreapers", "sysv_sem", "threads", "unix_rights", "unix_stream", "zombies")
 
+# What is owned by ids or by the user namespace, or reached by /proc.
+SHARED_USER = ("creds", "files_deleted", "ipc_sysctl", "memfd", "mqueues", "namespaces", "ns_mounts", "ns_user_pid", "procs_tree",
+               "pty_sessions", "socket_options", "sysv_shm", "tcp_established", "threads", "unix_rights")
+
 
 class Program:
     def __init__(self, source):
@@ -79,6 +84,8 @@ class Program:
             usual += ("streamed_ahead",)
         if self.name in PIDS:
             usual += ("pids",)
+        if self.name in SHARED_USER:
+            usual += ("shared_user",)
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -163,14 +170,27 @@ def in_userns(config):
     config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 3000000}]
 
 
-def userns(program, env):
-    c = program.container(env, "one", edit=in_userns)
+def userns(program, env, edit=in_userns):
+    c = program.container(env, "one", edit=edit)
     subprocess.run(["chown", "-R", "100000:200000", c.rootfs], check=True)
     c.run()
     c.wait_ready(1)
     cycle(program, c, env.t / "image")
     c.verify(1)
     finish(c, 2)
+
+
+def shared_user(program, env):
+    """In the user namespace of another container."""
+    first = Container(env, "first", ["/bin/sh", "-c", "while :; do sleep 1; done"], busybox=True, edit=in_userns)
+    subprocess.run(["chown", "-R", "100000:200000", first.rootfs], check=True)
+    first.run()
+
+    def joins(config):
+        config["linux"]["namespaces"].append({"type": "user", "path": f"/proc/{first.pid()}/ns/user"})
+
+    userns(program, env, joins)
+    first.delete()
 
 
 def pids(program, env):
@@ -637,7 +657,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "pids": pids, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "shared_user": shared_user, "pids": pids, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
             "block": block}
     for program in programs():
         if program.name == "odd":

@@ -274,22 +274,4 @@ test_checkpoint_and_other_mappings() {
 	expect_nothing_left c
 }
 
-test_checkpoint_of_joined() {
-	bundle a
-	userns
-	start first
-	bundle b
-	chown -R 100000:200000 "$B/rootfs"
-	edit '.linux.namespaces += [{"type": "user", "path": "/proc/\($p)/ns/user"}]' --arg p "$(init_pid first)"
-	start c
-	fails 'user namespace' checkpoint --image-path "$T/image" c
-	expect_status c running
-	ok delete -f c
-	edit '.linux.namespaces |= map(select(.type != "user"))'
-	start c
-	ok checkpoint --image-path "$T/image" c
-	edit '.linux.namespaces += [{"type": "user", "path": "/proc/\($p)/ns/user"}]' --arg p "$(init_pid first)"
-	fails 'restore needs a user namespace of' restore -d --image-path "$T/image" --bundle "$B" c
-}
-
 run_test "$@"

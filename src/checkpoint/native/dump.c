@@ -43,10 +43,6 @@ static int check_container(struct dump *d, struct error *e)
 	dump_labels(d);
 	if (shared_pids_check(d, e) < 0)
 		return e->code;
-	if (d->c->spec->namespaces[NS_USER].path)
-		preflight_add(d->report, 0, -1, "shared user",
-			"a restore would have processes half made where others could trace them",
-			"give the container a user namespace of its own", "shared user namespace");
 	if (dump_landlock(d, e) < 0 || dump_cgroups(d, e) < 0)
 		return e->code;
 	if (dump_mounts(d, e) < 0)

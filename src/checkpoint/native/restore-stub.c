@@ -522,7 +522,7 @@ int restore_init(void *arg, struct error *e)
 	reset_signal_actions();
 	/* The whole restore dies with its command, until it is complete. */
 	result = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_errno(e, -errno, "prctl") : 0;
-	/* What is not dumpable has its files in /proc owned by the host's root. There is nobody else in here. */
+	/* What is not dumpable has its files in /proc owned by the host's root. Nobody else in there may see us (shared-user.h). */
 	if (result == 0 && r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0)
 		result = error_errno(e, -errno, "prctl");
 	if (result == 0)

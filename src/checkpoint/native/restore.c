@@ -37,6 +37,7 @@
 #include "checkpoint/native/restore-thp.h"
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/shared-pids.h"
+#include "checkpoint/native/shared-user.h"
 #include "checkpoint/native/tree.h"
 #include "checkpoint/native/ttys.h"
 #include "linux/clocks.h"
@@ -519,10 +520,9 @@ static int check_bundle(struct restore *r, struct error *e)
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container has IPC objects: restore needs an ipc namespace of its own in "
 			"config.json");
-	if (s->namespaces[NS_USER].path)
-		return error_set(e, -EINVAL, ERROR_CONFIG,
-			"restore needs a user namespace of the container's own in config.json, or none");
 	result = shared_pids_check_bundle(r, s, e);
+	if (result == 0)
+		result = shared_user_check_bundle(s, e);
 	for (size_t i = 0; s->process && i < r->n_procs && result == 0; i++)
 		for (size_t k = 0; k < r->procs[i]->n_threads && result == 0; k++)
 			result = check_thread_ceiling(r, s, r->procs[i], r->procs[i]->threads[k], e);

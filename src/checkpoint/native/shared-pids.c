@@ -11,6 +11,7 @@
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/shared-user.h"
 
 /* A process of another container in the namespace: ids of the host. */
 struct pids_other {
@@ -227,11 +228,11 @@ bool restore_joins_pids(const struct restore *r)
 	return r->container->pids && !r->container->pids->owner;
 }
 
-static int check_joined(const struct restore *r, const char *path, struct error *e)
+static int check_joined(const struct restore *r, const struct spec *s, struct error *e)
 {
 	const struct container_create_options *o = &r->options->create;
 	_cleanup_(container_free_p) struct container *owner = NULL;
-	const char *name = r->container->pids->with;
+	const char *name = r->container->pids->with, *path = s->namespaces[NS_PID].path;
 	struct stat given, its;
 	char link[64];
 	int result = o->sandbox ? container_find_member(o->root, o->sandbox, name, &owner, e) : -ENOENT;
@@ -249,7 +250,7 @@ static int check_joined(const struct restore *r, const char *path, struct error 
 	if (stat(link, &its) < 0 || stat(path, &given) < 0)
 		return error_errno(e, -errno, "pid namespace");
 	if (its.st_dev == given.st_dev && its.st_ino == given.st_ino)
-		return 0;
+		return shared_user_check_pids(s, owner, e);
 	return error_set(e, -ESTALE, ERROR_CONFIG,
 		"the container shared the pid namespace of \"%s\", and config.json gives it another one: "
 		"give it "
@@ -274,7 +275,7 @@ int shared_pids_check_bundle(const struct restore *r, const struct spec *s, stru
 			"of "
 			"config.json",
 			r->container->pids->with);
-	return check_joined(r, ns->path, e);
+	return check_joined(r, s, e);
 }
 
 static int highest_id(const struct restore *r)

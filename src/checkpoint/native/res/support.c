@@ -122,7 +122,10 @@ const struct support_row support_rows[] = {
 	{"namespace", "user", "created", "with the mappings of config.json, which may be others than before"},
 	{"namespace", "who may trace", "lost",
 		"a process that is not dumpable: after a restore the root of its user namespace may not"},
-	{"namespace", "shared user", "refused", "a user namespace of others"},
+	{"namespace", "shared user", "supported",
+		"the user namespace of others: which one, says config.json at the restore. Together with a "
+		"shared pid "
+		"namespace only if the container that has made that one is restored from the same image"},
 	{"namespace", "nested", "supported",
 		"uts, user, pid, mount, network, ipc, cgroup and time namespaces that the container's "
 		"processes made, one in another, also those that belong to their user namespaces (unshare "
