@@ -83,6 +83,20 @@ static int join(struct init *in, struct error *e)
 	return r < 0 ? r : namespaces_join(in->ns_fds, e);
 }
 
+/* For a moment our files in /proc are an ordinary user's: the clocks are set by one of them. A restore, which needs it, has looked who
+ * else is in there. */
+static int new_time_between(struct init *in, struct error *e)
+{
+	bool shows = in->c->rootless && in->o->timens.present;
+	int r = shows && prctl(PR_SET_DUMPABLE, 1) < 0 ? error_errno(e, -errno, "prctl") : 0;
+
+	if (r == 0)
+		r = namespaces_new_time(in, e);
+	if (r == 0 && shows && prctl(PR_SET_DUMPABLE, 0) < 0)
+		r = error_errno(e, -errno, "prctl");
+	return r;
+}
+
 int init_enter_between(struct init *in, struct error *e)
 {
 	bool joins_user = in->ns_fds[NS_USER] >= 0;
@@ -96,7 +110,7 @@ int init_enter_between(struct init *in, struct error *e)
 		r = error_errno(e, -errno, "prctl");
 	if (r == 0)
 		r = join(in, e);
-	return r < 0 || !joins_user ? r : namespaces_new_time(in, e);
+	return r < 0 || !joins_user ? r : new_time_between(in, e);
 }
 
 /* Until here the maps of a new user namespace were written, and files of /proc/self (the clocks') had to be ours. */

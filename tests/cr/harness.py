@@ -13,6 +13,7 @@ Each program is run in these ways:
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
   shared_user  the same, in that of another container (programs about owners and /proc)
+  rootless_shared  the same, both of an ordinary user
   pids     as once, in the pid namespace of another container of its sandbox, which is checkpointed and restored with it (programs about processes)
   rootless of an ordinary user, by that user: two cycles, then --leave-running and a second container of that image
   filtered as rootless, under a seccomp profile like podman's (where a program asks for it)
@@ -86,6 +87,8 @@ class Program:
             usual += ("pids",)
         if self.name in SHARED_USER:
             usual += ("shared_user",)
+        if self.name in ("ns_mounts", "procs_tree", "pty_sessions", "threads"):
+            usual += ("rootless_shared",)
         return self.words("modes") or (*usual, *self.words("also"))
 
     def container(self, env, cid, args=(), edit=None, kind=Container):
@@ -222,6 +225,27 @@ def pids(program, env):
     c.restore(image, *member(c), *program.words("options"))
     if "all" not in ignore:
         compare(before, c, ignore, "after the restore")
+    c.verify(1)
+    finish(c, 2)
+    first.delete()
+
+
+class Beside(Rootless):
+    """In the user namespace of another container of the same user."""
+    def write_config(self):
+        user = {"type": "user", "path": f"/proc/{self.env.state('first')['pid']}/ns/user"}
+        linux = self.config["linux"]
+        linux["namespaces"] = [user if n["type"] == "user" else n for n in linux["namespaces"]]
+        super().write_config()
+
+
+def rootless_shared(program, env):
+    first = Rootless(env, "first", ["/bin/sh", "-c", "while :; do sleep 1; done"], busybox=True)
+    first.run()
+    c = program.container(env, "one", kind=Beside)
+    c.run()
+    c.wait_ready(1)
+    cycle(program, c, env.t / "image")
     c.verify(1)
     finish(c, 2)
     first.delete()
@@ -657,7 +681,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "shared_user": shared_user, "pids": pids, "rootless": rootless, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "shared_user": shared_user, "pids": pids, "rootless": rootless, "rootless_shared": rootless_shared, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
             "block": block}
     for program in programs():
         if program.name == "odd":
