@@ -63,9 +63,11 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		break;
 	case IMAGE_RECORD_NETWORK:
 	case IMAGE_RECORD_NETWORK_2:
+	case IMAGE_RECORD_NETWORK_3:
 		x->network = m;
 		break;
 	case IMAGE_RECORD_NAMESPACE:
+	case IMAGE_RECORD_NAMESPACE_2:
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_IPC:
@@ -86,7 +88,9 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_CONTAINER:
 	case IMAGE_RECORD_NETWORK:
 	case IMAGE_RECORD_NETWORK_2:
+	case IMAGE_RECORD_NETWORK_3:
 	case IMAGE_RECORD_NAMESPACE:
+	case IMAGE_RECORD_NAMESPACE_2:
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_FILE:

@@ -193,13 +193,35 @@ static uint32_t record_of(const St__Process *m)
 	return m->memory_with ? IMAGE_RECORD_PROCESS_2 : IMAGE_RECORD_PROCESS;
 }
 
+static bool leads_inside(const St__Network *n)
+{
+	for (size_t i = 0; n && i < n->n_links; i++)
+		if (n->links[i]->inside)
+			return true;
+	return false;
+}
+
+static enum image_record_type record_of_network(const St__Network *n)
+{
+	if (leads_inside(n))
+		return IMAGE_RECORD_NETWORK_3;
+	return n->n_forwarding || n->n_nexthops ? IMAGE_RECORD_NETWORK_2 : IMAGE_RECORD_NETWORK;
+}
+
+static enum image_record_type record_of_namespace(const St__Namespace *m)
+{
+	return m->n_packet_tables || leads_inside(m->network) ? IMAGE_RECORD_NAMESPACE_2
+							      : IMAGE_RECORD_NAMESPACE;
+}
+
 static int write_records(struct dump *d, struct error *e)
 {
 	TRACE("write records");
 	int r = image_writer_record(d->writer, IMAGE_RECORD_CONTAINER, &d->container->base, e);
 
 	for (size_t i = 0; i < d->n_nested && r == 0; i++)
-		r = image_writer_record(d->writer, IMAGE_RECORD_NAMESPACE, &d->nested[i].msg->base, e);
+		r = image_writer_record(
+			d->writer, record_of_namespace(d->nested[i].msg), &d->nested[i].msg->base, e);
 	for (size_t i = 0; i < d->n_files && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_FILE, &d->files[i].msg->base, e);
 	for (size_t i = 0; i < d->n_shm && r == 0; i++)
@@ -213,10 +235,7 @@ static int write_records(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_tmpfs && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_TMPFS, &d->tmpfs[i]->base, e);
 	if (d->network && r == 0)
-		r = image_writer_record(d->writer,
-			d->network->n_forwarding || d->network->n_nexthops ? IMAGE_RECORD_NETWORK_2
-									   : IMAGE_RECORD_NETWORK,
-			&d->network->base, e);
+		r = image_writer_record(d->writer, record_of_network(d->network), &d->network->base, e);
 	for (size_t i = 0; i < d->packet_tables.n && r == 0; i++)
 		r = image_writer_record(
 			d->writer, IMAGE_RECORD_PACKET_TABLE, &d->packet_tables.tables[i].msg->base, e);

@@ -552,8 +552,7 @@ int dump_ipc(struct dump *d, struct error *e) _must_check_;
 /* The container's own network namespace, with obstacles (network-dump.c). */
 int dump_network(struct dump *d, struct error *e) _must_check_;
 /* The same of one that processes of the container have made; pid: one of them. */
-int dump_nested_network(
-	struct dump *d, int netns, pid_t pid, St__Network **ret, struct error *e) _must_check_;
+int dump_nested_network(struct dump *d, int netns, pid_t pid, St__Namespace *m, struct error *e) _must_check_;
 
 /* The label of a security module, "" without one (labels.c): of "self" or PID; of a process. */
 void dump_read_label(const char *task, char *buf, size_t size);

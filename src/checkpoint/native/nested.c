@@ -193,7 +193,7 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 
 static int read_net(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
-	return dump_nested_network(d, n->fd, p->pid, &n->msg->network, e);
+	return dump_nested_network(d, n->fd, p->pid, n->msg, e);
 }
 
 /* What a child does in a namespace, and what it finds there: why that is refused. */

@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/trace.h"
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/network-pairs.h"
 #include "linux/netdev.h"
 #include "linux/sockdiag.h"
 
@@ -48,7 +49,7 @@ static bool comes_from_outside(const struct dump *d, const St__Link *l)
 	for (size_t i = 0; i < s->n_net_devices; i++)
 		if (strcmp(s->net_devices[i].name, l->name) == 0 || strchr(s->net_devices[i].name, '%'))
 			return true;
-	return l->outside; /* the restore says so if nothing brings one of this name */
+	return l->outside && !l->inside; /* the restore says so if nothing brings one of this name */
 }
 
 /* Restore puts nothing on an interface of others. */
@@ -106,11 +107,10 @@ static void check_link(struct dump *d, const St__Network *n, const St__Link *l, 
 		check_tun(d, l);
 	if (l->index == LOOPBACK_INDEX || is_fallback(l) || (!nested && comes_from_outside(d, l)))
 		return;
-	if (nested && l->outside)
+	if (nested && l->outside && !l->inside)
 		preflight_add(d->report, 0, -1, "network",
-			"it leads from one network namespace to another, and nobody would bring it to one "
-			"that a process "
-			"of the container has made",
+			"it leads from a network namespace that a process of the container has made to one "
+			"that is not recorded, or by another way than a pair of veth",
 			"remove it", "network interface %s (%s)", l->name, l->kind);
 	else if (!link_kind_find(l->kind) || lies_on_outside(d, n, l) || (nested && !strcmp(l->kind, "tun")))
 		preflight_add(d->report, 0, -1, "network",
@@ -194,12 +194,12 @@ static int check_xfrm(struct dump *d, int netns)
 	return r == -EAGAIN ? 0 : r;
 }
 
-static int dump_nftables(struct dump *d, int netns)
+static int dump_nftables(struct dump *d, int netns, struct nft_tables *ret)
 {
-	int r = nftables_read(netns, &d->arena, &d->packet_tables);
+	int r = nftables_read(netns, &d->arena, ret);
 
-	for (size_t i = 0; i < d->packet_tables.n && r == 0; i++) {
-		const struct nft_table *t = &d->packet_tables.tables[i];
+	for (size_t i = 0; i < ret->n && r == 0; i++) {
+		const struct nft_table *t = &ret->tables[i];
 
 		if (t->refused || nftables_wrong(t->msg))
 			preflight_add(d->report, 0, -1, "network",
@@ -208,19 +208,6 @@ static int dump_nftables(struct dump *d, int netns)
 				"packet filter %s", t->msg->name);
 	}
 	/* What changes all the time stands still when it matters. */
-	return r == -EAGAIN && !d->stopped ? 0 : r;
-}
-
-/* Of a namespace that processes have made. */
-static int refuse_nftables(struct dump *d, int netns)
-{
-	struct nft_tables found = {};
-	int r = nftables_read(netns, &d->arena, &found);
-
-	for (size_t i = 0; i < found.n && r == 0; i++)
-		preflight_add(d->report, 0, -1, "network",
-			"those of a network namespace that a process has made are not recorded yet",
-			"flush it (nft flush ruleset)", "packet filter %s", found.tables[i].msg->name);
 	return r == -EAGAIN && !d->stopped ? 0 : r;
 }
 
@@ -290,12 +277,12 @@ static int check_tracked(struct dump *d, int socket)
 }
 
 /* What packet filters refer to. */
-static int check_netfilter(struct dump *d, int netns)
+static int check_netfilter(struct dump *d, int netns, const struct nft_tables *filters)
 {
 	_cleanup_close_ int socket = -EBADF;
 	int r;
 
-	if (d->packet_tables.n == 0)
+	if (filters->n == 0)
 		return 0;
 	socket = nf_socket(netns);
 	r = socket < 0 ? socket : check_ipsets(d, socket);
@@ -410,7 +397,8 @@ static int read_sysctls(struct dump *d, int netns, St__Network *n)
 }
 
 /* pid: of a process in it. */
-static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St__Network **ret)
+static int read_namespace(
+	struct dump *d, int netns, pid_t pid, St__Network **ret, struct nft_tables *ret_filters)
 {
 	_cleanup_close_ int socket = netdev_open(netns);
 	int r = socket < 0 ? socket : network_read(socket, &d->arena, ret);
@@ -422,41 +410,71 @@ static int read_namespace(struct dump *d, int netns, pid_t pid, bool nested, St_
 	if (r == 0)
 		check_nexthops(d, *ret);
 	if (r == 0)
-		r = nested ? refuse_nftables(d, netns) : dump_nftables(d, netns);
-	if (r == 0 && !nested)
-		r = check_netfilter(d, netns);
+		r = dump_nftables(d, netns, ret_filters);
+	if (r == 0)
+		r = check_netfilter(d, netns, ret_filters);
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++)
 		r = check_iptables(d, netns, pid, &tables[i]);
 	if (r == 0 && d->stopped && can_write_sysctls(d))
 		r = read_sysctls(d, netns, *ret);
-	for (size_t i = 0; r == 0 && i < (*ret)->n_links; i++) {
-		if (strcmp((*ret)->links[i]->kind, "tun") == 0)
-			name_tun_owners(d, (*ret)->links[i]);
-		check_link(d, *ret, (*ret)->links[i], nested);
-	}
 	return r;
 }
 
-int dump_network(struct dump *d, struct error *e)
+static void check_links(struct dump *d, const St__Network *n, bool nested)
 {
-	TRACE("network");
+	for (size_t i = 0; i < n->n_links; i++) {
+		if (strcmp(n->links[i]->kind, "tun") == 0)
+			name_tun_owners(d, n->links[i]);
+		check_link(d, n, n->links[i], nested);
+	}
+}
+
+static int read_own(struct dump *d, int *ret_netns)
+{
 	const struct spec_namespace *ns = &d->c->spec->namespaces[NS_NET];
-	_cleanup_close_ int netns = -EBADF;
 	char path[64];
-	int r;
 
 	/* That of others stays what it is, with them. */
 	if (!ns->present || ns->path || d->options->empty_ns)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->c->init_pid);
-	netns = open(path, O_RDONLY | O_CLOEXEC);
-	r = netns < 0 ? -errno : read_namespace(d, netns, d->c->init_pid, false, &d->network);
-	return r < 0 ? error_errno(e, r, "read the container's network") : 0;
+	*ret_netns = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_netns < 0 ? -errno
+			      : read_namespace(d, *ret_netns, d->c->init_pid, &d->network, &d->packet_tables);
 }
 
-int dump_nested_network(struct dump *d, int netns, pid_t pid, St__Network **ret, struct error *e)
+int dump_network(struct dump *d, struct error *e)
 {
-	int r = read_namespace(d, netns, pid, true, ret);
+	TRACE("network");
+	_cleanup_close_ int netns = -EBADF;
+	int r = read_own(d, &netns);
 
+	if (r == 0)
+		r = dump_network_pairs(d, netns);
+	if (r < 0)
+		return error_errno(e, r, "read the container's network");
+	if (d->network)
+		check_links(d, d->network, false);
+	for (size_t i = 0; i < d->n_nested; i++)
+		if (d->nested[i].msg->network)
+			check_links(d, d->nested[i].msg->network, true);
+	return 0;
+}
+
+static int add_filters(struct dump *d, St__Namespace *m, const struct nft_tables *filters)
+{
+	m->packet_tables = arena_array(&d->arena, filters->n + 1, sizeof(*m->packet_tables));
+	for (size_t i = 0; i < filters->n && m->packet_tables; i++)
+		m->packet_tables[m->n_packet_tables++] = filters->tables[i].msg;
+	return m->packet_tables ? 0 : -ENOMEM;
+}
+
+int dump_nested_network(struct dump *d, int netns, pid_t pid, St__Namespace *m, struct error *e)
+{
+	struct nft_tables filters = {};
+	int r = read_namespace(d, netns, pid, &m->network, &filters);
+
+	if (r == 0)
+		r = add_filters(d, m, &filters);
 	return r < 0 ? error_errno(e, r, "read the network namespace of a process") : 0;
 }

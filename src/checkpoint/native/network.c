@@ -425,6 +425,7 @@ static int fill_link(struct arena *a, St__Link *l, const struct rtattr *all, int
 		l->lower = netlink_u32(
 			netlink_find((const struct rtattr *)l->data.data, l->data.len, kind->lower), 0);
 	l->outside = netlink_find(all, len, IFLA_LINK_NETNSID) != NULL;
+	l->peer_nsid = netlink_u32(netlink_find(all, len, IFLA_LINK_NETNSID), 0);
 	l->master = netlink_u32(netlink_find(all, len, IFLA_MASTER), 0);
 	l->group = netlink_u32(netlink_find(all, len, IFLA_GROUP), 0);
 	l->tx_queues = netlink_u32(netlink_find(all, len, IFLA_NUM_TX_QUEUES), 1);

@@ -14,7 +14,8 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/filters.h"
-#include "checkpoint/native/network.h"
+#include "checkpoint/native/network-pairs.h"
+#include "checkpoint/native/nftables.h"
 #include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/timens.h"
 #include "linux/clone.h"
@@ -165,11 +166,24 @@ static int fill(struct restore *r, const St__Namespace *m, int *root)
 		return restore_nested_mounts(r, m->id, root, e);
 	case CLONE_NEWTIME:
 		return restore_timens_fill(r, m->id);
-	case CLONE_NEWNET:
-		return restore_network(&(struct network_image){.network = m->network}, r->proc_fd, e);
-	default:
+	default: /* a network namespace is filled when all are there */
 		return 0;
 	}
+}
+
+/* Likewise in a helper. Whoever could make it in a user namespace of his own could give it packet filters. */
+static int fill_network(struct restore *r, const St__Namespace *m)
+{
+	struct network_image image = {.network = m->network,
+		.tables = (const St__PacketTable **)m->packet_tables,
+		.n_tables = m->n_packet_tables,
+		.may_filter = m->owner || r->net.may_filter};
+	int result = enter_owner(r, m);
+
+	r->control->error.message[0] = '\0';
+	if (result == 0 && setns(restore_namespace(r, m->id)->fd, CLONE_NEWNET) < 0)
+		result = -errno;
+	return result < 0 ? result : restore_network(&image, r->proc_fd, &r->control->error);
 }
 
 /* In a helper, which has init's table of descriptors. */
@@ -294,6 +308,26 @@ static int make_one(struct restore *r, struct restore_nested *n, struct error *e
 	return result;
 }
 
+static int fill_networks(struct restore *r, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_nested && result == 0; i++) {
+		const St__Namespace *m = r->nested[i].msg;
+		pid_t helper = m->type == CLONE_NEWNET ? start_helper(r, m, fill_network) : 0;
+
+		if (!helper)
+			continue;
+		result = await_helper(helper);
+		if (result < 0 && r->control->error.message[0])
+			*e = r->control->error;
+		else if (result < 0)
+			error_errno(e, result, "fill a network namespace");
+		end_helper(helper);
+	}
+	return result;
+}
+
 int restore_make_namespaces(struct restore *r, struct error *e)
 {
 	int result = 0;
@@ -310,7 +344,9 @@ int restore_make_namespaces(struct restore *r, struct error *e)
 		if (r->nested[i].msg->type != CLONE_NEWPID &&
 			restore_timens_is_inits(r, r->nested[i].msg->id))
 			result = make_one(r, &r->nested[i], e);
-	return result;
+	if (result == 0)
+		result = restore_network_pairs(r, e);
+	return result < 0 ? result : fill_networks(r, e);
 }
 
 /* NULL: the container's. */
@@ -535,13 +571,18 @@ static bool is_type(const struct restore *r, uint64_t id, uint32_t type, size_t 
 	return id == 0 || (n && n->msg->type == type && n < r->nested + before);
 }
 
-/* Nothing leads out of it, and no descriptor belongs to an interface: as a dump has it. */
-static bool bad_network(const St__Network *n)
+/* Nothing leads out of the container, and no descriptor belongs to an interface: as a dump has it. */
+static bool bad_network(const St__Namespace *m)
 {
+	const St__Network *n = m->network;
+
 	if (!n || network_wrong(n))
 		return true;
 	for (size_t i = 0; i < n->n_links; i++)
-		if (n->links[i]->outside || !strcmp(n->links[i]->kind, "tun"))
+		if ((n->links[i]->outside && !n->links[i]->inside) || !strcmp(n->links[i]->kind, "tun"))
+			return true;
+	for (size_t i = 0; i < m->n_packet_tables; i++)
+		if (nftables_wrong(m->packet_tables[i]))
 			return true;
 	return false;
 }
@@ -562,7 +603,7 @@ static int validate_namespace(const struct restore *r, size_t i, struct error *e
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWNS)
 		return !restore_has_mounts(r, m->id) ? corrupt(e, m->id) : 0;
-	if (m->type == CLONE_NEWNET && bad_network(m->network))
+	if (m->type == CLONE_NEWNET && bad_network(m))
 		return corrupt(e, m->id);
 	if (m->type == CLONE_NEWUSER)
 		return m->parent == m->owner ? 0 : corrupt(e, m->id);
@@ -625,6 +666,9 @@ int restore_validate_namespaces(const struct restore *r, struct error *e)
 			result = corrupt(e, r->files[i]->ns->id);
 	if (result == 0 && r->procs[0]->n_namespaces)
 		result = corrupt(e, r->procs[0]->namespaces[0]);
+	if (result == 0 && !restore_network_pairs_are_whole(r))
+		result = error_set(e, -EBADMSG, ERROR_CORRUPT,
+			"checkpoint.img: an interface to another network namespace has no other end");
 	return result;
 }
 

@@ -33,9 +33,11 @@ struct net_restore {
 
 static const uint32_t settable_flags = IFF_NOARP | IFF_ALLMULTI | IFF_PROMISC | IFF_MULTICAST | IFF_DYNAMIC;
 
-/* Made by this restore, with its other end outside. */
+/* Made by this restore, with its other end outside of this namespace. */
 static bool is_pair(const struct net_restore *r, const St__Link *l)
 {
+	if (l->inside)
+		return true;
 	for (size_t i = 0; i < r->image->n_veth_pairs; i++)
 		if (strcmp(r->image->veth_pairs[i].in, l->name) == 0)
 			return true;
@@ -60,15 +62,18 @@ static bool is_ours(int index, void *arg)
 static bool was_ours(int index, void *arg)
 {
 	const struct net_restore *r = arg;
+	const St__Link *l = network_link(r->found, index),
+		       *wanted = l ? network_link_named(r->want, l->name) : NULL;
 
-	const St__Link *l = network_link(r->found, index);
-
-	return index == LOOPBACK_INDEX || !l || is_pair(r, l);
+	return index == LOOPBACK_INDEX || !l || is_pair(r, wanted ? wanted : l);
 }
 
 static bool anything_theirs(const struct net_restore *r)
 {
-	return r->found->n_links > 1 + r->image->n_veth_pairs;
+	for (size_t i = 0; i < r->found->n_links; i++)
+		if (!was_ours(r->found->links[i]->index, (void *)r))
+			return true;
+	return false;
 }
 
 static int current_index(const struct net_restore *r, int index)

@@ -84,12 +84,14 @@ static int count_records(struct restore *r, struct error *e)
 			break;
 		case IMAGE_RECORD_NETWORK:
 		case IMAGE_RECORD_NETWORK_2:
+		case IMAGE_RECORD_NETWORK_3:
 			r->net.network = (const St__Network *)m;
 			break;
 		case IMAGE_RECORD_PACKET_TABLE:
 			ADD_RECORD(&r->net, tables, m);
 			break;
 		case IMAGE_RECORD_NAMESPACE:
+		case IMAGE_RECORD_NAMESPACE_2:
 			if (r->nested)
 				r->nested[r->n_nested] =
 					(struct restore_nested){(const St__Namespace *)m, -EBADF, -EBADF};

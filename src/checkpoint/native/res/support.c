@@ -133,8 +133,9 @@ const struct support_row support_rows[] = {
 		"back locked; clocks of time namespaces are as far from the container's as before; what is "
 		"mapped comes by the container's own mounts; a proc of a nested pid namespace, which comes "
 		"last in the list of mounts; an ipc namespace without "
-		"objects; a cgroup namespace whose root is init's cgroup; of the network no veth pairs that "
-		"lead to another one, nor TCP connections"},
+		"objects; a cgroup namespace whose root is init's cgroup; network namespaces with packet "
+		"filters, and with veth pairs between them and to the container's own; no TCP connections "
+		"in them"},
 	{"namespace", "other nested", "refused",
 		"a time namespace for children only that belongs to a nested user namespace; threads in "
 		"others than their process; those of the container's init; in a pid namespace that belongs "
