@@ -43,10 +43,11 @@ struct guarding {
 	struct gate *gate; /* NULL: one alone */
 	int64_t deadline;  /* CLOCK_MONOTONIC in nanoseconds, when they give up; 0: never */
 };
+/* Whether a failure may be gone the next time, or what has caused it passes by itself. */
+enum guard_retry { GUARD_FINAL, GUARD_AGAIN, GUARD_PASSING };
 /* Each is done by a child of its own, and all of them are waited for. Negative: all containers run on, nothing that was
- * written counts. With gates, 0 says that GATE_COMMITTED was passed, and *ret_retry (NULL: alone) that a failure may be gone
- * the next time. */
-int guard_run(struct operation *all, unsigned n, const struct guarding *g, bool *ret_retry,
+ * written counts. With gates, 0 says that GATE_COMMITTED was passed. *ret_retry: NULL: alone. */
+int guard_run(struct operation *all, unsigned n, const struct guarding *g, enum guard_retry *ret_retry,
 	struct error *e) _must_check_;
 
 /* ---- checkpoint.c ---- */

@@ -23,6 +23,24 @@ struct obstacle {
 	const char *remedy; /* what the user can do */
 };
 
+/* Remedies that programs and the kernel see to by themselves, as a rule in a moment: an obstacle with one of them passes, and is
+ * waited for. */
+#define REMEDY_READ "let the program read it, then checkpoint"
+#define REMEDY_EVENTS "let the program read them, then checkpoint"
+#define REMEDY_POLL "let the program poll for it, then checkpoint"
+#define REMEDY_RECEIVER "let the receiver read it, then checkpoint"
+#define REMEDY_RECEIVE "let some be received first"
+#define REMEDY_ACCEPT "let the server accept them, or use --tcp-skip-in-flight or --tcp-close (they are lost)"
+#define REMEDY_CORK "let the program end UDP_CORK or MSG_MORE, then checkpoint"
+#define REMEDY_LEASE "let the program give it up, then checkpoint"
+#define REMEDY_VFORK "wait until it executes a program or ends"
+#define REMEDY_AIO "let them end, then checkpoint"
+#define REMEDY_WAIT "let that one wait for its children"
+#define REMEDY_ACCEPT_IT "let the server accept it, then checkpoint"
+#define REMEDY_PEER "let the peer receive it, or raise net.core.wmem_max"
+#define REMEDY_AGAIN "try again"
+#define REMEDY_OPENED "let the peer answer, or use --tcp-close"
+
 struct preflight_report {
 	struct arena arena;
 	struct obstacle *obstacles;
@@ -36,6 +54,9 @@ void preflight_add(struct preflight_report *r, pid_t pid, int fd, const char *ki
 /* Leaves in r what the other one has, too. */
 void preflight_keep_common(struct preflight_report *r, const struct preflight_report *other);
 
+/* Whether there are obstacles, and all of them pass by themselves. */
+bool preflight_is_passing(const struct preflight_report *r);
+
 /* One error (REFUSED) for a report that is not empty: the first obstacle, and how many more there are. */
 int preflight_refuse(const struct preflight_report *r, struct error *e);
 
@@ -45,6 +66,7 @@ enum cgroups_mode { CGROUPS_SOFT, CGROUPS_FULL, CGROUPS_STRICT, CGROUPS_IGNORE }
 /* NULL: soft. */
 int cgroups_mode_parse(const char *name, enum cgroups_mode *ret, struct error *e) _must_check_;
 
+enum { CHECKPOINT_PATIENCE_MS = 1000 };
 enum { CHECKPOINT_MEMBERS_MAX = 64 }; /* containers at one moment */
 
 struct clocks;
@@ -78,6 +100,8 @@ struct checkpoint_options {
 	struct image_packing packing; /* of its page data; without go_on() */
 	unsigned stream_timeout;      /* seconds without a byte taken by who reads the stream; 0: no limit */
 	unsigned deadline_ms;	      /* of several at one moment: until their image is complete; 0: none */
+	unsigned
+		patience_ms; /* what passes by itself is waited for: before anything is stopped, and after that; 0: CHECKPOINT_PATIENCE_MS */
 	struct watchdog_allowance watchdog; /* only "running" */
 	/* Set by checkpoint_run(): */
 	struct beat *beat; /* the guard's, in memory that surgeons share */

@@ -31,7 +31,7 @@ struct outcome {
 	struct image_statistics stats;
 	struct error error;
 	int result;
-	bool passing; /* the failure may be gone the next time */
+	enum guard_retry retry;
 	bool done;
 };
 
@@ -132,8 +132,12 @@ static _Noreturn void surgeon(const struct operation *op)
 	if (t)
 		choose_fault(op->c);
 	out->result = do_it(op, out);
-	out->passing = out->result == -EAGAIN || (out->result == -EOPNOTSUPP && op->report->n > 0);
-	out->passing = out->passing && !out->journal.paused;
+	if (out->journal.paused)
+		out->retry = GUARD_FINAL;
+	else if (out->result == -EOPNOTSUPP && op->report->n > 0)
+		out->retry = preflight_is_passing(op->report) ? GUARD_PASSING : GUARD_AGAIN;
+	else
+		out->retry = out->result == -EAGAIN ? GUARD_AGAIN : GUARD_FINAL;
 	if (out->result < 0 && t)
 		gate_break(t->gate, t->self, &out->error);
 	/* With others the guard knows better whether it counts, if it is there. */
@@ -304,8 +308,8 @@ static void watch(struct operation *all, unsigned n, const struct guarding *g, c
 	}
 }
 
-static int result_of(
-	const struct operation *all, unsigned n, const struct guarding *g, bool *ret_retry, struct error *e)
+static int result_of(const struct operation *all, unsigned n, const struct guarding *g,
+	enum guard_retry *ret_retry, struct error *e)
 {
 	int who = 0;
 
@@ -313,7 +317,7 @@ static int result_of(
 		return 0;
 	if (g->gate) {
 		who = gate_breaker(g->gate, e);
-		*ret_retry = who >= 0 && who < (int)n && all[who].out->passing;
+		*ret_retry = who >= 0 && who < (int)n ? all[who].out->retry : GUARD_FINAL;
 		if (who >= 0 && who < (int)n)
 			return error_prefix(e, "container \"%.100s\"", name_of(all[who].c));
 		return who < 0 ? error_set(e, -EIO, ERROR_INTERNAL, "the checkpoint ended early") : e->code;
@@ -337,7 +341,8 @@ static void watch_over(struct watchdog *w, const struct operation *all, unsigned
 		watchdog_started(w, all[i].c->init_pid);
 }
 
-static int run(struct operation *all, unsigned n, const struct guarding *g, bool *ret_retry, struct error *e)
+static int run(struct operation *all, unsigned n, const struct guarding *g, enum guard_retry *ret_retry,
+	struct error *e)
 {
 	struct sigaction cancel = {.sa_handler = on_cancel}, old_int, old_term;
 	sigset_t ours, mask, waiting;
@@ -369,7 +374,8 @@ static int run(struct operation *all, unsigned n, const struct guarding *g, bool
 	return r;
 }
 
-int guard_run(struct operation *all, unsigned n, const struct guarding *g, bool *ret_retry, struct error *e)
+int guard_run(struct operation *all, unsigned n, const struct guarding *g, enum guard_retry *ret_retry,
+	struct error *e)
 {
 	int r = 0;
 

@@ -68,6 +68,26 @@ void preflight_keep_common(struct preflight_report *r, const struct preflight_re
 	r->n = kept;
 }
 
+static bool passes(const struct obstacle *o)
+{
+	static const char *const remedies[] = {REMEDY_READ, REMEDY_EVENTS, REMEDY_POLL, REMEDY_RECEIVER,
+		REMEDY_RECEIVE, REMEDY_ACCEPT, REMEDY_CORK, REMEDY_LEASE, REMEDY_VFORK, REMEDY_AIO,
+		REMEDY_WAIT, REMEDY_OPENED, REMEDY_ACCEPT_IT, REMEDY_PEER, REMEDY_AGAIN};
+
+	for (size_t i = 0; i < ARRAY_SIZE(remedies); i++)
+		if (!strcmp(o->remedy, remedies[i]))
+			return true;
+	return false;
+}
+
+bool preflight_is_passing(const struct preflight_report *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (!passes(&r->obstacles[i]))
+			return false;
+	return r->n > 0;
+}
+
 /* One error for all obstacles; the report has them singly. */
 int preflight_refuse(const struct preflight_report *r, struct error *e)
 {

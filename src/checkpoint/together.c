@@ -17,6 +17,7 @@
 #include "checkpoint/application.h"
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/peers.h"
+#include "checkpoint/patience.h"
 #include "image/sandbox.h"
 #include "linux/clocks.h"
 
@@ -231,7 +232,7 @@ static int commit(void *arg, struct error *e)
 	return r == 0 ? fault_point("together-committed", e) : r;
 }
 
-static int operate_once(struct moment *m, bool *ret_retry, struct error *e)
+static int operate_once(struct moment *m, enum guard_retry *ret_retry, struct error *e)
 {
 	struct operation all[CHECKPOINT_MEMBERS_MAX];
 	struct preflight_report reports[CHECKPOINT_MEMBERS_MAX] = {};
@@ -248,10 +249,18 @@ static int operate_once(struct moment *m, bool *ret_retry, struct error *e)
 	return guard_run(all, m->n, &g, ret_retry, e);
 }
 
+static bool is_any_paused(const struct moment *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (cgroup_is_frozen(&m->containers[i]->cgroup) > 0)
+			return true;
+	return false;
+}
+
 /* What preflight has not met may be passing, as in native_dump(). */
 static int operate(struct moment *m, struct error *e)
 {
-	enum { STOPS = 8 };
+	struct patience p;
 	int r = gate_new(m->n, &m->gate, e);
 
 	if (r == 0)
@@ -264,17 +273,17 @@ static int operate(struct moment *m, struct error *e)
 		m->parts[i].together.peers = m->peers;
 		m->parts[i].together.clocks = m->clocks;
 	}
-	for (int i = 1; r == 0; i++) {
-		bool retry = false;
+	patience_begin(&p, m->o, is_any_paused(m));
+	while (r == 0) {
+		enum guard_retry retry = GUARD_FINAL;
 
 		r = operate_once(m, &retry, e);
-		if (r == 0 || !retry || i == STOPS)
+		if (r == 0 || retry == GUARD_FINAL || !patience_for_stop(&p, m->o, retry == GUARD_PASSING))
 			break;
 		for (unsigned k = 0; k < m->n; k++)
 			image_remove(m->parts[k].target.fd);
 		gate_reset(m->gate);
 		peers_reset(m->peers);
-		usleep(1000u << i);
 		r = 0;
 	}
 	if (m->clocks != MAP_FAILED)

@@ -72,6 +72,8 @@ bool cli_is_rootless(const struct cli_globals *g);
 int cli_parse_number(const char *s, uint64_t max, uint64_t *ret) _must_check_;
 /* Seconds, as struct watchdog_allowance has them; text NULL: the default. */
 int cli_parse_watchdog(const char *option, const char *text, unsigned *ret, struct error *e) _must_check_;
+/* "5" or "500ms", not 0; text NULL: *ret_ms stays. */
+int cli_parse_moment(const char *option, const char *text, unsigned *ret_ms, struct error *e) _must_check_;
 
 /* Calls f for each container whose id matches the (extended) regular expression; the last error is the result, those
  * before it are logged. */

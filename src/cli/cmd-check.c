@@ -9,7 +9,7 @@
 
 struct options {
 	struct checkpoint_options checkpoint;
-	const char *format;
+	const char *format, *patience;
 };
 
 #define CP(member) offsetof(struct options, checkpoint.member)
@@ -23,6 +23,8 @@ static const struct cli_option table[] = {
 	{"ext-unix-sk", 0, CLI_FLAG, CP(ext_unix_sk), NULL, "as for checkpoint"},
 	{"shell-job", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"file-locks", 0, CLI_FLAG, CP(file_locks), NULL, "as for checkpoint"},
+	{"patience", 0, CLI_STRING, offsetof(struct options, patience), "SECONDS|MILLISECONDSms",
+		"as for checkpoint"},
 	{"empty-ns", 0, CLI_STRING, CP(empty_ns), "network", "as for checkpoint"},
 	{NULL},
 };
@@ -70,6 +72,7 @@ static void print_json(const struct container *c, const struct preflight_report 
 static int run(const struct cli_globals *g, const void *options, int n_args, char **args, struct error *e)
 {
 	const struct options *o = options;
+	struct checkpoint_options checkpoint = o->checkpoint;
 	bool json = o->format && !strcmp(o->format, "json");
 	_cleanup_(container_free_p) struct container *c = NULL;
 	struct preflight_report report = {};
@@ -78,9 +81,11 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (o->format && !json && strcmp(o->format, "text") != 0)
 		return error_set(
 			e, -EINVAL, ERROR_USAGE, "invalid format option \"%s\": text or json", o->format);
-	r = container_load(g->root, args[0], true, &c, e);
+	r = cli_parse_moment("patience", o->patience, &checkpoint.patience_ms, e);
 	if (r == 0)
-		r = checkpoint_preflight(c, &o->checkpoint, &report, e);
+		r = container_load(g->root, args[0], true, &c, e);
+	if (r == 0)
+		r = checkpoint_preflight(c, &checkpoint, &report, e);
 	if (r == 0) {
 		(json ? print_json : print_text)(c, &report);
 		r = report.n > 0;

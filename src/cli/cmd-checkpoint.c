@@ -13,7 +13,7 @@
 struct options {
 	struct checkpoint_options checkpoint;
 	const char *engine, *cgroup_mode, *page_server, *compress, *progress, *pre_copy, *stream_timeout,
-		*deadline, *watchdog, *trace;
+		*deadline, *watchdog, *trace, *patience;
 	bool lazy_pages, sandbox;
 };
 
@@ -24,6 +24,8 @@ static const struct cli_option table[] = {
 		"of all containers of the sandbox ID, or of that of container ID, at one moment"},
 	{"deadline", 0, CLI_STRING, offsetof(struct options, deadline), "SECONDS|MILLISECONDSms",
 		"of a sandbox: give up when its image is not complete by then"},
+	{"patience", 0, CLI_STRING, offsetof(struct options, patience), "SECONDS|MILLISECONDSms",
+		"wait so long for what passes, as events that a program is about to read (default: 1)"},
 	{"image-path", 0, CLI_STRING, CP(image_path), "DIR|-|fd:N",
 		"where the image is written (default: ./checkpoint); as a stream to stdout or descriptor N"},
 	{"stream-timeout", 0, CLI_STRING, offsetof(struct options, stream_timeout), "SECONDS",
@@ -120,25 +122,6 @@ static int parse_stream_timeout(const char *text, unsigned *ret, struct error *e
 		return error_set(e, -EINVAL, ERROR_USAGE,
 			"invalid --stream-timeout \"%.40s\": seconds are needed", text);
 	*ret = n;
-	return 0;
-}
-
-/* "5" or "500ms" */
-static int parse_deadline(const char *s, unsigned *ret_ms, struct error *e)
-{
-	char number[16];
-	size_t len = s ? strlen(s) : 0;
-	bool is_ms = len > 2 && !strcmp(s + len - 2, "ms");
-	uint64_t n = 0;
-
-	if (!s)
-		return 0;
-	snprintf(number, sizeof(number), "%.*s", (int)(is_ms ? len - 2 : len), s);
-	if (len > 12 || cli_parse_number(number, is_ms ? 86400000 : 86400, &n) < 0 || n == 0)
-		return error_set(e, -EINVAL, ERROR_USAGE,
-			"invalid --deadline \"%.40s\": a number of seconds, or of milliseconds as in 500ms",
-			s);
-	*ret_ms = is_ms ? n : n * 1000;
 	return 0;
 }
 
@@ -240,7 +223,9 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = cli_parse_watchdog("watchdog", o->watchdog, &checkpoint.watchdog.running, e);
 	if (r == 0)
-		r = parse_deadline(o->deadline, &checkpoint.deadline_ms, e);
+		r = cli_parse_moment("deadline", o->deadline, &checkpoint.deadline_ms, e);
+	if (r == 0)
+		r = cli_parse_moment("patience", o->patience, &checkpoint.patience_ms, e);
 	if (r == 0)
 		r = find_sandbox(g, o, args[0], &sandbox, e);
 	if (r == 0 && o->trace)

@@ -35,6 +35,24 @@ int cli_parse_watchdog(const char *option, const char *text, unsigned *ret, stru
 	return 0;
 }
 
+int cli_parse_moment(const char *option, const char *s, unsigned *ret_ms, struct error *e)
+{
+	char number[16];
+	size_t len = s ? strlen(s) : 0;
+	bool is_ms = len > 2 && !strcmp(s + len - 2, "ms");
+	uint64_t n = 0;
+
+	if (!s)
+		return 0;
+	snprintf(number, sizeof(number), "%.*s", (int)(is_ms ? len - 2 : len), s);
+	if (len > 12 || cli_parse_number(number, is_ms ? 86400000 : 86400, &n) < 0 || n == 0)
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"invalid --%s \"%.40s\": a number of seconds, or of milliseconds as in 500ms", option,
+			s);
+	*ret_ms = is_ms ? n : n * 1000;
+	return 0;
+}
+
 int cli_parse_signal(const char *s, struct error *e)
 {
 	const char *name = s;

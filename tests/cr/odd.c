@@ -79,8 +79,6 @@ static void check_inotify_queued(void)
 	char b[1000];
 
 	check(read(fd, b, sizeof(b)) > 0, "the event is lost: %m");
-	unlink("/tmp/new");
-	close(must(open("/tmp/new", O_CREAT | O_WRONLY | O_TRUNC, 0600)));
 }
 
 static bool set_flock(void)

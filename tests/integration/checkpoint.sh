@@ -658,6 +658,29 @@ test_tcp_backlog() {
 	ok checkpoint --image-path "$T/again" c
 }
 
+# What passes by itself is waited for, as long as the user says, and the container runs meanwhile; a paused one does nothing.
+test_patience() {
+	local begin events='bytes of events: events that have not been read'
+	with_program odd inotify_queued
+	begin=$(date +%s%N)
+	fails "$events" checkpoint --patience 300ms --image-path "$T/i" c
+	[ $(($(date +%s%N) - begin)) -gt 300000000 ] || fail "it did not wait"
+	! stasis check --patience 100ms c > "$T/out" || fail "check finds nothing"
+	grep -q 'have not been read' "$T/out" || fail "$(cat "$T/out")"
+	fails 'invalid --patience' check --patience long c
+	fails 'invalid --patience' checkpoint --patience 0 --image-path "$T/i" c
+	ok pause c
+	fails "$events" checkpoint --patience 1000 --image-path "$T/i" c
+	ok resume c
+	stasis checkpoint --patience 60 --image-path "$T/i" c < /dev/null > "$T/out" 2>&1 &
+	sleep 1.5
+	[ ! -e "$T/i/manifest.json" ] || fail "it did not wait"
+	echo c > "$B/rootfs/cr/.go" && mv "$B/rootfs/cr/.go" "$B/rootfs/cr/go.1"
+	wait $! || fail "$(cat "$T/out")"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	expect_status c running
+}
+
 # What a trigger waits for, and by whom it was made, is what it was.
 test_pressure_triggers() {
 	with_program pressure

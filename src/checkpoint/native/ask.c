@@ -505,7 +505,7 @@ static int place(struct dump *d, struct dump_proc *p, struct asked *asked, struc
 		t->task.end_signal =
 			task_choose_end_signal(p->status.sig_cgt, t->status.sig_pnd | t->status.shd_pnd);
 		if (!t->task.end_signal)
-			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+			return error_set(e, -EAGAIN, ERROR_REFUSED,
 				"in process %d SIGURG, SIGWINCH and SIGCHLD all wait: try again", p->ns_pid);
 		r = build_question(d, p, t, &asked->questions[k], asked->local + at, p->area + at, size, e);
 		if (r < 0)

@@ -471,7 +471,7 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 	m->xstate.len = task->xstate_len;
 	m->sigmask = task->sigmask;
 	if (cpu_key_rights(task->xstate, task->xstate_len) & KEY_0_RIGHTS)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"cannot checkpoint: thread %d of process %d may just now not use memory without a "
 			"protection "
 			"key, so it cannot be asked for its state: try again",
@@ -642,7 +642,7 @@ static void check_code(struct dump *d, struct dump_proc *p)
 				"a thread of it runs 32-bit code in a 64-bit program, or 64-bit code in a "
 				"32-bit one: not "
 				"supported",
-				"let it end, then checkpoint", "thread %d", p->threads[i].ns_tid);
+				REMEDY_AGAIN, "thread %d", p->threads[i].ns_tid);
 }
 
 static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)

@@ -27,6 +27,7 @@
 #include "checkpoint/native/snapshot.h"
 #include "checkpoint/native/timens.h"
 #include "checkpoint/native/ttys.h"
+#include "checkpoint/patience.h"
 #include "linux/clocks.h"
 
 static uint64_t now_us(void)
@@ -82,10 +83,8 @@ static int look(struct dump *d, struct error *e)
 	return r == 0 ? check_container(d, e) : r;
 }
 
-enum { LOOKS = 6, VFORK_LOOKS = 50 };
-
 static int look_once(struct container *c, const struct checkpoint_options *o, struct preflight_report *r,
-	struct peers *peers, bool again, size_t *ret_vforks, struct error *e)
+	struct peers *peers, bool again, struct error *e)
 {
 	struct image_statistics stats = {};
 	struct dump d = {.c = c,
@@ -98,42 +97,51 @@ static int look_once(struct container *c, const struct checkpoint_options *o, st
 		DUMP_INIT};
 	int result = look(&d, e);
 
-	*ret_vforks = d.n_vforks;
 	dump_done(&d);
 	return result;
 }
 
 /* The tasks run: a file can be renamed between two looks at it, or a descriptor become another one in the middle of one.
- * What stands in the way each time is real; who waits in vfork is given more time. */
-int native_preflight(
-	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+ * What stands in the way each time is real. */
+static int look_patiently(struct container *c, const struct checkpoint_options *o, struct patience *p,
+	struct preflight_report *r, struct error *e)
 {
-	TRACE("preflight");
 	_cleanup_(peers_free_p) struct peers *peers = NULL;
-	size_t vforks = 0;
 	int result = o->together && o->together->n > 1 ? peers_new(o->together->n, &peers, e) : 0;
 
 	if (result < 0)
 		return result;
-	result = look_once(c, o, r, peers, false, &vforks, e);
-
-	for (int i = 1; (result < 0 || r->n > 0) && i < (r->n > vforks || result < 0 ? LOOKS : VFORK_LOOKS);
-		i++) {
+	result = look_once(c, o, r, peers, false, e);
+	while ((result < 0 || r->n > 0) && patience_for_look(p, o, result == 0 && preflight_is_passing(r))) {
 		struct preflight_report again = {};
 		int now;
 
-		usleep(MIN(i, 5) * 2000);
 		if (result < 0) {
 			preflight_report_done(r);
-			result = look_once(c, o, r, peers, true, &vforks, e);
+			result = look_once(c, o, r, peers, true, e);
 			continue;
 		}
-		now = look_once(c, o, &again, peers, true, &vforks, e);
+		now = look_once(c, o, &again, peers, true, e);
 		if (now == 0)
 			preflight_keep_common(r, &again);
 		preflight_report_done(&again);
 	}
 	return result;
+}
+
+static bool is_paused(const struct container *c)
+{
+	return cgroup_is_frozen(&c->cgroup) > 0;
+}
+
+int native_preflight(
+	struct container *c, const struct checkpoint_options *o, struct preflight_report *r, struct error *e)
+{
+	TRACE("preflight");
+	struct patience p;
+
+	patience_begin(&p, o, is_paused(c));
+	return look_patiently(c, o, &p, r, e);
 }
 
 static St__TimeSpec *later(struct dump *d, const struct timespec *t, int64_t ns)
@@ -653,28 +661,45 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	return r;
 }
 
+/* Before it is stopped once more, what can be seen while it runs is to be gone. */
+static int look_before_stop(struct container *c, const struct checkpoint_options *o, int guard_fd,
+	struct patience *p, struct preflight_report *report, struct error *e)
+{
+	struct patience looks = {.end = p->end, .tried = p->tried};
+	int r = dump_guard_is_alive(guard_fd, e);
+
+	if (r == 0)
+		r = look_patiently(c, o, &looks, report, e);
+	return r == 0 && report->n > 0 ? preflight_refuse(report, e) : r;
+}
+
 /* What preflight has not met may be passing: events that are about to be read, a process that has just ended, a call that could
  * not be told because its thread ran until the freeze. Then the container goes on for a moment, and is stopped once more. */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
-	enum { STOPS = 8 };
 	_cleanup_(pre_copy_kept_done) struct pre_copy_kept kept = {.track = {TRACK_INIT}};
 	struct dump_queue_journal *queue;
 	uint64_t preflight_us = stats->preflight_us;
+	struct patience p;
 
-	for (int i = 1;; i++) {
+	patience_begin(&p, o, is_paused(c));
+	for (;;) {
 		bool again = false;
 		int r = dump_once(c, o, image_dir, journal, guard_fd, report, stats, &kept, &again, e);
 
-		if (!again || i == STOPS)
+		if (!again || !patience_for_stop(&p, o, preflight_is_passing(report)))
 			return r;
-		preflight_report_done(report);
 		queue = journal->queue;
 		memset(journal, 0, sizeof(*journal)); /* too large for the stack */
 		journal->queue = queue;
 		*stats = (struct image_statistics){.preflight_us = preflight_us};
-		usleep(1000u << i);
+		if (report->n == 0)
+			continue;
+		preflight_report_done(report);
+		r = look_before_stop(c, o, guard_fd, &p, report, e);
+		if (r < 0)
+			return r;
 	}
 }

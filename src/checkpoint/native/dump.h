@@ -176,7 +176,6 @@ struct dump {
 	struct id_maps ids;	      /* of the container's user namespace, which may be the host's */
 	struct proc_mount *mounts;    /* of init */
 	size_t n_mounts;
-	size_t n_vforks;      /* obstacles that will soon be gone */
 	int64_t frozen_at;    /* CLOCK_MONOTONIC, in nanoseconds */
 	int64_t clock_offset; /* of the container's CLOCK_MONOTONIC, likewise */
 	St__Cgroup **cgroups; /* its sub-cgroups (cgroups.c) */

@@ -111,7 +111,7 @@ static void check_lock(struct dump *d, const struct dump_lock *l, const struct d
 	else if (l->lock.breaking)
 		dump_refuse(d, l->proc, l->fd, "file lock",
 			"somebody wants the file, and waits for its holder to give the lease up",
-			"let the program do that, then checkpoint", "%s", f->link);
+			REMEDY_LEASE, "%s", f->link);
 	else if (lease && l->lock.write && copied)
 		dump_refuse(d, l->proc, l->fd, "file lock",
 			"to read the file for the image would break its lease", "release the lease first",

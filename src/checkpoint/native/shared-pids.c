@@ -163,8 +163,8 @@ static void check_adopted(struct dump *d, const struct dump_proc *p)
 		dump_refuse(d, p, -1, "process",
 			arena_printf(&d->arena, "it %s, and its parent is in the container \"%s\"",
 				p->zombie ? "has ended" : "is stopped", peers_name(d, d->reaper_member)),
-			p->zombie ? "let that one wait for its children" : "let it go on (SIGCONT) or end it",
-			"process %d (%s)", p->ns_pid, p->stat.comm);
+			p->zombie ? REMEDY_WAIT : "let it go on (SIGCONT) or end it", "process %d (%s)",
+			p->ns_pid, p->stat.comm);
 }
 
 static void refuse_foreign(struct dump *d)

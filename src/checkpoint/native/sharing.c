@@ -103,10 +103,9 @@ bool dump_anyone_in_vfork(struct dump *d)
 static void refuse(struct dump *d, struct dump_proc *p, const struct dump_proc *with, const struct sharing *s)
 {
 	if (s->type == KCMP_VM && waits_for_child(d, with)) {
-		d->n_vforks++;
 		dump_refuse(d, p, -1, "vfork",
 			"its parent waits in vfork and cannot be stopped, so that its registers are unknown",
-			"wait until it executes a program or ends", "parent %d", with->ns_pid);
+			REMEDY_VFORK, "parent %d", with->ns_pid);
 		return;
 	}
 	dump_refuse(d, p, -1, "process", "processes that share this are not supported yet",

@@ -134,7 +134,7 @@ static const char *obstacle(const struct dump *d, const struct dump_proc *p, con
 		return "requests are in flight which wait for something to happen (IOCB_CMD_POLL)";
 	}
 	if (d->stopped && c->in_flight != 0) {
-		*ret_remedy = "try again";
+		*ret_remedy = REMEDY_AIO;
 		return "requests are in flight which have not ended in a second";
 	}
 	return NULL;

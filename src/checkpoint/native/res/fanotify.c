@@ -158,7 +158,7 @@ const struct resource resource_fanotify = {
 	.kind = "fanotify",
 	.description = "fanotify groups that only report, of who has CAP_SYS_ADMIN, with their marks; with "
 		       "events that "
-		       "have not been read: refused",
+		       "the program does not read within a second (--patience): refused",
 	.kind_case = ST__FILE__KIND_FANOTIFY,
 	.match = match,
 	.check = check,

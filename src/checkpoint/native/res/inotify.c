@@ -3,7 +3,7 @@
  * inotify(7): watches with their numbers and masks. The kernel tells a watch's inode, not its path: find-inode.c looks for
  * it, and an inode without a name is one that the container has open. Restore chooses the numbers by INOTIFY_IOC_SETNEXTWD
  * (CONFIG_CHECKPOINT_RESTORE), after all that it does to files. Events cannot be put back into the queue, so it has to be
- * empty.
+ * empty, which is waited for (patience.h).
  */
 #include "checkpoint/native/res/marks.h"
 
@@ -124,8 +124,7 @@ extern const struct resource resource_inotify;
 const struct resource resource_inotify = {
 	.kind = "inotify",
 	.description = "inotify watches with their numbers, also of deleted files that are open; with events "
-		       "that have "
-		       "not been read: refused",
+		       "that the program does not read within a second (--patience): refused",
 	.kind_case = ST__FILE__KIND_INOTIFY,
 	.match = match,
 	.check = check,

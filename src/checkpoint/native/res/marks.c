@@ -57,8 +57,8 @@ int mark_check_queue(struct dump *d, struct dump_file *f, struct error *e)
 		return error_errno(e, r, "queue of events");
 	if (bytes)
 		dump_refuse(d, f->proc, f->fd, f->resource->kind,
-			"events that have not been read cannot be put back",
-			"let the program read them, then try again", "%d bytes of events", bytes);
+			"events that have not been read cannot be put back", REMEDY_EVENTS,
+			"%d bytes of events", bytes);
 	return 0;
 }
 

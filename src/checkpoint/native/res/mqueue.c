@@ -45,10 +45,11 @@ static int check_queue(
 	if (r < 0)
 		return r;
 	if (reason)
-		dump_refuse(d, p, p_fd, "mqueue", reason, "end the registration first", "%s", name);
+		dump_refuse(d, p, p_fd, "mqueue", reason,
+			a.mq_curmsgs > 0 ? REMEDY_RECEIVE : "end the registration first", "%s", name);
 	if (!queue_fits(a.mq_curmsgs, bytes, a.mq_msgsize))
 		dump_refuse(d, p, p_fd, "mqueue", "more messages wait in it than can be kept safe meanwhile",
-			"let some be received first", "%s with %ld messages", name, a.mq_curmsgs);
+			REMEDY_RECEIVE, "%s with %ld messages", name, a.mq_curmsgs);
 	return 0;
 }
 

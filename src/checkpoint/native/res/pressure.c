@@ -90,7 +90,7 @@ int pressure_check(struct dump *d, struct dump_file *f, const char **ret_reason,
 	f->trigger = r == 0 && armed ? t : NULL;
 	if (f->trigger && event) {
 		*ret_reason = "an event of its trigger for pressure waits";
-		*ret_remedy = "let the program poll for it, then checkpoint";
+		*ret_remedy = REMEDY_POLL;
 	}
 	return 0;
 }

@@ -80,8 +80,7 @@ static const char *refusal(const struct dump *d, int fd, const struct tcp_info *
 	if (o->tcp_close)
 		return NULL;
 	if (info->tcpi_state == STATE_LISTEN && info->tcpi_unacked > 0 && !o->tcp_skip_in_flight) {
-		*remedy = "let the server accept them, or use --tcp-skip-in-flight or --tcp-close (they are "
-			  "lost)";
+		*remedy = REMEDY_ACCEPT;
 		return "connections wait to be accepted";
 	}
 	if (!is_connection(info))
@@ -129,7 +128,7 @@ static const char *datagram_refusal(struct dump *d, int fd, const char **remedy)
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	int outgoing = 0;
 
-	*remedy = "let the program read it, then checkpoint";
+	*remedy = REMEDY_READ;
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR &&
 		(protocol_of(fd) != IPPROTO_UDP || !udp_error_is_kept(d, fd)))
 		return "an error waits in it, or a message in its error queue";
@@ -137,7 +136,7 @@ static const char *datagram_refusal(struct dump *d, int fd, const char **remedy)
 		return "datagrams or an error wait in it, which are put back by the loopback device, and "
 		       "that is "
 		       "down";
-	*remedy = "let the program end UDP_CORK or MSG_MORE, then checkpoint";
+	*remedy = REMEDY_CORK;
 	if (ioctl(fd, SIOCOUTQ, &outgoing) == 0 && outgoing > 0)
 		return "data that it is to send is held back, and cannot be read";
 	return NULL;
@@ -153,7 +152,7 @@ static const char *tcp_refusal(struct dump *d, const struct dump_file *f, int fd
 	reason = refusal(d, fd, &info, remedy);
 	if (reason || !is_connection(&info) || d->options->tcp_close)
 		return reason;
-	*remedy = "let the receiver read it, then checkpoint";
+	*remedy = REMEDY_RECEIVER;
 	if (f->proc == d->self)
 		return "it is a TCP connection on its way in a unix socket";
 	*remedy = "load the kernel module nf_tables, or use --tcp-close";
@@ -482,9 +481,11 @@ const struct resource resource_inet = {
 		"TCP: unconnected, bound, listening, connected (--tcp-established). MPTCP, unless connected. "
 		"UDP and UDP-Lite: bound, "
 		"connected, with queued datagrams, or with ECONNREFUSED that waits. Multicast memberships. "
-		"Refused: other "
-		"pending errors, or on a kernel without BTF, and data held "
-		"back by UDP_CORK, queued datagrams while lo is down, TCP MD5 keys, anycast addresses",
+		"Refused, after a second in which they might pass (--patience): TCP connections that wait to "
+		"be "
+		"accepted (--tcp-skip-in-flight), other pending errors, data held "
+		"back by UDP_CORK. Refused: pending errors on a kernel without BTF, queued datagrams while "
+		"lo is down, TCP MD5 keys, anycast addresses",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

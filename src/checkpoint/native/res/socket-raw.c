@@ -166,10 +166,10 @@ static const char *refusal(struct dump *d, const struct dump_file *f, int fd, co
 	*remedy = "add CAP_NET_RAW to process.capabilities.bounding";
 	if (!is_allowed(d, fd))
 		return "config.json does not allow the container to make one, so no restore would";
-	*remedy = "let the program read it, then checkpoint";
+	*remedy = REMEDY_READ;
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLIN | POLLERR))
 		return "messages wait in it that cannot be put back";
-	*remedy = "let the program end MSG_MORE, then checkpoint";
+	*remedy = REMEDY_CORK;
 	if (strcmp(f->protocol, "NETLINK") != 0 && ioctl(fd, SIOCOUTQ, &outgoing) == 0 && outgoing > 0)
 		return "data that it is to send is held back, and cannot be read";
 	*remedy = "close the socket before the checkpoint";

@@ -65,11 +65,13 @@ const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remed
 {
 	struct pollfd p = {.fd = fd, .events = POLLPRI};
 
-	*remedy = "close the connection before the checkpoint, or use --tcp-close";
+	*remedy = REMEDY_OPENED;
 	if (info->tcpi_state == STATE_SYN_RECV)
 		return "it is being opened from both sides";
+	*remedy = REMEDY_READ;
 	if (info->tcpi_state == STATE_CLOSE && !info->tcpi_bytes_acked && !info->tcpi_bytes_received)
 		return "its attempt to connect has failed, which the program has yet to learn";
+	*remedy = "close the connection before the checkpoint, or use --tcp-close";
 	if (has_upper_protocol(fd))
 		return "an upper layer protocol (TLS in the kernel) works on it";
 	if (has_filter(fd))
@@ -77,7 +79,7 @@ const char *tcp_obstacle(int fd, const struct tcp_info *info, const char **remed
 	if (info->tcpi_state != STATE_ESTABLISHED && info->tcpi_state != STATE_SYN_SENT &&
 		is_bound_to_device(fd))
 		return "it is bound to a device, and half closed";
-	*remedy = "let the program read it, then checkpoint";
+	*remedy = REMEDY_READ;
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
 		return "an error waits in it, or a message in its error queue";
 	if (p.revents & POLLPRI)
@@ -114,7 +116,7 @@ const char *tcp_send_obstacle(const struct dump *d, int fd, const char **remedy)
 		return NULL;
 	if (!d->unprivileged)
 		waiting -= unsent; /* which is sent from outside, where root may */
-	*remedy = "let the peer receive it, or raise net.core.wmem_max";
+	*remedy = REMEDY_PEER;
 	return waiting <= modest_buffer()
 		       ? NULL
 		       : "more data waits to be sent than could be put back in a user namespace";
@@ -169,7 +171,7 @@ static int copy_queue(struct dump *d, int fd, int n, ProtobufCBinaryData *ret, s
 	if (n == 0)
 		return 0;
 	if (n < 0 || n > QUEUE_MAX)
-		return error_set(e, -EFBIG, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"%d bytes wait in a TCP connection, which is too much: let the program read, then "
 			"try again",
 			n);
@@ -187,7 +189,7 @@ static int copy_queue(struct dump *d, int fd, int n, ProtobufCBinaryData *ret, s
 	if (have < 0)
 		return error_errno(e, have, "read the queue of a TCP connection");
 	if (have != n)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"%d bytes wait in a TCP connection, but %zd can be read (urgent data?): let the "
 			"program read, then try again",
 			n, have);

@@ -148,7 +148,7 @@ int unix_link_foreign(struct dump *d, struct dump_file *f, const struct sockdiag
 	if (s->type == SOCK_DGRAM && peer->peer != s->ino)
 		return link_target(d, m, s, e);
 	if (m->reset)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"an error waits in the socket: let the program read it, then checkpoint");
 	shared = m->shared_peer = pb_new(&d->arena, Shared, shared);
 	if (!shared)

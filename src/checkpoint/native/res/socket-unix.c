@@ -212,7 +212,7 @@ static void check_listener(struct dump *d, const struct dump_file *f, const stru
 			refuse(d, f,
 				"a client connected and left before it was accepted; what it sent cannot be "
 				"read",
-				"let the server accept it, then checkpoint");
+				REMEDY_ACCEPT_IT);
 		else if (!find_own(d, s->pending[i]) && !other)
 			refuse(d, f, "a client outside of the container waits to be accepted",
 				"disconnect the client, then checkpoint");
@@ -240,7 +240,7 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 		refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
-			"let the server accept it, then checkpoint");
+			REMEDY_ACCEPT_IT);
 }
 
 static void check_peer(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
@@ -471,7 +471,7 @@ static int dump_waiting_data(
 		total += m->queue[i]->data.len;
 	/* Of datagrams the kernel tells the length of the first one only. */
 	if (m->type != SOCK_DGRAM && total != s->rqueue)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"%u bytes wait in the socket, but %llu can be read (urgent data?): let the program "
 			"read, then try again",
 			s->rqueue, (unsigned long long)total);
@@ -657,7 +657,7 @@ static int check_passed(struct dump *d, const St__Socket *m, struct error *e)
 			const struct dump_file *f = dump_file_by_id(d, m->queue[i]->files[k]);
 
 			if (f && restore_waits_for_process(f->msg))
-				return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+				return error_set(e, -EAGAIN, ERROR_REFUSED,
 					"a descriptor of a process (%s) is on its way in a unix socket: let "
 					"it "
 					"be received, then checkpoint",

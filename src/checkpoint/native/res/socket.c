@@ -230,7 +230,7 @@ static int dump_message(struct dump *d, int fd, St__Socket *m, St__SocketMessage
 		(m->type == SOCK_STREAM || (m->type == SOCK_SEQPACKET && m->shutdown & SOCKET_SHUT_RECEIVE)))
 		return 1;
 	if (h.msg_flags & MSG_TRUNC)
-		return error_set(e, -EMSGSIZE, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"a message of more than %d bytes waits in a socket: let the program read it, then "
 			"checkpoint",
 			MESSAGE_MAX);
@@ -343,7 +343,7 @@ static int dump_messages(struct dump *d, int fd, St__Socket *m, int waiting, str
 			total += message->data.len;
 		}
 		if (total > QUEUE_MAX)
-			return error_set(e, -EFBIG, ERROR_REFUSED,
+			return error_set(e, -EAGAIN, ERROR_REFUSED,
 				"more than %d bytes wait in a socket: let the program read them, then "
 				"checkpoint",
 				QUEUE_MAX);
@@ -380,7 +380,7 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 		return error_errno(e, -errno, "poll a socket");
 	/* It is counted, but peeking does not show it: who looks for it behind the rest takes a pending error away. */
 	if (m->family == AF_UNIX && p.revents & POLLPRI)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"urgent data (MSG_OOB) waits in the socket: let the program read it, then "
 			"checkpoint");
 	if (m->type != SOCK_DGRAM && ioctl(fd, SIOCINQ, &waiting) < 0)
@@ -389,7 +389,7 @@ int socket_dump_queue(struct dump *d, int fd, St__Socket *m, struct error *e)
 		return 0;
 	/* Packets: the error is reported before them, and once. */
 	if (m->reset && m->type != SOCK_STREAM)
-		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
 			"both an error and data wait in a socket: let the program read them, then "
 			"checkpoint");
 	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &own, &(socklen_t){sizeof(own)}) < 0 ||

@@ -308,7 +308,7 @@ static void check_master(struct dump *d, const struct dump_pty *p)
 
 	if (fd >= 0 && poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLPRI))
 		refuse(d, p, "a change of its state that packet mode tells (TIOCPKT) has not been read yet",
-			"let the program read it, then checkpoint");
+			REMEDY_READ);
 }
 
 /* What was taken out of a console is put back by TIOCSTI, which wants root's privilege outside of any user namespace. */
@@ -330,7 +330,7 @@ static void check_console(struct dump *d, const struct dump_pty *p)
 	if (fd >= 0 && ioctl(fd, FIONREAD, &typed) == 0 && typed > (may_type() ? MAX_TYPED_AHEAD : 0))
 		refuse(d, p,
 			"more has been typed ahead than could be put back (by others than root, nothing)",
-			"let the program read it, then checkpoint");
+			REMEDY_READ);
 }
 
 static void check_pty(struct dump *d, struct dump_pty *p)
