@@ -99,6 +99,29 @@ test_refused_epoll() { refused epoll 'the container "(give|take)" has it open as
 test_refused_queue_with_data() { refused queue-data 'sent data and is not accepted yet'; }
 test_refused_socket() { refused tcp 'the container "(give|take)" has it open as well'; }
 
+# A pair that another container's process had made: its pid can be imitated when it is gone, and free.
+test_pair_of_another_container() { PIDS=1 refused pair 'it was made by process 1, and that pid has a process of the container "give"'; }
+test_pair_of_one_that_is_gone() { PIDS=1 passed_over pair-of-gone; }
+
+test_pid_of_maker_is_taken() {
+	PIDS=1
+	passing pair-of-gone
+	ok checkpoint --sandbox --image-path "$T/i" one
+	B=$T/give
+	restored give
+	local taken
+	taken=$(cat "$T/vol/maker.take")
+	nsenter --pid="/proc/$(init_pid two-give)/ns/pid" -- sh -c 'echo $(('"$taken"' - 1)) > /proc/sys/kernel/ns_last_pid; sleep 1000 & echo $! > "$0"' "$T/taken"
+	[ "$(cat "$T/taken")" = "$taken" ] || fail "$(cat "$T/taken") is not $taken"
+	B=$T/take
+	joined two-give
+	fails "made by process $taken, and that pid is already taken" \
+		restore -d --image-path "$T/i" --bundle "$B" --sandbox two --container-name take two-take
+	eventually 5 test ! -e "$ROOT/two-give"
+	come_back
+	verdicts
+}
+
 # Between networks sockets connect as well, by a path; but what is accepted belongs to the network of the client.
 test_refused_networks_of_their_own() { APART=1 refused credentials 'network namespace'; }
 

@@ -305,6 +305,50 @@ static void hear_answers(void)
 	}
 }
 
+/* ---- a pair that "give" has made, or a child of its that is gone, and "take" has ---- */
+
+static pid_t maker; /* as "take" is told */
+
+static void make_pair_for_the_other(bool by_child)
+{
+	int pair[2];
+	pid_t pid = 0;
+
+	/* Its pid is none of those that a namespace begins with. */
+	for (int i = 0; i < 40 && by_child && (pid = fork()) > 0 && pid < 30; i++)
+		check(waitpid(pid, NULL, 0) == pid, "wait");
+	if (pid == 0 && by_child && getpid() < 30)
+		_exit(0);
+
+	if (pid == 0) {
+		check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0, "socketpair");
+		send_fd(pair[0]);
+		send_fd(pair[1]);
+		if (by_child)
+			_exit(0);
+		close(pair[0]);
+		close(pair[1]);
+		return;
+	}
+	check(waitpid(pid, NULL, 0) == pid, "wait");
+}
+
+static void take_pair(int *fd)
+{
+	*fd = take_fd();
+	ends[0] = take_fd();
+	maker = who(*fd).pid;
+	say("maker", "%d", maker);
+}
+
+static void use_pair(int fd)
+{
+	char byte = 'x';
+
+	check(who(fd).pid == maker && who(ends[0]).pid == maker, "the pair is of another maker");
+	check(write(fd, &byte, 1) == 1 && read(ends[0], &byte, 1) == 1, "the pair");
+}
+
 static void set_up(const char *kind, int *fd)
 {
 	uint64_t three = 3;
@@ -339,6 +383,11 @@ static void set_up(const char *kind, int *fd)
 			by_child(take_lock, *fd);
 	} else if (!strncmp(kind, "queue", 5)) {
 		queue_up(kind);
+	} else if (!strncmp(kind, "pair", 4)) {
+		if (gives())
+			make_pair_for_the_other(!strcmp(kind, "pair-of-gone"));
+		else
+			take_pair(fd);
 	} else if (!strcmp(kind, "undo")) {
 		*fd = semaphores();
 		close(both(gives() ? dup(0) : -1));
@@ -383,6 +432,9 @@ static void use(const char *kind, int fd)
 			check(waitpid(child, NULL, 0) == child && semctl(fd, 0, GETVAL) == 5,
 				"not given back");
 		}
+	} else if (!strncmp(kind, "pair", 4)) {
+		if (!gives())
+			use_pair(fd);
 	} else if (!strcmp(kind, "pipe")) {
 		if (gives())
 			check(read(fd, buf, 2) == 2 && !memcmp(buf, "ab", 2) && write(ends[1], "d", 1) == 1,

@@ -197,6 +197,7 @@ struct dump {
 	int root_fd;			      /* the container's "/", O_PATH */
 	struct dump_proc *self;		      /* us, who have what is on its way (dump_own_file()) */
 	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
+	struct unix_makers *unix_makers;      /* socket-unix-makers.c */
 	struct dump_pty *ptys;		      /* res/tty.c */
 	size_t n_ptys;
 	int holds_packets;		 /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */

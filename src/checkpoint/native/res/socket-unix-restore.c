@@ -260,6 +260,24 @@ static int do_as_init(const struct restore *r, const St__SocketCredentials *c, c
 	return back < 0 ? back : result;
 }
 
+/* As it may have any pid; where other containers live, one of them may have that for a moment (another one that imitates, a sender of
+ * a message): -EEXIST if it stays so. */
+static pid_t clone_as(const struct restore *r, pid_t pid)
+{
+	enum { TURNS = 400 };
+	pid_t child = unix_clone_sharing_files(pid);
+
+	if (child >= 0 || !pid)
+		return child;
+	if (!r->container->pids)
+		return unix_clone_sharing_files(0); /* no pid namespace of its own: that pid is not to be had */
+	for (int i = 0; i < TURNS && child < 0 && errno == EEXIST; i++) {
+		usleep(5000);
+		child = unix_clone_sharing_files(pid);
+	}
+	return child;
+}
+
 static bool is_init(const struct restore *r, const St__SocketCredentials *c)
 {
 	return c->pid == getpid() && c->pid == r->procs[0]->pid;
@@ -274,12 +292,15 @@ int unix_perform(struct unix_restore *u, const St__SocketCredentials *c, const s
 	if (!is_self(c) && is_init(u->r, c) && do_as_init(u->r, c, k) == 0)
 		return k->call == CALL_CONNECT && k->dir >= 0 ? unix_go(u->cwd, e) : 0;
 	if (!is_self(c)) {
-		child = unix_clone_sharing_files(c->pid == getpid() ? 0 : c->pid);
-		if (child < 0 && c->pid)
-			child = unix_clone_sharing_files(
-				0); /* no pid namespace of its own: that pid is not to be had */
+		child = clone_as(u->r, c->pid == getpid() ? 0 : c->pid);
 		if (child == 0)
 			do_as(c, k);
+		if (child < 0 && errno == EEXIST)
+			return error_set(e, -EEXIST, ERROR_STATE,
+				"%s: it was made by process %d, and that pid is already taken in the "
+				"container's pid "
+				"namespace",
+				what, c->pid);
 		if (child < 0)
 			return error_errno(e, -errno, "fork to %s", what);
 		while (waitpid(child, &status, __WALL) < 0 && errno == EINTR)

@@ -26,9 +26,7 @@
 #include "linux/sockdiag.h"
 
 enum {
-	OPT_SO_PEERGROUPS = 59,
 	OPT_SIOCUNIXFILE = SIOCPROTOPRIVATE, /* linux/un.h, which does not go with sys/un.h */
-	MAX_GROUPS = 1024,
 };
 
 extern const struct resource resource_unix;
@@ -110,11 +108,6 @@ struct unix_cache {
 	const struct sockdiag *sockets;
 	const struct sockdiag_socket **listeners;
 	size_t n_listeners;
-	size_t n_pids;
-	struct {
-		pid_t outside;
-		int inside;
-	} pids[64]; /* of processes that are gone */
 };
 
 static int compare_inode(const void *a, const void *b)
@@ -273,7 +266,7 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
-	const struct sockdiag_socket *s;
+	const struct sockdiag_socket *s, *listener;
 	int r;
 
 	r = find_socket(d, f, &s, e);
@@ -293,77 +286,9 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		check_peer(d, f, s);
 	else if (s->has_peer)
 		check_alone(d, f, s);
+	listener = s->peer || !s->has_peer ? NULL : sockdiag_listener_of(d->sockets, s->ino);
+	unix_check_maker(d, f, peers_socket(d, listener ? listener->ino : s->peer));
 	return 0;
-}
-
-static St__SocketCredentials *new_credentials(
-	struct dump *d, int pid, uint32_t uid, uint32_t gid, const uint32_t *groups, size_t n_groups)
-{
-	St__SocketCredentials *c = pb_new(&d->arena, SocketCredentials, socket_credentials);
-
-	if (!c)
-		return NULL;
-	c->pid = pid;
-	c->uid = dump_uid(d, uid);
-	c->gid = dump_gid(d, gid);
-	c->n_groups = n_groups;
-	c->groups = arena_memdup(&d->arena, groups, n_groups * sizeof(*groups));
-	for (size_t i = 0; c->groups && i < n_groups; i++)
-		c->groups[i] = dump_gid(d, groups[i]);
-	return c->groups ? c : NULL;
-}
-
-struct question {
-	int fd, answer;
-};
-
-static int ask_peer(void *arg)
-{
-	struct question *q = arg;
-	struct ucred cred;
-
-	if (getsockopt(q->fd, SOL_SOCKET, SO_PEERCRED, &cred, &(socklen_t){sizeof(cred)}) < 0)
-		return -errno;
-	q->answer = cred.pid;
-	return 0;
-}
-
-static int pid_inside(struct dump *d, int fd, pid_t outside)
-{
-	int inside = socket_ns_pid(d, outside);
-	struct question q = {.fd = fd};
-	struct unix_cache *c = d->unix_cache;
-
-	if (inside || outside == 0)
-		return inside;
-	for (size_t i = 0; i < c->n_pids; i++)
-		if (c->pids[i].outside == outside)
-			return c->pids[i].inside;
-	if (socket_run_inside(d, ask_peer, &q) == 0)
-		inside = q.answer;
-	if (c->n_pids < ARRAY_SIZE(c->pids)) {
-		c->pids[c->n_pids].outside = outside;
-		c->pids[c->n_pids++].inside = inside;
-	}
-	return inside;
-}
-
-int unix_peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e)
-{
-	struct ucred cred;
-	gid_t groups[MAX_GROUPS];
-	socklen_t len = sizeof(groups);
-
-	*ret = NULL;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &(socklen_t){sizeof(cred)}) < 0)
-		return error_errno(e, -errno, "SO_PEERCRED");
-	if (cred.pid == 0 && cred.uid == (uid_t)-1)
-		return 0;
-	if (getsockopt(fd, SOL_SOCKET, OPT_SO_PEERGROUPS, groups, &len) < 0)
-		len = 0;
-	*ret = new_credentials(
-		d, pid_inside(d, fd, cred.pid), cred.uid, cred.gid, groups, len / sizeof(*groups));
-	return *ret ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
 }
 
 /* The directory to which a relative name was relative: the path of the file without the name, if it ends
@@ -610,7 +535,7 @@ static int link_pending(
 	r = l ? 0 : unix_link_arrival(d, f, listener, other, e);
 	if (r < 0)
 		return r;
-	m->credentials = new_credentials(
+	m->credentials = unix_new_credentials(
 		d, f->proc->ns_pid, owner->uid[1], owner->gid[1], owner->groups, owner->n_groups);
 	return m->credentials ? 0 : error_errno(e, -ENOMEM, "credentials of a socket");
 }

@@ -123,6 +123,11 @@ int unix_link_names(
 	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e) _must_check_;
 /* In the arena: "format" has one %s, the name of the container that has it. */
 const char *unix_says(struct dump *d, const struct peer_file *other, const char *format);
+/* Who made it (socket-unix-makers.c). An obstacle: a process of another container, who has its pid for good. "other": whose the other
+ * end is, or the listener; NULL: the container's own, or nobody's. */
+void unix_check_maker(struct dump *d, const struct dump_file *f, const struct peer_file *other);
+St__SocketCredentials *unix_new_credentials(
+	struct dump *d, int pid, uint32_t uid, uint32_t gid, const uint32_t *groups, size_t n_groups);
 /* What SO_PEERCRED of fd says; *ret NULL: nothing (datagram sockets that were connected by name). */
 int unix_peer_credentials(struct dump *d, int fd, St__SocketCredentials **ret, struct error *e) _must_check_;
 
