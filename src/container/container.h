@@ -293,6 +293,8 @@ static inline void container_free_p(struct container **c)
 /* The sandbox and the name in it that a container of these options and this spec has; NULL: none. malloc'ed. */
 int container_find_sandbox(const struct container_create_options *o, const struct spec *s, char **ret_sandbox,
 	char **ret_name, struct error *e) _must_check_;
+/* Whether another member of its sandbox lives in its pid namespace: one of them. */
+bool container_has_guest(const struct container *c, struct container **ret);
 /* The member of the sandbox that has this name and lives; -ENOENT: there is none. */
 int container_find_member(const char *root, const char *sandbox, const char *name, struct container **ret,
 	struct error *e) _must_check_;

@@ -11,6 +11,21 @@
 #include "container/container-priv.h"
 #include "linux/procfd.h"
 
+/* The first process of a pid namespace of several containers may be held up by the parent of another one's init, who does not
+ * wait for that: then it is as dead as can be. */
+static int wait_for_end(const struct container *c, int pidfd)
+{
+	enum { TIMEOUT_MS = 10000, LOOK_MS = 200 };
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < TIMEOUT_MS / LOOK_MS; i++) {
+		r = pidfd_wait_exit(pidfd, LOOK_MS);
+		if (r == 0 && process_awaits_others(c->init_pid))
+			return 1;
+	}
+	return r;
+}
+
 static int kill_init(struct container *c, struct error *e)
 {
 	_cleanup_close_ int pidfd = container_init_pidfd(c);
@@ -22,7 +37,7 @@ static int kill_init(struct container *c, struct error *e)
 	if (r < 0 && r != -ESRCH)
 		return error_errno(e, r, "kill container %s", c->id);
 	(void)!cgroup_thaw_killed(&c->cgroup, NULL);
-	r = pidfd_wait_exit(pidfd, 10000);
+	r = wait_for_end(c, pidfd);
 	if (r == 0)
 		return error_set(
 			e, -ETIMEDOUT, ERROR_STATE, "container %s init still running after SIGKILL", c->id);

@@ -153,24 +153,45 @@ int membership_enter(struct container *c, bool annotated, struct error *e)
 	return r < 0 ? error_errno(e, r, "join the sandbox %s", c->sandbox) : 0;
 }
 
+/* Which member is looked for: of that name, or one that lives in the pid namespace of "host", and is another one. */
+struct wanted {
+	const char *name;
+	const struct container *host;
+};
+
+static bool is_guest(const struct container *c, const struct container *host)
+{
+	char path[64];
+	struct stat its, own;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", c->init_pid);
+	if (!strcmp(c->id, host->id) || stat(path, &its) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", host->init_pid);
+	return stat(path, &own) == 0 && its.st_dev == own.st_dev && its.st_ino == own.st_ino;
+}
+
 /* 1: another one, or not any more. */
-static int load_member(const char *root, int members, const char *id, const char *name,
+static int load_member(const char *root, int members, const char *id, const struct wanted *w,
 	struct container **ret, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
 	char text[300];
 	ssize_t n = read_small_file_at(members, id, text, sizeof(text));
 
-	if (n < 0 || strlen(name) != (size_t)n || memcmp(text, name, n) != 0)
+	if (n < 0 || (w->name && (strlen(w->name) != (size_t)n || memcmp(text, w->name, n) != 0)))
 		return 1;
 	if (container_load(root, id, false, &c, e) < 0 || container_status(c) == CONTAINER_STOPPED)
+		return 1;
+	if (w->host && !is_guest(c, w->host))
 		return 1;
 	*ret = take_ptr(c);
 	return 0;
 }
 
-int container_find_member(
-	const char *root, const char *sandbox, const char *name, struct container **ret, struct error *e)
+/* 1: there is none. */
+static int find_member(const char *root, const char *sandbox, const struct wanted *w, struct container **ret,
+	struct error *e)
 {
 	_cleanup_close_ int dir = container_open_sandbox(root, sandbox, false), members = -EBADF;
 	struct dirent *ent;
@@ -181,9 +202,25 @@ int container_find_member(
 	d = members < 0 ? NULL : fdopendir(fcntl(members, F_DUPFD_CLOEXEC, 3));
 	while (d && r == 1 && (ent = readdir(d)))
 		if (ent->d_name[0] != '.')
-			r = load_member(root, members, ent->d_name, name, ret, e);
+			r = load_member(root, members, ent->d_name, w, ret, e);
 	if (d)
 		closedir(d);
+	return r;
+}
+
+bool container_has_guest(const struct container *c, struct container **ret)
+{
+	struct error ignored;
+
+	return c->sandbox &&
+	       find_member(c->root, c->sandbox, &(struct wanted){.host = c}, ret, &ignored) == 0;
+}
+
+int container_find_member(
+	const char *root, const char *sandbox, const char *name, struct container **ret, struct error *e)
+{
+	int r = find_member(root, sandbox, &(struct wanted){.name = name}, ret, e);
+
 	return r == 1 ? error_set(e, -ENOENT, ERROR_STATE,
 				"the sandbox %s has no container \"%s\" that lives", sandbox, name)
 		      : r;

@@ -277,7 +277,8 @@ int container_init_pidfd(const struct container *c)
 		return fd;
 	/* the pid may have been reused since: the start time tells, read after the pidfd is ours */
 	r = process_start_time(c->init_pid, &start);
-	if (r < 0 || start != c->init_start_time || pidfd_wait_exit(fd, 0) != 0)
+	if (r < 0 || start != c->init_start_time || pidfd_wait_exit(fd, 0) != 0 ||
+		process_awaits_others(c->init_pid))
 		return -ESRCH;
 	return take_fd(&fd);
 }

@@ -149,3 +149,13 @@ int process_start_time(pid_t pid, uint64_t *ret)
 	*ret = strtoull(p + 1, NULL, 10);
 	return *ret ? 0 : -EBADMSG;
 }
+
+bool process_awaits_others(pid_t pid)
+{
+	enum { FLAG_EXITING = 4 }; /* PF_EXITING */
+	struct proc_stat st;
+
+	/* Without memory: where it starts is told as 0. It sleeps in zap_pid_ns_processes() then, which comes after all that it gives back. */
+	return proc_read_stat(pid, &st) == 0 && st.flags & FLAG_EXITING && st.state == 'S' &&
+	       st.num_threads == 1 && st.start_code == 0;
+}

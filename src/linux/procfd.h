@@ -24,3 +24,6 @@ int procfs_open(void) _must_check_;
 int procfs_write(int proc, const char *path, const char *value) _must_check_;
 /* Field 22 of /proc/PID/stat: with the pid it names a process for all time. */
 int process_start_time(pid_t pid, uint64_t *ret) _must_check_;
+/* The first process of a pid namespace that has ended, and holds nothing any more, but is there until others of its namespace, who
+ * have ended as well, have been waited for by their parents outside. */
+bool process_awaits_others(pid_t pid);

@@ -210,6 +210,9 @@ refused() {
 test_refused() {
 	pod
 	fails 'pid namespace of another container, which is not checkpointed with it.*--sandbox' checkpoint --image-path "$T/i" one-a
+	# The others would die with the first one.
+	fails 'the container "[ab]" is in it as well, and would be killed.*--sandbox' checkpoint --image-path "$T/i" one-POD
+	all_running one
 	# Of somebody outside of the sandbox.
 	bundle c
 	joined one-POD
@@ -297,6 +300,32 @@ test_one_is_killed_while_it_waits() {
 	restored POD
 	restored a
 	restored b
+	verdicts 1
+}
+
+# The parent of an init does not wait for it: what can end has ended, and the namespace's first process is as dead as it can be.
+test_nobody_waits_for_an_init() {
+	first one
+	neighbour a b
+	bundle b /bin/neighbour b a
+	cp "$BUILD/tests/cr/neighbour" "$B/rootfs/bin/"
+	volume
+	joined one-POD
+	"$STASIS" --root "$ROOT" run --bundle "$B" --sandbox one --container-name b one-b > "$T/run" 2>&1 < /dev/null &
+	local parent=$! before after
+	ready 1
+	kill -STOP "$parent"
+	before=$(date +%s)
+	ok checkpoint --sandbox --image-path "$T/i" one
+	after=$(date +%s)
+	[ $((after - before)) -lt 8 ] || fail "it took $((after - before)) s"
+	nothing_is_left one
+	kill -CONT "$parent"
+	wait "$parent"
+	restored POD
+	restored b
+	restored a
+	all_running two
 	verdicts 1
 }
 

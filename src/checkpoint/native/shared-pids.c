@@ -182,12 +182,29 @@ static void refuse_foreign(struct dump *d)
 		"shared pid namespace");
 }
 
+/* With the first process of a pid namespace all others are killed. */
+static void refuse_to_end_others(struct dump *d)
+{
+	_cleanup_(container_free_p) struct container *guest = NULL;
+
+	if (d->options->leave_running || d->options->pre_dump || !container_has_guest(d->c, &guest))
+		return;
+	preflight_add(d->report, 0, -1, "namespace",
+		arena_printf(&d->arena,
+			"the container \"%s\" is in it as well, and would be killed with its first process",
+			guest->name),
+		"checkpoint all containers of its sandbox together (--sandbox), or end the others first",
+		"pid namespace");
+}
+
 int shared_pids_check(struct dump *d, struct error *e)
 {
 	int r;
 
 	if (d->pids_role == PIDS_FOREIGN)
 		refuse_foreign(d);
+	if (d->pids_role == PIDS_OWN)
+		refuse_to_end_others(d);
 	if (!is_shared(d))
 		return 0;
 	if (d->c->cgroup.mode == CGROUP_NONE) {

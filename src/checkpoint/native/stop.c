@@ -17,6 +17,7 @@
 #include "checkpoint/native/filters.h"
 #include "checkpoint/native/shared-pids.h"
 #include "checkpoint/native/states.h"
+#include "linux/procfd.h"
 
 enum { FREEZE_TIMEOUT_MS = 10000 };
 
@@ -253,7 +254,7 @@ static void release_memory(const struct dump_proc *p)
  */
 static void await_deaths(const struct dump *d)
 {
-	enum { PATIENCE_MS = 5000 };
+	enum { PATIENCE_MS = 5000, LOOK_MS = 200 };
 	int flags = __WALL | (d->pids_role == PIDS_BEGUN ? WNOHANG : 0), left = PATIENCE_MS;
 
 	while (left > 0) {
@@ -265,6 +266,8 @@ static void await_deaths(const struct dump *d)
 			usleep(1000);
 			left--;
 		}
+		if (pid == 0 && left % LOOK_MS == 0 && process_awaits_others(d->c->init_pid))
+			return;
 	}
 }
 

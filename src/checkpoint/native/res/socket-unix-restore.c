@@ -270,7 +270,8 @@ static pid_t clone_as(const struct restore *r, pid_t pid)
 	if (child >= 0 || !pid)
 		return child;
 	if (!r->container->pids)
-		return unix_clone_sharing_files(0); /* no pid namespace of its own: that pid is not to be had */
+		return unix_clone_sharing_files(
+			0); /* no pid namespace of its own: that pid is not to be had */
 	for (int i = 0; i < TURNS && child < 0 && errno == EEXIST; i++) {
 		usleep(5000);
 		child = unix_clone_sharing_files(pid);
