@@ -66,6 +66,7 @@ struct image_manifest {
 	bool socket_errors;	/* there are sockets in which an error waits; */
 	bool pressure_triggers; /* and triggers for pressure; */
 	bool aio_rings;		/* and rings of Linux AIO */
+	bool dnotify;		/* and directories that are watched by F_NOTIFY */
 	bool mq_notify;		/* and processes that mq_notify(3) is to tell */
 	bool shared;		/* it has objects that other containers of its sandbox have, too */
 	bool shared_pids;	/* and its pid namespace; not read back */

@@ -1834,6 +1834,33 @@ static void check_dnotify(void)
 	check(sigtimedwait(&set, NULL, &second) == SIGRTMIN + 3, "no signal for a new file");
 }
 
+/* By a thread with a descriptor table of its own. */
+static void *watch_alone(void *arg)
+{
+	must(unshare(CLONE_FILES));
+	*(int *)arg = fcntl(fd, F_NOTIFY, DN_CREATE | DN_MULTISHOT) < 0 ? -errno : 1;
+	for (;;)
+		pause();
+}
+
+static bool set_dnotify_thread(void)
+{
+	static volatile int done;
+	pthread_t t;
+
+	fd = must(open("/tmp", O_RDONLY | O_DIRECTORY));
+	check(pthread_create(&t, NULL, watch_alone, (void *)&done) == 0, "pthread_create");
+	while (!done)
+		cr_msleep(1);
+	check(done == 1, "F_NOTIFY: %s", strerror(-done));
+	return true;
+}
+
+static void check_dnotify_thread(void)
+{
+	check(fcntl(fd, F_GETSIG) == 0, "signal %d", fcntl(fd, F_GETSIG));
+}
+
 /* The descriptor alone, not mapped. */
 static bool set_secretmem_fd(void)
 {
@@ -1939,6 +1966,7 @@ static const struct object {
 	{"bpf_program", set_bpf_program, check_bpf_program},
 	{"bpf_queue", set_bpf_queue, check_bpf_program},
 	{"dnotify", set_dnotify, check_dnotify},
+	{"dnotify_thread", set_dnotify_thread, check_dnotify_thread},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},
 	{"secretmem_fd", set_secretmem_fd, check_secretmem_fd},
 	{"tstp", set_tstp, check_tstp},

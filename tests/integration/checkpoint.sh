@@ -602,6 +602,7 @@ test_without_btf() {
 		udp_errors an error waits in it
 		pressure whether it is a trigger for pressure
 		mq_notify what is to be told by mq_notify cannot be seen
+		dnotify what is watched by F_NOTIFY this kernel does not let us read
 		aio this kernel does not let us read which requests are in flight
 	END
 }

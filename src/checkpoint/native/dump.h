@@ -205,7 +205,8 @@ struct dump {
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;
 	ino_t udp_errors_namespace;
-	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio; /* the image has */
+	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio,
+		has_dnotify;	     /* the image has */
 	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */

@@ -162,7 +162,8 @@ static int set_nsid(int socket, int netns, int nsid)
 	return r == -EEXIST || r == -ENOSPC ? 0 : r;
 }
 
-static int make_pair(const struct place *from, const St__Link *l, const struct place *to, const St__Link *peer)
+static int make_pair(
+	const struct place *from, const St__Link *l, const struct place *to, const St__Link *peer)
 {
 	_cleanup_close_ int here = netdev_open(from->fd), there = netdev_open(to->fd);
 	struct netlink_message m;

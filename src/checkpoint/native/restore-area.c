@@ -15,6 +15,7 @@
 
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/aio.h"
+#include "checkpoint/native/res/dnotify.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/restore-outside.h"
@@ -89,7 +90,7 @@ static int size_slot(struct restore *r, size_t index, struct error *e)
 	if (p->state == 2)
 		return 0;
 	ops += p->n_threads * OPS_PER_THREAD + p->n_posix_timers * 4 + p->n_pending + p->n_locks * 3 +
-	       p->n_mq_notify + sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
+	       p->n_mq_notify + dnotify_count(p) + sem_undo_ops(p) + 2 * restore_skipped_timer_ids(p);
 	data += sem_undo_ops(p) * SEM_UNDO_DATA;
 	for (size_t i = 0; i < p->n_threads; i++) {
 		ops += p->threads[i]->n_pending + p->threads[i]->n_seccomp_filters +

@@ -35,6 +35,7 @@
 #include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/restore-time.h"
 #include "checkpoint/native/res/aio.h"
+#include "checkpoint/native/res/dnotify.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/sched-attr.h"
 #include "checkpoint/native/states.h"
@@ -950,7 +951,8 @@ static int op_process(struct builder *bu, bool own_handlers)
 	const St__Process *p = bu->p;
 
 	mqueue_restore_notify(p, &bu->b); /* likewise */
-	restore_locks(bu->r, p, &bu->b);  /* to close a file's descriptor drops the POSIX locks on it */
+	dnotify_restore(p, &bu->b);
+	restore_locks(bu->r, p, &bu->b); /* to close a file's descriptor drops the POSIX locks on it */
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
 	if (own_handlers)

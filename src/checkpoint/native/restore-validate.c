@@ -19,6 +19,7 @@
 #include <sys/user.h>
 
 #include "checkpoint/native/res/aio.h"
+#include "checkpoint/native/res/dnotify.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/res/res.h"
 
@@ -203,6 +204,9 @@ static int validate_process(const struct restore *r, const St__Process *p, struc
 		return corrupt(e, "what it shares makes no sense", p->pid);
 	if (bad_descriptors(r, p->descriptors, p->n_descriptors))
 		return corrupt(e, "a descriptor refers to nothing", p->pid);
+	for (size_t i = 0; i < p->n_descriptors; i++)
+		if (!dnotify_is_valid(p->descriptors[i]))
+			return corrupt(e, "what a directory is watched for is malformed", p->pid);
 	for (size_t i = 0; i < p->n_mq_notify; i++)
 		if (!mqueue_notify_is_valid(p->mq_notify[i]))
 			return corrupt(e, "who is to be told of messages is malformed", p->pid);

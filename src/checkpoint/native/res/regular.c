@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/exchange.h"
 #include "checkpoint/native/peers.h"
+#include "checkpoint/native/res/dnotify.h"
 #include "checkpoint/native/res/pressure.h"
 #include "checkpoint/native/res/proc-file.h"
 
@@ -102,22 +103,6 @@ static bool is_mounted(const struct dump *d, const struct dump_file *f)
 	return dump_mount_namespace(d, f->info.mnt_id, &any);
 }
 
-/* fcntl(F_NOTIFY): what it watches for cannot be read, but it makes its caller the owner of the descriptor's signals. */
-static bool may_notify(const struct dump_file *f)
-{
-	struct f_owner_ex o = {};
-	bool found;
-	int fd;
-
-	if (!S_ISDIR(f->st.st_mode) || f->fd < 0 || (f->info.flags & O_PATH))
-		return false;
-	fd = f->local >= 0 ? f->local : dump_duplicate(f);
-	found = fd >= 0 && fcntl(fd, F_GETOWN_EX, &o) == 0 && o.pid != 0;
-	if (fd >= 0 && f->local < 0)
-		close(fd);
-	return found;
-}
-
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	bool gone = says_deleted(f) && f->st.st_nlink == 0;
@@ -127,11 +112,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 		proc_file_check(d, f, pid);
 		return 0;
 	}
-	if (may_notify(f)) {
-		dump_refuse(d, f->proc, f->fd, "dnotify", "what is watched by F_NOTIFY cannot be read back",
-			"close it first", "%s", f->link);
-		return 0;
-	}
+	if (dnotify_check(d, f, e) < 0)
+		return e->code;
 	if (pressure_may_be_armed(f)) {
 		const char *remedy = NULL, *reason = NULL;
 		int r = pressure_check(d, f, &reason, &remedy, e);

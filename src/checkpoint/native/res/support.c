@@ -310,8 +310,12 @@ const struct support_row support_rows[] = {
 	{"file", "file lock", "supported",
 		"flock, POSIX and OFD locks, leases; with --file-locks, unless only the container can reach "
 		"the file"},
-	{"file", "dnotify", "refused",
-		"directories with F_NOTIFY: what they are watched for cannot be read back"},
+	{"file", "dnotify", "supported",
+		"directories with F_NOTIFY. Refused: a watch of a thread with a descriptor table of its own, "
+		"of an "
+		"ordinary user's container, or on a kernel without BTF. A watch whose signals go to nobody "
+		"any more is "
+		"lost"},
 	{"file", "advice and write hints", "lost",
 		"posix_fadvise, readahead, F_SET_RW_HINT: the kernel does not show them"},
 	{"file", "POSIX locks on what has no path", "lost",
