@@ -72,14 +72,22 @@ enum { CHECKPOINT_MEMBERS_MAX = 64 }; /* containers at one moment */
 struct clocks;
 struct gate;
 /* Containers that are checkpointed at one moment, as the surgeon (or preflight) of one of them knows them. */
+struct commit_watch {
+	int guard_fd; /* whose other end is closed when the checkpoint is cancelled */
+	int (*go_on)(void *arg, struct error *e);
+	void *arg;
+};
+
 struct together {
 	struct gate *gate; /* where the surgeons meet (gate.h); NULL: preflight */
 	struct container **containers;
 	unsigned n, self;      /* "self" is ours */
 	struct clocks *clocks; /* of all, as they stood still: in memory that the surgeons share */
-	/* Makes one image of the complete ones, before any container that is to end is killed. */
-	int (*commit)(void *arg, struct error *e);
+	/* Makes one image of the complete ones, before any container that is to end is killed. May take long: then it asks whether to
+	 * go on. */
+	int (*commit)(void *arg, const struct commit_watch *w, struct error *e);
 	void *arg;
+	bool to_stream;	     /* which is sent by commit() */
 	struct peers *peers; /* what they have (native/peers.h); preflight finds it out for itself */
 };
 

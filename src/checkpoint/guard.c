@@ -334,7 +334,7 @@ static void watch_over(struct watchdog *w, const struct operation *all, unsigned
 	struct watchdog_allowance a = o->watchdog;
 
 	/* Who reads a stream has a limit of his own. */
-	if (o->to_stream && a.running == 0)
+	if ((o->to_stream || (o->together && o->together->to_stream)) && a.running == 0)
 		a.running = o->stream_timeout ? o->stream_timeout + WATCHDOG_RUNNING : WATCHDOG_NEVER;
 	watchdog_begin(w, WATCHDOG_CHECKPOINT, &a, all[0].beat, o->work_path);
 	for (unsigned i = 0; i < n; i++)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -15,11 +16,14 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "checkpoint/application.h"
+#include "checkpoint/confine.h"
 #include "checkpoint/engine-priv.h"
 #include "checkpoint/native/peers.h"
+#include "checkpoint/stream.h"
 #include "checkpoint/patience.h"
 #include "image/sandbox.h"
 #include "linux/clocks.h"
+#include "linux/mountfd.h"
 
 /* One container of them. */
 struct part {
@@ -38,6 +42,7 @@ struct moment {
 	struct container *containers[CHECKPOINT_MEMBERS_MAX];
 	struct part parts[CHECKPOINT_MEMBERS_MAX];
 	struct target target;
+	int stream; /* where the image is sent to when it is complete; -EBADF: it stays in its directory */
 	struct application_hold hold;
 	struct gate *gate;
 	struct peers *peers;
@@ -62,15 +67,14 @@ static const char *name_of(const struct moment *m, unsigned i)
 static int check(struct moment *m, struct error *e)
 {
 	const struct checkpoint_options *o = m->o;
-	int stream, r = o->image_path ? checkpoint_stream_fd(o->image_path, STDOUT_FILENO, &stream, e) : 0;
+	int r = o->image_path ? stream_target(o->image_path, &m->stream, e) : 0;
 
 	if (r < 0)
 		return r;
-	if (r == 1)
+	r = 0;
+	if (m->stream >= 0 && o->packing.dedup)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-			"the image of a sandbox is a directory: write it to one, and send that (tar), or "
-			"checkpoint "
-			"its containers singly");
+			"pages of a stream can't be compared with each other: leave --dedup out");
 	if (o->pre_dump || o->parent_path)
 		return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 			"--pre-dump and --parent-path are for a container alone: leave them out (--pre-copy "
@@ -115,7 +119,7 @@ static int end(struct moment *m, int r, struct error *e)
 	return r;
 }
 
-static int commit(void *arg, struct error *e);
+static int commit(void *arg, const struct commit_watch *w, struct error *e);
 
 static void describe_parts(struct moment *m)
 {
@@ -126,7 +130,10 @@ static void describe_parts(struct moment *m)
 
 		p->together = (struct together){
 			.containers = m->containers, .n = m->n, .self = i, .commit = commit, .arg = m};
+		p->together.to_stream = m->stream >= 0;
 		p->options = *m->o;
+		if (m->stream >= 0)
+			p->options.packing = (struct image_packing){}; /* it is compressed on its way */
 		p->options.together = &p->together;
 		p->options.progress = PROGRESS_NONE;
 		p->target = (struct target){.path = name_of(m, i), .fd = -EBADF, .sandbox = &m->target};
@@ -160,6 +167,35 @@ static int preflight(struct moment *m, struct error *e)
 			m->containers[i], &m->parts[i].options, &m->members[i].report};
 	r = checkpoint_preflight_inside(looks, m->n, e);
 	return r == 0 ? refuse(m, e) : r;
+}
+
+/*
+ * The containers' images are written at the same time, and a stream is one after the other: so they are in memory in between, in a
+ * file system that nobody else sees, and that is gone with the last process that has it open.
+ */
+static int open_memory(struct target *t, struct error *e)
+{
+	t->fd = mount_make("tmpfs", "stasis", "mode=0700", NULL,
+		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (t->fd == -EPERM)
+		return error_set(e, -EPERM, ERROR_SYSTEM,
+			"to send the image of a sandbox it is kept in memory for a while, which needs "
+			"CAP_SYS_ADMIN: write it to a "
+			"directory, and send that (stasis image pack)");
+	return t->fd < 0 ? error_errno(e, t->fd, "memory for the image of a sandbox") : 0;
+}
+
+/* When all is complete, and before anybody is killed: who reads it has all of it, or the containers run on. */
+static int send_stream(const struct moment *m, const struct commit_watch *w, struct error *e)
+{
+	struct image_sandbox_out to = {.fd = m->stream,
+		.cancel_fd = w->guard_fd,
+		.stall_s = m->o->stream_timeout,
+		.packing = m->o->packing};
+
+	to.packing.go_on = w->go_on;
+	to.packing.arg = w->arg;
+	return image_sandbox_pack(confined_image_open, m->target.fd, &to, e);
 }
 
 /* config.json as the container was created with. */
@@ -198,7 +234,7 @@ static uint64_t stopped_us(const struct moment *m)
 }
 
 /* In the last one of the surgeons. */
-static int commit(void *arg, struct error *e)
+static int commit(void *arg, const struct commit_watch *w, struct error *e)
 {
 	const struct moment *m = arg;
 	struct image_sandbox_member members[CHECKPOINT_MEMBERS_MAX] = {};
@@ -229,7 +265,9 @@ static int commit(void *arg, struct error *e)
 	}
 	if (r == 0)
 		r = image_sandbox_commit(m->target.fd, &s, e);
-	return r == 0 ? fault_point("together-committed", e) : r;
+	if (r == 0)
+		r = fault_point("together-committed", e);
+	return r == 0 && m->stream >= 0 ? send_stream(m, w, e) : r;
 }
 
 static int operate_once(struct moment *m, enum guard_retry *ret_retry, struct error *e)
@@ -330,11 +368,12 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 		.n = n,
 		.o = o,
 		.target = {.fd = -EBADF},
+		.stream = -EBADF,
 		.begin = now_ns(),
 		.stats = ret};
-	describe_parts(m);
 	progress_start(&progress, "preflight", NULL, 0);
 	r = check(m, e);
+	describe_parts(m);
 	if (r == 0)
 		r = begin(m, e);
 	if (r == 0)
@@ -346,7 +385,7 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 	if (r == 0)
 		r = fault_point("checkpoint-preflight", e);
 	if (r == 0)
-		r = target_open(path, &m->target, e);
+		r = m->stream >= 0 ? open_memory(&m->target, e) : target_open(path, &m->target, e);
 	if (r == 0)
 		r = make_directories(m, e);
 	if (r == 0)
@@ -359,7 +398,7 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 	application_release(&m->hold);
 	sum_up(m);
 	ret->total_us = (now_ns() - m->begin) / 1000;
-	if (r == 0 || o->work_path)
+	if ((r == 0 && m->stream < 0) || o->work_path)
 		checkpoint_write_log(o->work_path ? o->work_path : path, IMAGE_DUMP, ret, r, e);
 	gate_free(m->gate);
 	peers_free(m->peers);

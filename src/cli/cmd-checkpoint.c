@@ -158,7 +158,7 @@ static int run_sandbox(const char *root, const char *id, const struct checkpoint
 	if (r < 0)
 		sandbox_checkpoint_obstacles(&result, stderr);
 	else if (o->print_stats)
-		sandbox_checkpoint_statistics(&result, stdout);
+		sandbox_checkpoint_statistics(&result, stats_file(o->image_path));
 	sandbox_checkpoint_done(&result);
 	return r;
 }

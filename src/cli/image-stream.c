@@ -39,7 +39,10 @@ int cli_image_pack(const void *options, char **args, struct error *e)
 			"standard output is a terminal: a stream goes into a pipe or a file");
 	signal(SIGPIPE, SIG_IGN);
 	if (image_is_sandbox(dirfd)) {
-		r = image_sandbox_pack(confined_image_open, dirfd, &packing, STDOUT_FILENO, e);
+		r = image_sandbox_pack(confined_image_open, dirfd,
+			&(struct image_sandbox_out){
+				.fd = STDOUT_FILENO, .cancel_fd = -EBADF, .packing = packing},
+			e);
 		return r < 0 ? error_prefix(e, "image %s", args[0]) : 0;
 	}
 	r = image_out_new(STDOUT_FILENO, -EBADF, 0, &out, e);

@@ -32,16 +32,18 @@ enum {
 /* ---- to a stream ---- */
 
 struct packing {
-	const struct image_packing *how;
-	int fd;
+	const struct image_sandbox_out *to;
+	struct image_out *parts; /* what is around the containers' streams */
 	uint64_t checksum;
 };
 
-static int write_bytes(int fd, const void *data, size_t len, struct error *e)
+static int begin_stream(const struct image_sandbox_out *to, struct image_out **ret, struct error *e)
 {
-	int r = write_all(fd, data, len);
+	int r = image_out_new(to->fd, to->cancel_fd, to->stall_s, ret, e);
 
-	return r < 0 ? error_errno(e, r, "write the " STREAM) : 0;
+	if (r == 0)
+		image_out_ask(*ret, to->packing.go_on, to->packing.arg);
+	return r;
 }
 
 static int put_part(struct packing *p, uint32_t type, const void *data, size_t len, struct error *e)
@@ -57,7 +59,7 @@ static int put_part(struct packing *p, uint32_t type, const void *data, size_t l
 		memcpy(buf + PART_HEADER, data, len);
 	p->checksum = XXH3_64bits_withSeed(buf, PART_HEADER + len, p->checksum);
 	put_le64(buf + PART_HEADER + len, p->checksum);
-	return write_bytes(p->fd, buf, PART_HEADER + len + STREAM_CHECKSUM, e);
+	return image_out_raw(p->parts, buf, PART_HEADER + len + STREAM_CHECKSUM, e);
 }
 
 static int put_file(struct packing *p, int dirfd, const char *name, uint32_t type, struct error *e)
@@ -87,9 +89,9 @@ static int pack_member(struct packing *p, image_open_fn *open_image, int dirfd,
 	int r = dir < 0 ? dir : put_part(p, PART_CONTAINER, m->name, strlen(m->name), e);
 
 	if (r == 0)
-		r = image_out_new(p->fd, -EBADF, 0, &out, e);
+		r = begin_stream(p->to, &out, e);
 	if (r == 0)
-		r = image_out_compress(out, p->how, e);
+		r = image_out_compress(out, &p->to->packing, e);
 	if (r == 0)
 		r = image_stream_pack(open_image, dir, out, e);
 	if (r == 0)
@@ -98,13 +100,17 @@ static int pack_member(struct packing *p, image_open_fn *open_image, int dirfd,
 }
 
 int image_sandbox_pack(
-	image_open_fn *open_image, int dirfd, const struct image_packing *how, int fd, struct error *e)
+	image_open_fn *open_image, int dirfd, const struct image_sandbox_out *to, struct error *e)
 {
+	_cleanup_(image_out_free_p) struct image_out *parts = NULL;
 	struct image_whole w;
-	struct packing p = {.how = how, .fd = fd};
+	struct packing p = {.to = to};
 	uint8_t header[STREAM_HEADER] = {};
-	int r = image_whole_open(open_image, dirfd, &w, e);
+	int r = begin_stream(to, &parts, e);
 
+	p.parts = parts;
+	if (r == 0)
+		r = image_whole_open(open_image, dirfd, &w, e);
 	if (r < 0)
 		return r;
 	memcpy(header, stream_sandbox_magic, sizeof(stream_sandbox_magic));
@@ -112,13 +118,15 @@ int image_sandbox_pack(
 	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)
 		r = check_plain(w.images[i], e);
 	if (r == 0)
-		r = write_bytes(fd, header, sizeof(header), e);
+		r = image_out_raw(parts, header, sizeof(header), e);
 	for (size_t i = 0; i < w.sandbox->n_members && r == 0; i++)
 		r = pack_member(&p, open_image, dirfd, &w.sandbox->members[i], e);
 	if (r == 0)
 		r = put_file(&p, dirfd, IMAGE_MANIFEST, PART_MANIFEST, e);
 	if (r == 0)
 		r = put_part(&p, PART_END, NULL, 0, e);
+	if (r == 0)
+		r = image_out_drain(parts, e);
 	image_whole_done(&w);
 	return r;
 }

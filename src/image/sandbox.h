@@ -73,7 +73,13 @@ bool image_sandbox_is_name(const char *s);
 
 /* sandbox-stream.c: all of it as one stream (docs/formats/stream.md), and back, into an empty directory. The unpacking one
  * takes streams of a container as well. */
-int image_sandbox_pack(image_open_fn *open_image, int dirfd, const struct image_packing *how, int fd,
+struct image_sandbox_out {
+	int fd; /* as of image_out_new() (stream.h), likewise the next two; -EBADF, 0: nobody cancels, it waits for ever */
+	int cancel_fd;
+	unsigned stall_s;
+	struct image_packing packing; /* go_on is asked before each frame */
+};
+int image_sandbox_pack(image_open_fn *open_image, int dirfd, const struct image_sandbox_out *to,
 	struct error *e) _must_check_;
 int image_unpack(image_open_fn *open_image, int fd, int dirfd, struct error *e) _must_check_;
 

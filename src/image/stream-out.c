@@ -37,7 +37,9 @@ struct image_out {
 	uint64_t checksum, frames, bytes;
 	uint8_t *held; /* not written yet: see image_out_hold() */
 	size_t n_held, held_size, held_max;
-	struct image_compressor *compressor; /* NULL: page data leaves as it is */
+	struct image_compressor *compressor;	  /* NULL: page data leaves as it is */
+	int (*go_on)(void *arg, struct error *e); /* NULL: nobody is asked */
+	void *go_on_arg;
 };
 
 int image_out_new(int fd, int cancel_fd, unsigned stall_s, struct image_out **ret, struct error *e)
@@ -76,6 +78,12 @@ void image_out_free(struct image_out *o)
 	close_p(&o->own_fd);
 	free(o->held);
 	free(o);
+}
+
+void image_out_ask(struct image_out *o, int (*go_on)(void *arg, struct error *e), void *arg)
+{
+	o->go_on = go_on;
+	o->go_on_arg = arg;
 }
 
 static int fail(struct image_out *o, int r, struct error *e)
@@ -163,6 +171,9 @@ static int put_now(struct image_out *o, struct iovec *v, int n, struct error *e)
 {
 	int r = o->failed ? error_set(e, -EPIPE, ERROR_INTERNAL, "the image stream has failed")
 			  : check_cancelled(o, e);
+
+	if (r == 0 && o->go_on)
+		r = o->go_on(o->go_on_arg, e);
 
 	while (n > 0 && r == 0) {
 		ssize_t k = write_some(o, v, n);
@@ -364,7 +375,7 @@ static int bytes_left(const struct image_out *o)
 	return o->waits && ioctl(o->fd, o->socket ? SIOCOUTQ : FIONREAD, &n) == 0 ? n : 0;
 }
 
-static int drain(struct image_out *o, struct error *e)
+int image_out_drain(struct image_out *o, struct error *e)
 {
 	int64_t limit = now_ms() + o->stall_s * INT64_C(1000);
 	int left, before = 0, r = 0;
@@ -395,5 +406,12 @@ int image_out_end(struct image_out *o, struct error *e)
 
 	if (r == 0)
 		r = put_frame(o, &end, e);
-	return r < 0 ? r : drain(o, e);
+	return r < 0 ? r : image_out_drain(o, e);
+}
+
+int image_out_raw(struct image_out *o, const void *data, size_t len, struct error *e)
+{
+	struct iovec v = {(void *)data, len};
+
+	return put_now(o, &v, 1, e);
 }

@@ -34,6 +34,10 @@ int image_stream_unpack_from(image_open_fn *open_image, int fd, const uint8_t *h
 /* How the stream of a sandbox's image begins (sandbox-stream.c). */
 static const char stream_sandbox_magic[8] = {'S', 'T', 'A', 'S', 'I', 'S', 'S', 'B'};
 
+/* Bytes that are no frame of this stream; and all that has been written is waited for, as image_out_end() does. */
+int image_out_raw(struct image_out *o, const void *data, size_t len, struct error *e) _must_check_;
+int image_out_drain(struct image_out *o, struct error *e) _must_check_;
+
 /* Page data that has been sent, and is not wanted any more; ascending. Before the manifest. */
 int image_out_forget(
 	struct image_out *o, const struct image_range *ranges, size_t n, struct error *e) _must_check_;

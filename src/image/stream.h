@@ -34,6 +34,8 @@ int image_out_new(
 void image_out_free(struct image_out *o);
 /* Pieces of pages.img are compressed from now on, by threads while the next ones come. Before the first piece. */
 int image_out_compress(struct image_out *o, const struct image_packing *how, struct error *e) _must_check_;
+/* Before each frame: a negative result ends the stream. */
+void image_out_ask(struct image_out *o, int (*go_on)(void *arg, struct error *e), void *arg);
 /* It may be that some of it will be forgotten (image_writer_round()). Before the first piece. */
 void image_out_forgets(struct image_out *o);
 /* What is still being compressed leaves, and the threads end. Also done by itself, before a piece of another file. */

@@ -270,7 +270,6 @@ test_options() {
 	fails 'no sandbox "c"' checkpoint --sandbox --image-path "$T/i" c
 	fails 'add --sandbox' checkpoint --deadline 5 --image-path "$T/i" c
 	pod
-	fails 'is a directory' checkpoint --sandbox --image-path - pod
 	fails 'for a container alone' checkpoint --sandbox --pre-dump --image-path "$T/i" pod
 	fails 'for a container alone' checkpoint --sandbox --parent-path ../x --image-path "$T/i" pod
 	fails 'invalid --deadline' checkpoint --sandbox --deadline soon --image-path "$T/i" pod

@@ -14,8 +14,8 @@ member() {
 	ok run -d --bundle "$B" --sandbox pod --container-name "$name" "c-$name"
 }
 
-# Three containers, two of which have a FIFO, in $T/i.
-pod() {
+# Three containers, two of which have a FIFO.
+containers() {
 	mkdir -p "$T/vol"
 	mkfifo "$T/vol/fifo"
 	member POD sh -c "$COUNTER"
@@ -24,7 +24,33 @@ pod() {
 	member writer sh -c 'exec 3<> /vol/fifo; echo kept >&3; touch /vol/written; sleep 1000'
 	eventually 5 test -e "$T/vol/reading"
 	eventually 5 test -e "$T/vol/written"
+}
+
+# In $T/i.
+pod() {
+	containers
 	ok checkpoint --sandbox pod --image-path "$T/i" "$@"
+}
+
+# come_back IMAGE: with what they had.
+come_back() {
+	local name before
+	before=$(cat "$T/b-POD/rootfs/cr/count")
+	for name in POD reader writer; do
+		ok restore -d --image-path "$1" --bundle "$T/b-$name" --sandbox two --container-name "$name" "two-$name"
+	done
+	B=$T/b-POD
+	eventually 5 counted_beyond "$before"
+	ok exec two-reader sh -c 'read -r line < /proc/1/fd/3; [ "$line" = kept ]'
+}
+
+all_run_on() {
+	local name
+	for name in POD reader writer; do
+		expect_status "c-$name" running
+	done
+	B=$T/b-POD
+	expect_progress
 }
 
 test_inspect() {
@@ -86,14 +112,7 @@ test_pack() {
 	done || exit 1
 	[ -z "$(find "$T/j" -type f ! -perm 600)$(find "$T/j" -type d ! -perm 700)" ] || fail "modes: $(find "$T/j" -ls)"
 	rm -r "$T/i"
-	local name before
-	before=$(cat "$T/b-POD/rootfs/cr/count")
-	for name in POD reader writer; do
-		ok restore -d --image-path "$T/j" --bundle "$T/b-$name" --sandbox two --container-name "$name" "two-$name"
-	done
-	B=$T/b-POD
-	eventually 5 counted_beyond "$before"
-	ok exec two-reader sh -c 'read -r line < /proc/1/fd/3; [ "$line" = kept ]'
+	come_back "$T/j"
 	stasis image pack "$T/j" > "$T/stream" < /dev/null || fail "pack"
 	"$STASIS" --root "$ROOT" restore --image-path - --bundle "$T/b-POD" three < "$T/stream" > "$T/out" 2>&1 && fail "restored"
 	grep -q 'it is one of a sandbox: make a directory of it' "$T/out" || fail "$(cat "$T/out")"
@@ -108,6 +127,59 @@ test_pack_compressed() {
 	ok inspect --verify "$T/i"
 	fails 'compress the stream' image pack "$T/i"
 	[ ! -s "$T/out" ] || fail "some of it was packed"
+}
+
+# Straight into a stream, as a migration does it.
+test_stream() {
+	containers
+	stasis checkpoint --sandbox --leave-running --compress zstd --image-path fd:9 pod 9> "$T/stream" > "$T/out" 2> "$T/err" || fail "$(cat "$T/err")"
+	all_run_on
+	stasis image unpack "$T/left" < "$T/stream" 2> "$T/err" || fail "$(cat "$T/err")"
+	ok inspect --verify "$T/left"
+	stasis checkpoint --sandbox --pre-copy --print-stats --image-path - pod 2> "$T/err" | stasis image unpack "$T/j" 2> "$T/err2" || fail "$(cat "$T/err" "$T/err2")"
+	jq -e '.sandbox == "pod" and (.containers | length) == 3' "$T/err" > "$T/jq" || fail "$(cat "$T/err")"
+	ok inspect --verify "$T/j"
+	local name
+	for name in POD reader writer; do
+		fails 'does not exist' state "c-$name"
+	done
+	come_back "$T/j"
+}
+
+# sent_to COMMAND...: a checkpoint that fails, whose stream goes there.
+sent_to() {
+	local status
+	stasis checkpoint --sandbox --stream-timeout 1 --image-path - pod 2> "$T/err" | "$@"
+	status=${PIPESTATUS[0]}
+	[ "$status" != 0 ] || fail "succeeds, with nobody who has the image"
+}
+
+# Whoever reads it does not get all of it: then the containers run on.
+test_stream_without_reader() {
+	containers
+	sent_to head -c 5000 > "$T/part"
+	grep -q 'whoever reads the image stream has gone' "$T/err" || fail "$(cat "$T/err")"
+	all_run_on
+	stasis image unpack "$T/j" < "$T/part" > "$T/out" 2>&1 && fail "a part of it"
+	sent_to sleep 3
+	grep -q 'has taken nothing for 1 s' "$T/err" || fail "$(cat "$T/err")"
+	all_run_on
+	mkfifo "$T/fifo"
+	stasis checkpoint --sandbox --image-path - pod > "$T/fifo" 2> "$T/err" &
+	local pid=$!
+	exec 8< "$T/fifo"
+	head -c 1 <&8 > "$T/part"
+	kill -TERM "$pid"
+	wait "$pid" && fail "succeeds though it was cancelled"
+	exec 8<&-
+	all_run_on
+	FAULT=together-committed stasis checkpoint --sandbox --image-path fd:8 pod 8> "$T/part" 2> "$T/err" && fail "succeeds though a surgeon was killed"
+	[ ! -s "$T/part" ] || fail "some of it was sent"
+	all_run_on
+	fails 'leave --dedup out' checkpoint --sandbox --dedup --image-path fd:8 pod 8> "$T/part"
+	fails 'not open for writing' checkpoint --sandbox --image-path fd:8 pod 8< "$T/part"
+	stasis checkpoint --sandbox --image-path - pod 2> "$T/err" | stasis image unpack "$T/i" || fail "$(cat "$T/err")"
+	come_back "$T/i"
 }
 
 run_test "$@"

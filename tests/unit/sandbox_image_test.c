@@ -326,7 +326,9 @@ static uint8_t *pack_whole(size_t *ret_len)
 	struct error e;
 
 	make_whole(true);
-	CHECK(image_sandbox_pack(image_open, dir, &(struct image_packing){}, fd, &e) == 0, "%s", e.message);
+	CHECK(image_sandbox_pack(
+		      image_open, dir, &(struct image_sandbox_out){.fd = fd, .cancel_fd = -EBADF}, &e) == 0,
+		"%s", e.message);
 	image_remove(dir);
 	CHECK(lseek(fd, 0, SEEK_SET) == 0 && read_fd(fd, 1 << 24, &data, ret_len) == 0);
 	return (uint8_t *)data;

@@ -459,13 +459,29 @@ int dump_meet_published(struct dump *d, struct error *e)
 	return meet(d, GATE_PUBLISHED, d->guard_fd, e);
 }
 
+static int commit_goes_on(void *arg, struct error *e)
+{
+	const struct dump *d = arg;
+
+	beat_go_on(d->options->beat);
+	return dump_guard_is_alive(d->guard_fd, e);
+}
+
+static int commit(void *arg, struct error *e)
+{
+	struct dump *d = arg;
+	const struct together *t = d->options->together;
+
+	return t->commit(t->arg, &(struct commit_watch){d->guard_fd, commit_goes_on, d}, e);
+}
+
 /* The last one makes the image of all. */
 static int meet_to_commit(struct dump *d, struct error *e)
 {
 	TRACE("gate of commit");
 	const struct together *t = d->options->together;
 
-	return t ? gate_meet(t->gate, GATE_COMMITTED, t->self, NULL, t->commit, t->arg, e) : 0;
+	return t ? gate_meet(t->gate, GATE_COMMITTED, t->self, NULL, commit, d, e) : 0;
 }
 
 static void break_gates(struct dump *d, const struct error *why)
