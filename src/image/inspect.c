@@ -56,6 +56,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		x->n_processes++;
 		break;
 	case IMAGE_RECORD_SHM:
+	case IMAGE_RECORD_SHM_2:
 		x->n_shms++;
 		break;
 	case IMAGE_RECORD_TMPFS:
@@ -71,6 +72,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_IPC:
+	case IMAGE_RECORD_IPC_2:
 		x->n_ipcs++;
 		break;
 	case IMAGE_RECORD_MOUNT:
@@ -102,12 +104,14 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 		x->processes[x->n_processes++] = m;
 		break;
 	case IMAGE_RECORD_SHM:
+	case IMAGE_RECORD_SHM_2:
 		x->shms[x->n_shms++] = m;
 		break;
 	case IMAGE_RECORD_TMPFS:
 		x->tmpfses[x->n_tmpfses++] = m;
 		break;
 	case IMAGE_RECORD_IPC:
+	case IMAGE_RECORD_IPC_2:
 		x->ipcs[x->n_ipcs++] = m;
 		break;
 	case IMAGE_RECORD_MOUNT:

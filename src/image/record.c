@@ -22,6 +22,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_CONTAINER] = &st__container__descriptor,
 	[IMAGE_RECORD_FILE] = &st__file__descriptor,
 	[IMAGE_RECORD_SHM] = &st__shared_memory__descriptor,
+	[IMAGE_RECORD_SHM_2] = &st__shared_memory__descriptor,
 	[IMAGE_RECORD_PROCESS] = &st__process__descriptor,
 	[IMAGE_RECORD_PROCESS_2] = &st__process__descriptor,
 	[IMAGE_RECORD_PROCESS_3] = &st__process__descriptor,
@@ -33,6 +34,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_NETWORK_3] = &st__network__descriptor,
 	[IMAGE_RECORD_PACKET_TABLE] = &st__packet_table__descriptor,
 	[IMAGE_RECORD_IPC] = &st__ipc__descriptor,
+	[IMAGE_RECORD_IPC_2] = &st__ipc__descriptor,
 	[IMAGE_RECORD_MOUNT] = &st__mount__descriptor,
 	[IMAGE_RECORD_CGROUP] = &st__cgroup__descriptor,
 };

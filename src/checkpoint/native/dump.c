@@ -233,7 +233,9 @@ static int write_records(struct dump *d, struct error *e)
 	for (size_t i = 0; i < d->n_files && r == 0; i++)
 		r = image_writer_record(d->writer, IMAGE_RECORD_FILE, &d->files[i].msg->base, e);
 	for (size_t i = 0; i < d->n_shm && r == 0; i++)
-		r = image_writer_record(d->writer, IMAGE_RECORD_SHM, &d->shm[i]->base, e);
+		r = image_writer_record(d->writer,
+			d->shm[i]->ipc_namespace ? IMAGE_RECORD_SHM_2 : IMAGE_RECORD_SHM, &d->shm[i]->base,
+			e);
 	for (size_t i = 0; i < d->n_procs && r == 0; i++)
 		r = image_writer_record(d->writer, record_of(d->procs[i].msg), &d->procs[i].msg->base, e);
 	for (size_t i = 0; i < d->n_cgroups && r == 0; i++)
@@ -248,7 +250,9 @@ static int write_records(struct dump *d, struct error *e)
 		r = image_writer_record(
 			d->writer, IMAGE_RECORD_PACKET_TABLE, &d->packet_tables.tables[i].msg->base, e);
 	for (size_t i = 0; i < d->n_ipc && r == 0; i++)
-		r = image_writer_record(d->writer, IMAGE_RECORD_IPC, &d->ipc[i]->base, e);
+		r = image_writer_record(d->writer,
+			d->ipc[i]->ipc_namespace ? IMAGE_RECORD_IPC_2 : IMAGE_RECORD_IPC, &d->ipc[i]->base,
+			e);
 	return r;
 }
 

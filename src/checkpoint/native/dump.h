@@ -527,12 +527,21 @@ struct dump_nested {
 	bool *locked; /* by mount, if it belongs to a user namespace of the container's; else NULL */
 	struct id_maps owner_maps; /* likewise: of that user namespace */
 	int root_fd;
+	int mqueue_folder;     /* of an ipc namespace: all its queues; -EBADF: there are none on this kernel */
+	bool ipc_is_used;      /* there is something in it, or something leads to it */
+	St__Sysctl **sysctls;  /* that are not as in a new one */
+	size_t n_sysctls;
 };
 /* mounts-locked.c: n->locked. 1: this cannot be found out. */
 int dump_find_locked_mounts(struct dump *d, struct dump_nested *n, int user, struct error *e) _must_check_;
 /* The mount namespace of a mount's id: 0 the container's, or Namespace.id; false: of neither. */
 bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret);
 uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p);
+struct dump_nested *dump_nested_by_id(struct dump *d, uint64_t id);
+/* In a child that has all that we have, until it returns: for what it may change of itself, its namespaces above all. */
+void dump_in_child(int (*f)(void *arg), void *arg);
+/* The one of that kind (CLONE_NEW*) that it is in: Namespace.id, 0: the container's. */
+uint64_t dump_namespace_of(const struct dump *d, const struct dump_proc *p, uint32_t type);
 /* The network namespace of a socket: Namespace.id, 0: the container's. 1: of neither. */
 int dump_net_namespace(const struct dump *d, int socket, uint64_t *ret);
 /* Its descriptor; -EBADF: the container's. */

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/trace.h"
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/res/ipc.h"
 #include "linux/mountfd.h"
 
 /* A record to be: of a mount that is there, or of one that create made and which is no longer attached, but of which
@@ -299,6 +300,20 @@ static void find_pid_namespace(const struct plan *p, struct entry *entry)
 				"unmount it");
 }
 
+/* Whose queues an mqueue shows. */
+static int find_ipc_namespace(struct plan *p, struct entry *entry, struct error *e)
+{
+	int r = mqueue_namespace_of_mount(p->d, entry->m, &entry->msg->ipc_namespace, e);
+
+	if (r > 0 || (r == 0 && entry->msg->ipc_namespace && !p->nested))
+		refuse(p, entry->m,
+			r > 0 ? "it shows the queues of an ipc namespace in which no process of the container is"
+			      : "it shows the queues of an ipc namespace that a process has made for itself, "
+				"and is among the container's own mounts",
+			"unmount it");
+	return MIN(r, 0);
+}
+
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
@@ -326,6 +341,10 @@ static int from_new(struct plan *p, struct entry *entry, struct error *e)
 		return error_errno(e, -ENOMEM, "mounts");
 	if (!strcmp(m->fstype, "proc"))
 		find_pid_namespace(p, entry);
+	if (!strcmp(m->fstype, "mqueue"))
+		r = find_ipc_namespace(p, entry, e);
+	if (r < 0)
+		return r;
 	entry->msg->fstype = (char *)m->fstype;
 	entry->msg->device = (char *)m->source;
 	entry->msg->options = (char *)options;

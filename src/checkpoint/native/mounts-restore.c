@@ -58,6 +58,9 @@ static bool is_well_formed(const struct restore *r, size_t i)
 	if (m->pid_namespace && (strcmp(m->fstype, "proc") != 0 || !m->mount_namespace || !m->parent ||
 					!restore_is_pid_namespace(r, m->pid_namespace)))
 		return false;
+	if (m->ipc_namespace && (strcmp(m->fstype, "mqueue") != 0 || !m->mount_namespace ||
+					!restore_is_ipc_namespace(r, m->ipc_namespace)))
+		return false;
 	if (m->created_at[0] && m->options[0] && !mounts_options_are_good("tmpfs", m->options))
 		return false;
 	if (m->inherit && !r->mounts[m->inherit - 1]->created_at[0])
@@ -297,6 +300,8 @@ int site_make_new(struct site *s, const St__Mount *m, int *ret, struct error *e)
 {
 	const char *options = !site_is_read_only(m) ? m->options : m->options[2] ? m->options + 3 : "";
 
+	if (!strcmp(m->fstype, "mqueue") && restore_enter_ipc(s->r, m->ipc_namespace, e) < 0)
+		return e->code;
 	*ret = mount_make(m->fstype, m->device, options, NULL, 0);
 	if (*ret >= 0 && m->path[0])
 		*ret = part_of_new(*ret, m->path);

@@ -64,7 +64,7 @@ static int read_uts(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	return n->msg->hostname && n->msg->domainname ? 0 : no_memory(e);
 }
 
-static struct dump_nested *find_id(struct dump *d, uint64_t id)
+struct dump_nested *dump_nested_by_id(struct dump *d, uint64_t id)
 {
 	for (size_t i = 0; i < d->n_nested; i++)
 		if (d->nested[i].msg->id == id)
@@ -122,7 +122,7 @@ static int may_make_userns(struct dump *d, struct error *e)
 
 static int read_user(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
-	const struct dump_nested *above = find_id(d, n->msg->parent);
+	const struct dump_nested *above = dump_nested_by_id(d, n->msg->parent);
 	/* We read the maps as the container sees them, if we are in its user namespace. */
 	struct id_map all = {.size = UINT32_MAX};
 	const struct id_maps seen = {&all, &all, 1, 1};
@@ -177,7 +177,7 @@ static int read_mnt(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 	if (r < 0)
 		return error_errno(e, r, "mounts of process %d", p->ns_pid);
 	if (n->msg->owner) {
-		const struct dump_nested *owner = find_id(d, n->msg->owner);
+		const struct dump_nested *owner = dump_nested_by_id(d, n->msg->owner);
 
 		r = dump_find_locked_mounts(d, n, owner->fd, e);
 		if (r != 0)
@@ -199,7 +199,7 @@ static int read_net(struct dump *d, struct dump_proc *p, struct dump_nested *n, 
 /* What a child does in a namespace, and what it finds there: why that is refused. */
 struct visit {
 	struct dump *d;
-	const struct dump_nested *n;
+	struct dump_nested *n;
 	int mount_namespace; /* of the container's init */
 	int (*look)(struct visit *v);
 	const char *reason;
@@ -218,40 +218,50 @@ static int enter_and_look(void *arg)
 }
 
 /* The child has our memory and our descriptors, as if it were we, while we wait; and ends there, as an ordinary user has no way
- * back. Positive: an obstacle was noted. */
-static int visit(struct dump *d, struct dump_proc *p, const struct dump_nested *n, const char *name,
-	int (*look)(struct visit *v), struct error *e)
+ * back. */
+void dump_in_child(int (*f)(void *arg), void *arg)
 {
 	enum { STACK = 256 * 1024 };
 	_cleanup_free_ char *stack = malloc(STACK);
+	pid_t child =
+		stack ? clone(f, stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, arg) : -1;
+
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Positive: an obstacle was noted. */
+static int visit(struct dump *d, struct dump_proc *p, struct dump_nested *n, const char *name,
+	int (*look)(struct visit *v), struct error *e)
+{
 	_cleanup_close_ int mnt = -EBADF;
-	struct visit v = {.d = d, .n = n, .look = look, .e = e};
+	struct visit v = {.d = d, .n = n, .look = look, .e = e, .result = -EAGAIN};
 	char path[64];
-	pid_t child;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
 	v.mount_namespace = mnt = open(path, O_RDONLY | O_CLOEXEC);
-	if (!stack || mnt < 0)
-		return stack ? error_errno(e, -errno, "open %s", path) : no_memory(e);
-	child = clone(enter_and_look, stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &v);
-	if (child < 0)
-		return error_errno(e, -errno, "look into the %s namespace of process %d", name, p->ns_pid);
-	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (mnt < 0)
+		return error_errno(e, -errno, "open %s", path);
+	error_errno(e, v.result, "look into the %s namespace of process %d", name, p->ns_pid);
+	dump_in_child(enter_and_look, &v);
 	return v.result < 0 || !v.reason ? v.result : refuse(d, p, name, v.reason);
 }
 
+/* Most of those who make one want to be kept from the others, and have no use for its objects. Those are read later. */
 static int look_at_ipc(struct visit *v)
 {
-	if (!sysv_is_used())
-		return ipc_check_fresh(v->mount_namespace, &v->reason, v->e);
-	v->reason = "it has System V objects";
-	return 0;
+	struct dump_nested *n = v->n;
+
+	n->ipc_is_used = sysv_is_used();
+	/* Where an ordinary user may mount: to see the queues. */
+	if (setns(v->mount_namespace, CLONE_NEWNS) < 0)
+		return error_errno(v->e, -errno, "enter the container's mount namespace");
+	return ipc_look_at_nested(v->d, n, &v->reason, v->e);
 }
 
-/* Most of those who make one want to be kept from the others, and have no use for its objects. */
 static int read_ipc(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
+	n->pid = p->shown;
 	return visit(d, p, n, "ipc", look_at_ipc, e);
 }
 
@@ -284,9 +294,9 @@ static const struct nested_kind kinds[] = {
 	{"uts", CLONE_NEWUTS, read_uts},
 	{"pid", CLONE_NEWPID, read_pid},
 	{"pid_for_children", CLONE_NEWPID, read_pid},
+	{"ipc", CLONE_NEWIPC, read_ipc},
 	{"mnt", CLONE_NEWNS, read_mnt},
 	{"net", CLONE_NEWNET, read_net},
-	{"ipc", CLONE_NEWIPC, read_ipc},
 	{"cgroup", CLONE_NEWCGROUP, read_cgroup},
 	{"time", CLONE_NEWTIME, dump_timens},
 	{"time_for_children", CLONE_NEWTIME, dump_timens},
@@ -398,6 +408,7 @@ static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k,
 	n = &d->nested[d->n_nested];
 	*n = (struct dump_nested){.fd = -EBADF,
 		.root_fd = -EBADF,
+		.mqueue_folder = -EBADF,
 		.inode = st.st_ino,
 		.msg = pb_new(&d->arena, Namespace, namespace)};
 	if (!n->msg)
@@ -512,7 +523,7 @@ static void note_namespace(struct dump *d, struct dump_proc *p, const struct nes
 		m->namespaces[m->n_namespaces++] = id;
 	else if (!own && k->flag == CLONE_NEWPID)
 		m->children_pid_namespace = id;
-	else if (!own && find_id(d, id)->msg->owner)
+	else if (!own && dump_nested_by_id(d, id)->msg->owner)
 		refuse(d, p, k->name, "it belongs to a user namespace of its own: not supported yet");
 	else if (!own)
 		m->children_time_namespace = id;
@@ -558,6 +569,7 @@ void dump_nested_done(struct dump *d)
 	for (size_t i = 0; i < d->n_nested; i++) {
 		close_p(&d->nested[i].fd);
 		close_p(&d->nested[i].root_fd);
+		close_p(&d->nested[i].mqueue_folder);
 	}
 	free(d->nested);
 }
@@ -584,14 +596,19 @@ bool dump_mount_namespace(const struct dump *d, int mnt_id, uint64_t *ret)
 	return false;
 }
 
-uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p)
+uint64_t dump_namespace_of(const struct dump *d, const struct dump_proc *p, uint32_t type)
 {
-	for (size_t i = 0; i < d->n_nested; i++)
+	for (size_t i = 0; i < d->n_nested && p->msg; i++)
 		for (size_t k = 0; k < p->msg->n_namespaces; k++)
-			if (d->nested[i].msg->type == CLONE_NEWNS &&
+			if (d->nested[i].msg->type == type &&
 				d->nested[i].msg->id == p->msg->namespaces[k])
 				return d->nested[i].msg->id;
 	return 0;
+}
+
+uint64_t dump_mount_namespace_of(const struct dump *d, const struct dump_proc *p)
+{
+	return dump_namespace_of(d, p, CLONE_NEWNS);
 }
 
 bool dump_has_nested(const struct dump *d, uint32_t type)

@@ -97,22 +97,38 @@ static int own_number(const struct restore *r)
 									  : (int)strtol(text, NULL, 10);
 }
 
+static bool map_out(const struct restore_nested *n, bool group, uint32_t *id)
+{
+	St__IdExtent **map = group ? n->msg->gid_map : n->msg->uid_map;
+	size_t n_map = group ? n->msg->n_gid_map : n->msg->n_uid_map;
+
+	for (size_t i = 0; i < n_map; i++)
+		if (*id >= map[i]->inside && *id - map[i]->inside < map[i]->count) {
+			*id = map[i]->outside + (*id - map[i]->inside);
+			return true;
+		}
+	return false;
+}
+
+bool restore_outside_id(
+	const struct restore *r, const struct restore_nested *n, uint32_t id, bool group, uint32_t *ret)
+{
+	bool mapped = true;
+
+	for (; n && mapped; n = restore_namespace(r, n->msg->parent))
+		mapped = map_out(n, group, &id);
+	*ret = id;
+	return mapped;
+}
+
 /* Who makes another namespace in it must have such a one. */
 uint32_t restore_mapped_id(const struct restore *r, const struct restore_nested *n, bool group)
 {
 	St__IdExtent **map = group ? n->msg->gid_map : n->msg->uid_map;
 	uint32_t id = (group ? n->msg->n_gid_map : n->msg->n_uid_map) ? map[0]->outside : 0;
 
-	while ((n = restore_namespace(r, n->msg->parent))) {
-		size_t n_map = group ? n->msg->n_gid_map : n->msg->n_uid_map;
-
-		map = group ? n->msg->gid_map : n->msg->uid_map;
-		for (size_t i = 0; i < n_map; i++)
-			if (id >= map[i]->inside && id - map[i]->inside < map[i]->count) {
-				id = map[i]->outside + (id - map[i]->inside);
-				break;
-			}
-	}
+	while ((n = restore_namespace(r, n->msg->parent)))
+		(void)map_out(n, group, &id);
 	return id;
 }
 
@@ -340,10 +356,13 @@ int restore_make_namespaces(struct restore *r, struct error *e)
 		if (r->own_ns[k] < 0 || restore_move_fd(r, &r->own_ns[k]) < 0)
 			return error_errno(e, -errno, "open %s", path);
 	}
-	for (size_t i = 0; i < r->n_nested && result == 0; i++)
-		if (r->nested[i].msg->type != CLONE_NEWPID &&
-			restore_timens_is_inits(r, r->nested[i].msg->id))
-			result = make_one(r, &r->nested[i], e);
+	/* Those of mounts last, as mounts may show what is in others. */
+	for (int mounts = 0; mounts < 2; mounts++)
+		for (size_t i = 0; i < r->n_nested && result == 0; i++)
+			if (r->nested[i].msg->type != CLONE_NEWPID &&
+				(r->nested[i].msg->type == CLONE_NEWNS) == mounts &&
+				restore_timens_is_inits(r, r->nested[i].msg->id))
+				result = make_one(r, &r->nested[i], e);
 	if (result == 0)
 		result = restore_network_pairs(r, e);
 	return result < 0 ? result : fill_networks(r, e);
@@ -374,6 +393,13 @@ bool restore_is_pid_namespace(const struct restore *r, uint64_t id)
 	const struct restore_nested *n = restore_namespace(r, id);
 
 	return n && n->msg->type == CLONE_NEWPID;
+}
+
+bool restore_is_ipc_namespace(const struct restore *r, uint64_t id)
+{
+	const struct restore_nested *n = restore_namespace(r, id);
+
+	return n && n->msg->type == CLONE_NEWIPC;
 }
 
 int restore_where_proc_is_seen(struct restore *r, struct error *e)
@@ -729,11 +755,22 @@ int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e)
 		       : 0;
 }
 
+static int enter_kind(struct restore *r, uint32_t type, uint64_t ns, struct error *e)
+{
+	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++)
+		if (entered[k].type == type && enter_one(r, k, restore_namespace(r, ns)) < 0)
+			return error_errno(e, -errno, "enter %s namespace %llu", entered[k].name,
+				(unsigned long long)ns);
+	return 0;
+}
+
 /* A socket belongs to the network namespace in which it was made. */
 int restore_enter_network(struct restore *r, uint64_t ns, struct error *e)
 {
-	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++)
-		if (entered[k].type == CLONE_NEWNET && enter_one(r, k, restore_namespace(r, ns)) < 0)
-			return error_errno(e, -errno, "enter network namespace %llu", (unsigned long long)ns);
-	return 0;
+	return enter_kind(r, CLONE_NEWNET, ns, e);
+}
+
+int restore_enter_ipc(struct restore *r, uint64_t ns, struct error *e)
+{
+	return enter_kind(r, CLONE_NEWIPC, ns, e);
 }

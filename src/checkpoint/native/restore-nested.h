@@ -19,6 +19,7 @@ int restore_enter_namespaces(struct restore *r, const St__Process *p, struct err
 int restore_fork(struct restore *r, const St__Process *parent, const St__Process *child, int pid,
 	uint64_t flags) _must_check_;
 bool restore_is_pid_namespace(const struct restore *r, uint64_t id);
+bool restore_is_ipc_namespace(const struct restore *r, uint64_t id);
 /* In the stub of the first process of a pid namespace: to a mount namespace in which it may mount proc, as a user namespace lets
  * mount it only where one is seen. */
 int restore_where_proc_is_seen(struct restore *r, struct error *e) _must_check_;
@@ -45,6 +46,11 @@ int restore_enter_root(const struct restore *r, uint64_t ns, struct error *e) _m
 
 /* Likewise while it makes or connects a socket of a network namespace. */
 int restore_enter_network(struct restore *r, uint64_t ns, struct error *e) _must_check_;
+
+/* Likewise while it makes an object of an ipc namespace. */
+int restore_enter_ipc(struct restore *r, uint64_t ns, struct error *e) _must_check_;
+/* What was an id in a user namespace (NULL: the container's), as the container sees it; false: it is not mapped. */
+bool restore_outside_id(const struct restore *r, const struct restore_nested *n, uint32_t id, bool group, uint32_t *ret);
 
 /* What an image says of namespaces makes sense; and the bundle lets processes make them. */
 int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;

@@ -417,13 +417,15 @@ static _Noreturn void stub(struct restore *r, size_t self)
 }
 
 /* By init, so that its pages are charged to the container. Holes stay holes: only runs are touched. */
-static int fill_shared_memory(struct restore *r, struct error *e)
+static int fill_shared_memory(struct restore *r, bool nested, struct error *e)
 {
 	for (size_t i = 0; i < r->n_shm; i++) {
 		const struct restore_shm *s = &r->shm[i];
 		const struct image_run *runs;
 		size_t n;
 
+		if (!!s->msg->ipc_namespace != nested)
+			continue;
 		if (s->fd >= 0 && huge_restore_contents(r, s->msg->id, s->fd, s->msg->huge_shift, e) < 0)
 			return e->code;
 		if (!s->address)
@@ -448,20 +450,47 @@ static int fill_shared_memory(struct restore *r, struct error *e)
 }
 
 /* Segments come to lie in the area, where fill_shared_memory() gives them their contents. */
+static int make_ipc(struct restore *r, uint64_t ns, struct error *e)
+{
+	int result = ipc_sysctl_raise(r, ns, e);
+
+	if (result == 0)
+		result = sysv_restore(r, ns, e);
+	if (result == 0)
+		result = mqueue_restore(r, ns, e);
+	return result == 0 ? ipc_sysctl_restore(r, ns, e) : result;
+}
+
 static int restore_ipc(struct restore *r, struct error *e)
 {
 	const St__Shared *shared = r->container->ipc;
-	int result = ipc_sysctl_raise(r, e);
+	int result = shared && !shared->owner ? ipc_await(r, e) : 0;
 
-	if (result == 0 && shared && !shared->owner)
-		result = ipc_await(r, e);
 	if (result == 0)
-		result = sysv_restore(r, e);
+		result = make_ipc(r, 0, e);
+	return result == 0 && shared && shared->owner ? ipc_offer(r, e) : result;
+}
+
+/* Of the namespaces that the container's processes had made. */
+static int restore_nested_ipc(struct restore *r, struct error *e)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < r->n_ipc && result == 0; i++) {
+		uint64_t ns = r->ipc[i]->ipc_namespace;
+		bool done = false;
+
+		for (size_t k = 0; k < i; k++)
+			done |= r->ipc[k]->ipc_namespace == ns;
+		if (!ns || done)
+			continue;
+		result = restore_enter_ipc(r, ns, e);
+		if (result == 0)
+			result = make_ipc(r, ns, e);
+	}
 	if (result == 0)
-		result = mqueue_restore(r, e);
-	if (result == 0 && shared && shared->owner)
-		result = ipc_offer(r, e);
-	return result < 0 ? result : ipc_sysctl_restore(r, e);
+		result = restore_enter_ipc(r, 0, e);
+	return result == 0 ? fill_shared_memory(r, true, e) : result;
 }
 
 /* The names that the container had given itself, in a namespace of its own. */
@@ -534,7 +563,7 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = restore_ipc(r, e);
 	if (result == 0)
-		result = fill_shared_memory(r, e);
+		result = fill_shared_memory(r, false, e);
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)
@@ -547,6 +576,8 @@ int restore_init(void *arg, struct error *e)
 		result = restore_tmpfs(r, e);
 	if (result == 0)
 		result = restore_make_namespaces(r, e);
+	if (result == 0)
+		result = restore_nested_ipc(r, e);
 	if (result == 0 && r->options->n_veth_pairs)
 		await(&r->control->veths_made);
 	if (result == 0 && r->net.network && r->own_net && !r->options->empty_ns)

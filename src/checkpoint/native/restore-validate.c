@@ -6,6 +6,7 @@
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore.h"
+#include "checkpoint/native/restore-nested.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/nftables.h"
 #include "checkpoint/native/shared-pids.h"
@@ -249,6 +250,12 @@ static bool bad_posix_queue(const St__PosixQueue *q)
 	return false;
 }
 
+/* Of ipc objects; 0: the container's. */
+static bool bad_namespace(const struct restore *r, uint64_t ns)
+{
+	return ns && !restore_is_ipc_namespace(r, ns);
+}
+
 static bool fanotify_is_valid(const struct restore *r, const St__Fanotify *m)
 {
 	for (size_t i = 0; i < m->n_marks; i++) {
@@ -287,7 +294,7 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 	case ST__FILE__KIND_BPF_MAP:
 		return bpf_map_is_valid(r, f);
 	case ST__FILE__KIND_MQUEUE:
-		return !bad_posix_queue(f->mqueue->queue);
+		return !bad_posix_queue(f->mqueue->queue) && !bad_namespace(r, f->mqueue->ipc_namespace);
 	case ST__FILE__KIND_MEMFD:
 		return f->memfd->name != NULL;
 	default:
@@ -344,33 +351,37 @@ static bool bad_ipc(const St__Ipc *m)
 	return bad;
 }
 
-static bool bad_undo(const struct restore *r, const St__SemUndo *u)
+static bool bad_undo(const struct restore *r, const St__Process *p, const St__SemUndo *u)
 {
+	uint64_t ns = ipc_namespace_of(r, p);
+
 	if (u->adjustment == 0 || u->adjustment > 32767 || u->adjustment < -32768)
 		return true;
 	for (size_t i = 0; i < r->n_ipc; i++) {
 		const St__SysvSemaphores *s = r->ipc[i]->semaphores;
 
-		if (s && s->object->id == u->set && u->number < s->n_values)
+		if (s && r->ipc[i]->ipc_namespace == ns && s->object->id == u->set && u->number < s->n_values)
 			return false;
 	}
 	/* The set may be in the image of the container that owns the namespace. */
-	return !r->container->ipc || r->container->ipc->owner;
+	return ns || !r->container->ipc || r->container->ipc->owner;
 }
 
 static int validate_ipc(const struct restore *r, struct error *e)
 {
 	for (size_t i = 0; i < r->n_shm; i++)
-		if (r->shm[i].msg->sysv && bad_object(r->shm[i].msg->sysv))
+		if ((r->shm[i].msg->sysv && bad_object(r->shm[i].msg->sysv)) ||
+			bad_namespace(r, r->shm[i].msg->ipc_namespace) ||
+			(r->shm[i].msg->ipc_namespace && (!r->shm[i].msg->sysv || r->shm[i].msg->elsewhere)))
 			return error_set(e, -EBADMSG, ERROR_CORRUPT,
 				"checkpoint.img: a System V segment is malformed");
 	for (size_t i = 0; i < r->n_ipc; i++)
-		if (bad_ipc(r->ipc[i]))
+		if (bad_ipc(r->ipc[i]) || bad_namespace(r, r->ipc[i]->ipc_namespace))
 			return error_set(
 				e, -EBADMSG, ERROR_CORRUPT, "checkpoint.img: a System V object is malformed");
 	for (size_t i = 0; i < r->n_procs; i++)
 		for (size_t k = 0; k < r->procs[i]->n_sem_undos; k++)
-			if (bad_undo(r, r->procs[i]->sem_undos[k]))
+			if (bad_undo(r, r->procs[i], r->procs[i]->sem_undos[k]))
 				return corrupt(
 					e, "SEM_UNDO of a semaphore that does not exist", r->procs[i]->pid);
 	return 0;

@@ -69,6 +69,7 @@ static int count_records(struct restore *r, struct error *e)
 			ADD_RECORD(r, files, m);
 			break;
 		case IMAGE_RECORD_SHM:
+		case IMAGE_RECORD_SHM_2:
 			if (r->shm)
 				r->shm[r->n_shm] = (struct restore_shm){
 					.msg = (const St__SharedMemory *)m, .fd = -EBADF};
@@ -98,6 +99,7 @@ static int count_records(struct restore *r, struct error *e)
 			r->n_nested++;
 			break;
 		case IMAGE_RECORD_IPC:
+		case IMAGE_RECORD_IPC_2:
 			ADD_RECORD(r, ipc, m);
 			break;
 		case IMAGE_RECORD_MOUNT:
@@ -457,12 +459,16 @@ static int check_thread_ceiling(const struct restore *r, const struct spec *s, c
 static bool has_ipc(const struct restore *r)
 {
 	for (size_t i = 0; i < r->n_shm; i++)
-		if (r->shm[i].msg->sysv)
+		if (r->shm[i].msg->sysv && !r->shm[i].msg->ipc_namespace)
 			return true;
 	for (size_t i = 0; i < r->n_files; i++)
-		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE)
+		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE &&
+			!r->files[i]->mqueue->ipc_namespace)
 			return true;
-	return r->n_ipc > 0;
+	for (size_t i = 0; i < r->n_ipc; i++)
+		if (!r->ipc[i]->ipc_namespace)
+			return true;
+	return false;
 }
 
 static int check_sockets(const struct restore *r, const struct spec *s, struct error *e)

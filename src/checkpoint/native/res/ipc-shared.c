@@ -2,7 +2,7 @@
 /*
  * An ipc namespace of several containers of a sandbox. The container that the sandbox begins with has nothing to say about it: in
  * Kubernetes it is not restored but made anew, and its new namespace is empty. So the owner of the objects is the first of the others.
- * Sysctls of the namespace are left to who makes it.
+ * Sysctls that the namespace's maker has in its config.json are left to him.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -71,6 +71,31 @@ int ipc_shared(struct dump *d, St__Shared **ret, struct error *e)
 	(*ret)->key = arena_printf(&d->arena, "ipc-%.*s", (int)strspn(ns + 5, "0123456789"), ns + 5);
 	d->shares = true;
 	return (*ret)->key ? 0 : error_errno(e, -ENOMEM, "ipc namespace");
+}
+
+/* It has been made by the one of them that joins no other's; NULL: by somebody else. */
+int ipc_spec_of_maker(struct dump *d, const struct spec **ret, struct error *e)
+{
+	const struct together *t = d->options->together;
+	char ns[64], text[64];
+
+	*ret = d->c->spec;
+	if (ipc_role(d) == IPC_OWN)
+		return 0;
+	*ret = NULL;
+	if (!namespace_of(d->c->init_pid, ns, sizeof(ns)))
+		return error_errno(e, -ESRCH, "ipc namespace");
+	for (unsigned i = 0; i < t->n; i++) {
+		struct container *c = t->containers[i];
+
+		if (!namespace_of(c->init_pid, text, sizeof(text)) || strcmp(text, ns) != 0)
+			continue;
+		if (!c->spec && container_load_spec(c, e) < 0)
+			return e->code;
+		if (c->spec->namespaces[NS_IPC].present && !c->spec->namespaces[NS_IPC].path)
+			*ret = c->spec;
+	}
+	return 0;
 }
 
 /* ---- restore ---- */

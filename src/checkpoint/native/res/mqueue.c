@@ -14,11 +14,13 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "base/fd.h"
 #include "checkpoint/native/peers.h"
 #include "checkpoint/native/res/ipc.h"
+#include "checkpoint/native/restore-nested.h"
 
 #define MQUEUE_FS_MAGIC 0x19800202
 
@@ -68,11 +70,6 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 			"close it in one of them", "%s", f->link);
 		return 0;
 	}
-	if (!ipc_is_kept(d)) {
-		dump_refuse(d, f->proc, f->fd, "mqueue", "its ipc namespace is not the container's own",
-			"give the container an ipc namespace of its own", "%s", f->link);
-		return 0;
-	}
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? 0 : check_queue(d, f->proc, f->fd, fd, f->link, e);
@@ -95,6 +92,18 @@ static int mount_folder(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The namespace of the container's processes whose queues are in that file system; NULL: none. */
+static struct dump_nested *nested_of(struct dump *d, dev_t device)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < d->n_nested; i++)
+		if (d->nested[i].mqueue_folder >= 0 && fstat(d->nested[i].mqueue_folder, &st) == 0 &&
+			st.st_dev == device)
+			return &d->nested[i];
+	return NULL;
+}
+
 /* Where the container has it, else a mount of our own. It is closed at the very end: the kernel takes its time to
  * unmount. */
 static int open_folder(struct dump *d)
@@ -105,7 +114,8 @@ static int open_folder(struct dump *d)
 	for (size_t i = 0; i < d->n_mounts; i++) {
 		int fd;
 
-		if (strcmp(d->mounts[i].fstype, "mqueue") != 0)
+		if (strcmp(d->mounts[i].fstype, "mqueue") != 0 ||
+			nested_of(d, makedev(d->mounts[i].dev_major, d->mounts[i].dev_minor)))
 			continue;
 		fd = syscall(SYS_openat2, d->root_fd, d->mounts[i].target, &how, sizeof(how));
 		if (fd >= 0 && fstatfs(fd, &st) == 0 && st.f_type == MQUEUE_FS_MAGIC)
@@ -115,36 +125,36 @@ static int open_folder(struct dump *d)
 	return mount_folder();
 }
 
-int mqueue_is_used(bool *ret)
+int mqueue_look_at_nested(struct dump_nested *n)
 {
-	int folder = mount_folder();
-	DIR *list = folder < 0 ? NULL : fdopendir(folder);
+	int folder = mount_folder(), fd = folder < 0 ? folder : fcntl(folder, F_DUPFD_CLOEXEC, 3);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *ent;
 
-	*ret = false;
+	n->mqueue_folder = folder;
 	if (!list) {
 		int r = folder < 0 ? folder : -errno;
 
-		close_p(&folder);
+		close_p(&fd);
 		return r == -ENODEV ? 0 : r;
 	}
 	while ((ent = readdir(list)))
-		*ret |= ent->d_name[0] != '.' || (ent->d_name[1] && strcmp(ent->d_name, "..") != 0);
+		n->ipc_is_used |= ent->d_name[0] != '.' || (ent->d_name[1] && strcmp(ent->d_name, "..") != 0);
 	closedir(list);
 	return 0;
 }
 
-typedef int queue_t(struct dump *d, int fd, const char *name, struct error *e);
+typedef int queue_t(struct dump *d, struct dump_nested *n, int fd, const char *name, struct error *e);
 
-static int for_queues(struct dump *d, queue_t *f, struct error *e)
+static int for_queues(struct dump *d, struct dump_nested *n, queue_t *f, struct error *e)
 {
 	int folder, fd, r = 0;
 	struct dirent *ent;
 	DIR *list;
 
-	if (d->mqueue_folder < 0)
+	if (!n && d->mqueue_folder < 0)
 		d->mqueue_folder = open_folder(d);
-	folder = d->mqueue_folder;
+	folder = n ? n->mqueue_folder : d->mqueue_folder;
 	if (folder == -ENODEV)
 		return 0; /* a kernel without queues */
 	fd = folder < 0 ? folder : openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -158,7 +168,7 @@ static int for_queues(struct dump *d, queue_t *f, struct error *e)
 			continue;
 		queue = openat(folder, ent->d_name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 		if (queue >= 0)
-			r = f(d, queue, ent->d_name, e);
+			r = f(d, n, queue, ent->d_name, e);
 		else if (errno != ENOENT)
 			r = error_errno(e, -errno, "open the message queue %s", ent->d_name);
 	}
@@ -166,35 +176,88 @@ static int for_queues(struct dump *d, queue_t *f, struct error *e)
 	return r;
 }
 
-static int check_named(struct dump *d, int fd, const char *name, struct error *e)
+static int check_named(struct dump *d, struct dump_nested *n, int fd, const char *name, struct error *e)
 {
-	d->has_queues = true;
+	if (!n)
+		d->has_queues = true;
 	return check_queue(d, NULL, -1, fd, name, e);
 }
 
-/* Those that a descriptor leads to, whose namespace may be that of a process (nested.c), which has no other ones. */
-static void check_unlinked(struct dump *d)
+/* Queues of a namespace in which nobody is any more are not recorded. */
+static void check_descriptor(struct dump *d, const struct dump_file *f)
 {
 	struct stat own;
 
-	for (size_t i = 0; i < d->n_files && fstat(d->mqueue_folder, &own) == 0; i++) {
-		const struct dump_file *f = &d->files[i];
-
-		if (f->resource && f->resource->kind_case == ST__FILE__KIND_MQUEUE &&
-			f->st.st_dev != own.st_dev)
-			dump_refuse(d, f->proc, f->fd, "mqueue",
-				"it is in an ipc namespace that a process has made for itself",
-				"close it before the checkpoint", "%s", f->link);
-	}
+	if (nested_of(d, f->st.st_dev))
+		return;
+	if (!ipc_is_kept(d))
+		dump_refuse(d, f->proc, f->fd, "mqueue", "its ipc namespace is not the container's own",
+			"give the container an ipc namespace of its own", "%s", f->link);
+	else if (ipc_is_recorded(d) &&
+		 (fstat(d->mqueue_folder, &own) < 0 || own.st_dev != f->st.st_dev))
+		dump_refuse(d, f->proc, f->fd, "mqueue",
+			"it is in an ipc namespace in which no process of the container is",
+			"close it before the checkpoint", "%s", f->link);
 }
 
-int mqueue_check(struct dump *d, struct error *e)
+void mqueue_check_descriptors(struct dump *d)
 {
-	int r = for_queues(d, check_named, e);
+	for (size_t i = 0; i < d->n_files; i++)
+		if (d->files[i].resource && d->files[i].resource->kind_case == ST__FILE__KIND_MQUEUE)
+			check_descriptor(d, &d->files[i]);
+}
 
-	if (r == 0 && dump_has_nested(d, CLONE_NEWIPC))
-		check_unlinked(d);
-	return r;
+int mqueue_check(struct dump *d, struct dump_nested *n, struct error *e)
+{
+	return for_queues(d, n, check_named, e);
+}
+
+/* The folder of the container's own namespace is wanted in a child, as only there one may mount. */
+struct folder_visit {
+	int ipc, mnt, folder;
+};
+
+static int open_folder_there(void *arg)
+{
+	struct folder_visit *v = arg;
+
+	v->folder = setns(v->ipc, CLONE_NEWIPC) < 0 || setns(v->mnt, CLONE_NEWNS) < 0 ? -errno
+										       : mount_folder();
+	return 0;
+}
+
+static int own_folder(struct dump *d)
+{
+	struct folder_visit v = {-EBADF, -EBADF, -ENOMEM};
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/ipc", d->c->init_pid);
+	v.ipc = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
+	v.mnt = open(path, O_RDONLY | O_CLOEXEC);
+	dump_in_child(open_folder_there, &v);
+	close_p(&v.ipc);
+	close_p(&v.mnt);
+	return v.folder;
+}
+
+int mqueue_namespace_of_mount(struct dump *d, const struct proc_mount *m, uint64_t *ret, struct error *e)
+{
+	dev_t device = makedev(m->dev_major, m->dev_minor);
+	struct dump_nested *n = nested_of(d, device);
+	struct stat st;
+
+	*ret = ipc_id(n);
+	if (n) {
+		n->ipc_is_used = true;
+		return 0;
+	}
+	if (d->mqueue_folder < 0)
+		d->mqueue_folder = own_folder(d);
+	if (d->mqueue_folder < 0 || fstat(d->mqueue_folder, &st) < 0)
+		return error_errno(e, d->mqueue_folder < 0 ? d->mqueue_folder : -errno,
+			"find the queues of the container");
+	return st.st_dev != device;
 }
 
 static int keep(struct dump *d, const struct dump_queue_journal *j, St__PosixQueue *m)
@@ -239,11 +302,12 @@ static int dump_messages(struct dump *d, int fd, const struct stat *st, St__Posi
 }
 
 /* How the guard would reach it: by a descriptor of a process, or (NULL) by its name. */
-static void tell_guard(struct dump *d, const struct dump_file *f, const char *name)
+static void tell_guard(
+	struct dump *d, const struct dump_nested *n, const struct dump_file *f, const char *name)
 {
 	struct dump_queue_journal *j = d->journal->queue;
 
-	j->pid = f ? f->proc->shown : d->c->init_pid;
+	j->pid = f ? f->proc->shown : n ? n->pid : d->c->init_pid;
 	j->fd = f ? f->fd : -1;
 	snprintf(j->name, sizeof(j->name), "%s", name);
 }
@@ -270,8 +334,8 @@ static int describe(struct dump *d, int fd, const char *name, St__PosixQueue **r
 	return 0;
 }
 
-static int describe_with_messages(struct dump *d, const struct dump_file *f, int fd, const char *name,
-	St__PosixQueue **ret, struct error *e)
+static int describe_with_messages(struct dump *d, const struct dump_nested *n, const struct dump_file *f,
+	int fd, const char *name, St__PosixQueue **ret, struct error *e)
 {
 	struct mq_attr a;
 	struct stat st;
@@ -281,21 +345,21 @@ static int describe_with_messages(struct dump *d, const struct dump_file *f, int
 		return r;
 	if (fstat(fd, &st) < 0)
 		return error_errno(e, -errno, "message queue %s", name);
-	tell_guard(d, f, name);
+	tell_guard(d, n, f, name);
 	return dump_messages(d, fd, &st, *ret, e);
 }
 
-static int dump_named(struct dump *d, int fd, const char *name, struct error *e)
+static int dump_named(struct dump *d, struct dump_nested *n, int fd, const char *name, struct error *e)
 {
-	St__Ipc *record = ipc_add(d);
+	St__Ipc *record = ipc_add(d, n);
 
-	return record ? describe_with_messages(d, NULL, fd, name, &record->posix, e)
+	return record ? describe_with_messages(d, n, NULL, fd, name, &record->posix, e)
 		      : error_errno(e, -ENOMEM, "message queues");
 }
 
-int mqueue_dump(struct dump *d, struct error *e)
+int mqueue_dump(struct dump *d, struct dump_nested *n, struct error *e)
 {
-	return for_queues(d, dump_named, e);
+	return for_queues(d, n, dump_named, e);
 }
 
 /* ---- descriptors ---- */
@@ -325,7 +389,7 @@ static int dump_unlinked(
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->proc->shown, f->fd);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? error_errno(e, -errno, "message queue %s", name)
-		      : describe_with_messages(d, f, fd, name, &m->queue, e);
+		      : describe_with_messages(d, NULL, f, fd, name, &m->queue, e);
 }
 
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
@@ -337,6 +401,7 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 
 	if (!m || !name)
 		return error_errno(e, -ENOMEM, "message queues");
+	m->ipc_namespace = ipc_id(nested_of(d, f->st.st_dev));
 	if (f->st.st_nlink == 0) {
 		m->unlinked = f->st.st_ino;
 		if (strlen(name) > 10 && !strcmp(name + strlen(name) - 10, " (deleted)"))
@@ -355,11 +420,19 @@ static int dump(struct dump *d, struct dump_file *f, struct error *e)
 static int create(const St__PosixQueue *m, const char *name, int *ret_fd, struct error *e)
 {
 	struct mq_attr a = {.mq_maxmsg = m->max_messages, .mq_msgsize = m->message_size};
-	_cleanup_close_ int fd =
-		syscall(SYS_mq_open, name, O_RDWR | O_NONBLOCK | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &a);
+	_cleanup_close_ int fd = -EBADF;
+	struct ipc_creator c;
+	int r = ipc_begin_as(&c, m->uid, m->gid, e), error;
 
+	if (r < 0)
+		return r;
+	fd = syscall(SYS_mq_open, name, O_RDWR | O_NONBLOCK | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &a);
+	error = -errno;
+	r = ipc_end_as(&c, e);
+	if (r < 0)
+		return r;
 	if (fd < 0)
-		return error_errno(e, -errno,
+		return error_errno(e, error,
 			"make the message queue %s of %lld messages (see RLIMIT_MSGQUEUE)", name,
 			(long long)m->max_messages);
 	for (size_t i = 0; i < m->n_messages; i++)
@@ -372,14 +445,14 @@ static int create(const St__PosixQueue *m, const char *name, int *ret_fd, struct
 	return 0;
 }
 
-int mqueue_restore(struct restore *r, struct error *e)
+int mqueue_restore(struct restore *r, uint64_t ns, struct error *e)
 {
 	int result = 0;
 
 	for (size_t i = 0; i < r->n_ipc && result == 0; i++) {
 		_cleanup_close_ int fd = -EBADF;
 
-		if (r->ipc[i]->posix)
+		if (r->ipc[i]->posix && r->ipc[i]->ipc_namespace == ns)
 			result = create(r->ipc[i]->posix, r->ipc[i]->posix->name, &fd, e);
 	}
 	return result;
@@ -394,7 +467,8 @@ static bool has_other(const struct restore *r, const St__File *m, bool before)
 		if (r->files[i] == m)
 			passed = true;
 		else if (passed != before && r->files[i]->kind_case == ST__FILE__KIND_MQUEUE &&
-			 r->files[i]->mqueue->unlinked == m->mqueue->unlinked)
+			 r->files[i]->mqueue->unlinked == m->mqueue->unlinked &&
+			 r->files[i]->mqueue->ipc_namespace == m->mqueue->ipc_namespace)
 			return true;
 	}
 	return false;
@@ -424,6 +498,9 @@ static int open_queue(struct restore *r, const St__File *m, int *ret_fd, struct 
 
 	if (*m->mqueue->path)
 		return open_by_path(m, ret_fd, e);
+	result = restore_enter_ipc(r, m->mqueue->ipc_namespace, e);
+	if (result < 0)
+		return result;
 	/* Its name may be another's by now: it has one of ours until all its descriptors are there. */
 	if (m->mqueue->unlinked) {
 		snprintf(

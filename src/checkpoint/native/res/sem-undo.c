@@ -165,7 +165,8 @@ static int find_in_set(
 	return 0;
 }
 
-int sem_undo_dump(struct dump *d, St__SysvSemaphores *const *sets, size_t n, struct error *e)
+int sem_undo_dump(
+	struct dump *d, uint64_t ns, St__SysvSemaphores *const *sets, size_t n, struct error *e)
 {
 	struct seminfo info;
 	size_t at_once;
@@ -176,7 +177,8 @@ int sem_undo_dump(struct dump *d, St__SysvSemaphores *const *sets, size_t n, str
 	for (size_t i = 0; i < d->n_procs; i++) {
 		struct dump_proc *p = &d->procs[i];
 
-		if (p->zombie || !sem_undo_is_used(p))
+		/* Who goes into another namespace gives everything back. */
+		if (p->zombie || dump_namespace_of(d, p, CLONE_NEWIPC) != ns || !sem_undo_is_used(p))
 			continue;
 		if (!threads_share_it(p) || at_once == 0)
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
@@ -196,12 +198,12 @@ int sem_undo_dump(struct dump *d, St__SysvSemaphores *const *sets, size_t n, str
 
 /* ---- restore ---- */
 
-static int value_of(const struct restore *r, const St__SemUndo *u)
+static int value_of(const struct restore *r, uint64_t ns, const St__SemUndo *u)
 {
 	for (size_t i = 0; i < r->n_ipc; i++) {
 		const St__SysvSemaphores *s = r->ipc[i]->semaphores;
 
-		if (s && s->object->id == u->set)
+		if (s && r->ipc[i]->ipc_namespace == ns && s->object->id == u->set)
 			return s->values[u->number];
 	}
 	return 0;
@@ -223,7 +225,7 @@ void op_sem_undo(struct batch *b, const struct restore *r, const St__Process *p)
 {
 	for (size_t i = 0; i < p->n_sem_undos; i++) {
 		const St__SemUndo *u = p->sem_undos[i];
-		int value = value_of(r, u), left = u->adjustment;
+		int value = value_of(r, ipc_namespace_of(r, p), u), left = u->adjustment;
 
 		while (left != 0) {
 			int now = MAX(MIN(left, most_at_once(value)), -most_at_once(value));

@@ -10,8 +10,10 @@
 #include "checkpoint/native/res/ipc.h"
 
 #include <ctype.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
@@ -23,6 +25,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/restore-nested.h"
 
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
@@ -65,7 +68,7 @@ static St__SysvObject *object(struct dump *d, int id, const struct ipc_perm *p)
 	return o;
 }
 
-St__Ipc *ipc_add(struct dump *d)
+St__Ipc *ipc_add(struct dump *d, const struct dump_nested *n)
 {
 	St__Ipc *m = pb_new(&d->arena, Ipc, ipc);
 
@@ -80,9 +83,10 @@ St__Ipc *ipc_add(struct dump *d)
 		d->ipc = more;
 		d->max_ipc = want;
 	}
-	if (m)
-		d->ipc[d->n_ipc++] = m;
-	return m;
+	if (!m)
+		return NULL;
+	m->ipc_namespace = ipc_id(n);
+	return d->ipc[d->n_ipc++] = m;
 }
 
 /* ---- segments ---- */
@@ -126,15 +130,18 @@ static int open_mapping(pid_t pid, uint64_t start, uint64_t end)
 int sysv_dump_mapping(
 	struct dump *d, struct dump_proc *p, const struct proc_vma *v, uint64_t *ret_id, struct error *e)
 {
+	uint64_t ns = dump_namespace_of(d, p, CLONE_NEWIPC), key = SYSV_INODE(ns, v->inode);
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
 	for (size_t i = 0; i < d->n_shm; i++) {
-		if (d->shm_inode[i] == SYSV_INODE(v->inode)) {
+		if (d->shm_inode[i] == key) {
 			*ret_id = d->shm[i]->id;
 			return 0;
 		}
 	}
+	if (ns)
+		dump_nested_by_id(d, ns)->ipc_is_used = true;
 	*ret_id = 0;
 	if (d->unprivileged)
 		return 0; /* an obstacle: sysv_check() */
@@ -142,26 +149,36 @@ int sysv_dump_mapping(
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(e, fd < 0 ? fd : -errno, "open the segment at %llx of pid %d",
 			(unsigned long long)v->start, p->pid);
-	if (ipc_role(d) == IPC_ELSEWHERE)
-		return dump_shm_elsewhere(d, SYSV_INODE(v->inode), st.st_size, false, fd, ret_id, e);
-	return dump_shm(d, SYSV_INODE(v->inode), st.st_size, false, fd, ret_id, e);
+	if (ipc_role(d) == IPC_ELSEWHERE && !ns)
+		return dump_shm_elsewhere(d, key, st.st_size, false, fd, ret_id, e);
+	return dump_shm(d, key, st.st_size, false, fd, ret_id, e);
 }
 
-static St__SharedMemory *find_segment(const struct dump *d, int id)
+static St__SharedMemory *find_segment(const struct dump *d, uint64_t ns, int id)
 {
 	for (size_t i = 0; i < d->n_shm; i++)
-		if (d->shm_inode[i] == SYSV_INODE(id))
+		if (d->shm_inode[i] == SYSV_INODE(ns, id))
 			return d->shm[i];
 	return NULL;
 }
 
-/* One that no process has attached. */
-static int dump_detached(struct dump *d, int id, size_t size, struct error *e)
+/* Of one that we have attached; its length is a multiple of its pages. */
+static int open_attached(const void *at, size_t size)
 {
 	static const size_t pages[] = {4096, 2 << 20, 1 << 30};
+	int fd = -ENOENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pages) && fd == -ENOENT; i++)
+		fd = open_mapping(getpid(), (uint64_t)at, (uint64_t)at + ALIGN_UP(size, pages[i]));
+	return fd;
+}
+
+/* One that no process has attached. */
+static int dump_detached(struct dump *d, uint64_t ns, int id, size_t size, struct error *e)
+{
 	char *at = shmat(id, NULL, SHM_RDONLY);
-	int fd = -ENOENT, r;
 	uint64_t shm;
+	int fd, r;
 
 	if (at == (void *)-1)
 		return error_errno(e, -errno, "attach segment %d", id);
@@ -172,32 +189,31 @@ static int dump_detached(struct dump *d, int id, size_t size, struct error *e)
 			"; " UNPRIVILEGED_REMEDY,
 			id);
 	}
-	/* Its length is a multiple of its pages. */
-	for (size_t i = 0; i < ARRAY_SIZE(pages) && fd == -ENOENT; i++)
-		fd = open_mapping(getpid(), (uint64_t)at, (uint64_t)at + ALIGN_UP(size, pages[i]));
+	fd = open_attached(at, size);
 	if (fd < 0)
 		r = error_errno(e, fd, "open segment %d", id);
 	else
-		r = dump_shm(d, SYSV_INODE(id), size, false, fd, &shm, e);
+		r = dump_shm(d, SYSV_INODE(ns, id), size, false, fd, &shm, e);
 	close_p(&fd);
 	shmdt(at);
 	return r;
 }
 
 /* A removed segment has no key any more, but its name in maps goes on to tell it. */
-static int key_in_maps(const struct dump *d, int id)
+static int key_in_maps(const struct dump *d, uint64_t ns, int id)
 {
 	for (size_t i = 0; i < d->n_procs; i++) {
 		const struct dump_proc *p = &d->procs[i];
 
 		for (size_t k = 0; k < p->n_vmas; k++)
-			if (p->vmas[k].inode == (uint64_t)id && sysv_is_mapping(&p->vmas[k]))
+			if (p->vmas[k].inode == (uint64_t)id && sysv_is_mapping(&p->vmas[k]) &&
+				dump_namespace_of(d, p, CLONE_NEWIPC) == ns)
 				return (int)strtoul(p->vmas[k].name + 5, NULL, 16);
 	}
 	return IPC_PRIVATE;
 }
 
-static int dump_segments(struct dump *d, struct error *e)
+static int dump_segments(struct dump *d, uint64_t ns, struct error *e)
 {
 	struct shm_info info;
 	int highest = shmctl(0, SHM_INFO, (struct shmid_ds *)&info);
@@ -209,19 +225,20 @@ static int dump_segments(struct dump *d, struct error *e)
 
 		if (id < 0)
 			continue;
-		m = find_segment(d, id);
+		m = find_segment(d, ns, id);
 		if (!m) {
-			r = dump_detached(d, id, ds.shm_segsz, e);
+			r = dump_detached(d, ns, id, ds.shm_segsz, e);
 			if (r < 0)
 				return r;
-			m = find_segment(d, id);
+			m = find_segment(d, ns, id);
 		}
 		m->size = ds.shm_segsz;
+		m->ipc_namespace = ns;
 		m->sysv = object(d, id, &ds.shm_perm);
 		if (!m->sysv)
 			return no_memory(e);
 		if (ds.shm_perm.mode & SHM_DEST)
-			m->sysv->key = key_in_maps(d, id);
+			m->sysv->key = key_in_maps(d, ns, id);
 	}
 	return 0;
 }
@@ -249,7 +266,7 @@ static int dump_set(struct dump *d, int id, const struct semid_ds *ds, St__Ipc *
 }
 
 /* record: else only what processes of the container would give back to them is. */
-static int dump_sets(struct dump *d, bool record, struct error *e)
+static int dump_sets(struct dump *d, const struct dump_nested *nested, bool record, struct error *e)
 {
 	St__Ipc none;
 	struct seminfo info;
@@ -268,11 +285,11 @@ static int dump_sets(struct dump *d, bool record, struct error *e)
 
 		if (id < 0)
 			continue;
-		r = dump_set(d, id, &ds, record ? ipc_add(d) : &none, &sets[n++], e);
+		r = dump_set(d, id, &ds, record ? ipc_add(d, nested) : &none, &sets[n++], e);
 		if (r < 0)
 			return r;
 	}
-	return sem_undo_dump(d, sets, n, e);
+	return sem_undo_dump(d, ipc_id(nested), sets, n, e);
 }
 
 /* ---- messages ---- */
@@ -303,11 +320,12 @@ static int dump_message(struct dump *d, int id, int index, struct message *buffe
 	return (*ret)->data.data || n == 0 ? 0 : no_memory(e);
 }
 
-static int dump_queue(struct dump *d, int id, const struct msqid_ds *ds, size_t longest, struct error *e)
+static int dump_queue(struct dump *d, const struct dump_nested *n, int id, const struct msqid_ds *ds,
+	size_t longest, struct error *e)
 {
 	St__SysvQueue *m = pb_new(&d->arena, SysvQueue, sysv_queue);
 	_cleanup_free_ struct message *buffer = ds->msg_qnum ? malloc(sizeof(*buffer) + longest) : NULL;
-	St__Ipc *record = ipc_add(d);
+	St__Ipc *record = ipc_add(d, n);
 	int r = 0;
 
 	if (!m || !record || (ds->msg_qnum && !buffer))
@@ -323,7 +341,7 @@ static int dump_queue(struct dump *d, int id, const struct msqid_ds *ds, size_t 
 	return r;
 }
 
-static int dump_queues(struct dump *d, struct error *e)
+static int dump_queues(struct dump *d, const struct dump_nested *n, struct error *e)
 {
 	struct msginfo info, limits;
 	int highest = msgctl(0, MSG_INFO, (struct msqid_ds *)&info);
@@ -336,20 +354,20 @@ static int dump_queues(struct dump *d, struct error *e)
 
 		if (id < 0)
 			continue;
-		r = dump_queue(d, id, &ds, limits.msgmax, e);
+		r = dump_queue(d, n, id, &ds, limits.msgmax, e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int sysv_dump(struct dump *d, struct error *e)
+int sysv_dump(struct dump *d, struct dump_nested *n, struct error *e)
 {
-	int r = dump_segments(d, e);
+	int r = dump_segments(d, ipc_id(n), e);
 
 	if (r == 0)
-		r = dump_sets(d, true, e);
-	return r < 0 ? r : dump_queues(d, e);
+		r = dump_sets(d, n, true, e);
+	return r < 0 ? r : dump_queues(d, n, e);
 }
 
 int sysv_dump_elsewhere(struct dump *d, struct error *e)
@@ -358,7 +376,7 @@ int sysv_dump_elsewhere(struct dump *d, struct error *e)
 		int id = (int)(uint32_t)d->shm_inode[i];
 		struct shmid_ds ds;
 
-		if (d->shm_inode[i] != SYSV_INODE(id))
+		if (d->shm_inode[i] != SYSV_INODE(0, id))
 			continue;
 		if (shmctl(id, IPC_STAT, &ds) < 0)
 			return error_errno(e, -errno, "System V segment %d", id);
@@ -367,7 +385,7 @@ int sysv_dump_elsewhere(struct dump *d, struct error *e)
 		if (!d->shm[i]->sysv)
 			return no_memory(e);
 	}
-	return dump_sets(d, false, e);
+	return dump_sets(d, NULL, false, e);
 }
 
 bool sysv_is_used(void)
@@ -391,7 +409,8 @@ static void check_undo(struct dump *d)
 	if (ipc_is_kept(d) || semctl(0, 0, SEM_INFO, (union semun){.info = &info}) < 0 || info.semusz == 0)
 		return;
 	for (size_t i = 0; i < d->n_procs; i++)
-		if (!d->procs[i].zombie && sem_undo_is_used(&d->procs[i]))
+		if (!d->procs[i].zombie && !dump_namespace_of(d, &d->procs[i], CLONE_NEWIPC) &&
+			sem_undo_is_used(&d->procs[i]))
 			dump_refuse(d, &d->procs[i], -1, "System V IPC",
 				"the ipc namespace is not the container's own, so its semaphores are not "
 				"recorded",
@@ -399,22 +418,50 @@ static void check_undo(struct dump *d)
 				"semaphores used with SEM_UNDO");
 }
 
+/* Segments of different namespaces may have one id, but each has locks of its own. (Nobody else locks one.) */
+static bool is_same_file(int a, int b)
+{
+	bool same;
+
+	if (flock(a, LOCK_EX | LOCK_NB) < 0)
+		return false;
+	same = flock(b, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	flock(b, LOCK_UN);
+	flock(a, LOCK_UN);
+	return same;
+}
+
+/* Is what is mapped there the segment that has its id in the namespace in which we are? */
+static bool is_of_this_namespace(pid_t pid, const struct proc_vma *v, const struct shmid_ds *ds)
+{
+	_cleanup_close_ int theirs = open_mapping(pid, v->start, v->end), ours = -EBADF;
+	void *at = shmat((int)v->inode, NULL, SHM_RDONLY);
+
+	if (at == (void *)-1)
+		return false;
+	ours = open_attached(at, ds->shm_segsz);
+	shmdt(at);
+	return theirs >= 0 && ours >= 0 && is_same_file(theirs, ours);
+}
+
 /* A segment can stay attached while the process goes into another namespace. */
-static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc_vma *v)
+static void check_mapping(
+	struct dump *d, const struct dump_nested *n, struct dump_proc *p, const struct proc_vma *v)
 {
 	const char *reason = NULL, *remedy = "detach it first";
 	_cleanup_close_ int fd = -EBADF;
 	struct shmid_ds ds;
 	uint64_t page;
 
-	if (!ipc_is_kept(d)) {
+	if (!n && !ipc_is_kept(d)) {
 		reason = "the ipc namespace is not the container's own, so its segments are not recorded";
 		remedy = "give the container an ipc namespace of its own";
 	} else if (d->unprivileged) {
 		reason = UNPRIVILEGED_REASON;
 		remedy = UNPRIVILEGED_REMEDY;
-	} else if (shmctl((int)v->inode, IPC_STAT, &ds) < 0) {
-		reason = "it is not in the container's ipc namespace";
+	} else if (shmctl((int)v->inode, IPC_STAT, &ds) < 0 ||
+		   (dump_has_nested(d, CLONE_NEWIPC) && !is_of_this_namespace(p->shown, v, &ds))) {
+		reason = "it is not in the ipc namespace in which the process is";
 	} else {
 		fd = open_mapping(p->shown, v->start, v->end);
 		page = huge_shift_of(fd) ? 1ull << huge_shift_of(fd) : 0;
@@ -429,13 +476,15 @@ static void check_mapping(struct dump *d, struct dump_proc *p, const struct proc
 			(unsigned long long)v->start);
 }
 
-int sysv_check(struct dump *d, struct error *e)
+int sysv_check(struct dump *d, struct dump_nested *n, struct error *e _unused_)
 {
-	check_undo(d);
+	if (!n)
+		check_undo(d);
 	for (size_t i = 0; i < d->n_procs; i++)
 		for (size_t k = 0; k < d->procs[i].n_vmas; k++)
-			if (sysv_is_mapping(&d->procs[i].vmas[k]))
-				check_mapping(d, &d->procs[i], &d->procs[i].vmas[k]);
+			if (sysv_is_mapping(&d->procs[i].vmas[k]) &&
+				dump_namespace_of(d, &d->procs[i], CLONE_NEWIPC) == ipc_id(n))
+				check_mapping(d, n, &d->procs[i], &d->procs[i].vmas[k]);
 	return 0;
 }
 
@@ -454,25 +503,26 @@ static int set_next_id(struct restore *r, const char *name, int id, struct error
 			  : 0;
 }
 
-/* Creates as who had created it, the only moment at which that is told. What a change of ids takes away is given back. */
-struct creator {
-	bool other;
-	int dumpable, death;
-};
-
-static int begin_as(struct creator *c, const St__SysvObject *o, struct error *e)
+uint64_t ipc_namespace_of(const struct restore *r, const St__Process *p)
 {
-	*c = (struct creator){.other = o->cuid != geteuid() || o->cgid != getegid()};
+	const struct restore_nested *n = restore_namespace_of(r, p, CLONE_NEWIPC);
+
+	return n ? n->msg->id : 0;
+}
+
+int ipc_begin_as(struct ipc_creator *c, uint32_t uid, uint32_t gid, struct error *e)
+{
+	*c = (struct ipc_creator){.other = uid != geteuid() || gid != getegid()};
 	if (!c->other)
 		return 0;
 	c->dumpable = prctl(PR_GET_DUMPABLE);
 	prctl(PR_GET_PDEATHSIG, &c->death);
-	if (syscall(SYS_setresgid, -1, o->cgid, -1) < 0 || syscall(SYS_setresuid, -1, o->cuid, -1) < 0)
-		return error_errno(e, -errno, "become user %u, group %u", o->cuid, o->cgid);
+	if (syscall(SYS_setresgid, -1, gid, -1) < 0 || syscall(SYS_setresuid, -1, uid, -1) < 0)
+		return error_errno(e, -errno, "become user %u, group %u", uid, gid);
 	return 0;
 }
 
-static int end_as(const struct creator *c, struct error *e)
+int ipc_end_as(const struct ipc_creator *c, struct error *e)
 {
 	if (!c->other)
 		return 0;
@@ -491,12 +541,13 @@ static int create(
 {
 	static const char *const names[] = {"shm", "sem", "msg"};
 	int id = -1, result, error;
-	struct creator c;
+	struct ipc_creator c;
 
 	flags |= IPC_CREAT | IPC_EXCL | (o->mode & 0777);
 	result = set_next_id(r, names[kind], o->id, e);
+	/* As who had created it, the only moment at which that is told. */
 	if (result == 0)
-		result = begin_as(&c, o, e);
+		result = ipc_begin_as(&c, o->cuid, o->cgid, e);
 	if (result < 0)
 		return result;
 	if (kind == SHM)
@@ -506,7 +557,7 @@ static int create(
 	else
 		id = msgget(o->key, flags);
 	error = -errno;
-	result = end_as(&c, e);
+	result = ipc_end_as(&c, e);
 	if (result < 0)
 		return result;
 	if (id < 0)
@@ -607,17 +658,20 @@ static int restore_queue(struct restore *r, const St__SysvQueue *m, struct error
 		       : 0;
 }
 
-int sysv_restore(struct restore *r, struct error *e)
+int sysv_restore(struct restore *r, uint64_t ns, struct error *e)
 {
 	int result = 0;
 
 	/* Removed ones first: they give their key back, which another may have by now. */
 	for (int removed = 1; removed >= 0; removed--)
 		for (size_t i = 0; i < r->n_shm && result == 0; i++)
-			if (r->shm[i].msg->sysv && !!(r->shm[i].msg->sysv->mode & SHM_DEST) == removed)
+			if (r->shm[i].msg->sysv && r->shm[i].msg->ipc_namespace == ns &&
+				!!(r->shm[i].msg->sysv->mode & SHM_DEST) == removed)
 				result = r->shm[i].msg->elsewhere ? attach_elsewhere(&r->shm[i], e)
 								  : restore_segment(r, &r->shm[i], e);
 	for (size_t i = 0; i < r->n_ipc && result == 0; i++) {
+		if (r->ipc[i]->ipc_namespace != ns)
+			continue;
 		if (r->ipc[i]->semaphores)
 			result = restore_set(r, r->ipc[i]->semaphores, e);
 		else if (r->ipc[i]->queue)
