@@ -176,13 +176,89 @@ static void threads(void)
 	rounds(getpid(), 0);
 }
 
+static volatile int got, got_fd;
+
+static void on_signal(int sig, siginfo_t *info, void *context CR_UNUSED)
+{
+	got = sig;
+	got_fd = info->si_fd;
+}
+
+static void await_signal(int fd, int to, int sig)
+{
+	char c;
+
+	got = 0;
+	must(write(to, "x", 1));
+	for (int ms = 0; got == 0 && ms < 2000; ms++)
+		cr_msleep(1);
+	check(got == sig && got_fd == fd, "signal %d for fd %d", got, got_fd);
+	must(read(fd, &c, 1));
+}
+
+/* Gets the signals of its own file, and of one of which somebody outside has said so, who was another user. */
+static void gets_signals(const int given[2])
+{
+	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+	int sig = SIGRTMIN + 6, own[2], group[2];
+	struct f_owner_ex is;
+
+	must(sigaction(sig, &sa, NULL));
+	must(setpgid(0, 0));
+	must(pipe(own));
+	must(pipe(group));
+	must(fcntl(own[0], F_SETOWN, getpid()));
+	must(fcntl(own[0], F_SETSIG, sig));
+	must(fcntl(own[0], F_SETFL, O_ASYNC | O_NONBLOCK));
+	must(fcntl(given[0], F_SETSIG, sig));
+	must(fcntl(given[0], F_SETFL, O_ASYNC | O_NONBLOCK));
+	must(fcntl(group[0], F_SETOWN, -getpgrp()));
+	while (cr_wait()) {
+		must(fcntl(own[0], F_GETOWN_EX, &is));
+		check(is.type == F_OWNER_PID && is.pid == 1, "owner is %d", is.pid);
+		must(fcntl(group[0], F_GETOWN_EX, &is));
+		check(is.type == F_OWNER_PGRP && is.pid == 1, "the group that is owner: %d", is.pid);
+		must(fcntl(given[0], F_GETOWN_EX, &is));
+		check(is.type == F_OWNER_PID && is.pid == 1, "owner by the other user is %d", is.pid);
+		await_signal(own[0], own[1], sig);
+		await_signal(given[0], given[1], sig);
+	}
+	_exit(0);
+}
+
+static void signals(void)
+{
+	volatile pid_t *first =
+		must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	int given[2];
+	pid_t pid;
+
+	must(pipe(given));
+	if (cr_fork("above") == 0) {
+		must(unshare(CLONE_NEWUSER | CLONE_NEWPID));
+		map_ids(0, 0);
+		pid = cr_fork("first");
+		if (pid == 0)
+			gets_signals(given);
+		*first = pid;
+		cr_idle();
+	}
+	while (!*first)
+		cr_msleep(1);
+	must(setresuid(0, 6, 0));
+	must(fcntl(given[0], F_SETOWN, *first));
+	must(setresuid(0, 0, 0));
+	prctl(PR_SET_DUMPABLE, 1);
+	cr_idle();
+}
+
 int main(void)
 {
 	static const struct {
 		const char *tag;
 		void (*f)(void);
 	} kinds[] = {{"shell", shell}, {"browser", browser}, {"twice", twice}, {"deep", deep},
-		{"threads", threads}};
+		{"threads", threads}, {"signals", signals}};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (cr_fork(kinds[i].tag) == 0)

@@ -1249,6 +1249,41 @@ static void check_ns_user(void)
 	check_namespace("user");
 }
 
+/* A thread that is not the first of its process gets the signals of a file. */
+static volatile int owner_tid;
+
+static void *own_pipe(void *arg CR_UNUSED)
+{
+	struct f_owner_ex me = {F_OWNER_TID, gettid()};
+
+	must(fcntl(fd, F_SETOWN_EX, &me));
+	owner_tid = me.pid;
+	for (;;)
+		cr_msleep(10);
+	return NULL;
+}
+
+static bool set_owner_thread(void)
+{
+	pthread_t t;
+	int p[2];
+
+	must(pipe(p));
+	fd = p[0];
+	check(pthread_create(&t, NULL, own_pipe, NULL) == 0, "pthread_create");
+	while (!owner_tid)
+		cr_msleep(1);
+	return true;
+}
+
+static void check_owner_thread(void)
+{
+	struct f_owner_ex is;
+
+	must(fcntl(fd, F_GETOWN_EX, &is));
+	check(is.type == F_OWNER_TID && is.pid == owner_tid, "owner is %d of type %d", is.pid, is.type);
+}
+
 /* Two processes of a pid namespace whose parents are different ones: the second came by setns. */
 static bool set_ns_entered(void)
 {
@@ -1937,6 +1972,7 @@ static const struct object {
 	{"ns_ipc_used", set_ns_ipc_used, check_ns_ipc_used},
 	{"ns_thread", set_ns_thread, check_ns_thread},
 	{"ns_user", set_ns_user, check_ns_user},
+	{"owner_thread", set_owner_thread, check_owner_thread},
 	{"ns_entered", set_ns_entered, check_ns_entered},
 	{"detached_mount", set_detached_mount, check_detached_mount},
 	{"deleted_mount", set_deleted_mount, check_deleted_mount},

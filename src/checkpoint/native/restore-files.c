@@ -312,63 +312,51 @@ static int set_ids(uid_t uid, uid_t euid)
 
 /* Whether a signal is allowed is decided by the ids of who has set the owner. A change of ids makes the kernel forget who
  * may look at us and who ends us. */
-static int set_owner_as(struct restore *r, const St__Owner *m, const struct f_owner_ex *o, int fd)
+static int set_owner_as(struct restore *r, const St__Owner *m, int fd)
 {
-	bool other = (m->uid || m->euid) && !r->here;
+	struct f_owner_ex o = {.type = m->type, .pid = m->pid};
+	bool other = m->uid || m->euid;
 	int result = other ? set_ids(m->uid, m->euid) : 0;
 
-	if (r->here && !restore_has_uids(r, m->uid, m->euid))
-		return -EPERM;
-
-	if (result == 0 && fcntl(fd, F_SETOWN_EX, o) < 0)
+	if (result == 0 && fcntl(fd, F_SETOWN_EX, &o) < 0)
 		result = -errno;
 	if (!other)
 		return result;
 	if (set_ids(0, 0) < 0 || (r->own_user && prctl(PR_SET_DUMPABLE, 1) < 0) ||
-		(getpid() == r->procs[0]->pid && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
+		prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return -errno;
 	return result;
 }
 
-static int set_owner(struct restore *r, const St__File *m, const St__Process *p, int fd, struct error *e)
+/* Does a process come to have it by restore_place_files()? */
+static bool is_placed(const struct restore *r, const St__File *m)
 {
-	struct f_owner_ex o = {.type = m->owner->type, .pid = restore_pid_seen(r, p, m->owner->pid)};
-	int result = o.pid ? set_owner_as(r, m->owner, &o, fd) : 0;
-
-	if (result < 0)
-		return error_errno(e, result, "owner of descriptor %d", fd);
-	if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
-		return error_errno(e, -errno, "signal of descriptor %d", fd);
-	if ((m->flags & O_ASYNC) && fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)
-		return error_errno(e, -errno, "O_ASYNC of descriptor %d", fd);
-	return 0;
+	for (size_t i = 0; i < r->n_procs; i++)
+		for (size_t k = 0; !r->procs[i]->memory_with && k < r->procs[i]->n_descriptors; k++)
+			if (r->procs[i]->descriptors[k]->file == m->id)
+				return true;
+	return false;
 }
 
-int restore_owners_of_threads(struct restore *r, const St__Process *p, struct error *e)
+/* By init, which sees all processes, and may take all ids. */
+int restore_owners(struct restore *r, struct error *e)
 {
-	int result = 0;
+	for (size_t i = 0; i < r->n_files; i++) {
+		const St__File *m = r->files[i];
+		int fd = restore_fd(r, m->id), result;
 
-	for (size_t t = 0; t < p->n_threads; t++)
-		for (size_t i = 0; i < p->threads[t]->n_descriptors && result == 0; i++) {
-			int fd = restore_fd(r, p->threads[t]->descriptors[i]->file);
-
-			if (r->files[fd - r->fd_base]->owner)
-				result = set_owner(r, r->files[fd - r->fd_base], p, fd, e);
-		}
-	return result;
-}
-
-int restore_owners_of_member(struct restore *r, const St__Process *p, struct error *e)
-{
-	int result = restore_owners_of_threads(r, p, e);
-
-	for (size_t i = 0; i < p->n_descriptors && result == 0; i++) {
-		int fd = restore_fd(r, p->descriptors[i]->file);
-
-		if (r->files[fd - r->fd_base]->owner)
-			result = set_owner(r, r->files[fd - r->fd_base], p, fd, e);
+		if (!m->owner)
+			continue;
+		result = m->owner->pid ? set_owner_as(r, m->owner, fd) : 0;
+		if (result < 0)
+			return error_errno(e, result, "give the signals of a file to process %d", m->owner->pid);
+		if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
+			return error_errno(e, -errno, "choose signal %d of a file", m->owner->signal);
+		if ((m->flags & O_ASYNC) && !is_placed(r, m) &&
+			fcntl(fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)
+			return error_errno(e, -errno, "O_ASYNC of a file");
 	}
-	return result;
+	return 0;
 }
 
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e)
@@ -388,9 +376,10 @@ int restore_place_files(struct restore *r, const St__Process *p, struct error *e
 			return error_errno(e, -errno, "give descriptor %u to process %d", d->fd, p->pid);
 		m = r->files[from - r->fd_base];
 		res = resource_find(m->kind_case);
-		if (m->owner)
-			result = set_owner(r, m, p, d->fd, e);
-		if (result == 0 && res->place)
+		/* Signals tell the number that does it first. */
+		if (m->owner && (m->flags & O_ASYNC) && fcntl(d->fd, F_SETFL, m->flags & SETTABLE_FLAGS) < 0)
+			return error_errno(e, -errno, "O_ASYNC of descriptor %d", d->fd);
+		if (res->place)
 			result = res->place(r, m, p, d->fd, e);
 		if (result < 0)
 			return result;

@@ -283,11 +283,6 @@ int restore_start_clerk(struct restore *r, struct error *e)
 
 /* ---- who lives in there ---- */
 
-bool restore_has_uids(const struct restore *r, uint32_t uid, uint32_t euid)
-{
-	return r->born_as && r->born_as->uid[0] == uid && r->born_as->uid[1] == euid;
-}
-
 /* false: an id has no name there. */
 static bool map_ids(const struct restore *r, const St__Credentials *c, struct restore_ids *ids)
 {

@@ -53,5 +53,3 @@ struct restore_ids {
 	uint32_t uid[4], gid[4];
 };
 int restore_ids(struct restore *r, const St__Credentials *c, struct restore_ids *ret) _must_check_;
-/* Whether a settled stub has these. */
-bool restore_has_uids(const struct restore *r, uint32_t uid, uint32_t euid);

@@ -263,13 +263,6 @@ static int small_attributes(struct restore *r, const St__Process *p, struct erro
 /* The first of those who share a table gives the descriptors their numbers, once none of the others opens any. */
 static int place_files(struct restore *r, const St__Process *p, size_t index, struct error *e)
 {
-	int result = restore_owners_of_threads(r, p, e);
-
-	for (size_t i = 0; i < r->n_procs && result == 0; i++)
-		if (r->procs[i]->memory_with == p->pid)
-			result = restore_owners_of_member(r, r->procs[i], e);
-	if (result < 0)
-		return result;
 	if (p->files_with) {
 		__atomic_store_n(&r->sharers[index].in_loop, 1, __ATOMIC_SEQ_CST);
 		futex(&r->sharers[index].in_loop, FUTEX_WAKE, INT32_MAX);
@@ -341,6 +334,8 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
 	barrier(r, &r->control->n_led, participants(r));
+	if (p == r->procs[0] && restore_owners(r, &e) < 0)
+		restore_stub_fail(r, &e);
 	if (pgid > 0 && getpgrp() != pgid && setpgid(0, pgid) < 0)
 		goto failed;
 	barrier(r, &r->control->n_joined, participants(r));

@@ -254,10 +254,8 @@ int restore_check_mounts(const struct restore *r, const struct spec *s, struct e
 int restore_remember_mounts(struct restore *r, struct container *c, struct error *e) _must_check_;
 /* In each stub: descriptors to their numbers. */
 int restore_place_files(struct restore *r, const St__Process *p, struct error *e) _must_check_;
-/* Before: of the files in tables of threads, which these make by themselves. */
-int restore_owners_of_threads(struct restore *r, const St__Process *p, struct error *e) _must_check_;
-/* Likewise of those that a process has which shares the memory of another one. */
-int restore_owners_of_member(struct restore *r, const St__Process *p, struct error *e) _must_check_;
+/* In init, once all processes exist: who gets the signals of files. */
+int restore_owners(struct restore *r, struct error *e) _must_check_;
 /* locks.c: what the process takes once its descriptors are final: closing one would drop its POSIX locks. */
 bool restore_lock_is_valid(const St__Process *p, const St__FileLock *l);
 void restore_locks(struct restore *r, const St__Process *p, struct batch *b);
