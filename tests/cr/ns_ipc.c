@@ -88,7 +88,8 @@ static void look(const char *name)
 	struct text t;
 	mqd_t q;
 
-	check(semget(KEY, 0, 0) == set && semctl(set, 0, GETVAL) == 5, "semaphore %d", semctl(set, 0, GETVAL));
+	check(semget(KEY, 0, 0) == set && semctl(set, 0, GETVAL) == 5, "semaphore %d",
+		semctl(set, 0, GETVAL));
 	must(kill(holder, SIGKILL));
 	must(waitpid(holder, NULL, 0));
 	check(semctl(set, 0, GETVAL) == 7, "semaphore %d after its holder's end", semctl(set, 0, GETVAL));

@@ -27,6 +27,7 @@
 #include <asm/ldt.h>
 #include <sys/ptrace.h>
 #include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <termios.h>
@@ -1208,6 +1209,36 @@ static void check_ns_ipc_used(void)
 	check_namespace("ipc");
 }
 
+/* A segment is attached, and then the process goes to another ipc namespace, where one has the same id. */
+static bool set_ns_ipc_left(void)
+{
+	shared = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	child = must(fork());
+	if (child == 0) {
+		char *at = must((char *)shmat(must(shmget(IPC_PRIVATE, 4096, 0600)), NULL, 0));
+
+		strcpy(at, "outside");
+		shared[0] = unshare(CLONE_NEWIPC) == 0 ? 1 : 2;
+		strcpy(must((char *)shmat(must(shmget(IPC_PRIVATE, 4096, 0600)), NULL, 0)), "inside");
+		shared[1] = 1;
+		for (;;) {
+			shared[2] = !strcmp(at, "outside");
+			cr_msleep(5);
+		}
+	}
+	while (!shared[1])
+		cr_msleep(1);
+	return shared[0] == 1 ? true : unavailable("unshare");
+}
+
+static void check_ns_ipc_left(void)
+{
+	shared[2] = 0;
+	cr_msleep(100);
+	check(shared[2] == 1, "the segment has changed");
+	check_namespace("ipc");
+}
+
 /* A thread in another network namespace than its process, as programs of Go do. */
 static volatile int split;
 
@@ -1970,6 +2001,7 @@ static const struct object {
 	{"ns_time_left", set_ns_time_left, check_ns_time_left},
 	{"ns_cgroup", set_ns_cgroup, check_ns_cgroup},
 	{"ns_ipc_used", set_ns_ipc_used, check_ns_ipc_used},
+	{"ns_ipc_left", set_ns_ipc_left, check_ns_ipc_left},
 	{"ns_thread", set_ns_thread, check_ns_thread},
 	{"ns_user", set_ns_user, check_ns_user},
 	{"owner_thread", set_owner_thread, check_owner_thread},

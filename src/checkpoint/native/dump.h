@@ -527,9 +527,9 @@ struct dump_nested {
 	bool *locked; /* by mount, if it belongs to a user namespace of the container's; else NULL */
 	struct id_maps owner_maps; /* likewise: of that user namespace */
 	int root_fd;
-	int mqueue_folder;     /* of an ipc namespace: all its queues; -EBADF: there are none on this kernel */
-	bool ipc_is_used;      /* there is something in it, or something leads to it */
-	St__Sysctl **sysctls;  /* that are not as in a new one */
+	int mqueue_folder;    /* of an ipc namespace: all its queues; -EBADF: there are none on this kernel */
+	bool ipc_is_used;     /* there is something in it, or something leads to it */
+	St__Sysctl **sysctls; /* that are not as in a new one */
 	size_t n_sysctls;
 };
 /* mounts-locked.c: n->locked. 1: this cannot be found out. */

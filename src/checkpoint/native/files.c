@@ -139,7 +139,8 @@ static int owner(struct dump *d, struct dump_file *f, struct error *e)
 				p->ns_pid, f->link);
 		if (o.type == F_OWNER_TID && p->pid != o.pid && dump_has_thread(p, o.pid))
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"cannot checkpoint: process %d: a thread of it that is not its first gets the "
+				"cannot checkpoint: process %d: a thread of it that is not its first gets "
+				"the "
 				"signals of %s (F_SETOWN_EX): not supported; give them to the process",
 				p->ns_pid, f->link);
 		if (o.type == F_OWNER_PID && p->pid == o.pid)

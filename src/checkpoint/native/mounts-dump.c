@@ -307,7 +307,8 @@ static int find_ipc_namespace(struct plan *p, struct entry *entry, struct error 
 
 	if (r > 0 || (r == 0 && entry->msg->ipc_namespace && !p->nested))
 		refuse(p, entry->m,
-			r > 0 ? "it shows the queues of an ipc namespace in which no process of the container is"
+			r > 0 ? "it shows the queues of an ipc namespace in which no process of the "
+				"container is"
 			      : "it shows the queues of an ipc namespace that a process has made for itself, "
 				"and is among the container's own mounts",
 			"unmount it");

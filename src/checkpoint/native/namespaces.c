@@ -78,8 +78,8 @@ int dump_host_names(struct dump *d, St__Container *m, struct error *e)
 }
 
 /* What is done with the objects of each ipc namespace of the container's processes (nested.c) that has some. */
-static int in_nested(struct dump *d, int (*f)(struct dump *d, struct dump_nested *n, struct error *e),
-	struct error *e)
+static int in_nested(
+	struct dump *d, int (*f)(struct dump *d, struct dump_nested *n, struct error *e), struct error *e)
 {
 	int r = 0;
 

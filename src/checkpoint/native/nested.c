@@ -600,8 +600,7 @@ uint64_t dump_namespace_of(const struct dump *d, const struct dump_proc *p, uint
 {
 	for (size_t i = 0; i < d->n_nested && p->msg; i++)
 		for (size_t k = 0; k < p->msg->n_namespaces; k++)
-			if (d->nested[i].msg->type == type &&
-				d->nested[i].msg->id == p->msg->namespaces[k])
+			if (d->nested[i].msg->type == type && d->nested[i].msg->id == p->msg->namespaces[k])
 				return d->nested[i].msg->id;
 	return 0;
 }

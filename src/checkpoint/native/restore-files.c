@@ -349,7 +349,8 @@ int restore_owners(struct restore *r, struct error *e)
 			continue;
 		result = m->owner->pid ? set_owner_as(r, m->owner, fd) : 0;
 		if (result < 0)
-			return error_errno(e, result, "give the signals of a file to process %d", m->owner->pid);
+			return error_errno(
+				e, result, "give the signals of a file to process %d", m->owner->pid);
 		if (m->owner->signal && fcntl(fd, F_SETSIG, m->owner->signal) < 0)
 			return error_errno(e, -errno, "choose signal %d of a file", m->owner->signal);
 		if ((m->flags & O_ASYNC) && !is_placed(r, m) &&

@@ -50,7 +50,8 @@ int restore_enter_network(struct restore *r, uint64_t ns, struct error *e) _must
 /* Likewise while it makes an object of an ipc namespace. */
 int restore_enter_ipc(struct restore *r, uint64_t ns, struct error *e) _must_check_;
 /* What was an id in a user namespace (NULL: the container's), as the container sees it; false: it is not mapped. */
-bool restore_outside_id(const struct restore *r, const struct restore_nested *n, uint32_t id, bool group, uint32_t *ret);
+bool restore_outside_id(
+	const struct restore *r, const struct restore_nested *n, uint32_t id, bool group, uint32_t *ret);
 
 /* What an image says of namespaces makes sense; and the bundle lets processes make them. */
 int restore_validate_namespaces(const struct restore *r, struct error *e) _must_check_;

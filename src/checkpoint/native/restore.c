@@ -462,8 +462,7 @@ static bool has_ipc(const struct restore *r)
 		if (r->shm[i].msg->sysv && !r->shm[i].msg->ipc_namespace)
 			return true;
 	for (size_t i = 0; i < r->n_files; i++)
-		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE &&
-			!r->files[i]->mqueue->ipc_namespace)
+		if (r->files[i]->kind_case == ST__FILE__KIND_MQUEUE && !r->files[i]->mqueue->ipc_namespace)
 			return true;
 	for (size_t i = 0; i < r->n_ipc; i++)
 		if (!r->ipc[i]->ipc_namespace)

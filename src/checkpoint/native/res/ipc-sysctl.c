@@ -176,7 +176,8 @@ int ipc_look_at_nested(struct dump *d, struct dump_nested *n, const char **ret_r
 	r = note_changed(d, n, e);
 	n->ipc_is_used |= n->n_sysctls > 0;
 	if (n->n_sysctls > 0 && !ipc_may_set_sysctls(d->c->spec))
-		*ret_reason = "its sysctls have been changed, which config.json does not let the container do";
+		*ret_reason =
+			"its sysctls have been changed, which config.json does not let the container do";
 	else if (n->ipc_is_used && d->unprivileged && ipc_role(d) == IPC_OUTSIDE)
 		*ret_reason = "there are objects in it, and the container itself is in that of the machine";
 	return r;
@@ -184,7 +185,8 @@ int ipc_look_at_nested(struct dump *d, struct dump_nested *n, const char **ret_r
 
 int ipc_sysctl_dump_nested(struct dump *d, struct dump_nested *n, struct error *e)
 {
-	St__Ipc *m = ipc_add(d, n); /* in any case: older readers must not take the image for one that they know */
+	St__Ipc *m =
+		ipc_add(d, n); /* in any case: older readers must not take the image for one that they know */
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "sysctls");

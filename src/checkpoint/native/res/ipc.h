@@ -11,7 +11,7 @@
 
 /* The inode of a segment is its id, which may be that of another file, or of a segment of another namespace (ns: Namespace.id,
  * 0: the container's): so it is marked. */
-#define SYSV_INODE(ns, id) ((uint64_t)(uint32_t)(id) | ((uint64_t)(ns) & INT32_MAX) << 32 | 1ull << 63)
+#define SYSV_INODE(ns, id) ((uint64_t)(uint32_t)(id) | ((uint64_t)(ns)&INT32_MAX) << 32 | 1ull << 63)
 
 /* Whose the namespace is. Objects in one of somebody outside are not recorded, and stay. Of one that containers of a sandbox
  * share one of them, its owner, records the objects. */
@@ -78,8 +78,8 @@ static inline uint64_t ipc_id(const struct dump_nested *n)
 	return n ? n->msg->id : 0;
 }
 /* Fills sem_undos of all processes of the namespace. They are stopped, and have the area of ask.c. */
-int sem_undo_dump(struct dump *d, uint64_t ns, St__SysvSemaphores *const *sets, size_t n, struct error *e)
-	_must_check_;
+int sem_undo_dump(
+	struct dump *d, uint64_t ns, St__SysvSemaphores *const *sets, size_t n, struct error *e) _must_check_;
 /* Has any thread of the process ever used SEM_UNDO? */
 bool sem_undo_is_used(const struct dump_proc *p);
 

@@ -193,8 +193,7 @@ static void check_descriptor(struct dump *d, const struct dump_file *f)
 	if (!ipc_is_kept(d))
 		dump_refuse(d, f->proc, f->fd, "mqueue", "its ipc namespace is not the container's own",
 			"give the container an ipc namespace of its own", "%s", f->link);
-	else if (ipc_is_recorded(d) &&
-		 (fstat(d->mqueue_folder, &own) < 0 || own.st_dev != f->st.st_dev))
+	else if (ipc_is_recorded(d) && (fstat(d->mqueue_folder, &own) < 0 || own.st_dev != f->st.st_dev))
 		dump_refuse(d, f->proc, f->fd, "mqueue",
 			"it is in an ipc namespace in which no process of the container is",
 			"close it before the checkpoint", "%s", f->link);
@@ -221,8 +220,8 @@ static int open_folder_there(void *arg)
 {
 	struct folder_visit *v = arg;
 
-	v->folder = setns(v->ipc, CLONE_NEWIPC) < 0 || setns(v->mnt, CLONE_NEWNS) < 0 ? -errno
-										       : mount_folder();
+	v->folder =
+		setns(v->ipc, CLONE_NEWIPC) < 0 || setns(v->mnt, CLONE_NEWNS) < 0 ? -errno : mount_folder();
 	return 0;
 }
 

@@ -165,8 +165,7 @@ static int find_in_set(
 	return 0;
 }
 
-int sem_undo_dump(
-	struct dump *d, uint64_t ns, St__SysvSemaphores *const *sets, size_t n, struct error *e)
+int sem_undo_dump(struct dump *d, uint64_t ns, St__SysvSemaphores *const *sets, size_t n, struct error *e)
 {
 	struct seminfo info;
 	size_t at_once;

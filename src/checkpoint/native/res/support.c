@@ -132,10 +132,10 @@ const struct support_row support_rows[] = {
 		"-Ur, bwrap): locked mounts come "
 		"back locked; clocks of time namespaces are as far from the container's as before; what is "
 		"mapped comes by the container's own mounts; a proc of a nested pid namespace, which comes "
-		"last in the list of mounts; an ipc namespace without "
-		"objects; a cgroup namespace whose root is init's cgroup; network namespaces with packet "
-		"filters, and with veth pairs between them and to the container's own; no TCP connections "
-		"in them"},
+		"last in the list of mounts; an ipc namespace with its objects, its sysctls and mounts that "
+		"show its queues; a cgroup namespace whose root is init's cgroup; network namespaces with "
+		"packet filters, and with veth pairs between them and to the container's own; no TCP "
+		"connections in them"},
 	{"namespace", "other nested", "refused",
 		"a time namespace for children only that belongs to a nested user namespace; threads in "
 		"others than their process; those of the container's init; in a pid namespace that belongs "
@@ -143,7 +143,9 @@ const struct support_row support_rows[] = {
 		"a nested user namespace: pidfds, open files of /proc/PID, more priority than usual; in a "
 		"mount namespace that does: overlays, shared mounts; files of a proc "
 		"of a nested pid namespace; ids of projects; a process "
-		"that entered a nested pid namespace by setns"},
+		"that entered a nested pid namespace by setns; a segment that is attached by a process which "
+		"has "
+		"gone to another ipc namespace since, and mq_notify in a nested one"},
 	{"namespace", "pid of a sandbox", "supported",
 		"one that a container of the sandbox has made and others have joined "
 		"(shareProcessNamespace), if all "
