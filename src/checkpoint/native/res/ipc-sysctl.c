@@ -273,7 +273,7 @@ static int write_in(struct restore *r, uint64_t ns, const char *name, const char
 /* The text of "now" with none of its numbers below those of "then", nor below "need"; false: they are so already. */
 static bool raised(const char *now, const char *then, uint64_t need, char *text, size_t size)
 {
-	uint64_t a[NUMBERS], b[NUMBERS] = {}, most[NUMBERS];
+	uint64_t a[NUMBERS], b[NUMBERS] = {}, most[NUMBERS] = {};
 	size_t n = numbers(now, a), len = 0;
 
 	numbers(then, b);
