@@ -66,6 +66,7 @@ const char *const fault_names[] = {
 	"checkpoint-frozen",
 	"checkpoint-seized",
 	"checkpoint-thawed",
+	"checkpoint-raised",
 	"checkpoint-asleep",
 	"checkpoint-injected",
 	"checkpoint-snapshot",

@@ -65,6 +65,7 @@ static void undo(struct container *c, struct dump_journal *j)
 	if (j->frozen)
 		(void)!cgroup_thaw(&c->cgroup, &ignored);
 	dump_cure(j);
+	dump_lower_limits(&j->raised);
 	track_undo(j);
 	dump_undo_ttys(&j->tty);
 	undo_queue(c, j);

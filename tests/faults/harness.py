@@ -370,6 +370,9 @@ def tests():
                         ("restore-registers", False)):
         yield (f"faults/{name}/{'EIO' if error else 'kill'}-connections",
                lambda env, n=name, e=error: other(env, n, e), 60)
+    for error in (False, True):
+        yield (f"faults/checkpoint-raised/{'EIO' if error else 'kill'}-limits_reached",
+               lambda env, e=error: other(env, "checkpoint-raised", e, "limits_reached"), 60)
     for name, error in (("checkpoint-asleep", False), ("checkpoint-injected", False), ("checkpoint-collected", True),
                         ("restore-memory", True), ("restore-threads", False), ("restore-registers", True)):
         for source in ("ia32", "procs_memory", "ns_time") if name != "checkpoint-asleep" else ("ia32",):
@@ -385,8 +388,8 @@ def tests():
     yield from together.tests(own)
     yield from restore_together.tests(own)
     for name in names():
-        # The last one is reached only when a restore fails anyhow: tests/integration/checkpoint.sh.
-        if name.startswith(("predump", "together", "call-")) or name == "restore-failing":
+        # "restore-failing" is reached only when a restore fails anyhow: tests/integration/checkpoint.sh.
+        if name.startswith(("predump", "together", "call-")) or name in ("restore-failing", "checkpoint-raised"):
             continue
         for error in (False, True):
             suffix = "EIO" if error else "kill"

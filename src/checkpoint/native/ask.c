@@ -436,12 +436,29 @@ static int map_apart(struct dump *d, struct dump_proc *p, int64_t *ret, struct e
 	return r;
 }
 
+static int map_beyond_limits(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
+{
+	int r = dump_raise_limits(&d->journal->raised, p->shown);
+
+	if (r < 0)
+		return 0; /* the first answer stands */
+	r = fault_point("checkpoint-raised", e);
+	if (r == 0)
+		r = task_syscall(
+			&p->threads[0].task, p->syscall_insn, SYS_mmap, call->args, &call->result, e);
+	dump_lower_limits(&d->journal->raised);
+	return r;
+}
+
 /* The journal knows of every area before anything else can fail. */
 static int note_area(struct dump *d, struct dump_proc *p, struct task_call *call, struct error *e)
 {
 	if (call->failed)
 		return 0; /* reported already */
 	if (call->result == -EACCES && map_apart(d, p, &call->result, e) < 0)
+		return e ? e->code : -EIO;
+	/* -EAGAIN: of memory that is locked as soon as it is there */
+	if ((call->result == -ENOMEM || call->result == -EAGAIN) && map_beyond_limits(d, p, call, e) < 0)
 		return e ? e->code : -EIO;
 	if (call->result < 0 && call->result > -4096)
 		return error_errno(e, call->result,

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <linux/filter.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -257,6 +258,12 @@ struct dump_tty_journal {
 	struct tty_data data;
 };
 
+/* A process whose limits of memory are raised for a moment (limits.c). */
+struct dump_raised {
+	pid_t pid; /* 0: none */
+	struct rlimit limits[3];
+};
+
 /* What the guard needs to undo if the surgeon dies: in shared memory. */
 struct dump_journal {
 	struct dump_queue_journal *queue; /* in shared memory, too (queues.h) */
@@ -264,6 +271,7 @@ struct dump_journal {
 	bool paused; /* the user had paused it: it must be frozen again */
 	bool frozen; /* the freezer was written */
 	struct task_notes calls;
+	struct dump_raised raised;
 	unsigned n;
 	struct {
 		pid_t pid;
@@ -299,6 +307,9 @@ struct dump_journal {
 #define DUMP_INIT                                                                                            \
 	.guard_fd = -EBADF, .mqueue_folder = -EBADF, .root_fd = -EBADF, .parent = {-EBADF},                  \
 	.pipe_copy = {-EBADF, -EBADF}
+/* For one call of it (pid: as /proc shows it); then what they were. */
+int dump_raise_limits(struct dump_raised *j, pid_t pid) _must_check_;
+void dump_lower_limits(struct dump_raised *j);
 void dump_done(struct dump *d);
 static inline uint64_t dump_new_id(struct dump *d)
 {

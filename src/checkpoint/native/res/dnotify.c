@@ -96,6 +96,6 @@ void dnotify_restore(const St__Process *p, struct batch *b)
 {
 	for (size_t i = 0; i < p->n_descriptors; i++)
 		if (p->descriptors[i]->dnotify)
-			batch_call(b, 0, SYS_fcntl, p->descriptors[i]->fd, F_NOTIFY,
-				p->descriptors[i]->dnotify);
+			batch_call(
+				b, 0, SYS_fcntl, p->descriptors[i]->fd, F_NOTIFY, p->descriptors[i]->dnotify);
 }
