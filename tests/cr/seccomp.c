@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Seccomp filters stay in force: one of the process, a second one on top in a child, one of a single thread.
+ * Seccomp filters stay in force: one of the process, a second and a third one on top in a child, one of a single thread. Of two that
+ * answer with an error that of the newer one counts.
  */
 /* cr: modes=once,cycles,running,again,userns,packed */
 #include "cr.h"
@@ -59,6 +60,7 @@ int main(void)
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	forbid(SYS_getpgid, 71);
 	if (cr_fork("two") == 0) {
+		forbid(SYS_getpriority, 74);
 		forbid(SYS_getpriority, 72);
 		while (cr_wait()) {
 			expect("child", SYS_getpgid, 71);

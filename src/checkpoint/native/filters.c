@@ -247,7 +247,7 @@ static St__SeccompFilter *find_or_add(
 	return f;
 }
 
-/* The newest first, as the kernel lists them; restore loads the oldest first. */
+/* The oldest first, as the kernel counts them (whatever ptrace(2) says), and as restore loads them. */
 static int record(struct dump *d, struct dump_proc *p, struct dump_thread *t, const uint8_t *code, size_t len,
 	uint32_t flags, struct error *e)
 {
@@ -256,10 +256,10 @@ static int record(struct dump *d, struct dump_proc *p, struct dump_thread *t, co
 
 	if (!f || !ids)
 		return no_memory(e);
-	ids[0] = f->id;
-	memcpy(ids + 1, t->msg->seccomp_filters, t->msg->n_seccomp_filters * sizeof(*ids));
+	if (t->msg->n_seccomp_filters > 0)
+		memcpy(ids, t->msg->seccomp_filters, t->msg->n_seccomp_filters * sizeof(*ids));
+	ids[t->msg->n_seccomp_filters++] = f->id;
 	t->msg->seccomp_filters = ids;
-	t->msg->n_seccomp_filters++;
 	return 0;
 }
 
