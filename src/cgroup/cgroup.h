@@ -101,6 +101,8 @@ void cgroup_join_close(struct cgroup_join_fds *j);
  * freeze: returns when all tasks are frozen (reads in a loop; gives up after timeout_ms with -ETIMEDOUT and
  * thaws again). */
 int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e) _must_check_;
+/* The same, but after -ETIMEDOUT what is frozen stays so. */
+int cgroup_freeze_begin(const struct cgroup *cg, int timeout_ms, struct error *e) _must_check_;
 int cgroup_thaw(const struct cgroup *cg, struct error *e) _must_check_;
 /* After a SIGKILL: lets everything run that is frozen, since on v1 it would not die; also what the container has frozen
  * itself in sub-cgroups. */

@@ -100,7 +100,7 @@ static int wait_frozen(const struct freezer *f, int timeout_ms)
 	}
 }
 
-int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
+static int freeze(const struct cgroup *cg, int timeout_ms, bool keep, struct error *e)
 {
 	_cleanup_(freezer_done) struct freezer f;
 	int r = freezer_open(cg, freezer_dir(cg), &f, e);
@@ -112,13 +112,24 @@ int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
 		r = wait_frozen(&f, timeout_ms);
 	if (r == 0)
 		return 0;
-	(void)!freezer_write(&f, false);
+	if (r != -ETIMEDOUT || !keep)
+		(void)!freezer_write(&f, false);
 	if (r == -ETIMEDOUT)
 		return error_set(e, r, ERROR_SYSTEM,
 			"cgroup: %s could not be frozen in %d ms: a task does not leave the kernel, or "
 			"gets no CPU time on a busy machine",
 			cg->path, timeout_ms);
 	return error_errno(e, r, "cgroup: freeze %s", cg->path);
+}
+
+int cgroup_freeze(const struct cgroup *cg, int timeout_ms, struct error *e)
+{
+	return freeze(cg, timeout_ms, false, e);
+}
+
+int cgroup_freeze_begin(const struct cgroup *cg, int timeout_ms, struct error *e)
+{
+	return freeze(cg, timeout_ms, true, e);
 }
 
 static int thaw_one(const struct cgroup *cg, const struct cgroup_dir *d, struct error *e)

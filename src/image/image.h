@@ -70,6 +70,7 @@ struct image_manifest {
 	bool aio_rings;		/* and rings of Linux AIO */
 	bool dnotify;		/* and directories that are watched by F_NOTIFY */
 	bool mq_notify;		/* and processes that mq_notify(3) is to tell */
+	bool listeners;		/* and seccomp filters with a listener */
 	bool shared;		/* it has objects that other containers of its sandbox have, too */
 	bool shared_pids;	/* and its pid namespace; not read back */
 	bool pre_dump;		/* it has memory only, and is there to be a parent */

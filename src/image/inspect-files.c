@@ -271,6 +271,9 @@ void inspect_describe_file(struct inspection *x, struct json_object *o, const St
 		inspect_add_string(x, o, "kind", "tun");
 		inspect_add_string(x, o, "interface", f->tun->link);
 		break;
+	case ST__FILE__KIND_SECCOMP_LISTENER:
+		inspect_add_string(x, o, "kind", "seccomp listener");
+		break;
 	case ST__FILE__KIND_BPF_MAP:
 		inspect_add_string(x, o, "kind", "bpf map");
 		inspect_add_u64(x, o, "elements", f->bpf_map->n_elements);

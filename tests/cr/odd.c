@@ -4,7 +4,7 @@
  * Kernel objects that an engine may not know: each is set up by the name in argv[1], and must either be refused before
  * anything is stopped, or come back faithfully (harness.py: odd). "Not understood" must never mean "silently lost".
  */
-#include "cr.h"
+#include "notify.h"
 
 #include <arpa/inet.h>
 #include <linux/capability.h>
@@ -1711,6 +1711,107 @@ static void check_strict(void)
 	check(read(fd2, &c, 1) == 1 && c == 's', "the strict one does not answer");
 }
 
+/* An answer for each, by a thread that has no filter. */
+static void *answers(void *arg CR_UNUSED)
+{
+	for (;;) {
+		struct seccomp_notif n = {};
+
+		if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &n) == 0) {
+			cr_msleep(120);
+			answer(fd, &n);
+		}
+	}
+	return NULL;
+}
+
+static void start_answering(void)
+{
+	pthread_t thread;
+
+	check(pthread_create(&thread, NULL, answers, NULL) == 0, "pthread_create");
+}
+
+/* Of one thread alone, which the leader answers. */
+static volatile int asked, answered;
+
+static void *asks_alone(void *arg CR_UNUSED)
+{
+	fd = load_notify(0);
+	for (;;) {
+		while (asked == answered)
+			cr_msleep(1);
+		ask("thread", 5);
+		answered++;
+	}
+	return NULL;
+}
+
+static bool set_seccomp_thread(void)
+{
+	pthread_t thread;
+
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	check(pthread_create(&thread, NULL, asks_alone, NULL) == 0, "pthread_create");
+	while (fd < 0)
+		cr_msleep(1);
+	return true;
+}
+
+static void check_seccomp_thread(void)
+{
+	asked++;
+	serve(fd, 1);
+	while (asked != answered)
+		cr_msleep(1);
+}
+
+/* A child with a filter, and its listener. */
+static int make_asking(unsigned flags)
+{
+	int pair[2], listener;
+
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	make_pair(pair);
+	child = must(fork());
+	if (child == 0) {
+		give(pair[1], load_notify(flags));
+		for (;; cr_msleep(30))
+			ask("child", 6);
+	}
+	listener = take(pair[0], 60);
+	close(pair[1]);
+	return listener;
+}
+
+static bool set_seccomp_in_flight(void)
+{
+	make_flight();
+	put_in_flight(make_asking(0));
+	return true;
+}
+
+static void check_seccomp_in_flight(void)
+{
+	int listener = take_in_flight();
+
+	serve(listener, 3);
+	put_in_flight(listener);
+}
+
+/* Nothing interrupts the call until it is answered, which is soon, again and again. */
+static bool set_seccomp_killable(void)
+{
+	fd = make_asking(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	start_answering();
+	return true;
+}
+
+static void check_seccomp_killable(void)
+{
+	check(kill(child, 0) == 0, "the child: %m");
+}
+
 static bool set_deleted_cwd(void)
 {
 	must(mkdir("/tmp/gone", 0755));
@@ -2024,6 +2125,9 @@ static const struct object {
 	{"guard_pages", set_guard, check_guard},
 	{"guard_shared", set_guard_shared, check_guard_shared},
 	{"seccomp_strict", set_strict, check_strict},
+	{"seccomp_thread", set_seccomp_thread, check_seccomp_thread},
+	{"seccomp_in_flight", set_seccomp_in_flight, check_seccomp_in_flight},
+	{"seccomp_killable", set_seccomp_killable, check_seccomp_killable},
 	{"deleted_cwd", set_deleted_cwd, check_deleted_cwd},
 	{"deleted_dir", set_deleted_dir, check_deleted_dir},
 	{"deleted_fifo", set_deleted_fifo, check_deleted_fifo},

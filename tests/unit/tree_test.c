@@ -103,6 +103,32 @@ static void adopted_by_subreaper(struct arena *a)
 		"a leader adopts from the session of its child, in which it was not born");
 }
 
+static void listeners(struct arena *a)
+{
+	/* 5 has loaded a filter when it had 6, and not yet 7; 8 and 9 have another one from a process that is gone */
+	const struct tree_process p
+		[] = {{1, 0, 1, 1}, {5, 1, 1, 1, .listener = 3}, {6, 5, 1, 1, .listener = 3}, {7, 5, 1, 1},
+			{8, 1, 1, 1, .listener = 4}, {9, 1, 9, 9, .listener = 4}},
+	       /* who has it was adopted by another one than who else has */
+		far[] = {{1, 0, 1, 1}, {5, 1, 1, 1}, {6, 5, 1, 1, .listener = 3},
+			{7, 1, 1, 1, .listener = 3}},
+	       /* 6 was born before its parent began its session, and has it; 7 in that session, and has not */
+		order[] = {{1, 0, 1, 1}, {5, 1, 5, 5, .listener = 3}, {6, 5, 1, 1, .listener = 3},
+			{7, 5, 5, 5}},
+	       late[] = {{1, 0, 1, 1}, {5, 1, 5, 5, .listener = 3}, {6, 5, 1, 1}, {7, 5, 5, 5, .listener = 3},
+		       {8, 7, 5, 5}};
+	struct tree_plan *t = plan(a, p, 6, NULL);
+
+	ok(t && t->nodes[1].loads && !t->nodes[2].loads && t->nodes[2].time == TREE_AFTER_LOAD &&
+			t->nodes[3].time == TREE_BEFORE_LOAD && !t->nodes[3].loads,
+		"a filter with a listener is loaded between two children");
+	ok(t && t->nodes[4].loads && t->nodes[5].parent == 4 && t->nodes[5].shares == CLONE_PARENT &&
+			!t->nodes[5].loads && t->nodes[5].setsid && t->nodes[5].time == TREE_AFTER_LOAD,
+		"an orphan has it from another one, whose sibling it is");
+	ok(!plan(a, far, 4, NULL) && !plan(a, order, 4, NULL), "what no order of forks gives is refused");
+	ok(!plan(a, late, 5, NULL), "who has no filter cannot come from who was born with one");
+}
+
 static void sharing(struct arena *a)
 {
 	/* 6 and 7 share with each other, and their parent with none; 8 shares with init, which is not its parent */
@@ -241,6 +267,7 @@ int main(void)
 	adopted_with_living_leader(&a);
 	dead_group_leader(&a);
 	adopted_by_subreaper(&a);
+	listeners(&a);
 	sharing(&a);
 	members(&a);
 	impossible(&a);

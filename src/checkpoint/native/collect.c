@@ -727,6 +727,8 @@ int dump_collect(struct dump *d, struct error *e)
 		r = dump_in_flight(d, e);
 	dump_view_end(d);
 	if (r == 0)
+		r = dump_listeners(d, e);
+	if (r == 0)
 		r = peers_publish(d, e);
 	if (r == 0)
 		r = dump_check_tree(d, e);

@@ -68,6 +68,7 @@ struct dump_proc {
 	const char *
 		split_namespace; /* the kind of which one of its threads has another than the process; NULL: none */
 	struct dump_link exe, cwd, root;
+	uint64_t listener; /* File.id: of a seccomp filter that all of its threads have; 0: none */
 	struct proc_posix_timer *timers; /* from here on only when stopped */
 	size_t n_timers;
 	struct timespec timers_read_at; /* the container's CLOCK_MONOTONIC then */
@@ -91,8 +92,9 @@ struct dump_file {
 	const char *by_name; /* then: "exe", "cwd", "map_files/A-B" below /proc/PID */
 	int local;	     /* our duplicate, by pidfd_getfd; -EBADF: not needed (yet) */
 	struct stat st;
-	const char *link;	      /* what /proc/PID/fd/N points to */
-	St__PressureTrigger *trigger; /* of a file for pressure; NULL: none */
+	const char *link;			/* what /proc/PID/fd/N points to */
+	St__PressureTrigger *trigger;		/* of a file for pressure; NULL: none */
+	struct seccomp_listener_seen *listener; /* what it listens to (listeners.c); NULL: nothing */
 	const char *other_name;	 /* of a file that has been deleted under the name of the link (regular.c) */
 	const char *protocol;	 /* of a socket: "UNIX-STREAM"; NULL: it is none */
 	struct proc_fdinfo info; /* without O_CLOEXEC: ask.c asks for that */
@@ -206,8 +208,9 @@ struct dump {
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;
 	ino_t udp_errors_namespace;
-	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio,
-		has_dnotify;	     /* the image has */
+	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify,
+		has_listeners;	     /* the image has */
+	bool may_notify;	     /* a seccomp filter may ask a listener */
 	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
@@ -581,6 +584,8 @@ void dump_read_label_of(const struct dump_proc *p, char *buf, size_t size);
 /* AppArmor's, into the processes' messages, with obstacles (labels.c). */
 void dump_labels(struct dump *d);
 /* Obstacles (landlock.c). Begin: when the spec is known, and the tasks run. */
+/* listeners-dump.c: which listener is for which seccomp filter of whom. */
+int dump_listeners(struct dump *d, struct error *e) _must_check_;
 void dump_landlock_begin(const struct dump *d);
 int dump_landlock(struct dump *d, struct error *e) _must_check_;
 /* Its sub-cgroups (cgroups.c): likewise. */

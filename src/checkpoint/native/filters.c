@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/listeners.h"
 #include "linux/seccomp-run.h"
 
 static int no_memory(struct error *e)
@@ -18,15 +19,16 @@ static int no_memory(struct error *e)
 	return error_errno(e, -ENOMEM, "seccomp filters");
 }
 
-/* Somebody outside answers for calls, and nobody could after a restore: the kernel gives a listener only to who installs
- * the filter, and the agent that had the old one knows nothing of it. */
+/* It may ask a listener: also by an answer that it works out. */
 static bool has_listener(const void *code, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct sock_filter f;
 
 		memcpy(&f, (const char *)code + i * sizeof(f), sizeof(f));
-		if (f.code == (BPF_RET | BPF_K) && (f.k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF)
+		if (f.code == (BPF_RET | BPF_A) ||
+			(f.code == (BPF_RET | BPF_K) &&
+				(f.k & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_USER_NOTIF))
 			return true;
 	}
 	return false;
@@ -301,11 +303,7 @@ int filters_collect(struct dump *d, struct dump_proc *p, struct dump_thread *t, 
 		code = arena_alloc(&d->arena, n * sizeof(struct sock_filter));
 		if (!code || ptrace(PTRACE_SECCOMP_GET_FILTER, t->tid, i, code) < 0)
 			return error_errno(e, -errno, "seccomp filter %zu of pid %d", i, t->tid);
-		if (has_listener(code, n))
-			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
-				"process %d has a seccomp filter with a listener (SCMP_ACT_NOTIFY), which "
-				"nobody would answer after a restore: run the container without it",
-				t->tid);
+		d->may_notify |= has_listener(code, n);
 		if (ptrace(PTRACE_SECCOMP_GET_METADATA, t->tid, sizeof(meta), &meta) < 0)
 			meta.flags = 0;
 		r = record(d, p, t, code, n * sizeof(struct sock_filter), meta.flags, e);
@@ -387,7 +385,8 @@ void filters_load(struct batch *b, const St__Process *p, const St__Thread *t, ui
 {
 	if (t->seccomp_mode == SECCOMP_MODE_STRICT)
 		batch_call(b, 0, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
-	for (size_t i = 0; i < t->n_seccomp_filters; i++) {
+	/* Those up to one with a listener the thread was born with. */
+	for (size_t i = listeners_n_born_with(p, t, NULL); i < t->n_seccomp_filters; i++) {
 		size_t k = index_of(p, t->seccomp_filters[i]);
 		const St__SeccompFilter *f = p->seccomp_filters[k];
 
@@ -438,6 +437,8 @@ int filters_seize_restored(
 	bool filtered = false;
 	int result;
 
+	if (listeners_take_over(r, task))
+		return 0;
 	for (size_t i = 0; i < p->n_threads; i++)
 		filtered |= p->threads[i]->seccomp_mode != SECCOMP_MODE_DISABLED;
 	result = task_seize(task, task->tid,

@@ -249,7 +249,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 {
 	TRACE("lay out");
 	uint64_t control_len = ALIGN_UP(sizeof(struct restore_control) +
-						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside)) +
+						r->n_procs * (sizeof(*r->sharers) + sizeof(*r->outside) +
+								     sizeof(*r->watches)) +
 						(r->n_threads + 1) * sizeof(*r->times) +
 						restore_n_tickets(r) * sizeof(*r->tickets),
 			 (size_t)PAGE),
@@ -295,7 +296,8 @@ int restore_lay_out(struct restore *r, struct error *e)
 	r->control = (struct restore_control *)at;
 	r->sharers = (struct restore_sharer *)(r->control + 1);
 	r->outside = (struct restore_lack *)(r->sharers + r->n_procs);
-	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->outside + r->n_procs), sizeof(*r->times));
+	r->watches = (struct restore_watch *)(r->outside + r->n_procs);
+	r->times = (struct timespec *)ALIGN_UP((uintptr_t)(r->watches + r->n_procs), sizeof(*r->times));
 	r->tickets = (struct restore_ticket *)(r->times + r->n_threads);
 	at += control_len;
 	for (size_t i = 0; i < r->n_procs; i++) {

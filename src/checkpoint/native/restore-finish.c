@@ -26,6 +26,7 @@
 #include "base/trace.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/listeners.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/restore-lazy.h"
 #include "checkpoint/native/ia32.h"
@@ -169,7 +170,7 @@ int restore_wait_for_stubs(
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned round = 1; (have = __atomic_load_n(word, __ATOMIC_SEQ_CST)) < n; round++) {
-		struct timespec limit = {0, 5000000};
+		struct timespec limit = {0, listeners_any(r) ? 200000 : 5000000};
 		struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 		bool ended;
 
@@ -180,6 +181,8 @@ int restore_wait_for_stubs(
 		arriving = feed_state(r, e);
 		if (arriving < 0)
 			return arriving;
+		if (listeners_any(r) && listeners_serve(r, e) < 0)
+			return e->code;
 		if (r->options->meeting && meeting_is_lost(r->options->meeting, e) < 0)
 			return e->code;
 		if (__atomic_load_n(&r->control->failed, __ATOMIC_SEQ_CST)) {
@@ -391,7 +394,7 @@ static int seize_all(struct finish *f, struct error *e)
 		if (result < 0)
 			return result;
 	}
-	return 0;
+	return listeners_reap(f->r, e);
 }
 
 static void arm(struct restore *r)
@@ -733,6 +736,8 @@ static int wait_for_zombies(struct finish *f, struct error *e)
 	for (int tries = 0; want > 0 && tries < 2000; tries++) {
 		size_t have = 0;
 
+		if (listeners_any(f->r) && listeners_serve(f->r, e) < 0)
+			return e->code;
 		free(take_ptr(pids));
 		if (container_pids(f->c, false, &pids, &n, e) < 0)
 			return e->code;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files that can only be opened when all processes exist: pidfds, what is in /proc/PID, time namespaces, and epoll sets that watch
- * them. Init opens them behind the last barrier of the tree; the others, which were forked before, fetch them from it, so
+ * Files that can only be opened when all processes exist: pidfds, what is in /proc/PID, time namespaces, listeners of seccomp filters,
+ * and epoll sets that watch them. Init opens them behind the last barrier of the tree; the others, which were forked before, fetch them from it, so
  * that all have the same open file description. Nobody goes on, and no zombie ends, before all have what they need.
  */
 #include "checkpoint/native/restore.h"
@@ -18,6 +18,8 @@ bool restore_waits_for_process(const St__File *m)
 		return m->regular->process > 1 && !m->regular->process_gone;
 	if (m->kind_case == ST__FILE__KIND_NS)
 		return m->ns->id != 0;
+	if (m->kind_case == ST__FILE__KIND_SECCOMP_LISTENER)
+		return !m->seccomp_listener->ended;
 	return m->kind_case == ST__FILE__KIND_PIDFD && m->pidfd->pid;
 }
 

@@ -563,6 +563,8 @@ int restore_fork(
 
 	if (first && r->homes.home[index_of(r, child)] != r->here)
 		return fork_at_home(r, parent, child, pid, flags);
+	if (flags & CLONE_PARENT)
+		args.exit_signal = 0; /* as ours */
 	if (first)
 		args.flags |= CLONE_NEWPID;
 	if (aimed && aim_at(r, parent, restore_first_of(r, to)) < 0)

@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/huge.h"
+#include "checkpoint/native/listeners.h"
 #include "checkpoint/native/network.h"
 #include "checkpoint/native/res/ipc.h"
 #include "checkpoint/native/restore-home.h"
@@ -127,7 +128,8 @@ static bool begins_namespace(const struct restore *r, const struct tree_node *no
 	return p && p->n_inner_pids && restore_own_pid(p) == 1;
 }
 
-static void fork_children(struct restore *r, size_t self, bool before_setsid)
+/* loaded: those that come when the filter with a listener is there, or all others. */
+static void fork_children(struct restore *r, size_t self, bool before_setsid, bool loaded)
 {
 	const size_t n = r->tree->n_nodes;
 
@@ -138,12 +140,38 @@ static void fork_children(struct restore *r, size_t self, bool before_setsid)
 		pid_t pid;
 
 		if (k == 0 || node->parent != self || k == self || node->before_setsid != before_setsid ||
-			begins_namespace(r, node) != (i < n) || node->kind == TREE_MEMBER)
+			begins_namespace(r, node) != (i < n) || node->kind == TREE_MEMBER ||
+			(node->time == TREE_AFTER_LOAD) != loaded)
 			continue;
 		pid = fork_node(r, k);
 		if (node->kind == TREE_SESSION_LEADER || node->kind == TREE_PARENT)
 			wait_for(r, pid);
 	}
+}
+
+static bool forks_after_load(const struct restore *r, size_t self)
+{
+	for (size_t i = 1; i < r->tree->n_nodes; i++)
+		if (r->tree->nodes[i].parent == self && r->tree->nodes[i].before_setsid &&
+			r->tree->nodes[i].time == TREE_AFTER_LOAD)
+			return true;
+	return false;
+}
+
+/* Children before and behind the moment when it begins its session; *loaded: it has its filter with a listener. */
+static void fork_and_load(struct restore *r, size_t self, bool before_setsid, bool *loaded)
+{
+	struct error e;
+
+	fork_children(r, self, before_setsid, false);
+	if (!listeners_any(r))
+		return;
+	if (r->tree->nodes[self].loads && !*loaded && (!before_setsid || forks_after_load(r, self))) {
+		*loaded = true;
+		if (listeners_load(r, self, &e) < 0)
+			restore_stub_fail(r, &e);
+	}
+	fork_children(r, self, before_setsid, true);
 }
 
 static void reap_group_leaders(struct restore *r, size_t self)
@@ -365,6 +393,7 @@ static _Noreturn void stub(struct restore *r, size_t self)
 {
 	const struct tree_node *node = &r->tree->nodes[self];
 	const St__Process *p = process_of(r, node);
+	bool loaded = false;
 	struct error e;
 
 	if (p && restore_late_mounts(r, p, &e) < 0)
@@ -377,7 +406,7 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		error_errno(&e, -errno, "process %d: adopt", node->pid);
 		restore_stub_fail(r, &e);
 	}
-	fork_children(r, self, true);
+	fork_and_load(r, self, true, &loaded);
 	if (node->setsid && setsid() < 0) {
 		error_errno(&e, -errno, "process %d: begin a session", node->pid);
 		restore_stub_fail(r, &e);
@@ -389,7 +418,7 @@ static _Noreturn void stub(struct restore *r, size_t self)
 		error_errno(&e, -errno, "process %d: lead its group", node->pid);
 		restore_stub_fail(r, &e);
 	}
-	fork_children(r, self, false);
+	fork_and_load(r, self, false, &loaded);
 	if (node->unshares && unshare((int)node->unshares) < 0) {
 		error_errno(&e, -errno, "process %d: what it shares no more", node->pid);
 		restore_stub_fail(r, &e);

@@ -3,6 +3,7 @@
  * What a well-formed image may still say wrongly: ids that ascend, arrays of the right length, addresses in order,
  * references that lead somewhere. Checked once, before anything is made, so that later code can rely on it.
  */
+#include "checkpoint/native/listeners.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/ia32.h"
 #include "checkpoint/native/restore.h"
@@ -291,6 +292,8 @@ static bool file_is_complete(const struct restore *r, const St__File *f)
 		return f->ns->name != NULL;
 	case ST__FILE__KIND_TUN:
 		return f->tun->path[0] == '/' && strlen(f->tun->link) < IFNAMSIZ;
+	case ST__FILE__KIND_SECCOMP_LISTENER:
+		return f->seccomp_listener->flags <= 1; /* SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP */
 	case ST__FILE__KIND_BPF_MAP:
 		return bpf_map_is_valid(r, f);
 	case ST__FILE__KIND_MQUEUE:
@@ -424,6 +427,8 @@ int restore_validate(const struct restore *r, struct error *e)
 		result = restore_validate_cgroups(r, e);
 	for (size_t i = 0; i < r->n_procs && result == 0; i++)
 		result = validate_process(r, r->procs[i], e);
+	if (result == 0)
+		result = listeners_validate(r, e);
 	if (result == 0)
 		result = restore_validate_ttys(r, e);
 	if (result == 0 && (r->procs[0]->ppid != 0 || r->procs[0]->state == 2))

@@ -25,6 +25,7 @@
 #include "checkpoint/confine.h"
 #include "checkpoint/native/cpu.h"
 #include "checkpoint/native/filters.h"
+#include "checkpoint/native/listeners.h"
 #include "checkpoint/native/huge.h"
 #include "checkpoint/native/res/aio.h"
 #include "checkpoint/native/res/ipc.h"
@@ -238,6 +239,8 @@ static int plan_tree(struct restore *r, struct error *e)
 			.memory_with = p->memory_with,
 			.handlers_with = p->handlers_with,
 			.exit_signal = p->exit_signal,
+			.zombie = p->state == 2,
+			.listener = listeners_of(p),
 			.orphan = i > 0 && restore_joins_pids(r) && p->ppid == SHARED_PIDS_REAPER};
 		if (!ns)
 			continue;
@@ -248,6 +251,8 @@ static int plan_tree(struct restore *r, struct error *e)
 	result = tree_plan_make(&r->arena, procs, r->n_procs, &r->tree, &wrong, e);
 	if (result < 0)
 		return error_prefix(e, "process %d", procs[wrong].pid);
+	for (size_t i = 0; i < r->n_procs; i++)
+		r->n_loads += r->tree->nodes[i].loads;
 	name_helpers(r);
 	return plan_ttys(r, e);
 }

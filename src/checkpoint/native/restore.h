@@ -77,6 +77,11 @@ struct restore_lack {
 	uint64_t address, n;
 	pid_t pid;
 };
+/* Who is about to load a filter with a listener (listeners.h). turn: by the parent, it may. */
+struct restore_watch {
+	uint32_t asked, turn;
+	int32_t pid; /* as the parent sees it */
+};
 struct restore_unit;
 struct restore_layer;
 /* A namespace that the container's processes had made, and its descriptor in the stubs (-EBADF: none). */
@@ -154,6 +159,11 @@ struct restore {
 	struct restore_slot *slots;	/* by process */
 	struct restore_sharer *sharers; /* by process, behind the control block */
 	struct restore_lack *outside;	/* by process, likewise */
+	struct restore_watch *watches;	/* by process, likewise */
+	size_t n_loads;			/* of filters with a listener that are yet to come */
+	pid_t *traced;			/* by the parent, because of these; in the arena */
+	size_t n_traced, max_traced;
+	bool is_traced; /* in a stub: it is */
 	bool fills_outside;
 	bool huge_fill; /* see restore-thp.h */
 	struct timespec

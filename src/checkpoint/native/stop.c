@@ -4,6 +4,7 @@
  * thread is seized and interrupted, and the freezer is opened again, because frozen tasks cannot run the batches
  * of ask.c (and on v1 not even answer ptrace). A paused container is frozen again before its tasks are let go.
  */
+#include "checkpoint/native/listeners.h"
 #include "checkpoint/native/dump.h"
 
 #include <signal.h>
@@ -115,6 +116,41 @@ static int wait_all(struct dump *d, struct error *e)
 	return 0;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+}
+
+/* Who waits for an answer that must come from another one of them (listeners.h) does not stop before it comes: they are let go on until
+ * it has come, and tried again. */
+static int freeze_cgroup(struct dump *d, struct error *e)
+{
+	enum { FIRST_MS = 100, PAUSE_US = 200 };
+	uint64_t start = now_ms(), passed = 0;
+	pid_t waits = 0;
+	int r;
+
+	while ((r = cgroup_freeze_begin(&d->c->cgroup, FIRST_MS, e)) == -ETIMEDOUT &&
+		(passed = now_ms() - start) < FREEZE_TIMEOUT_MS && (waits = listeners_hold_up(d)) > 0) {
+		if (cgroup_thaw(&d->c->cgroup, e) < 0)
+			return e->code;
+		while (listeners_holds_up(waits) && now_ms() - start < FREEZE_TIMEOUT_MS)
+			usleep(PAUSE_US);
+	}
+	if (r == -ETIMEDOUT && waits == 0)
+		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS - FIRST_MS, e);
+	else if (r == -ETIMEDOUT && cgroup_thaw(&d->c->cgroup, e) == 0)
+		error_set(e, r, ERROR_STATE,
+			"process %d waits for an answer to what its seccomp filter has asked, and cannot be "
+			"stopped before "
+			"(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV): try again",
+			waits);
+	return r;
+}
+
 /* From here on nothing of the container runs. */
 static int freeze(struct dump *d, struct error *e)
 {
@@ -126,7 +162,7 @@ static int freeze(struct dump *d, struct error *e)
 		r = dump_stop_unfrozen(d, e);
 	} else {
 		d->journal->frozen = true;
-		r = cgroup_freeze(&d->c->cgroup, FREEZE_TIMEOUT_MS, e);
+		r = freeze_cgroup(d, e);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	d->frozen_at = now.tv_sec * 1000000000ll + now.tv_nsec;

@@ -66,8 +66,8 @@ static void check_pids(struct dump *d, struct dump_proc *p)
 /* Opened when all processes are there, and by init: which nobody in another user namespace may take them from. */
 static bool is_late(const struct dump_file *f)
 {
-	return !strcmp(f->link, "anon_inode:[pidfd]") || !strncmp(f->link, "pidfd:", 6) ||
-	       !strncmp(f->link, "time:", 5) ||
+	return !strcmp(f->link, "anon_inode:[pidfd]") || !strcmp(f->link, "anon_inode:seccomp notify") ||
+	       !strncmp(f->link, "pidfd:", 6) || !strncmp(f->link, "time:", 5) ||
 	       (!strncmp(f->link, "/proc/", 6) && f->link[6] >= '0' && f->link[6] <= '9');
 }
 
@@ -153,6 +153,8 @@ int dump_check_tree(struct dump *d, struct error *e)
 			.memory_with = p->msg->memory_with,
 			.handlers_with = p->msg->handlers_with,
 			.exit_signal = p->msg->exit_signal,
+			.zombie = p->zombie,
+			.listener = p->listener,
 			.orphan = shared_pids_is_adopted(d, p) && !p->by_exec,
 			.pid_ns = ns ? ns->id : 0,
 			.outer_pid_ns = ns ? ns->parent : 0,

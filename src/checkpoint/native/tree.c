@@ -372,6 +372,8 @@ int tree_plan_make(struct arena *a, const struct tree_process *procs, size_t n, 
 		return error_errno(e, -ENOMEM, "plan the process tree");
 	plan->n_nodes = plan->n_processes = n;
 	r = make(&pl, ret_wrong, e);
+	if (r == 0)
+		r = tree_plan_listeners(procs, n, plan, ret_wrong, e);
 	if (r < 0)
 		return r;
 	plan_groups(&pl);

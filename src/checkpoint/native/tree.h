@@ -21,7 +21,9 @@ struct tree_process {
 		fs_with; /* pid of the first one with which it shares its descriptor table, or fs; 0: of none */
 	int memory_with, handlers_with; /* likewise of memory, and of signal handlers */
 	int exit_signal;
-	bool orphan; /* adopted by the first process of the pid namespace, which is not among these */
+	bool zombie;
+	uint64_t listener; /* of a seccomp filter that it has (listeners.h); 0: none */
+	bool orphan;	   /* adopted by the first process of the pid namespace, which is not among these */
 };
 
 enum tree_kind {
@@ -33,6 +35,9 @@ enum tree_kind {
 	TREE_MEMBER, /* a process that shares the memory of another one, and is made by the batch of "parent" */
 };
 
+/* When it is forked by a process that loads a filter with a listener. */
+enum tree_time { TREE_ANY_TIME, TREE_BEFORE_LOAD, TREE_AFTER_LOAD };
+
 struct tree_node {
 	enum tree_kind kind;
 	int pid;	    /* 0: one that nothing else has */
@@ -41,7 +46,10 @@ struct tree_node {
 	bool before_setsid; /* forked before its parent begins a session of its own */
 	bool setsid;	    /* begins a session */
 	bool adopts;	    /* to be a child subreaper while the tree is made; init needs not */
-	uint64_t shares; /* CLONE_FILES, CLONE_FS: with who forks it; of a member: all flags of its clone */
+	bool loads;	    /* the seccomp filter that it has, with a listener */
+	enum tree_time time;
+	uint64_t
+		shares; /* CLONE_FILES, CLONE_FS: with who forks it, CLONE_PARENT: whose sibling it is; of a member: all flags of its clone */
 	uint64_t
 		unshares; /* what it has shared only so that those below it could: after it has forked them */
 };
@@ -59,6 +67,10 @@ size_t tree_depth(const struct tree_plan *t, size_t node);
 
 /* Of tree_plan_make(): the nodes of members (tree-members.c). */
 int tree_plan_members(const struct tree_process *procs, size_t n, struct tree_plan *plan, size_t *ret_wrong,
+	struct error *e) _must_check_;
+
+/* Likewise: who loads filters with a listener, and when the others are forked (tree-listeners.c). */
+int tree_plan_listeners(const struct tree_process *procs, size_t n, struct tree_plan *plan, size_t *ret_wrong,
 	struct error *e) _must_check_;
 
 /* procs: parents before children, procs[0] is init (already the leader of session procs[0].sid == its pid). The plan lies in

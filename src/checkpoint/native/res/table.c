@@ -10,7 +10,8 @@ extern const struct resource resource_stdio, resource_eventfd, resource_epoll, r
 	resource_socket_other;
 extern const struct resource resource_inotify, resource_fanotify, resource_pidfd, resource_userfaultfd,
 	resource_io_uring, resource_secret, resource_bpf_map, resource_bpf, resource_perf, resource_mqueue,
-	resource_namespace, resource_anon_other, resource_device_other, resource_tun;
+	resource_namespace, resource_anon_other, resource_device_other, resource_tun,
+	resource_seccomp_listener;
 extern const struct resource resource_outside, resource_pty_master, resource_pty_slave, resource_tty;
 
 const struct resource *const resource_table[] = {
@@ -33,6 +34,7 @@ const struct resource *const resource_table[] = {
 	&resource_userfaultfd,
 	&resource_io_uring,
 	&resource_secret,
+	&resource_seccomp_listener,
 	&resource_bpf_map,
 	&resource_bpf,
 	&resource_perf,
