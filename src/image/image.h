@@ -34,12 +34,12 @@ enum image_record_type {
 	IMAGE_RECORD_NETWORK_3 = 86, /* likewise */
 	IMAGE_RECORD_PACKET_TABLE = 67, /* PacketTable: one of nftables, in that network namespace */
 	IMAGE_RECORD_IPC = 30,		/* Ipc: one object of the ipc namespace, or its sysctls */
-	IMAGE_RECORD_IPC_2 = 87,	/* likewise: of an ipc namespace that processes of the container have made */
-	IMAGE_RECORD_SHM_2 = 88,	/* SharedMemory: a System V segment of such a one */
-	IMAGE_RECORD_MOUNT = 50,	/* Mount: all of them or none */
-	IMAGE_RECORD_CGROUP = 51,	/* Cgroup: a sub-cgroup, parents before children */
-	IMAGE_RECORD_NAMESPACE = 40,	/* Namespace: owners and parents before what is theirs */
-	IMAGE_RECORD_NAMESPACE_2 = 85,	/* Namespace, too: with what older readers do not know */
+	IMAGE_RECORD_IPC_2 = 87, /* likewise: of an ipc namespace that processes of the container have made */
+	IMAGE_RECORD_SHM_2 = 88, /* SharedMemory: a System V segment of such a one */
+	IMAGE_RECORD_MOUNT = 50, /* Mount: all of them or none */
+	IMAGE_RECORD_CGROUP = 51,      /* Cgroup: a sub-cgroup, parents before children */
+	IMAGE_RECORD_NAMESPACE = 40,   /* Namespace: owners and parents before what is theirs */
+	IMAGE_RECORD_NAMESPACE_2 = 85, /* Namespace, too: with what older readers do not know */
 };
 enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 

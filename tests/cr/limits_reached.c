@@ -37,8 +37,8 @@ static void rounds(int resource, const char *what)
 	check(!may_map(), "%s%lu is no limit", what, full.rlim_cur);
 	while (cr_wait()) {
 		must(getrlimit(resource, &now));
-		check(now.rlim_cur == full.rlim_cur && now.rlim_max == full.rlim_max, "limit %d was %lu, is %lu %lu", resource,
-			full.rlim_cur, now.rlim_cur, now.rlim_max);
+		check(now.rlim_cur == full.rlim_cur && now.rlim_max == full.rlim_max,
+			"limit %d was %lu, is %lu %lu", resource, full.rlim_cur, now.rlim_cur, now.rlim_max);
 		check(!may_map(), "limit %d is not in force", resource);
 		check(used(what) == full.rlim_cur, "%s%lu, was %lu", what, used(what), full.rlim_cur);
 	}

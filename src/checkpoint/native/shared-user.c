@@ -44,7 +44,7 @@ static int look_for_tracers(const struct stat *user, struct error *e)
 
 	if (!dir || fstatat(dirfd(dir), "self/ns/pid", &pids, 0) < 0)
 		r = error_errno(e, -errno, "look for processes in the user namespace");
-	while (r == 0 && (ent = readdir(dir))) {
+	while (r == 0 && dir && (ent = readdir(dir))) {
 		pid_t pid = strtol(ent->d_name, NULL, 10);
 
 		if (pid > 0 && is_in(dirfd(dir), pid, "user", user) && is_in(dirfd(dir), pid, "pid", &pids))
