@@ -203,4 +203,40 @@ test_checkpoint_waits() {
 	expect_nothing_left c
 }
 
+# guarded LAZY ARG...: whether a program with guard regions is restored lazily.
+guarded() {
+	local lazy=$1
+	shift
+	bundle b /bin/stack_guards "$@"
+	cp "$BUILD/tests/cr/stack_guards" "$B/rootfs/bin/"
+	chmod 777 "$B/rootfs/cr"
+	start c
+	eventually 10 test -e "$B/rootfs/cr/ready.1"
+	[ ! -e "$B/rootfs/cr/result.1" ] || skip "$(cat "$B/rootfs/cr/result.1")"
+	ok checkpoint --image-path "$T/i" c
+	image=$T/i
+	if [ "$lazy" = yes ]; then
+		held
+		let_go_on
+		ok wait --restore c
+	else
+		restored --lazy=yes
+		[ ! -e "$ROOT/c/filling" ] || fail "lazily, with $*"
+	fi
+	echo > "$B/rootfs/cr/go"
+	mv "$B/rootfs/cr/go" "$B/rootfs/cr/go.1"
+	eventually 20 test -e "$B/rootfs/cr/result.1"
+	[ "$(cat "$B/rootfs/cr/result.1")" = PASS ] || fail "$(cat "$B/rootfs/cr/result.1")"
+	ok delete -f c
+	expect_nothing_left c
+	rm -rf "$T/b" "$T/i"
+}
+
+# Those below the stacks of threads tell of nothing but threads; others may come and go where memory is still missing.
+test_guard_regions() {
+	guarded yes
+	guarded no heap
+	guarded no coroutine
+}
+
 run_test "$@"

@@ -15,10 +15,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
 #include "checkpoint/native/restore-share.h"
+#include "checkpoint/native/sched-attr.h"
 #include "image/stream.h"
 
 enum { ARRIVAL_POLL_MS = 2 };
@@ -205,11 +207,45 @@ static void hint(struct lazy *l, struct lazy_memory *m, uint64_t address)
 	l->hints[l->n_hints++] = (struct lazy_hint){m, address, AHEAD};
 }
 
-static int give_zeros(const struct lazy_memory *m, uint64_t page)
+/* How far behind a page of zeros there are more of them. Under the lock. */
+static uint64_t find_zeros_end(struct lazy *l, const struct lazy_memory *m, uint64_t page)
 {
-	struct uffdio_zeropage z = {.range = {page, PAGE}};
+	uint64_t end = page / AROUND * AROUND + AROUND;
+	size_t i = lazy_ranges_find(&m->missing, page);
+	const struct lazy_range *range = i < m->missing.n ? &m->missing.v[i] : NULL;
+
+	for (size_t k = 0; k < ARRAY_SIZE(l->claims); k++)
+		if (l->claims[k].m == m && l->claims[k].start > page)
+			end = MIN(end, l->claims[k].start);
+	if (range && range->start > page)
+		end = MIN(end, range->start);
+	if (range && range->start <= page) {
+		uint64_t at = range->address + (page - range->start);
+		struct restore_piece piece;
+
+		end = MIN(end, range->end);
+		while (restore_next_piece(
+			l->image, m->space, &at, range->address + (end - range->start), &piece))
+			if (!piece.zero)
+				end = range->start + (piece.start - range->address);
+	}
+	return end;
+}
+
+/* All of them at once: a program that begins to use memory would fault on each. But none but this page where it is not known whether
+ * others are there already, or guard regions. */
+static int give_zeros(const struct lazy_memory *m, uint64_t page, uint64_t end)
+{
+	uint64_t taken,
+		n = m->pagemap < 0 ? PAGE : MAX(lazy_vacant(m, page, end - page, &taken), (uint64_t)PAGE);
+	struct uffdio_zeropage z = {.range = {page, n}};
 	int r = ioctl(m->uffd, UFFDIO_ZEROPAGE, &z) < 0 ? -errno : 0;
 
+	if (z.zeropage > 0)
+		return 0;
+	if (r == -ENOENT && n > PAGE) /* the mapping has come apart */
+		return give_zeros(m, page, page + PAGE);
+	z.range.len = PAGE;
 	if (r == -EEXIST || r == -ENOENT)
 		r = ioctl(m->uffd, UFFDIO_WAKE, &z.range) < 0 ? -errno : 0;
 	return r;
@@ -221,15 +257,18 @@ static int answer(
 {
 	struct restore_piece piece;
 	const uint8_t *data;
-	uint64_t start, done = 0;
+	uint64_t start, done = 0, zeros_end = 0;
 	size_t len;
 	int r;
 
 	pthread_mutex_lock(&l->lock);
+	l->last_fault_us = lazy_now_us();
 	r = find_contents(l, m, page, &start, &piece);
+	if (r == 0)
+		zeros_end = find_zeros_end(l, m, page);
 	pthread_mutex_unlock(&l->lock);
 	if (r == 0) {
-		r = give_zeros(m, page);
+		r = give_zeros(m, page, zeros_end);
 		return r < 0 && r != -EAGAIN && r != -ESRCH && r != -ENOMEM ? error_errno(e, r, LAZY_FAILURE)
 									    : r;
 	}
@@ -379,6 +418,18 @@ static int watch(struct lazy *l, int fd, uint64_t what)
 	return epoll_ctl(l->poll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* Short turns, so that it need not wait for the end of those of the threads that fill (Linux 6.12). */
+static void be_quick(void)
+{
+	struct sched_attributes a = {.size = 48};
+
+	if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) < 0 || a.policy != SCHED_OTHER)
+		return;
+	a.size = 48;
+	a.runtime = 100 * 1000;
+	(void)!syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
 int lazy_serve(struct lazy *l, int guard, struct error *e)
 {
 	struct image_reader *reader = NULL;
@@ -387,6 +438,7 @@ int lazy_serve(struct lazy *l, int guard, struct error *e)
 	if (r == 0 && (watch(l, guard, OF_GUARD) < 0 || watch(l, l->wake_fd, OF_FILLERS) < 0 ||
 			      watch(l, l->init_pidfd, OF_INIT) < 0))
 		r = error_errno(e, -errno, "epoll");
+	be_quick();
 	if (r == 0)
 		r = 1;
 	while (r == 1) {

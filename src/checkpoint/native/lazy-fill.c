@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "base/fault.h"
 #include "checkpoint/native/pagemap.h"
@@ -22,6 +23,8 @@ enum {
 	PAGE = IMAGE_PAGE_SIZE,
 	CLAIM = 1 << 20,
 	PIECE = 128 << 10, /* how long a fault may have to wait for us */
+	CALM_US = 1000,
+	CALM_MOST_US = 10000,
 };
 
 bool lazy_is_complete(const struct lazy_memory *m)
@@ -154,7 +157,7 @@ static int copy(int uffd, uint64_t to, const uint8_t *from, uint64_t len, int64_
  * UFFDIO_COPY takes a guard region for memory that is missing (Linux 6.13 to 6.18 at least) and would put a page there. How many of the
  * "len" bytes can be filled; 0: none of the next *ret_taken.
  */
-static uint64_t vacant(const struct lazy_memory *m, uint64_t at, uint64_t len, uint64_t *ret_taken)
+uint64_t lazy_vacant(const struct lazy_memory *m, uint64_t at, uint64_t len, uint64_t *ret_taken)
 {
 	struct page_region region = {};
 	struct pm_scan_arg arg = {.size = sizeof(arg),
@@ -180,7 +183,7 @@ int lazy_put(const struct lazy_memory *m, uint64_t to, const uint8_t *from, uint
 		int64_t copied;
 		int r;
 
-		n = vacant(m, to + *done, n, &taken);
+		n = lazy_vacant(m, to + *done, n, &taken);
 		if (n == 0) {
 			struct uffdio_range there = {to + *done, taken};
 
@@ -298,6 +301,32 @@ static bool wait_for_claim(struct lazy *l, struct lazy_claim *c)
 	return found && !l->failed;
 }
 
+uint64_t lazy_now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* A program that has just been let go on wants some pages at once, one after the other: until it has them, the CPUs are left to it and
+ * to who answers its faults. */
+static void wait_for_calm(struct lazy *l)
+{
+	uint64_t start = lazy_now_us(), now = start, last = 0;
+	bool failed = false;
+
+	while (!l->is_waited_for && !failed && now - start < CALM_MOST_US &&
+		(!last || now - last < CALM_US)) {
+		usleep(CALM_US / 4);
+		now = lazy_now_us();
+		pthread_mutex_lock(&l->lock);
+		last = l->last_fault_us;
+		failed = l->failed;
+		pthread_mutex_unlock(&l->lock);
+	}
+}
+
 void *lazy_fill_thread(void *arg)
 {
 	struct lazy_thread *t = arg;
@@ -305,6 +334,7 @@ void *lazy_fill_thread(void *arg)
 	struct error e;
 	int r = image_reader_new(t->l->image, &reader, &e);
 
+	wait_for_calm(t->l);
 	while (r == 0 && wait_for_claim(t->l, t->claim)) {
 		r = fill_claim(t->l, t->claim, reader, &e);
 		if (r == 0)

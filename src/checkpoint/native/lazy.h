@@ -66,7 +66,8 @@ struct lazy {
 	int dir_fd, state_fd; /* the container's state directory and its file "filling" */
 	int init_pidfd;
 	const struct cgroup *cgroup;
-	bool joins_pids; /* the container does not end with its init */
+	bool is_waited_for; /* the program runs when all is there */
+	bool joins_pids;    /* the container does not end with its init */
 
 	struct lazy_memory **memories;
 	size_t n_memories, max_memories;
@@ -84,6 +85,7 @@ struct lazy {
 	size_t n_order, at_order;
 	struct image_touched *touched; /* by faults: NULL: not noted */
 	size_t n_touched;
+	uint64_t last_fault_us; /* 0: none yet */
 	bool failed;
 	struct error error;
 
@@ -108,6 +110,10 @@ void lazy_fail(struct lazy *l, const struct error *e);
 /* Into the memory, as far as it is missing there; *done grows. -EAGAIN: an event is to be read first; -ESRCH: the process is gone. */
 int lazy_put(const struct lazy_memory *m, uint64_t to, const uint8_t *from, uint64_t len,
 	uint64_t *done) _must_check_;
+
+/* How many of the "len" bytes can be filled; 0: none of the next *ret_taken. */
+uint64_t lazy_vacant(const struct lazy_memory *m, uint64_t at, uint64_t len, uint64_t *ret_taken);
+uint64_t lazy_now_us(void);
 
 /* lazy-events.c: answers faults and follows what processes do, until all is filled, or fails. Guard: a pidfd. */
 int lazy_serve(struct lazy *l, int guard, struct error *e) _must_check_;

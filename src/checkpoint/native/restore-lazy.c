@@ -73,11 +73,12 @@ static int check_kernel(struct restore *r, struct error *e)
 static bool may_be_lazy(const struct restore *r, size_t proc, size_t vma)
 {
 	static const uint32_t not_these = VMA_LO | VMA_LF | VMA_WF | VMA_SL | VMA_SS | VMA_DP | VMA_WC |
-					  VMA_HT | VMA_IO | VMA_PF | VMA_MM;
+					  VMA_HT | VMA_IO | VMA_PF | VMA_MM | VMA_GU;
 	const St__Vma *v = r->procs[proc]->memory->vmas[vma];
 
-	return !v->special && !v->shm && !v->file && (v->flags & MAP_PRIVATE) && (v->flags & MAP_ANONYMOUS) &&
-	       !(v->flags & MAP_HUGETLB) && !(v->advice & not_these) && !restore_share_in_unit(r, proc, vma);
+	return !v->special && !v->shm && !v->file && !v->n_guards && (v->flags & MAP_PRIVATE) &&
+	       (v->flags & MAP_ANONYMOUS) && !(v->flags & MAP_HUGETLB) && !(v->advice & not_these) &&
+	       !restore_share_in_unit(r, proc, vma);
 }
 
 /* Bytes of page data; 0 also if some of it cannot be had so. */
@@ -105,12 +106,38 @@ static bool shares_memory(const struct restore *r, size_t proc)
 	return r->procs[proc]->memory_with != 0;
 }
 
-/* It may do so again. No event tells of a guard region, nor that a page that had been missing was one for a while. */
-static bool uses_guards(const St__Memory *m)
+/* The guard of a thread's stack, which glibc has set as one since 2.42: above it, up to the next guard, lie the thread's stack and behind
+ * that its thread-local storage. A process's first thread has its own elsewhere. */
+static bool is_stack_guard(const St__Process *p, const St__Vma *v, size_t guard)
 {
-	for (size_t i = 0; i < m->n_vmas; i++)
-		if (m->vmas[i]->advice & VMA_GU || m->vmas[i]->n_guards)
+	uint64_t from = v->guards[guard + 1], to = v->end;
+
+	for (size_t i = 0; i + 1 < v->n_guards; i += 2)
+		if (i != guard && v->guards[i] >= from)
+			to = MIN(to, v->guards[i]);
+	for (size_t i = 1; i < p->n_threads; i++) {
+		struct user_regs_struct regs;
+
+		memcpy(&regs, p->threads[i]->gpr.data, sizeof(regs));
+		if (from <= regs.rsp && regs.rsp < regs.fs_base && regs.fs_base < to)
 			return true;
+	}
+	return false;
+}
+
+/* Who uses guard regions may do so again. No event tells of one, nor that a page that had been missing was one for a while. But those of
+ * stacks are set when a thread is made, by a library that leaves other memory alone. */
+static bool uses_guards(const St__Process *p)
+{
+	for (size_t i = 0; i < p->memory->n_vmas; i++) {
+		const St__Vma *v = p->memory->vmas[i];
+
+		if (v->advice & VMA_GU && !v->n_guards)
+			return true;
+		for (size_t k = 0; k + 1 < v->n_guards; k += 2)
+			if (!is_stack_guard(p, v, k))
+				return true;
+	}
 	return false;
 }
 
@@ -125,7 +152,8 @@ static int choose(struct restore *r, uint64_t *ret_sum, struct error *e)
 		const St__Memory *m = r->procs[i]->memory;
 		bool any = false;
 
-		if (r->procs[i]->state == 2 || shares_memory(r, i) || m->lock_future || uses_guards(m))
+		if (r->procs[i]->state == 2 || shares_memory(r, i) || m->lock_future ||
+			uses_guards(r->procs[i]))
 			continue;
 		r->lazy.vmas[i] = arena_array(&r->arena, m->n_vmas, sizeof(*r->lazy.vmas[i]));
 		if (!r->lazy.vmas[i])
@@ -439,6 +467,11 @@ static void drop(struct lazy *l)
 	close_p(&l->init_pidfd);
 }
 
+bool restore_lazy_is_waited_for(const struct restore *r)
+{
+	return r->lazy.n > 0 && r->options->lazy == LAZY_NO;
+}
+
 int restore_lazy_begin(struct restore *r, struct container *c, struct error *e)
 {
 	struct lazy l = {.image = r->image,
@@ -446,6 +479,7 @@ int restore_lazy_begin(struct restore *r, struct container *c, struct error *e)
 		.dir_fd = c->dir_fd,
 		.state_fd = -EBADF,
 		.cgroup = &c->cgroup,
+		.is_waited_for = restore_lazy_is_waited_for(r),
 		.joins_pids = restore_joins_pids(r),
 		.wake_fd = -EBADF};
 	int result = 0;
@@ -466,11 +500,6 @@ int restore_lazy_begin(struct restore *r, struct container *c, struct error *e)
 		result = lazy_start(&l, &r->lazy.starter, e);
 	drop(&l);
 	return result;
-}
-
-bool restore_lazy_is_waited_for(const struct restore *r)
-{
-	return r->lazy.n > 0 && r->options->lazy == LAZY_NO;
 }
 
 int restore_lazy_end(struct restore *r, struct error *e)
