@@ -309,7 +309,7 @@ class Bench:
         peers.sweep_leftovers()
         self.options = options
         self.runtimes = [peers.ALL[n]() for n in options.peers.split(",")]
-        self.ways = [w for w in peers.ways() if w.is_supported()] if "stasis" in options.peers.split(",") else []
+        self.ways = [w for w in peers.ways() if w.of in options.peers.split(",") and w.is_supported()]
         self.out = open(options.out, "a", buffering=1)
 
     def emit(self, **d):

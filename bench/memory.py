@@ -10,12 +10,14 @@ import time
 
 import peers
 
-CASES = ["memory", "sizes"]
+CASES = ["memory", "sizes", "live"]
 WORKLOADS = {
     "mem1024": ("rootfs-min", ["/bin/work", "mem", "1024"]),            # 4 KiB pages
     "memhuge1024": ("rootfs-min", ["/bin/work", "memhuge", "1024"]),    # huge pages
     "memwrite1024": ("rootfs-min", ["/bin/work", "memwrite", "1024"]),  # 50 MB/s are written to it
+    "membusy512": ("rootfs-min", ["/bin/work", "membusy", "512"]),      # as fast as one CPU can
 }
+TRACKED_S = [0.5, 3]    # how long its speed is watched: right after tracking has begun, and then
 SIZES = [64, 256, 1024, 4096, 8192]     # MiB
 PEERS_UP_TO = 1024                      # larger ones take the others minutes
 RESIDENT_TIMES = 2.6                    # container, image and what is restored, for some moments
@@ -94,6 +96,77 @@ def run_memory(bench, m):
         os.unlink(SOURCE)
 
 
+class Speed:
+    """pages that the program writes in a second of its own CPU time, which other load takes nothing of"""
+
+    def __init__(self, c):
+        self.path = c.rootfs + "/tmp/w"
+
+    def now(self):
+        while True:
+            with open(self.path) as f:
+                words = f.read().split()
+            if len(words) == 3 and words[0] == words[2].split(".")[0]:      # not in the middle of being written
+                return int(words[0]), int(words[1])
+            time.sleep(0.001)
+
+    def over(self, seconds):
+        pages, ns = self.now()
+        time.sleep(seconds)
+        end = self.now()
+        return (end[0] - pages) / max(1, end[1] - ns) * 1e9
+
+
+def measure_tracked(c, settle):
+    """how much slower a program writes that is tracked, in thousandths"""
+    d = {}
+    c.start()
+    speed = Speed(c)
+    d["busy"] = settle(c.workload)
+    speed.over(1)
+    before = speed.over(TRACKED_S[1])
+    c.timed("pre-dump", c.runtime.pre_dump_cmd(c.cid, c.image, c.work))
+    for name, seconds in zip(("first", "then"), TRACKED_S):
+        d["tracked_%s_permille" % name] = max(0, round(1000 * (1 - speed.over(seconds) / before)))
+    d["ok"] = c.verify()
+    return d
+
+
+def measure_migration(c, settle, there):
+    """how long the program stands still that goes on in another container"""
+    d = {}
+    c.start()
+    d["busy"] = settle(c.workload)
+    there.runtime = c.runtime
+    r = c.timed("migrate", c.runtime.migrate_cmd(c.cid, there.bundle, there.cid, c.image, c.work), "-f", c.n, "-g")
+    d["migration_us"], d["downtime_us"] = r["us"], r["gap_us"]
+    rest = c.runtime.wait_for_memory_cmd(there.cid)
+    if rest:
+        subprocess.run(rest, check=True, env=c.runtime.env, stdin=subprocess.DEVNULL)
+    d["ok"] = there.verify()
+    return d
+
+
+def migrated(bench, m, runtime, workload):
+    """The other container has the same root: what counts on there is the same file."""
+    there = m.Container(runtime, workload, bench.options.store)
+    with m.Container(runtime, workload, bench.options.store) as c:
+        try:
+            return measure_migration(c, m.settle, there)
+        finally:
+            runtime.signal(there.cid, "KILL")
+            time.sleep(0.05)
+            runtime.delete(there.cid)
+
+
+def run_live(bench, m):
+    for i in range(max(1, bench.options.runs // 3)):
+        for runtime in bench.turns(i):
+            if isinstance(runtime, peers.Stasis):
+                bench.one("tracked", i, runtime, lambda c: measure_tracked(c, m.settle), "membusy512")
+            bench.record("migration", i, runtime, migrated, bench, m, runtime, "memwrite1024")
+
+
 def run_sizes(bench, m):
     for i in range(max(1, bench.options.runs // 3)):
         for mib in SIZES:
@@ -106,4 +179,4 @@ def run_sizes(bench, m):
 
 
 def run(bench, case, m):
-    (run_memory if case == "memory" else run_sizes)(bench, m)
+    {"memory": run_memory, "sizes": run_sizes, "live": run_live}[case](bench, m)

@@ -2,6 +2,7 @@
 """The runtimes that are measured, and how each is made to work. One class each; measure.py knows no runtime by name."""
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -135,6 +136,11 @@ class Runtime:
         """after a restore: returns when all memory is there; None: it is there when the restore has ended"""
         return None
 
+    def migrate_cmd(self, cid, bundle, cid_there, image, work):
+        """the container goes on as another one, of another bundle: by an image in between, as a file that both can see"""
+        return ["sh", "-c", "%s && exec %s" % (shlex.join(self.checkpoint_cmd(cid, image, work)),
+                                               shlex.join(self.restore_cmd(bundle, cid_there, image, work)))]
+
     def statistics(self, image, work):
         """What the runtime itself says of its checkpoint; frozen_us is how long it had the program stopped."""
         return {"frozen_us": criu_frozen_us(work + "/stats-dump")}
@@ -253,8 +259,18 @@ class Stasis(Runtime):
     def wait_for_memory_cmd(self, cid):
         return self.cmd + ["wait", "--restore", cid]
 
+    def pre_dump_cmd(self, cid, image, work):
+        return self.cmd + ["checkpoint", "--pre-dump", "--image-path", image, "--work-path", work, cid]
+
+    def migrate_cmd(self, cid, bundle, cid_there, image, work):
+        """by a pipe, with rounds of pre-copy"""
+        there = self.cmd + ["restore", "-d", "--lazy", "--bundle", bundle, "--image-path", "-", cid_there]
+        here = self.cmd + ["checkpoint", "--pre-copy", "--image-path", "-", "--work-path", work, cid]
+        return ["sh", "-c", "%s | %s" % (shlex.join(here), shlex.join(there))]
+
 
 class Way(Stasis):
+    of = "stasis"
     """stasis with other options: those of checkpoint and of restore. while_running: it is of interest for a checkpoint that
     leaves the program running; in_plot: its times are drawn over the size."""
 
@@ -274,19 +290,44 @@ class Way(Stasis):
 
     def is_supported(self):
         """Has this stasis the options?"""
-        known = {tuple(line.split("\t")) for line in output(self.cmd[:1] + ["__options"], self.env).splitlines()}
+        known = {tuple(line.split("\t")[:2]) for line in output(self.cmd[:1] + ["__options"], self.env).splitlines()}
         return all((command, o.split("=")[0]) in known for command, given in
                    (("checkpoint", self.checkpoint), ("restore", self.restore)) for o in given if o.startswith("--"))
+
+
+class LazyRunc(Runc):
+    """runc with CRIU's lazy pages: a daemon of CRIU's gives out the pages of the image. crun has no such option. The image and its work
+    directory are where the container is."""
+    of = "runc"
+    while_running = in_plot = False
+
+    def __init__(self):
+        super().__init__()
+        self.name = "runc, lazy pages"
+
+    def restore_cmd(self, bundle, cid, image, work):
+        daemon = ["criu", "lazy-pages", "--images-dir", image, "--work-dir", work, "--daemon", "--pidfile", work + "/lazy.pid"]
+        restore = super().restore_cmd(bundle, cid, image, work)
+        return ["sh", "-c", "%s && exec %s" % (shlex.join(daemon), shlex.join(restore[:-1] + ["--lazy-pages"] + restore[-1:]))]
+
+    def wait_for_memory_cmd(self, cid):
+        """the daemon ends when all is there"""
+        return ["sh", "-c", "while kill -0 $(cat /cache/images/work/lazy.pid /images/work/lazy.pid 2>/dev/null) 2>/dev/null; "
+                "do sleep 0.005; done"]
+
+    def is_supported(self):
+        return True
 
 
 ALL = {c.name: c for c in (Stasis, Runc, Crun, Runsc)}
 
 
 def ways():
-    """The other ways of stasis for much memory, one a line; those that the binary does not know are left out."""
+    """The other ways of stasis and of a peer for much memory, one a line; those that the binary does not know are left out."""
     return [
         Way("eager restore", restore=["--lazy=no"], in_plot=True),
         Way("pre-copy", checkpoint=["--pre-copy"], while_running=True),
         Way("lz4", checkpoint=["--compress=lz4"]),
         Way("zstd", checkpoint=["--compress=zstd"]),
+        LazyRunc(),
     ]

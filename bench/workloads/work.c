@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * work tick | mem MIB | memhuge MIB | memwrite MIB | procs N | threads N | fds N | redis KEYS: the programs that are checkpointed.
+ * work tick | mem MIB | memhuge MIB | memwrite MIB | membusy MIB | procs N | threads N | fds N | redis KEYS: the programs that are checkpointed.
  *
  * Each writes a growing counter into /tmp/n every millisecond (progress, seen from outside) and checks a part
  * of its state at every tick. SIGUSR1 makes it check all of it and leave "ok" or "bad" in /tmp/v: so a
@@ -173,6 +173,41 @@ static bool memwrite_verify(void)
 		if (!page_ok(mem + WORDS * i, version_seed(i)))
 			return false;
 	return true;
+}
+
+/* membusy: the same, written as fast as one CPU can by a thread; how many pages, and in what CPU time, is in /tmp/w */
+
+static void *busy_thread(void *arg)
+{
+	int fd = open("/tmp/w", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	(void)arg;
+	for (uint64_t i = 0;; i++) {
+		uint64_t p = i % mem_pages;
+		struct timespec t;
+		char text[128];
+		int len;
+
+		page_fill(mem + WORDS * p, p);
+		if (i % 1024)
+			continue;
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+		len = snprintf(text, sizeof(text), "%020llu %020llu %020llu.", (unsigned long long)i,
+			(unsigned long long)t.tv_sec * 1000000000 + t.tv_nsec, (unsigned long long)i);
+		if (fd < 0 || pwrite(fd, text, len, 0) != len)
+			die("/tmp/w");
+	}
+	return NULL;
+}
+
+static void membusy_setup(long mib)
+{
+	pthread_t t;
+
+	mem_setup(mib);
+	errno = pthread_create(&t, NULL, busy_thread, NULL);
+	if (errno)
+		die("pthread_create");
 }
 
 /* procs, threads: each beats ten times a second in shared memory and checks what is its own */
@@ -446,6 +481,7 @@ static const struct workload workloads[] = {
 	{"mem", mem_setup, mem_tick, mem_verify},
 	{"memhuge", memhuge_setup, mem_tick, mem_verify},
 	{"memwrite", memwrite_setup, memwrite_tick, memwrite_verify},
+	{"membusy", membusy_setup, NULL, mem_verify},
 	{"procs", procs_setup, NULL, kids_verify},
 	{"threads", threads_setup, NULL, kids_verify},
 	{"fds", fds_setup, NULL, fds_verify},
