@@ -164,6 +164,50 @@ test_pre_copy_into_a_stream_with_second_tries() {
 	checked
 }
 
+# sent_ahead ROUNDS [FAULT]: a stream with rounds of pre-copy, in the first of which the program writes some of what has been sent already.
+sent_ahead() {
+	local cr
+	bundle b /bin/rewrites
+	cr=$B/rootfs/cr
+	cp "$BUILD/tests/cr/rewrites" "$B/rootfs/bin/"
+	chmod 777 "$cr"
+	mkfifo "$T/pipe"
+	start c
+	eventually 20 test -e "$cr/ready"
+	FAULT=${2:-} stasis --log-level debug checkpoint "--pre-copy=$1" --image-path - c < /dev/null 2> "$T/said" > "$T/pipe" &
+	{
+		# The first round has sent the beginning of the memory, and waits for us.
+		dd bs=1M count=8 iflag=fullblock 2> /dev/null
+		touch "$cr/write"
+		while [ ! -e "$cr/written" ]; do sleep 0.01; done
+		cat
+	} < "$T/pipe" > "$T/stream"
+	wait $! || fail "$(cat "$T/said")"
+	stasis restore -d --image-path - --bundle "$B" c < "$T/stream" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	touch "$cr/check"
+	eventually 20 test -e "$cr/verdict"
+	[ "$(cat "$cr/verdict")" = right ] || fail "the memory is $(cat "$cr/verdict")"
+	ok delete -f c
+	expect_nothing_left c
+}
+
+# Of 32 MiB: these, the 2 MiB that were written anew, and little more.
+test_what_was_sent_ahead_is_not_sent_again() {
+	local how
+	for how in 1 3; do
+		sent_ahead $how
+		[ "$(stat -c %s "$T/stream")" -lt 38000000 ] || fail "--pre-copy=$how: $(stat -c %s "$T/stream") bytes: $(cat "$T/said")"
+		rm -r "$B" "$T/pipe" "$T/stream"
+	done
+}
+
+# A round that has protected memory and then comes to nothing: what was written since the one before it is copied, though it looks as if
+# it had not been written.
+test_a_round_that_comes_to_nothing() {
+	sent_ahead 2 predump-tracked:EAGAIN:=2
+	[ "$(grep -c 'pre-copy round 1:' "$T/said")" = 2 ] || fail "no second try: $(cat "$T/said")"
+}
+
 unharmed() {
 	! is_watched || fail "$1: still watched"
 	no_watchers || fail "$1: a watcher is left"

@@ -60,10 +60,10 @@ int dump_write_pages(
 
 static int copy_pages(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
-	if (pr->d->stream)
-		return dump_stream_plan(pr, start, end, e);
 	if (pr->unchanged)
 		return pages_name(pr, start, end, e);
+	if (pr->d->stream)
+		return dump_stream_plan(pr, start, end, e);
 	for (uint64_t at = start; at < end;) {
 		size_t n;
 		void *to = image_stage_room(pr->stage, (end - at) / PAGE, &n);
