@@ -201,25 +201,25 @@ static uint32_t record_of(const St__Process *m)
 	return m->memory_with ? IMAGE_RECORD_PROCESS_2 : IMAGE_RECORD_PROCESS;
 }
 
-static bool leads_inside(const St__Network *n)
+/* What readers before the records 85 and 86 do not know. */
+static bool is_new(const St__Network *n)
 {
 	for (size_t i = 0; n && i < n->n_links; i++)
-		if (n->links[i]->inside)
+		if (n->links[i]->inside || n->links[i]->backup_port)
 			return true;
-	return false;
+	return n && (n->has_vlans || n->n_groups || n->has_address_labels || n->n_traffic);
 }
 
 static enum image_record_type record_of_network(const St__Network *n)
 {
-	if (leads_inside(n))
+	if (is_new(n))
 		return IMAGE_RECORD_NETWORK_3;
 	return n->n_forwarding || n->n_nexthops ? IMAGE_RECORD_NETWORK_2 : IMAGE_RECORD_NETWORK;
 }
 
 static enum image_record_type record_of_namespace(const St__Namespace *m)
 {
-	return m->n_packet_tables || leads_inside(m->network) ? IMAGE_RECORD_NAMESPACE_2
-							      : IMAGE_RECORD_NAMESPACE;
+	return m->n_packet_tables || is_new(m->network) ? IMAGE_RECORD_NAMESPACE_2 : IMAGE_RECORD_NAMESPACE;
 }
 
 static int write_records(struct dump *d, struct error *e)

@@ -26,6 +26,7 @@
 #include "base/trace.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/network-pairs.h"
+#include "checkpoint/native/traffic.h"
 #include "linux/netdev.h"
 #include "linux/sockdiag.h"
 
@@ -101,8 +102,6 @@ static void name_tun_owners(struct dump *d, St__Link *l)
 
 static void check_link(struct dump *d, const St__Network *n, const St__Link *l, bool nested)
 {
-	const struct rtattr *a = (const struct rtattr *)l->data.data;
-
 	if (strcmp(l->kind, "tun") == 0 && !nested)
 		check_tun(d, l);
 	if (l->index == LOOPBACK_INDEX || is_fallback(l) || (!nested && comes_from_outside(d, l)))
@@ -117,36 +116,27 @@ static void check_link(struct dump *d, const St__Network *n, const St__Link *l, 
 			"interfaces of this kind, or on one that comes from outside, are not recorded yet",
 			"remove it, or have linux.netDevices or a hook bring it", "network interface %s (%s)",
 			l->name, *l->kind ? l->kind : "device");
-	else if (strcmp(l->kind, "bridge") == 0 && netlink_find(a, l->data.len, IFLA_BR_VLAN_FILTERING) &&
-		 *(uint8_t *)RTA_DATA(netlink_find(a, l->data.len, IFLA_BR_VLAN_FILTERING)))
-		preflight_add(d->report, 0, -1, "network", "the VLANs of its ports are not recorded yet",
-			"turn vlan_filtering off", "network bridge %s", l->name);
+	else if (network_bridge_refused(l))
+		preflight_add(d->report, 0, -1, "network", network_bridge_refused(l),
+			"turn mcast_vlan_snooping and mst_enabled off", "network bridge %s", l->name);
 }
 
-/* Queueing disciplines that somebody chose have a handle. */
-static int take_qdisc(const struct nlmsghdr *h, void *arg)
+static int check_groups(struct dump *d, int socket, const St__Network *n)
 {
-	const struct tcmsg *m = NLMSG_DATA(h);
-	int len;
-	const struct rtattr *a = netlink_attributes(h, sizeof(*m), &len), *kind;
+	const char *why = NULL;
+	int r = network_groups_refused(socket, n, &why);
 
-	if (!a)
-		return -EBADMSG;
-	kind = netlink_find(a, len, TCA_KIND);
-	if (m->tcm_handle != 0 && kind)
-		preflight_add(((struct dump *)arg)->report, 0, -1, "network",
-			"traffic control is not recorded yet", "remove it (tc qdisc del)",
-			"queueing discipline %.*s of interface number %d", (int)RTA_PAYLOAD(kind),
-			(const char *)RTA_DATA(kind), m->tcm_ifindex);
-	return 0;
+	if (why)
+		preflight_add(d->report, 0, -1, "network", why, "take it away (bridge mdb del)",
+			"a permanent multicast group");
+	return r;
 }
 
-static int check_qdiscs(struct dump *d, int socket)
+static void refuse_traffic(
+	int index, const char *what, const char *kind, const char *why, const char *remedy, void *arg)
 {
-	struct netlink_message q;
-
-	(void)netlink_begin(&q, RTM_GETQDISC, NLM_F_DUMP, sizeof(struct tcmsg));
-	return netlink_ask(socket, &q, take_qdisc, d);
+	preflight_add(((struct dump *)arg)->report, 0, -1, "network", why, remedy,
+		"%s %s of interface number %d (traffic control)", what, kind, index);
 }
 
 static int take_any(const struct nlmsghdr *h, void *arg)
@@ -403,8 +393,13 @@ static int read_namespace(
 	_cleanup_close_ int socket = netdev_open(netns);
 	int r = socket < 0 ? socket : network_read(socket, &d->arena, ret);
 
+	if (r == 0)
+		r = traffic_read(socket, &d->arena, *ret, refuse_traffic, d);
+	r = r == -EAGAIN && !d->stopped ? 0 : r;
+	if (r == 0)
+		network_forget_usual(*ret);
 	if (r == 0 && (*ret)->n_links > 1)
-		r = check_qdiscs(d, socket);
+		r = check_groups(d, socket, *ret);
 	if (r == 0)
 		r = check_xfrm(d, netns);
 	if (r == 0)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
+#include <linux/if_addrlabel.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -13,6 +14,8 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "checkpoint/native/traffic.h"
 
 #define BIT(n) (1ull << (n))
 
@@ -77,6 +80,12 @@ static bool clean_nexthop(void *header, const struct rtattr *a _unused_, int len
 	return true;
 }
 
+static bool clean_label(void *header, const struct rtattr *a _unused_, int len _unused_)
+{
+	((struct ifaddrlblmsg *)header)->ifal_seq = 0;
+	return true;
+}
+
 const struct net_kind net_kinds[NET_KINDS] = {
 	[NET_ADDRESS] = {"address", RTM_GETADDR, RTM_NEWADDR, RTM_DELADDR, sizeof(struct ifaddrmsg),
 		BIT(IFA_ADDRESS) | BIT(IFA_LOCAL) | BIT(IFA_LABEL) | BIT(IFA_BROADCAST) | BIT(IFA_CACHEINFO) |
@@ -102,6 +111,13 @@ const struct net_kind net_kinds[NET_KINDS] = {
 		BIT(NHA_ID) | BIT(NHA_GROUP) | BIT(NHA_GROUP_TYPE) | BIT(NHA_BLACKHOLE) | BIT(NHA_OIF) |
 			BIT(NHA_GATEWAY) | BIT(NHA_ENCAP_TYPE) | BIT(NHA_ENCAP) | BIT(NHA_FDB),
 		0, clean_nexthop},
+	[NET_VLAN] = {"VLAN of a bridge", RTM_GETVLAN, RTM_NEWVLAN, RTM_DELVLAN, sizeof(struct br_vlan_msg),
+		BIT(BRIDGE_VLANDB_ENTRY), 0, .split = network_split_vlans},
+	[NET_GROUP] = {"multicast group of a bridge", RTM_GETMDB, RTM_NEWMDB, RTM_DELMDB,
+		sizeof(struct br_port_msg), BIT(MDBA_SET_ENTRY) | BIT(MDBA_SET_ENTRY_ATTRS), 0,
+		.split = network_split_groups},
+	[NET_LABEL] = {"address label", RTM_GETADDRLABEL, RTM_NEWADDRLABEL, RTM_DELADDRLABEL,
+		sizeof(struct ifaddrlblmsg), BIT(IFAL_ADDRESS) | BIT(IFAL_LABEL), 0, clean_label},
 };
 
 struct net_list network_list(St__Network *n, enum net_kind_id kind)
@@ -117,9 +133,20 @@ struct net_list network_list(St__Network *n, enum net_kind_id kind)
 		return (struct net_list){&n->forwarding, &n->n_forwarding};
 	case NET_NEXTHOP:
 		return (struct net_list){&n->nexthops, &n->n_nexthops};
+	case NET_VLAN:
+		return (struct net_list){&n->vlans, &n->n_vlans};
+	case NET_GROUP:
+		return (struct net_list){&n->groups, &n->n_groups};
+	case NET_LABEL:
+		return (struct net_list){&n->address_labels, &n->n_address_labels};
 	default:
 		return (struct net_list){&n->routes, &n->n_routes};
 	}
+}
+
+bool network_says(const St__Network *n, enum net_kind_id kind)
+{
+	return kind == NET_VLAN ? n->has_vlans : kind == NET_LABEL ? n->has_address_labels : true;
 }
 
 struct reading {
@@ -187,16 +214,34 @@ static bool is_nexthops(const struct net_kind *k, int type, const struct rtattr 
 	return k->get == RTM_GETROUTE && (shown & BIT(type)) && netlink_find(all, len, RTA_NH_ID);
 }
 
+static int add_message(const struct netlink_message *m, void *arg)
+{
+	struct reading *r = arg;
+	ProtobufCBinaryData *b;
+
+	if (m->h.nlmsg_len > sizeof(*m))
+		return -EMSGSIZE;
+	*r->list.items = arena_grow(r->a, *r->list.items, *r->list.n, &r->max, sizeof(**r->list.items));
+	if (!*r->list.items)
+		return -ENOMEM;
+	b = &(*r->list.items)[*r->list.n];
+	b->len = m->h.nlmsg_len;
+	b->data = arena_memdup(r->a, m, b->len);
+	++*r->list.n;
+	return b->data ? 0 : -ENOMEM;
+}
+
 static int take_message(const struct nlmsghdr *h, void *arg)
 {
 	struct reading *r = arg;
 	const struct net_kind *k = r->kind;
 	struct netlink_message m;
 	const struct rtattr *a;
-	ProtobufCBinaryData *b;
 	void *header;
 	int len, left;
 
+	if (k->split)
+		return k->split(h, add_message, r);
 	a = netlink_attributes(h, k->header, &len);
 	if (!a || h->nlmsg_type != k->new)
 		return -EBADMSG;
@@ -212,16 +257,7 @@ static int take_message(const struct nlmsghdr *h, void *arg)
 			put_attribute(&m, k, i);
 	if (k->get == RTM_GETROUTE)
 		put_expiry(&m, a, len);
-	if (m.h.nlmsg_len > sizeof(m))
-		return -EMSGSIZE;
-	*r->list.items = arena_grow(r->a, *r->list.items, *r->list.n, &r->max, sizeof(**r->list.items));
-	if (!*r->list.items)
-		return -ENOMEM;
-	b = &(*r->list.items)[*r->list.n];
-	b->len = m.h.nlmsg_len;
-	b->data = arena_memdup(r->a, &m, b->len);
-	++*r->list.n;
-	return b->data ? 0 : -ENOMEM;
+	return add_message(&m, r);
 }
 
 /* Asks until nothing changed meanwhile. What the kernel does not know is not there. */
@@ -255,20 +291,33 @@ static int read_kind(int socket, struct reading *r, int family, int neighbour_fl
 
 #define RANGE(from, to) ((BIT((to) + 1) - 1) & ~(BIT(from) - 1))
 
+/* What newer headers define. */
+enum {
+	BR_FDB_MAX_LEARNED = 49,
+	BRPORT_MAB = 40,
+	BRPORT_MCAST_MAX_GROUPS = 42,
+	BRPORT_NEIGH_VLAN_SUPPRESS = 43,
+	BRPORT_BACKUP_NHID = 44,
+};
+
 #define MACVLAN_DATA (BIT(IFLA_MACVLAN_MODE) | BIT(IFLA_MACVLAN_FLAGS) | BIT(IFLA_MACVLAN_BC_QUEUE_LEN))
 #define IPVLAN_DATA (BIT(IFLA_IPVLAN_MODE) | BIT(IFLA_IPVLAN_FLAGS))
 #define VXLAN_DATA (RANGE(IFLA_VXLAN_ID, IFLA_VXLAN_DF) & ~BIT(IFLA_VXLAN_LINK))
 #define BRIDGE_DATA                                                                                          \
 	((RANGE(IFLA_BR_FORWARD_DELAY, IFLA_BR_GROUP_FWD_MASK) |                                             \
 		 RANGE(IFLA_BR_MCAST_ROUTER, IFLA_BR_MULTI_BOOLOPT)) &                                       \
-		~(BIT(IFLA_BR_PAD) | BIT(IFLA_BR_VLAN_FILTERING)))
+		~BIT(IFLA_BR_PAD))
+/* Asked for by who has changed it. */
+#define BRIDGE_ASKED (BIT(IFLA_BR_VLAN_FILTERING) | BIT(BR_FDB_MAX_LEARNED))
 
 static const struct link_kind link_kinds[] = {
 	{.name = "veth"},
 	{.name = "dummy"},
 	{.name = "ifb"},
-	/* One with VLANs is refused; not every kernel knows what they are. */
-	{.name = "bridge", .shown = BRIDGE_DATA | BIT(IFLA_BR_VLAN_FILTERING), .data = BRIDGE_DATA},
+	{.name = "bridge",
+		.shown = BRIDGE_DATA | BRIDGE_ASKED | BIT(IFLA_BR_GROUP_ADDR),
+		.data = BRIDGE_DATA | BRIDGE_ASKED | BIT(IFLA_BR_GROUP_ADDR),
+		.asked = BRIDGE_ASKED},
 	{.name = "vlan",
 		.shown = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
 		.data = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
@@ -286,10 +335,12 @@ static const struct link_kind link_kinds[] = {
 };
 
 /* What a port of a bridge is given; the rest is its state. */
-const uint64_t network_port_data = RANGE(IFLA_BRPORT_PRIORITY, IFLA_BRPORT_PROXYARP) |
-				   BIT(IFLA_BRPORT_PROXYARP_WIFI) |
-				   RANGE(IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MULTICAST_ROUTER) |
-				   RANGE(IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_ISOLATED);
+const uint64_t network_port_data =
+	RANGE(IFLA_BRPORT_PRIORITY, IFLA_BRPORT_PROXYARP) | BIT(IFLA_BRPORT_PROXYARP_WIFI) |
+	RANGE(IFLA_BRPORT_MULTICAST_ROUTER, IFLA_BRPORT_MULTICAST_ROUTER) |
+	RANGE(IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_ISOLATED) | BIT(IFLA_BRPORT_MCAST_EHT_HOSTS_LIMIT) |
+	BIT(IFLA_BRPORT_LOCKED) | BIT(BRPORT_MAB) | BIT(BRPORT_MCAST_MAX_GROUPS) |
+	BIT(BRPORT_NEIGH_VLAN_SUPPRESS) | BIT(BRPORT_BACKUP_NHID);
 
 const struct link_kind *link_kind_find(const char *name)
 {
@@ -363,14 +414,23 @@ static ProtobufCBinaryData settable(
 	return b;
 }
 
-/* The kernel shows all options that a bridge can have, but is to be asked only for those that are on. */
+/* The kernel shows all options that a bridge can have, but is to be asked only for those that are on; and who sets the address of
+ * its protocol has it for his own from then on. */
 static void keep_options_that_are_on(St__Link *l)
 {
+	static const uint8_t usual[] = {0x01, 0x80, 0xc2, 0x00, 0x00, 0x00};
 	const struct rtattr *a =
 		netlink_find((const struct rtattr *)l->data.data, l->data.len, IFLA_BR_MULTI_BOOLOPT);
+	struct rtattr *group = (struct rtattr *)netlink_find(
+		(const struct rtattr *)l->data.data, l->data.len, IFLA_BR_GROUP_ADDR);
 	struct br_boolopt_multi options;
 
-	if (!a || RTA_PAYLOAD(a) < sizeof(options) || strcmp(l->kind, "bridge") != 0)
+	if (strcmp(l->kind, "bridge") != 0)
+		return;
+	if (group && RTA_PAYLOAD(group) == sizeof(usual) &&
+		memcmp(RTA_DATA(group), usual, sizeof(usual)) == 0)
+		group->rta_type = 0;
+	if (!a || RTA_PAYLOAD(a) < sizeof(options))
 		return;
 	memcpy(&options, RTA_DATA(a), sizeof(options));
 	options.optmask = options.optval;
@@ -417,6 +477,7 @@ static int fill_link(struct arena *a, St__Link *l, const struct rtattr *all, int
 	keep_options_that_are_on(l);
 	if (strcmp(l->slave_kind, "bridge") == 0)
 		l->slave_data = settable(a, within(info, IFLA_INFO_SLAVE_DATA), network_port_data, 0);
+	l->backup_port = netlink_u32(within(within(info, IFLA_INFO_SLAVE_DATA), IFLA_BRPORT_BACKUP_PORT), 0);
 	l->address = bytes_of(a, netlink_find(all, len, IFLA_ADDRESS));
 	l->mtu = netlink_u32(netlink_find(all, len, IFLA_MTU), 0);
 	l->txqlen = netlink_u32(netlink_find(all, len, IFLA_TXQLEN), 0);
@@ -479,6 +540,48 @@ static int read_links(int socket, struct arena *a, St__Network *n)
 	return result;
 }
 
+static bool has_kind(const St__Network *n, const char *kind)
+{
+	for (size_t i = 0; i < n->n_links; i++)
+		if (strcmp(n->links[i]->kind, kind) == 0)
+			return true;
+	return false;
+}
+
+/* Whether there can be any of that kind. */
+static bool is_asked_for(const St__Network *n, enum net_kind_id k)
+{
+	if (k == NET_VLAN || k == NET_GROUP)
+		return has_kind(n, "bridge") || (k == NET_GROUP && has_kind(n, "vxlan"));
+	return k != NET_FORWARDING || n->n_links > 1;
+}
+
+static int read_all_of(int socket, struct arena *a, St__Network *n, enum net_kind_id k)
+{
+	struct reading reading = {.a = a, .kind = &net_kinds[k], .list = network_list(n, k)};
+	int r;
+
+	if (!is_asked_for(n, k))
+		return 0;
+	switch (k) {
+	case NET_FORWARDING:
+	case NET_VLAN:
+	case NET_GROUP:
+		return read_kind(socket, &reading, AF_BRIDGE, 0);
+	case NET_NEXTHOP:
+		return read_kind(socket, &reading, AF_UNSPEC, 0);
+	case NET_LABEL:
+		return read_kind(socket, &reading, AF_INET6, 0);
+	default:
+		r = read_kind(socket, &reading, AF_INET, 0);
+		if (r == 0)
+			r = read_kind(socket, &reading, AF_INET6, 0);
+		if (r == 0 && k == NET_NEIGHBOUR)
+			r = read_kind(socket, &reading, AF_UNSPEC, NTF_PROXY);
+		return r;
+	}
+}
+
 int network_read(int socket, struct arena *a, St__Network **ret)
 {
 	St__Network *n = arena_new(a, St__Network);
@@ -488,24 +591,14 @@ int network_read(int socket, struct arena *a, St__Network **ret)
 		return -ENOMEM;
 	st__network__init(n);
 	r = read_links(socket, a, n);
-	for (enum net_kind_id k = 0; k < NET_KINDS && r == 0; k++) {
-		struct reading reading = {.a = a, .kind = &net_kinds[k], .list = network_list(n, k)};
-
-		if (k == NET_FORWARDING || k == NET_NEXTHOP) {
-			r = n->n_links > 1 || k == NET_NEXTHOP
-				    ? read_kind(socket, &reading, k == NET_NEXTHOP ? AF_UNSPEC : AF_BRIDGE, 0)
-				    : 0;
-			continue;
-		}
-		r = read_kind(socket, &reading, AF_INET, 0);
-		if (r == 0)
-			r = read_kind(socket, &reading, AF_INET6, 0);
-		if (r == 0 && k == NET_NEIGHBOUR)
-			r = read_kind(socket, &reading, AF_UNSPEC, NTF_PROXY);
-	}
-	if (r == 0)
-		*ret = n;
-	return r;
+	for (enum net_kind_id k = 0; k < NET_KINDS && r == 0; k++)
+		r = read_all_of(socket, a, n, k);
+	if (r < 0)
+		return r;
+	n->has_vlans = !network_vlans_are_usual(n);
+	n->has_address_labels = !network_labels_are_usual(n);
+	*ret = n;
+	return 0;
 }
 
 /* Comparing ----------------------------------------------------------------------------------------------------------- */
@@ -577,6 +670,19 @@ static bool interfaces_of_route(const struct nlmsghdr *h, bool (*use)(int index,
 	return true;
 }
 
+static bool interfaces_of_group(const struct nlmsghdr *h, bool (*use)(int index, void *arg), void *arg)
+{
+	const struct br_port_msg *m = NLMSG_DATA(h);
+	struct br_mdb_entry entry = {};
+	int len;
+	const struct rtattr *a = netlink_attributes(h, sizeof(*m), &len);
+
+	a = netlink_find(a, len, MDBA_SET_ENTRY);
+	if (a && RTA_PAYLOAD(a) >= sizeof(entry))
+		memcpy(&entry, RTA_DATA(a), sizeof(entry));
+	return use(m->ifindex, arg) && use(entry.ifindex, arg);
+}
+
 bool network_interfaces_of(
 	enum net_kind_id kind, const ProtobufCBinaryData *m, bool (*use)(int index, void *arg), void *arg)
 {
@@ -593,6 +699,13 @@ bool network_interfaces_of(
 		return interfaces_of_forwarding(h, use, arg);
 	case NET_NEXTHOP:
 		return interfaces_of_nexthop(h, use, arg);
+	case NET_VLAN:
+		return use(((const struct br_vlan_msg *)NLMSG_DATA(h))->ifindex, arg);
+	case NET_GROUP:
+		return interfaces_of_group(h, use, arg);
+	case NET_LABEL:
+		return ((const struct ifaddrlblmsg *)NLMSG_DATA(h))->ifal_index == 0 ||
+		       use(((const struct ifaddrlblmsg *)NLMSG_DATA(h))->ifal_index, arg);
 	default:
 		return true; /* rules name theirs, which need not be there */
 	}
@@ -633,6 +746,9 @@ const char *network_wrong(const St__Network *n)
 			if (!is_message(&net_kinds[k], &(*list.items)[i]))
 				return "a message about the network is not one";
 	}
+	for (size_t i = 0; i < n->n_traffic; i++)
+		if (!traffic_is_request(&n->traffic[i]))
+			return "a message about traffic control is not one";
 	for (size_t i = 0; i < n->n_sysctls; i++)
 		if (!network_is_sysctl(n->sysctls[i]->name))
 			return "a sysctl is none of the network's";

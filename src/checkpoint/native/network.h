@@ -27,8 +27,22 @@ struct net_kind {
 	uint32_t passing;  /* those of them that change by themselves: they make no difference */
 	/* Is it one of those that somebody configured? Takes out of the header what is no part of it. */
 	bool (*clean)(void *header, const struct rtattr *a, int len);
+	/* Instead of that: what the kernel says of several in one message, as requests for each. */
+	int (*split)(
+		const struct nlmsghdr *h, int (*give)(const struct netlink_message *m, void *arg), void *arg);
 };
-enum net_kind_id { NET_ADDRESS, NET_NEIGHBOUR, NET_RULE, NET_ROUTE, NET_FORWARDING, NET_NEXTHOP, NET_KINDS };
+enum net_kind_id {
+	NET_ADDRESS,
+	NET_NEIGHBOUR,
+	NET_RULE,
+	NET_ROUTE,
+	NET_FORWARDING,
+	NET_NEXTHOP,
+	NET_VLAN,
+	NET_GROUP,
+	NET_LABEL,
+	NET_KINDS
+};
 extern const struct net_kind net_kinds[NET_KINDS];
 
 /* The list of that kind in a Network. */
@@ -46,12 +60,29 @@ bool network_same(const struct net_kind *k, const ProtobufCBinaryData *a, const 
 bool network_interfaces_of(
 	enum net_kind_id kind, const ProtobufCBinaryData *m, bool (*use)(int index, void *arg), void *arg);
 
+/* Does it say anything about things of that kind? Else they are as every namespace begins. */
+bool network_says(const St__Network *n, enum net_kind_id kind);
+
+/* network-bridge.c: VLANs and multicast groups of bridges; what all bridges begin with. */
+int network_split_vlans(const struct nlmsghdr *h, int (*give)(const struct netlink_message *m, void *arg),
+	void *arg) _must_check_;
+int network_split_groups(const struct nlmsghdr *h, int (*give)(const struct netlink_message *m, void *arg),
+	void *arg) _must_check_;
+bool network_vlans_are_usual(const St__Network *n);
+/* Those of IPv6 that every namespace begins with. */
+bool network_labels_are_usual(const St__Network *n);
+void network_forget_usual(St__Network *n);
+/* Why a bridge, or any of the groups of the namespace, cannot be recorded; NULL: it can. */
+const char *network_bridge_refused(const St__Link *l);
+int network_groups_refused(int socket, const St__Network *n, const char **ret) _must_check_;
+
 /* Kinds of interfaces that a restore can make; NULL: this one it cannot. */
 struct link_kind {
 	const char *name;
 	uint64_t shown; /* bit n: attribute n of its IFLA_INFO_DATA is recorded ... */
 	uint64_t data;	/* ... and set */
 	uint64_t flags; /* those that are shown as numbers, and set by being there */
+	uint64_t asked; /* those that are only asked for if they are not 0: not every kernel knows them */
 	bool has_lower; /* may lie on another interface ... */
 	int lower;	/* ... which is this attribute of its data; 0: IFLA_LINK says it, and it must */
 };

@@ -20,6 +20,7 @@
 
 #include "base/fd.h"
 #include "checkpoint/native/nftables.h"
+#include "checkpoint/native/traffic.h"
 #include "linux/netdev.h"
 
 struct net_restore {
@@ -99,7 +100,17 @@ void network_put_birth(struct netlink_message *m, const St__Link *l)
 }
 
 /* The attributes of a kind, without those that it cannot have: "from" is an image's. */
-static void put_allowed(struct netlink_message *m, ProtobufCBinaryData from, uint64_t allowed)
+static bool is_zero(const struct rtattr *a)
+{
+	const uint8_t *b = RTA_DATA(a);
+
+	for (size_t i = 0; i < RTA_PAYLOAD(a); i++)
+		if (b[i])
+			return false;
+	return true;
+}
+
+static void put_allowed(struct netlink_message *m, ProtobufCBinaryData from, uint64_t allowed, uint64_t asked)
 {
 	const struct rtattr *a = (const struct rtattr *)from.data;
 	int len = from.len;
@@ -108,7 +119,7 @@ static void put_allowed(struct netlink_message *m, ProtobufCBinaryData from, uin
 	{
 		unsigned type = a->rta_type & NLA_TYPE_MASK;
 
-		if (type < 64 && (allowed & 1ull << type))
+		if (type < 64 && (allowed & 1ull << type) && !((asked & 1ull << type) && is_zero(a)))
 			netlink_put(m, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
 	}
 }
@@ -143,7 +154,7 @@ static int make_link(struct net_restore *r, const St__Link *l, struct error *e)
 	info = netlink_nest(&m, IFLA_LINKINFO);
 	netlink_put(&m, IFLA_INFO_KIND, l->kind, strlen(l->kind));
 	data = netlink_nest(&m, IFLA_INFO_DATA);
-	put_allowed(&m, l->data, kind->data);
+	put_allowed(&m, l->data, kind->data, kind->asked);
 	if (kind->lower && l->lower)
 		netlink_put_u32(&m, kind->lower, l->lower);
 	if (peer)
@@ -252,10 +263,29 @@ static int join_master(struct net_restore *r, const St__Link *l, struct error *e
 	info = netlink_nest(&m, IFLA_LINKINFO);
 	netlink_put(&m, IFLA_INFO_SLAVE_KIND, l->slave_kind, strlen(l->slave_kind));
 	data = netlink_nest(&m, IFLA_INFO_SLAVE_DATA);
-	put_allowed(&m, l->slave_data, network_port_data);
+	put_allowed(&m, l->slave_data, network_port_data, 0);
 	netlink_end_nest(&m, data);
 	netlink_end_nest(&m, info);
 	return change_link(r, l->index, &m, l, "what its bridge keeps for it", e);
+}
+
+/* Another port, when all are there. */
+static int set_backup_port(
+	struct net_restore *r, const St__Link *l, const St__Link *now _unused_, struct error *e)
+{
+	struct netlink_message m;
+	size_t info, data;
+
+	if (!l->backup_port)
+		return 0;
+	(void)netlink_begin(&m, RTM_NEWLINK, NLM_F_ACK, sizeof(struct ifinfomsg));
+	info = netlink_nest(&m, IFLA_LINKINFO);
+	netlink_put(&m, IFLA_INFO_SLAVE_KIND, l->slave_kind, strlen(l->slave_kind));
+	data = netlink_nest(&m, IFLA_INFO_SLAVE_DATA);
+	netlink_put_u32(&m, IFLA_BRPORT_BACKUP_PORT, current_index(r, l->backup_port));
+	netlink_end_nest(&m, data);
+	netlink_end_nest(&m, info);
+	return change_link(r, l->index, &m, l, "the port that stands in for it", e);
 }
 
 static int add_other_names(struct net_restore *r, const St__Link *l, struct error *e)
@@ -576,8 +606,11 @@ static int add_missing(struct net_restore *r, enum net_kind_id kind, const St__N
 static int make_equal(struct net_restore *r, enum net_kind_id kind, struct error *e)
 {
 	St__Network *now;
-	int result = network_read(r->socket, &r->arena, &now);
+	int result;
 
+	if (!network_says(r->want, kind))
+		return 0;
+	result = network_read(r->socket, &r->arena, &now);
 	if (result < 0)
 		return error_errno(e, result, "read the container's network");
 	result = take_away_others(r, kind, now, e);
@@ -628,6 +661,32 @@ static int filter_packets(struct net_restore *r, struct error *e)
 	return restore_nftables(r->image->tables, r->image->n_tables, r->image->may_filter, differ, e);
 }
 
+static bool is_theirs_now(int index, void *arg)
+{
+	const struct net_restore *r = arg;
+	const St__Link *l = network_link(r->want, index);
+
+	return !l || is_theirs(r, l);
+}
+
+static int index_now(int index, void *arg)
+{
+	return current_index(arg, index);
+}
+
+/* While nothing is up that could wait in it. */
+static int control_traffic(struct net_restore *r, struct error *e)
+{
+	return restore_traffic(&(struct traffic_restore){.socket = r->socket,
+				       .arena = &r->arena,
+				       .want = r->want,
+				       .may_make = r->image->may_filter,
+				       .is_theirs = is_theirs_now,
+				       .current = index_now,
+				       .arg = r},
+		e);
+}
+
 static int restore_all(struct net_restore *r, struct error *e)
 {
 	int result = write_sysctls(r, NETWORK_SYSCTLS_ALL, e);
@@ -639,9 +698,15 @@ static int restore_all(struct net_restore *r, struct error *e)
 	if (result == 0)
 		result = each_link(r, attach_link, e);
 	if (result == 0)
+		result = each_link(r, set_backup_port, e);
+	if (result == 0)
 		result = each_link(r, settle_link, e);
 	if (result == 0)
+		result = make_equal(r, NET_VLAN, e);
+	if (result == 0)
 		result = filter_packets(r, e);
+	if (result == 0)
+		result = control_traffic(r, e);
 	if (result == 0)
 		result = make_equal(r, NET_ADDRESS, e);
 	if (result == 0)
@@ -661,6 +726,10 @@ static int restore_all(struct net_restore *r, struct error *e)
 	if (result == 0)
 		result = make_equal(r, NET_FORWARDING, e);
 	if (result == 0)
+		result = make_equal(r, NET_GROUP, e);
+	if (result == 0)
+		result = make_equal(r, NET_LABEL, e);
+	if (result == 0)
 		result = make_equal(r, NET_RULE, e);
 	return result < 0 ? result : make_equal(r, NET_ROUTE, e);
 }
@@ -670,7 +739,7 @@ static bool is_all_the_same(const struct net_restore *r)
 	const St__Link *a, *b;
 
 	if (r->want->n_links != 1 || r->found->n_links != 1 || r->want->n_sysctls > 0 ||
-		r->image->n_tables > 0)
+		r->image->n_tables > 0 || r->want->n_traffic > 0)
 		return false;
 	a = r->want->links[0];
 	b = r->found->links[0];
@@ -681,6 +750,8 @@ static bool is_all_the_same(const struct net_restore *r)
 		struct net_list want = network_list((St__Network *)r->want, k),
 				found = network_list(r->found, k);
 
+		if (!network_says(r->want, k))
+			continue;
 		if (*want.n != *found.n)
 			return false;
 		for (size_t i = 0; i < *want.n; i++)

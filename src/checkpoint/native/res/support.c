@@ -160,12 +160,19 @@ const struct support_row support_rows[] = {
 	{"namespace", "shared pid", "refused",
 		"another pid namespace of others, and one container alone of those that share one"},
 	{"namespace", "network", "supported",
-		"veth pairs, bridges, vlan, macvlan, ipvlan, vxlan, dummy, ifb, vrf, tun and tap; addresses, "
-		"nexthop objects, "
+		"veth pairs, bridges with their VLANs and permanent multicast groups, vlan, macvlan, ipvlan, "
+		"vxlan, dummy, ifb, vrf, tun and tap; addresses, address labels of IPv6, nexthop objects, "
 		"routes, rules, permanent neighbours, static forwarding entries, the sysctls of interfaces. "
-		"Other kinds, VLANs "
-		"of bridges, traffic control and IPsec are refused. A state UNKNOWN of ipvlan is UP "
-		"afterwards"},
+		"Other kinds, multicast options and spanning trees of single VLANs, and IPsec are refused. A "
+		"state UNKNOWN of ipvlan is UP afterwards"},
+	{"namespace", "traffic control", "supported",
+		"queueing disciplines that have a handle: pfifo, bfifo, pfifo_fast, prio, tbf, htb with its "
+		"classes, sfq, fq, fq_codel, codel, netem, mq, noqueue, ingress and clsact; filters: u32, "
+		"matchall, flower and fw; actions: gact, mirred, police, skbedit and vlan. A restore reads "
+		"back what it has made. Other kinds are refused, BPF among them; delays of netem that vary, "
+		"tables of sizes, estimators, shared blocks, actions that no filter has, and u32 where "
+		"the kernel would number its tables in another way. What waits in a queue is lost, and "
+		"counts begin anew; chains with templates are plain ones"},
 	{"namespace", "packet filters", "supported",
 		"nftables, and iptables that lie on it: tables, chains, rules, sets, maps, elements with the "
 		"time that they have "
@@ -190,9 +197,8 @@ const struct support_row support_rows[] = {
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "rare state of the network", "lost",
-		"this version does not look for it: multicast groups of bridges, address labels of IPv6, "
-		"MPTCP "
-		"endpoints, IPVS, MPLS and multicast routes, the order in which base chains of different "
+		"this version does not look for it: MPTCP endpoints, IPVS, MPLS and multicast routes, the "
+		"order in which base chains of different "
 		"tables with one hook and priority were made, the header size of a tap that nobody holds"},
 	{"namespace", "sysctls of the network", "supported",
 		"where the container could write them: with a /proc/sys that is not read-only"},
