@@ -43,6 +43,7 @@ enum {
 #define IMAGE_FEATURE_AIO "aio-rings"
 #define IMAGE_FEATURE_DNOTIFY "dnotify"
 #define IMAGE_FEATURE_LISTENERS "seccomp-listeners"
+#define IMAGE_FEATURE_PERMISSIONS "register-permissions"
 #define IMAGE_FEATURE_SHARED "shared-objects"
 #define IMAGE_FEATURE_SHARED_PIDS "shared-pids"
 #define IMAGE_FEATURE_SANDBOX "sandbox" /* sandbox.h */

@@ -65,17 +65,18 @@ struct image_manifest {
 	 * this one's, and the checksum of its manifest. NULL: none. */
 	const char *parent;
 	uint64_t parent_checksum;
-	bool socket_errors;	/* there are sockets in which an error waits; */
-	bool pressure_triggers; /* and triggers for pressure; */
-	bool aio_rings;		/* and rings of Linux AIO */
-	bool dnotify;		/* and directories that are watched by F_NOTIFY */
-	bool mq_notify;		/* and processes that mq_notify(3) is to tell */
-	bool listeners;		/* and seccomp filters with a listener */
-	bool shared;		/* it has objects that other containers of its sandbox have, too */
-	bool shared_pids;	/* and its pid namespace; not read back */
-	bool pre_dump;		/* it has memory only, and is there to be a parent */
-	uint64_t checksum;	/* of this manifest; by the reader */
-	const char *stdio[3];	/* what fds 0-2 of init are, for descriptors.json; not read back */
+	bool socket_errors;	   /* there are sockets in which an error waits; */
+	bool pressure_triggers;	   /* and triggers for pressure; */
+	bool aio_rings;		   /* and rings of Linux AIO */
+	bool dnotify;		   /* and directories that are watched by F_NOTIFY */
+	bool register_permissions; /* and processes that may use AMX */
+	bool mq_notify;		   /* and processes that mq_notify(3) is to tell */
+	bool listeners;		   /* and seccomp filters with a listener */
+	bool shared;		   /* it has objects that other containers of its sandbox have, too */
+	bool shared_pids;	   /* and its pid namespace; not read back */
+	bool pre_dump;		   /* it has memory only, and is there to be a parent */
+	uint64_t checksum;	   /* of this manifest; by the reader */
+	const char *stdio[3];	   /* what fds 0-2 of init are, for descriptors.json; not read back */
 	/* Microseconds and counts of one operation. */
 	struct image_statistics {
 		uint64_t total_us, frozen_us, preflight_us, freeze_us, collect_us, files_us, memory_us,

@@ -2001,6 +2001,23 @@ static void check_dnotify(void)
 	check(sigtimedwait(&set, NULL, &second) == SIGRTMIN + 3, "no signal for a new file");
 }
 
+enum { GET_PERMISSIONS = 0x1022, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+
+/* The permission to use AMX, which children inherit. */
+static bool set_amx(void)
+{
+	have(syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA));
+	return true;
+}
+
+static void check_amx(void)
+{
+	uint64_t permitted = 0;
+
+	must(syscall(SYS_arch_prctl, GET_PERMISSIONS, &permitted));
+	check(permitted & 1u << TILE_DATA, "permitted: %#lx", (long)permitted);
+}
+
 /* By a thread with a descriptor table of its own. */
 static void *watch_alone(void *arg)
 {
@@ -2137,6 +2154,7 @@ static const struct object {
 	{"bpf", set_bpf, check_bpf},
 	{"bpf_program", set_bpf_program, check_bpf_program},
 	{"bpf_queue", set_bpf_queue, check_bpf_program},
+	{"amx", set_amx, check_amx},
 	{"dnotify", set_dnotify, check_dnotify},
 	{"dnotify_thread", set_dnotify_thread, check_dnotify_thread},
 	{"namespace_fd", set_namespace_fd, check_namespace_fd},

@@ -122,7 +122,7 @@ static size_t max_ops(const struct dump_proc *p, const struct dump_thread *t, bo
 static size_t question_size(const struct dump_proc *p, const struct dump_thread *t, bool leader)
 {
 	return max_ops(p, t, leader) * sizeof(struct op) + 512 + STATE_THREAD_DATA + KEYRING_NAME +
-	       (leader ? 16 + state_count_mappings(p->msg->memory) * sizeof(int32_t) +
+	       (leader ? 32 + state_count_mappings(p->msg->memory) * sizeof(int32_t) +
 				       sizeof(struct process_answers) + 16 * 16 +
 				       p->msg->n_posix_timers * sizeof(struct itimerspec)
 		       : 0) +

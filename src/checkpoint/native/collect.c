@@ -476,6 +476,12 @@ static int collect_thread(struct dump *d, struct dump_proc *p, struct dump_threa
 			"protection "
 			"key, so it cannot be asked for its state: try again",
 			t->ns_tid, p->ns_pid);
+	if (cpu_used_xfeatures(task->xstate, task->xstate_len) & ~cpu_usual_xfeatures())
+		return error_set(e, -EAGAIN, ERROR_REFUSED,
+			"cannot checkpoint: thread %d of process %d has something in registers (AMX) that a "
+			"restore "
+			"could not give it: try again",
+			t->ns_tid, p->ns_pid);
 	m->comm = arena_strdup(&d->arena, t->status.name);
 	m->credentials = dump_credentials(d, &t->status);
 	m->seccomp_mode = t->status.seccomp;

@@ -7,7 +7,12 @@
 /* Space-separated names of the features this CPU has, of those that programs choose code paths by. */
 const char *cpu_feature_names(char *buf, size_t size);
 /* XCR0. */
+enum { CPU_GET_PERMISSIONS = 0x1022, CPU_REQUEST_PERMISSION = 0x1023 }; /* of arch_prctl(2), 5.16 */
 uint64_t cpu_xfeatures(void);
+/* Those that a process may use which has asked for none (AMX has to be asked for). All, where the kernel does not know of such. */
+uint64_t cpu_usual_xfeatures(void);
+/* Those that are in use in a register set. */
+uint64_t cpu_used_xfeatures(const void *xstate, size_t len);
 /* Does the CPU have protection keys, and the kernel use them? */
 bool cpu_has_keys(void);
 /* The register that says what they allow, of NT_X86_XSTATE. 0: everything. */

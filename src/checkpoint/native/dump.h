@@ -208,8 +208,8 @@ struct dump {
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;
 	ino_t udp_errors_namespace;
-	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify,
-		has_listeners;	     /* the image has */
+	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify, has_listeners,
+		has_permissions;     /* the image has */
 	bool may_notify;	     /* a seccomp filter may ask a listener */
 	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;

@@ -24,7 +24,7 @@
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
 
-enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 148, OPS_PER_PROCESS = 350 };
+enum { PAGE = 4096, OPS_PER_VMA = 18, OPS_PER_THREAD = 148, OPS_PER_PROCESS = 414 };
 #define HIGHEST_ADDRESS 0x7fffff000000ull
 #define LOWEST_ADDRESS 0x100000000ull
 /* If a 32-bit program is among them. */

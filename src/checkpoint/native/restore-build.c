@@ -955,6 +955,7 @@ static int op_process(struct builder *bu, bool own_handlers)
 	restore_locks(bu->r, p, &bu->b); /* to close a file's descriptor drops the POSIX locks on it */
 	if (p->personality)
 		batch_call(&bu->b, 0, SYS_personality, p->personality);
+	op_permissions(&bu->b, p);
 	if (own_handlers)
 		op_actions(bu);
 	op_limits(bu);

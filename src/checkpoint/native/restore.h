@@ -57,6 +57,7 @@ struct restore_shm {
 	uint64_t address;   /* where it is mapped in every stub, until placed */
 	uint64_t read_only; /* a segment: where it is attached with SHM_RDONLY; 0: nobody has it so */
 	int fd;		    /* memfd: its descriptor in init; -EBADF */
+	bool given;	    /* which a process has, too */
 };
 
 /* Both directions of a pipe, until its records are opened; by the index of the pipe's first record. */

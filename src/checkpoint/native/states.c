@@ -105,6 +105,8 @@ void state_ask_process(struct batch *b, const St__Memory *m, struct state_questi
 	uint64_t at, none = 0;
 	size_t n = 0;
 
+	q->permitted = batch_data(b, sizeof(*q->permitted), &at);
+	batch_call(b, OP_MAY_FAIL, SYS_arch_prctl, CPU_GET_PERMISSIONS, at);
 	q->mdwe = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MDWE);
 	q->merge = batch_call(b, OP_MAY_FAIL, SYS_prctl, PR_GET_MEMORY_MERGE);
 	q->barriers = q->has_barriers ? &b->ops[b->n_ops] : NULL;
@@ -194,6 +196,8 @@ int state_answer_process(struct dump *d, struct dump_proc *p, const struct state
 			"(modify_ldt), which is not "
 			"recorded: end the program that uses it",
 			p->ns_pid);
+	p->msg->register_permissions = *q->permitted & ~cpu_usual_xfeatures();
+	d->has_permissions |= p->msg->register_permissions != 0;
 	m->mdwe = q->mdwe->result > 0 ? q->mdwe->result : 0;
 	m->merge = q->merge->result > 0;
 	m->membarrier = answer_barriers(q->barriers);
@@ -387,6 +391,14 @@ void op_key(struct batch *b, const St__Vma *v)
 void op_keys_end(struct batch *b, const St__Memory *m)
 {
 	op_free_keys(b, used_keys(m) & ~m->pkeys);
+}
+
+/* One for each call; before anything that might want it, as all threads of the process have it. */
+void op_permissions(struct batch *b, const St__Process *p)
+{
+	for (unsigned i = 0; i < 64; i++)
+		if (p->register_permissions & 1ull << i)
+			batch_call(b, 0, SYS_arch_prctl, CPU_REQUEST_PERMISSION, i);
 }
 
 void op_process_states(struct batch *b, const St__Memory *m)

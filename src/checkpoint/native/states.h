@@ -13,7 +13,7 @@ enum {
 	STATE_NODES = 1024,
 	STATE_KEYS = 15,
 	STATE_THREAD_OPS = 8,
-	STATE_PROCESS_OPS = 3 + 4 + STATE_KEYS,
+	STATE_PROCESS_OPS = 4 + 4 + STATE_KEYS,
 	STATE_THREAD_DATA = 256
 };
 
@@ -26,7 +26,8 @@ struct state_question {
 	bool has_policies; /* the task may have been given NUMA policies, and can be asked for them */
 	struct op *cpuid, *speculation[3], *mce, *policy;
 	struct thread_state_answers *thread;
-	struct op *mdwe, *merge; /* of the process */
+	uint64_t *permitted;	 /* of the process */
+	struct op *mdwe, *merge; /* likewise */
 	struct op *barriers;	 /* NULL: not asked */
 	struct op *keys;	 /* NULL: not asked */
 	struct op *ldt;		 /* likewise */
@@ -62,3 +63,5 @@ void op_keys(struct batch *b, const St__Memory *m);
 void op_key(struct batch *b, const St__Vma *v);
 void op_keys_end(struct batch *b, const St__Memory *m);
 void op_process_states(struct batch *b, const St__Memory *m);
+/* Registers that have to be asked for. */
+void op_permissions(struct batch *b, const St__Process *p);

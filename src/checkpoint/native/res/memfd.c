@@ -135,6 +135,16 @@ static int offer_memfd(struct restore *r, const St__File *m, struct error *e)
 	return result < 0 ? result : restore_offer(r, m->shared->key, "", shm->fd, e);
 }
 
+/* What memfd_create() has given does not count as open for writing, so that a program can be run from it all the same: whose it was at
+ * the checkpoint, it is again. Other descriptions are opened. */
+static bool gets_first(const St__File *m, struct restore_shm *shm)
+{
+	bool first = !shm->given && (m->flags & O_ACCMODE) == O_RDWR && (!m->shared || m->shared->owner);
+
+	shm->given |= first;
+	return first;
+}
+
 static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct error *e)
 {
 	struct restore_shm *shm;
@@ -143,6 +153,10 @@ static int open_memfd(struct restore *r, const St__File *m, int *ret_fd, struct 
 
 	if (result < 0)
 		return result;
+	if (gets_first(m, shm)) {
+		*ret_fd = fcntl(shm->fd, F_DUPFD_CLOEXEC, 0);
+		return *ret_fd < 0 ? error_errno(e, -errno, "memfd %s", m->memfd->name) : 0;
+	}
 	snprintf(path, sizeof(path), "self/fd/%d", shm->fd);
 	*ret_fd = openat(r->proc_fd, path, (m->flags & O_ACCMODE) | O_CLOEXEC);
 	return *ret_fd < 0 ? error_errno(e, -errno, "open memfd %s again", m->memfd->name) : 0;
@@ -169,7 +183,7 @@ static int connect_memfd(struct restore *r, const St__File *m, int fd, struct er
 extern const struct resource resource_memfd;
 const struct resource resource_memfd = {
 	.kind = "memfd",
-	.description = "memfd, contents and seals",
+	.description = "memfd, contents and seals, also programs that are run from one",
 	.kind_case = ST__FILE__KIND_MEMFD,
 	.match = match,
 	.check = check,

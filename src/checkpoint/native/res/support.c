@@ -14,7 +14,12 @@ const struct support_row support_rows[] = {
 	{"process", "dead leader", "supported",
 		"threads that go on when the first one has ended; of init, a stopped process or one with "
 		"namespaces of its own: refused, and before Linux 6.9"},
-	{"process", "registers", "supported", "all of xsave; the CPU's features are checked at restore"},
+	{"process", "registers", "supported",
+		"all of xsave; the CPU's features are checked at restore; the permission to use AMX. "
+		"Refused, after a second "
+		"(--patience): AMX registers that hold something just then. What a signal handler has "
+		"interrupted in AMX registers "
+		"is lost. Never tried on a machine that has them"},
 	{"process", "interrupted system calls", "supported",
 		"restarted by the kernel, with the time that was left (poll to a millisecond; a sleep of at "
 		"most a tenth of a "

@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -104,6 +106,23 @@ uint64_t cpu_xfeatures(void)
 }
 
 enum { XFEATURE_PKRU = 9, XSTATE_HEADER = 512 };
+
+uint64_t cpu_usual_xfeatures(void)
+{
+	uint64_t permitted;
+
+	/* We have asked for none. */
+	return syscall(SYS_arch_prctl, CPU_GET_PERMISSIONS, &permitted) < 0 ? ~0ull : permitted;
+}
+
+uint64_t cpu_used_xfeatures(const void *xstate, size_t len)
+{
+	uint64_t used = 0;
+
+	if (len >= XSTATE_HEADER + sizeof(used))
+		memcpy(&used, (const char *)xstate + XSTATE_HEADER, sizeof(used));
+	return used;
+}
 
 bool cpu_has_keys(void)
 {
