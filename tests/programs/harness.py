@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lib
 from lib import TESTS, Container, Skip, check, poll
-from programs import application, pod, sandboxes, systemd, tcp
+from programs import application, engines, pod, sandboxes, systemd, tcp
 
 CYCLES, FACTOR = lib.cycles(20)
 JOB_CYCLES, JOB_FACTOR = lib.cycles(12)
@@ -319,6 +319,7 @@ def tests():
         yield f"programs/pod_{f.__name__}", lambda env, f=f: f(env, host_root), 240
     yield from application.tests(host_root)
     yield from sandboxes.tests(host_root)
+    yield from engines.tests(host_root)
     yield "programs/systemd", systemd.systemd, 180 + 12 * systemd.CYCLES
     for f in (redis, redis_live, python_threads, shell_pipeline, nginx, jvm, mariadb):
         yield f"programs/{f.__name__}", f, int(240 * FACTOR)

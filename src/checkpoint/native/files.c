@@ -376,6 +376,17 @@ int dump_look_link(pid_t pid, const char *name, struct arena *a, struct dump_lin
 	return -ENOMEM;
 }
 
+/* Does its path lead to it in that mount namespace, and not in the container's own? */
+static bool is_only_in(struct dump *d, struct dump_file *f, uint64_t ns)
+{
+	bool is;
+
+	f->mnt_ns = 0;
+	is = dump_path_is(d, f, f->link, &f->st);
+	f->mnt_ns = ns;
+	return !is && dump_path_is(d, f, f->link, &f->st);
+}
+
 int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, unsigned flags,
 	const struct dump_link *link, uint64_t *ret_id, struct error *e)
 {
@@ -386,9 +397,11 @@ int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, u
 		.link = link->text,
 		.st = link->st};
 
+	f.mnt_ns = dump_mount_namespace_of(d, p);
 	/* Programs and what is mapped come by the container's own mounts, if their path is there. */
-	if (!strcmp(name, "cwd") || !strcmp(name, "root"))
-		f.mnt_ns = dump_mount_namespace_of(d, p);
+	if (f.mnt_ns && strcmp(name, "cwd") != 0 && strcmp(name, "root") != 0 &&
+		!is_only_in(d, &f, f.mnt_ns))
+		f.mnt_ns = 0;
 	f.by_name = arena_strdup(&d->arena, name);
 	return f.by_name ? find_or_add(d, &f, ret_id, e) : error_errno(e, -ENOMEM, "files");
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/fd.h"
 #include "base/trace.h"
@@ -315,6 +316,52 @@ static int find_ipc_namespace(struct plan *p, struct entry *entry, struct error 
 	return MIN(r, 0);
 }
 
+/* The device of a sysfs that is mounted in a network namespace. */
+struct sysfs_visit {
+	int net, mnt;
+	dev_t device;
+};
+
+static int mount_sysfs_there(void *arg)
+{
+	struct sysfs_visit *v = arg;
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	if (setns(v->net, CLONE_NEWNET) < 0 || setns(v->mnt, CLONE_NEWNS) < 0)
+		return 0;
+	fd = mount_make("sysfs", "sysfs", "", NULL, 0);
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		v->device = st.st_dev;
+	return 0;
+}
+
+/* Whose interfaces a sysfs shows. Who may mount none there (an ordinary user) takes it for that of a process that sees it. */
+static void find_net_namespace(const struct plan *p, struct entry *entry)
+{
+	struct dump *d = p->d;
+	dev_t device = makedev(entry->m->dev_major, entry->m->dev_minor);
+	bool asked = false;
+	char path[64];
+
+	for (size_t i = 0; i < d->n_nested; i++) {
+		struct sysfs_visit v = {.net = d->nested[i].fd};
+
+		if (d->nested[i].msg->type != CLONE_NEWNET)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
+		v.mnt = open(path, O_RDONLY | O_CLOEXEC);
+		dump_in_child(mount_sysfs_there, &v);
+		close_p(&v.mnt);
+		asked |= v.device != 0;
+		if (v.device == device)
+			entry->msg->net_namespace = d->nested[i].msg->id;
+	}
+	for (size_t i = 0; i < d->n_procs && !asked; i++)
+		if (d->procs[i].shown == p->nested->pid)
+			entry->msg->net_namespace = dump_namespace_of(d, &d->procs[i], CLONE_NEWNET);
+}
+
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
@@ -342,6 +389,8 @@ static int from_new(struct plan *p, struct entry *entry, struct error *e)
 		return error_errno(e, -ENOMEM, "mounts");
 	if (!strcmp(m->fstype, "proc"))
 		find_pid_namespace(p, entry);
+	if (!strcmp(m->fstype, "sysfs") && p->nested)
+		find_net_namespace(p, entry);
 	if (!strcmp(m->fstype, "mqueue"))
 		r = find_ipc_namespace(p, entry, e);
 	if (r < 0)
@@ -644,13 +693,28 @@ static void plan_owned(struct plan *p)
 		plan_owned_one(p, &p->entries[i]);
 }
 
-/* ---- a proc of a nested pid namespace: the first process there mounts it, once all else is there ---- */
+/* ---- a proc of a nested pid namespace: the first process there mounts it, and what lies on it, once all else is there ---- */
+
+static const struct entry *source_of(const struct plan *p, const struct entry *entry)
+{
+	return entry->msg->source ? &p->entries[entry->msg->source - 1 - p->offset] : NULL;
+}
 
 static bool is_late(const struct plan *p, const struct entry *entry)
 {
-	for (size_t k = 0; entry->msg->source && k <= p->n; k++)
-		entry = &p->entries[entry->msg->source - 1 - p->offset];
-	return entry->msg->pid_namespace;
+	for (size_t steps = 0; entry && steps <= p->n; steps++, entry = parent_of(p, entry))
+		for (const struct entry *from = entry; from; from = source_of(p, from))
+			if (from->msg->pid_namespace)
+				return true;
+	return false;
+}
+
+static bool is_made_of_late(const struct plan *p, const struct entry *entry)
+{
+	while ((entry = source_of(p, entry)))
+		if (is_late(p, entry))
+			return true;
+	return false;
 }
 
 static bool is_in_use(const struct plan *p, const struct proc_mount *m)
@@ -680,13 +744,15 @@ static bool first_is_here(const struct plan *p, uint64_t pids)
 static void check_late(struct plan *p)
 {
 	for (size_t i = 0; i < p->n_now; i++) {
-		const struct entry *entry = &p->entries[i], *parent = parent_of(p, entry);
+		const struct entry *entry = &p->entries[i];
 		const char *reason = NULL;
 
 		if (!is_late(p, entry))
-			reason = parent && is_late(p, parent) ? "it lies on a proc of a nested pid "
-								"namespace, and is not a part of that"
-							      : NULL;
+			reason = is_made_of_late(p, entry)
+					 ? "it is a part of what lies on a proc of a nested pid namespace"
+					 : NULL;
+		else if (!strcmp(entry->msg->fstype, "overlay"))
+			reason = "it is an overlay, and lies on a proc of a nested pid namespace";
 		else if (entry->msg->pid_namespace && !first_is_here(p, entry->msg->pid_namespace))
 			reason = "it shows a pid namespace whose first process is in another mount namespace";
 		else if (is_in_use(p, entry->m))

@@ -61,6 +61,9 @@ static bool is_well_formed(const struct restore *r, size_t i)
 	if (m->ipc_namespace && (strcmp(m->fstype, "mqueue") != 0 || !m->mount_namespace ||
 					!restore_is_ipc_namespace(r, m->ipc_namespace)))
 		return false;
+	if (m->net_namespace && (strcmp(m->fstype, "sysfs") != 0 || !m->mount_namespace ||
+					!restore_is_net_namespace(r, m->net_namespace)))
+		return false;
 	if (m->created_at[0] && m->options[0] && !mounts_options_are_good("tmpfs", m->options))
 		return false;
 	if (m->inherit && !r->mounts[m->inherit - 1]->created_at[0])
@@ -301,6 +304,8 @@ int site_make_new(struct site *s, const St__Mount *m, int *ret, struct error *e)
 	const char *options = !site_is_read_only(m) ? m->options : m->options[2] ? m->options + 3 : "";
 
 	if (!strcmp(m->fstype, "mqueue") && restore_enter_ipc(s->r, m->ipc_namespace, e) < 0)
+		return e->code;
+	if (!strcmp(m->fstype, "sysfs") && restore_enter_network(s->r, m->net_namespace, e) < 0)
 		return e->code;
 	*ret = mount_make(m->fstype, m->device, options, NULL, 0);
 	if (*ret >= 0 && m->path[0])

@@ -402,6 +402,13 @@ bool restore_is_ipc_namespace(const struct restore *r, uint64_t id)
 	return n && n->msg->type == CLONE_NEWIPC;
 }
 
+bool restore_is_net_namespace(const struct restore *r, uint64_t id)
+{
+	const struct restore_nested *n = restore_namespace(r, id);
+
+	return n && n->msg->type == CLONE_NEWNET;
+}
+
 int restore_where_proc_is_seen(struct restore *r, struct error *e)
 {
 	static const struct restore_nested nowhere = {.fd = -EBADF};

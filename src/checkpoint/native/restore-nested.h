@@ -20,6 +20,7 @@ int restore_fork(struct restore *r, const St__Process *parent, const St__Process
 	uint64_t flags) _must_check_;
 bool restore_is_pid_namespace(const struct restore *r, uint64_t id);
 bool restore_is_ipc_namespace(const struct restore *r, uint64_t id);
+bool restore_is_net_namespace(const struct restore *r, uint64_t id);
 /* In the stub of the first process of a pid namespace: to a mount namespace in which it may mount proc, as a user namespace lets
  * mount it only where one is seen. */
 int restore_where_proc_is_seen(struct restore *r, struct error *e) _must_check_;

@@ -137,11 +137,25 @@ static int move_to_temporary(struct unix_restore *u, struct sock *s, struct erro
 	return 0;
 }
 
+/* Programs whose paths are too long for an address (conmon) bind to "/proc/self/fd/N/name". The number, or -1. */
+static int number_in(const char *path, const char **ret_leaf)
+{
+	static const char start[] = "/proc/self/fd/";
+	char *end;
+	long n;
+
+	if (strncmp(path, start, strlen(start)) != 0)
+		return -1;
+	n = strtol(path + strlen(start), &end, 10);
+	*ret_leaf = end + 1;
+	return *end == '/' && end[1] && !strchr(end + 1, '/') && n >= 0 && n < 1 << 20 ? (int)n : -1;
+}
+
 /* In the directory to which the name is relative. */
-static int bind_path(struct unix_restore *u, struct sock *s, int fd, const char *path, struct error *e)
+static int bind_path(
+	struct unix_restore *u, struct sock *s, int fd, const char *path, bool moved, struct error *e)
 {
 	const St__Socket *m = s->m;
-	bool moved = m->path && *m->path;
 	struct sockaddr_storage a;
 	char aside[256];
 	socklen_t len;
@@ -166,13 +180,35 @@ static int bind_path(struct unix_restore *u, struct sock *s, int fd, const char 
 	return r;
 }
 
+/* Lends the number for a moment to the directory in which the file is. */
+static int bind_by_number(
+	struct unix_restore *u, struct sock *s, int fd, const char *path, int number, struct error *e)
+{
+	_cleanup_close_ int dir = -EBADF;
+	char leaf[LEAF_SIZE];
+	int r;
+
+	if (fcntl(number, F_GETFD) >= 0)
+		return error_set(e, -EBUSY, ERROR_STATE,
+			"the socket %s is bound by the number of a descriptor that the restore needs itself", path);
+	r = split_path(s->m->path, &dir, leaf, e);
+	if (r == 0 && dup3(dir, number, O_CLOEXEC) < 0)
+		r = error_errno(e, -errno, "directory of the socket %s", s->m->path);
+	if (r < 0)
+		return r;
+	r = bind_path(u, s, fd, path, false, e);
+	close(number);
+	return r;
+}
+
 /* Binds fd as the address of s->m says, and remembers where the file is. */
 static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e)
 {
+	const char *now = s->m->path ? strrchr(s->m->path, '/') : NULL, *leaf = "";
 	char path[sizeof(struct sockaddr_un) + 1];
 	struct sockaddr_storage a;
+	int r, back, number;
 	socklen_t len;
-	int r, back;
 
 	if (!socket_address(&s->m->local, AF_UNIX, &a, &len))
 		return error_set(e, -EBADMSG, ERROR_CORRUPT, "address of a unix socket");
@@ -182,7 +218,11 @@ static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct erro
 			       : 0;
 	if (path[0] != '/' && s->m->cwd && *s->m->cwd && chdir(s->m->cwd) < 0)
 		return error_errno(e, -errno, "directory \"%s\" of the socket \"%s\"", s->m->cwd, path);
-	r = bind_path(u, s, fd, path, e);
+	number = number_in(path, &leaf);
+	if (number >= 0 && now && !strcmp(now + 1, leaf))
+		r = bind_by_number(u, s, fd, path, number, e);
+	else
+		r = bind_path(u, s, fd, path, s->m->path && *s->m->path, e);
 	back = unix_go(u->cwd, r < 0 ? NULL : e);
 	return r < 0 ? r : back;
 }
