@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Container engines and other makers of namespaces in a container, which is checkpointed and restored while what they run goes on."""
+import os
 import shutil
 
 from lib import Skip, check
@@ -17,12 +18,11 @@ def podman(*options):
 
 
 TMPFS, CGROUP = "tmpfs", "cgroup"
-# Command, what is mounted on /sys/fs/cgroup, user.
+# Programs, command, what is mounted on /sys/fs/cgroup.
 PROGRAMS = {
-    "unshare": (["unshare", "-Urnimpf", "--mount-proc", "/usr/bin/python3", "-u", "-c", LOOP], TMPFS, 0),
-    "podman": (podman(["--cgroups=disabled"]), TMPFS, 0),
-    "podman_runc": (podman("--runtime", "runc", []), CGROUP, 0),
-    "podman_bg": (["/bin/sh", "-c", " ".join(podman(["--cgroups=disabled", "-d"])[:-1]) + ' "$0"; exec sleep 10000', LOOP], TMPFS, 0),
+    "unshare": (["unshare"], ["unshare", "-Urnimpf", "--mount-proc", "/usr/bin/python3", "-u", "-c", LOOP], TMPFS),
+    "podman": (["podman", "conmon", "crun"], podman("--runtime", "crun", ["--cgroups=disabled"]), TMPFS),
+    "podman_runc": (["podman", "conmon", "runc"], podman("--runtime", "runc", []), CGROUP),
 }
 
 
@@ -40,7 +40,7 @@ def inner_root(c):
         (c.rootfs / "inner" / d).mkdir(parents=True)
     for d in ("bin", "lib", "lib64"):
         (c.rootfs / "inner" / d).symlink_to(f"usr/{d}")
-    for d in ("var/lib/containers", "var/tmp", "run/lock", "root", "home/user", "var/lib/cni"):
+    for d in ("var/lib/containers", "var/tmp", "run/lock", "root"):
         (c.rootfs / d).mkdir(parents=True, exist_ok=True)
 
 
@@ -56,29 +56,34 @@ def goes_on(c):
     c.wait("progress of the program", lambda: count(c) > before + 2, 30)
 
 
+def inner_sysfs(c):
+    """Whether what the innermost process sees as /sys is another one than the container's."""
+    devices = {os.stat(f"/proc/{p}/root/sys").st_dev for p in c.pids()}
+    return len(devices) > 1
+
+
 def engine(env, name, host_root):
-    command, cgroup, uid = PROGRAMS[name]
-    if not shutil.which(command[0]):
-        raise Skip(f"{command[0]} is not installed")
-    c = host_root(env, "engine", ["/bin/sh", "-c", '"$@" > /cr/log 2>&1; echo $? >> /cr/log; sleep 10000', "sh", *command],
-                  edit=lambda config: edit(config, cgroup), user=(uid, uid, []), caps=ALL_CAPS)
+    programs, command, cgroup = PROGRAMS[name]
+    for p in programs:
+        if not shutil.which(p):
+            raise Skip(f"{p} is not installed")
+    c = host_root(env, "engine", ["/bin/sh", "-c", '"$@" > /cr/log 2>&1; sleep 10000', "sh", *command],
+                  edit=lambda config: edit(config, cgroup), caps=ALL_CAPS)
     inner_root(c)
-    c.file("").chmod(0o777)
     c.run()
-    try:
-        goes_on(c)
-    except Exception as e:
-        raise AssertionError(c.file("log").read_text()[-1500:]) from None
-    for n, options in enumerate(([], ["--leave-running"], [], ["--lazy"])):
-        image = env.t / f"image{n}"
+    c.wait("the program", lambda: count(c) > 0, 60)
+    inner = inner_sysfs(c)
+    for n, options in enumerate(([], ["--leave-running"], ["--lazy=yes"])):
+        image, lazy = env.t / f"image{n}", options == ["--lazy=yes"]
         look = observe(c, IGNORED)
-        c.checkpoint(image, *[o for o in options if o != "--lazy"], timeout=60)
-        if options != ["--leave-running"]:
+        c.checkpoint(image, *([] if lazy else options), timeout=60)
+        if not options or lazy:
             c.gone()
-            c.restore(image, *(["--lazy=yes"] if options == ["--lazy"] else []), timeout=60)
+            c.restore(image, *options, timeout=60)
         if not options:
             compare(look, c, IGNORED, f"round {n}")
         goes_on(c)
+        check(inner_sysfs(c) == inner, "the interfaces that are seen inside are others now")
     c.file("stop").write_text("")
     c.wait("the verdict", lambda: c.file("verdict").exists() and c.file("verdict").read_text(), 20)
     check(c.file("verdict").read_text().strip() == "PASS", c.file("verdict").read_text())

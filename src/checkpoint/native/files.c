@@ -399,8 +399,7 @@ int dump_file_by_looked(struct dump *d, struct dump_proc *p, const char *name, u
 
 	f.mnt_ns = dump_mount_namespace_of(d, p);
 	/* Programs and what is mapped come by the container's own mounts, if their path is there. */
-	if (f.mnt_ns && strcmp(name, "cwd") != 0 && strcmp(name, "root") != 0 &&
-		!is_only_in(d, &f, f.mnt_ns))
+	if (f.mnt_ns && strcmp(name, "cwd") != 0 && strcmp(name, "root") != 0 && !is_only_in(d, &f, f.mnt_ns))
 		f.mnt_ns = 0;
 	f.by_name = arena_strdup(&d->arena, name);
 	return f.by_name ? find_or_add(d, &f, ret_id, e) : error_errno(e, -ENOMEM, "files");

@@ -190,7 +190,8 @@ static int bind_by_number(
 
 	if (fcntl(number, F_GETFD) >= 0)
 		return error_set(e, -EBUSY, ERROR_STATE,
-			"the socket %s is bound by the number of a descriptor that the restore needs itself", path);
+			"the socket %s is bound by the number of a descriptor that the restore needs itself",
+			path);
 	r = split_path(s->m->path, &dir, leaf, e);
 	if (r == 0 && dup3(dir, number, O_CLOEXEC) < 0)
 		r = error_errno(e, -errno, "directory of the socket %s", s->m->path);

@@ -139,8 +139,9 @@ const struct support_row support_rows[] = {
 		"-Ur, bwrap): locked mounts come "
 		"back locked; clocks of time namespaces are as far from the container's as before; what is "
 		"mapped comes by the container's own mounts; a proc of a nested pid namespace, which comes "
-		"last in the list of mounts; an ipc namespace with its objects, its sysctls and mounts that "
-		"show its queues; a cgroup namespace whose root is init's cgroup; network namespaces with "
+		"last in the list of mounts; what lies on such a proc, too; an ipc namespace with its "
+		"objects, its sysctls and mounts that show its queues; sysfs of a network namespace; a "
+		"cgroup namespace whose root is init's cgroup; network namespaces with "
 		"packet filters, and with veth pairs between them and to the container's own; no TCP "
 		"connections in them"},
 	{"namespace", "other nested", "refused",
