@@ -659,6 +659,7 @@ static int collect_process(struct dump *d, struct dump_proc *p, struct error *e)
 	r = p->msg ? 0 : process_message(d, p, e);
 	if (r == 0 && d->stopped && !p->zombie) {
 		p->msg->oom_score_adj = p->oom_score_adj;
+		p->msg->autogroup_nice = p->autogroup_nice;
 		/* That of init is whoever's who runs the container. */
 		p->msg->has_login = p->loginuid != d->procs[0].loginuid;
 		p->msg->loginuid = p->msg->has_login ? dump_uid(d, p->loginuid) : 0;

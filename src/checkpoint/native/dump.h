@@ -72,7 +72,7 @@ struct dump_proc {
 	struct proc_posix_timer *timers; /* from here on only when stopped */
 	size_t n_timers;
 	struct timespec timers_read_at; /* the container's CLOCK_MONOTONIC then */
-	long oom_score_adj, coredump_filter, loginuid;
+	long oom_score_adj, coredump_filter, loginuid, autogroup_nice;
 	void *auxv;
 	size_t auxv_len;
 	St__Process *msg;

@@ -276,6 +276,21 @@ static long small_number(pid_t pid, const char *name, int base)
 	return n < 0 ? 0 : strtol(text, NULL, base);
 }
 
+/* The scheduler's group of all in a session has a nice value of its own ("/autogroup-12 nice 5"). */
+static long autogroup_nice(const struct dump_proc *p)
+{
+	char path[64], text[64];
+	int nice = 0;
+
+	if (p->stat.session != p->pid)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/autogroup", p->shown);
+	if (read_small_file_at(AT_FDCWD, path, text, sizeof(text)) > 0 &&
+		sscanf(text, "/autogroup-%*u nice %d", &nice) != 1)
+		nice = 0;
+	return nice;
+}
+
 static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e)
 {
 	char path[64], auxv[4096];
@@ -285,6 +300,7 @@ static int look_at_stopped(struct dump_proc *p, struct arena *a, struct error *e
 	p->oom_score_adj = small_number(p->shown, "oom_score_adj", 10);
 	p->coredump_filter = small_number(p->shown, "coredump_filter", 16);
 	p->loginuid = small_number(p->shown, "loginuid", 10);
+	p->autogroup_nice = autogroup_nice(p);
 	r = proc_read_timers(p->shown, a, &p->timers, &p->n_timers);
 	if (r < 0)
 		return error_errno(e, r, "POSIX timers of pid %d", p->pid);

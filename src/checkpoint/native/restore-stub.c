@@ -267,6 +267,27 @@ static int give_login(const struct restore *r, const St__Process *p, struct erro
 		       : 0;
 }
 
+/* Who lacks CAP_SYS_ADMIN on the machine may do it ten times a second, in common with all others. A kernel without such groups: as when they
+ * are switched off, they would be of no effect. */
+static int give_autogroup(struct restore *r, const St__Process *p, struct error *e)
+{
+	enum { TRIES = 50, PAUSE_US = 50000 };
+	char text[16];
+	int result;
+
+	if (!p->autogroup_nice)
+		return 0;
+	snprintf(text, sizeof(text), "%d", p->autogroup_nice);
+	result = write_string_at(r->proc_fd, "self/autogroup", text);
+	for (int i = 0; i < TRIES && result == -EAGAIN; i++) {
+		usleep(PAUSE_US);
+		result = write_string_at(r->proc_fd, "self/autogroup", text);
+	}
+	return result < 0 && result != -ENOENT
+		       ? error_errno(e, result, "nice value %s of the autogroup of session %d", text, p->pid)
+		       : 0;
+}
+
 static int small_attributes(struct restore *r, const St__Process *p, struct error *e)
 {
 	char text[32];
@@ -285,6 +306,9 @@ static int small_attributes(struct restore *r, const St__Process *p, struct erro
 		result = write_string_at(r->proc_fd, "self/coredump_filter", text);
 	if (result < 0)
 		return error_errno(e, result, "coredump_filter of process %d", p->pid);
+	result = give_autogroup(r, p, e);
+	if (result < 0)
+		return result;
 	return p->fs_with ? 0 : set_fs(r, p, e);
 }
 

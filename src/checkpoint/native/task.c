@@ -541,6 +541,8 @@ static int settle_begin(struct task_call *c, struct error *e)
 	return r < 0 ? error_errno(e, r, "continue pid %d", t->tid) : 0;
 }
 
+/* It stops before it takes a signal: the kernel looks for a stop that is asked for first (get_signal()). So no handler begins here, and
+ * its registers stay those that we know. */
 static int settle_end(struct task_call *c, struct error *e)
 {
 	struct task *t = c->task;

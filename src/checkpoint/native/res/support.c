@@ -42,7 +42,12 @@ const struct support_row support_rows[] = {
 	{"process", "scheduling", "supported",
 		"nice, policy (also SCHED_DEADLINE, if the machine still has the time for it), slice, "
 		"affinity, "
-		"I/O priority; core scheduling groups are refused"},
+		"I/O priority; of sessions with a leader that lives the nice value of their autogroup; core "
+		"scheduling groups "
+		"are refused"},
+	{"process", "shared I/O contexts", "lost",
+		"CLONE_IO: each process and thread has one of its own after a restore; only the BFQ "
+		"scheduler asks for them"},
 	{"process", "small attributes", "supported",
 		"umask, oom_score_adj, personality, child subreaper, pdeathsig, timer slack, dumpable, THP"},
 	{"process", "login", "supported",
