@@ -200,6 +200,12 @@ int container_init_pidfd(const struct container *c);
 /* All processes (or threads) of the container; *ret is malloc'ed. */
 int container_pids(
 	const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
+/* Those in the pid namespace of init, by a look that takes a fraction of the time, for a container without a cgroup. */
+int container_pids_quickly(
+	const struct container *c, pid_t **ret, size_t *ret_n, struct error *e) _must_check_;
+/* Without a cgroup: also whether tasks of the machine have ended meanwhile, whose children may be missing. */
+int container_pids_found(const struct container *c, bool threads, pid_t **ret, size_t *ret_n,
+	bool *ret_vanished, struct error *e) _must_check_;
 
 /* The number of a process in the pid namespace of the container's init: 0 if it is in another one that this does not see. */
 int container_pid_inside(const struct container *c, pid_t pid) _must_check_;

@@ -21,6 +21,7 @@ struct entry {
 struct list {
 	struct entry *of;
 	size_t n, allocated;
+	bool vanished; /* somebody was listed, and had ended when we looked at him */
 };
 
 static struct entry *add(struct list *l, pid_t pid)
@@ -38,8 +39,8 @@ static struct entry *add(struct list *l, pid_t pid)
 	return &l->of[l->n++];
 }
 
-/* All processes of the machine; who is in another namespace with its parent. */
-static int read_all(DIR *proc, const char *namespace, struct list *l)
+/* All processes of the machine; who is in another namespace with its parent, unless it has to be quick. */
+static int read_all(DIR *proc, const char *namespace, bool quick, struct list *l)
 {
 	struct dirent *ent;
 
@@ -55,8 +56,12 @@ static int read_all(DIR *proc, const char *namespace, struct list *l)
 		if (!e)
 			return -ENOMEM;
 		e->is_in = proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 && !strcmp(mine, namespace);
-		if (!e->is_in && proc_read_stat(pid, &st) == 0)
+		if (e->is_in || quick)
+			continue;
+		if (proc_read_stat(pid, &st) == 0)
 			e->ppid = st.ppid;
+		else
+			l->vanished = true;
 	}
 	return 0;
 }
@@ -83,7 +88,7 @@ static void add_descendants(struct list *l)
 	}
 }
 
-static int find_in_proc(pid_t init, struct list *l)
+static int find_in_proc(pid_t init, bool quick, struct list *l)
 {
 	char namespace[64];
 	ssize_t n = proc_readlink(init, "ns/pid", namespace, sizeof(namespace));
@@ -93,10 +98,10 @@ static int find_in_proc(pid_t init, struct list *l)
 	if (n < 0)
 		return n == -ENOENT || n == -ESRCH ? 0 : (int)n;
 	proc = opendir("/proc");
-	r = proc ? read_all(proc, namespace, l) : -errno;
+	r = proc ? read_all(proc, namespace, quick, l) : -errno;
 	if (proc)
 		closedir(proc);
-	if (r == 0)
+	if (r == 0 && !quick)
 		add_descendants(l);
 	return r;
 }
@@ -108,8 +113,10 @@ static int add_threads(struct list *l, pid_t pid)
 	size_t n;
 	int r = proc_read_tids(pid, &a, &tids, &n);
 
-	if (r == -ENOENT || r == -ESRCH)
+	if (r == -ENOENT || r == -ESRCH) {
 		r = n = 0;
+		l->vanished = true;
+	}
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = add(l, tids[i]) ? 0 : -ENOMEM;
 	arena_done(&a);
@@ -131,15 +138,14 @@ static int choose(const struct list *all, bool threads, struct list *l)
 	return r;
 }
 
-int container_pids(const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
+static int pids_without_cgroup(const struct container *c, bool threads, bool quick, pid_t **ret,
+	size_t *ret_n, bool *ret_vanished, struct error *e)
 {
 	struct list all = {}, l = {};
 	pid_t *pids = NULL;
 	int r;
 
-	if (c->cgroup.mode != CGROUP_NONE)
-		return cgroup_pids(&c->cgroup, threads, ret, ret_n, e);
-	r = find_in_proc(c->init_pid, &all);
+	r = find_in_proc(c->init_pid, quick, &all);
 	if (r == 0)
 		r = choose(&all, threads, &l);
 	if (r == 0 && !(pids = calloc(l.n + 1, sizeof(*pids))))
@@ -147,10 +153,34 @@ int container_pids(const struct container *c, bool threads, pid_t **ret, size_t 
 	for (size_t i = 0; i < l.n && r == 0; i++)
 		pids[i] = l.of[i].pid;
 	*ret_n = l.n;
+	*ret_vanished = all.vanished || l.vanished;
 	free(all.of);
 	free(l.of);
 	if (r < 0)
 		return error_errno(e, r, "look for the container's processes in /proc");
 	*ret = pids;
 	return 0;
+}
+
+int container_pids_found(const struct container *c, bool threads, pid_t **ret, size_t *ret_n,
+	bool *ret_vanished, struct error *e)
+{
+	*ret_vanished = false;
+	if (c->cgroup.mode != CGROUP_NONE)
+		return cgroup_pids(&c->cgroup, threads, ret, ret_n, e);
+	return pids_without_cgroup(c, threads, false, ret, ret_n, ret_vanished, e);
+}
+
+int container_pids(const struct container *c, bool threads, pid_t **ret, size_t *ret_n, struct error *e)
+{
+	bool any;
+
+	return container_pids_found(c, threads, ret, ret_n, &any, e);
+}
+
+int container_pids_quickly(const struct container *c, pid_t **ret, size_t *ret_n, struct error *e)
+{
+	bool any;
+
+	return pids_without_cgroup(c, false, true, ret, ret_n, &any, e);
 }

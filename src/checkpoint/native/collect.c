@@ -299,6 +299,23 @@ int dump_find_processes(struct dump *d, struct error *e)
 	return order(d, e);
 }
 
+bool dump_has_changed(struct dump *d)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	size_t n, living = 0, known = 0;
+	bool vanished;
+	struct error e;
+
+	if (d->stopped || container_pids_found(d->c, false, &pids, &n, &vanished, &e) < 0)
+		return false;
+	for (size_t i = 0; i < d->n_procs; i++) {
+		living += !d->procs[i].zombie;
+		for (size_t k = 0; k < n && !d->procs[i].zombie; k++)
+			known += d->procs[i].pid == pids[k];
+	}
+	return known < living || known < n || vanished;
+}
+
 bool dump_leader_is_needed(struct dump *d, struct dump_proc *p)
 {
 	const char *what = NULL;

@@ -323,6 +323,14 @@ static inline uint64_t dump_new_id(struct dump *d)
 #define dump_refuse(d, p, fd, kind, reason, remedy, ...)                                                     \
 	preflight_add((d)->report, (p) ? (p)->ns_pid : 0, fd, kind, reason, remedy, __VA_ARGS__)
 
+/* The same about what no process of the container has. One that has come meanwhile may have it: then it is for later, when all stand
+ * still. */
+#define dump_refuse_outside(d, ...)                                                                          \
+	do {                                                                                                 \
+		if (!dump_has_changed(d))                                                                    \
+			dump_refuse(d, __VA_ARGS__);                                                         \
+	} while (0)
+
 /* What to do about another end that the container does not have. */
 static inline const char *dump_outside_remedy(const struct dump *d, const char *remedy)
 {
@@ -342,6 +350,8 @@ uint32_t dump_host_gid(const struct dump *d, uint32_t gid);
 
 /* Lists the processes and threads (collect.c). */
 int dump_find_processes(struct dump *d, struct error *e) _must_check_;
+/* Whether others have come since, or some of these have ended (preflight). */
+bool dump_has_changed(struct dump *d);
 /* A process whose leader thread has ended while others run: whether that is an obstacle. */
 bool dump_leader_is_needed(struct dump *d, struct dump_proc *p);
 /* exec-sessions.c: marks them; obstacles of one process; a terminal that hangs up, for the image only. */

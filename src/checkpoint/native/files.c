@@ -288,6 +288,8 @@ static struct dump_file *inherited_file(struct dump *d, struct dump_proc *p, int
 
 		if (d->procs[i].pid != p->stat.ppid)
 			continue;
+		if (!m)
+			return NULL; /* the parent's turn comes later: pids have begun anew between them */
 		while (lo < hi) {
 			size_t mid = lo + (hi - lo) / 2;
 

@@ -2,7 +2,8 @@
 /*
  * Stopping a container that has no freezer (an ordinary user's, without a cgroup): each thread is stopped by ptrace as it is
  * found, until a whole look at the machine finds none that runs. What is stopped makes no new tasks, so that comes to an
- * end. The tasks stop one after the other, not at one moment; nothing of them is read before all stand still.
+ * end. Who ends during such a look may have forked one that it did not see (a process that forks, ends, and so on, is never there when
+ * its turn comes): it has to be a look in which nobody ends. The tasks stop one after the other, not at one moment; nothing of them is read before all stand still.
  */
 #include "checkpoint/native/dump.h"
 
@@ -11,7 +12,7 @@
 
 struct stopped_task {
 	struct task task;
-	bool gone;
+	bool gone; /* or a zombie, which is known as such */
 	struct stopped_task *next;
 };
 
@@ -32,74 +33,102 @@ static bool is_held_up(pid_t tid)
 	return dump_waits_in_vfork(tid, tid, false) && proc_read_stat(tid, &st) == 0 && st.state == 'D';
 }
 
-/* 1: there is nothing to stop. */
+enum { NOTHING = 1, ENDED }; /* what seize() has found to stop */
+
 static int seize(struct dump *d, pid_t tid, struct error *e)
 {
-	struct stopped_task *s;
+	struct stopped_task *s = find(d, tid);
 	struct proc_status st;
-	int r = proc_read_status(tid, tid, &d->arena, &st);
+	int r;
 
-	if (r == -ENOENT || r == -ESRCH || (r == 0 && (st.state == 'Z' || st.state == 'X')))
-		return 1;
+	if (s && !s->gone)
+		return NOTHING;
+	r = proc_read_status(tid, tid, &d->arena, &st);
+	if (r == -ENOENT || r == -ESRCH)
+		return ENDED;
 	if (r < 0)
 		return error_errno(e, r, "status of pid %d", tid);
 	/* It would stop only when its child lets it, and that may be stopped by then: who calls us tries again later. */
-	if (is_held_up(tid))
-		return 1;
+	if (is_held_up(tid) || (s && (st.state == 'Z' || st.state == 'X')))
+		return NOTHING;
 	s = arena_new(&d->arena, struct stopped_task);
 	if (!s)
 		return error_errno(e, -ENOMEM, "stop the container");
-	r = filters_seize(d, &s->task, tid, &st, e);
+	s->task.tid = tid;
+	s->gone = st.state == 'Z' || st.state == 'X';
+	r = s->gone ? 0 : filters_seize(d, &s->task, tid, &st, e);
 	if (r == -ESRCH)
-		return 1;
+		return ENDED;
 	if (r < 0)
 		return r;
 	s->next = d->unfrozen;
 	d->unfrozen = s;
-	return task_interrupt(&s->task, e);
+	return s->gone ? 0 : task_interrupt(&s->task, e);
 }
 
 /* Those that were found in this round. */
 static int wait_for_new(struct dump *d, const struct stopped_task *old, struct error *e)
 {
 	for (struct stopped_task *s = d->unfrozen; s != old; s = s->next) {
-		int r = is_held_up(s->task.tid) ? 0 : task_wait_stop(&s->task, e);
+		int r = s->gone || is_held_up(s->task.tid) ? 0 : task_wait_stop(&s->task, e);
 
 		if (r < 0)
 			return r;
-		s->gone = r == 1;
+		s->gone |= r == 1;
 	}
 	return 0;
 }
 
-/* 1: one was found that ran. */
-static int stop_new(struct dump *d, struct error *e)
+enum { ALL_STAND, SOME_ENDED, SOME_RAN }; /* what a look at all has found */
+
+static int stop_new(struct dump *d, bool quickly, struct error *e)
 {
 	const struct stopped_task *old = d->unfrozen;
 	_cleanup_free_ pid_t *tids = NULL;
+	bool ended = false;
 	size_t n;
-	int r = container_pids(d->c, true, &tids, &n, e);
+	int r = quickly ? container_pids_quickly(d->c, &tids, &n, e)
+			: container_pids_found(d->c, true, &tids, &n, &ended, e);
 
-	for (size_t i = 0; i < n && r >= 0; i++)
-		r = find(d, tids[i]) ? 0 : seize(d, tids[i], e);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		r = seize(d, tids[i], e);
+		ended |= r == ENDED;
+	}
 	if (r >= 0)
 		r = wait_for_new(d, old, e);
-	return r < 0 ? r : d->unfrozen != old;
+	if (r < 0)
+		return r;
+	if (d->unfrozen != old)
+		return SOME_RAN;
+	return ended ? SOME_ENDED : ALL_STAND;
+}
+
+/* Who lives for a moment only is caught by looks that are as short. */
+static int stop_round(struct dump *d, struct error *e)
+{
+	int r = stop_new(d, true, e);
+
+	return r == ALL_STAND ? stop_new(d, false, e) : r;
 }
 
 int dump_stop_unfrozen(struct dump *d, struct error *e)
 {
-	enum { ROUNDS = 1000 };
-	int r = 1;
+	enum {
+		ROUNDS = 1000,
+		QUIET = 50
+	}; /* all that ends on the machine counts, and on a busy one something always does */
+	int r = SOME_RAN, quiet = 0;
 
-	for (int i = 0; i < ROUNDS && r == 1; i++)
-		r = stop_new(d, e);
-	if (r == 1)
+	for (int i = 0; i < ROUNDS && r > ALL_STAND && quiet < QUIET; i++) {
+		r = stop_round(d, e);
+		quiet = r == SOME_ENDED ? quiet + 1 : 0;
+	}
+	if (r == SOME_RAN)
 		return error_set(e, -EAGAIN, ERROR_STATE,
 			"the container's processes multiply faster than they can be stopped: try again, or "
 			"give "
 			"the container a cgroup");
-	return r;
+	return MIN(r, ALL_STAND);
 }
 
 bool dump_all_stopped(const struct dump *d)

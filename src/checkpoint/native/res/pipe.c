@@ -67,7 +67,8 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 	/* A FIFO that nobody has written to yet shows no hang-up either. */
 	/* An exec session's caller is gone after a restore, which a pipe shows as a hang-up. */
 	if (outside && match_pipe(d, f) && !f->proc->by_exec)
-		dump_refuse(d, f->proc, f->fd, "pipe", "its other end is open outside of the container",
+		dump_refuse_outside(d, f->proc, f->fd, "pipe",
+			"its other end is open outside of the container",
 			dump_outside_remedy(
 				d, "pass it as stdin, stdout or stderr of the container, or close it"),
 			"%s", f->link);

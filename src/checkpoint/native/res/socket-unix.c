@@ -191,6 +191,12 @@ static void refuse(struct dump *d, const struct dump_file *f, const char *reason
 	dump_refuse(d, f->proc, f->fd, "unix socket", reason, remedy, "%s", f->link);
 }
 
+static void refuse_outside(struct dump *d, const struct dump_file *f, const char *reason, const char *remedy)
+{
+	if (!dump_has_changed(d))
+		refuse(d, f, reason, remedy);
+}
+
 static bool is_path(const struct sockdiag_socket *s)
 {
 	return s->name_len > 0 && s->name[0] != '\0';
@@ -207,7 +213,7 @@ static void check_listener(struct dump *d, const struct dump_file *f, const stru
 				"read",
 				REMEDY_ACCEPT_IT);
 		else if (!find_own(d, s->pending[i]) && !other)
-			refuse(d, f, "a client outside of the container waits to be accepted",
+			refuse_outside(d, f, "a client outside of the container waits to be accepted",
 				"disconnect the client, then checkpoint");
 	}
 }
@@ -226,11 +232,11 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 		/* The end of a closed peer is always shut down; without that a listener of another
 		 * namespace has it. */
 		if (s->type != SOCK_DGRAM && s->shutdown != (SOCKET_SHUT_RECEIVE | SOCKET_SHUT_SEND))
-			refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
+			refuse_outside(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 		return;
 	}
 	if (!find_own(d, listener->ino) && !peers_socket(d, listener->ino))
-		refuse(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
+		refuse_outside(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
 	else if (s->wqueue > 0)
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			REMEDY_ACCEPT_IT);
@@ -259,7 +265,7 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 	if (unix_is_request(d, s, peer))
 		return;
 	if (!d->options->ext_unix_sk || s->type != SOCK_DGRAM)
-		refuse(d, f, outside_reason,
+		refuse_outside(d, f, outside_reason,
 			s->type == SOCK_DGRAM ? "use --ext-unix-sk, or disconnect it"
 					      : dump_outside_remedy(d, outside_remedy));
 }

@@ -279,6 +279,12 @@ static void refuse(struct dump *d, const struct dump_pty *p, const char *reason,
 	dump_refuse(d, f ? f->proc : NULL, f ? f->fd : -1, "terminal", reason, remedy, "%s", p->node);
 }
 
+static void refuse_outside(struct dump *d, const struct dump_pty *p, const char *reason, const char *remedy)
+{
+	if (!dump_has_changed(d))
+		refuse(d, p, reason, remedy);
+}
+
 /* The settings are the pair's, told by either end; the line discipline is each end's own. */
 static void check_settings(struct dump *d, const struct dump_pty *p, uint64_t file)
 {
@@ -349,7 +355,7 @@ static void check_pty(struct dump *d, struct dump_pty *p)
 	else if (!p->master && dump_file_by_id(d, p->slave)->proc->by_exec)
 		p->abandoned = true;
 	else if (!p->master)
-		refuse(d, p, "its master is open outside of the container only",
+		refuse_outside(d, p, "its master is open outside of the container only",
 			"end that session (exec --tty) first");
 	if (p->master) {
 		check_master(d, p);
