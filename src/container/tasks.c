@@ -39,31 +39,43 @@ static struct entry *add(struct list *l, pid_t pid)
 	return &l->of[l->n++];
 }
 
-/* All processes of the machine; who is in another namespace with its parent, unless it has to be quick. */
-static int read_all(DIR *proc, const char *namespace, bool quick, struct list *l)
+static bool is_in(pid_t pid, const char *namespace)
+{
+	char mine[64];
+
+	return proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 && !strcmp(mine, namespace);
+}
+
+/* All processes of the machine. */
+static int read_all(DIR *proc, struct list *l)
 {
 	struct dirent *ent;
 
 	while ((ent = readdir(proc))) {
-		struct proc_stat st;
-		struct entry *e;
-		char mine[64], *end;
+		char *end;
 		long pid = strtol(ent->d_name, &end, 10);
 
-		if (pid <= 0 || *end)
-			continue;
-		e = add(l, pid);
-		if (!e)
+		if (pid > 0 && !*end && !add(l, pid))
 			return -ENOMEM;
-		e->is_in = proc_readlink(pid, "ns/pid", mine, sizeof(mine)) > 0 && !strcmp(mine, namespace);
+	}
+	return 0;
+}
+
+/* Who is in another namespace with its parent, unless it has to be quick. The newest first, who may be gone in a moment. */
+static void look(struct list *l, const char *namespace, bool quick)
+{
+	for (size_t i = l->n; i-- > 0;) {
+		struct entry *e = &l->of[i];
+		struct proc_stat st;
+
+		e->is_in = is_in(e->pid, namespace);
 		if (e->is_in || quick)
 			continue;
-		if (proc_read_stat(pid, &st) == 0)
+		if (proc_read_stat(e->pid, &st) == 0)
 			e->ppid = st.ppid;
 		else
 			l->vanished = true;
 	}
-	return 0;
 }
 
 static const struct entry *find(const struct list *l, pid_t pid)
@@ -98,9 +110,11 @@ static int find_in_proc(pid_t init, bool quick, struct list *l)
 	if (n < 0)
 		return n == -ENOENT || n == -ESRCH ? 0 : (int)n;
 	proc = opendir("/proc");
-	r = proc ? read_all(proc, namespace, quick, l) : -errno;
+	r = proc ? read_all(proc, l) : -errno;
 	if (proc)
 		closedir(proc);
+	if (r == 0)
+		look(l, namespace, quick);
 	if (r == 0 && !quick)
 		add_descendants(l);
 	return r;

@@ -18,7 +18,7 @@ static void run(int fd)
 
 		if (write(fd, &n, sizeof(n)) != sizeof(n))
 			_exit(1);
-		usleep(2000);
+		usleep(5000);
 		child = fork();
 		if (child != 0)
 			_exit(child < 0);

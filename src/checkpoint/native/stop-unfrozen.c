@@ -51,6 +51,8 @@ static int seize(struct dump *d, pid_t tid, struct error *e)
 	/* It would stop only when its child lets it, and that may be stopped by then: who calls us tries again later. */
 	if (is_held_up(tid) || (s && (st.state == 'Z' || st.state == 'X')))
 		return NOTHING;
+	if (s && st.tracer_pid == getpid())
+		return ENDED; /* nearly */
 	s = arena_new(&d->arena, struct stopped_task);
 	if (!s)
 		return error_errno(e, -ENOMEM, "stop the container");
@@ -115,7 +117,7 @@ int dump_stop_unfrozen(struct dump *d, struct error *e)
 {
 	enum {
 		ROUNDS = 1000,
-		QUIET = 50
+		QUIET = 10
 	}; /* all that ends on the machine counts, and on a busy one something always does */
 	int r = SOME_RAN, quiet = 0;
 

@@ -54,10 +54,23 @@ static const struct dump_proc *find_process(const struct dump *d, int pid)
 	return NULL;
 }
 
+/* Of the network: "deleted" as soon as somebody looks for it once more, and whoever has it open does not need the process. */
+static bool is_of_network(const struct dump *d, const struct dump_file *f)
+{
+	const char *path = below_proc(d, f);
+	int pid, tid, n = 0;
+
+	if (!path ||
+		(sscanf(path, "/%d/task/%d%n", &pid, &tid, &n) != 2 && sscanf(path, "/%d%n", &pid, &n) != 1))
+		return false;
+	return !strncmp(path + n, "/net/", 5);
+}
+
 /* The kernel does not always say that it has been deleted. */
 bool proc_file_is_gone(struct dump *d, const struct dump_file *f)
 {
-	return !dump_path_is(d, f, f->link, &f->st);
+	return !dump_path_is(d, f, f->link, &f->st) &&
+	       !(is_of_network(d, f) && find_process(d, proc_file_pid(d, f)));
 }
 
 void proc_file_check(struct dump *d, struct dump_file *f, int pid)
@@ -75,6 +88,10 @@ void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 		reason = "it is of a thread, which is not there yet when files are opened at restore";
 	else if (!p && !proc_file_is_gone(d, f))
 		reason = "it is of a process outside of the container";
+	else if (p && proc_file_is_gone(d, f))
+		reason = "it is of a process that has ended and whose pid another one has, or of what the "
+			 "process has "
+			 "closed";
 	if (reason)
 		dump_refuse(d, f->proc, f->fd, "file", reason, "close it first", "%s", f->link);
 }
