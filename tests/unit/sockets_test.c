@@ -860,6 +860,7 @@ static void run(const struct scenario *s)
 		.report = &report,
 		.procs = &proc,
 		.n_procs = 1,
+		.stopped = true,
 		.files = files,
 		DUMP_INIT};
 	const char *reason;
