@@ -92,13 +92,23 @@ static const struct value v2_values[] = {
 	{"misc.max"},
 };
 
-bool cgroup_has_subs(const struct cgroup *cg)
+void cgroup_open_dirs(const struct cgroup *cg, int fds[CGROUP_MAX_DIRS])
+{
+	for (size_t i = 0; i < CGROUP_MAX_DIRS; i++)
+		fds[i] = i < cg->n_dirs && cg->dirs[i].inode
+				 ? open(cg->dirs[i].path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+				 : -EBADF;
+}
+
+bool cgroup_has_subs(const struct cgroup *cg, const int *fds)
 {
 	struct stat st;
 
 	/* a directory of a cgroup file system counts its directories */
 	for (size_t i = 0; i < cg->n_dirs; i++)
-		if (cg->dirs[i].inode && stat(cg->dirs[i].path, &st) == 0 && st.st_nlink > 2)
+		if (cg->dirs[i].inode &&
+			(fds && fds[i] >= 0 ? fstat(fds[i], &st) : stat(cg->dirs[i].path, &st)) == 0 &&
+			st.st_nlink > 2)
 			return true;
 	return false;
 }

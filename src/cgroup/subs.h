@@ -10,8 +10,10 @@
 
 #include "cgroup/cgroup.h"
 
-/* Cheap: whether there are any. */
-bool cgroup_has_subs(const struct cgroup *cg);
+/* Cheap: whether there are any. "fds": of all its directories, by cgroup_open_dirs(), when there is even less time; else NULL. */
+bool cgroup_has_subs(const struct cgroup *cg, const int *fds);
+/* Of those that cannot be opened -EBADF. */
+void cgroup_open_dirs(const struct cgroup *cg, int fds[CGROUP_MAX_DIRS]);
 
 struct cgroup_sub {
 	const struct cgroup_dir *dir;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -98,11 +99,15 @@ static int thaw_dir(int dir, struct visitor *v)
 static int visit_all(int dir, int depth, struct visitor *v)
 {
 	struct dirent *entry;
+	struct stat st;
 	DIR *list;
 	int copy, r = v->visit(dir, v);
 
 	if (r < 0)
 		return r;
+	/* a directory of a cgroup file system counts its directories */
+	if (fstat(dir, &st) == 0 && st.st_nlink == 2)
+		return 0;
 	if (depth == 0)
 		return -ELOOP;
 	copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);

@@ -208,7 +208,7 @@ int dump_cgroups(struct dump *d, struct error *e)
 	d->n_cgroups = 0;
 	if (d->options->cgroups == CGROUPS_IGNORE || d->c->cgroup.mode == CGROUP_NONE)
 		return 0;
-	subs = cgroup_has_subs(&d->c->cgroup);
+	subs = cgroup_has_subs(&d->c->cgroup, d->is_prepared ? d->cgroup_dirs : NULL);
 	if (!subs && !all)
 		return 0;
 	if (subs && !may_make(d->c->spec)) {

@@ -771,6 +771,8 @@ void dump_done(struct dump *d)
 	for (size_t i = 0; i < d->n_files; i++)
 		close_p(&d->files[i].local);
 	close_p(&d->root_fd);
+	for (size_t i = 0; d->is_prepared && i < CGROUP_MAX_DIRS; i++)
+		close_p(&d->cgroup_dirs[i]);
 	close_p(&d->mqueue_folder);
 	close_p(&d->parent.fd);
 	close_p(&d->pipe_copy[0]);

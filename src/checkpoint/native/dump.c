@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "checkpoint/gate.h"
@@ -650,6 +651,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		.progress = progress_to(STDERR_FILENO, o->progress),
 		DUMP_INIT};
+	enum { HEAP = 256 << 10 }; /* what a small container's takes */
 	_cleanup_(image_free_p) struct image *parent = NULL;
 	uint64_t begin = now_us();
 	int r;
@@ -671,6 +673,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = dump_snapshots_prepare(&d, e);
 	if (r == 0)
 		dump_prepare_look(&d);
+	heap_prepare(HEAP);
 	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
 	progress_stop(&d.progress);

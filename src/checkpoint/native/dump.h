@@ -199,9 +199,12 @@ struct dump {
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */
 	int root_fd;			      /* the container's "/", O_PATH */
 	struct dump_proc *self;		      /* us, who have what is on its way (dump_own_file()) */
-	struct unix_cache *unix_cache;	      /* what socket-unix.c looks up often */
-	struct unix_makers *unix_makers;      /* socket-unix-makers.c */
-	struct dump_pty *ptys;		      /* res/tty.c */
+	bool is_prepared;		      /* dump_prepare_look(): the next two are there */
+	int cgroup_dirs[CGROUP_MAX_DIRS];
+	const char *own_label;		 /* of us, as dump_read_label() says it */
+	struct unix_cache *unix_cache;	 /* what socket-unix.c looks up often */
+	struct unix_makers *unix_makers; /* socket-unix-makers.c */
+	struct dump_pty *ptys;		 /* res/tty.c */
 	size_t n_ptys;
 	int holds_packets;		 /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
 	struct multicast_groups *groups; /* of the container's network namespace (res/socket-multicast.c) */

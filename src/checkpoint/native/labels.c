@@ -75,7 +75,10 @@ void dump_labels(struct dump *d)
 {
 	char own[512];
 
-	dump_read_label("self", own, sizeof(own));
+	if (d->own_label)
+		snprintf(own, sizeof(own), "%s", d->own_label);
+	else
+		dump_read_label("self", own, sizeof(own));
 	for (size_t i = 0; own[0] && i < d->n_procs; i++)
 		if (!d->procs[i].zombie && d->procs[i].msg)
 			dump_label(d, &d->procs[i], own);

@@ -5,6 +5,7 @@
  *
  * In preflight the process may end or change at any moment; later it is frozen, or stopped by ptrace.
  */
+#include "cgroup/subs.h"
 #include "checkpoint/native/track.h"
 
 #include <linux/capability.h>
@@ -318,8 +319,12 @@ void dump_prepare_look(struct dump *d)
 {
 	enum { WORTHWHILE_KIB = 64 << 10 };
 	struct proc_status s;
-	char path[64], text[64];
+	char path[64], text[64], label[512];
 
+	cgroup_open_dirs(&d->c->cgroup, d->cgroup_dirs);
+	dump_read_label("self", label, sizeof(label));
+	d->own_label = arena_strdup(&d->arena, label);
+	d->is_prepared = true;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->c->init_pid, d->c->init_pid);
 	if (d->unprivileged || proc_read_status(d->c->init_pid, 0, &d->arena, &s) < 0 ||
 		s.vm_rss_kib < WORTHWHILE_KIB || read_small_file_at(AT_FDCWD, path, text, sizeof(text)) != 0)

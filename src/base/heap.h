@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The C library's heap, where every page that is touched for the first time costs a page fault. */
+#pragma once
+
+#include <stddef.h>
+
+/* What malloc() gives out next is there already, some "size" bytes; what is large (1 MiB) comes from elsewhere, and is not cleared
+ * by touching it. For processes that do not live long: what they free stays theirs. */
+void heap_prepare(size_t size);
