@@ -263,6 +263,23 @@ test_obstacles() {
 	runs_on POD web db
 }
 
+# What is in the way of one of them for moments only is waited for: events that a program takes its time to read.
+test_what_passes() {
+	local n
+	counter POD
+	bundle busy /bin/busy_inotify
+	cp "$BUILD/tests/cr/busy_inotify" "$B/rootfs/bin/"
+	chmod 777 "$B/rootfs/cr"
+	ok run -d --bundle "$B" --sandbox pod --container-name busy c-busy
+	eventually 5 test -e "$B/rootfs/cr/ready.1"
+	for n in 1 2 3; do
+		ok checkpoint --leave-running --sandbox --image-path "$T/i$n" pod
+		whole_image "$T/i$n" '[2,"pod",["POD","busy"]]'
+		runs_on POD
+		expect_status c-busy running
+	done
+}
+
 test_options() {
 	fails 'no sandbox "nosuch"' checkpoint --sandbox --image-path "$T/i" nosuch
 	bundle b

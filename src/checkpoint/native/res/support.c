@@ -338,7 +338,9 @@ const struct support_row support_rows[] = {
 		"any more is "
 		"lost"},
 	{"file", "advice and write hints", "lost",
-		"posix_fadvise, readahead, F_SET_RW_HINT: the kernel does not show them"},
+		"posix_fadvise and readahead, which the kernel does not show; F_SET_RW_HINT of files that "
+		"are made anew "
+		"(deleted ones, memfds)"},
 	{"file", "POSIX locks on what has no path", "lost",
 		"as pipes and sockets; nobody is known to take them"},
 	{"file", "empty datagrams in a second image", "lost",
