@@ -45,10 +45,11 @@ cri() {
 	timeout 60 /usr/bin/python3 -B "$TESTS/callers/cri" "$@"
 }
 
-# pod NAME: a pod; sets POD to its id.
+# pod NAME: a pod; sets POD to its id. PIDS: 1 each container has a pid namespace of its own, 0 all are in the pod's (shareProcessNamespace).
+PIDS=1
 pod() {
-	POD_CONFIG=$(jq -nc --arg name "$1" --arg logs "$T/logs-$1" '{metadata: {name: $name, uid: ("uid-" + $name), namespace: "default"}, hostname: $name,
-		log_directory: $logs, linux: {security_context: {namespace_options: {pid: 1}}}}')
+	POD_CONFIG=$(jq -nc --arg name "$1" --arg logs "$T/logs-$1" --argjson pids "$PIDS" '{metadata: {name: $name, uid: ("uid-" + $name), namespace: "default"}, hostname: $name,
+		log_directory: $logs, linux: {security_context: {namespace_options: {pid: $pids}}}}')
 	POD=$(cri RunPodSandbox "{\"config\": $POD_CONFIG}" | jq -r .pod_sandbox_id)
 	[ -n "$POD" ] || fail "RunPodSandbox: $(tail -3 "$T/containerd.log")"
 }
@@ -57,7 +58,7 @@ pod() {
 member() {
 	local config
 	config=$(jq -nc '{metadata: {name: $ARGS.positional[0]}, image: {image: "docker.io/local/bb:1"}, command: $ARGS.positional[1:],
-		log_path: ($ARGS.positional[0] + ".log"), linux: {security_context: {namespace_options: {pid: 1}}}}' --args -- "$@")
+		log_path: ($ARGS.positional[0] + ".log"), linux: {security_context: {namespace_options: {pid: $pids}}}}' --argjson pids "$PIDS" --args -- "$@")
 	ID=$(cri CreateContainer "{\"pod_sandbox_id\": \"$POD\", \"config\": $config, \"sandbox_config\": $POD_CONFIG}" | jq -r .container_id)
 	[ -n "$ID" ] || fail "CreateContainer: $(tail -3 "$T/containerd.log")"
 	cri StartContainer "{\"container_id\": \"$ID\"}" > "$T/started" || fail "StartContainer: $(tail -3 "$T/containerd.log")"
@@ -143,6 +144,34 @@ test_checkpoint_of_the_pod() {
 	eventually 10 counted_beyond "$a" "$n"
 	eventually 10 counted_beyond "$b" "$m"
 	"$STASIS" --root "$ROOT/k8s.io" checkpoint --sandbox --image-path "$T/j" "$a" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	eventually 10 state "$a" 2
+	eventually 10 state "$b" 2
+	removed "$POD"
+}
+
+# shareProcessNamespace: the pause is process 1 of all, and the others die with it.
+test_shared_pids() {
+	containerd_up
+	local a b n
+	PIDS=0
+	pod p
+	member web sh -c "sleep 1234 & $COUNTING"
+	a=$ID
+	member db sh -c "$COUNTING"
+	b=$ID
+	eventually 10 counted_beyond "$a" 3
+	[ "$(in_member "$b" cat /proc/1/comm)" = sleep ] || fail "process 1 is $(in_member "$b" cat /proc/1/comm)"
+	in_member "$b" ps | grep -q 'sleep 1234' || fail "$(in_member "$b" ps)"
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --image-path "$T/k" "$a" > "$T/out" 2>&1 && fail "one of them alone"
+	grep -q 'pid namespace of another container' "$T/out" || fail "$(cat "$T/out")"
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --image-path "$T/k" "$POD" > "$T/out" 2>&1 && fail "process 1 alone"
+	grep -q 'would be killed with its first process' "$T/out" || fail "$(cat "$T/out")"
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --sandbox --leave-running --image-path "$T/i" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	n=$(in_member "$a" cat /tmp/count)
+	eventually 10 counted_beyond "$a" "$n"
+	"$STASIS" inspect --format json "$T/i" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
+	jq -e '.containers[] | select(.name == "web") | .processes >= 2' "$T/out" > "$T/jq" || fail "$(cat "$T/out")"
+	"$STASIS" --root "$ROOT/k8s.io" checkpoint --sandbox --image-path "$T/j" "$POD" > "$T/out" 2>&1 || fail "$(cat "$T/out")"
 	eventually 10 state "$a" 2
 	eventually 10 state "$b" 2
 	removed "$POD"
