@@ -200,9 +200,18 @@ static void await_signal(int fd, int to, int sig)
 static void gets_signals(const int given[2])
 {
 	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
-	int sig = SIGRTMIN + 6, own[2], group[2];
+	int sig = SIGRTMIN + 6, own[2], group[2], status, pidfd;
 	struct f_owner_ex is;
+	char text[64];
+	pid_t child;
 
+	/* A browser's processes have files of their own in /proc open. */
+	status = must(open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	pidfd = must((int)syscall(SYS_pidfd_open, child, 0));
 	must(sigaction(sig, &sa, NULL));
 	must(setpgid(0, 0));
 	must(pipe(own));
@@ -214,6 +223,8 @@ static void gets_signals(const int given[2])
 	must(fcntl(given[0], F_SETFL, O_ASYNC | O_NONBLOCK));
 	must(fcntl(group[0], F_SETOWN, -getpgrp()));
 	while (cr_wait()) {
+		check(pread(status, text, sizeof(text), 0) > 3, "its file in /proc: %m");
+		must((int)syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0));
 		must(fcntl(own[0], F_GETOWN_EX, &is));
 		check(is.type == F_OWNER_PID && is.pid == 1, "owner is %d", is.pid);
 		must(fcntl(group[0], F_GETOWN_EX, &is));

@@ -16,7 +16,7 @@
 #define BIT(n) (1u << (n))
 
 enum {
-	MCAST_EXCLUDE = 0, /* of a group, the usual mode: not from ... */
+	MCAST_EXCLUDE = 0,	     /* of a group, the usual mode: not from ... */
 	STATE_FORWARDING = 3,	     /* BR_STATE_FORWARDING, what a VLAN begins with */
 	VLANDB_ENTRY_MAX_GROUPS = 8, /* newer headers have them */
 	VLANDB_ENTRY_NEIGH_SUPPRESS = 9,
@@ -144,8 +144,8 @@ bool network_vlans_are_usual(const St__Network *n)
 
 	for (size_t i = 0; i < n->n_links; i++) {
 		const St__Link *l = n->links[i], *bridge = bridge_of(n, l);
-		const struct rtattr *filters =
-			netlink_find((const struct rtattr *)l->data.data, l->data.len, IFLA_BR_VLAN_FILTERING);
+		const struct rtattr *filters = netlink_find(
+			(const struct rtattr *)l->data.data, l->data.len, IFLA_BR_VLAN_FILTERING);
 
 		if (bridge == l && filters && byte_of(filters))
 			return false;
@@ -178,8 +178,9 @@ static int give_group(uint32_t bridge, const struct rtattr *info,
 	m.h.nlmsg_flags = 0;
 	*header = (struct br_port_msg){.family = AF_BRIDGE, .ifindex = bridge};
 	netlink_put(&m, MDBA_SET_ENTRY, &entry, sizeof(entry));
-	source = netlink_find((const struct rtattr *)((const char *)RTA_DATA(info) + NLA_ALIGN(sizeof(entry))),
-		(int)(RTA_PAYLOAD(info) - NLA_ALIGN(sizeof(entry))), MDBA_MDB_EATTR_SOURCE);
+	source =
+		netlink_find((const struct rtattr *)((const char *)RTA_DATA(info) + NLA_ALIGN(sizeof(entry))),
+			(int)(RTA_PAYLOAD(info) - NLA_ALIGN(sizeof(entry))), MDBA_MDB_EATTR_SOURCE);
 	if (source) {
 		nest = netlink_nest(&m, MDBA_SET_ENTRY_ATTRS);
 		netlink_put(&m, MDBE_ATTR_SOURCE, RTA_DATA(source), RTA_PAYLOAD(source));
@@ -284,8 +285,8 @@ const char *network_bridge_refused(const St__Link *l)
 
 static const char *group_refused(const St__Link *bridge, const struct rtattr *info)
 {
-	const struct rtattr *a =
-		(const struct rtattr *)((const char *)RTA_DATA(info) + NLA_ALIGN(sizeof(struct br_mdb_entry)));
+	const struct rtattr *a = (const struct rtattr *)((const char *)RTA_DATA(info) +
+							 NLA_ALIGN(sizeof(struct br_mdb_entry)));
 	int len = (int)RTA_PAYLOAD(info) - NLA_ALIGN(sizeof(struct br_mdb_entry));
 	const struct rtattr *mode = netlink_find(a, len, MDBA_MDB_EATTR_GROUP_MODE),
 			    *sources = netlink_find(a, len, MDBA_MDB_EATTR_SRC_LIST);
@@ -341,8 +342,8 @@ int network_groups_refused(int socket, const St__Network *n, const char **ret)
 	struct netlink_message q;
 	int r;
 
-	((struct br_port_msg *)netlink_begin(&q, RTM_GETMDB, NLM_F_DUMP, sizeof(struct br_port_msg)))->family =
-		AF_BRIDGE;
+	((struct br_port_msg *)netlink_begin(&q, RTM_GETMDB, NLM_F_DUMP, sizeof(struct br_port_msg)))
+		->family = AF_BRIDGE;
 	r = netlink_ask(socket, &q, take_groups, &g);
 	*ret = g.refused;
 	return r == -EAGAIN || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;

@@ -641,7 +641,7 @@ int restore_init(void *arg, struct error *e)
 	if (result < 0)
 		restore_stub_fail(r, e);
 	limit_capabilities(r);
-	if (restore_start_clerk(r, e) < 0)
+	if (restore_late_begin(r, e) < 0 || restore_start_clerk(r, e) < 0)
 		restore_stub_fail(r, e);
 	stub(r, 0);
 }

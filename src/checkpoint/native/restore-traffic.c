@@ -39,8 +39,8 @@ static int failed(const ProtobufCBinaryData *d, int code, const char *how, struc
 {
 	const struct tcmsg *t = head_of(d);
 
-	return error_errno(e, code, "%s the %s %s (%x:%x, of interface number %d)", how, what_is(d), kind_of(d),
-		t->tcm_handle >> 16, t->tcm_handle & 0xffff, t->tcm_ifindex);
+	return error_errno(e, code, "%s the %s %s (%x:%x, of interface number %d)", how, what_is(d),
+		kind_of(d), t->tcm_handle >> 16, t->tcm_handle & 0xffff, t->tcm_ifindex);
 }
 
 static void note_refused(int index _unused_, const char *what _unused_, const char *kind _unused_,
@@ -114,7 +114,8 @@ static int make_all(const struct traffic_restore *t, ProtobufCBinaryData *list, 
 }
 
 /* Both ways: what is too much was not in the image. */
-static int compare(const struct traffic_restore *t, const ProtobufCBinaryData *list, size_t n, struct error *e)
+static int compare(
+	const struct traffic_restore *t, const ProtobufCBinaryData *list, size_t n, struct error *e)
 {
 	St__Network *now;
 	bool others;
@@ -134,7 +135,8 @@ static int compare(const struct traffic_restore *t, const ProtobufCBinaryData *l
 }
 
 /* What the container did to an interface of others it does again; what they did is theirs. */
-static int choose(const struct traffic_restore *t, const St__Network *found, ProtobufCBinaryData **ret, size_t *ret_n)
+static int choose(
+	const struct traffic_restore *t, const St__Network *found, ProtobufCBinaryData **ret, size_t *ret_n)
 {
 	*ret = arena_array(t->arena, t->want->n_traffic + 1, sizeof(**ret));
 	*ret_n = 0;

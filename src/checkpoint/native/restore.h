@@ -198,7 +198,9 @@ struct restore {
 	int proc_fd;			     /* O_PATH of the host's /proc, to open descriptors again */
 	int zero_fd;			     /* /dev/zero */
 	bool has_late_files;		     /* see restore-late.c */
-	int init_pidfd;			     /* then */
+	int late_sockets[64][2];	     /* likewise */
+	size_t n_late_sockets;
+	int init_pidfd; /* then */
 };
 
 /* The descriptor of a File.id in the stubs, before placing; -EBADF: unknown id. */
@@ -221,6 +223,8 @@ void restore_find_late_files(struct restore *r);
 bool restore_waits_for_process(const St__File *m); /* says the record alone */
 bool restore_is_late(const struct restore *r, const St__File *m);
 int restore_late_files(struct restore *r, bool init, struct error *e) _must_check_;
+/* In init, before it forks. */
+int restore_late_begin(struct restore *r, struct error *e) _must_check_;
 /* restore-stub.c: a process that stands in for one that is gone, with its pid (0: any), until it ends, as that had ended. */
 pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;

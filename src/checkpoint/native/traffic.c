@@ -13,7 +13,7 @@
 
 enum {
 	TRIES = 10,
-	TICK_NS = 64, /* what the kernel shows times in */
+	TICK_NS = 64,	      /* what the kernel shows times in */
 	NETEM_PRNG_SEED = 14, /* newer headers have it */
 	RATE_TABLE = 1024,
 	CELL_LOG = 3,
@@ -30,10 +30,11 @@ struct reader {
 	uint32_t *ranks; /* by item: those with a lower one are made first */
 	size_t max_ranks;
 	/* of the filters of one discipline, its classes with it: */
-	size_t first; /* item */
+	size_t first;	 /* item */
 	uint32_t parent; /* where those are that are read */
 	struct root {
-		uint32_t parent, priority, chain, table; /* with which a set of filters with numbered tables began */
+		uint32_t parent, priority, chain,
+			table; /* with which a set of filters with numbered tables began */
 		size_t items;
 	} roots[64];
 	size_t n_roots;
@@ -113,7 +114,8 @@ static void put_attributes(
 
 static const char *fq_codel_options(struct netlink_message *m, const struct rtattr *options)
 {
-	const uint64_t times = BIT(TCA_FQ_CODEL_TARGET) | BIT(TCA_FQ_CODEL_INTERVAL) | BIT(TCA_FQ_CODEL_CE_THRESHOLD);
+	const uint64_t times =
+		BIT(TCA_FQ_CODEL_TARGET) | BIT(TCA_FQ_CODEL_INTERVAL) | BIT(TCA_FQ_CODEL_CE_THRESHOLD);
 
 	put_attributes(m, options,
 		times | BIT(TCA_FQ_CODEL_LIMIT) | BIT(TCA_FQ_CODEL_ECN) | BIT(TCA_FQ_CODEL_FLOWS) |
@@ -160,7 +162,8 @@ static uint32_t burst_of(const struct tc_ratespec *spec, uint64_t rate, uint32_t
 {
 	uint64_t bytes;
 
-	if (rate == 0 || (spec->linklayer & TC_LINKLAYER_MASK) != TC_LINKLAYER_ETHERNET || spec->overhead || spec->mpu)
+	if (rate == 0 || (spec->linklayer & TC_LINKLAYER_MASK) != TC_LINKLAYER_ETHERNET || spec->overhead ||
+		spec->mpu)
 		return 0;
 	bytes = (uint64_t)(((unsigned __int128)ticks + 1) * TICK_NS * rate / 1000000000) + 2;
 	while (bytes > 0 && nanoseconds_of(rate, bytes) / TICK_NS > ticks)
@@ -206,7 +209,8 @@ static const char *tbf_options(struct netlink_message *m, const struct rtattr *o
 
 static const char *htb_options(struct netlink_message *m, const struct rtattr *options)
 {
-	const struct rtattr *init = within(options, TCA_HTB_INIT), *len = within(options, TCA_HTB_DIRECT_QLEN);
+	const struct rtattr *init = within(options, TCA_HTB_INIT),
+			    *len = within(options, TCA_HTB_DIRECT_QLEN);
 	struct tc_htb_glob g;
 	size_t nest;
 
@@ -400,7 +404,7 @@ static const char *put_action(struct netlink_message *m, const struct rtattr *ac
 		if (type == k->params)
 			put_params(m, k, a);
 		else if (type != k->times && !(strcmp(k->name, "police") == 0 && type == TCA_POLICE_RESULT &&
-						      RTA_PAYLOAD(a) == 0))
+						     RTA_PAYLOAD(a) == 0))
 			netlink_put(m, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
 	}
 	netlink_end_nest(m, inner);
@@ -478,7 +482,8 @@ static const char *put_filter_options(
 				netlink_put_u32(m, type, netlink_u32(a, 0) & ANY_FLAGS);
 		} else if (k->last == TCA_U32_FLAGS && type == TCA_U32_MARK)
 			put_mark(m, a);
-		else if (type <= k->last && !(type < 64 && (k->counts & BIT(type))) && !(k->actions == TCA_FLOWER_ACT && type == TCA_FLOWER_IN_HW_COUNT))
+		else if (type <= k->last && !(type < 64 && (k->counts & BIT(type))) &&
+			 !(k->actions == TCA_FLOWER_ACT && type == TCA_FLOWER_IN_HW_COUNT))
 			netlink_put(m, a->rta_type, RTA_DATA(a), RTA_PAYLOAD(a));
 		else if (type > k->last && k->actions == TCA_FLOWER_ACT && type != TCA_FLOWER_IN_HW_COUNT)
 			why = "it asks for something that this version does not know";
@@ -547,7 +552,8 @@ static int take_qdisc(const struct nlmsghdr *h, void *arg)
 	else if (within(netlink_find(a, len, TCA_STATS2), TCA_STATS_RATE_EST))
 		why = "its estimator is not recorded";
 	if (why) {
-		r->refuse(t->tcm_ifindex, "queueing discipline", name, why, "remove it (tc qdisc del)", r->arg);
+		r->refuse(
+			t->tcm_ifindex, "queueing discipline", name, why, "remove it (tc qdisc del)", r->arg);
 		return 0;
 	}
 	return add(r, &m);
@@ -617,7 +623,8 @@ static uint32_t rank_of(struct reader *r, const ProtobufCBinaryData *d)
 	for (size_t i = 0; i < r->n_roots; i++)
 		if (is_root_of(&r->roots[i], t->tcm_parent, t->tcm_info >> 16, chain_of(a, len))) {
 			r->roots[i].items++;
-			return r->roots[i].table << 1 | (within(netlink_find(a, len, TCA_OPTIONS), TCA_U32_SEL) != NULL);
+			return r->roots[i].table << 1 |
+			       (within(netlink_find(a, len, TCA_OPTIONS), TCA_U32_SEL) != NULL);
 		}
 	r->odd_tables = true;
 	return 0;
@@ -717,7 +724,8 @@ static int take_unused_actions(const struct nlmsghdr *h, void *arg)
 			bound = gen[4];
 		}
 		if (bound == 0)
-			r->refuse(0, "action", name, "no filter has it", "remove it (tc actions flush)", r->arg);
+			r->refuse(0, "action", name, "no filter has it", "remove it (tc actions flush)",
+				r->arg);
 	}
 	return 0;
 }
@@ -794,7 +802,8 @@ static int ask_filters_of(struct reader *r, const ProtobufCBinaryData *d, size_t
 	for (size_t i = 0; i < n && result == 0; i++)
 		if (is_class_of(&r->n->traffic[i], t))
 			result = ask_filters(r, t->tcm_ifindex,
-				((const struct tcmsg *)NLMSG_DATA((const struct nlmsghdr *)r->n->traffic[i].data))
+				((const struct tcmsg *)NLMSG_DATA(
+					 (const struct nlmsghdr *)r->n->traffic[i].data))
 					->tcm_handle);
 	if (result == 0)
 		order_filters(r, t->tcm_ifindex);
@@ -804,10 +813,12 @@ static int ask_filters_of(struct reader *r, const ProtobufCBinaryData *d, size_t
 /* Is the parent of that class none of those from i on? */
 static bool comes_first(const ProtobufCBinaryData *items, size_t i, size_t which, size_t n)
 {
-	uint32_t parent = ((const struct tcmsg *)NLMSG_DATA((const struct nlmsghdr *)items[which].data))->tcm_parent;
+	uint32_t parent =
+		((const struct tcmsg *)NLMSG_DATA((const struct nlmsghdr *)items[which].data))->tcm_parent;
 
 	for (size_t k = i; k < n; k++)
-		if (((const struct tcmsg *)NLMSG_DATA((const struct nlmsghdr *)items[k].data))->tcm_handle == parent)
+		if (((const struct tcmsg *)NLMSG_DATA((const struct nlmsghdr *)items[k].data))->tcm_handle ==
+			parent)
 			return false;
 	return true;
 }

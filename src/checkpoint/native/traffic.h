@@ -18,7 +18,8 @@ typedef void (*traffic_refuse_fn)(
 
 /* All of the namespace of this rtnetlink socket, into n->traffic, in an order in which it can be made; n->links are those that
  * are asked about. Negative errno. */
-int traffic_read(int socket, struct arena *a, St__Network *n, traffic_refuse_fn refuse, void *arg) _must_check_;
+int traffic_read(
+	int socket, struct arena *a, St__Network *n, traffic_refuse_fn refuse, void *arg) _must_check_;
 /* Is it one of the requests that traffic_read() makes? */
 bool traffic_is_request(const ProtobufCBinaryData *m);
 
@@ -27,9 +28,9 @@ struct traffic_restore {
 	int socket;
 	struct arena *arena;
 	const St__Network *want;
-	bool may_make;				   /* config.json lets the container make such things */
-	bool (*is_theirs)(int index, void *arg);   /* an interface that others have made for the container */
-	int (*current)(int index, void *arg);	   /* its number now */
+	bool may_make;				 /* config.json lets the container make such things */
+	bool (*is_theirs)(int index, void *arg); /* an interface that others have made for the container */
+	int (*current)(int index, void *arg);	 /* its number now */
 	void *arg;
 };
 int restore_traffic(const struct traffic_restore *t, struct error *e) _must_check_;

@@ -63,26 +63,6 @@ static void check_pids(struct dump *d, struct dump_proc *p)
 			p->ns_pid, p->stat.comm);
 }
 
-/* Opened when all processes are there, and by init: which nobody in another user namespace may take them from. */
-static bool is_late(const struct dump_file *f)
-{
-	return !strcmp(f->link, "anon_inode:[pidfd]") || !strcmp(f->link, "anon_inode:seccomp notify") ||
-	       !strncmp(f->link, "pidfd:", 6) || !strncmp(f->link, "time:", 5) ||
-	       (!strncmp(f->link, "/proc/", 6) && f->link[6] >= '0' && f->link[6] <= '9');
-}
-
-static void check_late_files(struct dump *d, struct dump_proc *p)
-{
-	for (size_t i = 0; i < p->msg->n_descriptors; i++)
-		for (size_t k = 0; k < d->n_files; k++)
-			if (d->files[k].id == p->msg->descriptors[i]->file && is_late(&d->files[k]))
-				dump_refuse(d, p, p->msg->descriptors[i]->fd, "file",
-					"its process is in a user namespace of its own, and begins a pid "
-					"namespace "
-					"there or is below one that did: not supported",
-					"close the descriptor first", "%s", d->files[k].link);
-}
-
 static int check_homes(struct dump *d, struct error *e)
 {
 	struct homes h = {};
@@ -120,9 +100,6 @@ static int check_homes(struct dump *d, struct error *e)
 			check_priority(d, of[i]);
 			check_pids(d, of[i]);
 		}
-	for (size_t i = 0; i < h.n_procs && r == 0; i++)
-		if (h.home[i])
-			check_late_files(d, of[i]);
 	return 0;
 }
 

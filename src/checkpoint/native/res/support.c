@@ -153,7 +153,7 @@ const struct support_row support_rows[] = {
 		"a time namespace for children only that belongs to a nested user namespace; threads in "
 		"others than their process; those of the container's init; in a pid namespace that belongs "
 		"to "
-		"a nested user namespace: pidfds, open files of /proc/PID, more priority than usual; in a "
+		"a nested user namespace: more priority than usual; in a "
 		"mount namespace that does: overlays, shared mounts; files of a proc "
 		"of a nested pid namespace; ids of projects; a process "
 		"that entered a nested pid namespace by setns; a segment that is attached by a process which "
