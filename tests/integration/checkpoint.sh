@@ -891,6 +891,22 @@ test_twenty_cycles_of_a_forking_shell() {
 	expect_progress
 }
 
+test_restore_says_what_is_missing() {
+	bundle b sh -c 'exec 5>> /tmp/held; while :; do usleep 20000; done'
+	start c
+	eventually 5 test -e "$B/rootfs/tmp/held"
+	ok checkpoint --image-path "$T/i" c
+	mv "$B/rootfs/tmp/held" "$T/away"
+	fails "/tmp/held was open or mapped.*restore the bundle's files" restore -d --image-path "$T/i" --bundle "$B" c
+	mv "$T/away" "$B/rootfs/tmp/held"
+	cp "$B/config.json" "$T/config"
+	edit '.linux.resources.pids = {"limit": 1}'
+	fails 'no more processes are allowed: raise the limit of pids' restore -d --image-path "$T/i" --bundle "$B" c
+	cp "$T/config" "$B/config.json"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete --force c
+}
+
 test_generation_counts() {
 	counting
 	start c

@@ -108,6 +108,12 @@ static pid_t fork_node(struct restore *r, size_t index)
 		if (pid == -EEXIST)
 			error_set(&e, -EEXIST, ERROR_STATE,
 				"pid %d is already taken in the container's pid namespace", node->pid);
+		else if (pid == -EAGAIN)
+			error_set(&e, pid, ERROR_SYSTEM,
+				"fork process %d: no more processes are allowed: raise the limit of pids of "
+				"config.json, "
+				"or of a cgroup above",
+				node->pid);
 		else
 			error_errno(&e, pid, "fork process %d", node->pid);
 		restore_stub_fail(r, &e);

@@ -406,6 +406,12 @@ static int open_regular(struct restore *r, const St__File *m, int *ret_fd, struc
 		return MIN(*ret_fd, 0);
 	}
 	*ret_fd = open(f->deleted ? name : f->path, open_flags_of(m));
+	if (*ret_fd < 0 && errno == ENOENT && !f->deleted)
+		return error_set(e, -ENOENT, ERROR_STATE,
+			"%s was open or mapped at the checkpoint, and is not there: restore the bundle's "
+			"files and mounts "
+			"as they were",
+			f->path);
 	if (*ret_fd < 0)
 		return error_errno(e, -errno, "open %s", f->path);
 	return verify(f, *ret_fd, e);
