@@ -206,6 +206,33 @@ test_bridge_groups() {
 	fails 'multicast group: its bridge is down' checkpoint --image-path "$T/j" c
 }
 
+test_mptcp_endpoints() {
+	bundle b sh -c "$COUNTER"
+	edit '.process.capabilities |= map_values(. + ["CAP_NET_ADMIN"])'
+	start c
+	expect_progress
+	make_link v0 index 40 type veth peer name v1 index 41
+	make_link vt link v0 index 50 type macvtap mode bridge
+	inside ip addr add 10.5.0.1/24 dev v0
+	inside ip -6 addr add fd05::1/64 dev v0 nodad
+	for l in v0 v1 vt; do inside ip link set $l up; done
+	inside ip mptcp endpoint add 10.5.0.1 id 7 dev v0 subflow backup || skip "not on this machine: MPTCP"
+	inside ip mptcp endpoint add fd05::1 id 3 signal
+	inside ip mptcp endpoint add 10.5.0.1 port 7007 signal
+	inside ip mptcp limits set subflow 5 add_addr_accepted 4
+	sleep 2
+	endpoints > "$T/endpoints"
+	[ "$(wc -l < "$T/endpoints")" = 4 ] || fail "ip shows: $(cat "$T/endpoints")"
+	round_trip
+	endpoints | diff "$T/endpoints" - > "$T/diff" || fail "endpoints of MPTCP: $(cat "$T/diff")"
+	round_trip
+}
+
+endpoints() {
+	inside ip mptcp endpoint show | sort
+	inside ip mptcp limits show
+}
+
 test_address_labels() {
 	busy_network
 	inside ip addrlabel add prefix 2001:db8::/32 label 99 || skip "not on this machine: address labels"

@@ -4,6 +4,7 @@
  * container runs on or ends. Runs in the surgeon process, watched by the stasis command through guard_fd.
  */
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/network-mptcp.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -208,7 +209,8 @@ static bool is_new(const St__Network *n)
 	for (size_t i = 0; n && i < n->n_links; i++)
 		if (n->links[i]->inside || n->links[i]->backup_port)
 			return true;
-	return n && (n->has_vlans || n->n_groups || n->has_address_labels || n->n_traffic);
+	return n &&
+	       (n->has_vlans || n->n_groups || n->has_address_labels || network_has_mptcp(n) || n->n_traffic);
 }
 
 static enum image_record_type record_of_network(const St__Network *n)

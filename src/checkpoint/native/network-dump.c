@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/trace.h"
 #include "checkpoint/native/dump.h"
+#include "checkpoint/native/network-mptcp.h"
 #include "checkpoint/native/network-pairs.h"
 #include "checkpoint/native/traffic.h"
 #include "linux/netdev.h"
@@ -400,6 +401,9 @@ static int read_namespace(
 		network_forget_usual(*ret);
 	if (r == 0 && (*ret)->n_links > 1)
 		r = check_groups(d, socket, *ret);
+	if (r == 0)
+		r = network_read_mptcp(netns, &d->arena, *ret);
+	r = r == -EAGAIN && !d->stopped ? 0 : r;
 	if (r == 0)
 		r = check_xfrm(d, netns);
 	if (r == 0)

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "checkpoint/native/network-mptcp.h"
 #include "checkpoint/native/traffic.h"
 
 #define BIT(n) (1ull << (n))
@@ -323,6 +324,8 @@ static const struct link_kind link_kinds[] = {
 		.data = RANGE(IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL),
 		.has_lower = true},
 	{.name = "macvlan", .shown = MACVLAN_DATA, .data = MACVLAN_DATA, .has_lower = true},
+	/* Its device belongs to nobody who could be recorded: that is refused with the descriptor. */
+	{.name = "macvtap", .shown = MACVLAN_DATA, .data = MACVLAN_DATA, .has_lower = true},
 	{.name = "tun", .shown = RANGE(IFLA_TUN_OWNER, IFLA_TUN_NUM_DISABLED_QUEUES)},
 	{.name = "ipvlan", .shown = IPVLAN_DATA, .data = IPVLAN_DATA, .has_lower = true},
 	{.name = "vxlan",
@@ -746,6 +749,8 @@ const char *network_wrong(const St__Network *n)
 			if (!is_message(&net_kinds[k], &(*list.items)[i]))
 				return "a message about the network is not one";
 	}
+	if (network_mptcp_is_wrong(n))
+		return "an endpoint of MPTCP is none";
 	for (size_t i = 0; i < n->n_traffic; i++)
 		if (!traffic_is_request(&n->traffic[i]))
 			return "a message about traffic control is not one";

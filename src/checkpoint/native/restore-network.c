@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "checkpoint/native/network-mptcp.h"
 #include "checkpoint/native/nftables.h"
 #include "checkpoint/native/traffic.h"
 #include "linux/netdev.h"
@@ -730,6 +731,8 @@ static int restore_all(struct net_restore *r, struct error *e)
 	if (result == 0)
 		result = make_equal(r, NET_LABEL, e);
 	if (result == 0)
+		result = restore_mptcp(r->want, r->image->may_filter, index_now, r, e);
+	if (result == 0)
 		result = make_equal(r, NET_RULE, e);
 	return result < 0 ? result : make_equal(r, NET_ROUTE, e);
 }
@@ -739,7 +742,7 @@ static bool is_all_the_same(const struct net_restore *r)
 	const St__Link *a, *b;
 
 	if (r->want->n_links != 1 || r->found->n_links != 1 || r->want->n_sysctls > 0 ||
-		r->image->n_tables > 0 || r->want->n_traffic > 0)
+		r->image->n_tables > 0 || r->want->n_traffic > 0 || network_has_mptcp(r->want))
 		return false;
 	a = r->want->links[0];
 	b = r->found->links[0];

@@ -171,9 +171,12 @@ const struct support_row support_rows[] = {
 	{"namespace", "shared pid", "refused",
 		"another pid namespace of others, and one container alone of those that share one"},
 	{"namespace", "network", "supported",
-		"veth pairs, bridges with their VLANs and permanent multicast groups, vlan, macvlan, ipvlan, "
-		"vxlan, dummy, ifb, vrf, tun and tap; addresses, address labels of IPv6, nexthop objects, "
-		"routes, rules, permanent neighbours, static forwarding entries, the sysctls of interfaces. "
+		"veth pairs, bridges with their VLANs and permanent multicast groups, vlan, macvlan, "
+		"macvtap, ipvlan, vxlan, dummy, ifb, vrf, tun and tap; addresses, address labels of IPv6, "
+		"nexthop objects, "
+		"routes, rules, permanent neighbours, static forwarding entries, endpoints and limits of "
+		"MPTCP, "
+		"the sysctls of interfaces. "
 		"Other kinds, multicast options and spanning trees of single VLANs, and IPsec are refused. A "
 		"state UNKNOWN of ipvlan is UP afterwards"},
 	{"namespace", "traffic control", "supported",
@@ -208,7 +211,7 @@ const struct support_row support_rows[] = {
 	{"namespace", "learned neighbours", "lost",
 		"as entries of the ARP cache and of bridges, which come and go"},
 	{"namespace", "rare state of the network", "lost",
-		"this version does not look for it: MPTCP endpoints, IPVS, MPLS and multicast routes, the "
+		"this version does not look for it: IPVS, MPLS and multicast routes, the "
 		"order in which base chains of different "
 		"tables with one hook and priority were made, the header size of a tap that nobody holds"},
 	{"namespace", "sysctls of the network", "supported",
