@@ -47,6 +47,7 @@ view() {
 			in_ns "$name" ip "$family" route show table all | sort
 		done
 		in_ns "$name" nft -a -n list ruleset | sed 's/^\(table .*\) # handle .*/\1/'
+		in_ns "$name" tc -d qdisc show | grep -v noqueue
 		in_ns "$name" cat /proc/sys/net/ipv4/ip_forward
 	done
 }
@@ -126,6 +127,10 @@ test_containers_in_it() {
 	in_ns 1001 ip link set inner up
 	in_ns 1002 ip link set outer mtu 1400 up
 	filters
+	in_ns own tc qdisc add dev v1001 root handle 5: tbf rate 90mbit burst 5000 latency 50ms
+	in_ns 1002 tc qdisc add dev eth0 root handle 6: pfifo limit 7
+	in_ns 1002 tc qdisc add dev eth0 clsact
+	in_ns 1002 tc filter add dev eth0 ingress protocol arp prio 6 u32 match u32 0 0 action mirred ingress mirror dev outer
 	sleep 2 # duplicate addresses are looked for
 	eventually 10 answers 1001 10.88.0.22
 	round_trip i

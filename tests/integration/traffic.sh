@@ -124,7 +124,7 @@ test_filters() {
 	done << 'END'
 ingress protocol all prio 1 matchall action gact drop
 ingress protocol ip prio 2 flower src_ip 10.0.0.0/8 ip_proto tcp dst_port 80 ip_flags nofrag action skbedit mark 7 pipe action gact ok
-ingress protocol 802.1q prio 3 flower vlan_id 5 vlan_ethtype ipv4 dst_ip 10.1.1.1 action vlan pop
+ingress protocol ipv6 prio 3 flower src_ip fd01::/16 ip_tos 4/0xfc action vlan pop
 egress protocol ipv6 prio 4 handle 9 flower dst_ip fd00::/64 src_mac 02:00:00:00:00:00/ff:00:00:00:00:00 action vlan push id 7 priority 3
 egress protocol all prio 5 handle 6 fw action mirred egress redirect dev v1
 egress protocol ip prio 6 flower ip_proto udp dst_port 100-200 action police rate 3mbit burst 9k conform-exceed drop/ok
@@ -132,6 +132,8 @@ ingress protocol arp prio 7 flower arp_op request arp_tip 10.1.2.3 action gact p
 END
 	[ $n -gt 0 ] || skip "not on this machine: filters but u32"
 	round_trip
+	! may tc filter add dev v0 ingress protocol 802.1q prio 9 flower vlan_id 5 action gact ok ||
+		fails 'filter flower.*VLANs' checkpoint --image-path "$T/j" c
 }
 
 test_what_is_not_recorded_is_refused() {

@@ -88,8 +88,8 @@ static int take_endpoint(const struct nlmsghdr *h, void *arg)
 	}
 	if (m.h.nlmsg_len > sizeof(m))
 		return -EMSGSIZE;
-	r->n->mptcp_endpoints = arena_grow(
-		r->a, r->n->mptcp_endpoints, r->n->n_mptcp_endpoints, &r->max, sizeof(*r->n->mptcp_endpoints));
+	r->n->mptcp_endpoints = arena_grow(r->a, r->n->mptcp_endpoints, r->n->n_mptcp_endpoints, &r->max,
+		sizeof(*r->n->mptcp_endpoints));
 	if (!r->n->mptcp_endpoints)
 		return -ENOMEM;
 	b = &r->n->mptcp_endpoints[r->n->n_mptcp_endpoints++];
@@ -127,8 +127,8 @@ int network_read_mptcp(int netns, struct arena *a, St__Network *n)
 	return r < 0 ? r : netlink_ask(socket, &q, take_limits, n);
 }
 
-static int put_endpoint(int socket, int family, const ProtobufCBinaryData *d,
-	int (*current)(int index, void *arg), void *arg)
+static int put_endpoint(
+	int socket, int family, const ProtobufCBinaryData *d, int (*current)(int index, void *arg), void *arg)
 {
 	const struct rtattr *i = (const struct rtattr *)d->data;
 	int len = (int)d->len;

@@ -463,6 +463,19 @@ static void put_mark(struct netlink_message *m, const struct rtattr *a)
 	netlink_put(m, TCA_U32_MARK, &mark, sizeof(mark));
 }
 
+/* The kernel shows the protocol behind the tag as if there was none. */
+static bool asks_for_vlans(const struct filter_kind *k, const struct rtattr *options)
+{
+	static const int types[] = {TCA_FLOWER_KEY_VLAN_ID, TCA_FLOWER_KEY_VLAN_PRIO,
+		TCA_FLOWER_KEY_VLAN_ETH_TYPE, TCA_FLOWER_KEY_CVLAN_ID, TCA_FLOWER_KEY_CVLAN_PRIO,
+		TCA_FLOWER_KEY_CVLAN_ETH_TYPE, TCA_FLOWER_KEY_NUM_OF_VLANS};
+
+	for (size_t i = 0; i < ARRAY_SIZE(types) && strcmp(k->name, "flower") == 0; i++)
+		if (within(options, types[i]))
+			return true;
+	return false;
+}
+
 static const char *put_filter_options(
 	struct netlink_message *m, const struct filter_kind *k, const struct rtattr *options)
 {
@@ -470,6 +483,8 @@ static const char *put_filter_options(
 	int len = RTA_PAYLOAD(options);
 	size_t nest = netlink_nest(m, TCA_OPTIONS);
 
+	if (asks_for_vlans(k, options))
+		return "what it asks of VLANs is shown in another way than it is asked for";
 	netlink_for(a, len)
 	{
 		int type = a->rta_type & NLA_TYPE_MASK;

@@ -184,7 +184,8 @@ const struct support_row support_rows[] = {
 		"classes, sfq, fq, fq_codel, codel, netem, mq, noqueue, ingress and clsact; filters: u32, "
 		"matchall, flower and fw; actions: gact, mirred, police, skbedit and vlan. A restore reads "
 		"back what it has made. Other kinds are refused, BPF among them; delays of netem that vary, "
-		"tables of sizes, estimators, shared blocks, actions that no filter has, and u32 where "
+		"tables of sizes, estimators, shared blocks, actions that no filter has, VLANs in flower, "
+		"and u32 where "
 		"the kernel would number its tables in another way. What waits in a queue is lost, and "
 		"counts begin anew; chains with templates are plain ones"},
 	{"namespace", "packet filters", "supported",
