@@ -12,7 +12,7 @@ inside() {
 # All that ip shows, without what counts or passes.
 view() {
 	local family
-	inside ip -j -d link show | jq -S 'map(del(.stats64, .stats, .linkinfo.info_data.root_id, .linkinfo.info_data.bridge_id,
+	inside ip -j -d link show | jq -S 'map(del(.stats64, .stats, .permaddr, .linkinfo.info_data.root_id, .linkinfo.info_data.bridge_id,
 		.linkinfo.info_data.gc_timer, .linkinfo.info_data.hello_timer, .linkinfo.info_data.tcn_timer,
 		.linkinfo.info_data.topology_change_timer, .linkinfo.info_slave_data.hold_timer,
 		.linkinfo.info_slave_data.message_age_timer, .linkinfo.info_slave_data.forward_delay_timer,
@@ -204,6 +204,31 @@ test_bridge_groups() {
 	round_trip
 	inside ip link set vbr down
 	fails 'multicast group: its bridge is down' checkpoint --image-path "$T/j" c
+}
+
+test_tunnels() {
+	local name rest n=0
+	busy_network
+	make_link v0 index 40 type veth peer name v1 index 41
+	inside ip addr add 10.1.0.1/24 dev v0
+	for l in v0 v1; do inside ip link set $l up; done
+	while read -r name rest; do
+		# shellcheck disable=SC2086
+		inside ip link add "$name" type $rest 2> "$T/err" || continue
+		inside ip link set "$name" up
+		n=$((n + 1))
+	done << 'END'
+t1 ipip local 10.1.0.1 remote 10.1.0.2 ttl 9 tos 4 dev v0
+t2 sit local 10.1.0.1 remote 10.1.0.3 ttl 64 pmtudisc
+t3 gre local 10.1.0.1 remote 10.1.0.4 key 5 csum
+t4 gretap local 10.1.0.1 remote 10.1.0.5 ikey 7 okey 8 nopmtudisc ignore-df
+t5 ip6tnl local fd00::1 remote fd00::2 hoplimit 9 encaplimit 3 mode ip6ip6
+t6 ip6gre local fd00::1 remote fd00::3 key 9
+t7 gretap external
+END
+	[ $n -gt 0 ] || skip "not on this machine: tunnels"
+	sleep 2
+	round_trip
 }
 
 test_mptcp_endpoints() {

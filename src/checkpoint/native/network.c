@@ -3,15 +3,18 @@
  * fib_rules,neighbour}.h. */
 #include "checkpoint/native/network.h"
 
+/* Before those of the kernel, which then leave out what they both define. */
+#include <net/if.h>
+
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_addrlabel.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/if_tunnel.h>
 #include <linux/neighbour.h>
 #include <linux/nexthop.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -311,7 +314,25 @@ enum {
 /* Asked for by who has changed it. */
 #define BRIDGE_ASKED (BIT(IFLA_BR_VLAN_FILTERING) | BIT(BR_FDB_MAX_LEARNED))
 
+#define IPTUN_DATA                                                                                           \
+	(RANGE(IFLA_IPTUN_LOCAL, IFLA_IPTUN_PMTUDISC) |                                                      \
+		RANGE(IFLA_IPTUN_ENCAP_TYPE, IFLA_IPTUN_COLLECT_METADATA) | BIT(IFLA_IPTUN_FWMARK))
+#define SIT_DATA (IPTUN_DATA | RANGE(IFLA_IPTUN_6RD_PREFIX, IFLA_IPTUN_6RD_RELAY_PREFIXLEN))
+#define GRE_DATA                                                                                             \
+	(RANGE(IFLA_GRE_IFLAGS, IFLA_GRE_ENCAP_DPORT) | RANGE(IFLA_GRE_COLLECT_METADATA, IFLA_GRE_FWMARK))
+#define TUNNEL(kind, attributes, link, metadata)                                                             \
+	{                                                                                                    \
+		.name = kind, .shown = (attributes) | BIT(link), .data = (attributes),                       \
+		.flags = BIT(metadata), .has_lower = true, .lower = link                                     \
+	}
+
 static const struct link_kind link_kinds[] = {
+	TUNNEL("ipip", IPTUN_DATA, IFLA_IPTUN_LINK, IFLA_IPTUN_COLLECT_METADATA),
+	TUNNEL("sit", SIT_DATA, IFLA_IPTUN_LINK, IFLA_IPTUN_COLLECT_METADATA),
+	TUNNEL("ip6tnl", IPTUN_DATA, IFLA_IPTUN_LINK, IFLA_IPTUN_COLLECT_METADATA),
+	TUNNEL("gre", GRE_DATA, IFLA_GRE_LINK, IFLA_GRE_COLLECT_METADATA),
+	TUNNEL("gretap", GRE_DATA, IFLA_GRE_LINK, IFLA_GRE_COLLECT_METADATA),
+	TUNNEL("ip6gre", GRE_DATA, IFLA_GRE_LINK, IFLA_GRE_COLLECT_METADATA),
 	{.name = "veth"},
 	{.name = "dummy"},
 	{.name = "ifb"},

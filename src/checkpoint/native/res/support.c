@@ -172,12 +172,15 @@ const struct support_row support_rows[] = {
 		"another pid namespace of others, and one container alone of those that share one"},
 	{"namespace", "network", "supported",
 		"veth pairs, bridges with their VLANs and permanent multicast groups, vlan, macvlan, "
-		"macvtap, ipvlan, vxlan, dummy, ifb, vrf, tun and tap; addresses, address labels of IPv6, "
+		"macvtap, ipvlan, tunnels (ipip, sit, gre, gretap, ip6tnl, ip6gre), vxlan, dummy, ifb, vrf, "
+		"tun and tap; addresses, address labels of IPv6, "
 		"nexthop objects, "
 		"routes, rules, permanent neighbours, static forwarding entries, endpoints and limits of "
 		"MPTCP, "
 		"the sysctls of interfaces. "
-		"Other kinds, multicast options and spanning trees of single VLANs, and IPsec are refused. A "
+		"Other kinds (bond, team, wireguard, macsec, ...), multicast options and spanning trees of "
+		"single "
+		"VLANs, and IPsec are refused. A "
 		"state UNKNOWN of ipvlan is UP afterwards"},
 	{"namespace", "traffic control", "supported",
 		"queueing disciplines that have a handle: pfifo, bfifo, pfifo_fast, prio, tbf, htb with its "
