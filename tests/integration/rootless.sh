@@ -404,6 +404,17 @@ test_checkpoint_of_a_sandbox() {
 		eventually 5 beyond "$name" "$(counted "$name")"
 		user_ok delete -f "c-$name"
 	done
+	# Together, as another sandbox.
+	for name in a b; do
+		user_ok restore -d --image-path "$T/run/i" --bundle "$T/run/b-$name" --sandbox two --container-name "$name" "c-$name"
+	done
+	for name in a b; do
+		eventually 5 beyond "$name" "$(counted "$name")"
+	done
+	user_fails 'image pack' checkpoint --sandbox --image-path fd:8 two 8> "$T/part"
+	for name in a b; do
+		user_ok delete -f "c-$name"
+	done
 }
 
 run_test "$@"

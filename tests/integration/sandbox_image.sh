@@ -182,4 +182,19 @@ test_stream_without_reader() {
 	come_back "$T/i"
 }
 
+# The process that reads an image does with what its caller may have; or says that this is too little.
+test_limits() {
+	pod
+	local limit said
+	for limit in --fsize=33554432 --as=67108864 --data=16777216 --nofile=64; do
+		prlimit "$limit" "$STASIS" inspect "$T/i" > "$T/out" 2>&1 || fail "$limit: $(cat "$T/out")"
+		prlimit "$limit" "$STASIS" image stats "$T/i/containers/POD" > "$T/out" 2>&1 || fail "$limit: $(cat "$T/out")"
+	done
+	for limit in --fsize=0 --as=8388608; do
+		said=$(prlimit "$limit" "$STASIS" inspect "$T/i" 2>&1) && fail "$limit: read"
+		[[ $said == *memory* ]] || fail "$limit: $said"
+	done
+	come_back "$T/i"
+}
+
 run_test "$@"
