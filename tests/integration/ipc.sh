@@ -53,4 +53,22 @@ test_restore_of_changed_sysctls() {
 	fails 'had set (kernel|fs/mqueue)/[a-z_]+ to .*config.json does not let it' restore -d --empty-ns network --image-path "$T/i" --bundle "$B" c
 }
 
+# A container of a sandbox that has joined another one's namespace, and may set its sysctls.
+test_sysctls_of_a_joined_namespace() {
+	bundle a /bin/sh -c 'sleep 1000'
+	ok run -d --bundle "$B" --sandbox s --container-name a s-a
+	bundle b /bin/sh -c 'sleep 1000'
+	edit '.linux.readonlyPaths |= map(select(. != "/proc/sys"))'
+	edit '.linux.namespaces |= map(if .type == "ipc" then .path = ("/proc/" + $pid + "/ns/ipc") else . end)' --arg pid "$(init_pid s-a)"
+	ok run -d --bundle "$B" --sandbox s --container-name b s-b
+	ok exec s-b /bin/sh -c 'echo 12345 > /proc/sys/kernel/msgmnb'
+	ok checkpoint --sandbox --image-path "$T/i" s
+	B=$T/a
+	ok restore -d --image-path "$T/i" --bundle "$B" --sandbox s --container-name a s-a
+	B=$T/b
+	edit '.linux.namespaces |= map(if .type == "ipc" then .path = ("/proc/" + $pid + "/ns/ipc") else . end)' --arg pid "$(init_pid s-a)"
+	ok restore -d --image-path "$T/i" --bundle "$B" --sandbox s --container-name b s-b
+	eventually 10 sh -c "[ \"\$($STASIS --root $ROOT exec s-a cat /proc/sys/kernel/msgmnb)\" = 12345 ]"
+}
+
 run_test "$@"

@@ -233,7 +233,8 @@ const struct support_row support_rows[] = {
 		"segments, semaphores, SEM_UNDO, messages and POSIX queues in an ipc namespace that "
 		"containers of a "
 		"sandbox "
-		"share, when they are checkpointed together; its sysctls are those of who makes it"},
+		"share, when they are checkpointed together; its sysctls as they were, if a container that "
+		"may set them is among these"},
 	{"namespace", "ipc sysctls", "supported", "also what the container has changed"},
 	{"container", "cgroup", "created",
 		"limits as config.json says (--manage-cgroups-mode full: as they were), counters at zero"},
