@@ -224,11 +224,12 @@ t3 gre local 10.1.0.1 remote 10.1.0.4 key 5 csum
 t4 gretap local 10.1.0.1 remote 10.1.0.5 ikey 7 okey 8 nopmtudisc ignore-df
 t5 ip6tnl local fd00::1 remote fd00::2 hoplimit 9 encaplimit 3 mode ip6ip6
 t6 ip6gre local fd00::1 remote fd00::3 key 9
-t7 gretap external
 END
 	[ $n -gt 0 ] || skip "not on this machine: tunnels"
 	sleep 2
 	round_trip
+	! inside ip link add t7 type gretap external 2> "$T/err" ||
+		fails 'network interface t7 .gretap external' checkpoint --image-path "$T/j" c
 }
 
 test_mptcp_endpoints() {

@@ -101,6 +101,18 @@ static void name_tun_owners(struct dump *d, St__Link *l)
 	}
 }
 
+/* Tunnels that packets say themselves where they go ("external"): the kernel does not take what it shows of them. */
+static bool is_external(const St__Link *l)
+{
+	const struct link_kind *kind = link_kind_find(l->kind);
+
+	for (int type = 1; kind && type < 64; type++)
+		if ((kind->external & 1ull << type) &&
+			netlink_find((const struct rtattr *)l->data.data, (int)l->data.len, type))
+			return true;
+	return false;
+}
+
 static void check_link(struct dump *d, const St__Network *n, const St__Link *l, bool nested)
 {
 	if (strcmp(l->kind, "tun") == 0 && !nested)
@@ -117,6 +129,11 @@ static void check_link(struct dump *d, const St__Network *n, const St__Link *l, 
 			"interfaces of this kind, or on one that comes from outside, are not recorded yet",
 			"remove it, or have linux.netDevices or a hook bring it", "network interface %s (%s)",
 			l->name, *l->kind ? l->kind : "device");
+	else if (is_external(l))
+		preflight_add(d->report, 0, -1, "network",
+			"tunnels for which each packet says where it goes are not recorded yet",
+			"remove it, or have a hook bring it", "network interface %s (%s external)", l->name,
+			l->kind);
 	else if (network_bridge_refused(l))
 		preflight_add(d->report, 0, -1, "network", network_bridge_refused(l),
 			"turn mcast_vlan_snooping and mst_enabled off", "network bridge %s", l->name);

@@ -323,7 +323,7 @@ enum {
 #define TUNNEL(kind, attributes, link, metadata)                                                             \
 	{                                                                                                    \
 		.name = kind, .shown = (attributes) | BIT(link), .data = (attributes),                       \
-		.flags = BIT(metadata), .has_lower = true, .lower = link                                     \
+		.flags = BIT(metadata), .external = BIT(metadata), .has_lower = true, .lower = link          \
 	}
 
 static const struct link_kind link_kinds[] = {

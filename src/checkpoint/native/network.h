@@ -79,12 +79,13 @@ int network_groups_refused(int socket, const St__Network *n, const char **ret) _
 /* Kinds of interfaces that a restore can make; NULL: this one it cannot. */
 struct link_kind {
 	const char *name;
-	uint64_t shown; /* bit n: attribute n of its IFLA_INFO_DATA is recorded ... */
-	uint64_t data;	/* ... and set */
-	uint64_t flags; /* those that are shown as numbers, and set by being there */
-	uint64_t asked; /* those that are only asked for if they are not 0: not every kernel knows them */
-	bool has_lower; /* may lie on another interface ... */
-	int lower;	/* ... which is this attribute of its data; 0: IFLA_LINK says it, and it must */
+	uint64_t shown;	   /* bit n: attribute n of its IFLA_INFO_DATA is recorded ... */
+	uint64_t data;	   /* ... and set */
+	uint64_t flags;	   /* those that are shown as numbers, and set by being there */
+	uint64_t external; /* that is refused */
+	uint64_t asked;	   /* those that are only asked for if they are not 0: not every kernel knows them */
+	bool has_lower;	   /* may lie on another interface ... */
+	int lower;	   /* ... which is this attribute of its data; 0: IFLA_LINK says it, and it must */
 };
 /* Likewise what a bridge keeps for its ports (IFLA_INFO_SLAVE_DATA). */
 extern const uint64_t network_port_data;

@@ -178,7 +178,8 @@ const struct support_row support_rows[] = {
 		"routes, rules, permanent neighbours, static forwarding entries, endpoints and limits of "
 		"MPTCP, "
 		"the sysctls of interfaces. "
-		"Other kinds (bond, team, wireguard, macsec, ...), multicast options and spanning trees of "
+		"Other kinds (bond, team, wireguard, macsec, ...), external tunnels, multicast options and "
+		"spanning trees of "
 		"single "
 		"VLANs, and IPsec are refused. A "
 		"state UNKNOWN of ipvlan is UP afterwards"},
