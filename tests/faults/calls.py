@@ -81,7 +81,7 @@ def tests(h):
         yield f"faults/{name}/kill", lambda env, s=name: killed(env, h, "calls", [s], (MMAP, MUNMAP)), 120
     for source in ("calls", "faulty", "ia32", "seccomp"):
         yield f"faults/call-batch/kill-{source}", lambda env, s=source: killed(env, h, s, BATCH, (0,)), 120
-    for source, seen in (("faulty", (MMAP, MUNMAP, WAIT4)), ("ia32", (MMAP, MUNMAP)), ("seccomp", (MMAP, MUNMAP)), ("states", (MPROTECT,))):
+    for source, seen in (("faulty", (MMAP, MUNMAP, WAIT4)), ("ia32", (MMAP, MUNMAP)), ("seccomp", (MMAP, MUNMAP)), ("seccomp_notify", (MMAP, MUNMAP)), ("states", (MPROTECT,))):
         yield f"faults/call/kill-{source}", lambda env, s=source, c=seen: killed(env, h, s, STEPS, c), 180
     yield "faults/call/kill-go", of_go, 300
     yield "faults/call/kill-pre-dump", lambda env: killed(env, h, "calls", STEPS, (USERFAULTFD, CLOSE), "--pre-dump"), 180

@@ -268,7 +268,7 @@ def eager(env, name, error):
 
 
 def other(env, name, error, source="tcp_established"):
-    """TCP connections, which a checkpoint holds and a restore makes; 32-bit programs; processes that share memory: they go on, or the
+    """TCP connections, which a checkpoint holds and a restore makes; 32-bit programs; processes that share memory; filters with a listener: they go on, or the
     image is restored after all."""
     program = cr.Program(TESTS / f"cr/{source}.c")
     options, image = program.words("options"), env.t / "image"
@@ -378,6 +378,10 @@ def tests():
         for source in ("ia32", "procs_memory", "ns_time") if name != "checkpoint-asleep" else ("ia32",):
             yield (f"faults/{name}/{'EIO' if error else 'kill'}-{source}",
                    lambda env, n=name, e=error, s=source: other(env, n, e, s), 60)
+    for name, error in (("checkpoint-collected", False), ("restore-tree", True), ("restore-tree", False), ("restore-memory", True),
+                        ("restore-threads", True), ("restore-registers", False)):
+        yield (f"faults/{name}/{'EIO' if error else 'kill'}-seccomp_notify",
+               lambda env, n=name, e=error: other(env, n, e, "seccomp_notify_tree"), 60)
     for name in ("checkpoint-frozen", "checkpoint-seized", "checkpoint-thawed", "checkpoint-memory", "checkpoint-manifest",
                  "predump-watched", "predump-tracked"):
         for suffix, error in (("kill", False), ("EIO", True)):

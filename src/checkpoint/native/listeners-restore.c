@@ -13,6 +13,7 @@
 
 #include "checkpoint/native/task.h"
 #include "checkpoint/native/tree.h"
+#include "linux/procfs.h"
 
 /* ---- what an image says ---- */
 
@@ -214,6 +215,14 @@ static int begin(struct restore *r, struct restore_watch *w, struct error *e)
 	return result;
 }
 
+/* Stubs have all signals blocked, so it has done something that it cannot go on from. A traced init does not die of that by itself. */
+static bool is_dying_init(pid_t tid)
+{
+	struct proc_stat st;
+
+	return proc_read_stat(tid, &st) == 0 && st.ppid == getpid();
+}
+
 /* Who it has made is traced from birth on, with the same options. */
 static int let_go_on(struct restore *r, pid_t tid, int status, struct error *e)
 {
@@ -227,6 +236,8 @@ static int let_go_on(struct restore *r, pid_t tid, int status, struct error *e)
 	}
 	if (event)
 		sig = 0;
+	else if (is_dying_init(tid))
+		return kill(tid, SIGKILL) < 0 ? error_errno(e, -errno, "kill pid %d", tid) : 0;
 	(void)!ptrace(PTRACE_CONT, tid, NULL, (void *)(long)sig); /* or it has been killed */
 	return result;
 }
@@ -262,6 +273,17 @@ static int look_at_all(struct restore *r, int how, struct error *e)
 	return 0;
 }
 
+/* Who was killed when its parent was, before that could tell of it: the pid namespace's end waits for all. */
+static void reap_strays(void)
+{
+	siginfo_t info = {};
+	struct proc_stat st;
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid > 0 &&
+		proc_read_stat(info.si_pid, &st) == 0 && st.ppid != getpid())
+		(void)!waitpid(info.si_pid, NULL, __WALL);
+}
+
 int listeners_serve(struct restore *r, struct error *e)
 {
 	int result = 0;
@@ -272,7 +294,10 @@ int listeners_serve(struct restore *r, struct error *e)
 		if (__atomic_load_n(&w->asked, __ATOMIC_SEQ_CST) && !w->turn)
 			result = begin(r, w, e);
 	}
-	return result < 0 ? result : look_at_all(r, WNOHANG, e);
+	if (result == 0)
+		result = look_at_all(r, WNOHANG, e);
+	reap_strays();
+	return result;
 }
 
 bool listeners_take_over(struct restore *r, struct task *t)
