@@ -191,6 +191,8 @@ int seccomp_compile(const struct spec_seccomp *s, struct sock_fprog *program, st
  * ordinary user's. kept: 1 if there is none; ret->filter is malloc'ed. */
 int container_keep_filter(
 	const struct container *c, const struct sock_fprog *p, struct error *e) _must_check_;
+/* Of a process that is restored: to the agent of linux.seccomp.listenerPath, as create does. pid: of the process, as the host sees it. */
+int container_send_listener(struct container *c, int listener, pid_t pid, struct error *e) _must_check_;
 int container_kept_filter(const struct container *c, struct sock_fprog *ret, struct error *e) _must_check_;
 /* Writes state.json: write, fsync, rename. */
 int container_save(struct container *c, struct error *e) _must_check_;

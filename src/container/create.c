@@ -214,7 +214,7 @@ static int prepare_init(struct create *cr, struct error *e)
 		r = seccomp_program(c->dir_fd, c->spec->seccomp, &cr->seccomp, e);
 		if (r == 0 && c->rootless)
 			r = container_keep_filter(c, &cr->seccomp, e);
-		if (r == 0)
+		if (r == 0 && !cr->o->restore_init)
 			r = seccomp_connect_agent(c->spec->seccomp, &cr->init.agent, e);
 		if (r < 0)
 			return r;

@@ -95,3 +95,21 @@ int seccomp_load_with_agent(const struct sock_fprog *program, const struct spec_
 	       : sent < 0 ? error_errno(e, sent, "send the seccomp listener to its agent")
 			  : 0;
 }
+
+int container_send_listener(struct container *c, int listener, pid_t pid, struct error *e)
+{
+	_cleanup_close_ int socket = -EBADF;
+	_cleanup_free_ char *text = NULL;
+	struct oci_state state;
+	int r = container_load_spec(c, e);
+
+	if (r == 0)
+		r = seccomp_connect_agent(c->spec->seccomp, &socket, e);
+	if (r < 0)
+		return r;
+	state = container_oci_state(c, c->spec, CONTAINER_CREATING, c->init_pid);
+	r = oci_process_state_json(&state, pid, c->spec->seccomp->listener_metadata, &text);
+	if (r == 0)
+		r = socket_send_fd(socket, listener, text);
+	return r < 0 ? error_errno(e, r, "send the seccomp listener to its agent") : 0;
+}

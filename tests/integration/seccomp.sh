@@ -153,7 +153,7 @@ test_exec_is_filtered() {
 # agent FILE: accepts once, writes what it is told to FILE, then answers every getppid with 4242.
 agent() {
 	cat > "$T/agent.py" <<- 'END'
-		import array, ctypes, fcntl, json, os, socket, struct, sys
+		import array, fcntl, json, os, select, socket, struct, sys
 		path, out = sys.argv[1:3]
 		s = socket.socket(socket.AF_UNIX)
 		s.bind(path)
@@ -169,18 +169,23 @@ agent() {
 		    state = json.loads(text)
 		    fds = array.array("i", data[0][2])
 		    state["link"] = os.readlink(f"/proc/self/fd/{fds[0]}")
-		    with open(out + ".new", "w") as f:
+		    new = f"{out}.{os.getpid()}"
+		    with open(new, "w") as f:
 		        json.dump(state, f)
-		    os.rename(out + ".new", out)
+		    os.rename(new, out)
 		    while True:
 		        b = bytearray(80)
+		        waits = select.poll()
+		        waits.register(fds[0], select.POLLIN)
+		        if not waits.poll()[0][1] & select.POLLIN:
+		            break
 		        try:
 		            fcntl.ioctl(fds[0], RECV, b)
-		        except OSError:
-		            break
-		        call = struct.unpack_from("<QIIi", b)
-		        value, flags = (4242, 0) if call[3] == 110 else (0, 1)
-		        fcntl.ioctl(fds[0], SEND, struct.pack("<QqiI", call[0], value, 0, flags))
+		            call = struct.unpack_from("<QIIi", b)
+		            value, flags = (4242, 0) if call[3] == 110 else (0, 1)
+		            fcntl.ioctl(fds[0], SEND, struct.pack("<QqiI", call[0], value, 0, flags))
+		        except FileNotFoundError:  # who asked has been interrupted
+		            pass
 		    break
 	END
 	python3 "$T/agent.py" "$T/agent.sock" "$1" < /dev/null > "$T/agent.log" 2>&1 &
@@ -206,10 +211,44 @@ test_notify() {
 	ok exec c call 110
 	expect 4242
 	jq -e --argjson pid "$(init_pid c)" '.pid != $pid and .pid > 1 and .state.pid == $pid and .state.status == "running"' "$T/state" > "$T/jq" || fail "exec: $(cat "$T/state")"
-	# who would answer after a restore?
-	fails 'seccomp filter with a listener' checkpoint --image-path "$T/image" c
-	expect_status c running
 	ok delete -f c
+	kill "$AGENT"
+}
+
+# A restore gives the agent the new listeners, as create and exec did: of the container's own filter, and of one that exec has loaded.
+test_notify_restored() {
+	bundle b
+	agent "$T/state"
+	cp "$BUILD/tests/cr/call" "$B/rootfs/bin/call"
+	local asks='while :; do call 110 >> "/cr/$0"; sleep 0.05; done'
+	edit '.process.args = ["sh", "-c", $s, "init"] | .mounts += [{"destination": "/cr", "type": "bind", "source": $cr, "options": ["rbind", "rw"]}] | .linux.seccomp =
+		{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": $p, "listenerMetadata": "of the test", "syscalls": [{"names": ["getppid", "munmap", "personality", "setsid", "dup3", "capset"],
+		"action": "SCMP_ACT_NOTIFY"}]}' --arg p "$T/agent.sock" --arg s "$asks" --arg cr "$T/cr"
+	mkdir -p "$T/cr"
+	ok run -d --bundle "$B" c
+	ok exec -d c sh -c "$asks" exec
+	eventually 30 grep -q 4242 "$T/cr/init"
+	eventually 30 grep -q 4242 "$T/cr/exec"
+	ok checkpoint --leave-running --image-path "$T/a" c
+	: > "$T/cr/init"
+	eventually 30 grep -q 4242 "$T/cr/init"
+	rm "$T/state"
+	ok checkpoint --image-path "$T/image" c
+	mv "$T/agent.sock" "$T/gone"
+	fails listenerPath restore -d --image-path "$T/image" --bundle "$B" c
+	expect_nothing_left c
+	mv "$T/gone" "$T/agent.sock"
+	ok restore -d --image-path "$T/image" --bundle "$B" c
+	: > "$T/cr/init"
+	: > "$T/cr/exec"
+	eventually 30 grep -q 4242 "$T/cr/init"
+	eventually 30 grep -q 4242 "$T/cr/exec"
+	! grep -vq 4242 "$T/cr/init" || fail "$(sort "$T/cr/init" | uniq -c)"
+	jq -e --argjson pid "$(init_pid c)" '.fds == ["seccompFd"] and .metadata == "of the test" and .state.pid == $pid and .state.id == "c" and .state.status == "creating"' \
+		"$T/state" > "$T/jq" || fail "$(cat "$T/state")"
+	ok delete -f c
+	edit '.linux.seccomp.syscalls = [{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]'
+	fails 'an agent answers for' restore -d --image-path "$T/image" --bundle "$B" c
 	kill "$AGENT"
 }
 

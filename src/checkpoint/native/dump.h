@@ -111,6 +111,12 @@ struct dump_table {
 	struct dump_table *next;
 };
 
+/* A seccomp filter (where the kernel has it) that the agent outside listens to, and what stands for its listener. */
+struct dump_agents {
+	uint64_t filter, id;
+	struct dump_agents *next;
+};
+
 /* Where a thread slept before the freeze (waits.c). */
 struct dump_wait {
 	pid_t tid;
@@ -213,6 +219,7 @@ struct dump {
 	ino_t udp_errors_namespace;
 	bool has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify, has_listeners,
 		has_permissions;     /* the image has */
+	struct dump_agents *agents;  /* listeners-dump.c */
 	bool may_notify;	     /* a seccomp filter may ask a listener */
 	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;

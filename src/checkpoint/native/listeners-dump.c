@@ -63,9 +63,29 @@ static uint64_t new_id(const St__Process *p)
 	return id + 1;
 }
 
+/* The runtime's own filter, which is the first that any process has, is the agent's to listen to: a restore gives him the new one. 0: it
+ * is not. */
+static uint64_t agents_id(struct dump *d, size_t at, const struct seccomp_filter_seen *seen)
+{
+	struct dump_agents *a = d->agents;
+
+	if (at > 0 || !d->c->spec->seccomp || !d->c->spec->seccomp->notifies)
+		return 0;
+	while (a && a->filter != seen->filter)
+		a = a->next;
+	if (!a) {
+		a = arena_new(&d->arena, struct dump_agents);
+		if (!a)
+			return 0;
+		*a = (struct dump_agents){seen->filter, dump_new_id(d), d->agents};
+		d->agents = a;
+	}
+	return a->id;
+}
+
 /* The record of a filter like that one, with this listener. Without it, there may be several with the same program. */
-static St__SeccompFilter *listened(
-	struct dump *d, struct dump_proc *p, const St__SeccompFilter *like, uint64_t listener, bool killable)
+static St__SeccompFilter *listened(struct dump *d, struct dump_proc *p, const St__SeccompFilter *like,
+	uint64_t listener, bool agent, bool killable)
 {
 	St__SeccompFilter **list, *f;
 
@@ -81,13 +101,14 @@ static St__SeccompFilter *listened(
 	f->instructions = like->instructions;
 	f->flags = like->flags | (killable ? SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV : 0);
 	f->listener = listener;
+	f->agent = agent;
 	list[p->msg->n_seccomp_filters++] = f;
 	p->msg->seccomp_filters = list;
 	return f;
 }
 
 static int record(struct dump *d, struct dump_proc *p, struct dump_thread *t, size_t at,
-	const struct seccomp_filter_seen *seen, uint64_t listener, struct error *e)
+	const struct seccomp_filter_seen *seen, uint64_t listener, bool agent, struct error *e)
 {
 	uint64_t *id = &t->msg->seccomp_filters[at];
 	St__SeccompFilter *f = NULL;
@@ -95,7 +116,7 @@ static int record(struct dump *d, struct dump_proc *p, struct dump_thread *t, si
 	for (size_t i = 0; i < p->msg->n_seccomp_filters; i++)
 		if (p->msg->seccomp_filters[i]->id == *id)
 			f = p->msg->seccomp_filters[i];
-	f = f ? listened(d, p, f, listener, seen->wait_killable) : NULL;
+	f = f ? listened(d, p, f, listener, agent, seen->wait_killable) : NULL;
 	if (!f)
 		return no_memory(e);
 	*id = f->id;
@@ -133,16 +154,17 @@ static int look_at_thread(
 
 		if (!seen[i].listened)
 			continue;
-		if (!f) {
+		*ret_listener = f ? f->id : agents_id(d, i, &seen[i]);
+		if (!*ret_listener) {
 			refuse(d, p,
 				"its listener is held by a process outside of the container, which nobody "
-				"would answer after a restore",
-				"run the container without SCMP_ACT_NOTIFY, or have the listener held in the "
-				"container");
+				"would "
+				"answer after a restore",
+				"have the listener held in the container, or by the agent of "
+				"linux.seccomp.listenerPath");
 			return 1;
 		}
-		*ret_listener = f->id;
-		r = d->stopped ? record(d, p, t, i, &seen[i], f->id, e) : 0;
+		r = d->stopped ? record(d, p, t, i, &seen[i], *ret_listener, !f, e) : 0;
 		if (r < 0)
 			return r;
 	}

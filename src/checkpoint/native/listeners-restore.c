@@ -7,10 +7,12 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fd.h"
 #include "checkpoint/native/task.h"
 #include "checkpoint/native/tree.h"
 #include "linux/procfs.h"
@@ -72,6 +74,13 @@ static bool threads_agree(const St__Process *p)
 	return true;
 }
 
+bool listeners_has_agent(const St__Process *p)
+{
+	size_t n = p->state == 2 ? 0 : listeners_n_born_with(p, p->threads[0], NULL);
+
+	return n > 0 && filter(p, p->threads[0]->seccomp_filters[n - 1])->agent;
+}
+
 static const St__Process *who_has(const struct restore *r, uint64_t listener)
 {
 	for (size_t i = 0; i < r->n_procs; i++)
@@ -88,8 +97,10 @@ int listeners_validate(const struct restore *r, struct error *e)
 		uint64_t id = listeners_of(r->procs[i]);
 		const St__File *f = id ? restore_file(r, id) : NULL;
 
+		any |= id != 0;
 		good = (r->procs[i]->state == 2 || threads_agree(r->procs[i])) &&
-		       (!id || (f && f->kind_case == ST__FILE__KIND_SECCOMP_LISTENER &&
+		       (!id || listeners_has_agent(r->procs[i]) ||
+			       (f && f->kind_case == ST__FILE__KIND_SECCOMP_LISTENER &&
 				       !f->seccomp_listener->ended));
 	}
 	for (size_t i = 0; i < r->n_files && good; i++) {
@@ -131,16 +142,26 @@ static int ask_parent(struct restore *r, size_t index, struct error *e)
 	struct restore_watch *w = &r->watches[index];
 	char pid[32] = "";
 
-	if (r->is_traced)
-		return 0;
 	if (readlinkat(r->proc_fd, "self", pid, sizeof(pid) - 1) < 0)
 		return error_errno(e, -errno, "own pid");
 	w->pid = (int32_t)strtol(pid, NULL, 10);
+	if (r->is_traced)
+		return 0;
 	__atomic_store_n(&w->asked, 1, __ATOMIC_SEQ_CST);
 	while (!__atomic_load_n(&w->turn, __ATOMIC_SEQ_CST))
 		futex(&w->turn, FUTEX_WAIT, 0);
 	r->is_traced = true;
 	return 0;
+}
+
+/* The parent hands the listener over. Nobody here may keep it: who asks would wait for ever when the agent is gone. */
+static void wait_for_agent(struct restore_watch *w, int listener)
+{
+	w->listener = listener;
+	__atomic_store_n(&w->loaded, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&w->sent, __ATOMIC_SEQ_CST))
+		futex(&w->sent, FUTEX_WAIT, 0);
+	close(listener);
 }
 
 static int load(const St__SeccompFilter *f)
@@ -167,6 +188,10 @@ int listeners_load(struct restore *r, size_t index, struct error *e)
 		result = load(filter(p, t->seccomp_filters[i]));
 	if (result < 0)
 		return error_errno(e, result, "process %d: load a seccomp filter with a listener", p->pid);
+	if (listeners_has_agent(p)) {
+		wait_for_agent(&r->watches[index], result);
+		return 0;
+	}
 	if (dup3(result, restore_fd(r, listener), O_CLOEXEC) < 0)
 		return error_errno(e, -errno, "listener of a seccomp filter");
 	close(result);
@@ -199,6 +224,21 @@ static int add(struct restore *r, pid_t tid, struct error *e)
 		r->max_traced = want;
 	}
 	r->traced[r->n_traced++] = tid;
+	return 0;
+}
+
+static int send_to_agent(struct container *c, struct restore_watch *w, struct error *e)
+{
+	_cleanup_close_ int pidfd = pidfd_open(w->pid, 0), fd = -EBADF;
+
+	if (pidfd >= 0)
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, w->listener, 0);
+	if (fd < 0)
+		return error_errno(e, -errno, "listener of pid %d", w->pid);
+	if (container_send_listener(c, fd, w->pid, e) < 0)
+		return e->code;
+	__atomic_store_n(&w->sent, 1, __ATOMIC_SEQ_CST);
+	futex(&w->sent, FUTEX_WAKE, INT32_MAX);
 	return 0;
 }
 
@@ -284,14 +324,17 @@ static void reap_strays(void)
 		(void)!waitpid(info.si_pid, NULL, __WALL);
 }
 
-int listeners_serve(struct restore *r, struct error *e)
+int listeners_serve(struct restore *r, struct container *c, struct error *e)
 {
 	int result = 0;
 
-	for (size_t i = 0; i < r->n_procs && r->n_loads > 0 && result == 0; i++) {
+	for (size_t i = 0; i < r->n_procs && result == 0; i++) {
 		struct restore_watch *w = &r->watches[i];
 
-		if (__atomic_load_n(&w->asked, __ATOMIC_SEQ_CST) && !w->turn)
+		if (__atomic_load_n(&w->loaded, __ATOMIC_SEQ_CST) && !w->sent)
+			result = send_to_agent(c, w, e);
+
+		if (__atomic_load_n(&w->asked, __ATOMIC_SEQ_CST) && !w->turn && result == 0)
 			result = begin(r, w, e);
 	}
 	if (result == 0)

@@ -22,6 +22,8 @@ bool listeners_holds_up(pid_t tid);
 size_t listeners_n_born_with(const St__Process *p, const St__Thread *t, uint64_t *ret_listener);
 /* File.id; 0: it has none. */
 uint64_t listeners_of(const St__Process *p);
+/* It is held by the agent outside: no File. */
+bool listeners_has_agent(const St__Process *p);
 /* What an image says of them. */
 int listeners_validate(const struct restore *r, struct error *e) _must_check_;
 /* Who loads the filter; 0: nobody. */
@@ -30,8 +32,8 @@ int listeners_loader(const struct restore *r, uint64_t listener);
 /* In a stub: loads its filters up to that one, whose listener comes to its place. */
 int listeners_load(struct restore *r, size_t index, struct error *e) _must_check_;
 
-/* In the parent. Traces who is about to load one, and lets go on who is traced and stops at a fork. Whenever it waits for stubs. */
-int listeners_serve(struct restore *r, struct error *e) _must_check_;
+/* In the parent. Traces who is about to load one, hands listeners over to the agent, and lets go on who is traced and stops at a fork. Whenever it waits for stubs. */
+int listeners_serve(struct restore *r, struct container *c, struct error *e) _must_check_;
 bool listeners_any(const struct restore *r);
 /* A task that is traced already. */
 bool listeners_take_over(struct restore *r, struct task *t);

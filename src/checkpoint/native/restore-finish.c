@@ -181,7 +181,7 @@ int restore_wait_for_stubs(
 		arriving = feed_state(r, e);
 		if (arriving < 0)
 			return arriving;
-		if (listeners_any(r) && listeners_serve(r, e) < 0)
+		if (listeners_any(r) && listeners_serve(r, c, e) < 0)
 			return e->code;
 		if (r->options->meeting && meeting_is_lost(r->options->meeting, e) < 0)
 			return e->code;
@@ -736,7 +736,7 @@ static int wait_for_zombies(struct finish *f, struct error *e)
 	for (int tries = 0; want > 0 && tries < 2000; tries++) {
 		size_t have = 0;
 
-		if (listeners_any(f->r) && listeners_serve(f->r, e) < 0)
+		if (listeners_any(f->r) && listeners_serve(f->r, f->c, e) < 0)
 			return e->code;
 		free(take_ptr(pids));
 		if (container_pids(f->c, false, &pids, &n, e) < 0)

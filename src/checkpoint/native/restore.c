@@ -453,6 +453,13 @@ static int check_thread_ceiling(const struct restore *r, const struct spec *s, c
 			"process %d of the image lacks the noNewPrivileges that the bundle's config.json "
 			"asks for",
 			p->pid);
+	if (listeners_has_agent(p) && !(s->seccomp && s->seccomp->notifies))
+		return error_set(e, -EPERM, ERROR_REFUSED,
+			"process %d of the image has a seccomp filter that an agent answers for, and the "
+			"bundle's "
+			"config.json has "
+			"none (linux.seccomp.listenerPath, SCMP_ACT_NOTIFY)",
+			p->pid);
 	if (s->seccomp && t->seccomp_mode != SECCOMP_MODE_STRICT && t->n_seccomp_filters == 0)
 		return error_set(e, -EPERM, ERROR_REFUSED,
 			"process %d of the image runs without the seccomp filter that the bundle's "

@@ -81,7 +81,9 @@ struct restore_lack {
 /* Who is about to load a filter with a listener (listeners.h). turn: by the parent, it may. */
 struct restore_watch {
 	uint32_t asked, turn;
-	int32_t pid; /* as the parent sees it */
+	uint32_t loaded, sent; /* by the stub, it has; by the parent: the agent has the listener */
+	int32_t listener;      /* its number in the stub, then */
+	int32_t pid;	       /* as the parent sees it */
 };
 struct restore_unit;
 struct restore_layer;

@@ -35,9 +35,10 @@ const struct support_row support_rows[] = {
 	{"process", "credentials", "supported",
 		"ids, groups, five capability sets, securebits, no_new_privs"},
 	{"process", "seccomp", "supported",
-		"strict mode and filters, per thread; with a listener: if that is in the container or "
-		"closed, and all "
-		"threads of a process have the same one"},
+		"strict mode and filters, per thread; with a listener: if that is in the container, closed, "
+		"or with the agent of "
+		"linux.seccomp.listenerPath, who gets the new one, and all threads of a process have the "
+		"same filter"},
 	{"process", "rlimits", "supported", ""},
 	{"process", "scheduling", "supported",
 		"nice, policy (also SCHED_DEADLINE, if the machine still has the time for it), slice, "
