@@ -313,13 +313,15 @@ static int look_at_all(struct restore *r, int how, struct error *e)
 	return 0;
 }
 
-/* Who was killed when its parent was, before that could tell of it: the pid namespace's end waits for all. */
+/* Who was killed when its parent was, before that could tell of it: the pid namespace's end waits for all. (What has only stopped is shown
+ * here as well, whatever is asked for.) */
 static void reap_strays(void)
 {
 	siginfo_t info = {};
 	struct proc_stat st;
 
 	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid > 0 &&
+		(info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) &&
 		proc_read_stat(info.si_pid, &st) == 0 && st.ppid != getpid())
 		(void)!waitpid(info.si_pid, NULL, __WALL);
 }
