@@ -400,6 +400,7 @@ static inline bool dump_is_member(const struct dump_proc *p)
 /* Who waits in vfork for a child: this thread, anyone. */
 bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen);
 bool dump_anyone_in_vfork(struct dump *d);
+int dump_refuse_vfork(struct dump *d, struct error *e) _must_check_; /* 0: nobody does any more */
 
 /* Before the freeze: where threads sleep. Then: puts the number of a call that goes by restart_syscall into orig_rax, or
  * refuses. */

@@ -92,12 +92,31 @@ static bool waits_for_child(struct dump *d, const struct dump_proc *p)
 	return false;
 }
 
-bool dump_anyone_in_vfork(struct dump *d)
+/* Also for one that has memory of its own: clone(2) with CLONE_VFORK alone. */
+static struct dump_proc *find_in_vfork(struct dump *d)
 {
 	for (size_t i = 0; i < d->n_procs; i++)
-		if (waits_for_child(d, &d->procs[i]))
-			return true;
-	return false;
+		if (d->procs[i].n_children > 0 && any_thread_waits_in_vfork(d, &d->procs[i]))
+			return &d->procs[i];
+	return NULL;
+}
+
+bool dump_anyone_in_vfork(struct dump *d)
+{
+	return find_in_vfork(d) != NULL;
+}
+
+int dump_refuse_vfork(struct dump *d, struct error *e)
+{
+	struct dump_proc *p = find_in_vfork(d);
+	int r = dump_sharing(d, e);
+
+	if (r < 0)
+		return r;
+	if (d->report->n == 0 && p)
+		dump_refuse(d, p, -1, "vfork", "it waits in vfork, and cannot be stopped", REMEDY_VFORK,
+			"process %d", p->ns_pid);
+	return d->report->n > 0 ? preflight_refuse(d->report, e) : 0;
 }
 
 static void refuse(struct dump *d, struct dump_proc *p, const struct dump_proc *with, const struct sharing *s)

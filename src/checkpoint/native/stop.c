@@ -207,11 +207,7 @@ static int freeze_at_rest(struct dump *d, struct error *e)
 		usleep(i < 20 ? 200 : 5000);
 		r = freeze(d, e);
 	}
-	if (r == 0 && dump_anyone_in_vfork(d)) {
-		r = dump_sharing(d, e);
-		return r < 0 ? r : preflight_refuse(d->report, e);
-	}
-	return r;
+	return r == 0 && dump_anyone_in_vfork(d) ? dump_refuse_vfork(d, e) : r;
 }
 
 int dump_stop(struct dump *d, struct error *e)
