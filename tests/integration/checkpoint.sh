@@ -426,6 +426,38 @@ test_config_is_the_ceiling() {
 	fi
 }
 
+# bound PATH: a container with a socket at that path.
+bound() {
+	bundle b /bound "$1"
+	cp "$BUILD/tests/tools/bound" "$B/rootfs/bound"
+	mkdir "$B/rootfs/there"
+	start c
+	eventually 5 test -e "$B/rootfs/cr/ready"
+}
+
+# Where a rootfs (or a tmpfs of the image) leads through /proc, init's own descriptors would be meant.
+test_sockets_stay_in_the_container() {
+	bound /there/socket
+	ok checkpoint --image-path "$T/i" c
+	rm -r "$B/rootfs/there"
+	local to
+	for to in cwd root fd/3 fd/4 fd/5 fd/6 fd/7 fd/8 fd/9; do
+		ln -sfn "/proc/self/$to" "$B/rootfs/there"
+		fails 'leads through a link of /proc|"/there" of a unix socket: no such file' restore -d --image-path "$T/i" --bundle "$B" c
+		expect_nothing_left c
+	done
+	rm "$B/rootfs/there"
+	mkdir "$B/rootfs/there"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	ok delete -f c
+}
+
+test_socket_named_by_proc() {
+	bound /proc/self/cwd/there/socket
+	fails 'its name leads through /proc' checkpoint --image-path "$T/i" c
+	expect_status c running
+}
+
 # Limits are those of config.json, or as they were; sub-cgroups come back or not.
 # Init is in a group below it, which with v2 only is where cgroup_dir leads.
 container_cgroup() {

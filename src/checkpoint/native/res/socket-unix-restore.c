@@ -18,6 +18,7 @@
  */
 #include "checkpoint/native/res/socket.h"
 
+#include <linux/openat2.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -69,6 +70,21 @@ int unix_go(int dir, struct error *e)
 	return fchdir(dir) < 0 ? error_errno(e, -errno, "change the directory") : 0;
 }
 
+/* A directory that an image names. Through links of /proc it would get at our own descriptors, and so out of the container. */
+static int open_directory(const char *path, struct error *e)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+	int fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	if (fd < 0 && errno == ELOOP)
+		return error_set(e, -ELOOP, ERROR_REFUSED,
+			"the directory \"%s\" of a unix socket leads through a link of /proc (or too many "
+			"links): its "
+			"program has to bind it by another path",
+			path);
+	return fd < 0 ? error_errno(e, -errno, "directory \"%s\" of a unix socket", path) : fd;
+}
+
 /* Opens the directory of a path and gives the last part; relative to the current directory. */
 static int split_path(const char *path, int *ret_dir, char leaf[LEAF_SIZE], struct error *e)
 {
@@ -82,8 +98,8 @@ static int split_path(const char *path, int *ret_dir, char leaf[LEAF_SIZE], stru
 	if (strlen(slash ? slash + 1 : path) >= LEAF_SIZE)
 		return error_errno(e, -ENAMETOOLONG, "%s", path);
 	snprintf(leaf, LEAF_SIZE, "%s", slash ? slash + 1 : path);
-	*ret_dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return *ret_dir < 0 ? error_errno(e, -errno, "directory of the socket %s", path) : 0;
+	*ret_dir = open_directory(dir, e);
+	return MIN(*ret_dir, 0);
 }
 
 /* Makes the name free. What is there is a stale file of this very socket (removed), or something else that
@@ -151,7 +167,7 @@ static int number_in(const char *path, const char **ret_leaf)
 	return *end == '/' && end[1] && !strchr(end + 1, '/') && n >= 0 && n < 1 << 20 ? (int)n : -1;
 }
 
-/* In the directory to which the name is relative. */
+/* In s->dir, to which "path" leads from the current directory. */
 static int bind_path(
 	struct unix_restore *u, struct sock *s, int fd, const char *path, bool moved, struct error *e)
 {
@@ -162,8 +178,6 @@ static int bind_path(
 	int r;
 
 	r = clear_name(path, !m->unlinked && !moved, aside, sizeof(aside), e);
-	if (r == 0)
-		r = split_path(path, &s->dir, s->leaf, e);
 	if (r < 0)
 		return r;
 	if (!socket_address(&m->local, AF_UNIX, &a, &len) || bind(fd, (struct sockaddr *)&a, len) < 0)
@@ -184,16 +198,14 @@ static int bind_path(
 static int bind_by_number(
 	struct unix_restore *u, struct sock *s, int fd, const char *path, int number, struct error *e)
 {
-	_cleanup_close_ int dir = -EBADF;
-	char leaf[LEAF_SIZE];
 	int r;
 
 	if (fcntl(number, F_GETFD) >= 0)
 		return error_set(e, -EBUSY, ERROR_STATE,
 			"the socket %s is bound by the number of a descriptor that the restore needs itself",
 			path);
-	r = split_path(s->m->path, &dir, leaf, e);
-	if (r == 0 && dup3(dir, number, O_CLOEXEC) < 0)
+	r = split_path(s->m->path, &s->dir, s->leaf, e);
+	if (r == 0 && dup3(s->dir, number, O_CLOEXEC) < 0)
 		r = error_errno(e, -errno, "directory of the socket %s", s->m->path);
 	if (r < 0)
 		return r;
@@ -202,11 +214,19 @@ static int bind_by_number(
 	return r;
 }
 
+static int bind_by_path(struct unix_restore *u, struct sock *s, int fd, const char *path, struct error *e)
+{
+	int r = split_path(path, &s->dir, s->leaf, e);
+
+	return r < 0 ? r : bind_path(u, s, fd, path, s->m->path && *s->m->path, e);
+}
+
 /* Binds fd as the address of s->m says, and remembers where the file is. */
 static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e)
 {
 	const char *now = s->m->path ? strrchr(s->m->path, '/') : NULL, *leaf = "";
 	char path[sizeof(struct sockaddr_un) + 1];
+	_cleanup_close_ int cwd = -EBADF;
 	struct sockaddr_storage a;
 	int r, back, number;
 	socklen_t len;
@@ -217,13 +237,17 @@ static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct erro
 		return bind(fd, (struct sockaddr *)&a, len) < 0
 			       ? error_errno(e, -errno, "bind an abstract socket")
 			       : 0;
-	if (path[0] != '/' && s->m->cwd && *s->m->cwd && chdir(s->m->cwd) < 0)
-		return error_errno(e, -errno, "directory \"%s\" of the socket \"%s\"", s->m->cwd, path);
+	if (path[0] != '/' && s->m->cwd && *s->m->cwd) {
+		cwd = open_directory(s->m->cwd, e);
+		r = cwd < 0 ? cwd : unix_go(cwd, e);
+		if (r < 0)
+			return r;
+	}
 	number = number_in(path, &leaf);
 	if (number >= 0 && now && !strcmp(now + 1, leaf))
 		r = bind_by_number(u, s, fd, path, number, e);
 	else
-		r = bind_path(u, s, fd, path, s->m->path && *s->m->path, e);
+		r = bind_by_path(u, s, fd, path, e);
 	back = unix_go(u->cwd, r < 0 ? NULL : e);
 	return r < 0 ? r : back;
 }

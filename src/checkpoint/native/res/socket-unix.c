@@ -270,6 +270,17 @@ static void check_peer(struct dump *d, const struct dump_file *f, const struct s
 					      : dump_outside_remedy(d, outside_remedy));
 }
 
+/* It is bound by init, to whom these would be other directories; but the number of a descriptor can be lent. */
+static void check_name(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s)
+{
+	static const char proc[] = "/proc/", by_number[] = "/proc/self/fd/";
+
+	if (s->has_file && s->name_len > strlen(by_number) && !memcmp(s->name, proc, strlen(proc)) &&
+		memcmp(s->name, by_number, strlen(by_number)) != 0)
+		refuse(d, f, "its name leads through /proc, to a directory that depends on who looks",
+			"let the program bind it by another path");
+}
+
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
 	const struct sockdiag_socket *s, *listener;
@@ -284,6 +295,7 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 				"close it before the checkpoint");
 		return 0;
 	}
+	check_name(d, f, s);
 	if (d->unix_cache->in_flight)
 		return 0; /* what looks like outside may be among those */
 	if (s->state == TCP_LISTEN)
