@@ -1827,6 +1827,30 @@ static void check_deleted_cwd(void)
 	check(syscall(SYS_getcwd, b, sizeof(b)) == -1 && errno == ENOENT, "the deleted directory: %m");
 }
 
+/* As chromium's zygote, whose root it is. */
+static bool set_gone_cwd(void)
+{
+	char path[64];
+
+	child = must(fork());
+	if (child == 0)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", child);
+	must(chdir(path));
+	must(kill(child, SIGKILL));
+	must(waitpid(child, NULL, 0));
+	return true;
+}
+
+static void check_gone_cwd(void)
+{
+	char b[256] = "";
+
+	must(readlink("/proc/self/cwd", b, sizeof(b) - 1));
+	check(strstr(b, "/fdinfo") && access("0", F_OK) < 0, "it is in \"%s\"", b);
+}
+
 static bool set_deleted_dir(void)
 {
 	must(mkdir("/tmp/deleted", 0755));
@@ -2146,6 +2170,7 @@ static const struct object {
 	{"seccomp_in_flight", set_seccomp_in_flight, check_seccomp_in_flight},
 	{"seccomp_killable", set_seccomp_killable, check_seccomp_killable},
 	{"deleted_cwd", set_deleted_cwd, check_deleted_cwd},
+	{"gone_cwd", set_gone_cwd, check_gone_cwd},
 	{"deleted_dir", set_deleted_dir, check_deleted_dir},
 	{"deleted_fifo", set_deleted_fifo, check_deleted_fifo},
 	{"renamed_link", set_renamed_link, check_renamed_link},

@@ -77,10 +77,15 @@ void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 {
 	const struct dump_proc *p = find_process(d, pid);
 	const char *reason = NULL;
+	bool lives_there = f->by_name && (!strcmp(f->by_name, "cwd") || !strcmp(f->by_name, "root"));
 	int tid;
 
 	(void)parse(below_proc(d, f), &tid);
-	if (p && dump_is_member(p))
+	if (lives_there && !p && proc_file_is_gone(d, f))
+		reason = "its working or root directory is of a process that has ended: nobody can go there "
+			 "any "
+			 "more";
+	else if (p && dump_is_member(p))
 		reason = "it is of a process that shares the memory of another one, which is not there yet "
 			 "when files "
 			 "are opened at restore";
@@ -93,7 +98,8 @@ void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 			 "process has "
 			 "closed";
 	if (reason)
-		dump_refuse(d, f->proc, f->fd, "file", reason, "close it first", "%s", f->link);
+		dump_refuse(d, f->proc, f->fd, "file", reason,
+			lives_there ? "let it go elsewhere, or end it" : "close it first", "%s", f->link);
 }
 
 int proc_file_open_gone(const St__Regular *m, int flags, struct error *e)
