@@ -66,11 +66,13 @@ static void put(const struct progress *p, const char *line, size_t len)
 
 static void put_json(const struct progress *p, uint64_t now, bool done)
 {
-	char line[256];
+	char line[400];
 	double seconds = (now - p->start_ns) / 1e9;
 	int n = snprintf(line, sizeof(line), "{\"phase\": \"%.40s\", \"bytes\": %llu", p->phase,
 		(unsigned long long)p->done);
 
+	if (p->container)
+		n += snprintf(line + n, sizeof(line) - n, ", \"container\": \"%.64s\"", p->container);
 	if (p->total)
 		n += snprintf(line + n, sizeof(line) - n, ", \"total\": %llu", (unsigned long long)p->total);
 	if (p->done && seconds > 0)
@@ -81,6 +83,46 @@ static void put_json(const struct progress *p, uint64_t now, bool done)
 	n += snprintf(line + n, sizeof(line) - n, ", \"us\": %.0f, \"done\": %s}\n", seconds * 1e6,
 		done ? "true" : "false");
 	put(p, line, n);
+}
+
+static bool anybody_active(const struct progress_shares *s)
+{
+	for (unsigned i = 0; i < PROGRESS_SHARES_MAX; i++)
+		if (__atomic_load_n(&s->of[i].active, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+static void start_share(struct progress *p, uint64_t total)
+{
+	struct progress_shares *s = p->shares;
+
+	if (!anybody_active(s)) {
+		memset(s->of, 0, sizeof(s->of));
+		__atomic_store_n(&s->next_ns, p->next_ns, __ATOMIC_RELAXED);
+	}
+	s->of[p->self] = (struct progress_share){.total = total, .active = true};
+}
+
+/* Who has come to the end counts as done as long as others have not. */
+static void stop_share(struct progress *p)
+{
+	struct progress_share *own = &p->shares->of[p->self];
+
+	own->total = own->done;
+	__atomic_store_n(&own->active, false, __ATOMIC_RELAXED);
+	p->drawn = !p->json && !anybody_active(p->shares);
+}
+
+/* One of them shows it, for all. */
+static bool is_our_turn(struct progress *p, uint64_t now)
+{
+	uint64_t next = p->shares ? __atomic_load_n(&p->shares->next_ns, __ATOMIC_RELAXED) : p->next_ns;
+
+	if (now < next)
+		return false;
+	return !p->shares || __atomic_compare_exchange_n(&p->shares->next_ns, &next, now + INTERVAL_MS * MS,
+				     false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 void progress_start(struct progress *p, const char *phase, const char *title, uint64_t total)
@@ -97,6 +139,8 @@ void progress_start(struct progress *p, const char *phase, const char *title, ui
 	p->next_ns = p->start_ns + (p->json ? INTERVAL_MS : DELAY_MS) * MS;
 	if (p->json)
 		put_json(p, p->start_ns, false);
+	else if (p->shares && title)
+		start_share(p, total);
 }
 
 /* "1.4 GiB" */
@@ -123,18 +167,22 @@ static void put_line(struct progress *p, uint64_t now)
 {
 	char line[160], size[24], total[24], rate[24], left[32];
 	double seconds = (now - p->start_ns) / 1e9;
-	uint64_t done = p->done;
+	uint64_t done = p->done, all = p->total;
 	int n;
 
+	for (unsigned i = 0; p->shares && i < PROGRESS_SHARES_MAX; i++) {
+		done += i == p->self ? 0 : p->shares->of[i].done;
+		all += i == p->self ? 0 : p->shares->of[i].total;
+	}
 	put_size(size, sizeof(size), done);
-	put_size(total, sizeof(total), p->total);
+	put_size(total, sizeof(total), all);
 	put_size(rate, sizeof(rate), done / seconds);
-	if (p->total == 0 || done == 0 || done > p->total) {
+	if (all == 0 || done == 0 || done > all) {
 		n = snprintf(line, sizeof(line), "\r%.40s: %s, %s/s\033[K", p->title, size, rate);
 	} else {
-		put_time(left, sizeof(left), seconds / done * (p->total - done));
+		put_time(left, sizeof(left), seconds / done * (all - done));
 		n = snprintf(line, sizeof(line), "\r%.40s: %2u%%, %s of %s, %s/s, %s left\033[K", p->title,
-			(unsigned)(done * 100.0 / p->total), size, total, rate, left);
+			(unsigned)(done * 100.0 / all), size, total, rate, left);
 	}
 	p->drawn = true;
 	put(p, line, MIN((size_t)n, sizeof(line) - 1));
@@ -150,8 +198,12 @@ void progress_update(struct progress *p, uint64_t done)
 	p->done = done;
 	if (p->total && p->total < done) /* it was an estimate */
 		p->total = done;
+	if (p->shares && p->title && !p->json) {
+		p->shares->of[p->self].done = done;
+		p->shares->of[p->self].total = p->total;
+	}
 	now = now_ns();
-	if (now < p->next_ns)
+	if (p->json ? now < p->next_ns : !is_our_turn(p, now))
 		return;
 	p->next_ns = now + INTERVAL_MS * MS;
 	if (p->json)
@@ -164,6 +216,8 @@ void progress_stop(struct progress *p)
 {
 	if (p->fd < 0 || !p->phase)
 		return;
+	if (p->shares && p->title && !p->json)
+		stop_share(p);
 	if (p->json)
 		put_json(p, now_ns(), true);
 	else if (p->drawn)

@@ -12,6 +12,8 @@
  *		progress_update(&p, bytes so far);	// as often as you like
  *	progress_stop(&p);
  *
+ * Several (progress_shares) have one line together, which adds up what they do; as JSON each has its own lines, with "container".
+ *
  * As JSON: {"phase": "memory", "bytes": 1048576, "total": 4194304, "rate": 209715200, "left_us": 15000, "done": false}. "total",
  * "rate" and "left_us" are left out when they are not known. A phase has at least two lines: at its beginning and, "done",
  * at its end.
@@ -21,6 +23,16 @@
 #include "base/beat.h"
 #include "base/error.h"
 #include "base/util.h"
+
+/* Of several processes with one line, in memory that they share: what each has done of its phase. Zero to begin with. */
+enum { PROGRESS_SHARES_MAX = 64 };
+struct progress_shares {
+	uint64_t next_ns; /* when to show it again */
+	struct progress_share {
+		uint64_t done, total;
+		bool active; /* in a phase that people are told of */
+	} of[PROGRESS_SHARES_MAX];
+};
 
 enum progress_mode {
 	PROGRESS_AUTO, /* the line, if it is a terminal */
@@ -36,7 +48,10 @@ struct progress {
 	uint64_t done, total;	    /* bytes; total 0: unknown */
 	uint64_t start_ns, next_ns; /* CLOCK_MONOTONIC: start, and when to show it again */
 	bool drawn;
-	struct beat *beat; /* who watches whether it goes on; NULL */
+	struct beat *beat;		/* who watches whether it goes on; NULL */
+	struct progress_shares *shares; /* borrowed; NULL: it is alone */
+	unsigned self;			/* which one is ours */
+	const char *container;		/* borrowed: for programs; NULL: not told */
 };
 
 /* "auto", "none", "tty", "json"; NULL: auto. */

@@ -81,8 +81,9 @@ struct commit_watch {
 struct together {
 	struct gate *gate; /* where the surgeons meet (gate.h); NULL: preflight */
 	struct container **containers;
-	unsigned n, self;      /* "self" is ours */
-	struct clocks *clocks; /* of all, as they stood still: in memory that the surgeons share */
+	unsigned n, self;		  /* "self" is ours */
+	struct clocks *clocks;		  /* of all, as they stood still: in memory that the surgeons share */
+	struct progress_shares *progress; /* likewise; NULL: preflight */
 	/* Makes one image of the complete ones, before any container that is to end is killed. May take long: then it asks whether to
 	 * go on. */
 	int (*commit)(void *arg, const struct commit_watch *w, struct error *e);

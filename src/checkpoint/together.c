@@ -46,7 +46,9 @@ struct moment {
 	struct application_hold hold;
 	struct gate *gate;
 	struct peers *peers;
-	struct clocks *clocks; /* shared by the surgeons */
+	/* Shared by the surgeons. */
+	struct clocks *clocks;
+	struct progress_shares *progress;
 	int64_t begin;
 	struct image_statistics *stats;
 };
@@ -135,7 +137,6 @@ static void describe_parts(struct moment *m)
 		if (m->stream >= 0)
 			p->options.packing = (struct image_packing){}; /* it is compressed on its way */
 		p->options.together = &p->together;
-		p->options.progress = PROGRESS_NONE;
 		p->target = (struct target){.path = name_of(m, i), .fd = -EBADF, .sandbox = &m->target};
 	}
 }
@@ -296,6 +297,8 @@ static bool is_any_paused(const struct moment *m)
 }
 
 /* What preflight has not met may be passing, as in native_dump(). */
+_Static_assert((int)PROGRESS_SHARES_MAX >= (int)CHECKPOINT_MEMBERS_MAX, "one share for each container");
+
 static int operate(struct moment *m, struct error *e)
 {
 	struct patience p;
@@ -304,12 +307,15 @@ static int operate(struct moment *m, struct error *e)
 	if (r == 0)
 		r = peers_new(m->n, &m->peers, e);
 	m->clocks = mmap(NULL, sizeof(*m->clocks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (r == 0 && m->clocks == MAP_FAILED)
+	m->progress =
+		mmap(NULL, sizeof(*m->progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (r == 0 && (m->clocks == MAP_FAILED || m->progress == MAP_FAILED))
 		r = error_errno(e, -ENOMEM, "checkpoint");
 	for (unsigned i = 0; i < m->n; i++) {
 		m->parts[i].together.gate = m->gate;
 		m->parts[i].together.peers = m->peers;
 		m->parts[i].together.clocks = m->clocks;
+		m->parts[i].together.progress = m->progress;
 	}
 	patience_begin(&p, m->o, is_any_paused(m));
 	while (r == 0) {
@@ -326,6 +332,8 @@ static int operate(struct moment *m, struct error *e)
 	}
 	if (m->clocks != MAP_FAILED)
 		munmap(m->clocks, sizeof(*m->clocks));
+	if (m->progress != MAP_FAILED)
+		munmap(m->progress, sizeof(*m->progress));
 	return r;
 }
 

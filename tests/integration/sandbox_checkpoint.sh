@@ -217,6 +217,15 @@ for_() {
 }
 
 # Paused ones stay so, stopped ones are not in it, and one that is created is an error.
+# Each one's phases by its name; on a terminal it is one line for all.
+test_progress() {
+	pod
+	ok checkpoint --sandbox --progress=json --image-path "$T/i" pod
+	[ "$(jq -r 'select(.done and .container) | "\(.container) \(.phase)"' "$T/err" | sort | paste -sd, -)" = "$(
+		for name in POD db web; do printf '%s\n' "$name "{collect,end,freeze,image,memory}; done | paste -sd, -)" ] || fail "$(cat "$T/err")"
+	[ "$(jq -r 'select(.container | not) | .phase' "$T/err" | uniq)" = preflight ] || fail "$(cat "$T/err")"
+}
+
 test_states() {
 	pod
 	ok pause c-db

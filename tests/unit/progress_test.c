@@ -74,6 +74,43 @@ static void test_terminal(void)
 	close(master);
 }
 
+/* Two with one line: it says what both have done, and goes when the last one has ended. */
+static void test_shares(void)
+{
+	struct progress_shares shares = {};
+	struct progress a, b;
+	char buf[4096];
+	int master = -1, fd = open_terminal(&master);
+
+	if (!CHECK(fd >= 0))
+		return;
+	a = b = progress_to(fd, PROGRESS_TTY);
+	a.shares = b.shares = &shares;
+	b.self = 1;
+	progress_start(&a, "memory", "Writing memory", UINT64_C(1) << 30);
+	progress_start(&b, "memory", "Writing memory", UINT64_C(3) << 30);
+	a.start_ns -= UINT64_C(2000000000);
+	b.start_ns -= UINT64_C(2000000000);
+	progress_update(&a, UINT64_C(1) << 29);
+	CHECK(shown(master, buf, sizeof(buf)) < 0, "nothing in the first half second");
+	shares.next_ns = 0;
+	progress_update(&b, UINT64_C(1) << 29);
+	CHECK(shown(master, buf, sizeof(buf)) > 0 && strstr(buf, "Writing memory: 25%, 1.0 GiB of 4.0 GiB"),
+		"%s", buf);
+	progress_update(&a, UINT64_C(3) << 28);
+	CHECK(shown(master, buf, sizeof(buf)) < 0, "one line in a tenth of a second, whoever writes it");
+	progress_update(&a, UINT64_C(1) << 30);
+	progress_stop(&a);
+	CHECK(shown(master, buf, sizeof(buf)) < 0, "the other one goes on");
+	shares.next_ns = 0;
+	progress_update(&b, UINT64_C(1) << 30);
+	CHECK(shown(master, buf, sizeof(buf)) > 0 && strstr(buf, "50%, 2.0 GiB of 4.0 GiB"), "%s", buf);
+	progress_stop(&b);
+	CHECK(shown(master, buf, sizeof(buf)) > 0 && !strcmp(buf, "\r\033[K"), "the line is removed");
+	close(fd);
+	close(master);
+}
+
 static void test_json(void)
 {
 	struct progress p;
@@ -173,6 +210,7 @@ int main(void)
 	static const struct tap_test tests[] = {
 		{"silent without a terminal", test_no_terminal},
 		{"on a terminal", test_terminal},
+		{"several with one line", test_shares},
 		{"as JSON", test_json},
 		{"a reader that is busy does not block", test_busy_reader},
 		{"modes", test_modes},

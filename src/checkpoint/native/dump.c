@@ -641,6 +641,20 @@ static bool may_retry(const struct checkpoint_options *o, const struct dump_jour
 	return !o->together && !journal->paused;
 }
 
+struct progress dump_new_progress(const struct checkpoint_options *o)
+{
+	struct progress p = progress_to(STDERR_FILENO, o->progress);
+	const struct together *t = o->together;
+
+	p.beat = o->beat;
+	if (t) {
+		p.shares = t->progress;
+		p.self = t->self;
+		p.container = t->containers[t->self]->name;
+	}
+	return p;
+}
+
 static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct pre_copy_kept *kept, bool *ret_again, struct error *e)
@@ -651,7 +665,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.stats = stats,
 		.journal = journal,
 		.unprivileged = c->rootless && !idmap_is_initial(),
-		.progress = progress_to(STDERR_FILENO, o->progress),
+		.progress = dump_new_progress(o),
 		DUMP_INIT};
 	enum { HEAP = 256 << 10 }; /* what a small container's takes */
 	_cleanup_(image_free_p) struct image *parent = NULL;
@@ -661,7 +675,6 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 	d.track = &kept->track;
 	d.guard_fd = guard_fd;
 	d.peers = o->together ? o->together->peers : NULL;
-	d.progress.beat = o->beat;
 	r = pre_copy_prepare(&d, image_dir, guard_fd, kept, &parent, e);
 	if (r == 0)
 		r = open_root(&d, e);

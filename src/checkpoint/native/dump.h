@@ -642,6 +642,8 @@ int dump_commit(struct dump *d, bool pre_dump, struct error *e) _must_check_;
 int native_pre_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct image_statistics *stats,
 	struct error *e) _must_check_;
+/* To stderr; with the other containers, if there are some (dump.c). */
+struct progress dump_new_progress(const struct checkpoint_options *o);
 /* The whole of it, in the surgeon process (dump.c). */
 int native_dump(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *r,

@@ -219,9 +219,8 @@ static int round_init(struct round *r, struct container *c, const struct checkpo
 	*r = (struct round){
 		.d = {.c = c, .options = o, .journal = journal, .stats = stats, DUMP_INIT},
 		.track = t,
-		.progress = progress_to(STDERR_FILENO, o->progress),
+		.progress = dump_new_progress(o),
 	};
-	r->progress.beat = o->beat;
 	r->buffer = mmap(NULL, COPY_BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (r->buffer == MAP_FAILED) {
 		r->buffer = NULL;
