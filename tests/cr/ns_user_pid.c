@@ -207,13 +207,13 @@ static void gets_signals(const int given[2])
 
 	/* A browser's processes have files of their own in /proc open. */
 	status = must(open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
+	must(setpgid(0, 0)); /* a group from outside is for those whose parents are in it, too */
 	child = must(fork());
 	if (child == 0)
 		for (;;)
 			pause();
 	pidfd = must((int)syscall(SYS_pidfd_open, child, 0));
 	must(sigaction(sig, &sa, NULL));
-	must(setpgid(0, 0));
 	must(pipe(own));
 	must(pipe(group));
 	must(fcntl(own[0], F_SETOWN, getpid()));

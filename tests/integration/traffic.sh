@@ -158,6 +158,10 @@ test_what_is_not_recorded_is_refused() {
 	round_trip
 }
 
+is_gone() {
+	! ip link show "$1" > "$T/link" 2>&1
+}
+
 # One that was given: what the container did to it is done again, what its hook did is the hook's. None without the capability.
 test_whose_it_is() {
 	bundle b sh -c "$COUNTER"
@@ -170,6 +174,7 @@ test_whose_it_is() {
 	ok checkpoint --leave-running --image-path "$T/i" c
 	again() {
 		ok delete -f c
+		eventually 10 is_gone "tp$$" # with the namespace that its other end was in, which takes a moment
 		ip link add "tq$$" type veth peer name "tp$$"
 	}
 	again
