@@ -51,3 +51,8 @@ clean_up() {
 	podman rm -a -f -t 0 >> "$T/rm" 2>&1
 	[ -z "$(podman ps -aq --external 2> /dev/null)" ] || fail "podman rm: $(cat "$T/rm")"
 }
+
+# For eventually.
+succeeds_at_last() {
+	"$@" > "$T/rm" 2>&1
+}

@@ -138,10 +138,6 @@ test_namespaces() {
 	says 'libpod_parent/libpod-' podman run --rm --cgroupns host bb sh -c 'grep pids /proc/self/cgroup' || fail "--cgroupns host"
 }
 
-succeeds_at_last() {
-	"$@" > "$T/rm" 2>&1
-}
-
 test_user_namespaces() {
 	podman_image
 	expect '0 0 100000 65536 0' podman run --rm --uidmap 0:100000:65536 bb sh -c \
