@@ -184,6 +184,9 @@ test_stream_without_reader() {
 
 # The process that reads an image does with what its caller may have; or says that this is too little.
 test_limits() {
+	# The sanitizers want terabytes of addresses, before anything of ours runs.
+	readelf -d "$STASIS" > "$T/needs"
+	if grep -q libasan "$T/needs"; then return 0; fi
 	pod
 	local limit said
 	for limit in --fsize=33554432 --as=67108864 --data=16777216 --nofile=64; do
