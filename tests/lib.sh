@@ -98,7 +98,7 @@ expect_status() {
 		[ "$s" != "$2" ] || return 0
 		sleep 0.01
 	done
-	fail "$1 is '$s', expected '$2' $(cat "$T/err")"
+	fail "$1 is '$s', expected '$2' $(cat "$T/err" "${B:-$T}"/rootfs/cr/result.* 2> /dev/null)"
 }
 
 # eventually SECONDS COMMAND...

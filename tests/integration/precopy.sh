@@ -81,6 +81,24 @@ squashed() {
 	[ "$(cat "$T/i/descriptors.json")" = "$(cat "$T/whole.d/i/descriptors.json")" ] || fail "descriptors.json"
 }
 
+# Memory that is not watched any more, but whose page tables look as if it were (tests/cr/mem_merged.c).
+test_moved_next_to_what_is_watched() {
+	bundle b /bin/mem_merged
+	cp "$BUILD/tests/cr/mem_merged" "$B/rootfs/bin/"
+	start c
+	eventually 20 test -e "$B/rootfs/cr/ready.1"
+	ok checkpoint --pre-dump --image-path "$T/a" c
+	touch "$B/rootfs/cr/step.1"
+	eventually 20 test -e "$B/rootfs/cr/did.1"
+	ok checkpoint --pre-dump --image-path "$T/second" --parent-path ../a c
+	touch "$B/rootfs/cr/step.2"
+	eventually 20 test -e "$B/rootfs/cr/did.2"
+	ok checkpoint --image-path "$T/i" --parent-path ../second c
+	[ ! -s "$T/err" ] || fail "$(cat "$T/err")"
+	ok restore -d --image-path "$T/i" --bundle "$B" c
+	checked
+}
+
 test_pre_copy() {
 	local how
 	for how in --pre-copy --pre-copy=3 --pre-copy=50ms; do

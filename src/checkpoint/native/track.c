@@ -78,6 +78,16 @@ static int watch_range(int uffd, uint64_t start, uint64_t end)
 	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
 }
 
+/* Whatever their bits say: see scan_vma(). */
+static int protect(int uffd, const struct page_region *region)
+{
+	struct uffdio_writeprotect wp = {
+		.range = {.start = region->start, .len = region->end - region->start},
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) < 0 ? -errno : 0;
+}
+
 /* Protects the pages that it tells of. -EPERM: the mapping is not watched. */
 static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool protect, struct page_region *regions,
 	size_t n_regions, uint64_t *ret_walked)
@@ -353,8 +363,13 @@ static int make_uffds(struct dump *d, struct track *t, struct error *e)
 
 /* ---- a round ---- */
 
-/* "known": it has been watched since the last image or round. */
-static int scan_vma(struct dump_proc *p, int pagemap, const struct proc_vma *v, bool known,
+/*
+ * "known": it has been watched since the last image or round.
+ *
+ * In a mapping that is not, pages can look protected and yet be writable, and would never be told of again: mremap() that lets what
+ * it moves merge with a watched neighbour ends the watching of that one, and leaves its pages' bits as they are (Linux 6.18).
+ */
+static int scan_vma(struct dump_proc *p, int uffd, int pagemap, const struct proc_vma *v, bool known,
 	struct page_region *regions, struct track_ranges *ret, struct error *e)
 {
 	uint64_t at = v->start, walked = at;
@@ -364,10 +379,15 @@ static int scan_vma(struct dump_proc *p, int pagemap, const struct proc_vma *v, 
 		n = scan(pagemap, at, v->end, true, regions, REGIONS, &walked);
 		if (n < 0)
 			return error_errno(e, n, "scan the page map of pid %d", p->pid);
-		for (int i = 0; i < n; i++)
-			if (add_range(ret, p, regions[i].start, regions[i].end,
-				    !known || (regions[i].categories & PM_WRITTEN)) < 0)
-				return error_errno(e, -ENOMEM, "watch the memory");
+		for (int i = 0; i < n; i++) {
+			bool written = regions[i].categories & PM_WRITTEN;
+			int r = known || written ? 0 : protect(uffd, &regions[i]);
+
+			if (r == 0)
+				r = add_range(ret, p, regions[i].start, regions[i].end, !known || written);
+			if (r < 0)
+				return error_errno(e, r, "watch the memory of pid %d", p->pid);
+		}
 		/* walk_end can lag behind the last region (facts.md). */
 		if (n == REGIONS)
 			at = MAX(walked, regions[n - 1].end);
@@ -390,7 +410,7 @@ static int round_of(struct dump_proc *p, struct track_mm *mm, struct track_range
 		known = mm->space && is_watched(pagemap, v);
 		/* Droppable memory, for one, cannot be watched. What we do not watch is copied as a whole. */
 		if (watch_range(mm->uffd, v->start, v->end) == 0 && is_watched(pagemap, v))
-			r = scan_vma(p, pagemap, v, known, regions, ret, e);
+			r = scan_vma(p, mm->uffd, pagemap, v, known, regions, ret, e);
 	}
 	return r;
 }
