@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "linux/nflock.h"
+#include "linux/sockdiag.h"
 
 static bool match(const struct dump *d, const struct dump_file *f)
 {
@@ -37,6 +38,16 @@ static bool match(const struct dump *d, const struct dump_file *f)
 		if (strcmp(p, names[i]) == 0)
 			return true;
 	return false;
+}
+
+static void socket_ip(const struct sockaddr_storage *of, struct in6_addr *ret, uint16_t *ret_port)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)of;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)of;
+	bool is_v4 = of->ss_family == AF_INET;
+
+	sockdiag_address(of->ss_family, is_v4 ? (const void *)&v4->sin_addr : &v6->sin6_addr, ret);
+	*ret_port = is_v4 ? v4->sin_port : v6->sin6_port;
 }
 
 static int tcp_info(int fd, struct tcp_info *ret)
@@ -115,6 +126,75 @@ static bool can_hold_packets(struct dump *d)
 	return d->holds_packets > 0;
 }
 
+/* Connections of this machine's that only the kernel still has, with data for their peers. */
+struct tcp_closing {
+	bool stopped; /* read when nothing could change any more */
+	struct sockdiag_closing *v;
+	size_t n;
+};
+
+static int read_closing(struct dump *d)
+{
+	_cleanup_close_ int ns = -EBADF;
+	struct tcp_closing *c;
+	char path[64];
+	int r;
+
+	if (d->closing && d->closing->stopped == d->stopped)
+		return 0;
+	c = arena_new(&d->arena, struct tcp_closing);
+	if (!c)
+		return -ENOMEM;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->procs[0].pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	r = ns < 0 ? -errno : sockdiag_tcp_closing(ns, &d->arena, &c->v, &c->n);
+	if (r < 0 && !d->stopped)
+		return 0; /* it is read again */
+	c->stopped = d->stopped;
+	d->closing = c;
+	return r;
+}
+
+/* Has the other end been closed before this one had all of its data? It has no descriptor by which that could be read. 1: yes. */
+static int is_cut_off(struct dump *d, int fd)
+{
+	struct sockaddr_storage local, remote;
+	struct in6_addr local_address, remote_address;
+	uint16_t local_port, remote_port;
+	int r = read_closing(d);
+
+	if (r < 0 || !d->closing || !d->closing->n)
+		return r;
+	if (getsockname(fd, (struct sockaddr *)&local, &(socklen_t){sizeof(local)}) < 0 ||
+		getpeername(fd, (struct sockaddr *)&remote, &(socklen_t){sizeof(remote)}) < 0)
+		return 0;
+	socket_ip(&local, &local_address, &local_port);
+	socket_ip(&remote, &remote_address, &remote_port);
+	for (size_t i = 0; i < d->closing->n; i++) {
+		const struct sockdiag_closing *c = &d->closing->v[i];
+
+		if (c->local_port == remote_port && c->remote_port == local_port &&
+			IN6_ARE_ADDR_EQUAL(&c->local, &remote_address) &&
+			IN6_ARE_ADDR_EQUAL(&c->remote, &local_address))
+			return 1;
+	}
+	return 0;
+}
+
+/* As far as it lies at the other end; NULL: nothing. */
+static const char *peer_refusal(struct dump *d, int fd, const char **remedy)
+{
+	int r = is_cut_off(d, fd);
+
+	*remedy = REMEDY_READ;
+	if (r > 0)
+		return "its peer on this machine has closed the connection, and data for this end is still "
+		       "with the "
+		       "kernel";
+	*remedy = REMEDY_AGAIN;
+	return r < 0 ? "the connections that are being closed cannot be listed" : NULL;
+}
+
 static bool has_loopback(int fd)
 {
 	struct ifreq q = {.ifr_name = "lo"};
@@ -151,6 +231,9 @@ static const char *tcp_refusal(struct dump *d, const struct dump_file *f, int fd
 		return NULL; /* closed meanwhile */
 	reason = refusal(d, fd, &info, remedy);
 	if (reason || !is_connection(&info) || d->options->tcp_close)
+		return reason;
+	reason = peer_refusal(d, fd, remedy);
+	if (reason)
 		return reason;
 	*remedy = REMEDY_RECEIVER;
 	if (f->proc == d->self)
@@ -231,8 +314,12 @@ static int dump_tcp(struct dump *d, struct dump_file *f, St__Socket *m, struct e
 		return 0;
 	drop_option(m, TCP_MAXSEG);	      /* of the path, not of the program */
 	drop_option(m, TCP_FASTOPEN_CONNECT); /* has done its work */
-	if (!d->options->tcp_close)
+	if (!d->options->tcp_close) {
+		reason = peer_refusal(d, f->local, &remedy);
+		if (reason)
+			return error_set(e, -EAGAIN, ERROR_REFUSED, "%s; %s", reason, remedy);
 		return tcp_dump(d, f, m, e);
+	}
 	forget_connection(m);
 	return 0;
 }
