@@ -151,8 +151,10 @@ void landlock_begin(void)
 		here.begun = pthread_create(&here.finder, NULL, find_out_thread, NULL) == 0;
 }
 
-static void learn(void)
+void landlock_learn(void)
 {
+	if (here.known)
+		return;
 	if (here.begun)
 		pthread_join(here.finder, NULL);
 	else
@@ -169,8 +171,7 @@ int landlock_find(struct arena *a, pid_t **ret, size_t *ret_n)
 
 	*ret = NULL;
 	*ret_n = 0;
-	if (!here.known)
-		learn();
+	landlock_learn();
 	if (here.absent || here.problem < 0)
 		return here.problem;
 	r = walk(a, &rows, &n);

@@ -11,7 +11,8 @@
  * Looks at all threads of the machine at once; *ret: the ids of those that have a domain. 0 also where the kernel has no Landlock.
  * -EOPNOTSUPP: it is not known (this kernel does not let us look, or we are in a pid namespace of our own); -EPERM.
  * The first look of a process takes a millisecond or two, later ones (also of its forks) some ten microseconds: landlock_begin()
- * lets a thread prepare it.
+ * lets a thread prepare it, landlock_learn() returns when it is done.
  */
 void landlock_begin(void);
+void landlock_learn(void);
 int landlock_find(struct arena *a, pid_t **ret, size_t *ret_n) _must_check_;

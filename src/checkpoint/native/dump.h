@@ -605,10 +605,11 @@ void dump_read_label(const char *task, char *buf, size_t size);
 void dump_read_label_of(const struct dump_proc *p, char *buf, size_t size);
 /* AppArmor's, into the processes' messages, with obstacles (labels.c). */
 void dump_labels(struct dump *d);
-/* Obstacles (landlock.c). Begin: when the spec is known, and the tasks run. */
 /* listeners-dump.c: which listener is for which seccomp filter of whom. */
 int dump_listeners(struct dump *d, struct error *e) _must_check_;
+/* Obstacles (landlock.c). Begin: when the spec is known, and the tasks run. Prepare: what is not in the freeze any more. */
 void dump_landlock_begin(const struct dump *d);
+void dump_landlock_prepare(const struct dump *d);
 int dump_landlock(struct dump *d, struct error *e) _must_check_;
 /* Its sub-cgroups (cgroups.c): likewise. */
 int dump_cgroups(struct dump *d, struct error *e) _must_check_;

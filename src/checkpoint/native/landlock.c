@@ -15,12 +15,24 @@ static bool gives_administration(const struct spec *s)
 	       s->process->capabilities.bounding & 1ull << CAP_SYS_ADMIN;
 }
 
-void dump_landlock_begin(const struct dump *d)
+/* By what it is created with. */
+static bool is_likely(const struct dump *d)
 {
 	const struct spec *s = d->c->spec;
 
-	if (!d->unprivileged && (gives_administration(s) || s->process->no_new_privileges))
+	return !d->unprivileged && s && (gives_administration(s) || s->process->no_new_privileges);
+}
+
+void dump_landlock_begin(const struct dump *d)
+{
+	if (is_likely(d))
 		landlock_begin();
+}
+
+void dump_landlock_prepare(const struct dump *d)
+{
+	if (is_likely(d))
+		landlock_learn();
 }
 
 /* In a user namespace of its own it has it, too. */

@@ -325,6 +325,7 @@ void dump_prepare_look(struct dump *d)
 	dump_read_label("self", label, sizeof(label));
 	d->own_label = arena_strdup(&d->arena, label);
 	d->is_prepared = true;
+	dump_landlock_prepare(d);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", d->c->init_pid, d->c->init_pid);
 	if (d->unprivileged || proc_read_status(d->c->init_pid, 0, &d->arena, &s) < 0 ||
 		s.vm_rss_kib < WORTHWHILE_KIB || read_small_file_at(AT_FDCWD, path, text, sizeof(text)) != 0)
