@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/trace.h"
 #include "linux/bpfwalk.h"
 
 enum { PID, CREDENTIALS, SECURITY, WORDS, N_WORDS = BPF_WALK_FIELDS - WORDS };
@@ -151,16 +152,22 @@ void landlock_begin(void)
 		here.begun = pthread_create(&here.finder, NULL, find_out_thread, NULL) == 0;
 }
 
-void landlock_learn(void)
+static void learn(void)
 {
-	if (here.known)
-		return;
+	TRACE("find out about Landlock");
+
 	if (here.begun)
 		pthread_join(here.finder, NULL);
 	else
 		find_out_thread(NULL);
 	here.begun = false;
 	here.known = true;
+}
+
+void landlock_learn(void)
+{
+	if (!here.known)
+		learn();
 }
 
 int landlock_find(struct arena *a, pid_t **ret, size_t *ret_n)

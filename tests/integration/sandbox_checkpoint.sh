@@ -74,6 +74,20 @@ test_leave_running() {
 	runs_on POD web db
 }
 
+# What takes milliseconds and is the same for all is done once, and before anything stands still.
+test_found_out_before() {
+	pod
+	ok checkpoint --sandbox --leave-running --trace "$T/t.json" --image-path "$T/i" pod
+	python3 - "$T/t.json" <<- 'END' || fail "$(cat "$T/t.json")"
+		import json, sys
+		spans = [e for e in json.load(open(sys.argv[1])) if e["ph"] == "X"]
+		stopped = min(e["ts"] for e in spans if e["name"] == "capture")
+		found_out = [e for e in spans if e["name"] == "find out about Landlock"]
+		assert len(found_out) == 1 and found_out[0]["ts"] + found_out[0]["dur"] <= stopped, found_out
+	END
+	runs_on POD web db
+}
+
 test_ending() {
 	pod
 	ok checkpoint --sandbox --image-path "$T/i" c-db
