@@ -369,7 +369,8 @@ const struct support_row support_rows[] = {
 		"given by number only (IPv4)"},
 	{"file", "TCP connections without a descriptor", "lost",
 		"in TIME_WAIT, still in the handshake, or closed by the program while there was data to "
-		"send"},
+		"send to a peer elsewhere; until a peer in the container's own network has all of it, a "
+		"checkpoint with --tcp-established waits, or is refused"},
 };
 const size_t support_rows_len = ARRAY_SIZE(support_rows);
 
