@@ -345,25 +345,27 @@ void sockdiag_address(int family, const void *address, struct in6_addr *ret)
 		memcpy(ret, address, sizeof(*ret));
 }
 
-struct closing_list {
+struct unowned_list {
 	struct arena *arena;
-	struct sockdiag_closing *v;
+	struct sockdiag_unowned *v;
 	size_t n, allocated;
 };
 
-static int add_closing(const struct nlmsghdr *h, void *arg)
+static int add_unowned(const struct nlmsghdr *h, void *arg)
 {
 	const struct inet_diag_msg *m = NLMSG_DATA(h);
-	struct closing_list *l = arg;
-	struct sockdiag_closing *c;
+	struct unowned_list *l = arg;
+	struct sockdiag_unowned *c;
+	bool opening;
 
 	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
 		return -EBADMSG;
-	if (m->idiag_inode || !m->idiag_wqueue)
+	opening = m->idiag_state == TCP_SYN_RECV;
+	if (m->idiag_inode || (!m->idiag_wqueue && !opening))
 		return 0;
 	if (l->n == l->allocated) {
 		size_t n = MAX(l->allocated * 2, (size_t)16);
-		struct sockdiag_closing *more = arena_array(l->arena, n, sizeof(*more));
+		struct sockdiag_unowned *more = arena_array(l->arena, n, sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
@@ -373,22 +375,24 @@ static int add_closing(const struct nlmsghdr *h, void *arg)
 		l->allocated = n;
 	}
 	c = &l->v[l->n++];
-	*c = (struct sockdiag_closing){.local_port = m->id.idiag_sport, .remote_port = m->id.idiag_dport};
+	*c = (struct sockdiag_unowned){
+		.local_port = m->id.idiag_sport, .remote_port = m->id.idiag_dport, .opening = opening};
 	sockdiag_address(m->idiag_family, m->id.idiag_src, &c->local);
 	sockdiag_address(m->idiag_family, m->id.idiag_dst, &c->remote);
 	return 0;
 }
 
-int sockdiag_tcp_closing(int netns_fd, struct arena *a, struct sockdiag_closing **ret, size_t *ret_n)
+int sockdiag_tcp_unowned(int netns_fd, struct arena *a, struct sockdiag_unowned **ret, size_t *ret_n)
 {
 	static const int families[] = {AF_INET, AF_INET6};
-	struct closing_list l = {.arena = a};
+	struct unowned_list l = {.arena = a};
 
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		struct inet_diag_req_v2 req = {.sdiag_family = families[i],
 			.sdiag_protocol = IPPROTO_TCP,
-			.idiag_states = 1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK};
-		int r = sockdiag_dump(netns_fd, &req, sizeof(req), add_closing, &l);
+			.idiag_states = 1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK |
+					1 << TCP_SYN_RECV};
+		int r = sockdiag_dump(netns_fd, &req, sizeof(req), add_unowned, &l);
 
 		if (r < 0)
 			return r;

@@ -50,17 +50,18 @@ const struct sockdiag_socket *sockdiag_listener_of(const struct sockdiag *d, uin
 /* The peer of a TCP socket, also of one that is not connected yet; -ENOENT: it has none. */
 int sockdiag_tcp_peer(int netns_fd, int family, uint32_t ino, struct sockaddr_storage *ret) _must_check_;
 
-/* A TCP connection that only the kernel still has: its program has closed it, and not all that it had sent is acknowledged. IPv4 as mapped
- * addresses; ports as in the packets. */
-struct sockdiag_closing {
+/* A TCP connection without a descriptor: its program has closed it, and not all that it had sent is acknowledged; or (opening) the
+ * handshake is not over, or waits for data (TCP_DEFER_ACCEPT). IPv4 as mapped addresses; ports as in the packets. */
+struct sockdiag_unowned {
 	struct in6_addr local, remote;
 	uint16_t local_port, remote_port;
+	bool opening;
 };
 /* Either family's as one of IPv6. */
 void sockdiag_address(int family, const void *address, struct in6_addr *ret);
 /* All of them, over both families; in the arena. */
-int sockdiag_tcp_closing(
-	int netns_fd, struct arena *a, struct sockdiag_closing **ret, size_t *ret_n) _must_check_;
+int sockdiag_tcp_unowned(
+	int netns_fd, struct arena *a, struct sockdiag_unowned **ret, size_t *ret_n) _must_check_;
 
 /* Any dump: "req" is the request behind the header; each() gets one message a socket. -EAGAIN: the sockets changed
  * meanwhile. */

@@ -213,7 +213,7 @@ struct dump {
 	struct dump_pty *ptys;		 /* res/tty.c */
 	size_t n_ptys;
 	int holds_packets;		 /* 1, -1: whether it can; 0: not asked yet (socket-inet.c) */
-	struct tcp_closing *closing;	 /* of the container's network namespace (socket-inet.c) */
+	struct tcp_unowned *unowned;	 /* of the container's network namespace (socket-inet.c) */
 	struct multicast_groups *groups; /* of the container's network namespace (res/socket-multicast.c) */
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;

@@ -126,73 +126,77 @@ static bool can_hold_packets(struct dump *d)
 	return d->holds_packets > 0;
 }
 
-/* Connections of this machine's that only the kernel still has, with data for their peers. */
-struct tcp_closing {
+/* Connections that only the kernel has. */
+struct tcp_unowned {
 	bool stopped; /* read when nothing could change any more */
-	struct sockdiag_closing *v;
+	struct sockdiag_unowned *v;
 	size_t n;
 };
 
-static int read_closing(struct dump *d)
+static int read_unowned(struct dump *d)
 {
 	_cleanup_close_ int ns = -EBADF;
-	struct tcp_closing *c;
+	struct tcp_unowned *c;
 	char path[64];
 	int r;
 
-	if (d->closing && d->closing->stopped == d->stopped)
+	if (d->unowned && d->unowned->stopped == d->stopped)
 		return 0;
-	c = arena_new(&d->arena, struct tcp_closing);
+	c = arena_new(&d->arena, struct tcp_unowned);
 	if (!c)
 		return -ENOMEM;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", d->procs[0].pid);
 	ns = open(path, O_RDONLY | O_CLOEXEC);
-	r = ns < 0 ? -errno : sockdiag_tcp_closing(ns, &d->arena, &c->v, &c->n);
+	r = ns < 0 ? -errno : sockdiag_tcp_unowned(ns, &d->arena, &c->v, &c->n);
 	if (r < 0 && !d->stopped)
 		return 0; /* it is read again */
 	c->stopped = d->stopped;
-	d->closing = c;
+	d->unowned = c;
 	return r;
 }
 
-/* Has the other end been closed before this one had all of its data? It has no descriptor by which that could be read. 1: yes. */
-static int is_cut_off(struct dump *d, int fd)
+/* Of the other end, if that is one of these; NULL: it is not. */
+static const struct sockdiag_unowned *find_peer(const struct tcp_unowned *u, int fd)
 {
 	struct sockaddr_storage local, remote;
 	struct in6_addr local_address, remote_address;
 	uint16_t local_port, remote_port;
-	int r = read_closing(d);
 
-	if (r < 0 || !d->closing || !d->closing->n)
-		return r;
-	if (getsockname(fd, (struct sockaddr *)&local, &(socklen_t){sizeof(local)}) < 0 ||
+	if (u->n == 0 || getsockname(fd, (struct sockaddr *)&local, &(socklen_t){sizeof(local)}) < 0 ||
 		getpeername(fd, (struct sockaddr *)&remote, &(socklen_t){sizeof(remote)}) < 0)
-		return 0;
+		return NULL;
 	socket_ip(&local, &local_address, &local_port);
 	socket_ip(&remote, &remote_address, &remote_port);
-	for (size_t i = 0; i < d->closing->n; i++) {
-		const struct sockdiag_closing *c = &d->closing->v[i];
+	for (size_t i = 0; i < u->n; i++) {
+		const struct sockdiag_unowned *c = &u->v[i];
 
 		if (c->local_port == remote_port && c->remote_port == local_port &&
 			IN6_ARE_ADDR_EQUAL(&c->local, &remote_address) &&
 			IN6_ARE_ADDR_EQUAL(&c->remote, &local_address))
-			return 1;
+			return c;
 	}
-	return 0;
+	return NULL;
 }
 
-/* As far as it lies at the other end; NULL: nothing. */
+/* What stands in the way at the other end; NULL: nothing. */
 static const char *peer_refusal(struct dump *d, int fd, const char **remedy)
 {
-	int r = is_cut_off(d, fd);
+	const struct sockdiag_unowned *peer;
 
+	*remedy = REMEDY_AGAIN;
+	if (read_unowned(d) < 0)
+		return "the connections without a descriptor cannot be listed";
+	peer = d->unowned ? find_peer(d->unowned, fd) : NULL;
+	if (!peer)
+		return NULL;
 	*remedy = REMEDY_READ;
-	if (r > 0)
+	if (!peer->opening)
 		return "its peer on this machine has closed the connection, and data for this end is still "
 		       "with the "
 		       "kernel";
-	*remedy = REMEDY_AGAIN;
-	return r < 0 ? "the connections that are being closed cannot be listed" : NULL;
+	*remedy = REMEDY_ACCEPT;
+	return d->options->tcp_skip_in_flight ? NULL
+					      : "its peer on this machine has not taken the connection yet";
 }
 
 static bool has_loopback(int fd)
