@@ -42,6 +42,7 @@ enum {
 #define IMAGE_FEATURE_MQ_NOTIFY "mq-notify"
 #define IMAGE_FEATURE_AIO "aio-rings"
 #define IMAGE_FEATURE_DNOTIFY "dnotify"
+#define IMAGE_FEATURE_BACKLOGS "unix-backlogs"
 #define IMAGE_FEATURE_LISTENERS "seccomp-listeners"
 #define IMAGE_FEATURE_PERMISSIONS "register-permissions"
 #define IMAGE_FEATURE_SHARED "shared-objects"

@@ -69,6 +69,7 @@ struct image_manifest {
 	bool pressure_triggers;	   /* and triggers for pressure; */
 	bool aio_rings;		   /* and rings of Linux AIO */
 	bool dnotify;		   /* and directories that are watched by F_NOTIFY */
+	bool unix_backlogs;	   /* and clients of unix sockets who have sent before they were accepted, or are gone */
 	bool register_permissions; /* and processes that may use AMX */
 	bool mq_notify;		   /* and processes that mq_notify(3) is to tell */
 	bool listeners;		   /* and seccomp filters with a listener */

@@ -73,7 +73,8 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP,
 	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE,
 	IMAGE_FEATURE_MQ_NOTIFY, IMAGE_FEATURE_AIO, IMAGE_FEATURE_DNOTIFY, IMAGE_FEATURE_LISTENERS,
-	IMAGE_FEATURE_PERMISSIONS, IMAGE_FEATURE_SHARED, IMAGE_FEATURE_SHARED_PIDS, NULL};
+	IMAGE_FEATURE_PERMISSIONS, IMAGE_FEATURE_SHARED, IMAGE_FEATURE_SHARED_PIDS,
+	IMAGE_FEATURE_BACKLOGS, NULL};
 
 static struct json_object *features_array(const struct image_manifest *m, const struct image_files *f)
 {
@@ -91,7 +92,8 @@ static struct json_object *features_array(const struct image_manifest *m, const 
 			 (m->listeners && !manifest_append(a, IMAGE_FEATURE_LISTENERS)) ||
 			 (m->register_permissions && !manifest_append(a, IMAGE_FEATURE_PERMISSIONS)) ||
 			 (m->shared && !manifest_append(a, IMAGE_FEATURE_SHARED)) ||
-			 (m->shared_pids && !manifest_append(a, IMAGE_FEATURE_SHARED_PIDS)))) {
+			 (m->shared_pids && !manifest_append(a, IMAGE_FEATURE_SHARED_PIDS)) ||
+			 (m->unix_backlogs && !manifest_append(a, IMAGE_FEATURE_BACKLOGS)))) {
 		json_object_put(a);
 		return NULL;
 	}

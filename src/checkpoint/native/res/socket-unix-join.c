@@ -205,6 +205,7 @@ int unix_join(struct unix_restore *u, struct error *e)
 struct arrival {
 	const char *key;
 	struct sock *listener, *client; /* NULL: another container's */
+	size_t place;			/* in the backlog of the listener */
 };
 
 static int connect_arrival(struct unix_restore *u, struct sock *s, int place, struct error *e)
@@ -219,24 +220,44 @@ static int connect_arrival(struct unix_restore *u, struct sock *s, int place, st
 	return r;
 }
 
+static int receive(struct unix_restore *u, const struct arrival *a, struct error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (a->client) {
+		r = unix_connect_to(u, a->client->fd, a->listener, a->client->m->credentials, e);
+		return r < 0 ? r : unix_send_arrival(u, a->listener, a->place, a->client->fd, e);
+	}
+	r = offer_place(u, a->listener, a->key, "l", e);
+	if (r == 0)
+		r = restore_want(u->r, a->key, "c", &fd, e);
+	if (r == 0)
+		r = unix_send_arrival(u, a->listener, a->place, fd, e);
+	return r < 0 ? r : restore_offer(u->r, a->key, "f", u->cwd, e);
+}
+
 static int arrive(struct unix_restore *u, const struct arrival *a, struct error *e)
 {
 	const struct sock *own = a->client ? a->client : a->listener;
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = -EBADF, sent = -EBADF;
 	int r = restore_enter_network(u->r, own->file->net_namespace, e);
 
+	if (r == 0 && a->listener)
+		r = unix_prepare_arrival(a->listener, a->place, e);
 	if (r < 0)
 		return r;
-	if (a->client && a->listener)
-		return unix_connect_to(u, a->client->fd, a->listener, a->client->m->credentials, e);
-	if (a->listener) {
-		r = offer_place(u, a->listener, a->key, "l", e);
-		return r < 0 ? r : restore_want(u->r, a->key, "c", &fd, e);
-	}
+	if (a->listener && unix_is_gone(a->listener, a->place))
+		return unix_send_for_gone(u, a->listener, a->place, e);
+	if (a->listener)
+		return receive(u, a, e);
 	r = restore_want(u->r, a->key, "l", &fd, e);
 	if (r == 0)
 		r = connect_arrival(u, a->client, fd, e);
-	return r < 0 ? r : restore_offer(u->r, a->key, "c", a->client->fd, e);
+	if (r == 0)
+		r = restore_offer(u->r, a->key, "c", a->client->fd, e);
+	/* What is shut down takes no more. */
+	return r < 0 ? r : restore_want(u->r, a->key, "f", &sent, e);
 }
 
 static int add_waiting(
@@ -249,7 +270,7 @@ static int add_waiting(
 
 		if (s->m->waiting[i] && !client)
 			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
-		list[(*n)++] = (struct arrival){s->m->waiting_keys[i], s, client};
+		list[(*n)++] = (struct arrival){s->m->waiting_keys[i], s, client, i};
 	}
 	return 0;
 }
@@ -281,7 +302,7 @@ int unix_join_waiting(struct unix_restore *u, struct error *e)
 		if (s->m->n_waiting_keys)
 			r = add_waiting(u, s, list, &n, e);
 		else if (s->m->waits_at)
-			list[n++] = (struct arrival){s->m->waits_at->key, NULL, s};
+			list[n++] = (struct arrival){s->m->waits_at->key, NULL, s, 0};
 	}
 	qsort(list, n, sizeof(*list), arrivals_by_key);
 	for (size_t i = 0; i < n && r == 0; i++)

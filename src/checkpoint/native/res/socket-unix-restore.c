@@ -221,8 +221,7 @@ static int bind_by_path(struct unix_restore *u, struct sock *s, int fd, const ch
 	return r < 0 ? r : bind_path(u, s, fd, path, s->m->path && *s->m->path, e);
 }
 
-/* Binds fd as the address of s->m says, and remembers where the file is. */
-static int bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e)
+int unix_bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e)
 {
 	const char *now = s->m->path ? strrchr(s->m->path, '/') : NULL, *leaf = "";
 	char path[sizeof(struct sockaddr_un) + 1];
@@ -442,7 +441,7 @@ static int bind_socket(struct unix_restore *u, struct sock *s, struct error *e)
 {
 	int r = socket_restore_options(s->fd, s->m, SOCKET_EARLY, e);
 
-	return r < 0 || s->m->local.len == 0 || s->m->accepted ? r : bind_name(u, s, s->fd, e);
+	return r < 0 || s->m->local.len == 0 || s->m->accepted ? r : unix_bind_name(u, s, s->fd, e);
 }
 
 static int listen_socket(struct unix_restore *u, struct sock *s, struct error *e)
@@ -463,7 +462,7 @@ int unix_temporary_listener(
 	l->fd = socket(AF_UNIX, l->m->type | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return error_errno(e, -errno, "make a unix socket");
-	r = bind_name(u, l, l->fd, e);
+	r = unix_bind_name(u, l, l->fd, e);
 	k.a = l->fd;
 	return r < 0 ? r : unix_perform(u, seen, &k, "listen on a unix socket", e);
 }
@@ -594,7 +593,7 @@ static int send_datagram(
 		if (temporary.fd < 0)
 			r = error_errno(e, -errno, "make a unix socket");
 		else if (name.local.len > 0)
-			r = bind_name(u, &temporary, temporary.fd, e);
+			r = unix_bind_name(u, &temporary, temporary.fd, e);
 	}
 	if (r == 0 && s->dir >= 0)
 		r = unix_go(s->dir, e);
@@ -652,23 +651,6 @@ static int connect_datagram(struct unix_restore *u, struct sock *s, struct error
 	return 0;
 }
 
-/* Clients in the backlog, in their order. */
-static int connect_waiting(struct unix_restore *u, struct sock *s, struct error *e)
-{
-	int r = 0;
-
-	if (s->m->n_waiting_keys)
-		return 0; /* unix_join_waiting() */
-	for (size_t i = 0; i < s->m->n_waiting && r == 0; i++) {
-		struct sock *client = unix_find_sock(u, s->m->waiting[i]);
-
-		if (!client)
-			return error_set(e, -EBADMSG, ERROR_CORRUPT, "unknown socket in a backlog");
-		r = unix_connect_to(u, client->fd, s, client->m->credentials, e);
-	}
-	return r;
-}
-
 static int shut_down(struct unix_restore *u, struct sock *s, struct error *e)
 {
 	static const int how[] = {-1, SHUT_RD, SHUT_WR, SHUT_RDWR};
@@ -681,8 +663,10 @@ static int shut_down(struct unix_restore *u, struct sock *s, struct error *e)
 
 static int finish(struct unix_restore *u, struct sock *s, struct error *e)
 {
-	int r = socket_restore_options(s->fd, s->m, SOCKET_LATE, e);
+	int r = unix_forget_arrivals(s, e);
 
+	if (r == 0)
+		r = socket_restore_options(s->fd, s->m, SOCKET_LATE, e);
 	if (r < 0)
 		return r;
 	if (s->replaced && fcntl(s->fd, F_SETFL, s->file->flags & KEPT_FLAGS) < 0)
@@ -757,7 +741,7 @@ int unix_restore_all(struct restore *r, struct error *e)
 	static const unix_step before[] = {unix_offer_pair, unix_take_pair, make_pair, bind_socket,
 		listen_socket, unix_offer_name, unix_fetch_pair, accept_socket};
 	static const unix_step after[] = {
-		fill_queue, unix_tell_filled, close_other, connect_datagram, connect_waiting};
+		fill_queue, unix_tell_filled, close_other, connect_datagram, unix_connect_waiting};
 	static const unix_step last[] = {unix_await_filled, shut_down, finish};
 	struct unix_restore u = {.r = r, .cwd = -EBADF};
 	int result, fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -4,9 +4,9 @@
  * what waits in a backlog, only sock_diag tells; it is asked once for the whole network namespace.
  *
  * A connected pair must be inside of the container. Of two connected stream sockets the one that was made
- * by accept shares the name of its listener; two without names come from socketpair. A socket that waits
- * in a backlog has no partner yet, so nothing could be read back of what its client sent: with data it is
- * refused. Client and listener may be of two containers that are checkpointed together (socket-unix-foreign.c).
+ * by accept shares the name of its listener; two without names come from socketpair. What waits in a backlog
+ * is read of the kernel's memory (socket-unix-backlog.c). Client and listener may be of two containers that are
+ * checkpointed together (socket-unix-foreign.c).
  */
 #include "checkpoint/native/res/socket.h"
 
@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "checkpoint/native/peers.h"
 #include "linux/sockdiag.h"
+#include "linux/unixbacklog.h"
 
 enum {
 	OPT_SIOCUNIXFILE = SIOCPROTOPRIVATE, /* linux/un.h, which does not go with sys/un.h */
@@ -207,15 +208,11 @@ static void check_listener(struct dump *d, const struct dump_file *f, const stru
 	for (size_t i = 0; i < s->n_pending; i++) {
 		const struct peer_file *other = peers_socket(d, s->pending[i]);
 
-		if (s->pending[i] == 0)
-			refuse(d, f,
-				"a client connected and left before it was accepted; what it sent cannot be "
-				"read",
-				REMEDY_ACCEPT_IT);
-		else if (!find_own(d, s->pending[i]) && !other)
+		if (s->pending[i] && !find_own(d, s->pending[i]) && !other)
 			refuse_outside(d, f, "a client outside of the container waits to be accepted",
 				"disconnect the client, then checkpoint");
 	}
+	unix_check_backlog(d, f, s);
 }
 
 static const char outside_reason[] = "connected to a socket outside of the container";
@@ -237,7 +234,7 @@ static void check_alone(struct dump *d, const struct dump_file *f, const struct 
 	}
 	if (!find_own(d, listener->ino) && !peers_socket(d, listener->ino))
 		refuse_outside(d, f, outside_reason, dump_outside_remedy(d, outside_remedy));
-	else if (s->wqueue > 0)
+	else if (s->wqueue > 0 && !unix_backlog_is_readable())
 		refuse(d, f, "it has sent data and is not accepted yet; that data cannot be read",
 			REMEDY_ACCEPT_IT);
 }
@@ -491,6 +488,7 @@ static int link_listener(
 {
 	St__Socket *m = f->msg->socket;
 	bool foreign = false;
+	int r;
 
 	m->waiting = arena_array(&d->arena, s->n_pending, sizeof(*m->waiting));
 	if (!m->waiting)
@@ -498,14 +496,15 @@ static int link_listener(
 	for (size_t i = 0; i < s->n_pending; i++) {
 		struct dump_file *client = find_own(d, s->pending[i]);
 
-		foreign |= !client;
-		if (!client && !peers_socket(d, s->pending[i]))
+		foreign |= s->pending[i] && !client;
+		if (s->pending[i] && !client && !peers_socket(d, s->pending[i]))
 			return error_set(e, -EOPNOTSUPP, ERROR_REFUSED,
 				"a client outside of the container waits to be accepted: disconnect it, then "
 				"checkpoint");
 		m->waiting[m->n_waiting++] = client ? client->id : 0;
 	}
-	return foreign ? unix_link_waiting(d, s, m, e) : 0;
+	r = unix_link_backlog(d, f, s, e);
+	return r == 0 && foreign ? unix_link_waiting(d, s, m, e) : r;
 }
 
 /* The listener of this name, if there is one still: accepted sockets share their listener's name (and

@@ -44,6 +44,18 @@ struct deed {
 	socklen_t len;
 };
 
+/* Binds fd as the address of s->m says, and remembers where the file is. */
+int unix_bind_name(struct unix_restore *u, struct sock *s, int fd, struct error *e) _must_check_;
+/* socket-unix-arrive.c: clients in the backlog, in their order. */
+int unix_connect_waiting(struct unix_restore *u, struct sock *s, struct error *e) _must_check_;
+/* What the accepted socket of a client will receive; the client that is gone; what it has sent, by its socket. */
+int unix_prepare_arrival(struct sock *listener, size_t i, struct error *e) _must_check_;
+/* As a new socket, before its own options are set. */
+int unix_forget_arrivals(struct sock *listener, struct error *e) _must_check_;
+bool unix_is_gone(const struct sock *listener, size_t i);
+int unix_send_for_gone(struct unix_restore *u, struct sock *listener, size_t i, struct error *e) _must_check_;
+int unix_send_arrival(
+	struct unix_restore *u, const struct sock *listener, size_t i, int fd, struct error *e) _must_check_;
 struct sock *unix_find_sock(struct unix_restore *u, uint64_t id);
 /* The path of a bound address, terminated; false: abstract or none. */
 bool unix_path_of(const ProtobufCBinaryData *local, char path[sizeof(struct sockaddr_un)]);
