@@ -65,11 +65,11 @@ struct image_manifest {
 	 * this one's, and the checksum of its manifest. NULL: none. */
 	const char *parent;
 	uint64_t parent_checksum;
-	bool socket_errors;	   /* there are sockets in which an error waits; */
-	bool pressure_triggers;	   /* and triggers for pressure; */
-	bool aio_rings;		   /* and rings of Linux AIO */
-	bool dnotify;		   /* and directories that are watched by F_NOTIFY */
-	bool unix_backlogs;	   /* and clients of unix sockets who have sent before they were accepted, or are gone */
+	bool socket_errors;	/* there are sockets in which an error waits; */
+	bool pressure_triggers; /* and triggers for pressure; */
+	bool aio_rings;		/* and rings of Linux AIO */
+	bool dnotify;		/* and directories that are watched by F_NOTIFY */
+	bool unix_backlogs; /* and clients of unix sockets who have sent before they were accepted, or are gone */
 	bool register_permissions; /* and processes that may use AMX */
 	bool mq_notify;		   /* and processes that mq_notify(3) is to tell */
 	bool listeners;		   /* and seccomp filters with a listener */

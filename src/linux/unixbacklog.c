@@ -190,7 +190,7 @@ static int get_fragments(uint64_t skb, struct fragment *f, size_t *ret_n)
 
 static int sk_of(int fd, uint64_t *ret)
 {
-	uint64_t file, socket;
+	uint64_t file = 0, socket = 0;
 	int r = bpf_peek_file(fd, &file);
 
 	if (r == 0)
@@ -235,7 +235,8 @@ static int find_pages(void)
 
 	if (here.contents)
 		return 0;
-	if (getrandom(pattern, SIZE, 0) != SIZE || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+	if (getrandom(pattern, SIZE, 0) != SIZE ||
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
 	a = fds[0];
 	b = fds[1];
@@ -296,7 +297,8 @@ static int number_in(uint64_t pid, uint32_t pidns, pid_t *ret)
 	if (level >= LEVELS_MAX || at[UPID_NS].at != 8)
 		return -EOPNOTSUPP;
 	for (uint32_t i = 0; pid && i <= level && r == 0; i++) {
-		r = bpf_peek(pid + (uint64_t)at[PID_NUMBERS].at + i * sizeof(number), &number, sizeof(number));
+		r = bpf_peek(
+			pid + (uint64_t)at[PID_NUMBERS].at + i * sizeof(number), &number, sizeof(number));
 		if (r == 0)
 			r = get(number.ns + (uint64_t)at[PIDNS_NS].at, NS_INUM, &inum, sizeof(inum));
 		if (r == 0 && inum == pidns)

@@ -22,8 +22,8 @@ struct unix_sent {
 	size_t len;
 };
 struct unix_arrival {
-	bool gone;    /* the client has closed its end */
-	bool urgent;  /* MSG_OOB has been sent */
+	bool gone;   /* the client has closed its end */
+	bool urgent; /* MSG_OOB has been sent */
 	int receives; /* SO_PASSCRED 1, SO_PASSSEC 2, SO_PASSPIDFD 4, SO_PASSRIGHTS 8; -1: to be had from the listener by accept */
 	struct unix_sender client; /* what SO_PEERCRED will say */
 	uint32_t *groups;

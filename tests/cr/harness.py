@@ -561,7 +561,7 @@ def again(program, env):
 
 
 # What only a task itself can be asked about: refused by checkpoint, as check asks no task anything.
-SEEN_INSIDE = ("key", "key_session", "ldt", "owner_thread", "pidfd_in_flight", "proc_in_flight", "seccomp_in_flight", "unix_urgent")
+SEEN_INSIDE = ("fd_early", "key", "key_session", "ldt", "owner_thread", "pidfd_in_flight", "proc_in_flight", "seccomp_in_flight", "unix_urgent")
 
 
 def odd(program, env, name):

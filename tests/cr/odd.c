@@ -29,6 +29,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <termios.h>
 
@@ -554,6 +555,42 @@ static void check_fd_in_flight(void)
 	check(read(file, &c, 1) == 1, "the file in flight: %m");
 	must(lseek(file, 0, SEEK_SET));
 	put_in_flight(file);
+}
+
+/* A descriptor that has come before who sent it was accepted; "id": the listener. */
+static void connect_early(void)
+{
+	static const struct sockaddr_un a = {AF_UNIX, "\0early"};
+
+	if (id < 0) {
+		id = must(socket(AF_UNIX, SOCK_STREAM, 0));
+		must(bind(id, (const struct sockaddr *)&a, 8));
+		must(listen(id, 4));
+	}
+	fd = must(socket(AF_UNIX, SOCK_STREAM, 0));
+	must(connect(fd, (const struct sockaddr *)&a, 8));
+	put_in_flight(must(open("/etc/passwd", O_RDONLY)));
+	must(shutdown(fd, SHUT_WR));
+}
+
+static bool set_fd_early(void)
+{
+	connect_early();
+	return true;
+}
+
+static void check_fd_early(void)
+{
+	int file;
+	char c;
+
+	fd2 = must(accept(id, NULL, NULL));
+	file = take_in_flight();
+	check(read(file, &c, 1) == 1, "the file that had come early: %m");
+	close(file);
+	close(fd2);
+	close(fd);
+	connect_early();
 }
 
 /* Urgent data, and behind it an error that is told once. */
@@ -2113,6 +2150,7 @@ static const struct object {
 	{"udp_lo_down", set_udp_lo_down, check_udp_lo_down},
 	{"tcp_md5", set_tcp_md5, check_tcp_md5},
 	{"fd_in_flight", set_fd_in_flight, check_fd_in_flight},
+	{"fd_early", set_fd_early, check_fd_early},
 	{"unix_urgent", set_unix_urgent, check_unix_urgent},
 	{"pidfd_in_flight", set_pidfd_in_flight, check_pidfd_in_flight},
 	{"proc_in_flight", set_proc_in_flight, check_proc_in_flight},

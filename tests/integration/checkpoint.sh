@@ -635,6 +635,7 @@ test_without_btf() {
 		pressure whether it is a trigger for pressure
 		mq_notify what is to be told by mq_notify cannot be seen
 		dnotify what is watched by F_NOTIFY this kernel does not let us read
+		unix_gone connected and left before it was accepted; what it sent this kernel lets nobody read
 		aio this kernel does not let us read which requests are in flight
 		seccomp_notify this kernel does not tell whether its listener is open
 	END

@@ -80,6 +80,7 @@ test_credentials_in_one_pid_namespace() { PIDS=1 passed_over credentials; }
 test_queues_of_clients() { passed_over queue; }
 test_queues_of_abstract_names() { passed_over queue-abstract; }
 test_queues_of_packets() { passed_over queue-seqpacket; }
+test_queues_with_data() { passed_over queue-data; }
 
 test_lock() { passed_over lock --file-locks; }
 test_sem_undo() { passed_over undo; }
@@ -96,7 +97,6 @@ refused() {
 }
 
 test_refused_epoll() { refused epoll 'the container "(give|take)" has it open as well'; }
-test_refused_queue_with_data() { refused queue-data 'sent data and is not accepted yet'; }
 test_refused_socket() { refused tcp 'the container "(give|take)" has it open as well'; }
 
 # A pair that another container's process had made: its pid can be imitated when it is gone, and free.

@@ -255,7 +255,8 @@ static void dial(const char *kind, const char *whose, int i)
 
 	dialled[i] = socket(AF_UNIX, queue_type(kind) | SOCK_CLOEXEC, 0);
 	check(connect(dialled[i], (struct sockaddr *)&a, len) == 0, "connect");
-	check(!strstr(kind, "data") || write(dialled[i], "x", 1) == 1, "write");
+	check(!strstr(kind, "data") || write(dialled[i], "early", 5) == 5, "write");
+	check(!strstr(kind, "data") || i == 0 || shutdown(dialled[i], SHUT_WR) == 0, "shutdown");
 	listeners[i] = who(dialled[i]);
 }
 
@@ -280,14 +281,18 @@ static void queue_up(const char *kind)
 }
 
 /* Each in its place: our own one has a pid that we see. */
-static void accept_queue(void)
+static void accept_queue(const char *kind)
 {
 	for (int i = 0; i < 3; i++) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		char digit = (char)('0' + i);
+		char digit = (char)('0' + i), text[8];
 
 		check(fd >= 0, "accept");
 		check((who(fd).pid == getpid()) == (i == 1), "a client in another place");
+		check(!strstr(kind, "data") ||
+				(read(fd, text, sizeof(text)) == 5 && !memcmp(text, "early", 5)),
+			"not what was sent early");
+		check(!strstr(kind, "data") || i == 0 || read(fd, text, 1) == 0, "it goes on");
 		check(write(fd, &digit, 1) == 1, "answer");
 	}
 	check(fcntl(listener, F_SETFL, O_NONBLOCK) == 0 && accept4(listener, NULL, NULL, SOCK_CLOEXEC) < 0,
@@ -471,7 +476,7 @@ int main(int argc, char **argv)
 	check(now.pid == seen.pid && now.uid == seen.uid && now.gid == seen.gid,
 		"the other end is another one's");
 	if (!strncmp(argv[2], "queue", 5)) {
-		accept_queue();
+		accept_queue(argv[2]);
 		hear_answers();
 	} else if (!gives()) {
 		wait_for("/vol/result.give");

@@ -218,11 +218,11 @@ struct dump {
 	struct bpf_row *udp_errors; /* of the sockets of that network namespace (res/socket-udp-error.c) */
 	size_t n_udp_errors;
 	ino_t udp_errors_namespace;
-	bool has_unix_backlogs, has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify, has_listeners,
-		has_permissions;     /* the image has */
-	struct dump_agents *agents;  /* listeners-dump.c */
-	bool may_notify;	     /* a seccomp filter may ask a listener */
-	struct bpf_users *bpf_users; /* of all maps of the machine; NULL until asked for */
+	bool has_unix_backlogs, has_socket_errors, has_pressure_triggers, has_mq_notify, has_aio, has_dnotify,
+		has_listeners, has_permissions; /* the image has */
+	struct dump_agents *agents;		/* listeners-dump.c */
+	bool may_notify;			/* a seccomp filter may ask a listener */
+	struct bpf_users *bpf_users;		/* of all maps of the machine; NULL until asked for */
 	size_t n_bpf_users;
 	struct sockdiag *sockets; /* of the container's network namespace; NULL until asked for */
 	St__Container *container;

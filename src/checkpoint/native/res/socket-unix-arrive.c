@@ -53,8 +53,7 @@ int unix_forget_arrivals(struct sock *listener, struct error *e)
 	return listener->m->n_arrivals ? set_receives(listener->fd, AS_MADE, e) : 0;
 }
 
-int unix_send_arrival(
-	struct unix_restore *u, const struct sock *listener, size_t i, int fd, struct error *e)
+int unix_send_arrival(struct unix_restore *u, const struct sock *listener, size_t i, int fd, struct error *e)
 {
 	const St__UnixArrival *a = arrival_of(listener, i);
 	int r = 0;

@@ -113,7 +113,8 @@ void unix_check_backlog(struct dump *d, const struct dump_file *f, const struct 
 		const char *reason = obstacle(d, s, &list[i]);
 
 		if (reason)
-			dump_refuse(d, f->proc, f->fd, "unix socket", reason, REMEDY_ACCEPT_IT, "%s", f->link);
+			dump_refuse(
+				d, f->proc, f->fd, "unix socket", reason, REMEDY_ACCEPT_IT, "%s", f->link);
 	}
 }
 
@@ -174,8 +175,8 @@ static St__UnixArrival *new_arrival(struct dump *d, const struct unix_arrival *x
 			return NULL;
 	if (!m->sent || !x->gone)
 		return m->sent ? m : NULL;
-	m->client = unix_new_credentials(
-		d, x->client.pid, x->client.uid, x->client.gid, x->groups, x->n_groups);
+	m->client =
+		unix_new_credentials(d, x->client.pid, x->client.uid, x->client.gid, x->groups, x->n_groups);
 	return m->client && set_name(d, m, x) == 0 ? m : NULL;
 }
 

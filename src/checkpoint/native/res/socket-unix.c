@@ -635,7 +635,13 @@ const struct resource resource_unix = {
 	.description =
 		"stream, datagram and seqpacket; pairs, named, abstract, listening with a backlog, "
 		"with queued data and descriptors (those of living processes on their way are refused: "
-		"pidfds, files of /proc/PID)",
+		"pidfds, files of /proc/PID). Clients in a backlog that have sent something, or are gone: "
+		"not of an "
+		"ordinary user's container, nor on a kernel without BTF. Refused, after a second in which "
+		"the server "
+		"might accept it (--patience): one that has sent descriptors or urgent data, one from "
+		"outside that is "
+		"gone",
 	.kind_case = ST__FILE__KIND_SOCKET,
 	.match = match,
 	.check = check,

@@ -123,7 +123,11 @@ int unix_link_names(
 	struct dump *d, struct dump_file *f, const struct sockdiag_socket *s, struct error *e) _must_check_;
 /* In the arena: "format" has one %s, the name of the container that has it. */
 const char *unix_says(struct dump *d, const struct peer_file *other, const char *format);
-enum { UNIX_OPT_PASSPIDFD = 76, UNIX_OPT_PASSRIGHTS = 83, UNIX_RECEIVES_KNOWN = 16 /* UnixArrival.receives */ };
+enum {
+	UNIX_OPT_PASSPIDFD = 76,
+	UNIX_OPT_PASSRIGHTS = 83,
+	UNIX_RECEIVES_KNOWN = 16 /* UnixArrival.receives */
+};
 /* Who waits to be accepted (socket-unix-backlog.c): what of a listener's backlog cannot be kept is refused; into its record, when m->waiting
  * is filled. */
 void unix_check_backlog(struct dump *d, const struct dump_file *f, const struct sockdiag_socket *s);
