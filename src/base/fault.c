@@ -80,6 +80,7 @@ const char *const fault_names[] = {
 	"checkpoint-late",
 	"checkpoint-image",
 	"checkpoint-pack",
+	"checkpoint-comparing",
 	"checkpoint-packing",
 	"checkpoint-packed",
 	"checkpoint-stream",

@@ -35,6 +35,7 @@ enum {
 	IMAGE_MANIFEST_MAX = 1024 * 1024,
 };
 #define IMAGE_FEATURE_PARENT "parent"
+#define IMAGE_FEATURE_ANCESTORS "ancestor-data"
 #define IMAGE_FEATURE_PRE_DUMP "pre-dump"
 #define IMAGE_FEATURE_SOCKET_ERRORS "socket-errors"
 #define IMAGE_FEATURE_COMPRESSED "compressed-pages"
@@ -184,13 +185,19 @@ struct image_index {
 	size_t n_frames;
 	uint32_t frame_size;
 	uint64_t data_size; /* bytes of page data: where the runs' offsets point */
+	uint64_t n_repeated; /* pages of which the file says where in a parent's page data they are */
 };
+/* Whether data of it is in another image. */
+bool image_index_has_ancestors(const struct image_index *x);
 void image_index_done(struct image_index *x);
 /* Is b the same run as a, going on? */
 bool image_run_continues(const struct image_run *a, const struct image_run *b);
 /* The first run of "space" that ends behind "address", or what comes behind it; n_runs if there is none. */
 size_t image_index_find(const struct image_index *x, uint64_t space, uint64_t address);
 int image_index_parse(const void *data, size_t len, uint64_t pages_size, struct image_index *ret,
+	struct error *e) _must_check_;
+/* Whether the data that is in parents is there: the sizes of theirs, behind that of x. */
+int image_index_check_ancestors(const struct image_index *x, const uint64_t *data_size, unsigned n_layers,
 	struct error *e) _must_check_;
 /* Of one that was parsed and resolved elsewhere: whether it is as if it had been here. "data_size" of it and what is below. */
 int image_index_check(const struct image_index *x, uint64_t pages_size, const uint64_t *data_size,
@@ -227,6 +234,7 @@ struct image_file_info {
 struct image_files {
 	struct image_file_info checkpoint, index, pages;
 	bool compressed; /* the pages */
+	bool ancestors;	 /* some are in the page data of parents, wherever these had them */
 };
 /* Is it relative, and no longer than such a path may be? */
 bool image_parent_is_valid(const char *path);
@@ -294,9 +302,22 @@ int image_stage_new(struct image_pages *p, int fd, struct image_stage **ret, str
 void image_stage_free(struct image_stage *s);
 int image_stage_finish(struct image_stage *s, struct error *e) _must_check_;
 /* pack.c: writes the page data of "from" to "to", as it was asked for, and makes the index say so. 0: it would not get smaller,
- * nothing was done; 1: done, from's contents are gone. */
-int image_pack(const struct image_packing *how, struct image_index *x, int from, uint64_t from_size, int to,
-	uint64_t *ret_size, struct error *e) _must_check_;
+ * nothing was done; 1: done, from's contents are gone. "parent" NULL: there is none, or its pages are not asked for. */
+int image_pack(const struct image_packing *how, const struct image *parent, struct image_index *x, int from,
+	uint64_t from_size, int to, uint64_t *ret_size, struct error *e) _must_check_;
+
+/* past.c: page data of a parent (borrowed) and its parents */
+struct image_past;
+int image_past_new(const struct image *parent, struct image_past **ret, struct error *e) _must_check_;
+void image_past_free(struct image_past *p);
+/* How many pages: their numbers are less. */
+uint64_t image_past_pages(const struct image_past *p);
+/* Where one of them is, as a run of the child says it. */
+void image_past_place(
+	const struct image_past *p, uint64_t number, unsigned *ret_layer, uint64_t *ret_offset);
+/* "reader": of the parent. */
+int image_past_read(const struct image_past *p, struct image_reader *reader, uint64_t number, uint64_t n_pages,
+	uint8_t *to, struct error *e) _must_check_;
 
 /* compat.c: files that callers of CRIU look for; appended to b. */
 int image_compat_inventory(struct image_buffer *b) _must_check_;

@@ -86,6 +86,7 @@ struct image_manifest {
 		uint64_t open_us, create_us,
 			resume_us; /* of a restore, which also has total_us and memory_us */
 		uint64_t processes, threads, files, pages_data, pages_zero, pages_shared, pages_parent, bytes;
+		uint64_t pages_repeated; /* given as data, but a parent has the same */
 		uint64_t pages_late; /* that were copied while the container ran on */
 	} statistics;
 };
@@ -100,7 +101,8 @@ int image_codec_parse(const char *text, enum image_codec *ret, int *ret_level) _
 struct image_packing {
 	enum image_codec codec;
 	int level;
-	bool dedup; /* pages with the same contents are stored once */
+	bool dedup;    /* pages with the same contents are stored once, */
+	bool repeated; /* and those that a parent has somewhere not at all; with dedup only */
 	/* Asked now and then, by any of the threads: negative: it is to be given up. NULL: nobody is asked. */
 	int (*go_on)(void *arg, struct error *e);
 	void *arg;
@@ -287,8 +289,8 @@ int image_read(const struct image *i, uint64_t space, uint64_t address, void *bu
 	struct error *e) _must_check_;
 /* Bytes of page data, and what becomes of them. */
 struct image_sizes {
-	uint64_t memory; /* all that was there: the sum of the next five */
-	uint64_t zero, shared, duplicate, parent, data;
+	uint64_t memory; /* all that was there: the sum of the next six */
+	uint64_t zero, shared, duplicate, parent, repeated, data;
 	uint64_t stored; /* what "data" takes in pages.img */
 	uint64_t files;	 /* all that a restore reads */
 	enum image_codec codec;

@@ -22,6 +22,9 @@ void image_index_done(struct image_index *x)
 	*x = (struct image_index){0};
 }
 
+/* Kinds of entries that runs are not of: the data that a parent has somewhere is a run of data in another layer. */
+enum { ENTRY_ANCESTOR = 4 };
+
 struct layout { /* of a file: where its parts are */
 	uint64_t n_runs, n_chunks, chunk_size, chunks_at;
 	uint64_t data_size, frame_size, n_frames, frames_at;
@@ -114,6 +117,8 @@ static const char *run_problem(const struct image_run *r, const struct image_run
 			      (r->space == before->space &&
 				      r->address < before->address + before->n_pages * IMAGE_PAGE_SIZE)))
 		return "runs overlap or are not sorted";
+	if (r->layer > 0)
+		data_size = UINT64_MAX; /* image_index_check_ancestors() */
 	if (r->kind == IMAGE_PAGES_DATA &&
 		(r->offset % IMAGE_PAGE_SIZE || bytes > data_size || r->offset > data_size - bytes))
 		return "run outside the page data";
@@ -131,17 +136,19 @@ static int parse_runs(
 {
 	for (uint64_t i = 0; i < n; i++, p += IMAGE_INDEX_ENTRY) {
 		uint64_t at = IMAGE_INDEX_HEADER + i * IMAGE_INDEX_ENTRY;
-		uint32_t kind = get_le32(p + 32);
+		uint32_t kind = get_le32(p + 32), layer = get_le32(p + 36);
 		const char *problem;
 
-		if (kind > IMAGE_PAGES_SHARED || get_le32(p + 36))
+		if (kind > ENTRY_ANCESTOR || (layer > 0) != (kind == ENTRY_ANCESTOR) ||
+			layer > IMAGE_CHAIN_MAX)
 			return image_corrupt(e, IMAGE_INDEX, at + 32, "unknown kind of pages (%u)", kind);
 		runs[i] = (struct image_run){
 			.space = get_le64(p),
 			.address = get_le64(p + 8),
 			.n_pages = get_le64(p + 16),
 			.offset = get_le64(p + 24),
-			.kind = kind,
+			.kind = kind == ENTRY_ANCESTOR ? IMAGE_PAGES_DATA : kind,
+			.layer = layer,
 		};
 		problem = run_problem(&runs[i], i ? &runs[i - 1] : NULL, data_size);
 		if (problem)
@@ -249,6 +256,8 @@ int image_index_parse(
 	r = parse_runs(p + IMAGE_INDEX_HEADER, l.n_runs, l.data_size, x.runs, e);
 	if (r < 0)
 		return r;
+	for (uint64_t i = 0; i < l.n_runs; i++)
+		x.n_repeated += x.runs[i].layer ? x.runs[i].n_pages : 0;
 	for (uint64_t i = 0; i < l.n_chunks; i++)
 		x.chunks[i] = get_le64(p + l.chunks_at + i * 8);
 	x.n_runs = l.n_runs;
@@ -282,6 +291,30 @@ static const char *sizes_problem(const struct image_index *x, uint64_t pages_siz
 	return NULL;
 }
 
+bool image_index_has_ancestors(const struct image_index *x)
+{
+	for (size_t i = 0; i < x->n_runs; i++)
+		if (x->runs[i].layer > 0)
+			return true;
+	return false;
+}
+
+int image_index_check_ancestors(
+	const struct image_index *x, const uint64_t *data_size, unsigned n_layers, struct error *e)
+{
+	for (size_t i = 0; i < x->n_runs; i++) {
+		const struct image_run *r = &x->runs[i];
+		uint64_t bytes = r->n_pages * IMAGE_PAGE_SIZE;
+
+		if (r->layer > 0 && (r->layer >= n_layers || bytes > data_size[r->layer] ||
+					    r->offset > data_size[r->layer] - bytes))
+			return image_corrupt(e, IMAGE_INDEX, 0,
+				"address space %llu: parent %u has no page data for 0x%llx",
+				(unsigned long long)r->space, r->layer, (unsigned long long)r->address);
+	}
+	return 0;
+}
+
 int image_index_check(const struct image_index *x, uint64_t pages_size, const uint64_t *data_size,
 	unsigned n_layers, struct error *e)
 {
@@ -301,7 +334,8 @@ int image_index_check(const struct image_index *x, uint64_t pages_size, const ui
 	/* These look others up: after all are in order. */
 	for (size_t i = 0; i < x->n_runs && !problem; i++)
 		problem = x->runs[i].kind == IMAGE_PAGES_SHARED ? shared_problem(x, &x->runs[i]) : NULL;
-	return problem ? image_corrupt(e, IMAGE_INDEX, 0, "%s", problem) : 0;
+	return problem ? image_corrupt(e, IMAGE_INDEX, 0, "%s", problem)
+		       : image_index_check_ancestors(x, data_size, n_layers, e);
 }
 
 static int compare_runs(const void *va, const void *vb)
@@ -381,8 +415,8 @@ int image_index_build(struct image_index *x, uint64_t pages_size, struct image_b
 		put_le64(p + 8, r->address);
 		put_le64(p + 16, r->n_pages);
 		put_le64(p + 24, r->offset);
-		put_le32(p + 32, r->kind);
-		put_le32(p + 36, 0);
+		put_le32(p + 32, r->layer > 0 ? ENTRY_ANCESTOR : r->kind);
+		put_le32(p + 36, r->layer);
 	}
 	for (size_t i = 0; i < x->n_chunks; i++, p += 8)
 		put_le64(p, x->chunks[i]);

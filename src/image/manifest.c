@@ -70,7 +70,7 @@ static struct json_object *cpu_object(const struct image_manifest *m)
 }
 
 /* What a reader must know, or refuse. */
-static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_PRE_DUMP,
+static const char *const known_features[] = {IMAGE_FEATURE_PARENT, IMAGE_FEATURE_ANCESTORS, IMAGE_FEATURE_PRE_DUMP,
 	IMAGE_FEATURE_SOCKET_ERRORS, IMAGE_FEATURE_COMPRESSED, IMAGE_FEATURE_PRESSURE,
 	IMAGE_FEATURE_MQ_NOTIFY, IMAGE_FEATURE_AIO, IMAGE_FEATURE_DNOTIFY, IMAGE_FEATURE_LISTENERS,
 	IMAGE_FEATURE_PERMISSIONS, IMAGE_FEATURE_SHARED, IMAGE_FEATURE_SHARED_PIDS, IMAGE_FEATURE_BACKLOGS,
@@ -81,10 +81,10 @@ static struct json_object *features_array(const struct image_manifest *m, const 
 	struct json_object *a = json_object_new_array();
 
 	if (a && ((m->parent && !manifest_append(a, IMAGE_FEATURE_PARENT)) ||
+			 (f->ancestors && !manifest_append(a, IMAGE_FEATURE_ANCESTORS)) ||
 			 (m->pre_dump && !manifest_append(a, IMAGE_FEATURE_PRE_DUMP)) ||
 			 (m->socket_errors && !manifest_append(a, IMAGE_FEATURE_SOCKET_ERRORS)) ||
 			 (f->compressed && !manifest_append(a, IMAGE_FEATURE_COMPRESSED)) ||
-
 			 (m->pressure_triggers && !manifest_append(a, IMAGE_FEATURE_PRESSURE)) ||
 			 (m->mq_notify && !manifest_append(a, IMAGE_FEATURE_MQ_NOTIFY)) ||
 			 (m->aio_rings && !manifest_append(a, IMAGE_FEATURE_AIO)) ||

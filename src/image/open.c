@@ -112,6 +112,17 @@ static int open_parent(
 	return 0;
 }
 
+/* Of it, and of what its chain has below it: whether all is there that the index says. */
+static int check_ancestors(const struct image *i, struct error *e)
+{
+	uint64_t data_size[IMAGE_CHAIN_MAX + 1];
+	unsigned n = 0;
+
+	for (const struct image *of = i; of && n <= IMAGE_CHAIN_MAX; of = of->parent)
+		data_size[n++] = of->index.data_size;
+	return image_index_check_ancestors(&i->index, data_size, n, e);
+}
+
 static int open_rest(struct image *i, const struct image_opener *o, struct arena *memory, unsigned depth,
 	const struct image_layer *l, struct error *e)
 {
@@ -124,6 +135,8 @@ static int open_rest(struct image *i, const struct image_opener *o, struct arena
 		r = load_index(i, &l->index, e);
 	if (r == 0)
 		r = image_index_resolve(&i->index, i->parent ? &i->parent->index : &nothing, 1, e);
+	if (r == 0)
+		r = check_ancestors(i, e);
 	if (r == 0)
 		r = content(IMAGE_PAGES, &l->pages, i->files.pages.size, NULL, e);
 	if (r == 0 && l->stream && i->index.frame_size)
@@ -280,6 +293,8 @@ int image_from_memory(const struct image_manifest *m, const void *records, size_
 		r = image_index_parse(index, index_len, pages_size, &i->index, e);
 	if (r == 0)
 		r = image_index_resolve(&i->index, &(struct image_index){0}, 1, e);
+	if (r == 0)
+		r = check_ancestors(i, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(i);

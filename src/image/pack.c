@@ -7,6 +7,9 @@
  * Duplicates are found by a hash and proved by comparing them. Packed data has the first page of each contents, in their old
  * order; the runs of the index then point there, several to one page. What no run points to is left out. All that is kept for a
  * page is 8 bytes, and 16 in the table of hashes, which ends at TABLE_MAX pages: those behind it are only looked up.
+ *
+ * What the parents have goes past the complete table once, and is compared with what has the same hash (4 bytes more for each
+ * page of this image; nothing for one of theirs). The image then says where in their page data it is.
  */
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -29,6 +32,8 @@ enum {
 _Static_assert(IMAGE_FRAME_SIZE % PAGE == 0 && BATCH % IMAGE_CHUNK_SIZE == 0, "threads work on whole ones");
 
 #define UNUSED UINT32_MAX
+/* In "places": the rest is the number of a page of the past. */
+#define REPEATED (UINT32_C(1) << 31)
 
 struct hashed {
 	uint32_t hash, page; /* page + 1; 0: empty */
@@ -43,6 +48,10 @@ struct pack {
 	uint32_t *source; /* of each packed page, its old number; NULL: the same */
 	uint32_t *target; /* of each old page, its packed number; UNUSED */
 	uint64_t n_pages; /* packed */
+	struct image_past *past;	 /* NULL: none, or it is not asked for */
+	const struct image *past_of;	 /* borrowed */
+	_Atomic uint32_t *places;	 /* of each "target": REPEATED, or its number among those that stay */
+	struct image_reader *readers[CREW_HELPERS + 1];
 	struct hashed *table;
 	size_t table_size, table_n;
 	uint64_t window; /* first page of */
@@ -193,6 +202,88 @@ static int number_window(struct pack *p, struct error *e)
 	return 0;
 }
 
+/* ---- what the parents have ---- */
+
+/* The first one of the past stays, whoever comes first. */
+static void note_place(struct pack *p, uint32_t target, uint32_t place)
+{
+	uint32_t was = atomic_load(&p->places[target]);
+
+	while (place < was && !atomic_compare_exchange_weak(&p->places[target], &was, place))
+		;
+}
+
+/* A page of the past: is it one of ours? */
+static int find_repeated(struct pack *p, const uint8_t *data, uint32_t place, uint8_t *buf)
+{
+	uint32_t hash = image_hash(data, PAGE) >> 32;
+
+	for (size_t at = hash & (p->table_size - 1); p->table[at].page; at = (at + 1) & (p->table_size - 1)) {
+		uint64_t page = p->table[at].page - 1;
+		int r;
+
+		if (p->table[at].hash != hash || atomic_load(&p->places[p->target[page]]) < place)
+			continue;
+		r = pread_exact(p->from, buf, PAGE, page * PAGE);
+		if (r < 0)
+			return r;
+		if (!memcmp(buf, data, PAGE)) {
+			note_place(p, p->target[page], place);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int compare_batch(void *arg, size_t item, unsigned worker, struct error *e)
+{
+	struct pack *p = arg;
+	uint64_t first = item * (BATCH / PAGE),
+		 n = MIN(image_past_pages(p->past) - first, (uint64_t)BATCH / PAGE);
+	int r = fault_point("checkpoint-comparing", e);
+
+	if (r == 0)
+		r = go_on(p, e);
+	if (r == 0)
+		r = image_past_read(p->past, p->readers[worker], first, n, p->in[worker], e);
+	if (r < 0)
+		return r;
+	for (uint64_t i = 0; i < n; i++) {
+		r = find_repeated(p, p->in[worker] + i * PAGE, REPEATED | (first + i), p->out[worker]);
+		if (r < 0)
+			return pack_errno(r, e);
+	}
+	return 0;
+}
+
+static int in_threads(struct pack *p, crew_item_fn *f, uint64_t bytes, struct error *e);
+
+/* What is found stays in the parents; the others move up. */
+static int find_all_repeated(struct pack *p, struct error *e)
+{
+	uint64_t n = 0;
+	int r = 0;
+
+	/* 8 TiB are enough. */
+	if (!p->past || p->n_pages >= REPEATED || image_past_pages(p->past) >= REPEATED - 1)
+		return 0;
+	p->places = malloc(MAX(p->n_pages, UINT64_C(1)) * sizeof(*p->places));
+	if (!p->places)
+		return pack_errno(-ENOMEM, e);
+	memset(p->places, 0xff, p->n_pages * sizeof(*p->places));
+	for (unsigned i = 0; i <= CREW_HELPERS && r == 0; i++)
+		r = image_reader_new(p->past_of, &p->readers[i], e);
+	if (r == 0)
+		r = in_threads(p, compare_batch, image_past_pages(p->past) * PAGE, e);
+	for (uint64_t i = 0; i < p->n_pages && r == 0; i++)
+		if (p->places[i] == UNUSED) {
+			p->places[i] = n;
+			p->source[n++] = p->source[i];
+		}
+	p->n_pages = n;
+	return r;
+}
+
 /* Which pages stay, in what order. */
 static int number_pages(struct pack *p, struct error *e)
 {
@@ -208,8 +299,10 @@ static int number_pages(struct pack *p, struct error *e)
 	mark_used(p);
 	for (p->n_pages = 0; p->window < p->n_from && r == 0; p->window += WINDOW * (BATCH / PAGE))
 		r = number_window(p, e);
-	free(take_ptr(p->table));
 	free(take_ptr(p->hashes));
+	if (r == 0)
+		r = find_all_repeated(p, e);
+	free(take_ptr(p->table));
 	return r;
 }
 
@@ -237,6 +330,17 @@ static bool add_run(struct runs *x, const struct image_run *run)
 	return true;
 }
 
+/* Where one of our pages is from now on. */
+static void place_page(const struct pack *p, uint64_t page, struct image_run *run)
+{
+	uint32_t target = p->target[page], place = p->places ? p->places[target] : target;
+
+	if (p->places && place & REPEATED)
+		image_past_place(p->past, place & ~REPEATED, &run->layer, &run->offset);
+	else
+		run->offset = (uint64_t)place * PAGE;
+}
+
 /* A run, page by page; neighbours that stay neighbours are merged again. */
 static bool add_packed(const struct pack *p, struct runs *x, const struct image_run *run)
 {
@@ -245,7 +349,7 @@ static bool add_packed(const struct pack *p, struct runs *x, const struct image_
 
 		one.address += i * PAGE;
 		one.n_pages = 1;
-		one.offset = (uint64_t)p->target[run->offset / PAGE + i] * PAGE;
+		place_page(p, run->offset / PAGE + i, &one);
 		if (!add_run(x, &one))
 			return false;
 	}
@@ -376,7 +480,7 @@ static int sample(const struct pack *p, bool *ret, struct error *e)
 	uint64_t frames = p->n_pages / (IMAGE_FRAME_SIZE / PAGE);
 	size_t stored = 0, n = 0;
 
-	*ret = true;
+	*ret = p->n_pages > 0;
 	if (frames < 2 * SAMPLES)
 		return 0;
 	for (; n < SAMPLES; n++) {
@@ -468,18 +572,22 @@ static void pack_done(struct pack *p)
 		free(p->in[i]);
 		free(p->out[i]);
 		image_encoder_free(p->encoders[i]);
+		image_reader_free(p->readers[i]);
 	}
+	image_past_free(p->past);
+	free(p->places);
 	free(p->source);
 	free(p->target);
 	free(p->table);
 	free(p->hashes);
 }
 
-int image_pack(const struct image_packing *how, struct image_index *x, int from, uint64_t from_size, int to,
-	uint64_t *ret_size, struct error *e)
+int image_pack(const struct image_packing *how, const struct image *parent, struct image_index *x, int from,
+	uint64_t from_size, int to, uint64_t *ret_size, struct error *e)
 {
 	_cleanup_(pack_done) struct pack p = {.how = how,
 		.index = x,
+		.past_of = parent,
 		.from = from,
 		.to = to,
 		.n_from = from_size / PAGE,
@@ -490,6 +598,8 @@ int image_pack(const struct image_packing *how, struct image_index *x, int from,
 	if (from_size == 0)
 		return 0;
 	r = prepare(&p, e);
+	if (r == 0 && parent && how->dedup)
+		r = image_past_new(parent, &p.past, e);
 	if (r == 0)
 		r = number_pages(&p, e);
 	if (r == 0 && compress)

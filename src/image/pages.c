@@ -619,5 +619,9 @@ void image_pages_count(const struct image_pages *p, struct image_statistics *s)
 		*of[i] = 0;
 	for (size_t i = 0; i < p->index.n_runs; i++)
 		*of[p->index.runs[i].kind] += p->index.runs[i].n_pages;
+	s->pages_repeated = 0;
+	for (size_t i = 0; i < p->index.n_runs; i++)
+		s->pages_repeated += p->index.runs[i].layer ? p->index.runs[i].n_pages : 0;
+	s->pages_data -= s->pages_repeated;
 	s->bytes = p->size;
 }

@@ -275,7 +275,8 @@ void image_sizes(const struct image *i, struct image_sizes *ret)
 	s.memory = by_kind[IMAGE_PAGES_DATA] + by_kind[IMAGE_PAGES_ZERO] + by_kind[IMAGE_PAGES_SHARED];
 	s.zero = by_kind[IMAGE_PAGES_ZERO];
 	s.shared = by_kind[IMAGE_PAGES_SHARED];
-	s.parent = by_kind[IMAGE_PAGES_DATA] - own;
+	s.repeated = MIN(i->index.n_repeated * IMAGE_PAGE_SIZE, by_kind[IMAGE_PAGES_DATA] - own);
+	s.parent = by_kind[IMAGE_PAGES_DATA] - own - s.repeated;
 	s.data = MIN(own, i->index.data_size);
 	s.duplicate = own - s.data;
 	s.stored = i->files.pages.size;

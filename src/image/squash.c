@@ -72,14 +72,14 @@ static int write_stdio(int dirfd, const char *text, size_t len, struct error *e)
 	return r < 0 ? error_errno(e, r, "descriptors.json") : 0;
 }
 
-/* Compressed as the last image of the chain is. */
+/* Compressed as the last image of the chain is. What is in it more than once was found by comparing, and is to be found again. */
 static int pack_likewise(const struct image *i, struct image_writer *w, struct error *e)
 {
 	struct image_packing p = {};
 	struct image_sizes s;
 
 	image_sizes(i, &s);
-	p.dedup = s.codec != IMAGE_CODEC_NONE;
+	p.dedup = s.codec != IMAGE_CODEC_NONE || s.duplicate || s.repeated;
 	(void)!image_codec_parse(image_codec_name(s.codec), &p.codec, &p.level);
 	return image_writer_pack(w, &p, e);
 }

@@ -39,6 +39,7 @@ const struct image_statistic image_statistic_table[] = {
 	FIELD(pages_zero, BOTH | OLD),
 	FIELD(pages_shared, BOTH | NEW),
 	FIELD(pages_parent, BOTH | NEW),
+	FIELD(pages_repeated, BOTH | NEW),
 	FIELD(pages_late, DUMP | NEW),
 	FIELD(bytes, BOTH | OLD),
 	{NULL, 0, 0},

@@ -378,7 +378,7 @@ static int pack(struct image_writer *w, struct image_index *x, uint64_t *size, s
 	if (r == 0)
 		r = create_file(w, FILE_PAGES, &fd, e);
 	if (r == 0)
-		r = image_pack(&w->packing, x, w->pages_fd, *size, fd, size, e);
+		r = image_pack(&w->packing, w->packing.repeated ? w->parent : NULL, x, w->pages_fd, *size, fd, size, e);
 	if (r < 0)
 		return r;
 	if (r == 0 && renameat(w->dirfd, image_names[FILE_RAW], w->dirfd, IMAGE_PAGES) < 0)
@@ -406,6 +406,8 @@ static int put_index(struct image_writer *w, struct image_files *f, struct image
 	if (r < 0)
 		return r;
 	f->compressed = index->frame_size > 0;
+	f->ancestors = image_index_has_ancestors(index);
+	w->inherits |= f->ancestors;
 	r = image_index_build(index, f->pages.size, b, e);
 	if (r < 0)
 		return r;

@@ -630,6 +630,7 @@ int dump_prepare_packing(struct dump *d, int *guard_fd, struct error *e)
 	if (d->stream)
 		return 0; /* is compressed as it leaves */
 	d->packing_guard = guard_fd;
+	p.repeated = p.dedup;
 	p.dedup |= p.codec != IMAGE_CODEC_NONE;
 	p.go_on = packing_goes_on;
 	p.arg = d;

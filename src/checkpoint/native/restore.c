@@ -726,6 +726,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 			.pages_zero = made->pages_zero,
 			.pages_shared = made->pages_shared,
 			.pages_parent = made->pages_parent,
+			.pages_repeated = made->pages_repeated,
 			.bytes = made->bytes};
 		/* What reads the image has a limit of its own. */
 		watchdog_begin(&r.watchdog, WATCHDOG_RESTORE, &o->watchdog, &r.beat, o->work_path);
