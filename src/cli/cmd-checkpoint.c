@@ -66,7 +66,7 @@ static const struct cli_option table[] = {
 		"send memory there"},
 	{"compress", 0, CLI_STRING, offsetof(struct options, compress), "none|lz4|zstd[:LEVEL]",
 		"store memory compressed, and pages with the same contents once"},
-	{"dedup", 0, CLI_FLAG, CP(packing.dedup), NULL, "store pages with the same contents once"},
+	{"dedup", 0, CLI_FLAG, CP(packing.dedup), NULL, "store pages with the same contents once, and what a parent has not again"},
 	{"auto-dedup", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{"link-remap", 0, CLI_IGNORED_FLAG, 0, NULL, NULL},
 	{NULL},

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The page data that an image's parents have: what they still need of it, each page once. Pages are numbered in the order of the
- * images and of their data, so that 32 bits name one; nothing is kept of a page, only of each piece that lies together.
+ * The page data that an image's parents have: what each of them needs of its own, once. Also what the last one does not need any more,
+ * or, being a pre-dump, has not looked at. Pages are numbered in the order of the images, the nearest first, and of their data, so that
+ * 32 bits name one; nothing is kept of a page, only of each piece that lies together.
  */
 #include <stdlib.h>
 
-#include "image/image-priv.h"
+#include "image/opened-priv.h"
 
 enum { PAGE = IMAGE_PAGE_SIZE };
 
@@ -53,23 +54,31 @@ static void merge(struct image_past *p)
 	}
 }
 
+static void collect(struct image_past *p, const struct image_index *x, unsigned layer)
+{
+	for (size_t i = 0; i < x->n_runs; i++)
+		if (x->runs[i].kind == IMAGE_PAGES_DATA && x->runs[i].layer == 0)
+			p->extents[p->n++] = (struct extent){
+				.offset = x->runs[i].offset, .n_pages = x->runs[i].n_pages, .layer = layer};
+}
+
 int image_past_new(const struct image *parent, struct image_past **ret, struct error *e)
 {
-	const struct image_index *x = image_index_of(parent);
 	struct image_past *p = calloc(1, sizeof(*p));
+	unsigned layer = 0;
+	size_t n = 0;
 
+	for (const struct image *i = parent; i; i = i->parent)
+		n += i->index.n_runs;
 	if (p)
-		p->extents = calloc(x->n_runs + 1, sizeof(*p->extents));
+		p->extents = calloc(n + 1, sizeof(*p->extents));
 	if (!p || !p->extents) {
 		free(p);
 		return error_errno(e, -ENOMEM, "pages of the parent image");
 	}
 	p->parent = parent;
-	for (size_t i = 0; i < x->n_runs; i++)
-		if (x->runs[i].kind == IMAGE_PAGES_DATA)
-			p->extents[p->n++] = (struct extent){.offset = x->runs[i].offset,
-				.n_pages = x->runs[i].n_pages,
-				.layer = x->runs[i].layer};
+	for (const struct image *i = parent; i; i = i->parent)
+		collect(p, &i->index, layer++);
 	if (p->n)
 		qsort(p->extents, p->n, sizeof(*p->extents), compare);
 	merge(p);

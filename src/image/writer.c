@@ -231,6 +231,12 @@ int image_writer_set_parent(
 			"the parent's path \"%.100s\" must be relative to the image's directory, and not "
 			"longer than %d bytes",
 			path, IMAGE_PARENT_MAX - 1);
+	/* Nobody could read what has more. */
+	if (image_n_layers(parent) > IMAGE_CHAIN_MAX)
+		return error_set(e, -ELOOP, ERROR_REFUSED,
+			"the parent has %d parents in a row, which is the limit: make one image of them first "
+			"(stasis image squash), or leave the parent out",
+			IMAGE_CHAIN_MAX);
 	w->parent_path = strdup(path);
 	if (!w->parent_path)
 		return error_errno(e, -ENOMEM, "image");

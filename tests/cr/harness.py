@@ -7,7 +7,7 @@ Each program is run in these ways:
   running  --leave-running, check; the image of it is restored as a second container after the first one is deleted
   lazy     three times with restore --lazy=yes: all there before the check, then checked and checkpointed while it is filled
   old      as once, and the checkpoint as on Linux 6.1 (only programs about memory)
-  packed   as cycles, with --compress lz4, --compress zstd and --dedup, and --thp (programs about memory, and who asks for it)
+  packed   as cycles, with --compress lz4, --compress zstd, and --dedup against that, then both and lazily, and --thp (programs about memory, and who asks for it)
   chain    --pre-dump twice, then a checkpoint that has the second one as its parent; restored of all three (likewise)
   packed_chain  as chain, with images that are compressed, or not (only programs that ask for it)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
@@ -370,7 +370,7 @@ def huge_pages(pid):
 def packed(program, env):
     c = program.container(env, "one")
     c.run()
-    for n, options in enumerate((["--compress", "lz4"], ["--compress", "zstd:3"], ["--dedup"]), 1):
+    for n, options in enumerate((["--compress", "lz4"], ["--compress", "zstd:3"], ["--dedup", "--parent-path", "../image2"]), 1):
         c.wait_ready(n)
         thp = ("no", "yes", "yes")[n - 1]
         cycle(program, c, env.t / f"image{n}", packing=options, restore=["--lazy=no", "--thp", thp])
@@ -383,7 +383,7 @@ def packed(program, env):
     c.wait_ready(4)
     ignore = program.words("ignore")
     before = None if "all" in ignore else observe(c, ignore)
-    c.checkpoint(env.t / "image4", "--compress", "zstd", *program.words("options"))
+    c.checkpoint(env.t / "image4", "--compress", "zstd", "--dedup", "--parent-path", "../image3", *program.words("options"))
     c.gone()
     c.restore(env.t / "image4", "--lazy=yes", *program.words("options"))
     env.command("wait", "--restore", c.cid)

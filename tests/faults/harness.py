@@ -37,6 +37,14 @@ def packing(name):
     return ["--compress", "lz4"] if name in PACKED else []
 
 
+def compared(c, env, name):
+    """The options of a checkpoint that comes by this fault point, and what it needs for them."""
+    if name != "checkpoint-comparing":
+        return packing(name)
+    c.checkpoint(env.t / "parent", "--leave-running")
+    return ["--dedup", "--parent-path", "../parent"]
+
+
 def names():
     """The fault points, by the command they belong to."""
     text = (TESTS.parent / "src/base/fault.c").read_text()
@@ -102,9 +110,9 @@ def files_in(directory):
 
 def checkpoint(env, name, error, leave_running):
     c = start(env)
+    options = [*compared(c, env, name), *(["--leave-running"] if leave_running else [])]
     before = observe(c)
     image = env.t / "image"
-    options = [*packing(name), *(["--leave-running"] if leave_running else [])]
     status, text = fault_of(env, lambda **kw: c.checkpoint(image, *options, **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     committed = (image / "manifest.json").exists()
@@ -136,7 +144,8 @@ def over(env, name, error):
         return {f.name: f.read_bytes() for f in image.iterdir() if f.is_file()}
     c.checkpoint(image, "--leave-running")
     before = files()
-    status, _ = fault_of(env, lambda **kw: c.checkpoint(image, *packing(name), "--leave-running", **kw), name, error)
+    options = compared(c, env, name)
+    status, _ = fault_of(env, lambda **kw: c.checkpoint(image, *options, "--leave-running", **kw), name, error)
     what = f"after FAULT={name}{':EIO' if error else ''} (exit {status})"
     if name == "checkpoint-directory" and not error:
         check(not (image / "manifest.json").exists(), f"{what}: there is an image")  # nobody was left to put it back

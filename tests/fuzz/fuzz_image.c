@@ -85,12 +85,16 @@ static void fuzz_chain(struct image_index *x)
 		{.space = 2, .address = 0, .n_pages = 16, .offset = 1, .kind = IMAGE_PAGES_SHARED},
 	};
 	const struct image_index parent = {.runs = runs, .n_runs = ARRAY_SIZE(runs)};
+	const uint64_t sizes[] = {x->data_size, 16 << 12};
 	struct error e;
 
-	if (image_index_resolve(x, &parent, 1, &e) < 0)
+	if (image_index_resolve(x, &parent, 1, &e) < 0 || image_index_check_ancestors(x, sizes, 2, &e) < 0)
 		return;
 	for (size_t k = 0; k < x->n_runs; k++)
-		if (x->runs[k].kind == IMAGE_PAGES_PARENT ||
+		if (x->runs[k].layer > 1 ||
+			(x->runs[k].layer == 1 && (x->runs[k].n_pages > 16 ||
+							  x->runs[k].offset > (16 - x->runs[k].n_pages) * 4096)) ||
+			x->runs[k].kind == IMAGE_PAGES_PARENT ||
 			(k && x->runs[k].space == x->runs[k - 1].space &&
 				x->runs[k].address < x->runs[k - 1].address))
 			abort();

@@ -329,6 +329,37 @@ static void test_damaged(void)
 	CHECK(image_open(c.fd[1], &i, &e) == -ESTALE, "%s", e.message);
 }
 
+/* As many parents as can be read, all of them in use, and not one more. */
+static void test_long_chain(void)
+{
+	struct memory m = {.space = 1, .n = IMAGE_CHAIN_MAX + 1};
+	_cleanup_chain_ struct chain c = chain_new();
+	int top = open(c.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), before = -EBADF, fd = -EBADF, r = 0;
+	char name[16], parent[16] = "";
+	struct error e;
+
+	for (unsigned k = 0; k < m.n + 1 && r == 0; k++) {
+		snprintf(name, sizeof(name), "%u", k);
+		CHECK(mkdirat(top, name, 0700) == 0);
+		fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (k < m.n)
+			m.contents[k] = 1 + k;
+		r = make(fd, before, parent, &m, &plain, &e);
+		CHECK(r == (k < m.n ? 0 : -ELOOP), "%u: %d %s", k, r, e.message);
+		snprintf(parent, sizeof(parent), "../%u", k);
+		if (r == 0) {
+			close_p(&before);
+			before = fd;
+		}
+	}
+	CHECK(strstr(e.message, "squash") && e.kind == ERROR_REFUSED && faccessat(fd, IMAGE_MANIFEST, F_OK, 0) < 0);
+	check_memory(before, &m);
+	CHECK(sizes_of(before).data == PAGE);
+	close(fd);
+	close(before);
+	close(top);
+}
+
 /* Entries that say more than there is. */
 static void test_wrong_entries(void)
 {
@@ -416,6 +447,7 @@ int main(void)
 		{"a hash alone proves nothing", test_same_hash},
 		{"a chain becomes one image", test_squash},
 		{"a parent that is damaged or another one", test_damaged},
+		{"a chain of as many as there may be", test_long_chain},
 		{"entries that name what is not there", test_wrong_entries},
 		{"entries without a parent, and of other kinds", test_no_parent},
 	};

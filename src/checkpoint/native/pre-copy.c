@@ -57,8 +57,8 @@ static int open_parent(struct dump *d, int image_dir, struct track *t, struct im
 	}
 	if (!t->image || t->image != image_manifest(parent)->checksum) {
 		log_warning(
-			"the memory has not been watched since the image %s was made: all of it is copied",
-			path);
+			"the memory has not been watched since the image %s was made: all of it is copied%s",
+			path, d->options->packing.dedup ? ", and compared with it" : "");
 		forget(t);
 	}
 	*ret = take_ptr(parent);

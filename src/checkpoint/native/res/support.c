@@ -302,7 +302,8 @@ const struct support_row support_rows[] = {
 		"--pre-dump, --parent-path, --pre-copy: private anonymous memory with 4 KiB or transparent "
 		"huge "
 		"pages is copied only if it has been written since (Linux 6.7, as root); memory that was "
-		"mapped, moved or inherited since, shared memory, hugetlb and contents of files as a whole"},
+		"mapped, moved or inherited since, shared memory, hugetlb and contents of files as a whole. "
+		"With --dedup what the parent has is not stored again"},
 	{"memory", "System V shared memory", "supported", "attached, also for reading only, removed, locked"},
 	{"memory", "shadow stack", "refused",
 		"user shadow stacks (CET) can only be written by the CPU itself; no machine here has them"},
