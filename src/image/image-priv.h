@@ -184,7 +184,7 @@ struct image_index {
 	struct image_frame *frames; /* from malloc; none: page data is stored as it is */
 	size_t n_frames;
 	uint32_t frame_size;
-	uint64_t data_size; /* bytes of page data: where the runs' offsets point */
+	uint64_t data_size;  /* bytes of page data: where the runs' offsets point */
 	uint64_t n_repeated; /* pages of which the file says where in a parent's page data they are */
 };
 /* Whether data of it is in another image. */
@@ -313,11 +313,10 @@ void image_past_free(struct image_past *p);
 /* How many pages: their numbers are less. */
 uint64_t image_past_pages(const struct image_past *p);
 /* Where one of them is, as a run of the child says it. */
-void image_past_place(
-	const struct image_past *p, uint64_t number, unsigned *ret_layer, uint64_t *ret_offset);
+void image_past_place(const struct image_past *p, uint64_t number, unsigned *ret_layer, uint64_t *ret_offset);
 /* "reader": of the parent. */
-int image_past_read(const struct image_past *p, struct image_reader *reader, uint64_t number, uint64_t n_pages,
-	uint8_t *to, struct error *e) _must_check_;
+int image_past_read(const struct image_past *p, struct image_reader *reader, uint64_t number,
+	uint64_t n_pages, uint8_t *to, struct error *e) _must_check_;
 
 /* compat.c: files that callers of CRIU look for; appended to b. */
 int image_compat_inventory(struct image_buffer *b) _must_check_;

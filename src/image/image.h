@@ -87,7 +87,7 @@ struct image_manifest {
 			resume_us; /* of a restore, which also has total_us and memory_us */
 		uint64_t processes, threads, files, pages_data, pages_zero, pages_shared, pages_parent, bytes;
 		uint64_t pages_repeated; /* given as data, but a parent has the same */
-		uint64_t pages_late; /* that were copied while the container ran on */
+		uint64_t pages_late;	 /* that were copied while the container ran on */
 	} statistics;
 };
 

@@ -44,13 +44,13 @@ struct pack {
 	struct image_index *index;
 	struct crew *crew;
 	int from, to;
-	uint64_t n_from;  /* pages */
-	uint32_t *source; /* of each packed page, its old number; NULL: the same */
-	uint32_t *target; /* of each old page, its packed number; UNUSED */
-	uint64_t n_pages; /* packed */
-	struct image_past *past;	 /* NULL: none, or it is not asked for */
-	const struct image *past_of;	 /* borrowed */
-	_Atomic uint32_t *places;	 /* of each "target": REPEATED, or its number among those that stay */
+	uint64_t n_from;	     /* pages */
+	uint32_t *source;	     /* of each packed page, its old number; NULL: the same */
+	uint32_t *target;	     /* of each old page, its packed number; UNUSED */
+	uint64_t n_pages;	     /* packed */
+	struct image_past *past;     /* NULL: none, or it is not asked for */
+	const struct image *past_of; /* borrowed */
+	_Atomic uint32_t *places;    /* of each "target": REPEATED, or its number among those that stay */
 	struct image_reader *readers[CREW_HELPERS + 1];
 	struct hashed *table;
 	size_t table_size, table_n;

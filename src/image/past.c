@@ -123,8 +123,8 @@ void image_past_place(const struct image_past *p, uint64_t number, unsigned *ret
 }
 
 /* Checked, as a restore would: what is damaged is of no use to anybody, and neither would be who refers to its neighbours. */
-int image_past_read(const struct image_past *p, struct image_reader *reader, uint64_t number, uint64_t n_pages,
-	uint8_t *to, struct error *e)
+int image_past_read(const struct image_past *p, struct image_reader *reader, uint64_t number,
+	uint64_t n_pages, uint8_t *to, struct error *e)
 {
 	const struct extent *x = extent_of(p, number);
 	uint64_t at = (number - x->number) * PAGE, left = n_pages * PAGE;

@@ -234,7 +234,8 @@ int image_writer_set_parent(
 	/* Nobody could read what has more. */
 	if (image_n_layers(parent) > IMAGE_CHAIN_MAX)
 		return error_set(e, -ELOOP, ERROR_REFUSED,
-			"the parent has %d parents in a row, which is the limit: make one image of them first "
+			"the parent has %d parents in a row, which is the limit: make one image of them "
+			"first "
 			"(stasis image squash), or leave the parent out",
 			IMAGE_CHAIN_MAX);
 	w->parent_path = strdup(path);
@@ -384,7 +385,8 @@ static int pack(struct image_writer *w, struct image_index *x, uint64_t *size, s
 	if (r == 0)
 		r = create_file(w, FILE_PAGES, &fd, e);
 	if (r == 0)
-		r = image_pack(&w->packing, w->packing.repeated ? w->parent : NULL, x, w->pages_fd, *size, fd, size, e);
+		r = image_pack(&w->packing, w->packing.repeated ? w->parent : NULL, x, w->pages_fd, *size, fd,
+			size, e);
 	if (r < 0)
 		return r;
 	if (r == 0 && renameat(w->dirfd, image_names[FILE_RAW], w->dirfd, IMAGE_PAGES) < 0)

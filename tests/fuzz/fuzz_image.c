@@ -92,8 +92,9 @@ static void fuzz_chain(struct image_index *x)
 		return;
 	for (size_t k = 0; k < x->n_runs; k++)
 		if (x->runs[k].layer > 1 ||
-			(x->runs[k].layer == 1 && (x->runs[k].n_pages > 16 ||
-							  x->runs[k].offset > (16 - x->runs[k].n_pages) * 4096)) ||
+			(x->runs[k].layer == 1 &&
+				(x->runs[k].n_pages > 16 ||
+					x->runs[k].offset > (16 - x->runs[k].n_pages) * 4096)) ||
 			x->runs[k].kind == IMAGE_PAGES_PARENT ||
 			(k && x->runs[k].space == x->runs[k - 1].space &&
 				x->runs[k].address < x->runs[k - 1].address))

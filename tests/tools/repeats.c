@@ -53,7 +53,8 @@ static volatile uint64_t *map(int flags, uint64_t what)
 
 int main(void)
 {
-	volatile uint64_t *same = map(MAP_PRIVATE, 1), *shared = map(MAP_SHARED, 2), *from = map(MAP_PRIVATE, 3), *to;
+	volatile uint64_t *same = map(MAP_PRIVATE, 1), *shared = map(MAP_SHARED, 2),
+			  *from = map(MAP_PRIVATE, 3), *to;
 	size_t wrong = 0;
 
 	say("/cr/ready", "ready");
@@ -67,7 +68,8 @@ int main(void)
 	say("/cr/written", "written");
 	await("/cr/check");
 	for (size_t i = 0; i < WORDS; i++)
-		wrong += same[i] != value(i, 1) || shared[i] != value(i, 2) || to[i] != value(i, is_anew(i) ? 5 : 3);
+		wrong += same[i] != value(i, 1) || shared[i] != value(i, 2) ||
+			 to[i] != value(i, is_anew(i) ? 5 : 3);
 	say("/cr/verdict", wrong ? "wrong" : "right");
 	for (;;)
 		pause();

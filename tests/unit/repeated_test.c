@@ -225,7 +225,8 @@ static void test_runs(void)
 	if (!CHECK(image_open(c.fd[1], &i, &e) == 0, "%s", e.message))
 		return;
 	r = image_runs(i, 9, &n);
-	CHECK(n == 1 && r->layer == 1 && r->n_pages == 50 && image_manifest(i)->statistics.pages_repeated == 50 &&
+	CHECK(n == 1 && r->layer == 1 && r->n_pages == 50 &&
+		image_manifest(i)->statistics.pages_repeated == 50 &&
 		image_manifest(i)->statistics.pages_data == 0);
 	CHECK(sizes_of(c.fd[1]).stored == 0); /* nothing is left */
 	check_memory(c.fd[1], &m);
@@ -247,7 +248,8 @@ static void test_nothing_found(void)
 		make(c.fd[2], c.fd[0], "../a", &other, &plain, &e) == 0 &&
 		make(c.fd[3], c.fd[0], "../a", &base, &useless, &e) == 0);
 	for (int i = 1; i < DIRS; i++)
-		CHECK(!manifest_says(c.fd[i], "ancestor-data") && !manifest_says(c.fd[i], "\"parent\""), "%d", i);
+		CHECK(!manifest_says(c.fd[i], "ancestor-data") && !manifest_says(c.fd[i], "\"parent\""), "%d",
+			i);
 	check_memory(c.fd[2], &other);
 }
 
@@ -264,8 +266,9 @@ static void test_same_hash(void)
 		fill(x, twins[i][0]);
 		fill(y, twins[i][1]);
 		CHECK(image_hash(x, PAGE) >> 32 == image_hash(y, PAGE) >> 32);
-		a.contents[i] = b.contents[2 * i] = twins[i][0];
-		b.contents[2 * i + 1] = twins[i][1];
+		/* The wrong one is found first. */
+		a.contents[i] = b.contents[2 * i + 1] = twins[i][0];
+		b.contents[2 * i] = twins[i][1];
 	}
 	CHECK(make(c.fd[0], -1, NULL, &a, &none, &e) == 0 &&
 		make(c.fd[1], c.fd[0], "../a", &b, &plain, &e) == 0);
@@ -352,7 +355,8 @@ static void test_long_chain(void)
 			before = fd;
 		}
 	}
-	CHECK(strstr(e.message, "squash") && e.kind == ERROR_REFUSED && faccessat(fd, IMAGE_MANIFEST, F_OK, 0) < 0);
+	CHECK(strstr(e.message, "squash") && e.kind == ERROR_REFUSED &&
+		faccessat(fd, IMAGE_MANIFEST, F_OK, 0) < 0);
 	check_memory(before, &m);
 	CHECK(sizes_of(before).data == PAGE);
 	close(fd);
@@ -385,13 +389,15 @@ static void test_wrong_entries(void)
 
 	for (size_t k = 0; k < ARRAY_SIZE(entries); k++) {
 		_cleanup_(image_buffer_done) struct image_buffer b = {0};
-		_cleanup_(image_index_done) struct image_index x = {.chunk_size = IMAGE_CHUNK_SIZE}, got = {0};
+		_cleanup_(image_index_done) struct image_index x = {.chunk_size = IMAGE_CHUNK_SIZE},
+							       got = {0};
 		int r;
 
 		x.runs = calloc(1, sizeof(*x.runs));
 		x.n_runs = 1;
 		x.runs[0] = (struct image_run){.space = 1, .n_pages = 2, .layer = 1};
-		CHECK(image_index_build(&x, 0, &b, &e) == 0 && get_le32(b.data + IMAGE_INDEX_HEADER + 32) == 4);
+		CHECK(image_index_build(&x, 0, &b, &e) == 0 &&
+			get_le32(b.data + IMAGE_INDEX_HEADER + 32) == 4);
 		put_le64(b.data + IMAGE_INDEX_HEADER + 24, entries[k].offset);
 		put_le32(b.data + IMAGE_INDEX_HEADER + 36, entries[k].layer);
 		put_le64(b.data + b.len - 8, image_hash(b.data, b.len - 8));
@@ -417,7 +423,8 @@ static void test_no_parent(void)
 
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
 		_cleanup_(image_buffer_done) struct image_buffer b = {0}, records = {0};
-		_cleanup_(image_index_done) struct image_index x = {.chunk_size = IMAGE_CHUNK_SIZE}, got = {0};
+		_cleanup_(image_index_done) struct image_index x = {.chunk_size = IMAGE_CHUNK_SIZE},
+							       got = {0};
 		St__Container c = ST__CONTAINER__INIT;
 		struct image_digest d = {0};
 		struct image *i = NULL;
@@ -426,9 +433,11 @@ static void test_no_parent(void)
 		x.n_runs = 1;
 		x.runs[0] = (struct image_run){.space = 1, .n_pages = 2, .layer = 1};
 		CHECK(image_index_build(&x, 0, &b, &e) == 0 && image_records_begin(&records, &e) == 0 &&
-			image_records_add(&records, IMAGE_RECORD_CONTAINER, IMAGE_RECORD_CRITICAL, &c.base, &d, &e) == 0 &&
+			image_records_add(&records, IMAGE_RECORD_CONTAINER, IMAGE_RECORD_CRITICAL, &c.base,
+				&d, &e) == 0 &&
 			image_records_end(&records, &d, &e) == 0);
-		CHECK(image_from_memory(&m, records.data, records.len, b.data, b.len, 0, &i, &e) == -EBADMSG &&
+		CHECK(image_from_memory(&m, records.data, records.len, b.data, b.len, 0, &i, &e) ==
+					-EBADMSG &&
 				strstr(e.message, "parent 1"),
 			"%s", e.message);
 		put_le32(b.data + IMAGE_INDEX_HEADER + 32, kinds[k][0]);

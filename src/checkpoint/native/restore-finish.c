@@ -914,8 +914,7 @@ int restore_coordinate(struct restore *r, struct container *c, struct error *e)
 	int result;
 
 	progress_start(&r->progress, "memory", "Restoring memory",
-		(r->stats->pages_data + r->stats->pages_parent + r->stats->pages_repeated) *
-			IMAGE_PAGE_SIZE);
+		(r->stats->pages_data + r->stats->pages_parent + r->stats->pages_repeated) * IMAGE_PAGE_SIZE);
 	if (!late)
 		arm(r);
 	if (r->n_cgroups) {
