@@ -3,10 +3,14 @@
  * How pages come into the image: read by process_vm_readv, and by /proc/PID/mem where the protection forbids that, each
  * reader into a stage of its own, from which they are written (image/stage.c); those that relatives share once.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fd.h"
 #include "checkpoint/native/dump-stream.h"
+
+enum { OWNERS = 512 /* asked for at a time */ };
 
 int pages_read(struct page_reader *pr, uint64_t start, void *buffer, size_t len, struct error *e)
 {
@@ -86,24 +90,56 @@ static int note_shared(struct page_reader *pr, uint64_t start, uint64_t end, uin
 		pr->d->writer, pr->p->msg->memory->space, start, (end - start) / PAGE, of, e);
 }
 
+/* The memory of the process with this address space. */
+static int open_owner(const struct dump *d, uint64_t space)
+{
+	char path[32];
+
+	for (size_t i = 0; i < d->n_procs; i++)
+		if (!d->procs[i].zombie && d->procs[i].msg->memory &&
+			d->procs[i].msg->memory->space == space) {
+			snprintf(path, sizeof(path), "/proc/%d/mem", d->procs[i].shown);
+			return open(path, O_RDONLY | O_CLOEXEC);
+		}
+	return -EBADF;
+}
+
+/*
+ * A swapped page's entry says where in swap it is, and that changes while we read: what has been read can get another place, and
+ * the page of another process the old one. So the contents decide.
+ */
+static bool owner_has_it(const struct page_reader *pr, uint64_t address, uint64_t owner)
+{
+	_cleanup_close_ int fd = open_owner(pr->d, owner);
+	char ours[PAGE], theirs[PAGE];
+
+	return fd >= 0 && pread_exact(fd, theirs, PAGE, address) == 0 &&
+	       pread_exact(pr->mem_fd, ours, PAGE, address) == 0 && memcmp(ours, theirs, PAGE) == 0;
+}
+
 /* Of each page at "at", the address space that has it already; 0: none. */
 static int find_owners(struct page_reader *pr, uint64_t at, size_t n, uint64_t *owners, struct error *e)
 {
-	int r = pread_exact(pr->pagemap_fd, owners, n * sizeof(*owners), at / PAGE * 8);
+	uint64_t entries[OWNERS];
+	int r = pread_exact(pr->pagemap_fd, entries, n * sizeof(*entries), at / PAGE * 8);
 
 	if (r < 0)
 		return error_errno(e, r, "page map of pid %d", pr->p->pid);
 	pthread_mutex_lock(&pr->d->pages->lock);
 	for (size_t i = 0; i < n; i++)
 		owners[i] = shared_pages_owner(
-			&pr->d->pages->shared, owners[i], at + i * PAGE, pr->p->msg->memory->space);
+			&pr->d->pages->shared, entries[i], at + i * PAGE, pr->p->msg->memory->space);
 	pthread_mutex_unlock(&pr->d->pages->lock);
+	for (size_t i = 0; i < n; i++)
+		if (owners[i] && shared_pages_is_swapped(entries[i]) &&
+			!owner_has_it(pr, at + i * PAGE, owners[i]))
+			owners[i] = 0;
 	return 0;
 }
 
 int pages_copy(struct page_reader *pr, uint64_t start, uint64_t end, struct error *e)
 {
-	uint64_t owners[512];
+	uint64_t owners[OWNERS];
 
 	if (!pr->relative)
 		return copy_pages(pr, start, end, e);

@@ -69,6 +69,11 @@ static bool grow(struct shared_pages *s)
 	return true;
 }
 
+bool shared_pages_is_swapped(uint64_t entry)
+{
+	return entry & ENTRY_SWAPPED;
+}
+
 uint64_t shared_pages_owner(struct shared_pages *s, uint64_t entry, uint64_t address, uint64_t space)
 {
 	uint64_t frame = entry & ENTRY_FRAME;

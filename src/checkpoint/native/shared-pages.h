@@ -22,6 +22,8 @@ void shared_pages_init(struct shared_pages *s);
 void shared_pages_done(struct shared_pages *s);
 /* Can it have such pages, as far as smaps tells? */
 bool shared_pages_possible(const struct dump *d, const struct proc_vma *v);
-/* "entry" of /proc/PID/pagemap: the address space that has this page already, or 0: it is new (and now belongs to "space"), or
- * it belongs to one process only. */
+/* "entry" of /proc/PID/pagemap: is the page in swap, or on its way to another frame? */
+bool shared_pages_is_swapped(uint64_t entry);
+/* The address space that has this page already, or 0: it is new (and now belongs to "space"), or it belongs to one process only. Of a
+ * swapped page that is a guess. */
 uint64_t shared_pages_owner(struct shared_pages *s, uint64_t entry, uint64_t address, uint64_t space);

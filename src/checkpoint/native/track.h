@@ -86,7 +86,7 @@ int track_read_maps(struct dump *d, struct dump_proc *p, struct arena *a) _must_
 struct page_region;
 int track_scan_written(int pagemap_fd, uint64_t start, uint64_t end, struct page_region *regions,
 	size_t n_regions) _must_check_;
-/* Does this kernel's scan do so? It is tried out. */
+/* Does this kernel's scan do so, and of all that has been written? It is tried out. */
 bool track_try_empty(void);
 /* The tasks run: bytes that have been written since, about. */
 uint64_t track_peek(struct dump *d, const struct track *t);
