@@ -44,7 +44,8 @@ static const char *cr_base = "/cr"; /* a program that changes its root sets this
 static char cr_tag[64];		    /* "" in the first process, ".tag" in others */
 static char cr_tags[64][64];	    /* of the processes that this one forked */
 static int cr_n_tags;
-static int cr_n; /* the round */
+static int cr_n;		   /* the round */
+static uint64_t cr_seed, cr_state; /* of cr_random(); 0: it is not used */
 
 /* A CPU that qemu emulates: twenty times slower, and what takes 10 ms elsewhere is seen in a clock. */
 static CR_UNUSED int cr_emulated(void)
@@ -103,6 +104,9 @@ static CR_UNUSED __attribute__((format(printf, 3, 4), noreturn)) void cr_fail(
 	va_start(ap, format);
 	vsnprintf(text + n, sizeof(text) - n, format, ap);
 	va_end(ap);
+	n = strlen(text);
+	if (cr_seed)
+		snprintf(text + n, sizeof(text) - n, " (CR_SEED=%llu)", (unsigned long long)cr_seed);
 	dprintf(2, "%s\n", text);
 	cr_say("result", cr_n, "", text);
 	_exit(1);
@@ -245,6 +249,35 @@ static CR_UNUSED ssize_t cr_read(const char *path, char *buf, size_t size)
 	buf[n] = 0;
 	close(fd);
 	return r < 0 ? -1 : (ssize_t)n;
+}
+
+/* Another order in each run, unless CR_SEED is set for the harness. Programs that call this say "seed=1" to it. */
+static CR_UNUSED void cr_read_seed(void)
+{
+	char path[256], text[32];
+
+	snprintf(path, sizeof(path), "%s/seed", cr_base);
+	cr_seed = cr_read(path, text, sizeof(text)) > 0 ? strtoull(text, NULL, 10) : 1;
+	cr_state = (cr_seed + 1) * 0x9e3779b97f4a7c15ull | 1;
+}
+
+static CR_UNUSED uint64_t cr_next(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state >> 20;
+}
+
+static CR_UNUSED uint64_t cr_random(void)
+{
+	return cr_next(&cr_state);
+}
+
+/* Another sequence than that of a relative. */
+static CR_UNUSED void cr_turn_random(void)
+{
+	cr_state ^= 0x5851f42d4c957f2dull;
 }
 
 /* Pseudo-random bytes that depend on a seed only: to fill and to compare. */

@@ -10,6 +10,8 @@ Each program is run in these ways:
   packed   as cycles, with --compress lz4, --compress zstd, and --dedup against that, then both and lazily, and --thp (programs about memory, and who asks for it)
   chain    --pre-dump twice, then a checkpoint that has the second one as its parent; restored of all three (likewise)
   packed_chain  as chain, with images that are compressed, or not (only programs that ask for it)
+  generations  three times: --pre-dump twice, then --leave-running and a checkpoint that ends it, of the same parent; restored lazily, or not (only programs
+               that ask for it)
   precopy  --pre-copy, restore; then once more with --leave-running (likewise)
   userns   as once, in a user namespace
   shared_user  the same, in that of another container (programs about owners and /proc)
@@ -33,12 +35,14 @@ A program's source says what it needs in a line "cr: key=value ...":
   rw=/proc/sys   paths that are not made read-only
   args=a,b       arguments of the program                busybox=1            busybox in the root file system
   options=--a,--b  options of checkpoint and restore     cgroup=1    its cgroup at /sys/fs/cgroup
+  seed=1           its random numbers are others in each run: a failure says "CR_SEED=N", which does the same in the environment of tests/run
   seconds=N        time limit of each, 60 otherwise
   ids=1            rootless: it needs several ids        hidden=1    rootless: a process is not dumpable, once is all
 """
 import json
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -107,12 +111,16 @@ class Program:
             if edit:
                 edit(config)
 
-        return kind(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
+        c = kind(env, cid, ["/bin/" + self.name, *self.words("args"), *args],
                          binaries=[("/bin/" + self.name, env.build / "tests/cr" / self.name)],
                          busybox="busybox" in self.settings,
                          caps=self.words("caps"),
                          user=(int(uid), int(gid), [int(g) for g in groups.split(",") if g]),
                          hostname=self.settings.get("hostname", "stasis"), mounts=mounts, edit=all_edits)
+        if "seed" in self.settings:
+            c.file("seed").write_text(os.environ.get("CR_SEED") or str(random.getrandbits(48)))
+            c.file("seed").chmod(0o644)
+        return c
 
 
 def add_device(config, path):
@@ -312,6 +320,31 @@ def chain(program, env, packing=((), (), ())):
     if packing[0]:
         squashed(c, env, options)
     finish(c, 2)
+
+
+def generations(program, env):
+    """Three restores in a row, each of a chain of its own; an image that was made in passing is restored in the end."""
+    c = program.container(env, "one")
+    c.run()
+    for n, (packing, lazily) in enumerate((([], "yes"), (["--dedup"], "no"), (["--compress", "lz4"], "yes")), 1):
+        c.wait_ready(n)
+        folder = env.t / f"generation{n}"
+        folder.mkdir()
+        c.checkpoint(folder / "a", "--pre-dump")
+        c.checkpoint(folder / "b", "--pre-dump", "--parent-path", "../a", *packing)
+        c.checkpoint(folder / "passing", "--parent-path", "../b", "--leave-running", *packing)
+        time.sleep(0.02)
+        c.checkpoint(folder / "image", "--parent-path", "../b", *packing)
+        c.gone()
+        second = c.clone("two")
+        c.restore(folder / "image", f"--lazy={lazily}")
+        c.verify(n)
+    c.wait_ready(4)
+    env.command("wait", "--restore", c.cid)
+    c.delete()
+    second.restore(folder / "passing")
+    second.verify(3)
+    finish(second, 4)
 
 
 def squashed(c, env, options):
@@ -681,7 +714,7 @@ def host(program, env, args=()):
 
 def tests(host_only=False):
     """(name, function(env), time limit) of every program and way."""
-    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "shared_user": shared_user, "pids": pids, "rootless": rootless, "rootless_shared": rootless_shared, "filtered": filtered, "chain": chain, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
+    ways = {"once": once, "cycles": cycles, "running": running, "again": again, "ended": ended, "lazy": lazy, "old": old, "packed": packed, "packed_chain": packed_chain, "userns": userns, "shared_user": shared_user, "pids": pids, "rootless": rootless, "rootless_shared": rootless_shared, "filtered": filtered, "chain": chain, "generations": generations, "precopy": precopy, "host": host, "streamed": streamed, "streamed_ahead": streamed_ahead,
             "block": block}
     for program in programs():
         if program.name == "odd":

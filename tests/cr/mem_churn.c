@@ -4,7 +4,7 @@
  * checkpoint is made. A model says for each page what must be in it; it lies in the same memory, so whatever moment the image shows
  * is right by itself. Two processes do so, and children that come and go.
  */
-/* cr: ignore=all modes=once,cycles,running,again,userns,packed,chain,precopy,streamed_ahead seconds=120 */
+/* cr: ignore=all seed=1 modes=once,cycles,running,again,userns,packed,chain,generations,precopy,streamed_ahead seconds=120 */
 #include <pthread.h>
 
 #include "cr.h"
@@ -17,16 +17,12 @@ static uint32_t version[PAGES]; /* 0: the page is empty */
 static uint32_t break_version[BREAK_PAGES];
 static int break_pages; /* of the heap's end that are in use */
 static char *break_start;
-static uint64_t seed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t operations;
 
 static unsigned chance(unsigned n)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 20) % n;
+	return cr_random() % n;
 }
 
 static uint64_t word_of(unsigned page, uint32_t v, unsigned i)
@@ -254,18 +250,18 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "short"))
 		return be_short();
+	cr_read_seed();
 	area = must(mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	blocks = must(mmap(NULL, (BLOCKS + 1) * BLOCK_PAGES * PAGE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	blocks = (char *)(((uintptr_t)blocks + BLOCK_PAGES * PAGE - 1) & ~(BLOCK_PAGES * PAGE - 1));
-	seed = 88172645463325252ull;
 	/* between others, so that it stays one of its own */
 	advised = must(mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) + PAGE;
 	must(mprotect(advised, PAGE, PROT_READ));
 	for (unsigned i = 0; i < PAGES; i += 2)
 		write_page(area + i * PAGE, i, ++version[i]);
 	if (cr_fork("other") == 0)
-		seed = 2463534242ull;
+		cr_turn_random();
 	/* the heap proper belongs to malloc */
 	break_start = (char *)(((uintptr_t)must(sbrk(0)) + PAGE - 1) & ~(PAGE - 1));
 	must(brk(break_start));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: ignore=all seconds=120 modes=once,cycles,running,again,lazy,packed,userns,rootless */
+/* cr: ignore=all seed=1 seconds=120 modes=once,cycles,running,again,lazy,packed,userns,rootless */
 /*
  * Threads that read, write, free, move, unmap, protect, lock and fork memory all the time, and know what each page must hold: so a
  * checkpoint takes it at any moment, and a lazy restore fills it while it changes.
@@ -50,10 +50,7 @@ static volatile bool end;
 
 static uint64_t next(struct worker *w)
 {
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return w->random;
+	return cr_next(&w->random);
 }
 
 static uint64_t word(struct worker *w, int block, int page, uint32_t version, int n)
@@ -306,7 +303,7 @@ static void start(struct worker *w, int number)
 	char *all = place((size_t)BLOCKS * BLOCK);
 
 	w->number = number + 1;
-	w->random = 88172645463325252ull + number;
+	w->random = cr_mix(cr_seed + number) | 1;
 	w->blocks = (struct block *)place(BLOCKS * sizeof(*w->blocks));
 	must(pipe(w->pipe));
 	for (int i = 0; i < BLOCKS; i++) {
@@ -322,6 +319,7 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "exit"))
 		return 7;
+	cr_read_seed();
 	for (int i = 0; i < THREADS; i++)
 		start(&workers[i], i);
 	while (cr_wait()) {
