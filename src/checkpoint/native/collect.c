@@ -746,10 +746,14 @@ int dump_collect(struct dump *d, struct error *e)
 	if (r == 0)
 		r = dump_sharing(d, e);
 	if (r == 0)
+		r = dump_mounted_namespaces(d, e);
+	if (r == 0)
 		r = dump_descriptors(d, e);
 	if (r == 0 && d->stopped)
 		r = dump_in_flight(d, e);
 	dump_view_end(d);
+	if (r == 0)
+		r = dump_open_namespaces(d, e);
 	if (r == 0)
 		r = dump_listeners(d, e);
 	if (r == 0)

@@ -587,6 +587,27 @@ bool dump_has_nested(const struct dump *d, uint32_t type);
 int dump_root_of(const struct dump *d, const struct dump_file *f);
 /* The namespaces of a process that has others than init (nested.c): to its record, or obstacles. */
 int dump_nested_namespaces(struct dump *d, struct dump_proc *p, struct error *e) _must_check_;
+/* One in which no process is (user, uts, ipc, net, cgroup): its record, or obstacles, which name p. */
+int dump_add_held(struct dump *d, struct dump_proc *p, uint32_t type, int fd, struct error *e) _must_check_;
+/* nested-held.c: those that mounts hold, before descriptors are looked at; those that descriptors hold, when they are known. */
+int dump_mounted_namespaces(struct dump *d, struct error *e) _must_check_;
+int dump_open_namespaces(struct dump *d, struct error *e) _must_check_;
+/* "net:[4026531840]", as links and the roots of mounts have it. */
+struct dump_ns_name {
+	const char *kind; /* "net" */
+	uint32_t type;	  /* CLONE_NEW* */
+	ino_t inode;
+};
+bool dump_parse_namespace(const char *text, struct dump_ns_name *ret);
+/* Why such a namespace, of which there is no record, cannot be one of the container's; NULL: nothing is known against it. */
+const char *dump_why_not_held(struct dump *d, const struct dump_ns_name *name);
+/* The record of it; NULL: none. */
+const struct dump_nested *dump_nested_by_name(const struct dump *d, const struct dump_ns_name *name);
+/* Is it one that the container itself is in? */
+bool dump_is_containers(const struct dump *d, const struct dump_ns_name *name);
+/* Is this file a namespace, and has it no path by which it comes back? Which one is it? */
+bool dump_is_namespace(const struct dump *d, const struct dump_file *f);
+bool dump_namespace_of_file(const struct dump_file *f, struct dump_ns_name *ret);
 void dump_nested_done(struct dump *d);
 
 /* What belongs to the container's namespaces (namespaces.c). */

@@ -192,6 +192,12 @@ static bool from_part(struct entry *entry, const struct entry *of)
 	return true;
 }
 
+/* All that hold namespaces are of one file system, of which each shows another part. */
+static bool same_whole(const struct proc_mount *a, const struct proc_mount *b)
+{
+	return mounts_same_fs(a, b) && (strcmp(a->fstype, "nsfs") != 0 || !strcmp(a->root, b->root));
+}
+
 /* Of the container's own mounts of one file system the widest one makes it. */
 static struct entry *maker(struct plan *p, const struct entry *entry)
 {
@@ -200,7 +206,7 @@ static struct entry *maker(struct plan *p, const struct entry *entry)
 	for (size_t i = 0; i < p->n_now; i++) {
 		struct entry *other = &p->entries[i];
 
-		if (other->base < 0 && mounts_same_fs(other->m, entry->m) &&
+		if (other->base < 0 && same_whole(other->m, entry->m) &&
 			(!best || strlen(other->m->root) < strlen(best->m->root)))
 			best = other;
 	}
@@ -362,11 +368,50 @@ static void find_net_namespace(const struct plan *p, struct entry *entry)
 			entry->msg->net_namespace = dump_namespace_of(d, &d->procs[i], CLONE_NEWNET);
 }
 
+/* Which namespace it holds: Namespace.id, or a name of the container's own. */
+static const char *find_held(const struct plan *p, struct entry *entry)
+{
+	const struct dump_nested *n;
+	struct dump_ns_name name;
+	const char *why;
+
+	if (!dump_parse_namespace(entry->m->root, &name))
+		return "it holds a namespace of an unknown kind";
+	entry->msg->held_name = (char *)name.kind;
+	if (dump_is_containers(p->d, &name))
+		return name.type & (CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
+			       ? NULL
+			       : "it holds the container's own user, pid or time namespace";
+	n = dump_nested_by_name(p->d, &name);
+	if (!n) {
+		why = dump_why_not_held(p->d, &name);
+		return why ? why : "it holds a namespace that cannot be looked at: something is mounted over it";
+	}
+	entry->msg->held_namespace = n->msg->id;
+	return name.type & (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWTIME)
+		       ? "it holds a mount, pid or time namespace of the container's processes: not supported yet"
+		       : NULL;
+}
+
+static int from_held(struct plan *p, struct entry *entry)
+{
+	const char *why = find_held(p, entry);
+
+	if (why)
+		refuse(p, entry->m, why, "unmount it");
+	entry->msg->fstype = (char *)entry->m->fstype;
+	entry->msg->device = (char *)entry->m->source;
+	return 0;
+}
+
 static int from_new(struct plan *p, struct entry *entry, struct error *e)
 {
 	const struct proc_mount *m = entry->m;
 	const char *options;
-	int r = is_of_others(p, m, e);
+	int r = !strcmp(m->fstype, "nsfs") ? 0 : is_of_others(p, m, e);
+
+	if (!strcmp(m->fstype, "nsfs"))
+		return from_held(p, entry);
 
 	if (r < 0)
 		return r;

@@ -29,6 +29,7 @@ static const struct filesystem filesystems[] = {
 	{"securityfs", {}}, {"debugfs", {"mode=", "gid=", "uid="}}, {"tracefs", {"mode=", "gid=", "uid="}},
 	{"configfs", {}}, {"fusectl", {}},
 	{"hugetlbfs", {"pagesize=", "mode=", "uid=", "gid="}}, /* empty: mounts-dump.c */
+	{"nsfs", {}},					       /* holds a namespace: nested-held.c */
 };
 
 static const struct filesystem *find(const char *fstype)

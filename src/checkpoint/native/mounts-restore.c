@@ -64,6 +64,8 @@ static bool is_well_formed(const struct restore *r, size_t i)
 	if (m->net_namespace && (strcmp(m->fstype, "sysfs") != 0 || !m->mount_namespace ||
 					!restore_is_net_namespace(r, m->net_namespace)))
 		return false;
+	if (!strcmp(m->fstype, "nsfs") ? !restore_may_hold(r, m) : m->held_namespace || m->held_name[0])
+		return false;
 	if (m->created_at[0] && m->options[0] && !mounts_options_are_good("tmpfs", m->options))
 		return false;
 	if (m->inherit && !r->mounts[m->inherit - 1]->created_at[0])
@@ -307,7 +309,8 @@ int site_make_new(struct site *s, const St__Mount *m, int *ret, struct error *e)
 		return e->code;
 	if (!strcmp(m->fstype, "sysfs") && restore_enter_network(s->r, m->net_namespace, e) < 0)
 		return e->code;
-	*ret = mount_make(m->fstype, m->device, options, NULL, 0);
+	*ret = !strcmp(m->fstype, "nsfs") ? restore_mount_namespace(s->r, m)
+					  : mount_make(m->fstype, m->device, options, NULL, 0);
 	if (*ret >= 0 && m->path[0])
 		*ret = part_of_new(*ret, m->path);
 	return *ret < 0 ? site_failed(e, *ret, "make", m) : 0;

@@ -4,7 +4,7 @@
  * the first process is found that is in it; a process refers to those that are not the container's. A namespace belongs to
  * a user namespace, and those of pids and users have a parent: these are recorded before it.
  *
- * A namespace in which no process is (held by a descriptor or a mount) is not found here.
+ * Those in which no process is (held by a descriptor or a mount) are found by nested-held.c.
  */
 #include "checkpoint/native/dump.h"
 
@@ -349,33 +349,34 @@ static int grow(struct dump *d, struct error *e)
 static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
 	struct error *e);
 
-/* A child of ours in that user namespace; it does nothing but system calls, as other threads may be in the middle of anything. */
-static pid_t stand_in(int fd)
+/* A child of ours in that namespace; it does nothing but system calls, as other threads may be in the middle of anything. */
+static pid_t stand_in(int fd, uint32_t type)
 {
 	pid_t child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
 	if (child == 0) {
-		if (setns(fd, CLONE_NEWUSER) == 0)
+		if (setns(fd, (int)type) == 0)
 			syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
 		_exit(1);
 	}
 	return child;
 }
 
-/* A user namespace in which nobody is any more, but to which others belong: a sandbox (bwrap) goes on to a second one. */
-static int add_empty(struct dump *d, struct dump_proc *p, int fd, uint64_t *ret, struct error *e)
+/* One in which nobody is: what /proc says of a process in it, it says of a child of ours then. */
+static int add_empty(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
+	struct error *e)
 {
 	struct dump_proc there = *p;
-	pid_t child = stand_in(fd);
+	pid_t child = stand_in(fd, k->flag);
 	int status = 0, r;
 
 	if (child < 0)
-		return error_errno(e, -errno, "look into a user namespace of process %d", p->ns_pid);
+		return error_errno(e, -errno, "look into a %s namespace of process %d", k->name, p->ns_pid);
 	while (waitpid(child, &status, WUNTRACED) < 0 && errno == EINTR)
 		;
-	there.shown = child;
-	r = WIFSTOPPED(status) ? add(d, &there, &kinds[0], fd, ret, e)
-			       : refuse(d, p, "user", "nobody is in it, and it cannot be entered");
+	there.shown = there.pid = child;
+	r = WIFSTOPPED(status) ? add(d, &there, k, fd, ret, e)
+			       : refuse(d, p, k->name, "nobody is in it, and it cannot be entered");
 	kill(child, SIGKILL);
 	while (WIFSTOPPED(status) && waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -389,7 +390,8 @@ static int find_owner(struct dump *d, struct dump_proc *p, int fd, uint64_t *ret
 
 	if (user < 0)
 		return refuse(d, p, "user", "it belongs to one outside of the container");
-	return known(d, user, ret) == 0 ? 0 : add_empty(d, p, user, ret, e);
+	/* A sandbox (bwrap) goes on to a second one, and leaves the first to what belongs to it. */
+	return known(d, user, ret) == 0 ? 0 : add_empty(d, p, &kinds[0], user, ret, e);
 }
 
 static int add(struct dump *d, struct dump_proc *p, const struct nested_kind *k, int fd, uint64_t *ret,
@@ -445,6 +447,24 @@ static int find_or_add(
 	if (fd < 0)
 		return error_errno(e, -errno, "open %s", path);
 	return known(d, fd, ret) == 0 ? 0 : add(d, p, k, fd, ret, e);
+}
+
+int dump_add_held(struct dump *d, struct dump_proc *p, uint32_t type, int fd, struct error *e)
+{
+	size_t before = d->n_nested;
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int r;
+
+		if (kinds[i].flag != type)
+			continue;
+		r = add_empty(d, p, &kinds[i], fd, &id, e);
+		if (d->n_nested > before)
+			d->nested[d->n_nested - 1].pid = 0; /* that was the child */
+		return MIN(r, 0);
+	}
+	return error_errno(e, -EINVAL, "namespaces");
 }
 
 static bool differs(const struct dump_proc *p, const char *name)

@@ -103,6 +103,12 @@ static int move_own(void *arg, int *fd, struct error *e)
 	return 0;
 }
 
+int restore_open_root(struct restore *r, struct error *e)
+{
+	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return r->root_fd < 0 || restore_move_fd(r, &r->root_fd) < 0 ? error_errno(e, -errno, "open /") : 0;
+}
+
 int restore_make_room(struct restore *r, struct error *e)
 {
 	struct rlimit limit;
@@ -114,12 +120,7 @@ int restore_make_room(struct restore *r, struct error *e)
 		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
 			return error_errno(e, -errno, "raise the limit of open files");
 	}
-	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (r->root_fd < 0)
-		return error_errno(e, -errno, "open /");
-	result = move_own(r, &r->root_fd, e);
-	if (result == 0)
-		result = move_own(r, &r->proc_fd, e);
+	result = move_own(r, &r->proc_fd, e);
 	if (result == 0)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)

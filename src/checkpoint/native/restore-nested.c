@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -19,6 +20,7 @@
 #include "checkpoint/native/restore-home.h"
 #include "checkpoint/native/timens.h"
 #include "linux/clone.h"
+#include "linux/mountfd.h"
 
 /* Kinds that a stub enters as it is. */
 static const struct {
@@ -344,10 +346,21 @@ static int fill_networks(struct restore *r, struct error *e)
 	return result;
 }
 
-int restore_make_namespaces(struct restore *r, struct error *e)
+/* Those of mounts last, as mounts may show what is in others. */
+static int make_all(struct restore *r, bool mounts, struct error *e)
 {
 	int result = 0;
 
+	for (size_t i = 0; i < r->n_nested && result == 0; i++)
+		if (r->nested[i].msg->type != CLONE_NEWPID &&
+			(r->nested[i].msg->type == CLONE_NEWNS) == mounts &&
+			restore_timens_is_inits(r, r->nested[i].msg->id))
+			result = make_one(r, &r->nested[i], e);
+	return result;
+}
+
+int restore_make_namespaces(struct restore *r, struct error *e)
+{
 	for (size_t k = 0; r->n_nested > 0 && k < ARRAY_SIZE(entered); k++) {
 		char path[32];
 
@@ -356,16 +369,77 @@ int restore_make_namespaces(struct restore *r, struct error *e)
 		if (r->own_ns[k] < 0 || restore_move_fd(r, &r->own_ns[k]) < 0)
 			return error_errno(e, -errno, "open %s", path);
 	}
-	/* Those of mounts last, as mounts may show what is in others. */
-	for (int mounts = 0; mounts < 2; mounts++)
-		for (size_t i = 0; i < r->n_nested && result == 0; i++)
-			if (r->nested[i].msg->type != CLONE_NEWPID &&
-				(r->nested[i].msg->type == CLONE_NEWNS) == mounts &&
-				restore_timens_is_inits(r, r->nested[i].msg->id))
-				result = make_one(r, &r->nested[i], e);
+	return make_all(r, false, e);
+}
+
+int restore_finish_namespaces(struct restore *r, struct error *e)
+{
+	int result = make_all(r, true, e);
+
 	if (result == 0)
 		result = restore_network_pairs(r, e);
 	return result < 0 ? result : fill_networks(r, e);
+}
+
+int restore_pid_namespace_of(pid_t pid)
+{
+	enum { PIDFD_GET_PID_NAMESPACE = 0xff05 };
+	_cleanup_close_ int pidfd = pidfd_open(pid, 0);
+	int fd = pidfd < 0 ? -1 : ioctl(pidfd, PIDFD_GET_PID_NAMESPACE, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int restore_open_namespace(const struct restore *r, uint64_t id, int flags)
+{
+	const struct restore_nested *n = restore_namespace(r, id);
+	_cleanup_close_ int of_pids = -EBADF;
+	char path[32];
+	int fd;
+
+	if (n && n->msg->type == CLONE_NEWTIME)
+		return restore_timens_open(r, id, flags);
+	if (n && n->msg->type == CLONE_NEWPID)
+		of_pids = restore_pid_namespace_of(restore_first_of(r, n)->pid);
+	snprintf(path, sizeof(path), "self/fd/%d", of_pids >= 0 ? of_pids : n ? n->fd : -EBADF);
+	fd = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC | flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Who makes it may have gone to others meanwhile. */
+static int open_own(const struct restore *r, const char *name)
+{
+	char path[32] = "";
+	int fd;
+
+	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
+		if (!strcmp(entered[k].name, name) && r->n_nested > 0)
+			snprintf(path, sizeof(path), "self/fd/%d", r->own_ns[k]);
+		else if (!strcmp(entered[k].name, name))
+			snprintf(path, sizeof(path), "self/ns/%s", entered[k].name);
+	fd = openat(r->proc_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int restore_mount_namespace(const struct restore *r, const St__Mount *m)
+{
+	_cleanup_close_ int fd = m->held_namespace ? restore_open_namespace(r, m->held_namespace, 0)
+						   : open_own(r, m->held_name);
+
+	return fd < 0 ? fd : mount_clone(fd, "", false);
+}
+
+bool restore_may_hold(const struct restore *r, const St__Mount *m)
+{
+	const struct restore_nested *n = restore_namespace(r, m->held_namespace);
+	const uint32_t can = CLONE_NEWUSER | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP;
+
+	if (m->held_namespace)
+		return n && (n->msg->type & can);
+	for (size_t k = 0; k < ARRAY_SIZE(entered); k++)
+		if (!strcmp(entered[k].name, m->held_name))
+			return entered[k].type & can;
+	return false;
 }
 
 /* NULL: the container's. */
@@ -697,7 +771,7 @@ int restore_validate_namespaces(const struct restore *r, struct error *e)
 		if (!is_type(r, r->files[i]->net_namespace, CLONE_NEWNET, r->n_nested))
 			result = corrupt(e, r->files[i]->net_namespace);
 		else if (r->files[i]->kind_case == ST__FILE__KIND_NS &&
-			 !is_type(r, r->files[i]->ns->id, CLONE_NEWTIME, r->n_nested))
+			 r->files[i]->ns->id && !restore_namespace(r, r->files[i]->ns->id))
 			result = corrupt(e, r->files[i]->ns->id);
 	if (result == 0 && r->procs[0]->n_namespaces)
 		result = corrupt(e, r->procs[0]->namespaces[0]);

@@ -10,8 +10,17 @@
 
 /* A child with the same table of descriptors. */
 pid_t restore_fork_sharing_files(void);
-/* In init, once descriptors can be numbered. */
+/* In init, once descriptors can be numbered: those that the container's own mounts may hold; then, when these are there, those of
+ * mounts, and what is in those of the network. */
 int restore_make_namespaces(struct restore *r, struct error *e) _must_check_;
+int restore_finish_namespaces(struct restore *r, struct error *e) _must_check_;
+/* That of a process, since Linux 6.11; or a negative errno. */
+int restore_pid_namespace_of(pid_t pid) _must_check_;
+/* Another descriptor of one; of pids: once its first process is there. Or a negative errno. */
+int restore_open_namespace(const struct restore *r, uint64_t id, int flags);
+/* A detached mount that holds what an nsfs of the image holds; or a negative errno. May an image say this? */
+int restore_mount_namespace(const struct restore *r, const St__Mount *m);
+bool restore_may_hold(const struct restore *r, const St__Mount *m);
 /* In a stub, before it forks: all but those of pids and users. */
 int restore_enter_namespaces(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 /* Forks "child" (NULL: a helper) from the stub of "parent" (NULL: a helper), with its ids at every level; flags of clone(2):

@@ -621,15 +621,19 @@ int restore_init(void *arg, struct error *e)
 	if (result == 0)
 		result = set_names(r, e);
 	if (result == 0)
+		result = restore_make_room(r, e);
+	if (result == 0)
+		result = restore_make_namespaces(r, e);
+	if (result == 0)
 		result = restore_mounts(r, e);
+	if (result == 0)
+		result = restore_open_root(r, e);
 	if (result == 0)
 		result = lock_packets(r, e);
 	if (result == 0)
-		result = restore_make_room(r, e);
-	if (result == 0)
 		result = restore_tmpfs(r, e);
 	if (result == 0)
-		result = restore_make_namespaces(r, e);
+		result = restore_finish_namespaces(r, e);
 	if (result == 0)
 		result = restore_nested_ipc(r, e);
 	if (result == 0 && r->options->n_veth_pairs)

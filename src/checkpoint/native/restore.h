@@ -217,6 +217,8 @@ size_t restore_sharers_of(const struct restore *r, const St__Process *p);
 int restore_move_fd(const struct restore *r, int *fd) _must_check_;
 /* restore-files.c: in init. First the numbers of descriptors: then restore_move_fd() can be used. */
 int restore_make_room(struct restore *r, struct error *e) _must_check_;
+/* Likewise, when the mounts are as they were. */
+int restore_open_root(struct restore *r, struct error *e) _must_check_;
 int restore_open_file(struct restore *r, size_t index, struct error *e) _must_check_;
 int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;

@@ -178,8 +178,15 @@ static int for_queues(struct dump *d, struct dump_nested *n, queue_t *f, struct 
 
 static int check_named(struct dump *d, struct dump_nested *n, int fd, const char *name, struct error *e)
 {
+	struct mq_attr a;
+
 	if (!n)
 		d->has_queues = true;
+	/* The guard would have to find it by a process, to put them back. */
+	else if (!n->pid && get_attributes(fd, &a) == 0 && a.mq_curmsgs > 0)
+		preflight_add(d->report, 0, -1, "mqueue",
+			"messages wait in it, and in its ipc namespace is no process", REMEDY_RECEIVE, "%s",
+			name);
 	return check_queue(d, NULL, -1, fd, name, e);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Namespaces held open (/proc/PID/ns/X): those of the container itself, which are what they are after a restore, too; and
- * time namespaces in which its processes are, or their children will be.
+ * Namespaces held open (/proc/PID/ns/X): those of the container itself, which are what they are after a restore, too; those
+ * in which its processes are, or their children will be; and others that live only as long as somebody holds them (nested-held.c).
  */
 #include "checkpoint/native/res/res.h"
-#include "checkpoint/native/timens.h"
+#include "base/fd.h"
+#include "checkpoint/native/restore-nested.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -12,43 +13,32 @@
 
 static const char *const names[] = {"mnt", "net", "ipc", "uts", "pid", "user", "cgroup", "time"};
 
-static const char *name_of(const struct dump_file *f)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		size_t n = strlen(names[i]);
-
-		if (strncmp(f->link, names[i], n) == 0 && strncmp(f->link + n, ":[", 2) == 0)
-			return names[i];
-	}
-	return NULL;
-}
-
 static bool match(const struct dump *d, const struct dump_file *f)
 {
-	return name_of(f) != NULL;
+	return dump_is_namespace(d, f);
 }
 
-/* Namespace.id of a time namespace that is not the container's; 0: it is none. */
-static uint64_t time_namespace(const struct dump *d, const struct dump_file *f)
+static bool can_open_pids(void)
 {
-	char text[32];
+	_cleanup_close_ int fd = restore_pid_namespace_of(getpid());
 
-	for (size_t i = 0; i < d->n_nested; i++) {
-		snprintf(text, sizeof(text), "time:[%lu]", (unsigned long)d->nested[i].inode);
-		if (d->nested[i].msg->type == CLONE_NEWTIME && !strcmp(text, f->link))
-			return d->nested[i].msg->id;
-	}
-	return 0;
+	return fd >= 0;
 }
 
 static int check(struct dump *d, struct dump_file *f, struct error *e)
 {
-	for (size_t i = 0; i < DUMP_NAMESPACES; i++)
-		if (strcmp(d->namespaces[i], f->link) == 0)
+	struct dump_ns_name name;
+	const char *why = NULL;
+
+	if (dump_namespace_of_file(f, &name)) {
+		if (dump_is_containers(d, &name) ||
+			(dump_nested_by_name(d, &name) && (name.type != CLONE_NEWPID || can_open_pids())))
 			return 0;
-	if (time_namespace(d, f))
-		return 0;
-	dump_refuse(d, f->proc, f->fd, "namespace", "it is not one of the container's own",
+		why = dump_nested_by_name(d, &name)
+			      ? "a pid namespace of the container's processes, on a kernel before Linux 6.11"
+			      : dump_why_not_held(d, &name);
+	}
+	dump_refuse(d, f->proc, f->fd, "namespace", why ? why : "it is not one of the container's own",
 		"close the descriptor first", "%s", f->link);
 	return 0;
 }
@@ -56,11 +46,16 @@ static int check(struct dump *d, struct dump_file *f, struct error *e)
 static int dump(struct dump *d, struct dump_file *f, struct error *e)
 {
 	St__NamespaceFd *m = pb_new(&d->arena, NamespaceFd, namespace_fd);
+	const struct dump_nested *n;
+	struct dump_ns_name name;
 
 	if (!m)
 		return error_errno(e, -ENOMEM, "namespace");
-	m->name = (char *)name_of(f);
-	m->id = time_namespace(d, f);
+	if (!dump_namespace_of_file(f, &name))
+		return error_set(e, -EINVAL, ERROR_INTERNAL, "namespace %s", f->link);
+	n = dump_is_containers(d, &name) ? NULL : dump_nested_by_name(d, &name);
+	m->name = (char *)name.kind;
+	m->id = n ? n->msg->id : 0;
 	f->msg->kind_case = ST__FILE__KIND_NS;
 	f->msg->ns = m;
 	return 0;
@@ -71,8 +66,8 @@ static int open_namespace(struct restore *r, const St__File *m, int *ret_fd, str
 	char path[32];
 
 	if (m->ns->id) {
-		*ret_fd = restore_timens_open(r, m->ns->id, m->flags & O_PATH);
-		return *ret_fd < 0 ? error_errno(e, *ret_fd, "open a time namespace") : 0;
+		*ret_fd = restore_open_namespace(r, m->ns->id, m->flags & O_PATH);
+		return *ret_fd < 0 ? error_errno(e, *ret_fd, "open a %s namespace", m->ns->name) : 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(names[i], m->ns->name) != 0)
@@ -87,8 +82,8 @@ static int open_namespace(struct restore *r, const St__File *m, int *ret_fd, str
 extern const struct resource resource_namespace;
 const struct resource resource_namespace = {
 	.kind = "namespace",
-	.description = "namespaces held open by a descriptor: those that the container itself is in, and "
-		       "time namespaces of its processes",
+	.description = "namespaces held open by a descriptor: those that the container itself is in, those of "
+		       "its processes, and network, uts, ipc, user and cgroup namespaces in which nobody is",
 	.kind_case = ST__FILE__KIND_NS,
 	.match = match,
 	.check = check,

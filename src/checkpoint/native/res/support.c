@@ -147,7 +147,9 @@ const struct support_row support_rows[] = {
 		"mapped comes by the container's own mounts; a proc of a nested pid namespace, which comes "
 		"last in the list of mounts; what lies on such a proc, too; an ipc namespace with its "
 		"objects, its sysctls and mounts that show its queues; sysfs of a network namespace; a "
-		"cgroup namespace whose root is init's cgroup; network namespaces with "
+		"cgroup namespace whose root is init's cgroup; network, uts, ipc, user and cgroup namespaces "
+		"in which no process is, held by a mount (ip netns add) or a descriptor; network namespaces "
+		"with "
 		"packet filters, and with veth pairs between them and to the container's own; no TCP "
 		"connections in them"},
 	{"namespace", "other nested", "refused",
@@ -159,7 +161,10 @@ const struct support_row support_rows[] = {
 		"of a nested pid namespace; ids of projects; a process "
 		"that entered a nested pid namespace by setns; a segment that is attached by a process which "
 		"has "
-		"gone to another ipc namespace since, and mq_notify in a nested one"},
+		"gone to another ipc namespace since, and mq_notify in a nested one; without a process in it: "
+		"mount, pid and time namespaces, those of a socket only, messages in POSIX queues; mounts that "
+		"hold mount, pid and time "
+		"namespaces; what outside has mounted or is in"},
 	{"namespace", "pid of a sandbox", "supported",
 		"one that a container of the sandbox has made and others have joined "
 		"(shareProcessNamespace), if all "
@@ -265,7 +270,7 @@ const struct support_row support_rows[] = {
 		"outside"},
 	{"mount", "mounts made by the container", "supported",
 		"tmpfs, proc, sysfs, devpts, mqueue, cgroup, overlay, binds, moves, flags, propagation, "
-		"pivot_root"},
+		"pivot_root; those that hold a namespace (nsfs)"},
 	{"mount", "other mounts", "refused",
 		"of other types; of deleted directories; in a user namespace a tmpfs that is covered "
 		"by another mount; parts of "
