@@ -15,6 +15,11 @@ with_programs() {
 	ln -s usr/lib "$B/rootfs/lib"
 	ln -s usr/lib64 "$B/rootfs/lib64"
 	ln -s ../run "$B/rootfs/var/run"
+	if [ -n "${USERNS:-}" ]; then
+		edit '.linux.namespaces += [{type: "user"}] | .linux |= (.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}] | .gidMappings = .uidMappings)'
+		chown -R 100000:100000 "$B/rootfs"
+		chmod 755 "$T"
+	fi
 	start c
 	expect_progress
 }
@@ -136,6 +141,18 @@ test_descriptors() {
 	eventually 5 inside sh -c "$same" > "$T/err" 2>&1
 	round_trip
 	inside sh -c "$same" > "$T/err" 2>&1 || fail "$(cat "$T/err")"
+}
+
+test_in_a_user_namespace() {
+	USERNS=1 with_programs 'ip netns add x; nsenter --net=/run/netns/x ip addr add 10.1.2.3/32 dev lo; nsenter --net=/run/netns/x busybox sleep 1001 & ip netns add y; ip link add v0 type veth peer name v1 netns y'
+	eventually 5 pids_of_x 1
+	inside ip -n y -o link show v1 > "$T/before" 2> "$T/err" || skip "not on this machine: veth: $(cat "$T/err")"
+	round_trip
+	pids_of_x 1 || fail "in it: $(cat "$T/pids")"
+	in_x ip addr show dev lo > "$T/lo"
+	grep -q 10.1.2.3 "$T/lo" || fail "$(cat "$T/lo")"
+	inside ip -n y -o link show v1 > "$T/after"
+	diff "$T/before" "$T/after" || fail "y"
 }
 
 test_what_is_refused() {

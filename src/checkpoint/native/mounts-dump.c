@@ -385,11 +385,13 @@ static const char *find_held(const struct plan *p, struct entry *entry)
 	n = dump_nested_by_name(p->d, &name);
 	if (!n) {
 		why = dump_why_not_held(p->d, &name);
-		return why ? why : "it holds a namespace that cannot be looked at: something is mounted over it";
+		return why ? why
+			   : "it holds a namespace that cannot be looked at: something is mounted over it";
 	}
 	entry->msg->held_namespace = n->msg->id;
 	return name.type & (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWTIME)
-		       ? "it holds a mount, pid or time namespace of the container's processes: not supported yet"
+		       ? "it holds a mount, pid or time namespace of the container's processes: not "
+			 "supported yet"
 		       : NULL;
 }
 

@@ -259,8 +259,8 @@ static int hold_open(struct dump *d, const struct dump_file *f, struct error *e)
 	_cleanup_close_ int fd = -EBADF;
 	struct dump_ns_name name;
 
-	if (!dump_namespace_of_file(f, &name) || dump_is_containers(d, &name) || dump_nested_by_name(d, &name) ||
-		dump_why_not_held(d, &name))
+	if (!dump_namespace_of_file(f, &name) || dump_is_containers(d, &name) ||
+		dump_nested_by_name(d, &name) || dump_why_not_held(d, &name))
 		return 0;
 	fd = open_file(f);
 	return fd < 0 ? 0 : dump_add_held(d, f->proc ? f->proc : &d->procs[0], name.type, fd, e);

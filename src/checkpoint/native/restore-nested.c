@@ -770,8 +770,8 @@ int restore_validate_namespaces(const struct restore *r, struct error *e)
 	for (size_t i = 0; i < r->n_files && result == 0; i++)
 		if (!is_type(r, r->files[i]->net_namespace, CLONE_NEWNET, r->n_nested))
 			result = corrupt(e, r->files[i]->net_namespace);
-		else if (r->files[i]->kind_case == ST__FILE__KIND_NS &&
-			 r->files[i]->ns->id && !restore_namespace(r, r->files[i]->ns->id))
+		else if (r->files[i]->kind_case == ST__FILE__KIND_NS && r->files[i]->ns->id &&
+			 !restore_namespace(r, r->files[i]->ns->id))
 			result = corrupt(e, r->files[i]->ns->id);
 	if (result == 0 && r->procs[0]->n_namespaces)
 		result = corrupt(e, r->procs[0]->namespaces[0]);

@@ -82,8 +82,9 @@ static int open_namespace(struct restore *r, const St__File *m, int *ret_fd, str
 extern const struct resource resource_namespace;
 const struct resource resource_namespace = {
 	.kind = "namespace",
-	.description = "namespaces held open by a descriptor: those that the container itself is in, those of "
-		       "its processes, and network, uts, ipc, user and cgroup namespaces in which nobody is",
+	.description =
+		"namespaces held open by a descriptor: those that the container itself is in, those of "
+		"its processes, and network, uts, ipc, user and cgroup namespaces in which nobody is",
 	.kind_case = ST__FILE__KIND_NS,
 	.match = match,
 	.check = check,

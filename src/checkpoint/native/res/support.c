@@ -161,8 +161,10 @@ const struct support_row support_rows[] = {
 		"of a nested pid namespace; ids of projects; a process "
 		"that entered a nested pid namespace by setns; a segment that is attached by a process which "
 		"has "
-		"gone to another ipc namespace since, and mq_notify in a nested one; without a process in it: "
-		"mount, pid and time namespaces, those of a socket only, messages in POSIX queues; mounts that "
+		"gone to another ipc namespace since, and mq_notify in a nested one; without a process in "
+		"it: "
+		"mount, pid and time namespaces, those of a socket only, messages in POSIX queues; mounts "
+		"that "
 		"hold mount, pid and time "
 		"namespaces; what outside has mounted or is in"},
 	{"namespace", "pid of a sandbox", "supported",
