@@ -10,7 +10,7 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-enum { BLOCK = 64 << 10, BLOCKS_MAX = 64, PAGE = 4096, LARGE = 1 << 20 };
+enum { BLOCK = 64 << 10, BLOCKS_MAX = 128, PAGE = 4096, LARGE = 1 << 20 };
 
 /* Those that malloc() does not get by mmap; they become one with the top of the heap when they are freed. */
 void heap_prepare(size_t size)
@@ -19,7 +19,7 @@ void heap_prepare(size_t size)
 	size_t n = 0;
 
 	mallopt(M_MMAP_THRESHOLD, LARGE);
-	mallopt(M_TRIM_THRESHOLD, 4 * LARGE);
+	mallopt(M_TRIM_THRESHOLD, 2 * BLOCKS_MAX * BLOCK);
 	while (n < BLOCKS_MAX && n < size / BLOCK && (blocks[n] = malloc(BLOCK - 64))) {
 		uintptr_t begin = (uintptr_t)blocks[n] & ~(uintptr_t)(PAGE - 1);
 

@@ -4,6 +4,6 @@
 
 #include <stddef.h>
 
-/* What malloc() gives out next is there already, some "size" bytes; what is large (1 MiB) comes from elsewhere, and is not cleared
+/* What malloc() gives out next is there already, some "size" bytes (8 MiB at most); what is large (1 MiB) comes from elsewhere, and is not cleared
  * by touching it. For processes that do not live long: what they free stays theirs. */
 void heap_prepare(size_t size);

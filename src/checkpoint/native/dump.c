@@ -657,6 +657,14 @@ struct progress dump_new_progress(const struct checkpoint_options *o)
 	return p;
 }
 
+/* What a container takes from the freeze on, as measured: a page that is not there yet is a page fault (0.7 us) while it stands still. */
+static size_t likely_heap(const struct dump *d)
+{
+	enum { CONTAINER = 192 << 10, PROCESS = 64 << 10, THREAD = 12 << 10, DESCRIPTOR = 2 << 10 };
+
+	return CONTAINER + d->likely.pids * PROCESS + d->likely.tids * THREAD + d->likely.fds * DESCRIPTOR;
+}
+
 static int dump_once(struct container *c, const struct checkpoint_options *o, int image_dir,
 	struct dump_journal *journal, int guard_fd, struct preflight_report *report,
 	struct image_statistics *stats, struct pre_copy_kept *kept, bool *ret_again, struct error *e)
@@ -669,7 +677,6 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		.unprivileged = c->rootless && !idmap_is_initial(),
 		.progress = dump_new_progress(o),
 		DUMP_INIT};
-	enum { HEAP = 256 << 10 }; /* what a small container's takes */
 	_cleanup_(image_free_p) struct image *parent = NULL;
 	uint64_t begin = now_us();
 	int r;
@@ -690,7 +697,7 @@ static int dump_once(struct container *c, const struct checkpoint_options *o, in
 		r = dump_snapshots_prepare(&d, e);
 	if (r == 0)
 		dump_prepare_look(&d);
-	heap_prepare(HEAP);
+	heap_prepare(likely_heap(&d));
 	if (r == 0)
 		r = operate(&d, guard_fd, begin, e);
 	progress_stop(&d.progress);

@@ -200,6 +200,11 @@ struct dump {
 	size_t n_contents;
 	struct dump_wait *waits;
 	size_t n_waits;
+	struct {
+		size_t pids, tids, fds;
+	} likely; /* how many there will be, counted before the freeze */
+	int usual_buffers
+		[2]; /* SO_SNDBUF, SO_RCVBUF of a new unix socket; 0: not asked yet (res/socket-options.c) */
 	struct dump_lock *locks;
 	size_t n_locks, max_locks;
 	char namespaces[DUMP_NAMESPACES][64]; /* of init */

@@ -102,6 +102,18 @@ static int remember_wait(struct dump *d, pid_t pid, pid_t tid, const struct dump
 	return w->stack ? 0 : -ENOMEM;
 }
 
+static void count_ahead(struct dump *d, const pid_t *pids, size_t n_pids, size_t n_tids)
+{
+	size_t n;
+
+	d->likely.pids = n_pids;
+	d->likely.tids = n_tids;
+	d->likely.fds = 0;
+	for (size_t i = 0; i < n_pids; i++)
+		if (proc_count_fds(pids[i], &n) == 0)
+			d->likely.fds += n;
+}
+
 int dump_remember_waits(struct dump *d, struct error *e)
 {
 	_cleanup_free_ pid_t *pids = NULL, *tids = NULL;
@@ -120,6 +132,7 @@ int dump_remember_waits(struct dump *d, struct error *e)
 	d->n_waits = 0;
 	if (!d->waits)
 		return error_errno(e, -ENOMEM, "waiting threads");
+	count_ahead(d, pids, n_pids, n_tids);
 	for (size_t i = 0; i < n_pids; i++) {
 		pid_t *of = &pids[i];
 		size_t n = 1;

@@ -303,20 +303,22 @@ static int get_int(int fd, int name, int32_t *ret)
 	return getsockopt(fd, SOL_SOCKET, name, ret, &(socklen_t){sizeof(*ret)}) < 0 ? -errno : 0;
 }
 
-/* The size of a buffer that no program has set. */
-static int usual_size(int name)
+static const int buffer_names[] = {SO_SNDBUF, SO_RCVBUF};
+
+/* The sizes of buffers that no program has set: asked once, as making a socket and closing it costs more than all of its options. */
+static void learn_usual_sizes(struct dump *d)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int size = -1;
 
-	return fd < 0 || get_int(fd, name, &size) < 0 ? -1 : size;
+	for (size_t i = 0; i < ARRAY_SIZE(buffer_names); i++)
+		if (fd < 0 || get_int(fd, buffer_names[i], &d->usual_buffers[i]) < 0)
+			d->usual_buffers[i] = -1;
 }
 
 /* A buffer of TCP that the program did not set adapts itself; its present size says nothing. The kernel doubles
  * what is set. */
 static int dump_buffers(struct dump *d, int fd, St__Socket *m, struct error *e)
 {
-	static const int names[] = {SO_SNDBUF, SO_RCVBUF};
 	bool adapts = where_of(m) & TCP, unlocked = false;
 	int locks, size, r = get_int(fd, OPT_SO_BUF_LOCK, &locks);
 
@@ -325,19 +327,21 @@ static int dump_buffers(struct dump *d, int fd, St__Socket *m, struct error *e)
 			return error_errno(e, r, "SO_BUF_LOCK");
 		locks = 0; /* it does not tell, and neither can a program set it */
 	}
-	for (int i = 0; i < 2; i++) {
+	if (d->usual_buffers[0] == 0)
+		learn_usual_sizes(d);
+	for (size_t i = 0; i < ARRAY_SIZE(buffer_names); i++) {
 		bool locked = locks & (i == 0 ? LOCKED_SEND_BUFFER : LOCKED_RECEIVE_BUFFER);
 
 		if (!locked && adapts)
 			continue;
-		r = get_int(fd, names[i], &size);
+		r = get_int(fd, buffer_names[i], &size);
 		if (r < 0)
 			return error_errno(e, r, "size of socket buffer");
-		if (!locked && size == usual_size(names[i]))
+		if (!locked && size == d->usual_buffers[i])
 			continue;
 		unlocked |= !locked;
 		size /= 2;
-		r = add_option(d, m, SOL_SOCKET, names[i], &size, sizeof(size), e);
+		r = add_option(d, m, SOL_SOCKET, buffer_names[i], &size, sizeof(size), e);
 		if (r < 0)
 			return r;
 	}
