@@ -657,7 +657,7 @@ struct progress dump_new_progress(const struct checkpoint_options *o)
 	return p;
 }
 
-/* What a container takes from the freeze on, as measured: a page that is not there yet is a page fault (0.7 us) while it stands still. */
+/* What a container takes from the freeze on, as measured: a page that is not there yet is a page fault while it stands still. */
 static size_t likely_heap(const struct dump *d)
 {
 	enum { CONTAINER = 192 << 10, PROCESS = 64 << 10, THREAD = 12 << 10, DESCRIPTOR = 2 << 10 };

@@ -50,6 +50,7 @@ struct snapshots {
 	unsigned n;
 	uint64_t kib; /* of all of them */
 	uint64_t available_kib;
+	uint64_t oom_kills; /* of the machine, before the freeze */
 };
 
 /* A number that follows a name in a file of lines. */
@@ -73,6 +74,12 @@ static bool overcommit_is_strict(void)
 	       text[0] == '2';
 }
 
+/* It takes the kernel the longer the more CPUs there are. */
+static uint64_t oom_kills(void)
+{
+	return number_in("/proc/vmstat", "\noom_kill ");
+}
+
 int dump_snapshots_prepare(struct dump *d, struct error *e)
 {
 	struct memory_holds *holds;
@@ -87,6 +94,7 @@ int dump_snapshots_prepare(struct dump *d, struct error *e)
 	}
 	d->snapshots->holds = holds;
 	d->snapshots->available_kib = number_in("/proc/meminfo", "MemAvailable:");
+	d->snapshots->oom_kills = oom_kills();
 	return 0;
 }
 
@@ -383,19 +391,17 @@ int dump_snapshots_take(struct dump *d, struct error *e)
 {
 	TRACE("snapshots");
 	struct pid_cursor cursor = {.end = -EBADF};
-	uint64_t kills;
 	int r;
 
 	if (!d->snapshots || d->snapshots->n == 0 || pid_cursor_hold(d->c->init_pid, &cursor) < 0)
 		return 0;
-	/* Who is out of memory might choose the child, and take its memory away from under us. */
-	kills = number_in("/proc/vmstat", "\noom_kill ");
 	note(d);
 	r = fork_all(d, e);
 	if (pid_cursor_release(&cursor) < 0 && r == 0)
 		r = error_set(e, -EIO, ERROR_SYSTEM, "put the next pid of the container back");
 	d->journal->n_forking = 0;
-	if (number_in("/proc/vmstat", "\noom_kill ") != kills)
+	/* Who is out of memory might have chosen the child, and taken its memory away from under us. */
+	if (oom_kills() != d->snapshots->oom_kills)
 		drop_all(d);
 	return r;
 }
