@@ -186,6 +186,8 @@ void image_drop_aside(int dirfd);
 /* One of the two, for a checkpoint whose processes were all killed. Nobody else may be writing there. */
 void image_recover(int dirfd);
 bool image_is_aside(int dirfd);
+/* Is "other" this directory, or the one in which the older image waits? */
+bool image_would_replace(int dirfd, int other);
 /* Frees; without a commit all files that were made are removed. */
 void image_writer_free(struct image_writer *w);
 

@@ -108,6 +108,17 @@ bool image_is_aside(int dirfd)
 	return faccessat(dirfd, ASIDE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool image_would_replace(int dirfd, int other)
+{
+	_cleanup_close_ int aside = open_aside(dirfd);
+	struct stat it, here, there;
+
+	return fstat(other, &it) == 0 && fstat(dirfd, &here) == 0 &&
+	       ((it.st_dev == here.st_dev && it.st_ino == here.st_ino) ||
+		       (aside >= 0 && fstat(aside, &there) == 0 && it.st_dev == there.st_dev &&
+			       it.st_ino == there.st_ino));
+}
+
 void image_recover(int dirfd)
 {
 	_cleanup_close_ int aside = open_aside(dirfd);

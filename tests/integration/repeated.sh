@@ -138,6 +138,19 @@ test_damaged_parent() {
 	expect_nothing_left c
 }
 
+# An image cannot be its own parent, nor that of which it takes the place.
+test_in_the_place_of_its_parent() {
+	local path
+	repeating
+	ok checkpoint --leave-running --image-path "$T/a" c
+	cp -r "$T/a" "$T/before"
+	for path in ../a . .replaced; do
+		fails 'would replace' checkpoint --dedup --image-path "$T/a" --parent-path $path c
+		diff -r "$T/before" "$T/a" -x dump.log > "$T/diff" || fail "$path: $(cat "$T/diff")"
+	done
+	expect_status c running
+}
+
 # Killed, or failing, while it compares: nothing is left, and the next one is right.
 test_interrupted() {
 	local fault

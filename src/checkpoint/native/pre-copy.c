@@ -48,6 +48,12 @@ static int open_parent(struct dump *d, int image_dir, struct track *t, struct im
 	if (fd < 0)
 		return error_errno(e, -errno,
 			"open the image --parent-path %s (relative to the image's directory)", path);
+	if (image_would_replace(image_dir, fd))
+		return error_set(e, -EINVAL, ERROR_USAGE,
+			"--parent-path %s is the image that this one would replace: choose another directory "
+			"for this "
+			"one",
+			path);
 	r = confined_image_open(fd, &parent, e);
 	if (r == 0)
 		r = image_writer_set_parent(d->writer, parent, path, e);
