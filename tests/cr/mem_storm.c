@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every way in which memory comes, goes, moves, changes its mapping or is written, in any order, while checkpoints are made: a model
- * in the same memory knows what each page must hold. Mappings merge and split with their neighbours all the time in the first half of
- * the pages; the second one stays large. Children run the same on what they have inherited. Where another order shows more: /cr/seed.
+ * in the same memory knows what each page must hold. Mappings merge and split with their neighbours all the time in the first part of
+ * the pages; the second one stays large; in the last one pages are only written, or away for a while, which is what shows best that
+ * watching has ended unseen (mem_merged.c). Children run the same on what they have inherited.
  */
 /* cr: ignore=all seed=1 modes=once,cycles,running,again,lazy,userns,rootless,packed,chain,generations,precopy,streamed,streamed_ahead seconds=120 */
 #include <pthread.h>
@@ -14,7 +15,15 @@
 #define PAGE 4096UL
 #define HUGE_PAGE (2UL << 20)
 #define HOLE UINT64_MAX
-enum { LOOSE = 1536, PAGES = 4096, FILE_PAGES = 64, WORDS = PAGE / 8, STACK = 64 << 10, AWAY = 24 };
+enum {
+	LOOSE = 1536,
+	CALM = 3840,
+	PAGES = 4096,
+	FILE_PAGES = 64,
+	WORDS = PAGE / 8,
+	STACK = 64 << 10,
+	AWAY = 24
+};
 /* Newer than the headers. */
 enum {
 	COLD = 20,
@@ -143,7 +152,7 @@ static unsigned any(unsigned most, unsigned *ret_n)
 	if (chance(2))
 		return some(most, ret_n);
 	*ret_n = 1 + chance(most);
-	return LOOSE + chance(PAGES - LOOSE - *ret_n);
+	return LOOSE + chance(CALM - LOOSE - *ret_n);
 }
 
 static void note_written(unsigned page, uint64_t v)
@@ -156,7 +165,11 @@ static void op_write(void)
 {
 	unsigned n, from = any(12, &n);
 
+	if (chance(3) == 0)
+		from = CALM + chance(PAGES - CALM - n);
 	for (unsigned i = from; i < from + n; i++) {
+		if (value[i] == HOLE)
+			continue;
 		fill((uint64_t *)at(i), ++next_value);
 		note_written(i, next_value);
 	}
@@ -266,17 +279,16 @@ static void op_away(void)
 		away[i].used = false;
 		return;
 	}
-	page = some(1, &n);
+	page = chance(2) ? some(1, &n) : CALM + chance(PAGES - CALM);
+	if (value[page] == HOLE)
+		return;
 	must(mremap(at(page), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, away[i].at));
 	away[i].page = page;
 	away[i].value = value[page];
 	away[i].backing = backing[page];
 	away[i].freed = freed[page];
 	away[i].used = true;
-	if (chance(2))
-		map(page, 1);
-	else
-		set(page, 1, HOLE, 0);
+	set(page, 1, HOLE, 0);
 }
 
 /* Into a hole behind it, or so that there is one. */
@@ -434,7 +446,7 @@ static int write_as_clone(void *arg)
 /* A process that shares the memory. */
 static void op_clone(void)
 {
-	unsigned page = LOOSE + chance(PAGES - LOOSE - 4);
+	unsigned page = LOOSE + chance(CALM - LOOSE - 4);
 	pid_t pid = must(clone(write_as_clone, stack + STACK,
 		CLONE_VM | SIGCHLD | (chance(2) ? CLONE_VFORK : 0), (void *)(uintptr_t)page));
 
@@ -510,7 +522,7 @@ static const struct {
 	unsigned weight;
 } ops[] = {{"write", op_write, 30}, {"check", op_check, 10}, {"drop", op_drop, 6}, {"unmap", op_unmap, 4},
 	{"map", op_map, 6}, {"file", op_map_file, 2}, {"move", op_move, 12}, {"swap", op_swap, 6},
-	{"away", op_away, 8}, {"resize", op_resize, 6}, {"protect", op_protect, 5}, {"free", op_free, 3},
+	{"away", op_away, 14}, {"resize", op_resize, 6}, {"protect", op_protect, 5}, {"free", op_free, 3},
 	{"advise", op_advise, 8}, {"collapse", op_collapse, 1}, {"lock", op_lock, 2}, {"guard", op_guard, 2},
 	{"others", op_written_by_others, 2}, {"clone", op_clone, 2}, {"pipe", op_pipe, 6},
 	{"fork", op_fork, 1}};
