@@ -135,6 +135,8 @@ int restore_make_room(struct restore *r, struct error *e)
 		if (r->shm[i].fd >= 0)
 			result = move_own(r, &r->shm[i].fd, e);
 	restore_find_late_files(r);
+	if (result == 0)
+		result = restore_find_gone(r, e);
 	if (result == 0 && r->has_late_files) {
 		r->init_pidfd = pidfd_open(getpid(), 0);
 		result = r->init_pidfd < 0 ? error_errno(e, -errno, "pidfd of init")

@@ -128,6 +128,9 @@ static bool id_is_used(const struct restore *r, int id)
 	for (size_t i = 0; i < r->n_ptys; i++)
 		if (r->ptys[i].foreground == id)
 			return true;
+	for (size_t i = 0; i < r->n_gone; i++)
+		if (r->gone[i].pid == id)
+			return true;
 	return false;
 }
 

@@ -56,7 +56,7 @@ _Noreturn void restore_stub_fail(struct restore *r, const struct error *e)
 }
 
 /* Waits until "total" stubs have come here. */
-static void barrier(struct restore *r, uint32_t *counter, uint32_t total)
+void restore_barrier(struct restore *r, uint32_t *counter, uint32_t total)
 {
 	uint32_t n = __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
 
@@ -235,6 +235,8 @@ static int set_fs(struct restore *r, const St__Process *p, struct error *e)
 	int fd = restore_fd(r, p->root_file);
 
 	umask(p->umask);
+	if (restore_is_gone(r, p->root_file) || restore_is_gone(r, p->cwd_file))
+		return 0; /* restore_go_where_gone() */
 	if (p->root_file && (fchdir(fd) < 0 || chroot(".") < 0))
 		return error_errno(e, -errno, "root directory of process %d", p->pid);
 	fd = restore_fd(r, p->cwd_file);
@@ -386,17 +388,17 @@ static void join_groups(struct restore *r, const struct tree_node *node, const S
 
 	if (!needs_others(r))
 		return;
-	barrier(r, &r->control->n_forked, participants(r));
+	restore_barrier(r, &r->control->n_forked, participants(r));
 	if (p && r->n_nested && restore_timens(r, node->process, &e) < 0)
 		restore_stub_fail(r, &e);
 	if (!p && getpgrp() != pgid && setpgid(0, 0) < 0)
 		goto failed;
-	barrier(r, &r->control->n_led, participants(r));
+	restore_barrier(r, &r->control->n_led, participants(r));
 	if (p == r->procs[0] && restore_owners(r, &e) < 0)
 		restore_stub_fail(r, &e);
 	if (pgid > 0 && getpgrp() != pgid && setpgid(0, pgid) < 0)
 		goto failed;
-	barrier(r, &r->control->n_joined, participants(r));
+	restore_barrier(r, &r->control->n_joined, participants(r));
 	return;
 failed:
 	error_errno(&e, -errno, "process %d: join process group %d", node->pid, pgid);
@@ -411,12 +413,12 @@ static void late_files(struct restore *r, bool init)
 	if (init)
 		result = restore_late_files(r, true, &e);
 	if (result == 0)
-		barrier(r, &r->control->n_opened, r->tree->n_processes - r->tree->n_members);
+		restore_barrier(r, &r->control->n_opened, r->tree->n_processes - r->tree->n_members);
 	if (result == 0 && !init)
 		result = restore_late_files(r, false, &e);
 	if (result < 0)
 		restore_stub_fail(r, &e);
-	barrier(r, &r->control->n_fetched, r->tree->n_processes - r->tree->n_members);
+	restore_barrier(r, &r->control->n_fetched, r->tree->n_processes - r->tree->n_members);
 }
 
 static _Noreturn void stub(struct restore *r, size_t self)
@@ -467,6 +469,8 @@ static _Noreturn void stub(struct restore *r, size_t self)
 	reap_group_leaders(r, self);
 	if (r->has_late_files)
 		late_files(r, self == 0);
+	if (r->n_gone && restore_go_where_gone(r, p, &e) < 0)
+		restore_stub_fail(r, &e);
 	become(r, p, node->process);
 }
 

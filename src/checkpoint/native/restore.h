@@ -36,8 +36,15 @@ struct restore_control {
 	uint32_t failing, failed;		/* failed: error is valid */
 	struct timespec time[2];		/* an argument of a call (restore-time.c) */
 	uint32_t n_asked;			/* tickets (restore-home.h) */
+	uint32_t n_gone_there, n_gone_seen;	/* barriers of restore-gone.c */
 	int helper_fd, helper_pid, helper_root; /* of who makes a namespace (restore-nested.c) */
 	struct error error;
+};
+
+/* A process that is there for a moment, with a pid of the container's, in a user namespace. */
+struct restore_gone {
+	int pid;
+	uint64_t home;
 };
 
 /* Of a process that shares its descriptor table with one before it: it opens no more files; it needs no more of ours. Of one
@@ -200,7 +207,9 @@ struct restore {
 	int proc_fd;			     /* O_PATH of the host's /proc, to open descriptors again */
 	int zero_fd;			     /* /dev/zero */
 	bool has_late_files;		     /* see restore-late.c */
-	int late_sockets[64][2];	     /* likewise */
+	struct restore_gone *gone;	     /* helpers, see restore-gone.c */
+	size_t n_gone;
+	int late_sockets[64][2]; /* likewise */
 	size_t n_late_sockets;
 	int init_pidfd; /* then */
 };
@@ -233,6 +242,11 @@ int restore_late_begin(struct restore *r, struct error *e) _must_check_;
 pid_t restore_fork_helper(pid_t pid, int status);
 int restore_end_helper(pid_t pid, struct error *e) _must_check_;
 /* Ends the stub; the first failure is what the restore reports. */
+void restore_barrier(struct restore *r, uint32_t *counter, uint32_t total);
+/* restore-gone.c: roots and working directories that are of processes which have ended. */
+bool restore_is_gone(const struct restore *r, uint64_t file);
+int restore_find_gone(struct restore *r, struct error *e) _must_check_;
+int restore_go_where_gone(struct restore *r, const St__Process *p, struct error *e) _must_check_;
 _Noreturn void restore_stub_fail(struct restore *r, const struct error *e);
 /* The mount, open for reading, gets the contents. */
 /* volumes.c */

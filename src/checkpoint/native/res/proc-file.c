@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "checkpoint/native/shared-pids.h"
+
 /* What follows the mount point of the proc file system: "/12/fd". NULL: it is not in one. */
 static const char *below_proc(const struct dump *d, const struct dump_file *f)
 {
@@ -73,6 +75,30 @@ bool proc_file_is_gone(struct dump *d, const struct dump_file *f)
 	       !(is_of_network(d, f) && find_process(d, proc_file_pid(d, f)));
 }
 
+/* It can go there again while there is a process with that pid (restore-gone.c). */
+static const char *lives_in_vain(const struct dump *d, const struct dump_file *f, int pid)
+{
+	if (dump_is_member(f->proc))
+		return "its working or root directory is of a process that has ended, and it shares the "
+		       "memory of "
+		       "another one";
+	if (d->options->together && shared_pids_is_shared(d, d->options->together->self))
+		return "its working or root directory is of a process that has ended, in a pid namespace "
+		       "that several "
+		       "containers have";
+	for (size_t i = 0; i < d->n_procs; i++) {
+		const struct proc_status *s = &d->procs[i].status;
+
+		for (size_t k = 0; k < ARRAY_SIZE(s->ns_pid); k++)
+			if (s->ns_pid[k] == d->procs[i].ns_pid &&
+				(s->ns_sid[k] == pid || s->ns_pgid[k] == pid))
+				return "its working or root directory is of a process that has ended, whose "
+				       "session or "
+				       "process group is there still";
+	}
+	return NULL;
+}
+
 void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 {
 	const struct dump_proc *p = find_process(d, pid);
@@ -82,9 +108,7 @@ void proc_file_check(struct dump *d, struct dump_file *f, int pid)
 
 	(void)parse(below_proc(d, f), &tid);
 	if (lives_there && !p && proc_file_is_gone(d, f))
-		reason = "its working or root directory is of a process that has ended: nobody can go there "
-			 "any "
-			 "more";
+		reason = lives_in_vain(d, f, pid);
 	else if (p && dump_is_member(p))
 		reason = "it is of a process that shares the memory of another one, which is not there yet "
 			 "when files "
