@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: modes=once,cycles,running,again,lazy caps=SYS_CHROOT */
+/* cr: modes=once,cycles,running,again,lazy caps=SYS_CHROOT,SETUID,SETGID,SYS_PTRACE */
 /*
  * Processes whose root directory is that of the descriptors of a process which has ended, as a browser's: empty, for ever. One in the container's
- * namespaces; one that is the first in a user and a pid namespace of its own, with a child; and one that has only its working directory there.
+ * namespaces; one in user and pid namespaces of its own, with a child; and one that has only its working directory there.
  */
 #include "cr.h"
 
@@ -44,20 +44,52 @@ static void live_nowhere(int pid)
 	}
 }
 
+static void put(const char *path, const char *text)
+{
+	int file = must(open(path, O_WRONLY));
+
+	check(write(file, text, strlen(text)) == (ssize_t)strlen(text), "%s: %m", path);
+	close(file);
+}
+
+/* As a browser: the pid namespace of the children belongs to the inner one of two user namespaces, its own to the outer one. */
 static void nested(void)
 {
-	pid_t pid = must(syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL));
-
-	if (pid == 0) {
+	if (must(fork()) > 0)
+		return;
+	must(setresgid(1234, 1234, 1234));
+	must(setresuid(1234, 1234, 1234));
+	must(prctl(PR_SET_DUMPABLE, 1));
+	if (must(syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL)) == 0) {
+		put("/proc/self/setgroups", "deny");
+		put("/proc/self/uid_map", "1234 1234 1");
+		put("/proc/self/gid_map", "1234 1234 1");
+		must(unshare(CLONE_NEWUSER));
 		go_nowhere("root");
-		live_nowhere(must(fork()) ? 1 : 3);
+		must(syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL));
+		live_nowhere(1);
 	}
+	wait(NULL); /* for ever, if all goes well */
+	_exit(1);
+}
+
+/* The number of the nth child. */
+static void child_of(const char *parent, int n, char child[16])
+{
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/task/%s/children", parent, parent);
+	f = fopen(path, "r");
+	for (; f && n >= 0; n--)
+		check(fscanf(f, "%15s", child) == 1, "no child in %s", path);
+	check(f != NULL, "%s: %m", path);
+	fclose(f);
 }
 
 int main(void)
 {
-	char child[3][16] = {};
-	FILE *f;
+	char self[16], child[5][16] = {};
 
 	proc = must(open("/proc", O_RDONLY | O_DIRECTORY));
 	nested();
@@ -70,13 +102,17 @@ int main(void)
 		for (;;)
 			pause();
 	}
-	f = fopen("/proc/self/task/1/children", "r");
-	check(f && fscanf(f, "%15s %15s %15s", child[0], child[1], child[2]) == 3, "children");
-	fclose(f);
-	cr_msleep(100);
+	cr_msleep(200);
+	snprintf(self, sizeof(self), "%d", getpid());
+	child_of(self, 0, child[3]);
+	child_of(child[3], 0, child[0]);
+	child_of(child[0], 0, child[4]);
+	child_of(self, 1, child[1]);
+	child_of(self, 2, child[2]);
 	while (cr_wait()) {
 		is_nowhere(child[0], "root");
 		is_nowhere(child[0], "cwd");
+		is_nowhere(child[4], "root");
 		is_nowhere(child[1], "root");
 		is_nowhere(child[2], "cwd");
 		check(waitpid(-1, NULL, WNOHANG) == 0, "one has ended");

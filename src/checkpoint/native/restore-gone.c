@@ -31,13 +31,27 @@ bool restore_is_gone(const struct restore *r, uint64_t file)
 	return gone(r, file) != NULL;
 }
 
-/* Whether there is a helper with that pid already. */
-static bool has_helper(const struct restore *r, int pid)
+static size_t depth(const struct restore *r, uint64_t home)
 {
-	for (size_t i = 0; i < r->n_gone; i++)
-		if (r->gone[i].pid == pid)
-			return true;
-	return false;
+	const St__Namespace *n = homes_namespace(&r->homes, home);
+	size_t levels = 0;
+
+	for (; n && levels <= r->homes.n_spaces; levels++)
+		n = homes_namespace(&r->homes, n->parent);
+	return levels;
+}
+
+/* Who lives in a user namespace further out may look at whom is in one below it: the innermost will do for all. */
+static void add_helper(struct restore *r, int pid, uint64_t home)
+{
+	size_t i = 0;
+
+	while (i < r->n_gone && r->gone[i].pid != pid)
+		i++;
+	if (i == r->n_gone)
+		r->gone[r->n_gone++] = (struct restore_gone){pid, home};
+	else if (depth(r, home) > depth(r, r->gone[i].home))
+		r->gone[i].home = home;
 }
 
 int restore_find_gone(struct restore *r, struct error *e)
@@ -52,9 +66,8 @@ int restore_find_gone(struct restore *r, struct error *e)
 		if (p->fs_with || p->memory_with || p->state == 2)
 			continue;
 		for (size_t k = 0; k < ARRAY_SIZE(m); k++)
-			if (m[k] && !has_helper(r, (int)m[k]->process))
-				r->gone[r->n_gone++] = (struct restore_gone){
-					.pid = (int)m[k]->process, .home = r->homes.home[i]};
+			if (m[k])
+				add_helper(r, (int)m[k]->process, r->homes.home[i]);
 	}
 	return 0;
 }

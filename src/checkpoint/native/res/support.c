@@ -32,6 +32,11 @@ const struct support_row support_rows[] = {
 		"shown"},
 	{"process", "overruns of a pending timer signal", "lost",
 		"the signal comes, its overrun count begins anew"},
+	{"process", "root and working directory", "supported",
+		"also in /proc of a process that has ended (a browser's sandbox). Refused there: of a "
+		"process that "
+		"shares the memory of another one, in a pid namespace that several containers have, and if a "
+		"session or group of that process is there still"},
 	{"process", "credentials", "supported",
 		"ids, groups, five capability sets, securebits, no_new_privs"},
 	{"process", "seccomp", "supported",
