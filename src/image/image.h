@@ -40,6 +40,7 @@ enum image_record_type {
 	IMAGE_RECORD_CGROUP = 51,      /* Cgroup: a sub-cgroup, parents before children */
 	IMAGE_RECORD_NAMESPACE = 40,   /* Namespace: owners and parents before what is theirs */
 	IMAGE_RECORD_NAMESPACE_2 = 85, /* Namespace, too: with what older readers do not know */
+	IMAGE_RECORD_NAMESPACE_3 = 99, /* likewise: a cgroup namespace with another root than init's cgroup */
 };
 enum { IMAGE_RECORD_CRITICAL = 1 }; /* flag: a reader that does not know the type must refuse */
 

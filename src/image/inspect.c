@@ -69,6 +69,7 @@ static void count(struct inspection *x, enum image_record_type type, const void 
 		break;
 	case IMAGE_RECORD_NAMESPACE:
 	case IMAGE_RECORD_NAMESPACE_2:
+	case IMAGE_RECORD_NAMESPACE_3:
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_IPC:
@@ -93,6 +94,7 @@ static void fill(struct inspection *x, enum image_record_type type, const void *
 	case IMAGE_RECORD_NETWORK_3:
 	case IMAGE_RECORD_NAMESPACE:
 	case IMAGE_RECORD_NAMESPACE_2:
+	case IMAGE_RECORD_NAMESPACE_3:
 	case IMAGE_RECORD_PACKET_TABLE:
 		break;
 	case IMAGE_RECORD_FILE:

@@ -29,6 +29,7 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
 	[IMAGE_RECORD_TMPFS] = &st__tmpfs__descriptor,
 	[IMAGE_RECORD_NAMESPACE] = &st__namespace__descriptor,
 	[IMAGE_RECORD_NAMESPACE_2] = &st__namespace__descriptor,
+	[IMAGE_RECORD_NAMESPACE_3] = &st__namespace__descriptor,
 	[IMAGE_RECORD_NETWORK] = &st__network__descriptor,
 	[IMAGE_RECORD_NETWORK_2] = &st__network__descriptor,
 	[IMAGE_RECORD_NETWORK_3] = &st__network__descriptor,

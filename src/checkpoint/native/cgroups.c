@@ -420,6 +420,8 @@ int restore_make_cgroups(struct restore *r, struct container *c, struct error *e
 	for (size_t i = 0; i < r->n_cgroups && result == 0; i++)
 		result = give_away(&p, r->cgroups[i], e);
 	if (result == 0)
+		result = restore_send_cgroup_roots(r, cg, e);
+	if (result == 0)
 		restore_tell(&r->control->cgroups_made);
 	return result;
 }

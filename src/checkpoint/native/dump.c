@@ -222,6 +222,8 @@ static enum image_record_type record_of_network(const St__Network *n)
 
 static enum image_record_type record_of_namespace(const St__Namespace *m)
 {
+	if (m->n_cgroup_roots)
+		return IMAGE_RECORD_NAMESPACE_3;
 	return m->n_packet_tables || is_new(m->network) ? IMAGE_RECORD_NAMESPACE_2 : IMAGE_RECORD_NAMESPACE;
 }
 

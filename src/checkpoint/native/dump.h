@@ -639,6 +639,9 @@ void dump_landlock_prepare(const struct dump *d);
 int dump_landlock(struct dump *d, struct error *e) _must_check_;
 /* Its sub-cgroups (cgroups.c): likewise. */
 int dump_cgroups(struct dump *d, struct error *e) _must_check_;
+/* cgroup-roots.c: the root of a cgroup namespace, by a process there; in it. outside: /proc/PID/cgroup as we see it elsewhere. */
+int dump_cgroup_roots(struct dump *d, St__Namespace *m, pid_t pid, const char *outside,
+	const char **ret_reason, struct error *e) _must_check_;
 /* The container's own mounts (mounts-dump.c): records and obstacles. */
 int dump_mounts(struct dump *d, struct error *e) _must_check_;
 /* A detached copy of a mount, on which nothing else is mounted; or a negative errno (mounts-view.c). */

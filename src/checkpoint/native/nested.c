@@ -202,6 +202,8 @@ struct visit {
 	struct dump_nested *n;
 	int mount_namespace; /* of the container's init */
 	int (*look)(struct visit *v);
+	pid_t pid;	    /* of the process in it */
+	const char *cgroup; /* its /proc/PID/cgroup as we see it */
 	const char *reason;
 	struct error *e;
 	int result;
@@ -232,10 +234,11 @@ void dump_in_child(int (*f)(void *arg), void *arg)
 
 /* Positive: an obstacle was noted. */
 static int visit(struct dump *d, struct dump_proc *p, struct dump_nested *n, const char *name,
-	int (*look)(struct visit *v), struct error *e)
+	int (*look)(struct visit *v), const char *cgroup, struct error *e)
 {
 	_cleanup_close_ int mnt = -EBADF;
-	struct visit v = {.d = d, .n = n, .look = look, .e = e, .result = -EAGAIN};
+	struct visit v = {
+		.d = d, .n = n, .look = look, .pid = p->shown, .cgroup = cgroup, .e = e, .result = -EAGAIN};
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", d->c->init_pid);
@@ -262,31 +265,28 @@ static int look_at_ipc(struct visit *v)
 static int read_ipc(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
 	n->pid = p->shown;
-	return visit(d, p, n, "ipc", look_at_ipc, e);
+	return visit(d, p, n, "ipc", look_at_ipc, NULL, e);
 }
 
 static int look_at_cgroup(struct visit *v)
+{
+	return dump_cgroup_roots(v->d, v->n->msg, v->pid, v->cgroup, &v->reason, v->e);
+}
+
+static int read_cgroup(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
 {
 	_cleanup_free_ char *text = malloc(CGROUP_TEXT);
 	char path[64];
 	ssize_t r;
 
 	if (!text)
-		return no_memory(v->e);
-	snprintf(path, sizeof(path), "/proc/%d/cgroup", v->d->c->init_pid);
+		return no_memory(e);
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", p->shown);
 	r = read_small_file_at(AT_FDCWD, path, text, CGROUP_TEXT);
-	if (r < 0)
-		return error_errno(v->e, (int)r, "read %s", path);
-	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
-		if (end - line < 3 || strncmp(end - 2, ":/", 2) != 0)
-			v->reason = "its root is not the cgroup in which the container's init is";
-	return 0;
-}
-
-/* One whose root is the cgroup of init is what a restore makes: by then init is in its own. */
-static int read_cgroup(struct dump *d, struct dump_proc *p, struct dump_nested *n, struct error *e)
-{
-	return visit(d, p, n, "cgroup", look_at_cgroup, e);
+	if (r < 0 && !d->stopped)
+		return 1; /* it has ended */
+	return r < 0 ? error_errno(e, (int)r, "read %s", path)
+		     : visit(d, p, n, "cgroup", look_at_cgroup, text, e);
 }
 
 static const struct nested_kind kinds[] = {

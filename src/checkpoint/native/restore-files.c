@@ -125,6 +125,8 @@ int restore_make_room(struct restore *r, struct error *e)
 		result = move_own(r, &r->zero_fd, e);
 	if (result == 0)
 		result = image_move_fds(r->image, move_own, r, e);
+	if (result == 0 && r->cgroup_roots[1] >= 0)
+		result = move_own(r, &r->cgroup_roots[1], e);
 	if (result == 0 && r->exchange_fd >= 0)
 		result = move_own(r, &r->exchange_fd, e);
 	if (result == 0 && r->lazy.device >= 0)

@@ -212,7 +212,9 @@ static int make(struct restore *r, const St__Namespace *m)
 
 	if (m->type == CLONE_NEWNS && m->owner)
 		return restore_owned_mounts(r, m, enter_owner, &r->control->error);
-	fd = enter_owner(r, m);
+	fd = restore_stand_in_cgroups(r, m);
+	if (fd == 0)
+		fd = enter_owner(r, m);
 	if (fd < 0 || unshare((int)m->type) < 0)
 		return fd < 0 ? fd : -errno;
 	r->control->error.message[0] = '\0';

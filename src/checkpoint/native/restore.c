@@ -94,6 +94,7 @@ static int count_records(struct restore *r, struct error *e)
 			break;
 		case IMAGE_RECORD_NAMESPACE:
 		case IMAGE_RECORD_NAMESPACE_2:
+		case IMAGE_RECORD_NAMESPACE_3:
 			if (r->nested)
 				r->nested[r->n_nested] =
 					(struct restore_nested){(const St__Namespace *)m, -EBADF, -EBADF};
@@ -560,6 +561,8 @@ static int check_bundle(struct restore *r, struct error *e)
 	if (result == 0)
 		result = restore_check_cgroups(r, s, e);
 	if (result == 0)
+		result = restore_check_cgroup_roots(r, e);
+	if (result == 0)
 		result = restore_check_labels(r, s, e);
 	if (result == 0)
 		result = restore_check_veths(r, e);
@@ -665,6 +668,9 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 		clocks_now(&now);
 		restore_set_clocks(r, &now, 0, &create.timens);
 	}
+	if (restore_has_cgroup_roots(r) &&
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, r->cgroup_roots) < 0)
+		return error_errno(e, -errno, "socketpair");
 	progress_start(&r->progress, "create", NULL, 0);
 	result = container_create(&create, &c, e);
 	if (result < 0)
@@ -706,6 +712,7 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 		.zero_fd = -EBADF,
 		.root_fd = -EBADF,
 		.init_pidfd = -EBADF,
+		.cgroup_roots = {-EBADF, -EBADF},
 		.console_master = -EBADF,
 		.exchange_fd = o->exchange_fd > 0 ? o->exchange_fd : -EBADF,
 		.lazy = {.device = -EBADF, .offer = -EBADF, .offers = -EBADF, .image_dir = image_dir}};
@@ -740,6 +747,8 @@ int native_restore(const struct restore_options *o, int image_dir, struct stream
 	restore_lazy_done(&r);
 	close_p(&r.proc_fd);
 	close_p(&r.zero_fd);
+	close_p(&r.cgroup_roots[0]);
+	close_p(&r.cgroup_roots[1]);
 	for (size_t i = 0; i < r.n_shm; i++)
 		close_p(&r.shm[i].fd);
 	container_config_done(&r.config);

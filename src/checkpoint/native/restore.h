@@ -191,14 +191,16 @@ struct restore {
 	struct restore_pty *ptys;
 	size_t n_ptys;
 	struct {
-		size_t n;		     /* processes with such memory; 0: all is read before they run */
-		bool **vmas;		     /* by process and mapping; NULL: none of its */
-		uint8_t **checked_before;    /* by layer, bits: chunks of page data that are read before */
-		int device;		     /* /dev/userfaultfd */
-		int offer, offers;	     /* a socket pair: userfaultfds of the stubs */
-		int image_dir;		     /* borrowed */
-		pid_t starter;		     /* to be waited for */
-	} lazy;				     /* restore-lazy.h */
+		size_t n;		  /* processes with such memory; 0: all is read before they run */
+		bool **vmas;		  /* by process and mapping; NULL: none of its */
+		uint8_t **checked_before; /* by layer, bits: chunks of page data that are read before */
+		int device;		  /* /dev/userfaultfd */
+		int offer, offers;	  /* a socket pair: userfaultfds of the stubs */
+		int image_dir;		  /* borrowed */
+		pid_t starter;		  /* to be waited for */
+	} lazy;				  /* restore-lazy.h */
+	int cgroup_roots
+		[2]; /* a socket pair for cgroup-roots.c, if the image has some: the command's end, init's */
 	int exchange_fd;		     /* ours of options->exchange_fd; -EBADF: alone */
 	int console_master;		     /* of the terminal that create has made; -EBADF: none */
 	int fd_base;			     /* file i of "files" is descriptor fd_base + i until placed */
@@ -225,6 +227,12 @@ size_t restore_sharers_of(const struct restore *r, const St__Process *p);
 /* Moves a descriptor of our own out of the way of the container's: to be closed when they are placed. */
 int restore_move_fd(const struct restore *r, int *fd) _must_check_;
 /* restore-files.c: in init. First the numbers of descriptors: then restore_move_fd() can be used. */
+/* cgroup-roots.c: what an image says of roots of cgroup namespaces can be made. By the command, once the cgroups are there: hands init
+ * what it needs. By who makes the namespace: goes there. */
+bool restore_has_cgroup_roots(const struct restore *r);
+int restore_check_cgroup_roots(const struct restore *r, struct error *e) _must_check_;
+int restore_send_cgroup_roots(const struct restore *r, const struct cgroup *cg, struct error *e) _must_check_;
+int restore_stand_in_cgroups(const struct restore *r, const St__Namespace *m) _must_check_;
 int restore_make_room(struct restore *r, struct error *e) _must_check_;
 /* Likewise, when the mounts are as they were. */
 int restore_open_root(struct restore *r, struct error *e) _must_check_;
