@@ -198,7 +198,10 @@ static bool same_whole(const struct proc_mount *a, const struct proc_mount *b)
 	return mounts_same_fs(a, b) && (strcmp(a->fstype, "nsfs") != 0 || !strcmp(a->root, b->root));
 }
 
-/* Of the container's own mounts of one file system the widest one makes it. */
+static bool is_late(const struct plan *p, const struct entry *entry);
+
+/* Of the container's own mounts of one file system the widest one makes it; of several such ones not one on a proc that comes later, as
+ * the others are made of it (a container engine hides parts of /proc and of /sys by one tmpfs). */
 static struct entry *maker(struct plan *p, const struct entry *entry)
 {
 	struct entry *best = NULL;
@@ -207,7 +210,9 @@ static struct entry *maker(struct plan *p, const struct entry *entry)
 		struct entry *other = &p->entries[i];
 
 		if (other->base < 0 && same_whole(other->m, entry->m) &&
-			(!best || strlen(other->m->root) < strlen(best->m->root)))
+			(!best || strlen(other->m->root) < strlen(best->m->root) ||
+				(!strcmp(other->m->root, best->m->root) && is_late(p, best) &&
+					!is_late(p, other))))
 			best = other;
 	}
 	return best;
