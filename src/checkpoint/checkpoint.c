@@ -211,6 +211,19 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 	return r;
 }
 
+int spec_check_parse(const char *name, enum spec_check *ret, struct error *e)
+{
+	static const char *const names[] = {"enforce", "warning", "ignore"}; /* enum spec_check */
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!name || !strcmp(name, names[i])) {
+			*ret = (enum spec_check)i;
+			return 0;
+		}
+	return error_set(
+		e, -EINVAL, ERROR_USAGE, "invalid --spec-check \"%.40s\": enforce, warning or ignore", name);
+}
+
 int lazy_mode_parse(const char *name, enum lazy_mode *ret, struct error *e)
 {
 	static const char *const names[] = {[LAZY_AUTO] = "auto", [LAZY_NO] = "no", [LAZY_YES] = "yes"};

@@ -132,6 +132,12 @@ struct veth_pair {
 /* Huge pages for what is filled from end to end: AUTO: where that is faster. */
 enum thp_mode { THP_AUTO, THP_YES, THP_NO };
 
+/* Whether config.json must be the one that the container had: of a sandbox's image (sandbox/spec-check.h), of others its kinds of
+ * namespaces. */
+enum spec_check { SPEC_CHECK_ENFORCE, SPEC_CHECK_WARNING, SPEC_CHECK_IGNORE };
+/* NULL: enforce. */
+int spec_check_parse(const char *name, enum spec_check *ret, struct error *e) _must_check_;
+
 struct meeting;
 
 struct restore_options {
@@ -148,6 +154,7 @@ struct restore_options {
 	enum cgroups_mode cgroups;
 	enum lazy_mode lazy;
 	enum thp_mode thp;
+	enum spec_check spec_check;
 	struct watchdog_allowance watchdog;
 	bool ends_exec;		 /* processes that came by exec do not go on */
 	struct meeting *meeting; /* meeting.h: with whom it waits before it goes on; NULL: it doesn't */

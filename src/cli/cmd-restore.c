@@ -43,7 +43,8 @@ static const struct cli_option table[] = {
 	{"prepare", 0, CLI_FLAG, offsetof(struct options, prepare), NULL,
 		"only up to the moment before the program goes on, which is that of start"},
 	{"spec-check", 0, CLI_STRING, offsetof(struct options, spec_check), "enforce|warning|ignore",
-		"of a sandbox's image: whether config.json must be the one that the container had"},
+		"whether config.json must be the one that the container had; of a container alone: its "
+		"namespaces"},
 	{"deadline", 0, CLI_NUMBER, offsetof(struct options, deadline), "SECONDS",
 		"of a sandbox's image: wait so long for its other containers (default: 180)"},
 	{"keep", 0, CLI_FLAG, offsetof(struct options, keep), NULL, "do not delete the container at its end"},
@@ -84,7 +85,6 @@ struct made_how {
 	const struct restore_options *restore;
 	FILE *stats; /* NULL: they are not printed */
 	struct meeting *meeting;
-	enum spec_check check;
 	unsigned deadline_s;
 };
 
@@ -131,7 +131,7 @@ static int make(
 	int r;
 
 	restore.create = *create;
-	r = restore_join(&restore, how->check, how->deadline_s, how->meeting, &join, e);
+	r = restore_join(&restore, how->deadline_s, how->meeting, &join, e);
 	if (r < 0)
 		return r;
 	if (r == 1)
@@ -211,7 +211,7 @@ static int run(const struct cli_globals *g, const void *options, int n_args, cha
 	if (r == 0)
 		r = parse_veth_pairs(&o->veth_pairs, &arena, &restore, e);
 	if (r == 0)
-		r = spec_check_parse(o->spec_check, &how.check, e);
+		r = spec_check_parse(o->spec_check, &restore.spec_check, e);
 	if (r == 0)
 		r = parse_thp(o->thp, &restore.thp, e);
 	restore.any_cpu = o->cpu_check && !strcmp(o->cpu_check, "lenient");

@@ -16,7 +16,7 @@
 enum { DEADLINE_S = 180, DEADLINE_MAX_S = 86400 };
 
 static int options_of(
-	struct call *c, const char *name, struct restore_options *o, enum spec_check *check, struct error *e)
+	struct call *c, const char *name, struct restore_options *o, struct error *e)
 {
 	int r = container_id_check(call_string(c, "id"), e);
 
@@ -41,7 +41,7 @@ static int options_of(
 		r = call_path(c, "workPath", &o->work_path, e);
 	if (r == 0)
 		r = call_cgroup_manager(c, &o->create.cgroup_manager, e);
-	if (r == 0 && spec_check_parse(call_string(c, "specCheck"), check, e) < 0)
+	if (r == 0 && spec_check_parse(call_string(c, "specCheck"), &o->spec_check, e) < 0)
 		r = call_invalid(c, "specCheck", e, "enforce, warning or ignore");
 	return r;
 }
@@ -69,8 +69,7 @@ static int restore_as(struct call *c, const char *name, struct error *e)
 	int64_t deadline = call_int(c, "deadline", DEADLINE_S);
 	struct restore_options o;
 	struct call_stdio stdio;
-	enum spec_check check;
-	int r = options_of(c, name, &o, &check, e);
+	int r = options_of(c, name, &o, e);
 
 	if (r < 0)
 		return r;
@@ -85,7 +84,7 @@ static int restore_as(struct call *c, const char *name, struct error *e)
 	m.prepare = call_bool(c, "prepare");
 	m.detach = true;
 	m.k = m.n = 1;
-	r = restore_join(&o, check, (unsigned)deadline, &m, &join, e);
+	r = restore_join(&o, (unsigned)deadline, &m, &join, e);
 	if (r < 0)
 		return r;
 	o.meeting = &m;

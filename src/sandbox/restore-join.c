@@ -72,7 +72,7 @@ static int find_member(const struct image_sandbox *image, const char *name,
 }
 
 static int identify(const struct restore_options *o, const struct image_sandbox *image, int image_dir,
-	enum spec_check check, struct restore_join *j, struct error *e)
+	struct restore_join *j, struct error *e)
 {
 	_cleanup_(spec_free_p) struct spec *spec = NULL;
 	const struct image_sandbox_member *m;
@@ -96,7 +96,7 @@ static int identify(const struct restore_options *o, const struct image_sandbox 
 		return e->code;
 	r = check_member(dir, m, e);
 	if (r == 0)
-		r = check_config(dir, spec, check, e);
+		r = check_config(dir, spec, o->spec_check, e);
 	if (r == 0 && asprintf(&j->image_path, "%s/" IMAGE_CONTAINERS "/%s", o->image_path, m->name) < 0)
 		r = error_errno(e, -ENOMEM, "restore");
 	return r;
@@ -216,7 +216,7 @@ static int join(const struct restore_options *o, struct json_object *p, struct m
 	return r;
 }
 
-int restore_join(struct restore_options *o, enum spec_check check, unsigned deadline_s, struct meeting *m,
+int restore_join(struct restore_options *o, unsigned deadline_s, struct meeting *m,
 	struct restore_join *j, struct error *e)
 {
 	_cleanup_(image_sandbox_free_p) struct image_sandbox *image = NULL;
@@ -233,7 +233,7 @@ int restore_join(struct restore_options *o, enum spec_check check, unsigned dead
 	if (r == 0)
 		r = image_sandbox_open(dir, &image, e);
 	if (r == 0)
-		r = identify(o, image, dir, check, j, e);
+		r = identify(o, image, dir, j, e);
 	if (r < 0)
 		return r;
 	p = parameters(o, image, j, m, deadline_s);

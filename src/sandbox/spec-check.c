@@ -13,19 +13,6 @@ struct check {
 	size_t n;
 };
 
-int spec_check_parse(const char *name, enum spec_check *ret, struct error *e)
-{
-	static const char *const names[] = {"enforce", "warning", "ignore"}; /* enum spec_check */
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (!name || !strcmp(name, names[i])) {
-			*ret = (enum spec_check)i;
-			return 0;
-		}
-	return error_set(
-		e, -EINVAL, ERROR_USAGE, "invalid --spec-check \"%.40s\": enforce, warning or ignore", name);
-}
-
 static void _printf_(2, 3) differs(struct check *c, const char *format, ...)
 {
 	char text[300];

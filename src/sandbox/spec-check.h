@@ -3,11 +3,8 @@
 #pragma once
 
 #include "base/error.h"
+#include "checkpoint/engine.h"
 #include "oci/spec.h"
-
-enum spec_check { SPEC_CHECK_ENFORCE, SPEC_CHECK_WARNING, SPEC_CHECK_IGNORE };
-/* NULL: enforce. */
-int spec_check_parse(const char *name, enum spec_check *ret, struct error *e) _must_check_;
 
 /*
  * Free to differ: the root's path, sources of mounts, host name, environment, cgroup and resources, hooks, paths of namespaces, numbers of

@@ -3,6 +3,7 @@
  * The order of a checkpoint: preflight with the container running; freeze; collect, ask, copy; image; then the
  * container runs on or ends. Runs in the surgeon process, watched by the stasis command through guard_fd.
  */
+#include "checkpoint/native/bundle-namespaces.h"
 #include "checkpoint/native/dump.h"
 #include "checkpoint/native/network-mptcp.h"
 
@@ -182,6 +183,7 @@ static int container_message(struct dump *d, struct error *e)
 	m->id = d->c->id;
 	m->generation = d->c->generation;
 	m->has_pid_namespace = true;
+	m->namespaces = bundle_namespaces(d->c->spec);
 	if (!m->monotonic || !m->boottime || !m->realtime)
 		return error_errno(e, -ENOMEM, "container");
 	if (dump_host_names(d, m, e) < 0 || ipc_shared(d, &m->ipc, e) < 0 ||

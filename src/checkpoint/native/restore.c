@@ -3,6 +3,7 @@
  * Restore by the native engine: read and check the image, create the container from its bundle as "create" does, with
  * init going into restore_init() instead of waiting for start, and put the state back.
  */
+#include "checkpoint/native/bundle-namespaces.h"
 #include "checkpoint/native/restore.h"
 
 #include <linux/capability.h>
@@ -531,6 +532,8 @@ static int check_bundle(struct restore *r, struct error *e)
 	r->net.may_filter = !s->process || (allowed_capabilities(s) & 1ull << CAP_NET_ADMIN);
 	r->may_make_devices = !s->process || !s->process->has_capabilities ||
 			      (s->process->capabilities.bounding & 1ull << CAP_MKNOD);
+	if (bundle_check_namespaces(r, s, e) < 0)
+		return e->code;
 	if (r->container->ipc && !ipc_may_be_shared(s))
 		return error_set(e, -EINVAL, ERROR_CONFIG,
 			"the container shared its ipc namespace with others of its sandbox: give all of them "
