@@ -110,6 +110,7 @@ EXPORT int stasis_restore(struct stasis *s, const char *id, const struct stasis_
 		program_add_option(&p, "--empty-ns", o.empty_ns);
 		program_add_option(&p, "--lsm-profile", o.lsm_profile);
 		add_mode(&p, "--lazy", o.lazy, lazy);
+		program_add_option(&p, "--spec-check", o.spec_check);
 		r = make(s, id, &p, ret, &e);
 	}
 	return lib_error(r, &e, ret_error);
@@ -140,6 +141,7 @@ EXPORT int stasis_checkpoint(struct stasis_container *c, const struct stasis_che
 		program_add_option(&p, "--compress", o.compress);
 		program_add_flag(&p, "--dedup", o.dedup);
 		add_mode(&p, "--pre-copy", o.pre_copy, pre_copy);
+		program_add_option(&p, "--patience", o.patience);
 		add_id(&p, c->id);
 		r = run(&p, &e);
 	}

@@ -58,7 +58,7 @@ static int get_packing(struct call *c, struct image_packing *ret, struct error *
 
 static int get_options(struct call *c, struct checkpoint_options *o, struct error *e)
 {
-	int64_t deadline = call_int(c, "deadline", 0);
+	int64_t deadline = call_int(c, "deadline", 0), patience = call_int(c, "patience", 0);
 	int r = call_path(c, "imagePath", &o->image_path, e);
 
 	if (r == 0)
@@ -67,7 +67,10 @@ static int get_options(struct call *c, struct checkpoint_options *o, struct erro
 		return r;
 	if (deadline < 0 || deadline > 86400000)
 		return call_invalid(c, "deadline", e, "milliseconds from 1 to 86400000; 0: none");
+	if (patience < 0 || patience > 86400000)
+		return call_invalid(c, "patience", e, "milliseconds from 1 to 86400000; 0: a second");
 	o->deadline_ms = deadline;
+	o->patience_ms = patience;
 	o->progress = PROGRESS_NONE;
 	o->leave_running = call_bool(c, "leaveRunning");
 	o->tcp_established = call_bool(c, "tcpEstablished");

@@ -1022,6 +1022,27 @@ def checkpoint(env):
         check(c.call("List")["containers"] == [], c.call("List"))
 
 
+def patience(env):
+    """What passes by itself is waited for as long as the caller says, and the container runs meanwhile."""
+    with pod(env, args=["sh", "-c", COUNT]) as (p, c):
+        image = env.t / "image"
+        refused("InvalidParameter", c, "Checkpoint", {"imagePath": str(image), "patience": -1}, saying="patience")
+        shutil.copy(env.build / "tests/cr/odd", env.t / "b-root/rootfs/bin/odd")
+        c.call("ExecuteAsync", {"id": "root", "args": ["/bin/odd", "inotify_queued"]})
+        cr = env.t / "b-root/rootfs/cr"
+        poll("events", lambda: (cr / "ready.1").exists())
+        begin = time.monotonic()
+        refused("CannotCheckpoint", c, "Checkpoint", {"imagePath": str(image), "patience": 2500, "leaveRunning": True},
+                saying="have not been read")
+        check(time.monotonic() - begin >= 2.5, f"given up after {time.monotonic() - begin} s")
+        done = in_thread(lambda: p.client().call("Checkpoint", {"imagePath": str(image), "patience": 60000}))
+        time.sleep(1.5)
+        check(not (image / "manifest.json").exists(), "it did not wait")
+        (cr / ".go").write_text("c")
+        (cr / ".go").rename(cr / "go.1")
+        check(done.result()["containers"] == ["root"], "not of this container")
+
+
 def supervisor_dies(env):
     """Containers run on; the next one knows how they end."""
     with pod(env, args=["sh", "-c", 'trap "exit 6" TERM; while :; do usleep 10000; done']) as (p, c):
@@ -1104,5 +1125,5 @@ def command_line(env):
 def tests():
     for f in (life, start_root, create_refused, other_sandbox, stdio, wrong_descriptors, terminal, execute, options, wait_pid, many_ended, processes, signals,
               pause, events, events_of_sandbox, events_of_restore, out_of_memory, stream_ends, update, network, network_killed, network_kept, network_refused, arguments, methods_are_there, being_made, worker_dies, client_goes, client_goes_later, supervisor_dies, at_once,
-              checkpoint, command_line):
+              checkpoint, patience, command_line):
         yield f"integration/control/{f.__name__}", f, 90

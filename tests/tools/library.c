@@ -250,12 +250,23 @@ static void test_lazy(struct stasis *s)
 	}
 	snprintf(image, sizeof(image), "%s/lazy-image", dir);
 	FAILS(stasis_checkpoint(c,
+		      STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .patience = "long"),
+		      &error),
+		-EINVAL, STASIS_ERROR_USAGE, "invalid --patience");
+	FAILS(stasis_checkpoint(c,
 		      STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "often"),
 		      &error),
 		-EINVAL, STASIS_ERROR_USAGE, "rounds");
 	OK(stasis_checkpoint(
-		c, STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "2"), &error));
+		c, STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "2",
+			   .patience = "200ms"),
+		&error));
 	stasis_free(c);
+	FAILS(stasis_restore(s, "two",
+		      STASIS_OPTIONS(stasis_restore_options, .create.bundle = bundle, .image_path = image,
+			      .spec_check = "perhaps"),
+		      &c, &error),
+		-EINVAL, STASIS_ERROR_USAGE, "spec-check");
 	FAILS(stasis_restore(s, "two",
 		      STASIS_OPTIONS(stasis_restore_options, .create.bundle = bundle, .image_path = image,
 			      .lazy = "perhaps"),

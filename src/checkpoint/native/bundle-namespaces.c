@@ -57,7 +57,13 @@ static const char *given_by(const struct spec *s, enum ns_type t)
 	return s->namespaces[t].path ? "gives it the machine's by its path" : "has none for it";
 }
 
-/* What is wrong with one kind, and what to do about it. */
+/* shared-pids.h and res/ipc.h know more of them. */
+static bool is_shared(const struct restore *r, enum ns_type t)
+{
+	return (t == NS_PID && r->container->pids) || (t == NS_IPC && r->container->ipc);
+}
+
+/* One kind that is not the same. */
 static int differs(enum spec_check how, const char *text, struct error *e)
 {
 	if (how != SPEC_CHECK_WARNING)
@@ -82,7 +88,7 @@ int bundle_check_namespaces(const struct restore *r, const struct spec *s, struc
 		const char *name = ns_oci_name(t);
 		char text[500];
 
-		if ((had & flag) == (given & flag))
+		if ((had & flag) == (given & flag) || is_shared(r, t))
 			continue;
 		if (had & flag)
 			snprintf(text, sizeof(text),
