@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static void error_vset(struct error *e, int code, enum error_kind kind, const char *format, va_list ap)
 {
@@ -35,9 +36,38 @@ struct error_text error_text(int code)
 	return t;
 }
 
+static unsigned long long limit(int resource)
+{
+	struct rlimit l;
+
+	return getrlimit(resource, &l) == 0 ? l.rlim_cur : RLIM_INFINITY;
+}
+
+/* What the reader may do about it, where the cause is a limit of this very process. "" if it is not. */
+static void remedy_of(int code, char *buf, size_t size)
+{
+	unsigned long long n;
+
+	buf[0] = '\0';
+	if (code == -EMFILE)
+		snprintf(buf, size, " (this process may have %llu: raise RLIMIT_NOFILE, ulimit -n)",
+			limit(RLIMIT_NOFILE));
+	else if (code == -ENFILE)
+		snprintf(buf, size, " (the whole machine has too many: raise the sysctl fs.file-max)");
+	else if (code == -ENOMEM && (n = limit(RLIMIT_AS)) != RLIM_INFINITY)
+		snprintf(buf, size,
+			" (the address space of this process is limited to %llu KiB: raise RLIMIT_AS, ulimit -v)",
+			n >> 10);
+	else if (code == -EFBIG && (n = limit(RLIMIT_FSIZE)) != RLIM_INFINITY)
+		snprintf(buf, size,
+			" (files that this process writes are limited to %llu KiB: raise RLIMIT_FSIZE, ulimit -f)",
+			n >> 10);
+}
+
 int error_errno(struct error *e, int code, const char *format, ...)
 {
 	va_list ap;
+	char remedy[120];
 	size_t n;
 
 	if (!e)
@@ -45,8 +75,9 @@ int error_errno(struct error *e, int code, const char *format, ...)
 	va_start(ap, format);
 	error_vset(e, code, ERROR_SYSTEM, format, ap);
 	va_end(ap);
+	remedy_of(code, remedy, sizeof(remedy));
 	n = strlen(e->message);
-	snprintf(e->message + n, sizeof(e->message) - n, ": %s", error_text(code).s);
+	snprintf(e->message + n, sizeof(e->message) - n, ": %s%s", error_text(code).s, remedy);
 	return code;
 }
 

@@ -42,7 +42,8 @@ struct error_text {
 };
 struct error_text error_text(int code);
 
-/* A failed system call: the message gets ": <error_text()>" appended. "code" is a negative errno. Returns it. */
+/* A failed system call: the message gets ": <error_text()>" appended, and what to do if a limit of the process is in the way.
+ * "code" is a negative errno. Returns it. */
 int error_errno(struct error *e, int code, const char *format, ...) _printf_(3, 4);
 
 /* Puts "format: " before the message that is there. Returns e->code (or -EINVAL if e is NULL). */

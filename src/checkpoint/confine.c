@@ -126,8 +126,10 @@ static void *map(uint64_t wanted, size_t *ret_size)
 	void *p;
 
 	*ret_size = room(wanted);
-	if (fd < 0 || ftruncate(fd, *ret_size) < 0)
-		return NULL;
+	if (*ret_size == 0)
+		errno = EFBIG;
+	if (fd < 0 || *ret_size == 0 || ftruncate(fd, *ret_size) < 0)
+		return NULL; /* with errno */
 	p = mmap(NULL, *ret_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -159,13 +161,14 @@ static int start(struct confined *c, struct error *e)
 	TRACE("start reader");
 	_cleanup_close_ int its = -EBADF;
 	pid_t parent = getpid();
-	int ends[2], r;
+	int ends[2], why, r;
 
 	c->files.fixed = map(FILES_SIZE, &c->files_size);
 	c->files.fixed_size = c->files_size;
 	c->verdict = map(RESULT_SIZE, &c->result_size);
+	why = errno > 0 ? -errno : -ENOMEM;
 	if (!c->files.fixed || !c->verdict || c->result_size < 2 * sizeof(*c->verdict))
-		return error_errno(e, -ENOMEM, "memory to read the image into");
+		return error_errno(e, why, "memory to read the image into");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return error_errno(e, -errno, "read the image");
 	c->channel = ends[0];

@@ -92,8 +92,7 @@ static int print_stats(struct container *c, struct error *e)
 	if (r < 0)
 		return r;
 	printf("{\"type\":\"stats\",\"id\":\"%s\",\"data\":%s}\n", c->id, data);
-	fflush(stdout);
-	return ferror(stdout) ? error_errno(e, -EPIPE, "write to stdout") : 0;
+	return fflush(stdout) < 0 ? error_errno(e, -errno, "write to stdout") : 0;
 }
 
 static int64_t now_ms(void)
@@ -163,8 +162,7 @@ static int print_event(void *arg, const struct sandbox_event *ev, struct error *
 	if (ev->data)
 		printf(",\"data\":%s", ev->data);
 	puts("}");
-	fflush(stdout);
-	return ferror(stdout) ? error_errno(e, -EPIPE, "write to stdout") : 0;
+	return fflush(stdout) < 0 ? error_errno(e, -errno, "write to stdout") : 0;
 }
 
 static int run_sandbox(

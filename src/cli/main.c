@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/heap.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/commit.h"
@@ -267,7 +269,12 @@ static int dispatch(int argc, char **argv, struct error *e)
 	c = find_command(argv[at]);
 	if (!c)
 		return unknown_command(argv[at], e);
-	r = c->enters_container ? container_protect_runtime(argv, e) : 0;
+	/* Without it no container is seen to run: it would be taken for stopped, and deleted. */
+	if (access("/proc/self/stat", F_OK) < 0)
+		return error_errno(e, -errno, "/proc/self/stat (is /proc mounted?)");
+	r = stack_prepare(e);
+	if (r == 0)
+		r = c->enters_container ? container_protect_runtime(argv, e) : 0;
 	if (r < 0)
 		return r;
 	return run_command(c, g, argc - at - 1, argv + at + 1, e);
@@ -288,11 +295,15 @@ int main(int argc, char **argv)
 	struct error e = {0};
 	int r;
 
+	/* Beyond RLIMIT_FSIZE: an error with words. (What we execute in a container has the default again.) */
+	signal(SIGXFSZ, SIG_IGN);
 	r = open_standard_fds(&e);
 	if (r == 0)
 		r = dispatch(argc, argv, &e);
+	if (r >= 0 && (fflush(stdout) < 0 || ferror(stdout)))
+		r = error_errno(&e, -errno, "write to stdout");
 	if (r >= 0)
-		return fflush(stdout) == 0 ? r : 1;
+		return r;
 	log_error(&e);
 	return 1; /* as runc: its callers know no other */
 }

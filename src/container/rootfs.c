@@ -163,7 +163,8 @@ static int mask_paths(const struct spec *s, int root, const struct kernel_mounts
 			return error_errno(e, -errno, "mask path %s", *p);
 		r = S_ISDIR(st.st_mode) ? mask_directory(target, &empty) : mask_file(target);
 		if (r < 0)
-			return error_errno(e, r, "mask path %s", *p);
+			return error_errno(e, r, "mask path %s%s", *p,
+				S_ISDIR(st.st_mode) ? "" : " with the machine's /dev/null");
 	}
 	return 0;
 }

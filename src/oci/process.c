@@ -80,6 +80,14 @@ static const struct name_number rlimit_names[] = {
 	{NULL},
 };
 
+const char *spec_rlimit_name(int resource)
+{
+	for (size_t i = 0; rlimit_names[i].name; i++)
+		if ((int)rlimit_names[i].number == resource)
+			return rlimit_names[i].name;
+	return "of an unknown kind";
+}
+
 /* The runtime-spec wants a warning, not an error, for a capability that can't be mapped: configs made for newer
  * kernels name capabilities that this program does not know yet. */
 static int parse_capability_set(struct parser *p, const struct jv *v, void *dest)

@@ -25,6 +25,9 @@ struct spec_rlimit {
 	uint64_t soft, hard;
 };
 
+/* "RLIMIT_NOFILE" */
+const char *spec_rlimit_name(int resource);
+
 /* Bit n is capability n (CAP_* of linux/capability.h). */
 struct spec_capabilities {
 	uint64_t bounding, effective, inheritable, permitted, ambient;

@@ -40,6 +40,24 @@
 #define NS_GET_PID_FROM_PIDNS_OP _IOR(NSIO, 0x6, int) /* linux/nsfs.h of 6.11 */
 enum { READY_TIMEOUT_S = 180 };
 
+/* What it had may be more than the command that restores it could have. */
+static int limit_failed(const struct restore *r, const St__Process *p, uint64_t resource, struct error *e)
+{
+	const char *name = spec_rlimit_name((int)resource);
+	uint64_t had = p->rlimits[resource]->hard;
+	char text[32] = "unlimited";
+	struct rlimit now = {0};
+
+	getrlimit((int)resource, &now);
+	if (had != RLIM_INFINITY)
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)had);
+	return error_errno(e, r->control->batch.failed_result,
+		"process %d had the hard limit %s %s, and here it cannot be more than %llu: raise that for the command "
+		"that "
+		"restores (ulimit -H, LimitX= of systemd), or set it in process.rlimits of config.json",
+		p->pid, name, text, (unsigned long long)now.rlim_max);
+}
+
 static int batch_failure(struct restore *r, struct error *e)
 {
 	const struct op *op = (const struct op *)r->control->batch.failed_op;
@@ -83,6 +101,8 @@ static int batch_failure(struct restore *r, struct error *e)
 			"and the cgroup a budget "
 			"for real-time tasks?)",
 			p->pid);
+	if (op->nr == SYS_prlimit64 && op->args[1] < p->n_rlimits)
+		return limit_failed(r, p, op->args[1], e);
 	return error_errno(e, r->control->batch.failed_result, "process %d: %s(%#llx, %#llx, %#llx)", p->pid,
 		batch_syscall_name(op->nr, name), (unsigned long long)op->args[0],
 		(unsigned long long)op->args[1], (unsigned long long)op->args[2]);

@@ -415,7 +415,7 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (r->proc_fd < 0 || r->zero_fd < 0)
-		return error_errno(e, -errno, "open /proc and /dev/zero");
+		return error_errno(e, -errno, "open %s", r->proc_fd < 0 ? "/proc" : "/dev/zero (is the machine's /dev complete?)");
 	return fault_point("restore-verified", e);
 }
 
