@@ -161,7 +161,8 @@ struct stasis_checkpoint_options {
 	const char *compress;
 	bool dedup;
 	const char *pre_copy; /* "yes", a number of rounds, or milliseconds as in "20ms" */
-	const char *patience; /* how long what passes by itself is waited for: seconds as in "3", or milliseconds as in "200ms" */
+	const char *
+		patience; /* how long what passes by itself is waited for: seconds as in "3", or milliseconds as in "200ms" */
 };
 
 /* What stands in the way of a faithful checkpoint, as JSON (see "stasis check --format json"). Returns 0: nothing; 1: something. */
@@ -181,7 +182,8 @@ struct stasis_restore_options {
 	/* "yes": the program runs at once, and gets its memory as it touches it and in the background; "no"; "auto", the default, decides by
 	 * the size. */
 	const char *lazy;
-	const char *spec_check; /* "warning" or "ignore": whether the bundle's config.json may have other kinds of namespaces */
+	const char *
+		spec_check; /* "warning" or "ignore": whether the bundle's config.json may have other kinds of namespaces */
 };
 
 /* A new container, which goes on where the checkpointed one stood. */

@@ -56,11 +56,13 @@ static void remedy_of(int code, char *buf, size_t size)
 		snprintf(buf, size, " (the whole machine has too many: raise the sysctl fs.file-max)");
 	else if (code == -ENOMEM && (n = limit(RLIMIT_AS)) != RLIM_INFINITY)
 		snprintf(buf, size,
-			" (the address space of this process is limited to %llu KiB: raise RLIMIT_AS, ulimit -v)",
+			" (the address space of this process is limited to %llu KiB: raise RLIMIT_AS, ulimit "
+			"-v)",
 			n >> 10);
 	else if (code == -EFBIG && (n = limit(RLIMIT_FSIZE)) != RLIM_INFINITY)
 		snprintf(buf, size,
-			" (files that this process writes are limited to %llu KiB: raise RLIMIT_FSIZE, ulimit -f)",
+			" (files that this process writes are limited to %llu KiB: raise RLIMIT_FSIZE, "
+			"ulimit -f)",
 			n >> 10);
 }
 

@@ -47,7 +47,8 @@ int stack_prepare(struct error *e)
 
 	if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur < STACK + STACK / 4)
 		return error_set(e, -ENOMEM, ERROR_SYSTEM,
-			"the stack of this process is limited to %llu KiB, and may need %u: raise RLIMIT_STACK, ulimit -s",
+			"the stack of this process is limited to %llu KiB, and may need %u: raise "
+			"RLIMIT_STACK, ulimit -s",
 			(unsigned long long)stack.rlim_cur >> 10, (STACK + STACK / 4) >> 10);
 	if (getrlimit(RLIMIT_AS, &space) < 0 || space.rlim_cur == RLIM_INFINITY)
 		return 0;

@@ -106,6 +106,27 @@ static int read_kills(const struct cgroup_watch *w, uint64_t *ret)
 	return -errno;
 }
 
+int cgroup_read_oom(const struct cgroup *cg, uint64_t *ret_kills, uint64_t *ret_limit)
+{
+	_cleanup_(cgroup_watch_done) struct cgroup_watch w;
+	struct error ignored;
+	char text[64];
+	int r = open_memory(cg, &w, &ignored);
+
+	if (r == 0)
+		r = read_kills(&w, ret_kills);
+	if (r < 0)
+		return r;
+	*ret_limit = UINT64_MAX;
+	if (read_small_file_at(w.dir, w.v2 ? "memory.max" : "memory.limit_in_bytes", text, sizeof(text)) >
+			0 &&
+		text[0] >= '0' && text[0] <= '9')
+		*ret_limit = strtoull(text, NULL, 10);
+	if (*ret_limit >= INT64_MAX / 4096 * 4096) /* v1's "none" */
+		*ret_limit = UINT64_MAX;
+	return 0;
+}
+
 int cgroup_watch_oom(const struct cgroup *cg, struct cgroup_watch *ret, struct error *e)
 {
 	_cleanup_(cgroup_watch_done) struct cgroup_watch w;

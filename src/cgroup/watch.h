@@ -23,6 +23,8 @@ int cgroup_watch_oom(const struct cgroup *cg, struct cgroup_watch *ret, struct e
 /* To be called when the fd is ready: how many tasks were killed since the last call (0: something else happened), or a
  * negative errno; -ENODEV: the cgroup is gone. */
 int cgroup_oom_kills(struct cgroup_watch *w) _must_check_;
+/* How many tasks the OOM killer has killed in the cgroup, and how much memory it may have (UINT64_MAX: no limit of its own). */
+int cgroup_read_oom(const struct cgroup *cg, uint64_t *ret_kills, uint64_t *ret_limit) _must_check_;
 /* Ready when memory is short: v1's levels; on v2 "some" tasks waited for memory for 5, 10 or 30 % of a second. */
 int cgroup_watch_pressure(const struct cgroup *cg, enum cgroup_pressure_level level, struct cgroup_watch *ret,
 	struct error *e) _must_check_;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/fault.h"
@@ -147,6 +148,25 @@ void checkpoint_end_attempt(struct container *c, const struct checkpoint_options
 		(void)!container_count_attempt(c, result < 0 ? ATTEMPT_FAILED : ATTEMPT_COMPLETED, &ignored);
 }
 
+/* Where the room is missing, how much there is, and what helps. */
+int checkpoint_explain_target(const char *path, int result, struct error *e)
+{
+	char why[sizeof(e->message)];
+	struct statvfs fs;
+
+	if (result != -ENOSPC && result != -EDQUOT)
+		return result;
+	snprintf(why, sizeof(why), "%s", e->message);
+	if (statvfs(path, &fs) < 0 && statvfs(".", &fs) < 0)
+		return result;
+	return error_set(e, result, ERROR_SYSTEM,
+		"the image does not fit into %.300s: %.300s (%llu KiB are free: make room, or choose another "
+		"directory; "
+		"--compress "
+		"makes it smaller)",
+		path, why, (unsigned long long)fs.f_bavail * fs.f_frsize >> 10);
+}
+
 int checkpoint_run(struct container *c, const struct checkpoint_options *o, struct preflight_report *report,
 	struct image_statistics *stats, struct error *e)
 {
@@ -197,6 +217,8 @@ int checkpoint_run(struct container *c, const struct checkpoint_options *o, stru
 		r = guard_run(
 			&(struct operation){.c = c, .o = o, .target = &target, .report = rep, .stats = stats},
 			1, &(struct guarding){}, NULL, e);
+	if (r < 0 && target.fd >= 0)
+		r = checkpoint_explain_target(path, r, e);
 	if (begun) {
 		r = checkpoint_resume_attempt(c, o, saved, r, e);
 		checkpoint_end_attempt(c, o, r);

@@ -61,6 +61,8 @@ int checkpoint_begin_attempt(struct container *c, const struct checkpoint_option
 int checkpoint_resume_attempt(struct container *c, const struct checkpoint_options *o, bool saved, int result,
 	struct error *e) _must_check_;
 void checkpoint_end_attempt(struct container *c, const struct checkpoint_options *o, int result);
+/* An error that the image's directory is full says so, with what helps; others stay. Returns result. */
+int checkpoint_explain_target(const char *path, int result, struct error *e);
 int checkpoint_check_state(const struct container *c, struct error *e) _must_check_;
 int checkpoint_check_options(
 	const struct container *c, const struct checkpoint_options *o, struct error *e) _must_check_;

@@ -400,6 +400,8 @@ int checkpoint_run_together(const char *sandbox, struct checkpoint_member *membe
 		r = fault_point("checkpoint-directory", e);
 	if (r == 0)
 		r = operate(m, e);
+	if (r < 0 && m->stream < 0)
+		r = checkpoint_explain_target(path, r, e);
 	r = end(m, r, e);
 	close_parts(m);
 	target_close(&m->target, r);

@@ -357,5 +357,5 @@ int container_count_attempt(struct container *c, enum container_attempt what, st
 	r = keep_attempts(c);
 	if (r == 0 && what != ATTEMPT_COMPLETED)
 		r = show_attempts(c);
-	return r < 0 ? error_errno(e, r, "count the checkpoints of container %s", c->id) : 0;
+	return r < 0 ? error_errno(e, r, "count the checkpoints of container %s in %s", c->id, c->root) : 0;
 }

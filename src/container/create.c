@@ -153,7 +153,7 @@ static int prepare_state(struct create *cr, const char *text, size_t len, struct
 
 	r = write_new_file_at(c->dir_fd, "config.json", text, len, 0600);
 	if (r < 0)
-		return error_errno(e, r, "copy config.json to the state directory");
+		return error_errno(e, r, "copy config.json to the state directory %s/%s", c->root, c->id);
 	c->bundle = strdup(c->spec->bundle);
 	c->generation = cr->o->generation;
 	c->restoring = cr->o->restore_waits;

@@ -14,7 +14,7 @@ int container_keep_filter(const struct container *c, const struct sock_fprog *p,
 {
 	int r = write_file_replace_at(c->dir_fd, KEPT, p->filter, p->len * sizeof(struct sock_filter), 0600);
 
-	return r < 0 ? error_errno(e, r, "keep the seccomp filter in the state directory") : 0;
+	return r < 0 ? error_errno(e, r, "keep the seccomp filter in the state directory of %s", c->id) : 0;
 }
 
 int container_kept_filter(const struct container *c, struct sock_fprog *ret, struct error *e)

@@ -106,7 +106,7 @@ int container_save(struct container *c, struct error *e)
 
 	if (text)
 		r = write_file_atomic_at(c->dir_fd, "state.json", text, strlen(text), 0600);
-	return r < 0 ? error_errno(e, r, "write state.json of container %s", c->id) : 0;
+	return r < 0 ? error_errno(e, r, "write state.json of container %s in %s", c->id, c->root) : 0;
 }
 
 static int get_string(struct json_object *o, const char *key, char **ret)
@@ -267,7 +267,11 @@ int state_read(struct container *c, struct error *e)
 	o = json_tokener_parse(text);
 	r = from_json(o, c);
 	if (r < 0)
-		return error_set(e, r, ERROR_CORRUPT, "state.json of container %s is damaged", c->id);
+		return error_set(e, r, ERROR_CORRUPT,
+			"%s/%s/state.json is damaged (stasis delete --force %s removes the directory; "
+			"processes of the container, if there "
+			"are any, stay)",
+			c->root, c->id, c->id);
 	r = read_file_at(c->dir_fd, "mountinfo", 16 << 20, &c->mountinfo, NULL);
 	return r < 0 && r != -ENOENT ? error_errno(e, r, "read mountinfo of container %s", c->id) : 0;
 }

@@ -214,6 +214,23 @@ static void forget_other_boot(struct container *c)
 	c->cgroup = (struct cgroup){.mode = CGROUP_NONE};
 }
 
+static int not_opened(const char *root, const char *id, int code, struct error *e)
+{
+	struct stat st;
+
+	if (code == -ENOENT || code == -ENOTDIR)
+		return error_set(e, -ENOENT, ERROR_STATE,
+			"container does not exist: %s (in the state root %s)", id, root);
+	if (code == -EACCES && stat(root, &st) == 0)
+		return error_set(e, code, ERROR_SYSTEM,
+			"open state directory %s/%s: permission denied: it is in the state root of uid %u, "
+			"and you are uid "
+			"%u: "
+			"be that user, or give --root",
+			root, id, st.st_uid, geteuid());
+	return error_errno(e, code, "open state directory %s/%s", root, id);
+}
+
 int container_load(const char *root, const char *id, bool lock, struct container **ret, struct error *e)
 {
 	_cleanup_(container_free_p) struct container *c = NULL;
@@ -229,11 +246,8 @@ int container_load(const char *root, const char *id, bool lock, struct container
 	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd >= 0)
 		c->dir_fd = openat(root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (c->dir_fd < 0) {
-		if (errno == ENOENT || errno == ENOTDIR)
-			return error_set(e, -ENOENT, ERROR_STATE, "container does not exist: %s", id);
-		return error_errno(e, -errno, "open state directory %s/%s", root, id);
-	}
+	if (c->dir_fd < 0)
+		return not_opened(root, id, -errno, e);
 	if (lock) {
 		r = container_lock(c, e);
 		if (r < 0)

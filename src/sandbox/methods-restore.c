@@ -15,8 +15,7 @@
 
 enum { DEADLINE_S = 180, DEADLINE_MAX_S = 86400 };
 
-static int options_of(
-	struct call *c, const char *name, struct restore_options *o, struct error *e)
+static int options_of(struct call *c, const char *name, struct restore_options *o, struct error *e)
 {
 	int r = container_id_check(call_string(c, "id"), e);
 

@@ -216,8 +216,8 @@ static int join(const struct restore_options *o, struct json_object *p, struct m
 	return r;
 }
 
-int restore_join(struct restore_options *o, unsigned deadline_s, struct meeting *m,
-	struct restore_join *j, struct error *e)
+int restore_join(struct restore_options *o, unsigned deadline_s, struct meeting *m, struct restore_join *j,
+	struct error *e)
 {
 	_cleanup_(image_sandbox_free_p) struct image_sandbox *image = NULL;
 	_cleanup_json_ struct json_object *p = NULL;

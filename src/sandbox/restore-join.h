@@ -18,5 +18,5 @@ void restore_join_done(struct restore_join *j);
  * registers it. Fills in *m (with m->prepare, set before) and *o, which borrow from *j. 0: it is an image of another kind, and nothing has been done;
  * 1: registered.
  */
-int restore_join(struct restore_options *o, unsigned deadline_s, struct meeting *m,
-	struct restore_join *j, struct error *e) _must_check_;
+int restore_join(struct restore_options *o, unsigned deadline_s, struct meeting *m, struct restore_join *j,
+	struct error *e) _must_check_;

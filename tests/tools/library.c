@@ -257,9 +257,9 @@ static void test_lazy(struct stasis *s)
 		      STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "often"),
 		      &error),
 		-EINVAL, STASIS_ERROR_USAGE, "rounds");
-	OK(stasis_checkpoint(
-		c, STASIS_OPTIONS(stasis_checkpoint_options, .image_path = image, .pre_copy = "2",
-			   .patience = "200ms"),
+	OK(stasis_checkpoint(c,
+		STASIS_OPTIONS(
+			stasis_checkpoint_options, .image_path = image, .pre_copy = "2", .patience = "200ms"),
 		&error));
 	stasis_free(c);
 	FAILS(stasis_restore(s, "two",

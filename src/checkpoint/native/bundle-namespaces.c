@@ -92,12 +92,14 @@ int bundle_check_namespaces(const struct restore *r, const struct spec *s, struc
 			continue;
 		if (had & flag)
 			snprintf(text, sizeof(text),
-				"the container had a %s namespace, and linux.namespaces of the bundle's config.json %s: "
+				"the container had a %s namespace, and linux.namespaces of the bundle's "
+				"config.json %s: "
 				"restored, it would be %s; give it one as it had",
 				name, given_by(s, t), kinds[i].machine);
 		else
 			snprintf(text, sizeof(text),
-				"the container was %s, and linux.namespaces of the bundle's config.json gives it a %s "
+				"the container was %s, and linux.namespaces of the bundle's config.json "
+				"gives it a %s "
 				"namespace: take \"%s\" out there",
 				kinds[i].machine, name, name);
 		result = differs(how, text, e);

@@ -52,7 +52,8 @@ static int limit_failed(const struct restore *r, const St__Process *p, uint64_t 
 	if (had != RLIM_INFINITY)
 		snprintf(text, sizeof(text), "%llu", (unsigned long long)had);
 	return error_errno(e, r->control->batch.failed_result,
-		"process %d had the hard limit %s %s, and here it cannot be more than %llu: raise that for the command "
+		"process %d had the hard limit %s %s, and here it cannot be more than %llu: raise that for "
+		"the command "
 		"that "
 		"restores (ulimit -H, LimitX= of systemd), or set it in process.rlimits of config.json",
 		p->pid, name, text, (unsigned long long)now.rlim_max);

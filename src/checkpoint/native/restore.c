@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "cgroup/watch.h"
 #include "checkpoint/meeting.h"
 #include "checkpoint/confine.h"
 #include "checkpoint/native/cpu.h"
@@ -415,7 +416,8 @@ static int load(struct restore *r, int image_dir, struct error *e)
 	r->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (r->proc_fd < 0 || r->zero_fd < 0)
-		return error_errno(e, -errno, "open %s", r->proc_fd < 0 ? "/proc" : "/dev/zero (is the machine's /dev complete?)");
+		return error_errno(e, -errno, "open %s",
+			r->proc_fd < 0 ? "/proc" : "/dev/zero (is the machine's /dev complete?)");
 	return fault_point("restore-verified", e);
 }
 
@@ -560,6 +562,8 @@ static int check_bundle(struct restore *r, struct error *e)
 	if (result == 0)
 		result = check_sysctls(r, e);
 	if (result == 0)
+		result = restore_check_tmpfs(r, s, e);
+	if (result == 0)
 		result = restore_check_mounts(r, s, e);
 	if (result == 0)
 		result = restore_check_cgroups(r, s, e);
@@ -643,6 +647,40 @@ uint64_t restore_now_us(void)
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
+/* Whoever was killed for want of memory, the user learns that, and not that some process is gone. */
+static int explain(const struct restore *r, const struct container *c, int result, struct error *e)
+{
+	uint64_t kills = 0, limit, memory = r->stats->pages_data * IMAGE_PAGE_SIZE;
+	char allowed[64];
+
+	if (cgroup_read_oom(&c->cgroup, &kills, &limit) < 0 || kills == 0)
+		return result;
+	if (limit == UINT64_MAX)
+		snprintf(allowed, sizeof(allowed), "as much as those above it");
+	else
+		snprintf(allowed, sizeof(allowed), "%llu bytes", (unsigned long long)limit);
+	return error_set(e, -ENOMEM, ERROR_CONFIG,
+		"the OOM killer ended the container while it was restored: its cgroup may have %s of memory, "
+		"and the image "
+		"has %llu bytes, with which a restore needs some more for itself: raise "
+		"linux.resources.memory.limit of "
+		"config.json (and swap), or the limit of a cgroup above",
+		allowed, (unsigned long long)memory);
+}
+
+/* The program runs before its memory is there; nobody would say anything when it is killed a moment later. */
+static void warn_of_limit(const struct restore *r, const struct container *c)
+{
+	uint64_t kills, limit, memory = r->stats->pages_data * IMAGE_PAGE_SIZE;
+
+	if (cgroup_read_oom(&c->cgroup, &kills, &limit) == 0 && limit < memory)
+		log_warning("the image has %llu bytes of memory, and the container's cgroup may have %llu: "
+			    "it may be "
+			    "killed when "
+			    "the rest of its memory comes (linux.resources.memory.limit of config.json)",
+			(unsigned long long)memory, (unsigned long long)limit);
+}
+
 static int run(struct restore *r, struct container **ret, struct error *e)
 {
 	TRACE("run");
@@ -696,9 +734,12 @@ static int run(struct restore *r, struct container **ret, struct error *e)
 	if (result == 0)
 		result = fault_point("restore-end", e);
 	if (result < 0) {
+		result = explain(r, c, result, e);
 		give_up(r, c, e);
 		return result;
 	}
+	if (r->lazy.n > 0)
+		warn_of_limit(r, c);
 	*ret = take_ptr(c);
 	return 0;
 }

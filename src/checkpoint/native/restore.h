@@ -239,6 +239,7 @@ int restore_open_root(struct restore *r, struct error *e) _must_check_;
 int restore_open_file(struct restore *r, size_t index, struct error *e) _must_check_;
 int restore_open_files(struct restore *r, struct error *e) _must_check_;
 int restore_tmpfs(struct restore *r, struct error *e) _must_check_;
+int restore_check_tmpfs(const struct restore *r, const struct spec *s, struct error *e) _must_check_;
 /* restore-late.c: files that want all processes to exist: opened by init, then fetched by the others. */
 void restore_find_late_files(struct restore *r);
 bool restore_waits_for_process(const St__File *m); /* says the record alone */

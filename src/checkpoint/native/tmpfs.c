@@ -384,6 +384,43 @@ int restore_tmpfs_at(struct restore *r, const St__Tmpfs *m, int fd, struct error
 	return result < 0 ? error_prefix(e, "tmpfs %s", m->target) : 0;
 }
 
+static const char *shown_source(const struct spec_mount *m)
+{
+	return m->source ? m->source : m->type ? m->type : "";
+}
+
+static const struct spec_mount *last_mount_at(const struct spec *s, const char *target)
+{
+	for (size_t i = s->n_mounts; i-- > 0;)
+		if (!strcmp(s->mounts[i].destination, target))
+			return &s->mounts[i];
+	return NULL;
+}
+
+/* What is there is made equal to the image, and what the image does not have is removed: it must be a tmpfs that create makes. */
+int restore_check_tmpfs(const struct restore *r, const struct spec *s, struct error *e)
+{
+	for (size_t i = 0; i < r->n_tmpfs; i++) {
+		const char *target = r->tmpfs[i]->target;
+		const struct spec_mount *m = last_mount_at(s, target);
+
+		if (r->tmpfs[i]->mount || r->tmpfs[i]->volume ||
+			(m && !m->is_bind && m->type && !strcmp(m->type, "tmpfs")))
+			continue;
+		return error_set(e, -EINVAL, ERROR_REFUSED,
+			"the container had a tmpfs of its own at %.200s, and the bundle's config.json "
+			"%s%.200s: the image's "
+			"files "
+			"would be written there; let config.json mount a tmpfs at %.200s, as it was",
+			target,
+			!m	     ? "mounts nothing there"
+			: m->is_bind ? "mounts another directory there, "
+				     : "mounts another file system there, ",
+			m ? shown_source(m) : "", target);
+	}
+	return 0;
+}
+
 int restore_tmpfs(struct restore *r, struct error *e)
 {
 	int result = 0;
