@@ -218,9 +218,8 @@ static int not_opened(const char *root, const char *id, int code, struct error *
 {
 	struct stat st;
 
-	if (code == -ENOENT || code == -ENOTDIR)
-		return error_set(e, -ENOENT, ERROR_STATE,
-			"container does not exist: %s (in the state root %s)", id, root);
+	if (code == -ENOENT || code == -ENOTDIR) /* runc's words */
+		return error_set(e, -ENOENT, ERROR_STATE, "container does not exist: %s", id);
 	if (code == -EACCES && stat(root, &st) == 0)
 		return error_set(e, code, ERROR_SYSTEM,
 			"open state directory %s/%s: permission denied: it is in the state root of uid %u, "

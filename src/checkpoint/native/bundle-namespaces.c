@@ -6,6 +6,7 @@
  */
 #include "checkpoint/native/bundle-namespaces.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,10 +58,11 @@ static const char *given_by(const struct spec *s, enum ns_type t)
 	return s->namespaces[t].path ? "gives it the machine's by its path" : "has none for it";
 }
 
-/* shared-pids.h and res/ipc.h know more of them. */
-static bool is_shared(const struct restore *r, enum ns_type t)
+/* shared-pids.h and res/ipc.h know more of them. Users of its own are less than it had, and the same to its processes. */
+static bool is_free(const struct restore *r, enum ns_type t, uint32_t had)
 {
-	return (t == NS_PID && r->container->pids) || (t == NS_IPC && r->container->ipc);
+	return (t == NS_PID && r->container->pids) || (t == NS_IPC && r->container->ipc) ||
+	       (t == NS_USER && !(had & CLONE_NEWUSER));
 }
 
 /* One kind that is not the same. */
@@ -88,7 +90,7 @@ int bundle_check_namespaces(const struct restore *r, const struct spec *s, struc
 		const char *name = ns_oci_name(t);
 		char text[500];
 
-		if ((had & flag) == (given & flag) || is_shared(r, t))
+		if ((had & flag) == (given & flag) || is_free(r, t, had))
 			continue;
 		if (had & flag)
 			snprintf(text, sizeof(text),
