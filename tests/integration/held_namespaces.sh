@@ -70,6 +70,12 @@ view() {
 	in_x cat /proc/sys/net/ipv4/ip_forward
 }
 
+# Duplicate addresses have been looked for.
+settled() {
+	view > "$T/before"
+	! grep -q tentative "$T/before"
+}
+
 same_view() {
 	view > "$T/after"
 	diff "$T/before" "$T/after" > "$T/diff"
@@ -81,8 +87,7 @@ test_nobody_in_it() {
 	connect_x
 	inside ip netns add y
 	eventually 10 answers
-	sleep 2 # duplicate addresses are looked for
-	view > "$T/before"
+	eventually 10 settled
 	grep -q 192.0.2 "$T/before" || fail "$(cat "$T/before")"
 	round_trip
 	(eventually 10 same_view) || fail "the network differs: $(cat "$T/diff")"
