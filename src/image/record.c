@@ -58,8 +58,9 @@ int image_corrupt(struct error *e, const char *file, uint64_t offset, const char
 	va_start(ap, format);
 	vsnprintf(message, sizeof(message), format, ap);
 	va_end(ap);
-	return error_set(
-		e, -EBADMSG, ERROR_CORRUPT, "%s: offset %llu: %s", file, (unsigned long long)offset, message);
+	return error_set(e, -EBADMSG, ERROR_CORRUPT,
+		"%s: offset %llu: %s (the image is damaged: copy it again from where it was made)", file,
+		(unsigned long long)offset, message);
 }
 
 void image_buffer_done(struct image_buffer *b)
@@ -189,6 +190,13 @@ static int check_header(const uint8_t *p, size_t len, struct error *e)
 	return 0;
 }
 
+static const char *kind_of(uint32_t type)
+{
+	const ProtobufCMessageDescriptor *d = image_record_descriptor(type);
+
+	return d ? d->short_name : "unknown";
+}
+
 /* Framing and checksum of the record at *pos; moves *pos behind it. */
 static int check_record(const uint8_t *p, size_t len, size_t *pos, struct image_record *ret,
 	uint64_t *ret_checksum, struct error *e)
@@ -205,7 +213,8 @@ static int check_record(const uint8_t *p, size_t len, size_t *pos, struct image_
 			"a record's length (%llu) goes beyond the end of the file", (unsigned long long)n);
 	*ret_checksum = get_le64(p + *pos + IMAGE_RECORD_HEADER + n);
 	if (image_hash(p + *pos, IMAGE_RECORD_HEADER + n) != *ret_checksum)
-		return image_corrupt(e, IMAGE_CHECKPOINT, *pos, "wrong checksum of a record");
+		return image_corrupt(e, IMAGE_CHECKPOINT, *pos, "wrong checksum of a record of kind %s",
+			kind_of(get_le32(p + *pos)));
 	*ret = (struct image_record){
 		.type = get_le32(p + *pos),
 		.flags = get_le32(p + *pos + 4),

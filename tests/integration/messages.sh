@@ -61,6 +61,14 @@ test_tmpfs_of_the_bundle() {
 	expect_nothing_left d
 }
 
+test_damaged_record() {
+	bundle b
+	make_image
+	printf X | dd of="$T/i/checkpoint.img" bs=1 seek=40 conv=notrunc 2> /dev/null
+	fails 'checkpoint.img: offset [0-9]+: wrong checksum of a record of kind Container .the image is damaged: copy it again' restore -d --image-path "$T/i" --bundle "$B" d
+	expect_nothing_left d
+}
+
 # About 40 MB in one process.
 # shellcheck disable=SC2016
 EATER='BEGIN { x = sprintf("%40000000s", "a"); system("echo ok > /cr/ok"); while (1) system("usleep 10000") }'
