@@ -558,6 +558,23 @@ static bool inherit(struct plan *p, struct entry *entry, bool master)
 	return false;
 }
 
+/* A slave that create has made, of the same master: its copy becomes shared as well ("ip netns add" does so where the machine's root is
+ * shared). */
+static bool inherit_slave(struct plan *p, struct entry *entry)
+{
+	for (size_t k = 0; k < p->n_then; k++) {
+		struct mount_groups then = mounts_groups(&p->then[k]);
+		struct entry *from;
+
+		if (then.shared || then.master != entry->groups.master || !can_give(&p->then[k], entry))
+			continue;
+		from = entry_of_base(p, k);
+		entry->msg->inherit = from ? from->msg->id : 0;
+		return from;
+	}
+	return false;
+}
+
 static bool join(struct plan *p, struct entry *entry, bool master)
 {
 	for (size_t i = 0; i < p->n_now; i++) {
@@ -601,7 +618,7 @@ static bool plan_one(struct plan *p, struct entry *entry)
 	if (want->shared && another_begins(p, entry))
 		return false;
 	entry->msg->propagation |= steps;
-	if (!want->master)
+	if (!want->master || inherit_slave(p, entry))
 		return true;
 	entry->msg->propagation |= MOUNT_SLAVE;
 	return inherit(p, entry, true) || join(p, entry, true);
