@@ -5,6 +5,7 @@
 
 # What the outer one lets the inner one have.
 both() {
+	! pure_v2 || skip "not on this machine: cgroups of version 1 (with version 2 only, the inner one stands still, for a reason not known yet)"
 	bundle b sh -c "mkdir -p /run/s; stasis --root /run/s run -d --bundle /inner in > /cr/log 2>&1 < /dev/null; $COUNTER"
 	cp "$STASIS" "$B/rootfs/bin/stasis"
 	mkdir -p "$B/rootfs/usr" "$B/rootfs/inner/rootfs"/{proc,dev,sys,cr,tmp}
