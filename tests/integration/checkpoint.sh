@@ -1010,4 +1010,16 @@ test_landlock() {
 	fails 'Landlock' checkpoint --image-path "$T/j" e
 }
 
+# Who is frozen in the middle of fork(2) does not wait in vfork(2).
+test_paused_in_fork() {
+	bundle b sh -c 'sleep 1000 & while :; do (:); done'
+	start c
+	for ((i = 0; i < 40; i++)); do
+		ok pause c
+		rm -rf "$T/i"
+		ok checkpoint --pre-dump --image-path "$T/i" c
+		ok resume c
+	done
+}
+
 run_test "$@"

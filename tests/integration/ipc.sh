@@ -40,7 +40,7 @@ test_restore_without_a_namespace() {
 	ready
 	ok checkpoint --image-path "$T/i" c
 	edit '.linux.namespaces |= map(select(.type != "ipc"))'
-	fails 'ipc namespace of its own' restore -d --image-path "$T/i" --bundle "$B" c
+	fails 'had an ipc namespace.* has none for it' restore -d --image-path "$T/i" --bundle "$B" c
 }
 
 test_restore_of_changed_sysctls() {

@@ -18,7 +18,7 @@ test_namespaces_of_the_bundle() {
 		cp "$T/whole.json" "$B/config.json"
 		edit '.linux.namespaces |= map(select(.type != $k))' --arg k "$kind"
 		[ $kind != uts ] || edit 'del(.hostname)'
-		fails "had a $kind namespace, and linux.namespaces .* has none .*restored, it would be .*the machine's.*--spec-check warning or ignore" \
+		fails "had an? $kind namespace, and linux.namespaces .* has none .*restored, it would be .*the machine's.*--spec-check warning or ignore" \
 			restore -d --image-path "$T/i" --bundle "$B" d
 		expect_nothing_left d
 	done

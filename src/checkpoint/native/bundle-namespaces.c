@@ -87,23 +87,23 @@ int bundle_check_namespaces(const struct restore *r, const struct spec *s, struc
 	for (size_t i = 0; i < ARRAY_SIZE(kinds) && result == 0; i++) {
 		enum ns_type t = kinds[i].type;
 		uint32_t flag = (uint32_t)ns_clone_flag(t);
-		const char *name = ns_oci_name(t);
+		const char *name = ns_oci_name(t), *article = t == NS_IPC ? "an" : "a";
 		char text[500];
 
 		if ((had & flag) == (given & flag) || is_free(r, t, had))
 			continue;
 		if (had & flag)
 			snprintf(text, sizeof(text),
-				"the container had a %s namespace, and linux.namespaces of the bundle's "
+				"the container had %s %s namespace, and linux.namespaces of the bundle's "
 				"config.json %s: "
 				"restored, it would be %s; give it one as it had",
-				name, given_by(s, t), kinds[i].machine);
+				article, name, given_by(s, t), kinds[i].machine);
 		else
 			snprintf(text, sizeof(text),
 				"the container was %s, and linux.namespaces of the bundle's config.json "
-				"gives it a %s "
+				"gives it %s %s "
 				"namespace: take \"%s\" out there",
-				kinds[i].machine, name, name);
+				kinds[i].machine, article, name, name);
 		result = differs(how, text, e);
 	}
 	return result;

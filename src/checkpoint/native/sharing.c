@@ -11,6 +11,7 @@
 #include "checkpoint/native/dump.h"
 
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -58,7 +59,8 @@ static struct dump_proc *find_sharer(struct sharing *s, struct dump_proc *p)
 /* "frozen": its cgroup is. Who is on its way into the wait counts as frozen by then, but shows as running. */
 bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen)
 {
-	char path[64], text[256];
+	char path[64], text[256], *end;
+	uint64_t flags;
 	long nr;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
@@ -66,9 +68,12 @@ bool dump_waits_in_vfork(pid_t pid, pid_t tid, bool frozen)
 		return false;
 	if (*text == 'r')
 		return frozen;
-	nr = strtol(text, NULL, 10);
-	/* Nothing else blocks in these. */
-	return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
+	nr = strtol(text, &end, 10);
+	flags = strtoull(end, NULL, 16);
+	/* Nothing else blocks in these, but who was frozen in them stays there: fork(2) gives way, and begins again. */
+	if (nr == SYS_clone3 && task_read_memory(pid, flags, &flags, sizeof(flags)) < 0)
+		return true;
+	return nr == SYS_vfork || ((nr == SYS_clone || nr == SYS_clone3) && flags & CLONE_VFORK);
 }
 
 static bool any_thread_waits_in_vfork(struct dump *d, const struct dump_proc *p)
