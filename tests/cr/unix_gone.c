@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cr: modes=once,cycles,running,again,lazy,userns,pids */
+/* cr: modes=once,cycles,running,again,lazy,userns */
 /*
  * A backlog with clients that have sent something, a little or a lot, before anybody accepted them; some have closed their end since, or have
  * ended. Each is accepted in its turn, with its credentials, its name, and what it had sent.

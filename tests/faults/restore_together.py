@@ -6,6 +6,7 @@ All that was made is removed, of all containers; the image is as good as before,
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from lib import check, poll
@@ -109,6 +110,16 @@ def prepared(env, h, error):
     image.go_on()
 
 
+def end_stops(command, also):
+    while command.poll() is None:
+        for p in {*descendants(command.pid), *also}:
+            try:
+                os.kill(p, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.02)
+
+
 def other_dies(env, h, point, whom):
     """While the last one comes so far somebody else is killed."""
     image = Image(env, h)
@@ -121,10 +132,8 @@ def other_dies(env, h, point, whom):
     elif whom == "restorer":
         victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(victim, signal.SIGKILL)
-    try:
-        os.kill(one, signal.SIGCONT)
-    except ProcessLookupError:
-        pass
+    # Others of it may have come there as well, or come there now.
+    end_stops(command, {one})
     text = command.stderr.read()
     what = f"after the {whom}'s end at {point}"
     check(command.wait() == 1, f"{what}: exit {command.returncode}: {text}")
